@@ -1,0 +1,5 @@
+//! What happened: content ids, manifests, events, whole-file writes, run registry.
+
+mod seed;
+
+pub use seed::{Seed, Stream};

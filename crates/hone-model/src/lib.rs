@@ -1,0 +1,1 @@
+//! Networks: architectures, weight formats, adapters, generation.

@@ -1,0 +1,1 @@
+//! Numbers: tensors, devices, ops forward and backward, CPU kernels, quantised blocks.

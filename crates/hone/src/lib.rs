@@ -1,0 +1,1 @@
+//! Hone as a library: one door to the crates underneath.

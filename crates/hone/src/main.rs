@@ -1,0 +1,3 @@
+//! The `hone` command.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! Checks, golden fixtures and benchmarks of this repository.
+
+fn main() {}
