@@ -1,5 +1,21 @@
 //! What happened: content ids, manifests, events, whole-file writes, run registry.
+//!
+//! Nothing here knows machine learning. The other crates hand over bytes, notes and rows; this one
+//! promises that what is read back is what was written, or an error that names the file.
 
+mod content;
+mod dir;
+mod events;
+mod registry;
 mod seed;
+mod whole;
 
+pub use content::{ContentId, Hasher, NotAContentId, ReadError};
+pub use dir::{
+    DirError, MANIFEST, Newest, VerifiedDir, complete_dirs, discard_dir, keep_newest, open_dir,
+    open_newest, publish_dir,
+};
+pub use events::{EventError, EventLog, Events, read_events};
+pub use registry::{Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
+pub use whole::{WriteError, write_whole};

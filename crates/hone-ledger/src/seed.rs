@@ -16,15 +16,17 @@ impl Seed {
     /// The sub-tree for one purpose, for example `"init"` or `"shuffle"`.
     pub fn child(self, name: &str) -> Self {
         // FNV-1a: short names, no collisions that matter, and stable across platforms.
-        let hash = name
-            .bytes()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+        let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+            (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+        });
         Self(mix(self.0 ^ mix(hash)))
     }
 
     /// The sub-tree for one member of a sequence, for example an epoch or a step.
     pub fn index(self, index: u64) -> Self {
-        Self(mix(self.0.wrapping_add(mix(index.wrapping_add(0x9e37_79b9_7f4a_7c15)))))
+        Self(mix(self.0.wrapping_add(mix(
+            index.wrapping_add(0x9e37_79b9_7f4a_7c15)
+        ))))
     }
 
     /// The node itself as a number, for counter-based generators such as dropout masks.

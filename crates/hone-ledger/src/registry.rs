@@ -1,0 +1,397 @@
+//! Which runs there are: a small SQLite index beside the run directories.
+//!
+//! The run directories are the truth; this file only finds them quickly. A registry that cannot be read is
+//! therefore never a reason to stop: it is renamed aside, an empty one takes its place, and the caller is told
+//! so, once, through [`Registry::set_aside`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::whole::{WriteError, with_suffix};
+
+/// Raised with every change of the table; a file of another version is set aside and rebuilt.
+const VERSION: i64 = 1;
+
+/// The runs of one user, in `runs.sqlite`.
+#[derive(Debug)]
+pub struct Registry {
+    connection: Connection,
+    path: PathBuf,
+    set_aside: Option<PathBuf>,
+}
+
+impl Registry {
+    /// Opens or creates the registry at `path`.
+    pub fn open(path: &Path) -> Result<Self, RegistryError> {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(|source| WriteError::new(parent, 0, source))?;
+        }
+        let (connection, set_aside) = match connect(path) {
+            Ok(connection) => (connection, None),
+            Err(error) if is_unreadable(&error) => {
+                let aside = rename_aside(path)?;
+                (
+                    connect(path).map_err(|source| refused(path, source))?,
+                    Some(aside),
+                )
+            }
+            Err(source) => return Err(refused(path, source)),
+        };
+        Ok(Self {
+            connection,
+            path: path.to_path_buf(),
+            set_aside,
+        })
+    }
+
+    /// Where a registry that could not be read was moved to when this one was opened; worth a note to the user.
+    pub fn set_aside(&self) -> Option<&Path> {
+        self.set_aside.as_deref()
+    }
+
+    /// Adds the run, or replaces what was known of it.
+    pub fn record(&mut self, run: &RunRow) -> Result<(), RegistryError> {
+        insert(&self.connection, run).map_err(|source| refused(&self.path, source))
+    }
+
+    /// All runs, the one started last first.
+    pub fn list(&self) -> Result<Vec<RunRow>, RegistryError> {
+        let list = || -> rusqlite::Result<Vec<RunRow>> {
+            let mut select = self
+                .connection
+                .prepare(&format!("{SELECT} ORDER BY started_unix DESC, id"))?;
+            select.query_map([], run_of)?.collect()
+        };
+        list().map_err(|source| refused(&self.path, source))
+    }
+
+    /// One run.
+    pub fn get(&self, id: &str) -> Result<Option<RunRow>, RegistryError> {
+        let found = self
+            .connection
+            .query_row(&format!("{SELECT} WHERE id = ?1"), [id], run_of)
+            .optional();
+        found.map_err(|source| refused(&self.path, source))
+    }
+
+    /// Replaces everything by what the run directories say, all or nothing.
+    pub fn rebuild(&mut self, runs: &[RunRow]) -> Result<(), RegistryError> {
+        let rebuild = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute("DELETE FROM runs", [])?;
+            runs.iter().try_for_each(|run| insert(&transaction, run))?;
+            transaction.commit()
+        };
+        rebuild(&mut self.connection).map_err(|source| refused(&self.path, source))
+    }
+}
+
+/// One run, as listed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// Its name, unique in the registry.
+    pub id: String,
+    /// Its directory.
+    pub dir: String,
+    /// When it started, in seconds since 1970.
+    pub started_unix: i64,
+    /// When it ended, however it ended.
+    pub finished_unix: Option<i64>,
+    /// How it stands.
+    pub status: RunStatus,
+    /// What was tuned.
+    pub model: String,
+    /// The content id of what it was tuned on.
+    pub data: String,
+    /// The numbers worth a column in a list, as a JSON object.
+    pub metrics: Value,
+}
+
+/// How a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunStatus {
+    /// At work, or killed without a chance to say so.
+    Running,
+    /// Stopped on request, with a checkpoint to resume from.
+    Interrupted,
+    /// Done.
+    Finished,
+    /// Ended by an error.
+    Failed,
+}
+
+impl RunStatus {
+    const ALL: [Self; 4] = [
+        Self::Running,
+        Self::Interrupted,
+        Self::Finished,
+        Self::Failed,
+    ];
+
+    /// The word shown and stored.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Interrupted => "interrupted",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| status.word() == word)
+    }
+}
+
+/// Why the registry could not be used. No run depends on it: report and go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// SQLite refused.
+    #[error("the run registry {path} cannot be used")]
+    Refused {
+        /// The registry.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+    /// The file system refused.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+const SELECT: &str =
+    "SELECT id, dir, started_unix, finished_unix, status, model, data, metrics FROM runs";
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    // Two runs may end in the same moment; the second waits.
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let health: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if health != "ok" || !matches!(version, 0 | VERSION) {
+        return Err(unreadable());
+    }
+    connection.execute_batch(
+        "CREATE TABLE IF NOT EXISTS runs (
+            id TEXT PRIMARY KEY, dir TEXT NOT NULL, started_unix INTEGER NOT NULL, finished_unix INTEGER,
+            status TEXT NOT NULL, model TEXT NOT NULL, data TEXT NOT NULL, metrics TEXT NOT NULL
+        ) STRICT",
+    )?;
+    connection.pragma_update(None, "user_version", VERSION)?;
+    // A table of the same name and other columns shows here and not in the middle of a run.
+    connection
+        .prepare(SELECT)
+        .map(drop)
+        .map_err(|_| unreadable())?;
+    Ok(connection)
+}
+
+fn insert(connection: &Connection, run: &RunRow) -> rusqlite::Result<()> {
+    connection.execute(
+        "INSERT OR REPLACE INTO runs (id, dir, started_unix, finished_unix, status, model, data, metrics)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        params![
+            run.id,
+            run.dir,
+            run.started_unix,
+            run.finished_unix,
+            run.status.word(),
+            run.model,
+            run.data,
+            run.metrics.to_string()
+        ],
+    )?;
+    Ok(())
+}
+
+fn run_of(row: &Row<'_>) -> rusqlite::Result<RunRow> {
+    let (status, metrics): (String, String) = (row.get(4)?, row.get(7)?);
+    Ok(RunRow {
+        id: row.get(0)?,
+        dir: row.get(1)?,
+        started_unix: row.get(2)?,
+        finished_unix: row.get(3)?,
+        status: RunStatus::of_word(&status).ok_or_else(unreadable)?,
+        model: row.get(5)?,
+        data: row.get(6)?,
+        metrics: serde_json::from_str(&metrics).map_err(|_| unreadable())?,
+    })
+}
+
+fn unreadable() -> rusqlite::Error {
+    let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    rusqlite::Error::SqliteFailure(corrupt, None)
+}
+
+fn is_unreadable(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+    )
+}
+
+fn rename_aside(path: &Path) -> Result<PathBuf, RegistryError> {
+    let aside = (1..)
+        .map(|n| with_suffix(path, &format!(".unreadable-{n}")))
+        .find(|aside| !aside.exists())
+        .expect("numbers do not run out");
+    fs::rename(path, &aside).map_err(|source| WriteError::new(&aside, 0, source))?;
+    // A journal left by a crash would be played into the new, empty file.
+    for suffix in ["-journal", "-wal", "-shm"] {
+        let _ = fs::remove_file(with_suffix(path, suffix));
+    }
+    Ok(aside)
+}
+
+fn refused(path: &Path, source: rusqlite::Error) -> RegistryError {
+    RegistryError::Refused {
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn run(id: &str, started_unix: i64) -> RunRow {
+        RunRow {
+            id: id.into(),
+            dir: format!("/runs/{id}"),
+            started_unix,
+            finished_unix: None,
+            status: RunStatus::Running,
+            model: "smollm2-135m-instruct".into(),
+            data: "rust-lints".into(),
+            metrics: json!({}),
+        }
+    }
+
+    fn ids(registry: &Registry) -> Vec<String> {
+        registry
+            .list()
+            .unwrap()
+            .into_iter()
+            .map(|run| run.id)
+            .collect()
+    }
+
+    #[test]
+    fn a_run_is_recorded_once_and_its_latest_state_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut registry = Registry::open(&dir.path().join("home/runs.sqlite")).unwrap();
+        registry.record(&run("a", 1)).unwrap();
+        let finished = RunRow {
+            finished_unix: Some(9),
+            status: RunStatus::Finished,
+            metrics: json!({"valid_loss_best": 1.25}),
+            ..run("a", 1)
+        };
+        registry.record(&finished).unwrap();
+        assert_eq!(registry.list().unwrap(), std::slice::from_ref(&finished));
+        assert_eq!(registry.get("a").unwrap(), Some(finished));
+        assert_eq!(registry.get("b").unwrap(), None);
+    }
+
+    #[test]
+    fn the_list_survives_reopening_newest_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.sqlite");
+        let mut registry = Registry::open(&path).unwrap();
+        ["old", "new", "middle"]
+            .iter()
+            .zip([1, 3, 2])
+            .for_each(|(id, at)| registry.record(&run(id, at)).unwrap());
+        drop(registry);
+        let registry = Registry::open(&path).unwrap();
+        assert_eq!(ids(&registry), ["new", "middle", "old"]);
+        assert_eq!(registry.set_aside(), None);
+    }
+
+    #[test]
+    fn every_status_is_stored_and_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut registry = Registry::open(&dir.path().join("runs.sqlite")).unwrap();
+        for status in RunStatus::ALL {
+            registry
+                .record(&RunRow {
+                    status,
+                    ..run("a", 1)
+                })
+                .unwrap();
+            assert_eq!(registry.get("a").unwrap().unwrap().status, status);
+            assert_eq!(serde_json::to_value(status).unwrap(), status.word());
+        }
+    }
+
+    #[test]
+    fn an_unreadable_registry_is_kept_aside_and_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.sqlite");
+        fs::write(
+            &path,
+            b"this was never a database, and it is long enough to be looked at",
+        )
+        .unwrap();
+        let mut registry = Registry::open(&path).unwrap();
+        let aside = registry.set_aside().unwrap().to_path_buf();
+        assert!(fs::read(aside).unwrap().starts_with(b"this was never"));
+        registry.record(&run("a", 1)).unwrap();
+        assert_eq!(ids(&registry), ["a"]);
+    }
+
+    #[test]
+    fn a_registry_with_broken_pages_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.sqlite");
+        let mut registry = Registry::open(&path).unwrap();
+        (0..200).for_each(|n| registry.record(&run(&format!("run-{n}"), n)).unwrap());
+        drop(registry);
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096..8192].fill(0xa5);
+        fs::write(&path, bytes).unwrap();
+        let registry = Registry::open(&path).unwrap();
+        assert!(registry.set_aside().is_some());
+        assert_eq!(ids(&registry), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_table_of_another_version_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.sqlite");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE runs (id TEXT); PRAGMA user_version = 1")
+            .unwrap();
+        assert!(Registry::open(&path).unwrap().set_aside().is_some());
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("PRAGMA user_version = 99")
+            .unwrap();
+        assert!(Registry::open(&path).unwrap().set_aside().is_some());
+    }
+
+    #[test]
+    fn a_rebuild_forgets_what_the_directories_do_not_hold() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut registry = Registry::open(&dir.path().join("runs.sqlite")).unwrap();
+        registry.record(&run("gone", 1)).unwrap();
+        registry.rebuild(&[run("a", 1), run("b", 2)]).unwrap();
+        assert_eq!(ids(&registry), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_path_that_cannot_hold_a_registry_is_an_error_not_a_rebuild() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Registry::open(dir.path()).unwrap_err().to_string();
+        assert!(error.starts_with("the run registry "), "{error}");
+        assert!(dir.path().is_dir());
+    }
+}

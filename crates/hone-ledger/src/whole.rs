@@ -1,0 +1,228 @@
+//! A file is there whole, or not there.
+//!
+//! Bytes go to `NAME.partial` beside the target, reach the disk, and take the name by one rename. A
+//! kill at any point leaves the old content or the new one, and at worst a `.partial` that the next
+//! write replaces. One writer per path: the run directory has one owner.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+/// Replaces the content of `path` with `bytes`, all or nothing, and waits for the disk.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    let partial = partial_path(path);
+    let written = write_synced(&partial, bytes).and_then(|()| fs::rename(&partial, path));
+    if let Err(error) = written {
+        // A full disk stays full while the half-written file is there; failing to remove it changes nothing.
+        let _ = fs::remove_file(&partial);
+        return Err(WriteError::new(path, bytes.len() as u64, error));
+    }
+    sync_parent(path)
+}
+
+/// A write that did not happen, or that the disk did not confirm.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// No room; what was there before is untouched.
+    #[error("no space left on the disk for {path} ({} needed)", size(*needed_bytes))]
+    DiskFull {
+        /// What was being written.
+        path: PathBuf,
+        /// How much it needs.
+        needed_bytes: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Refused by the system; what was there before is untouched.
+    #[error("cannot write {path}")]
+    Refused {
+        /// What was being written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Written and readable, but not confirmed by the disk.
+    #[error("{path} is written, but the disk did not confirm it; a power cut could lose it")]
+    Unconfirmed {
+        /// What was written.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    pub(crate) fn new(path: &Path, needed_bytes: u64, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull {
+                path,
+                needed_bytes,
+                source,
+            },
+            _ => Self::Refused { path, source },
+        }
+    }
+
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::DiskFull {
+                path, needed_bytes, ..
+            } => vec![format!(
+                "free at least {} on the disk that holds {}, or write to another disk",
+                size(*needed_bytes),
+                parent(path).display()
+            )],
+            Self::Refused { path, source } => match source.kind() {
+                ErrorKind::NotFound => vec![format!(
+                    "the directory {} does not exist",
+                    parent(path).display()
+                )],
+                ErrorKind::PermissionDenied => {
+                    vec![format!(
+                        "check that you may write in {}",
+                        parent(path).display()
+                    )]
+                }
+                _ => Vec::new(),
+            },
+            Self::Unconfirmed { .. } => Vec::new(),
+        }
+    }
+}
+
+/// `NAME.partial`: appended, not substituted, because `a.json` and `a.bin` must not share one.
+pub(crate) fn partial_path(path: &Path) -> PathBuf {
+    with_suffix(path, ".partial")
+}
+
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Writes and waits until the bytes are on the disk. The name may still be lost until its directory is synced.
+pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Makes a rename in the parent directory durable.
+pub(crate) fn sync_parent(path: &Path) -> Result<(), WriteError> {
+    sync_dir(parent(path)).map_err(|source| WriteError::Unconfirmed {
+        path: path.to_path_buf(),
+        source,
+    })
+}
+
+/// Makes the names in a directory durable.
+#[cfg(unix)]
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Windows has no handle to sync a directory by; NTFS journals the rename.
+#[cfg(not(unix))]
+pub(crate) fn sync_dir(_dir: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The directory that holds `path`; a bare name lives in the current one.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_new_content_replaces_the_old_and_nothing_stays_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        write_whole(&path, b"old").unwrap();
+        write_whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_kill_before_the_rename_leaves_the_old_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        write_whole(&path, b"old").unwrap();
+        // What a process killed half-way through the write leaves behind.
+        fs::write(partial_path(&path), b"ne").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        write_whole(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert!(!partial_path(&path).exists());
+    }
+
+    #[test]
+    fn names_that_differ_in_their_extension_do_not_share_a_partial() {
+        assert_ne!(
+            partial_path(Path::new("a.json")),
+            partial_path(Path::new("a.bin"))
+        );
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("absent/run.json");
+        let error = write_whole(&path, b"x").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("cannot write {}", path.display())
+        );
+        assert!(
+            error.hints()[0].contains("absent does not exist"),
+            "{:?}",
+            error.hints()
+        );
+    }
+
+    #[test]
+    fn a_failed_rename_leaves_no_partial_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("taken");
+        fs::create_dir(&path).unwrap();
+        assert!(matches!(
+            write_whole(&path, b"x"),
+            Err(WriteError::Refused { .. })
+        ));
+        assert!(!partial_path(&path).exists());
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_is_told_apart_and_says_how_much_is_needed() {
+        // /dev/full answers every write with ENOSPC.
+        let source = write_synced(Path::new("/dev/full"), b"x").unwrap_err();
+        let error = WriteError::new(Path::new("runs/adapter.safetensors"), 20_000_000, source);
+        assert_eq!(
+            error.to_string(),
+            "no space left on the disk for runs/adapter.safetensors (20.0 MB needed)"
+        );
+        assert_eq!(
+            error.hints(),
+            ["free at least 20.0 MB on the disk that holds runs, or write to another disk"]
+        );
+    }
+}
