@@ -1,1 +1,15 @@
-//! Hone as a library: one door to the crates underneath.
+//! Hone as a library: one door to the crates underneath, and the product built on them.
+//!
+//! The engine is in the crates re-exported here; what this crate adds is what a person meets: models by name, run files
+//! and plans, screens, reports, and the command line.
+
+pub use hone_data as data;
+pub use hone_eval as eval;
+pub use hone_ledger as ledger;
+pub use hone_model as model;
+pub use hone_tensor as tensor;
+pub use hone_text as text;
+pub use hone_train as train;
+
+pub mod base;
+pub mod nearest;

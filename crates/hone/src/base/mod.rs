@@ -1,0 +1,258 @@
+//! From what the user calls a model to the file or directory that holds it.
+//!
+//! A name is a path that exists, a built-in name, or a hub id, in that order. Finding never touches the network;
+//! only [`pull`] does, so a run on a train or in a sealed room behaves like any other.
+
+mod catalogue;
+mod home;
+mod hub;
+mod wheel;
+
+pub use catalogue::{CATALOGUE, Entry, Wheel};
+pub use home::{Home, NoHome};
+pub use hub::{HubError, HubId};
+pub use wheel::WheelError;
+
+use crate::nearest::nearest;
+use std::path::{Path, PathBuf};
+
+/// A base model on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// What the user called it.
+    pub name: String,
+    /// A Hugging Face directory or a GGUF file.
+    pub path: PathBuf,
+}
+
+/// Why a name did not lead to a model.
+#[derive(Debug, thiserror::Error)]
+pub enum BaseError {
+    /// Known, but not on this machine.
+    #[error("`{name}` is not on this machine yet")]
+    NotPulled {
+        /// The name.
+        name: String,
+    },
+    /// A path that leads nowhere.
+    #[error("there is no model at {}", .path.display())]
+    NoSuchPath {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A directory that is no model.
+    #[error("{} has no config.json, so it is not a model directory", .path.display())]
+    NotAModel {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds instead.
+        holds: Vec<String>,
+    },
+    /// A file that is not GGUF by name.
+    #[error("{} is neither a model directory nor a .gguf file", .path.display())]
+    NotGguf {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No model of this name is known.
+    #[error("no model is called `{name}`")]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+    /// The package index.
+    #[error(transparent)]
+    Wheel(#[from] WheelError),
+}
+
+impl BaseError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NotPulled { name } => vec![format!("fetch it once: hone pull {name}")],
+            Self::NoSuchPath { .. } => vec![known_names()],
+            Self::NotAModel { holds, .. } if holds.is_empty() => {
+                vec!["the directory is empty".into()]
+            }
+            Self::NotAModel { path, holds } => {
+                let gguf = holds.iter().find(|name| name.ends_with(".gguf"));
+                let nested =
+                    gguf.map(|name| format!("did you mean {}?", path.join(name).display()));
+                vec![nested.unwrap_or_else(|| format!("it holds: {}", holds.join(", ")))]
+            }
+            Self::NotGguf { .. } => {
+                vec!["pass a directory with config.json and *.safetensors, or a GGUF file".into()]
+            }
+            Self::Unknown { name } => {
+                let near = nearest(name, CATALOGUE.iter().map(|entry| entry.name));
+                near.map(|name| format!("did you mean `{name}`?"))
+                    .into_iter()
+                    .chain([known_names()])
+                    .collect()
+            }
+            Self::Hub(error) => error.hints(),
+            Self::Wheel(error) => error.hints(),
+        }
+    }
+}
+
+fn known_names() -> String {
+    let names: Vec<&str> = CATALOGUE.iter().map(|entry| entry.name).collect();
+    format!(
+        "built-in: {}; or a directory, a .gguf file, or a hub id owner/name",
+        names.join(", ")
+    )
+}
+
+/// What a name refers to, before looking whether it is here.
+enum Named {
+    Here(PathBuf),
+    Listed(&'static Entry),
+    Hub(HubId),
+}
+
+fn read_name(name: &str) -> Result<Named, BaseError> {
+    let path = Path::new(name);
+    if path.exists() {
+        return check_path(path).map(Named::Here);
+    }
+    if let Some(entry) = catalogue::entry(name) {
+        return Ok(Named::Listed(entry));
+    }
+    if let Some(id) = HubId::parse(name) {
+        return Ok(Named::Hub(id));
+    }
+    let is_path = name.contains(std::path::MAIN_SEPARATOR)
+        || name.ends_with(".gguf")
+        || name.starts_with('~');
+    Err(if is_path {
+        BaseError::NoSuchPath {
+            path: path.to_path_buf(),
+        }
+    } else {
+        BaseError::Unknown {
+            name: name.to_string(),
+        }
+    })
+}
+
+fn check_path(path: &Path) -> Result<PathBuf, BaseError> {
+    let path = path.to_path_buf();
+    if !path.is_dir() {
+        return if path.extension().is_some_and(|e| e == "gguf") {
+            Ok(path)
+        } else {
+            Err(BaseError::NotGguf { path })
+        };
+    }
+    if path.join("config.json").is_file() {
+        return Ok(path);
+    }
+    let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+    let mut holds: Vec<String> = entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
+    holds.sort();
+    holds.truncate(8);
+    Err(BaseError::NotAModel { path, holds })
+}
+
+fn listed_path(entry: &Entry, home: &Home) -> PathBuf {
+    home.models().join(entry.name).join(entry.wheel.file_name())
+}
+
+/// The model of this name, if it is on this machine.
+pub fn find(name: &str, home: &Home) -> Result<Base, BaseError> {
+    let path = match read_name(name)? {
+        Named::Here(path) => Some(path),
+        Named::Listed(entry) => Some(listed_path(entry, home)).filter(|path| path.is_file()),
+        Named::Hub(id) => id.cached(),
+    };
+    let path = path.ok_or_else(|| BaseError::NotPulled {
+        name: name.to_string(),
+    })?;
+    Ok(Base {
+        name: name.to_string(),
+        path,
+    })
+}
+
+/// The model of this name, fetched if it is not on this machine.
+pub fn pull(name: &str, home: &Home, show_progress: bool) -> Result<Base, BaseError> {
+    let path = match read_name(name)? {
+        Named::Here(path) => path,
+        Named::Listed(entry) => match listed_path(entry, home) {
+            path if path.is_file() => path,
+            _ => wheel::fetch(entry, &home.models())?,
+        },
+        Named::Hub(id) => id.fetch(show_progress)?,
+    };
+    Ok(Base {
+        name: name.to_string(),
+        path,
+    })
+}
+
+/// Whether a built-in model is on this machine.
+pub fn is_here(entry: &Entry, home: &Home) -> bool {
+    listed_path(entry, home).is_file()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(name: &str) -> (String, Vec<String>) {
+        let home = tempfile::tempdir().unwrap();
+        let error = find(name, &Home::at(home.path())).unwrap_err();
+        (error.to_string(), error.hints())
+    }
+
+    #[test]
+    fn a_known_name_that_is_absent_says_how_to_fetch_it() {
+        let (error, hints) = refusal("smollm2-135m-instruct");
+        assert_eq!(error, "`smollm2-135m-instruct` is not on this machine yet");
+        assert_eq!(hints, ["fetch it once: hone pull smollm2-135m-instruct"]);
+    }
+
+    #[test]
+    fn a_mistyped_name_is_answered_with_the_nearest() {
+        let (error, hints) = refusal("smollm2-135-instruct");
+        assert_eq!(error, "no model is called `smollm2-135-instruct`");
+        assert_eq!(hints[0], "did you mean `smollm2-135m-instruct`?");
+    }
+
+    #[test]
+    fn a_path_that_leads_nowhere_is_named() {
+        assert_eq!(
+            refusal("./no/model.gguf").0,
+            "there is no model at ./no/model.gguf"
+        );
+    }
+
+    #[test]
+    fn a_directory_without_config_says_what_it_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("weights.gguf"), b"").unwrap();
+        let (error, hints) = refusal(dir.path().to_str().unwrap());
+        assert!(
+            error.ends_with("has no config.json, so it is not a model directory"),
+            "{error}"
+        );
+        assert!(hints[0].ends_with("weights.gguf?"), "{hints:?}");
+    }
+
+    #[test]
+    fn a_pulled_model_is_found_without_network() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::at(dir.path());
+        let path = listed_path(&CATALOGUE[0], &home);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, b"GGUF").unwrap();
+        assert_eq!(find(CATALOGUE[0].name, &home).unwrap().path, path);
+        assert_eq!(pull(CATALOGUE[0].name, &home, false).unwrap().path, path);
+    }
+}
