@@ -1,1 +1,15 @@
 //! Numbers: tensors, devices, ops forward and backward, CPU kernels, quantised blocks.
+
+mod cpu;
+mod device;
+mod quant;
+mod stored;
+mod tensor;
+
+pub use device::{
+    AdamWStep, AttentionGrads, AttentionSaved, Backend, Device, Heads, Memory, Span, TensorError,
+    Weight,
+};
+pub use quant::{Format, nf4};
+pub use stored::{Bytes, StoredError, StoredMatrix};
+pub use tensor::{MatMut, MatRef, Storage, Tensor};

@@ -1,0 +1,476 @@
+//! The CPU back-end: the default, and the reference that any other back-end is checked against.
+
+mod attention;
+mod pool;
+mod product;
+mod rows;
+pub(crate) mod simd;
+
+use std::sync::Arc;
+
+use rayon::ThreadPool;
+use rayon::prelude::*;
+
+use crate::device::{
+    AdamWStep, AttentionGrads, AttentionSaved, Backend, Heads, Memory, Span, TensorError, Weight,
+};
+use crate::stored::StoredMatrix;
+use crate::tensor::{MatMut, MatRef, Storage, Tensor};
+use attention::Sided;
+use pool::{Buffer, Pool};
+use product::{Dense, Right, Target};
+
+/// A fixed number of threads and a pool of buffers.
+#[derive(Debug)]
+pub struct Cpu {
+    threads: ThreadPool,
+    pool: Arc<Pool>,
+}
+
+impl Cpu {
+    /// Starts the threads.
+    pub fn new(threads: usize) -> Result<Self, TensorError> {
+        let built = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|i| format!("hone-cpu-{i}"))
+            .build();
+        let threads = built.map_err(|error| TensorError::Threads {
+            threads,
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            threads,
+            pool: Arc::default(),
+        })
+    }
+
+    fn product(&self, left: MatRef, right: Right, width: usize, target: Target) {
+        let (height, depth) = left.shape();
+        let left = dense(&left);
+        self.threads
+            .install(|| product::product(&self.pool, height, depth, width, left, right, target));
+    }
+}
+
+const OWN: &str = "a tensor is used on the device that made it";
+
+fn numbers(tensor: &Tensor) -> &[f32] {
+    tensor
+        .storage()
+        .downcast_ref::<Buffer>()
+        .expect(OWN)
+        .as_slice()
+}
+
+fn numbers_mut(tensor: &mut Tensor) -> &mut [f32] {
+    tensor
+        .storage_mut()
+        .downcast_mut::<Buffer>()
+        .expect(OWN)
+        .as_mut_slice()
+}
+
+fn stored(weight: &Weight) -> &StoredMatrix {
+    weight.storage().downcast_ref::<StoredMatrix>().expect(OWN)
+}
+
+fn dense<'a>(matrix: &MatRef<'a>) -> Dense<'a> {
+    let data = &numbers(matrix.tensor)[matrix.offset..][..matrix.rows * matrix.cols];
+    let (row, col) = if matrix.transposed {
+        (1, matrix.cols)
+    } else {
+        (matrix.cols, 1)
+    };
+    Dense { data, row, col }
+}
+
+fn whole(out: &mut Tensor, accumulate: bool) -> Target<'_> {
+    let row = out.cols();
+    Target {
+        data: numbers_mut(out),
+        row,
+        col: 1,
+        alpha: 1.0,
+        accumulate,
+    }
+}
+
+fn sided(tensor: &Tensor, head_dim: usize) -> Sided<'_> {
+    Sided {
+        data: numbers(tensor),
+        num_heads: tensor.cols() / head_dim,
+        head_dim,
+    }
+}
+
+fn assert_same_shape(a: &Tensor, b: &Tensor) {
+    assert_eq!(
+        (a.rows(), a.cols()),
+        (b.rows(), b.cols()),
+        "operands of one shape"
+    );
+}
+
+impl Backend for Cpu {
+    fn name(&self) -> String {
+        let simd = if simd::has_avx2() { "AVX2" } else { "portable" };
+        format!(
+            "cpu, {} threads, {simd}",
+            self.threads.current_num_threads()
+        )
+    }
+
+    fn memory(&self) -> Memory {
+        self.pool.memory()
+    }
+
+    fn reset_peak(&self) {
+        self.pool.reset_peak();
+    }
+
+    fn run(&self, work: &mut (dyn FnMut() + Send)) {
+        self.threads.install(work);
+    }
+
+    fn allocate(&self, len: usize) -> Storage {
+        Box::new(self.pool.take(len))
+    }
+
+    fn upload(&self, data: &[f32]) -> Storage {
+        let mut buffer = self.pool.take(data.len());
+        buffer.as_mut_slice().copy_from_slice(data);
+        Box::new(buffer)
+    }
+
+    fn hold(&self, matrix: StoredMatrix) -> Storage {
+        Box::new(matrix)
+    }
+
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>, TensorError> {
+        Ok(numbers(tensor).to_vec())
+    }
+
+    fn write(&self, data: &[f32], out: &mut Tensor) {
+        numbers_mut(out).copy_from_slice(data);
+    }
+
+    fn fill(&self, out: &mut Tensor, value: f32) {
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| rows::by_rows(out, 1, |_, out| out.fill(value)));
+    }
+
+    fn copy_rows(&self, src: &Tensor, from: usize, count: usize, out: &mut Tensor, to: usize) {
+        let cols = src.cols();
+        assert_eq!(cols, out.cols(), "rows of one width");
+        numbers_mut(out)[to * cols..][..count * cols]
+            .copy_from_slice(&numbers(src)[from * cols..][..count * cols]);
+    }
+
+    fn linear(&self, x: MatRef, weight: &Weight, out: &mut Tensor, accumulate: bool) {
+        assert_eq!(
+            (x.shape().0, x.shape().1, weight.rows()),
+            (out.rows(), weight.cols(), out.cols()),
+            "x · Wᵀ"
+        );
+        self.product(
+            x,
+            Right::StoredTransposed(stored(weight)),
+            weight.rows(),
+            whole(out, accumulate),
+        );
+    }
+
+    fn linear_backward(&self, dy: MatRef, weight: &Weight, dx: &mut Tensor, accumulate: bool) {
+        assert_eq!(
+            (dy.shape().0, dy.shape().1, weight.cols()),
+            (dx.rows(), weight.rows(), dx.cols()),
+            "dy · W"
+        );
+        self.product(
+            dy,
+            Right::Stored(stored(weight)),
+            weight.cols(),
+            whole(dx, accumulate),
+        );
+    }
+
+    fn matmul(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool) {
+        let ((height, depth), (b_depth, width)) = (a.shape(), b.shape());
+        assert_eq!(
+            (depth, height, width),
+            (b_depth, out.rows, out.cols),
+            "a · b"
+        );
+        let (rows, cols) = (out.rows, out.cols);
+        let data = &mut numbers_mut(out.tensor)[out.offset..][..rows * cols];
+        // A wide, flat result is quicker as the transpose of a tall, narrow one: the large operand is
+        // then read where it is instead of being packed.
+        if height < width && height <= 64 {
+            let target = Target {
+                data,
+                row: 1,
+                col: cols,
+                alpha,
+                accumulate,
+            };
+            self.product(b.t(), Right::Dense(dense(&a.t())), height, target);
+        } else {
+            let target = Target {
+                data,
+                row: cols,
+                col: 1,
+                alpha,
+                accumulate,
+            };
+            self.product(a, Right::Dense(dense(&b)), width, target);
+        }
+    }
+
+    fn add_bias(&self, x: &mut Tensor, bias: &Tensor) {
+        assert_eq!(
+            (bias.rows(), bias.cols()),
+            (1, x.cols()),
+            "one bias for each column"
+        );
+        let x = numbers_mut(x);
+        self.threads.install(|| rows::add_bias(x, numbers(bias)));
+    }
+
+    fn add(&self, y: &mut Tensor, x: &Tensor) {
+        assert_same_shape(y, x);
+        let y = numbers_mut(y);
+        self.threads.install(|| rows::add(y, numbers(x)));
+    }
+
+    fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor) {
+        let cols = weight.cols();
+        assert_eq!(
+            (ids.len(), cols),
+            (out.rows(), out.cols()),
+            "a row for each id"
+        );
+        let matrix = stored(weight);
+        let out = numbers_mut(out);
+        self.threads.install(|| {
+            out.par_chunks_exact_mut(cols)
+                .zip(ids)
+                .for_each(|(row, &id)| matrix.decode_row(id as usize, 0..cols, row));
+        });
+    }
+
+    fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
+        let cols = x.cols();
+        assert_eq!(
+            (rows.len(), cols),
+            (out.rows(), out.cols()),
+            "a row for each index"
+        );
+        let x = numbers(x);
+        for (out, &row) in numbers_mut(out).chunks_exact_mut(cols).zip(rows) {
+            out.copy_from_slice(&x[row * cols..][..cols]);
+        }
+    }
+
+    fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
+        let cols = x.cols();
+        assert_eq!(
+            (rows.len(), cols),
+            (x.rows(), out.cols()),
+            "a row for each index"
+        );
+        let out = numbers_mut(out);
+        for (x, &row) in numbers(x).chunks_exact(cols).zip(rows) {
+            simd::axpy(1.0, x, &mut out[row * cols..][..cols]);
+        }
+    }
+
+    fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor) {
+        assert_same_shape(x, out);
+        assert_eq!(x.cols(), weight.len(), "one weight for each column");
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| rows::rms_norm(numbers(x), numbers(weight), eps, out));
+    }
+
+    fn rms_norm_backward(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        eps: f32,
+        dx: &mut Tensor,
+        accumulate: bool,
+    ) {
+        assert_same_shape(dy, x);
+        assert_same_shape(x, dx);
+        let dx = numbers_mut(dx);
+        self.threads.install(|| {
+            rows::rms_norm_backward(
+                numbers(dy),
+                numbers(x),
+                numbers(weight),
+                eps,
+                dx,
+                accumulate,
+            )
+        });
+    }
+
+    fn rope(
+        &self,
+        x: &mut Tensor,
+        head_dim: usize,
+        positions: &[u32],
+        table: &Tensor,
+        inverse: bool,
+    ) {
+        assert_eq!(
+            (x.rows(), table.cols()),
+            (positions.len(), head_dim),
+            "a position for each row"
+        );
+        let cols = x.cols();
+        let x = numbers_mut(x);
+        self.threads
+            .install(|| rows::rope(x, cols, head_dim, positions, numbers(table), inverse));
+    }
+
+    fn attention(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        spans: &[Span],
+        heads: Heads,
+        out: &mut Tensor,
+        lse: Option<&mut Tensor>,
+    ) {
+        check_spans(spans, q, k);
+        assert_same_shape(q, out);
+        assert_same_shape(k, v);
+        let written = attention::Written {
+            out: numbers_mut(out),
+            lse: lse.map(numbers_mut),
+        };
+        let side = |tensor| sided(tensor, heads.head_dim);
+        self.threads.install(|| {
+            attention::forward(&self.pool, side(q), side(k), side(v), spans, heads, written)
+        });
+    }
+
+    fn attention_backward(
+        &self,
+        saved: AttentionSaved,
+        dout: &Tensor,
+        spans: &[Span],
+        heads: Heads,
+        grads: AttentionGrads,
+    ) {
+        check_spans(spans, saved.q, saved.k);
+        let AttentionGrads { dq, dk, dv } = grads;
+        assert_same_shape(saved.q, dq);
+        assert_same_shape(saved.k, dk);
+        assert_same_shape(saved.v, dv);
+        assert_same_shape(saved.q, dout);
+        let side = |tensor| sided(tensor, heads.head_dim);
+        let read = attention::Saved {
+            q: side(saved.q),
+            k: side(saved.k),
+            v: side(saved.v),
+            out: side(saved.out),
+            dout: side(dout),
+            lse: numbers(saved.lse),
+        };
+        let grads = attention::Grads {
+            dq: numbers_mut(dq),
+            dk: numbers_mut(dk),
+            dv: numbers_mut(dv),
+        };
+        self.threads
+            .install(|| attention::backward(&self.pool, read, spans, heads, grads));
+    }
+
+    fn gated_silu(&self, gate: &Tensor, up: &Tensor, out: &mut Tensor) {
+        assert_same_shape(gate, up);
+        assert_same_shape(gate, out);
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| rows::gated_silu(numbers(gate), numbers(up), out));
+    }
+
+    fn gated_silu_backward(
+        &self,
+        dout: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+        dgate: &mut Tensor,
+        dup: &mut Tensor,
+    ) {
+        assert_same_shape(dout, gate);
+        assert_same_shape(gate, up);
+        assert_same_shape(dgate, dup);
+        let (dgate, dup) = (numbers_mut(dgate), numbers_mut(dup));
+        self.threads.install(|| {
+            rows::gated_silu_backward(numbers(dout), numbers(gate), numbers(up), dgate, dup)
+        });
+    }
+
+    fn dropout(&self, x: &Tensor, p: f32, seed: u64, out: &mut Tensor, accumulate: bool) {
+        assert_same_shape(x, out);
+        assert!((0.0..1.0).contains(&p), "a probability below one");
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| rows::dropout(numbers(x), p, seed, out, accumulate));
+    }
+
+    fn cross_entropy(
+        &self,
+        logits: &mut Tensor,
+        targets: &[u32],
+        backward: bool,
+    ) -> Result<Vec<f64>, TensorError> {
+        let cols = logits.cols();
+        assert_eq!(logits.rows(), targets.len(), "a target for each row");
+        let logits = numbers_mut(logits);
+        Ok(self
+            .threads
+            .install(|| rows::cross_entropy(logits, cols, targets, backward)))
+    }
+
+    fn sum_squares(&self, x: &Tensor) -> Result<f64, TensorError> {
+        Ok(self.threads.install(|| rows::sum_squares(numbers(x))))
+    }
+
+    fn adamw(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Tensor,
+        second: &mut Tensor,
+        step: AdamWStep,
+    ) {
+        assert_same_shape(parameters, gradients);
+        let (p, m, v) = (
+            numbers_mut(parameters),
+            numbers_mut(first),
+            numbers_mut(second),
+        );
+        self.threads
+            .install(|| rows::adamw(p, numbers(gradients), m, v, step));
+    }
+}
+
+fn check_spans(spans: &[Span], q: &Tensor, k: &Tensor) {
+    for span in spans {
+        assert!(
+            span.query_len >= 1 && span.query_len <= span.key_len,
+            "a query sees itself"
+        );
+        assert!(
+            span.query_start + span.query_len <= q.rows()
+                && span.key_start + span.key_len <= k.rows(),
+            "spans inside the batch"
+        );
+    }
+}

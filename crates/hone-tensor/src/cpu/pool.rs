@@ -1,0 +1,160 @@
+//! Buffers that are used again: a training step asks for the same few sizes thousands of times.
+//!
+//! Fresh memory costs a page fault per 4 KiB, which for a packed batch is as long as a matrix
+//! product. Freed buffers are kept while the total stays below the greatest use so far, so keeping
+//! them never raises the peak that the plan promised.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use crate::device::Memory;
+
+/// Shared free list and accounting.
+#[derive(Debug, Default)]
+pub struct Pool(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    free: BTreeMap<usize, Vec<Vec<f32>>>,
+    cached_bytes: usize,
+    memory: Memory,
+}
+
+/// One tensor's numbers; goes back to the pool when dropped.
+#[derive(Debug)]
+pub struct Buffer {
+    data: Vec<f32>,
+    len: usize,
+    pool: Arc<Pool>,
+}
+
+impl Pool {
+    /// A buffer of `len` numbers with unspecified contents.
+    pub fn take(self: &Arc<Self>, len: usize) -> Buffer {
+        let capacity = size_class(len);
+        let reused = {
+            let mut state = self
+                .0
+                .lock()
+                .expect("no thread panics while holding the pool");
+            let found = state.free.get_mut(&capacity).and_then(Vec::pop);
+            if found.is_some() {
+                state.cached_bytes -= capacity * 4;
+            }
+            state.memory.live_bytes += capacity * 4;
+            state.memory.peak_bytes = state.memory.peak_bytes.max(state.memory.live_bytes);
+            let room = state
+                .memory
+                .peak_bytes
+                .saturating_sub(state.memory.live_bytes);
+            state.trim(room);
+            found
+        };
+        let data = reused.unwrap_or_else(|| vec![0.0; capacity]);
+        Buffer {
+            data,
+            len,
+            pool: Arc::clone(self),
+        }
+    }
+
+    /// Use now and at most.
+    pub fn memory(&self) -> Memory {
+        self.0
+            .lock()
+            .expect("no thread panics while holding the pool")
+            .memory
+    }
+
+    /// Forgets the greatest use so far.
+    pub fn reset_peak(&self) {
+        let mut state = self
+            .0
+            .lock()
+            .expect("no thread panics while holding the pool");
+        state.memory.peak_bytes = state.memory.live_bytes;
+        state.trim(0);
+    }
+
+    fn give_back(&self, data: Vec<f32>) {
+        let bytes = data.len() * 4;
+        let mut state = self
+            .0
+            .lock()
+            .expect("no thread panics while holding the pool");
+        state.memory.live_bytes -= bytes;
+        state.cached_bytes += bytes;
+        state.free.entry(data.len()).or_default().push(data);
+        let room = state.memory.peak_bytes - state.memory.live_bytes;
+        state.trim(room);
+    }
+}
+
+impl State {
+    /// Frees cached buffers, largest first, until they fit into `room`.
+    fn trim(&mut self, room: usize) {
+        while self.cached_bytes > room {
+            let Some(mut entry) = self.free.last_entry() else {
+                return;
+            };
+            match entry.get_mut().pop() {
+                Some(buffer) => self.cached_bytes -= buffer.len() * 4,
+                None => drop(entry.remove()),
+            }
+        }
+    }
+}
+
+/// Rounds up to one of eight sizes per octave: batches differ a little in length, and should share.
+fn size_class(len: usize) -> usize {
+    let len = len.max(64);
+    let step = (len.next_power_of_two() / 16).max(16);
+    len.div_ceil(step) * step
+}
+
+impl Buffer {
+    /// The numbers.
+    pub fn as_slice(&self) -> &[f32] {
+        &self.data[..self.len]
+    }
+
+    /// The numbers, for writing.
+    pub fn as_mut_slice(&mut self) -> &mut [f32] {
+        &mut self.data[..self.len]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.pool.give_back(std::mem::take(&mut self.data));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeping_buffers_never_exceeds_the_peak() {
+        let pool = Arc::new(Pool::default());
+        for round in 0..50usize {
+            let sizes = [1000 + 37 * round, 5000 + 211 * round, 64];
+            let buffers: Vec<Buffer> = sizes.iter().map(|&len| pool.take(len)).collect();
+            for (buffer, len) in buffers.iter().zip(sizes) {
+                assert_eq!(buffer.as_slice().len(), len);
+            }
+            let state = pool.0.lock().unwrap();
+            assert!(state.cached_bytes + state.memory.live_bytes <= state.memory.peak_bytes);
+        }
+        assert_eq!(pool.memory().live_bytes, 0);
+    }
+
+    #[test]
+    fn a_freed_buffer_serves_the_next_of_its_size() {
+        let pool = Arc::new(Pool::default());
+        let first = pool.take(4096);
+        let address = first.as_slice().as_ptr();
+        drop(first);
+        assert_eq!(pool.take(4096).as_slice().as_ptr(), address);
+    }
+}

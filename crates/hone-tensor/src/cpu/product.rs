@@ -1,0 +1,451 @@
+//! Matrix products, with frozen weights expanded from their stored form as they are packed.
+//!
+//! The usual blocked product (Goto & van de Geijn 2008) with one twist: packing the right operand
+//! into panels is where a 4-bit or 16-bit weight becomes f32. That costs a pass over the weight per
+//! product, which a packed batch of a thousand tokens repays a thousandfold, and it serves `x·Wᵀ` and
+//! `dy·W` from the same copy. The left operand is read where it is.
+//!
+//! An element of the result is summed in the same order whatever the number of threads, and whatever
+//! rows stand around it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::pool::Pool;
+use super::simd::{self, Left, Out, Shared, TILE_COLS, TILE_ROWS};
+use crate::stored::StoredMatrix;
+
+/// Depth of a packed block: its 16-wide panel (20 KiB) stays in the first-level cache.
+const DEPTH: usize = 320;
+/// Columns packed at a time: with the depth above, 1.25 MiB for all threads to share.
+const WIDTH: usize = 1024;
+/// Rows a thread works on at a time: its piece of the left operand stays in the second-level cache.
+const HEIGHT: usize = 96;
+/// Columns that one packing task expands, or one block of the stored format where that is longer.
+const GROUP: usize = 64;
+/// Up to this many rows the weight's rows are expanded one by one and never packed.
+const FEW_ROWS: usize = 4;
+
+/// A dense operand: element `(i, j)` is `data[i * row + j * col]`.
+#[derive(Clone, Copy)]
+pub struct Dense<'a> {
+    /// The numbers.
+    pub data: &'a [f32],
+    /// Distance between rows.
+    pub row: usize,
+    /// Distance between columns.
+    pub col: usize,
+}
+
+/// The right operand, `[depth, width]`.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    /// f32 numbers.
+    Dense(Dense<'a>),
+    /// `W`, for `dy · W`.
+    Stored(&'a StoredMatrix),
+    /// `Wᵀ`, for `x · Wᵀ`.
+    StoredTransposed(&'a StoredMatrix),
+}
+
+/// Where the result goes: element `(i, j)` is `data[i * row + j * col]`.
+pub struct Target<'a> {
+    /// The numbers.
+    pub data: &'a mut [f32],
+    /// Distance between rows.
+    pub row: usize,
+    /// Distance between columns.
+    pub col: usize,
+    /// Multiplies the product.
+    pub alpha: f32,
+    /// Whether to add to what is there.
+    pub accumulate: bool,
+}
+
+/// `target (+)= alpha · left · right`, `[height, depth] × [depth, width]`.
+pub fn product(
+    pool: &Arc<Pool>,
+    height: usize,
+    depth: usize,
+    width: usize,
+    left: Dense,
+    right: Right,
+    target: Target,
+) {
+    if height == 0 || width == 0 {
+        return;
+    }
+    check_bounds(height, depth, width, &left, &target);
+    match right {
+        Right::StoredTransposed(weight) if height <= FEW_ROWS && left.col == 1 => {
+            few_rows(height, depth, left, weight, target)
+        }
+        _ if height <= HEIGHT => by_columns(height, depth, width, left, right, target),
+        _ => by_rows(pool, height, depth, width, left, right, target),
+    }
+}
+
+fn check_bounds(height: usize, depth: usize, width: usize, left: &Dense, target: &Target) {
+    let last =
+        |rows: usize, row: usize, cols: usize, col: usize| (rows - 1) * row + (cols - 1) * col;
+    assert!(depth > 0, "a product has a depth");
+    assert!(
+        last(height, left.row, depth, left.col) < left.data.len(),
+        "left operand too short"
+    );
+    assert!(
+        last(height, target.row, width, target.col) < target.data.len(),
+        "target too short"
+    );
+}
+
+/// Many rows: pack a block of the right operand once, then split the rows over the threads.
+fn by_rows(
+    pool: &Arc<Pool>,
+    height: usize,
+    depth: usize,
+    width: usize,
+    left: Dense,
+    right: Right,
+    target: Target,
+) {
+    let step = block_depth(depth, &right);
+    let group = GROUP.max(block_len(&right));
+    let task_rows = rows_per_task(height);
+    let mut packed = pool.take(step.min(depth) * WIDTH.min(width).next_multiple_of(TILE_COLS));
+    let out = Shared(target.data.as_mut_ptr());
+    for first_col in (0..width).step_by(WIDTH) {
+        let cols = WIDTH.min(width - first_col);
+        for first_step in (0..depth).step_by(step) {
+            let steps = step.min(depth - first_step);
+            let panels = &mut packed.as_mut_slice()[..steps * cols.next_multiple_of(TILE_COLS)];
+            panels
+                .par_chunks_mut(steps * group)
+                .enumerate()
+                .for_each(|(task, panels)| {
+                    let at = task * group;
+                    pack(
+                        &right,
+                        first_step,
+                        steps,
+                        first_col + at,
+                        group.min(cols - at),
+                        panels,
+                    );
+                });
+            let panels = &*panels;
+            (0..height.div_ceil(task_rows))
+                .into_par_iter()
+                .for_each(|task| {
+                    let first_row = task * task_rows;
+                    let block = Block {
+                        first_row,
+                        rows: task_rows.min(height - first_row),
+                        first_col,
+                        cols,
+                        first_step,
+                        steps,
+                    };
+                    let accumulate = target.accumulate || first_step > 0;
+                    // SAFETY: tasks write disjoint rows, inside the bounds that `check_bounds` checked.
+                    unsafe {
+                        multiply_block(
+                            &block,
+                            &left,
+                            panels,
+                            out,
+                            &target_shape(&target, accumulate),
+                        )
+                    };
+                });
+        }
+    }
+}
+
+/// Few rows: split the columns over the threads; each packs what it needs.
+fn by_columns(
+    height: usize,
+    depth: usize,
+    width: usize,
+    left: Dense,
+    right: Right,
+    target: Target,
+) {
+    let step = block_depth(depth, &right);
+    let out = Shared(target.data.as_mut_ptr());
+    let group = GROUP.max(block_len(&right));
+    (0..width.div_ceil(group)).into_par_iter().for_each(|task| {
+        let first_col = task * group;
+        let cols = group.min(width - first_col);
+        with_scratch(
+            step.min(depth) * group.next_multiple_of(TILE_COLS),
+            |panels| {
+                for first_step in (0..depth).step_by(step) {
+                    let steps = step.min(depth - first_step);
+                    pack(&right, first_step, steps, first_col, cols, panels);
+                    let block = Block {
+                        first_row: 0,
+                        rows: height,
+                        first_col,
+                        cols,
+                        first_step,
+                        steps,
+                    };
+                    let accumulate = target.accumulate || first_step > 0;
+                    // SAFETY: tasks write disjoint columns, inside the bounds that `check_bounds` checked.
+                    unsafe {
+                        multiply_block(
+                            &block,
+                            &left,
+                            panels,
+                            out,
+                            &target_shape(&target, accumulate),
+                        )
+                    };
+                }
+            },
+        );
+    });
+}
+
+/// A handful of rows against `Wᵀ`, as in generation: expand a row of the weight, take dot products.
+fn few_rows(height: usize, depth: usize, left: Dense, weight: &StoredMatrix, target: Target) {
+    let out = Shared(target.data.as_mut_ptr());
+    let rows_per_task = (32_768 / depth).clamp(1, 256);
+    (0..weight.rows().div_ceil(rows_per_task))
+        .into_par_iter()
+        .for_each(|task| {
+            let first = task * rows_per_task;
+            with_scratch(depth, |row| {
+                for j in first..(first + rows_per_task).min(weight.rows()) {
+                    weight.decode_row(j, 0..depth, row);
+                    for i in 0..height {
+                        let value =
+                            target.alpha * simd::dot(&left.data[i * left.row..][..depth], row);
+                        // SAFETY: tasks write disjoint columns, inside the bounds that `check_bounds` checked.
+                        unsafe {
+                            let at = out.get().add(i * target.row + j * target.col);
+                            *at = if target.accumulate {
+                                *at + value
+                            } else {
+                                value
+                            };
+                        }
+                    }
+                }
+            });
+        });
+}
+
+struct Block {
+    first_row: usize,
+    rows: usize,
+    first_col: usize,
+    cols: usize,
+    first_step: usize,
+    steps: usize,
+}
+
+struct TargetShape {
+    row: usize,
+    col: usize,
+    alpha: f32,
+    accumulate: bool,
+}
+
+fn target_shape(target: &Target, accumulate: bool) -> TargetShape {
+    TargetShape {
+        row: target.row,
+        col: target.col,
+        alpha: target.alpha,
+        accumulate,
+    }
+}
+
+/// # Safety
+/// The block must lie inside both operands and the target, and be no other thread's.
+unsafe fn multiply_block(
+    block: &Block,
+    left: &Dense,
+    panels: &[f32],
+    out: Shared,
+    shape: &TargetShape,
+) {
+    for (panel, col) in (0..block.cols).step_by(TILE_COLS).enumerate() {
+        let panel = &panels[panel * block.steps * TILE_COLS..][..block.steps * TILE_COLS];
+        let cols = TILE_COLS.min(block.cols - col);
+        for row in (0..block.rows).step_by(TILE_ROWS) {
+            let rows = TILE_ROWS.min(block.rows - row);
+            // SAFETY: the tile lies inside the block.
+            unsafe {
+                let start = left
+                    .data
+                    .as_ptr()
+                    .add((block.first_row + row) * left.row + block.first_step * left.col);
+                let start_out = out
+                    .get()
+                    .add((block.first_row + row) * shape.row + (block.first_col + col) * shape.col);
+                simd::tile(
+                    block.steps,
+                    Left {
+                        start,
+                        row: left.row,
+                        step: left.col,
+                    },
+                    panel.as_ptr(),
+                    rows,
+                    cols,
+                    Out {
+                        start: start_out,
+                        row: shape.row,
+                        col: shape.col,
+                        alpha: shape.alpha,
+                        accumulate: shape.accumulate,
+                    },
+                );
+            }
+        }
+    }
+}
+
+/// Packs `[steps, cols]` of the right operand into 16-wide panels, zeros past the last column.
+fn pack(
+    right: &Right,
+    first_step: usize,
+    steps: usize,
+    first_col: usize,
+    cols: usize,
+    panels: &mut [f32],
+) {
+    match right {
+        Right::Dense(dense) if dense.col == 1 => {
+            for k in 0..steps {
+                scatter_row(
+                    &dense.data[(first_step + k) * dense.row + first_col..][..cols],
+                    k,
+                    steps,
+                    panels,
+                );
+            }
+        }
+        Right::Dense(dense) => {
+            for j in 0..cols {
+                let column = &dense.data[(first_col + j) * dense.col + first_step * dense.row..];
+                let panel = &mut panels[(j / TILE_COLS) * steps * TILE_COLS + j % TILE_COLS..];
+                for k in 0..steps {
+                    panel[k * TILE_COLS] = column[k * dense.row];
+                }
+            }
+        }
+        Right::Stored(weight) => with_decode_scratch(cols, |row| {
+            for k in 0..steps {
+                weight.decode_row(first_step + k, first_col..first_col + cols, row);
+                scatter_row(row, k, steps, panels);
+            }
+        }),
+        Right::StoredTransposed(weight) => with_decode_scratch(TILE_COLS * steps, |rows| {
+            for (panel, first) in (0..cols).step_by(TILE_COLS).enumerate() {
+                let valid = TILE_COLS.min(cols - first);
+                for j in 0..valid {
+                    weight.decode_row(
+                        first_col + first + j,
+                        first_step..first_step + steps,
+                        &mut rows[j * steps..][..steps],
+                    );
+                }
+                rows[valid * steps..].fill(0.0);
+                transpose_panel(
+                    rows,
+                    steps,
+                    &mut panels[panel * steps * TILE_COLS..][..steps * TILE_COLS],
+                );
+            }
+        }),
+    }
+    let rest = cols % TILE_COLS;
+    if rest != 0 {
+        let last = &mut panels[(cols / TILE_COLS) * steps * TILE_COLS..][..steps * TILE_COLS];
+        last.chunks_exact_mut(TILE_COLS)
+            .for_each(|row| row[rest..].fill(0.0));
+    }
+}
+
+/// Writes one row of the right operand to its place in each panel.
+fn scatter_row(row: &[f32], k: usize, steps: usize, panels: &mut [f32]) {
+    for (panel, part) in row.chunks(TILE_COLS).enumerate() {
+        panels[(panel * steps + k) * TILE_COLS..][..part.len()].copy_from_slice(part);
+    }
+}
+
+simd::vectorised! {
+    /// `[16, steps]` to `[steps, 16]`.
+    fn transpose_panel(rows: &[f32], steps: usize, panel: &mut [f32]) {
+        let columns: [&[f32]; TILE_COLS] = std::array::from_fn(|j| &rows[j * steps..][..steps]);
+        let (blocks, rest) = panel.as_chunks_mut::<{ 8 * TILE_COLS }>();
+        for (block, out) in blocks.iter_mut().enumerate() {
+            let columns: [&[f32; 8]; TILE_COLS] =
+                std::array::from_fn(|j| columns[j][block * 8..].first_chunk().expect("eight steps a block"));
+            for k in 0..8 {
+                for j in 0..TILE_COLS {
+                    out[k * TILE_COLS + j] = columns[j][k];
+                }
+            }
+        }
+        let done = blocks.len() * 8;
+        for (k, out) in rest.chunks_exact_mut(TILE_COLS).enumerate() {
+            for j in 0..TILE_COLS {
+                out[j] = columns[j][done + k];
+            }
+        }
+    }
+}
+
+fn block_len(right: &Right) -> usize {
+    match right {
+        Right::Dense(_) => 1,
+        Right::Stored(weight) | Right::StoredTransposed(weight) => weight.format().block_len(),
+    }
+}
+
+/// Splits the depth evenly, at block borders of the stored format.
+fn block_depth(depth: usize, right: &Right) -> usize {
+    let unit = match right {
+        Right::StoredTransposed(weight) => weight.format().block_len().max(TILE_COLS),
+        _ => TILE_COLS,
+    };
+    depth
+        .div_ceil(depth.div_ceil(DEPTH.max(unit)))
+        .next_multiple_of(unit)
+}
+
+fn rows_per_task(height: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    height
+        .div_ceil(threads * height.div_ceil(threads * HEIGHT))
+        .next_multiple_of(TILE_ROWS)
+}
+
+fn with_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local!(static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    borrow(&SCRATCH, len, work)
+}
+
+fn with_decode_scratch<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local!(static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) });
+    borrow(&SCRATCH, len, work)
+}
+
+fn borrow<R>(
+    scratch: &'static std::thread::LocalKey<RefCell<Vec<f32>>>,
+    len: usize,
+    work: impl FnOnce(&mut [f32]) -> R,
+) -> R {
+    scratch.with_borrow_mut(|buffer| {
+        if buffer.len() < len {
+            buffer.resize(len, 0.0);
+        }
+        work(&mut buffer[..len])
+    })
+}

@@ -1,0 +1,354 @@
+//! Loops over rows: norm, rotary embedding, gated activation, loss. Forward and backward side by side.
+
+use rayon::prelude::*;
+
+use super::simd::{exp, vectorised};
+
+/// Elements that a task should have at least, so that starting it costs less than doing it.
+const TASK: usize = 16_384;
+
+/// Runs `work(first_row, rows of out)` over tasks of whole rows.
+pub fn by_rows(out: &mut [f32], cols: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    let rows = rows_per_task(cols);
+    out.par_chunks_mut(rows * cols)
+        .enumerate()
+        .for_each(|(task, out)| work(task * rows, out));
+}
+
+fn rows_per_task(cols: usize) -> usize {
+    (TASK / cols.max(1)).max(1)
+}
+
+vectorised! {
+    fn sum_of_squares(x: &[f32]) -> f32 {
+        let mut sums = [0.0f32; 8];
+        let (chunks, rest) = x.as_chunks::<8>();
+        for chunk in chunks {
+            for i in 0..8 {
+                sums[i] += chunk[i] * chunk[i];
+            }
+        }
+        sums.iter().sum::<f32>() + rest.iter().map(|x| x * x).sum::<f32>()
+    }
+}
+
+vectorised! {
+    fn normalise(x: &[f32], weight: &[f32], inverse: f32, out: &mut [f32]) {
+        for i in 0..out.len().min(x.len()).min(weight.len()) {
+            out[i] = x[i] * inverse * weight[i];
+        }
+    }
+}
+
+/// `out = x / rms(x) · weight`.
+pub fn rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    let cols = weight.len();
+    by_rows(out, cols, |first, out| {
+        for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+            let x = &x[(first + row) * cols..][..cols];
+            normalise(x, weight, inverse_rms(x, eps), out);
+        }
+    });
+}
+
+fn inverse_rms(x: &[f32], eps: f32) -> f32 {
+    (sum_of_squares(x) / x.len() as f32 + eps).sqrt().recip()
+}
+
+vectorised! {
+    fn weighted_dot(dy: &[f32], weight: &[f32], x: &[f32]) -> f32 {
+        let mut sums = [0.0f32; 8];
+        let cols = dy.len().min(weight.len()).min(x.len());
+        let whole = cols / 8 * 8;
+        for at in (0..whole).step_by(8) {
+            for i in 0..8 {
+                sums[i] += dy[at + i] * weight[at + i] * x[at + i];
+            }
+        }
+        let mut total = 0.0;
+        for i in whole..cols {
+            total += dy[i] * weight[i] * x[i];
+        }
+        total + sums.iter().sum::<f32>()
+    }
+}
+
+vectorised! {
+    fn norm_grad(dy: &[f32], weight: &[f32], x: &[f32], inverse: f32, mean: f32, dx: &mut [f32], accumulate: bool) {
+        let cols = dx.len();
+        let (dy, weight, x) = (&dy[..cols], &weight[..cols], &x[..cols]);
+        if accumulate {
+            for i in 0..cols {
+                dx[i] += inverse * (dy[i] * weight[i] - x[i] * mean);
+            }
+        } else {
+            for i in 0..cols {
+                dx[i] = inverse * (dy[i] * weight[i] - x[i] * mean);
+            }
+        }
+    }
+}
+
+/// With `n = x / rms`: `dx = (dy·w - n · mean(dy·w·n)) / rms`.
+pub fn rms_norm_backward(
+    dy: &[f32],
+    x: &[f32],
+    weight: &[f32],
+    eps: f32,
+    dx: &mut [f32],
+    accumulate: bool,
+) {
+    let cols = weight.len();
+    by_rows(dx, cols, |first, dx| {
+        for (row, dx) in dx.chunks_exact_mut(cols).enumerate() {
+            let at = (first + row) * cols;
+            let (x, dy) = (&x[at..][..cols], &dy[at..][..cols]);
+            let inverse = inverse_rms(x, eps);
+            let mean = weighted_dot(dy, weight, x) * inverse * inverse / cols as f32;
+            norm_grad(dy, weight, x, inverse, mean, dx, accumulate);
+        }
+    });
+}
+
+vectorised! {
+    fn rotate(head: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+        let half = cos.len();
+        let (low, high) = head.split_at_mut(half);
+        let (high, sin) = (&mut high[..half], &sin[..half]);
+        for i in 0..half {
+            let (a, b, s) = (low[i], high[i], sign * sin[i]);
+            low[i] = a * cos[i] - b * s;
+            high[i] = b * cos[i] + a * s;
+        }
+    }
+}
+
+/// Rotates pairs `(i, i + head_dim/2)` of each head by its token's angles.
+pub fn rope(
+    x: &mut [f32],
+    cols: usize,
+    head_dim: usize,
+    positions: &[u32],
+    table: &[f32],
+    inverse: bool,
+) {
+    let half = head_dim / 2;
+    let sign = if inverse { -1.0 } else { 1.0 };
+    by_rows(x, cols, |first, x| {
+        for (row, x) in x.chunks_exact_mut(cols).enumerate() {
+            let angles = &table[positions[first + row] as usize * head_dim..][..head_dim];
+            let (cos, sin) = angles.split_at(half);
+            x.chunks_exact_mut(head_dim)
+                .for_each(|head| rotate(head, cos, sin, sign));
+        }
+    });
+}
+
+vectorised! {
+    fn gated(gate: &[f32], up: &[f32], out: &mut [f32]) {
+        let (gate, up) = (&gate[..out.len()], &up[..out.len()]);
+        for i in 0..out.len() {
+            out[i] = gate[i] / (1.0 + exp(-gate[i])) * up[i];
+        }
+    }
+}
+
+/// `silu(gate) · up`.
+pub fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    by_rows(out, 1, |first, out| {
+        gated(&gate[first..], &up[first..], out)
+    });
+}
+
+vectorised! {
+    fn gated_grad(dout: &[f32], gate: &[f32], up: &[f32], dgate: &mut [f32], dup: &mut [f32]) {
+        let len = dgate.len();
+        let (dout, gate, up, dup) = (&dout[..len], &gate[..len], &up[..len], &mut dup[..len]);
+        for i in 0..len {
+            let sigmoid = 1.0 / (1.0 + exp(-gate[i]));
+            let silu = gate[i] * sigmoid;
+            dup[i] = dout[i] * silu;
+            dgate[i] = dout[i] * up[i] * (sigmoid + silu * (1.0 - sigmoid));
+        }
+    }
+}
+
+/// `d silu(g) = σ(g) (1 + g (1 - σ(g)))`.
+pub fn gated_silu_backward(
+    dout: &[f32],
+    gate: &[f32],
+    up: &[f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
+    dgate
+        .par_chunks_mut(TASK)
+        .zip(dup.par_chunks_mut(TASK))
+        .enumerate()
+        .for_each(|(task, (dgate, dup))| {
+            let at = task * TASK;
+            gated_grad(&dout[at..], &gate[at..], &up[at..], dgate, dup);
+        });
+}
+
+vectorised! {
+    fn max_of(row: &[f32]) -> f32 {
+        let mut max = [f32::NEG_INFINITY; 8];
+        let (chunks, rest) = row.as_chunks::<8>();
+        for chunk in chunks {
+            for i in 0..8 {
+                max[i] = if chunk[i] > max[i] { chunk[i] } else { max[i] };
+            }
+        }
+        max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    }
+}
+
+vectorised! {
+    /// Sum of `e^(x - max)` in f64 over blocks summed in f32.
+    fn sum_exp(row: &[f32], max: f32) -> f64 {
+        let mut total = 0.0f64;
+        for block in row.chunks(1024) {
+            let mut sums = [0.0f32; 8];
+            let (chunks, rest) = block.as_chunks::<8>();
+            for chunk in chunks {
+                for i in 0..8 {
+                    sums[i] += exp(chunk[i] - max);
+                }
+            }
+            total += f64::from(sums.iter().sum::<f32>() + rest.iter().map(|x| exp(x - max)).sum::<f32>());
+        }
+        total
+    }
+}
+
+vectorised! {
+    fn softmax_from(row: &mut [f32], lse: f32) {
+        for x in row {
+            *x = exp(*x - lse);
+        }
+    }
+}
+
+/// Nats of each row; the logits become `softmax - one_hot` if `backward`. A row with a logit that is
+/// not finite gives NaN, so that whoever sums the loss will notice.
+pub fn cross_entropy(logits: &mut [f32], cols: usize, targets: &[u32], backward: bool) -> Vec<f64> {
+    let mut nats = vec![0.0; targets.len()];
+    logits
+        .par_chunks_exact_mut(cols)
+        .zip(&mut nats)
+        .zip(targets)
+        .for_each(|((row, nats), &target)| {
+            let max = max_of(row);
+            let lse = f64::from(max) + sum_exp(row, max).ln();
+            // `max` skips NaN, so look once more at the sum of the row.
+            let healthy = lse.is_finite() && row.iter().sum::<f32>().is_finite();
+            *nats = if healthy {
+                lse - f64::from(row[target as usize])
+            } else {
+                f64::NAN
+            };
+            if backward {
+                softmax_from(row, lse as f32);
+                row[target as usize] -= 1.0;
+            }
+        });
+    nats
+}
+
+/// Keeps an element when its own hash says so: the mask needs no memory and no order.
+pub fn dropout(x: &[f32], p: f32, seed: u64, out: &mut [f32], accumulate: bool) {
+    let threshold = (f64::from(p) * 4_294_967_296.0) as u64;
+    let scale = 1.0 / (1.0 - p);
+    by_rows(out, 1, |first, out| {
+        for (i, out) in out.iter_mut().enumerate() {
+            let index = first + i;
+            let mut hash = seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
+            let kept = if (hash >> 32) >= threshold {
+                x[index] * scale
+            } else {
+                0.0
+            };
+            *out = if accumulate { *out + kept } else { kept };
+        }
+    });
+}
+
+vectorised! {
+    fn add_to(y: &mut [f32], x: &[f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+}
+
+/// `y += x`.
+pub fn add(y: &mut [f32], x: &[f32]) {
+    by_rows(y, 1, |first, y| add_to(y, &x[first..]));
+}
+
+/// Adds `bias` to every row.
+pub fn add_bias(y: &mut [f32], bias: &[f32]) {
+    by_rows(y, bias.len(), |_, y| {
+        y.chunks_exact_mut(bias.len())
+            .for_each(|row| add_to(row, bias))
+    });
+}
+
+/// In f64, over fixed pieces in order.
+pub fn sum_squares(x: &[f32]) -> f64 {
+    let pieces: Vec<f64> = x
+        .par_chunks(TASK)
+        .map(|piece| piece.iter().map(|&x| f64::from(x) * f64::from(x)).sum())
+        .collect();
+    pieces.iter().sum()
+}
+
+/// One fused pass of AdamW, decay before the update as in `torch.optim.AdamW`.
+pub fn adamw(
+    p: &mut [f32],
+    g: &[f32],
+    m: &mut [f32],
+    v: &mut [f32],
+    step: crate::device::AdamWStep,
+) {
+    let bias1 = 1.0 - f64::from(step.beta1).powi(step.step as i32);
+    let bias2 = 1.0 - f64::from(step.beta2).powi(step.step as i32);
+    let numbers = AdamWNumbers {
+        decay: 1.0 - step.lr * step.weight_decay,
+        step_size: (f64::from(step.lr) / bias1) as f32,
+        root_bias2: bias2.sqrt() as f32,
+        step,
+    };
+    let tasks = p
+        .par_chunks_mut(TASK)
+        .zip(m.par_chunks_mut(TASK))
+        .zip(v.par_chunks_mut(TASK))
+        .zip(g.par_chunks(TASK));
+    tasks.for_each(|(((p, m), v), g)| adamw_piece(p, g, m, v, numbers));
+}
+
+#[derive(Clone, Copy)]
+struct AdamWNumbers {
+    decay: f32,
+    step_size: f32,
+    root_bias2: f32,
+    step: crate::device::AdamWStep,
+}
+
+vectorised! {
+    fn adamw_piece(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], n: AdamWNumbers) {
+        let len = p.len();
+        let (g, m, v) = (&g[..len], &mut m[..len], &mut v[..len]);
+        let (beta1, beta2) = (n.step.beta1, n.step.beta2);
+        for i in 0..len {
+            let gradient = g[i] * n.step.gradient_scale;
+            m[i] = beta1 * m[i] + (1.0 - beta1) * gradient;
+            v[i] = beta2 * v[i] + (1.0 - beta2) * gradient * gradient;
+            let denominator = v[i].sqrt() / n.root_bias2 + n.step.eps;
+            p[i] = p[i] * n.decay - n.step_size * (m[i] / denominator);
+        }
+    }
+}

@@ -1,0 +1,360 @@
+//! The wall between networks and hardware: a device is a value, and a back-end is about twenty coarse ops.
+//!
+//! Ops are coarse so that dispatch costs nothing and each back-end may fuse as it likes. They do not
+//! return errors: shapes are promises of the network above, and a device that works asynchronously
+//! learns of a failure only later. A failure surfaces where a number is read back
+//! ([`Device::download`], [`Device::cross_entropy`], [`Device::sum_squares`]).
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::cpu::Cpu;
+use crate::quant::Format;
+use crate::stored::StoredMatrix;
+use crate::tensor::{MatMut, MatRef, Storage, Tensor};
+
+/// Why a number could not be read back from a device.
+#[derive(Debug, thiserror::Error)]
+pub enum TensorError {
+    /// The device failed while working on what was asked of it.
+    #[error("device `{device}` failed: {reason}")]
+    Device {
+        /// Its name.
+        device: String,
+        /// What it said.
+        reason: String,
+    },
+    /// The thread pool could not be started.
+    #[error("cannot start {threads} threads: {reason}")]
+    Threads {
+        /// How many were asked for.
+        threads: usize,
+        /// What the operating system said.
+        reason: String,
+    },
+}
+
+/// A frozen matrix `[out, in]`, held by a device in its stored form.
+pub struct Weight {
+    rows: usize,
+    cols: usize,
+    format: Format,
+    bytes: usize,
+    storage: Storage,
+}
+
+impl Weight {
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How its numbers are stored.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes it takes, scales included.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The back-end's own handle.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+}
+
+impl fmt::Debug for Weight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Weight[{}, {}] {}",
+            self.rows,
+            self.cols,
+            self.format.name()
+        )
+    }
+}
+
+/// One sequence of a packed batch, for attention: which query rows see which key rows.
+///
+/// Causal, aligned at the end: query `i` of `query_len` sees the first
+/// `key_len - query_len + i + 1` keys. In training both ranges are the same rows; with a
+/// key-value cache the keys are longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// First query row.
+    pub query_start: usize,
+    /// Number of query rows.
+    pub query_len: usize,
+    /// First key row.
+    pub key_start: usize,
+    /// Number of key rows, at least `query_len`.
+    pub key_len: usize,
+}
+
+/// The shape of grouped-query attention.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Heads {
+    /// Query heads.
+    pub num_heads: usize,
+    /// Key and value heads; divides `num_heads`.
+    pub num_kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// What scores are multiplied with, `1/√head_dim` as a rule.
+    pub scale: f32,
+}
+
+/// One AdamW step's numbers (Loshchilov & Hutter 2019, as in `torch.optim.AdamW`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamWStep {
+    /// Learning rate of this step.
+    pub lr: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Decoupled weight decay.
+    pub weight_decay: f32,
+    /// 1 for the first step.
+    pub step: u64,
+    /// What gradients are multiplied with first: `1/tokens`, times the clipping factor.
+    pub gradient_scale: f32,
+}
+
+/// What a back-end implements. `out` arguments are written whole unless `accumulate` is set.
+pub trait Backend: Send + Sync + fmt::Debug {
+    /// Name for plans and error messages.
+    fn name(&self) -> String;
+    /// Bytes of tensors alive now, and the most there have been.
+    fn memory(&self) -> Memory;
+    /// Forgets the greatest memory use so far.
+    fn reset_peak(&self);
+    /// Runs `work` where the device's ops are cheapest to start.
+    fn run(&self, work: &mut (dyn FnMut() + Send));
+
+    /// Room for `len` numbers, contents unspecified.
+    fn allocate(&self, len: usize) -> Storage;
+    /// Copies numbers from the host.
+    fn upload(&self, data: &[f32]) -> Storage;
+    /// Takes a frozen matrix, in its stored form.
+    fn hold(&self, matrix: StoredMatrix) -> Storage;
+    /// Copies numbers to the host.
+    fn download(&self, tensor: &Tensor) -> Result<Vec<f32>, TensorError>;
+    /// Overwrites a tensor from the host.
+    fn write(&self, data: &[f32], out: &mut Tensor);
+    /// Sets every element to `value`.
+    fn fill(&self, out: &mut Tensor, value: f32);
+    /// Copies `src` rows `[from, from + count)` to `out` rows `[to, to + count)`.
+    fn copy_rows(&self, src: &Tensor, from: usize, count: usize, out: &mut Tensor, to: usize);
+
+    /// `out (+)= x · Wᵀ`: `[t, in] × [out, in] → [t, out]`.
+    fn linear(&self, x: MatRef, weight: &Weight, out: &mut Tensor, accumulate: bool);
+    /// `dx (+)= dy · W`: `[t, out] × [out, in] → [t, in]`.
+    fn linear_backward(&self, dy: MatRef, weight: &Weight, dx: &mut Tensor, accumulate: bool);
+    /// `out (+)= alpha · a · b`, all f32.
+    fn matmul(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool);
+    /// Adds `bias [1, cols]` to every row.
+    fn add_bias(&self, x: &mut Tensor, bias: &Tensor);
+    /// `y += x`.
+    fn add(&self, y: &mut Tensor, x: &Tensor);
+
+    /// Rows of the embedding matrix for `ids`.
+    fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor);
+    /// `out[i] = x[rows[i]]`.
+    fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor);
+    /// `out[rows[i]] += x[i]`; rows are distinct.
+    fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor);
+
+    /// RMS norm (Zhang & Sennrich 2019): `out = x / rms(x) · weight`.
+    fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor);
+    /// `dx (+)= ∂rms_norm/∂x · dy`; recomputes the root mean square from `x`.
+    fn rms_norm_backward(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        eps: f32,
+        dx: &mut Tensor,
+        accumulate: bool,
+    );
+
+    /// Rotary embedding, half-split pairs, in place (Su et al. 2021). `table` is `[positions, head_dim]`,
+    /// cosines then sines. `inverse` rotates back, which is also the backward pass.
+    fn rope(
+        &self,
+        x: &mut Tensor,
+        head_dim: usize,
+        positions: &[u32],
+        table: &Tensor,
+        inverse: bool,
+    );
+
+    /// Block-diagonal causal attention; `lse [rows, num_heads]` keeps the log-sum-exp of each row for backward.
+    fn attention(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        spans: &[Span],
+        heads: Heads,
+        out: &mut Tensor,
+        lse: Option<&mut Tensor>,
+    );
+    /// Gradients of [`Backend::attention`]; scores are recomputed block by block from `lse`.
+    fn attention_backward(
+        &self,
+        saved: AttentionSaved,
+        dout: &Tensor,
+        spans: &[Span],
+        heads: Heads,
+        grads: AttentionGrads,
+    );
+
+    /// `out = silu(gate) · up`.
+    fn gated_silu(&self, gate: &Tensor, up: &Tensor, out: &mut Tensor);
+    /// Gradients of [`Backend::gated_silu`].
+    fn gated_silu_backward(
+        &self,
+        dout: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+        dgate: &mut Tensor,
+        dup: &mut Tensor,
+    );
+
+    /// Inverted dropout: keeps an element with probability `1 - p`, decided by `(seed, index)` alone.
+    /// With `accumulate`, adds, which makes it its own backward pass.
+    fn dropout(&self, x: &Tensor, p: f32, seed: u64, out: &mut Tensor, accumulate: bool);
+
+    /// Sum of `-ln softmax(logits)[target]` over rows, in nats; `logits` become its gradient if `backward`.
+    fn cross_entropy(
+        &self,
+        logits: &mut Tensor,
+        targets: &[u32],
+        backward: bool,
+    ) -> Result<Vec<f64>, TensorError>;
+
+    /// Sum of squares of all elements.
+    fn sum_squares(&self, x: &Tensor) -> Result<f64, TensorError>;
+    /// One AdamW pass over flat buffers.
+    fn adamw(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Tensor,
+        second: &mut Tensor,
+        step: AdamWStep,
+    );
+}
+
+/// Bytes of tensors on a device, frozen weights not counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Alive now.
+    pub live_bytes: usize,
+    /// The most there have been.
+    pub peak_bytes: usize,
+}
+
+/// What attention's forward pass leaves for its backward pass.
+#[derive(Clone, Copy, Debug)]
+pub struct AttentionSaved<'a> {
+    /// Queries `[t, num_heads · head_dim]`, rotated.
+    pub q: &'a Tensor,
+    /// Keys `[t, num_kv_heads · head_dim]`, rotated.
+    pub k: &'a Tensor,
+    /// Values `[t, num_kv_heads · head_dim]`.
+    pub v: &'a Tensor,
+    /// The output.
+    pub out: &'a Tensor,
+    /// Log-sum-exp of each row and head `[t, num_heads]`.
+    pub lse: &'a Tensor,
+}
+
+/// Where attention's backward pass writes.
+#[derive(Debug)]
+pub struct AttentionGrads<'a> {
+    /// Like the queries.
+    pub dq: &'a mut Tensor,
+    /// Like the keys.
+    pub dk: &'a mut Tensor,
+    /// Like the values.
+    pub dv: &'a mut Tensor,
+}
+
+/// A handle to a back-end; clones are the same device. Ops are the methods of [`Backend`].
+#[derive(Clone, Debug)]
+pub struct Device(Arc<dyn Backend>);
+
+impl Device {
+    /// The CPU with a fixed number of threads; results do not depend on that number.
+    pub fn cpu(threads: usize) -> Result<Self, TensorError> {
+        Ok(Self(Arc::new(Cpu::new(threads)?)))
+    }
+
+    /// A device from elsewhere, for example a GPU crate.
+    pub fn from_backend(backend: Arc<dyn Backend>) -> Self {
+        Self(backend)
+    }
+
+    /// A tensor with unspecified contents, for an op to fill.
+    pub fn empty(&self, rows: usize, cols: usize) -> Tensor {
+        Tensor::new(rows, cols, self.clone(), self.0.allocate(rows * cols))
+    }
+
+    /// A tensor of zeros.
+    pub fn zeros(&self, rows: usize, cols: usize) -> Tensor {
+        let mut out = self.empty(rows, cols);
+        self.0.fill(&mut out, 0.0);
+        out
+    }
+
+    /// A tensor from host numbers in row-major order.
+    pub fn tensor(&self, rows: usize, cols: usize, data: &[f32]) -> Tensor {
+        assert_eq!(data.len(), rows * cols, "as many numbers as elements");
+        Tensor::new(rows, cols, self.clone(), self.0.upload(data))
+    }
+
+    /// A frozen matrix, kept in its stored form.
+    pub fn weight(&self, matrix: StoredMatrix) -> Weight {
+        let (rows, cols, format, bytes) = (
+            matrix.rows(),
+            matrix.cols(),
+            matrix.format(),
+            matrix.size_bytes(),
+        );
+        Weight {
+            rows,
+            cols,
+            format,
+            bytes,
+            storage: self.0.hold(matrix),
+        }
+    }
+
+    /// Runs `work` inside the device's threads, so that each op in it starts at once.
+    pub fn scope<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        let (mut work, mut result) = (Some(work), None);
+        self.0.run(&mut || result = work.take().map(|w| w()));
+        result.expect("a back-end runs the work it is given")
+    }
+}
+
+impl Deref for Device {
+    type Target = dyn Backend;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.0
+    }
+}

@@ -1,0 +1,183 @@
+//! A matrix of f32 on one device, and borrowed windows into it.
+//!
+//! Activations of a packed batch are matrices by nature, `[tokens, features]`, so a tensor has two
+//! axes and no broadcasting rules. What a device keeps behind it is the device's own business:
+//! nothing above this crate sees a slice until it asks for a download.
+
+use std::any::Any;
+use std::ops::Range;
+
+use crate::device::{Device, TensorError};
+
+/// What a back-end keeps for one tensor or weight.
+pub type Storage = Box<dyn Any + Send + Sync>;
+
+/// A row-major `[rows, cols]` matrix of f32.
+pub struct Tensor {
+    rows: usize,
+    cols: usize,
+    device: Device,
+    storage: Storage,
+}
+
+impl Tensor {
+    /// Wraps what a back-end allocated; called by [`Device`] only.
+    pub(crate) fn new(rows: usize, cols: usize, device: Device, storage: Storage) -> Self {
+        Self {
+            rows,
+            cols,
+            device,
+            storage,
+        }
+    }
+
+    /// Number of rows: tokens, for an activation.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns: features, for an activation.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.rows * self.cols
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Where it lives.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The back-end's own handle.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// The back-end's own handle, for writing.
+    pub fn storage_mut(&mut self) -> &mut Storage {
+        &mut self.storage
+    }
+
+    /// Copies the elements to the host, in row-major order.
+    pub fn to_vec(&self) -> Result<Vec<f32>, TensorError> {
+        self.device.download(self)
+    }
+
+    /// The whole tensor as a matrix operand.
+    pub fn view(&self) -> MatRef<'_> {
+        MatRef {
+            tensor: self,
+            offset: 0,
+            rows: self.rows,
+            cols: self.cols,
+            transposed: false,
+        }
+    }
+
+    /// Rows `range` as a matrix operand.
+    pub fn view_rows(&self, range: Range<usize>) -> MatRef<'_> {
+        self.window(range.start * self.cols, range.len(), self.cols)
+    }
+
+    /// A dense `[rows, cols]` window that starts at element `offset`: one adapter matrix of a flat
+    /// parameter buffer, for example.
+    pub fn window(&self, offset: usize, rows: usize, cols: usize) -> MatRef<'_> {
+        assert!(
+            offset + rows * cols <= self.len(),
+            "window past the end of the tensor"
+        );
+        MatRef {
+            tensor: self,
+            offset,
+            rows,
+            cols,
+            transposed: false,
+        }
+    }
+
+    /// The whole tensor as a place to write to.
+    pub fn view_mut(&mut self) -> MatMut<'_> {
+        let (rows, cols) = (self.rows, self.cols);
+        MatMut {
+            tensor: self,
+            offset: 0,
+            rows,
+            cols,
+        }
+    }
+
+    /// Like [`Tensor::window`], for writing.
+    pub fn window_mut(&mut self, offset: usize, rows: usize, cols: usize) -> MatMut<'_> {
+        assert!(
+            offset + rows * cols <= self.len(),
+            "window past the end of the tensor"
+        );
+        MatMut {
+            tensor: self,
+            offset,
+            rows,
+            cols,
+        }
+    }
+}
+
+impl std::fmt::Debug for Tensor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tensor[{}, {}]", self.rows, self.cols)
+    }
+}
+
+/// A dense matrix inside a tensor, possibly read as its transpose.
+#[derive(Clone, Copy, Debug)]
+pub struct MatRef<'a> {
+    /// Where the elements are.
+    pub tensor: &'a Tensor,
+    /// First element.
+    pub offset: usize,
+    /// Rows as stored.
+    pub rows: usize,
+    /// Columns as stored.
+    pub cols: usize,
+    /// Whether the operand is the transpose of what is stored.
+    pub transposed: bool,
+}
+
+impl MatRef<'_> {
+    /// The same elements, read as the transpose.
+    pub fn t(self) -> Self {
+        Self {
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+
+    /// `(rows, cols)` of the operand, after transposition.
+    pub fn shape(&self) -> (usize, usize) {
+        if self.transposed {
+            (self.cols, self.rows)
+        } else {
+            (self.rows, self.cols)
+        }
+    }
+}
+
+/// A dense matrix inside a tensor, for writing.
+#[derive(Debug)]
+pub struct MatMut<'a> {
+    /// Where the elements are.
+    pub tensor: &'a mut Tensor,
+    /// First element.
+    pub offset: usize,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+}
