@@ -1,0 +1,310 @@
+//! The ways weights are stored, and how each becomes f32.
+//!
+//! A family of formats is a file. A format's `decode` turns one block, a fixed-size array, into a fixed-size
+//! array of numbers, so that the compiler sees every bound and vectorises the loop; the results equal those of
+//! the `gguf` Python package and of bitsandbytes bit for bit.
+
+mod blocks;
+mod dense;
+pub mod nf4;
+mod superblocks;
+
+use std::ops::Range;
+
+pub use nf4::Nf4Scales;
+
+/// How numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// IEEE single precision.
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// The upper half of an f32.
+    Bf16,
+    /// 4 bits around zero, one scale for 32.
+    Q4_0,
+    /// 4 bits above a minimum, scale and minimum for 32.
+    Q4_1,
+    /// 5 bits around zero, one scale for 32.
+    Q5_0,
+    /// 5 bits above a minimum, scale and minimum for 32.
+    Q5_1,
+    /// 8 bits around zero, one scale for 32.
+    Q8_0,
+    /// 4 bits above a minimum, in superblocks of 256 with 6-bit scales and minima for 32.
+    Q4K,
+    /// 5 bits above a minimum, in superblocks of 256 with 6-bit scales and minima for 32.
+    Q5K,
+    /// 6 bits around zero, in superblocks of 256 with 8-bit scales for 16.
+    Q6K,
+    /// 16 levels of a normal distribution, one scale for 64, as bitsandbytes stores them.
+    Nf4,
+}
+
+impl Format {
+    /// Every format there is.
+    pub const ALL: [Self; 12] = [
+        Self::F32,
+        Self::F16,
+        Self::Bf16,
+        Self::Q4_0,
+        Self::Q4_1,
+        Self::Q5_0,
+        Self::Q5_1,
+        Self::Q8_0,
+        Self::Q4K,
+        Self::Q5K,
+        Self::Q6K,
+        Self::Nf4,
+    ];
+
+    /// The name people know it by.
+    pub fn name(self) -> &'static str {
+        self.facts().0
+    }
+
+    /// Values in a block: the smallest stretch that stands on its own.
+    pub fn block_len(self) -> usize {
+        self.facts().1
+    }
+
+    /// Bytes of a block. NF4 keeps its scales elsewhere: these are its codes alone.
+    pub fn block_bytes(self) -> usize {
+        self.facts().2
+    }
+
+    /// Bytes of a row of `cols` values, a multiple of the block (NF4 blocks run over rows: rounded up there).
+    pub fn row_bytes(self, cols: usize) -> usize {
+        cols.div_ceil(self.block_len()) * self.block_bytes()
+    }
+
+    const fn facts(self) -> (&'static str, usize, usize) {
+        match self {
+            Self::F32 => ("F32", 1, 4),
+            Self::F16 => ("F16", 1, 2),
+            Self::Bf16 => ("BF16", 1, 2),
+            Self::Q4_0 => ("Q4_0", 32, 18),
+            Self::Q4_1 => ("Q4_1", 32, 20),
+            Self::Q5_0 => ("Q5_0", 32, 22),
+            Self::Q5_1 => ("Q5_1", 32, 24),
+            Self::Q8_0 => ("Q8_0", 32, 34),
+            Self::Q4K => ("Q4_K", 256, 144),
+            Self::Q5K => ("Q5_K", 256, 176),
+            Self::Q6K => ("Q6_K", 256, 210),
+            Self::Nf4 => ("NF4", 64, 32),
+        }
+    }
+}
+
+/// Expands the columns `cols` of one stored row; the contract of `StoredMatrix::decode_row` holds.
+#[inline]
+pub(crate) fn decode(format: Format, row: &[u8], cols: Range<usize>, out: &mut [f32]) {
+    let block = format.block_len();
+    if cols.start.is_multiple_of(block) && out.len().is_multiple_of(block) {
+        let first = cols.start / block * format.block_bytes();
+        decode_blocks(format, &row[first..][..format.row_bytes(out.len())], out);
+    } else {
+        decode_parts(format, row, cols, out);
+    }
+}
+
+/// A range that cuts through superblocks: each touched one is expanded aside and its part copied.
+#[cold]
+fn decode_parts(format: Format, row: &[u8], cols: Range<usize>, out: &mut [f32]) {
+    let block = format.block_len();
+    assert!(
+        cols.start.is_multiple_of(32) && cols.end.is_multiple_of(32),
+        "columns {cols:?} cut through {} blocks",
+        format.name()
+    );
+    let mut whole = [0.0; 256];
+    for index in cols.start / block..cols.end.div_ceil(block) {
+        let bytes = &row[index * format.block_bytes()..][..format.block_bytes()];
+        decode_blocks(format, bytes, &mut whole[..block]);
+        let part = cols.start.max(index * block)..cols.end.min((index + 1) * block);
+        out[part.start - cols.start..part.end - cols.start]
+            .copy_from_slice(&whole[part.start - index * block..part.end - index * block]);
+    }
+}
+
+fn decode_blocks(format: Format, bytes: &[u8], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") {
+        // SAFETY: the processor has AVX2, as just detected.
+        return unsafe { decode_blocks_avx2(format, bytes, out) };
+    }
+    decode_blocks_anywhere(format, bytes, out);
+}
+
+/// The same loops compiled for eight lanes; without fused multiply-add, so the results are the same too.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn decode_blocks_avx2(format: Format, bytes: &[u8], out: &mut [f32]) {
+    decode_blocks_anywhere(format, bytes, out);
+}
+
+#[inline(always)]
+fn decode_blocks_anywhere(format: Format, bytes: &[u8], out: &mut [f32]) {
+    match format {
+        Format::F32 => each_block(bytes, out, dense::f32),
+        Format::F16 => each_block(bytes, out, dense::f16),
+        Format::Bf16 => each_block(bytes, out, dense::bf16),
+        Format::Q4_0 => each_block(bytes, out, blocks::q4_0),
+        Format::Q4_1 => each_block(bytes, out, blocks::q4_1),
+        Format::Q5_0 => each_block(bytes, out, blocks::q5_0),
+        Format::Q5_1 => each_block(bytes, out, blocks::q5_1),
+        Format::Q8_0 => each_block(bytes, out, blocks::q8_0),
+        Format::Q4K => each_block(bytes, out, superblocks::q4_k),
+        Format::Q5K => each_block(bytes, out, superblocks::q5_k),
+        Format::Q6K => each_block(bytes, out, superblocks::q6_k),
+        Format::Nf4 => unreachable!("NF4 is decoded with its scales"),
+    }
+}
+
+#[inline(always)]
+fn each_block<const BYTES: usize, const LEN: usize>(
+    bytes: &[u8],
+    out: &mut [f32],
+    decode: impl Fn(&[u8; BYTES], &mut [f32; LEN]),
+) {
+    let (blocks, _) = bytes.as_chunks::<BYTES>();
+    let (places, _) = out.as_chunks_mut::<LEN>();
+    for (block, place) in blocks.iter().zip(places) {
+        decode(block, place);
+    }
+}
+
+/// f16 to f32 in plain arithmetic, so that it vectorises with the loop around it.
+#[inline(always)]
+fn half_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let rest = u32::from(bits & 0x7fff) << 13;
+    // Normal numbers move to f32's exponent. Subnormal ones get a leading one which the subtraction takes away,
+    // so no f32 subnormal, slow on many processors, ever appears. Infinity and NaN keep their mantissa.
+    let value = match rest {
+        0..0x0080_0000 => {
+            (f32::from_bits(rest + 0x3880_0000) - f32::from_bits(0x3880_0000)).to_bits()
+        }
+        0x0f80_0000.. => rest | 0x7f80_0000,
+        _ => rest + 0x3800_0000,
+    };
+    f32::from_bits(sign | value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stored::{Bytes, StoredMatrix};
+    use half::{bf16, f16};
+
+    /// Reference: value `i` of a block by the format's definition, bit by bit.
+    fn value(format: Format, b: &[u8], i: usize) -> f32 {
+        let half = |at: usize| f16::from_le_bytes([b[at], b[at + 1]]).to_f32();
+        let bits = |from: usize, count: usize| -> i32 {
+            (0..count)
+                .map(|k| i32::from(b[(from + k) / 8] >> ((from + k) % 8) & 1) << k)
+                .sum()
+        };
+        let nibble = |at: usize| bits((at + i % 16) * 8 + i / 16 * 4, 4);
+        let six = |j: usize, at: usize| match j {
+            0..4 => bits((4 + at + j) * 8, 6),
+            _ => bits((8 + 4 + j - 4) * 8 + at, 4) | bits((4 + at + j - 4) * 8 + 6, 2) << 4,
+        };
+        let k_nibble = |at: usize| bits((at + i / 64 * 32 + i % 32) * 8 + i / 32 % 2 * 4, 4);
+        let k =
+            |q: i32| half(0) * six(i / 32, 0) as f32 * q as f32 - half(2) * six(i / 32, 4) as f32;
+        match format {
+            Format::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+            Format::F16 => half(0),
+            Format::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+            Format::Q4_0 => half(0) * (nibble(2) - 8) as f32,
+            Format::Q4_1 => half(0) * nibble(4) as f32 + half(2),
+            Format::Q5_0 => half(0) * ((nibble(6) | bits(16 + i, 1) << 4) - 16) as f32,
+            Format::Q5_1 => half(0) * (nibble(8) | bits(32 + i, 1) << 4) as f32 + half(2),
+            Format::Q8_0 => half(0) * f32::from(b[2 + i] as i8),
+            Format::Q4K => k(k_nibble(16)),
+            Format::Q5K => k(k_nibble(48) | bits((16 + i % 32) * 8 + i / 32, 1) << 4),
+            Format::Q6K => {
+                let low = bits((i / 128 * 64 + i % 64) * 8 + i / 64 % 2 * 4, 4);
+                let high = bits((128 + i / 128 * 32 + i % 32) * 8 + i / 32 % 4 * 2, 2);
+                half(208) * f32::from(b[192 + i / 16] as i8) * ((low | high << 4) - 32) as f32
+            }
+            Format::Nf4 => unreachable!(),
+        }
+    }
+
+    fn block_formats() -> impl Iterator<Item = Format> {
+        Format::ALL
+            .into_iter()
+            .filter(|format| *format != Format::Nf4)
+    }
+
+    fn noise(format: Format, blocks: usize) -> Vec<u8> {
+        let mut state = 1_u32;
+        (0..blocks * format.block_bytes())
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 24) as u8
+            })
+            .collect()
+    }
+
+    fn same(a: f32, b: f32) -> bool {
+        a.to_bits() == b.to_bits() || a.is_nan() && b.is_nan()
+    }
+
+    #[test]
+    fn every_format_decodes_as_defined_bit_by_bit() {
+        for format in block_formats() {
+            let (len, bytes) = (format.block_len(), noise(format, 300));
+            let mut out = vec![0.0; 300 * len];
+            decode_blocks(format, &bytes, &mut out);
+            let mut portable = out.clone();
+            decode_blocks_anywhere(format, &bytes, &mut portable);
+            for (at, (&fast, &portable)) in out.iter().zip(&portable).enumerate() {
+                let expected = value(format, &bytes[at / len * format.block_bytes()..], at % len);
+                assert!(
+                    same(fast, expected),
+                    "{} value {at}: {fast} is not {expected}",
+                    format.name()
+                );
+                assert!(
+                    same(portable, expected),
+                    "{} value {at} without AVX2",
+                    format.name()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn any_range_in_units_of_32_decodes_like_the_whole_row() {
+        for format in block_formats() {
+            let cols = 512;
+            let bytes = noise(format, 2 * cols / format.block_len());
+            let matrix = StoredMatrix::new(2, cols, format, Bytes::from_vec(bytes)).unwrap();
+            let whole = matrix.to_f32();
+            for start in (0..cols).step_by(32) {
+                for end in (start..=cols).step_by(32) {
+                    let mut out = vec![0.0; end - start];
+                    matrix.decode_row(1, start..end, &mut out);
+                    let expected = &whole[cols + start..cols + end];
+                    assert!(
+                        out.iter().zip(expected).all(|(a, b)| same(*a, *b)),
+                        "{} {start}..{end}",
+                        format.name()
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_half_precision_number_converts_exactly() {
+        for bits in 0..=u16::MAX {
+            let (ours, theirs) = (half_to_f32(bits), f16::from_bits(bits).to_f32());
+            assert!(same(ours, theirs), "{bits:#06x}: {ours} is not {theirs}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! NF4: sixteen levels of a normal distribution, as QLoRA uses and bitsandbytes stores them.
+//!
+//! Blocks of 64 run over the flattened matrix, so they may straddle rows. A block keeps its largest magnitude,
+//! either as f32 or, double-quantised, as an 8-bit code whose own scales cover 256 blocks. Codes, scales and
+//! offset equal those of bitsandbytes on a CPU bit for bit, which fixes even the order of its summation.
+
+use std::sync::LazyLock;
+
+use crate::stored::{StoredError, StoredMatrix};
+
+/// Values that share a scale.
+pub const BLOCK: usize = 64;
+
+/// Scales that share a nested scale.
+pub const NESTED_BLOCK: usize = 256;
+
+/// The sixteen levels.
+pub const LEVELS: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+/// The scales of an NF4 matrix, one for every 64 values.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Nf4Scales {
+    /// Largest magnitudes.
+    Plain(Vec<f32>),
+    /// Largest magnitudes in eight bits: `dynamic_map()[code] · nested[i / 256] + offset`.
+    Double {
+        /// One code for each block.
+        codes: Vec<u8>,
+        /// One scale for each 256 codes.
+        nested: Vec<f32>,
+        /// The mean that was taken off before.
+        offset: f32,
+    },
+}
+
+impl Nf4Scales {
+    /// The scale of one block.
+    #[inline]
+    pub fn get(&self, block: usize) -> f32 {
+        match self {
+            Self::Plain(scales) => scales[block],
+            Self::Double {
+                codes,
+                nested,
+                offset,
+            } => dynamic_map()[usize::from(codes[block])] * nested[block / NESTED_BLOCK] + offset,
+        }
+    }
+
+    /// Memory they take.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Plain(scales) => scales.len() * 4,
+            Self::Double { codes, nested, .. } => codes.len() + nested.len() * 4 + 4,
+        }
+    }
+}
+
+/// Quantises a row-major matrix; `double` also quantises the scales.
+pub fn quantize(
+    values: &[f32],
+    rows: usize,
+    cols: usize,
+    double: bool,
+) -> Result<StoredMatrix, StoredError> {
+    check(values, rows, cols)?;
+    let scales: Vec<f32> = values.chunks(BLOCK).map(scale_of).collect();
+    let mut codes = vec![0; values.len().div_ceil(2)];
+    for ((block, scale), packed) in values
+        .chunks(BLOCK)
+        .zip(&scales)
+        .zip(codes.chunks_mut(BLOCK / 2))
+    {
+        pack(block, *scale, packed);
+    }
+    let scales = if double {
+        quantize_scales(&scales)
+    } else {
+        Nf4Scales::Plain(scales)
+    };
+    Ok(StoredMatrix::nf4(rows, cols, codes, scales))
+}
+
+/// The 256 values of the 8-bit code for scales, rising: seven decades, each with twice the steps of the one below.
+pub fn dynamic_map() -> &'static [f32; 256] {
+    static MAP: LazyLock<[f32; 256]> = LazyLock::new(make_dynamic_map);
+    &MAP
+}
+
+/// Expands values of the flattened matrix from `start` on.
+pub(crate) fn decode(codes: &[u8], scales: &Nf4Scales, start: usize, out: &mut [f32]) {
+    let mut at = start;
+    let mut rest = out;
+    while !rest.is_empty() {
+        let here = rest.len().min(BLOCK - at % BLOCK);
+        let (stretch, later) = rest.split_at_mut(here);
+        decode_stretch(codes, scales.get(at / BLOCK), at, stretch);
+        (at, rest) = (at + here, later);
+    }
+}
+
+/// Expands values that share a scale. Pairs come from a table of all 256 bytes, two levels at a time.
+#[inline]
+fn decode_stretch(codes: &[u8], scale: f32, start: usize, out: &mut [f32]) {
+    let odd = start % 2;
+    if odd == 1 {
+        out[0] = PAIRS[usize::from(codes[start / 2])][1] * scale;
+    }
+    let (pairs, last) = out[odd..].as_chunks_mut::<2>();
+    let bytes = &codes[(start + odd) / 2..];
+    for (pair, byte) in pairs.iter_mut().zip(bytes) {
+        *pair = PAIRS[usize::from(*byte)].map(|level| level * scale);
+    }
+    if let [value] = last {
+        *value = PAIRS[usize::from(bytes[pairs.len()])][0] * scale;
+    }
+}
+
+/// Both levels of a byte, the high nibble's first.
+static PAIRS: [[f32; 2]; 256] = {
+    let mut pairs = [[0.0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [LEVELS[byte >> 4], LEVELS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
+
+fn check(values: &[f32], rows: usize, cols: usize) -> Result<(), StoredError> {
+    let count = rows
+        .checked_mul(cols)
+        .ok_or(StoredError::TooLarge { rows, cols })?;
+    if values.len() != count {
+        let (expected, found) = (count.saturating_mul(4), values.len() * 4);
+        return Err(StoredError::WrongLength {
+            format: super::Format::F32,
+            rows,
+            cols,
+            expected,
+            found,
+        });
+    }
+    match values.iter().position(|value| !value.is_finite()) {
+        Some(at) => Err(StoredError::NotFinite {
+            row: at / cols,
+            col: at % cols,
+            value: values[at],
+        }),
+        None => Ok(()),
+    }
+}
+
+/// The largest magnitude. Only a last, shorter block is kept away from zero, as in bitsandbytes.
+fn scale_of(block: &[f32]) -> f32 {
+    let largest = block
+        .iter()
+        .fold(0.0_f32, |max, value| max.max(value.abs()));
+    if block.len() == BLOCK {
+        largest
+    } else {
+        largest.max(SMALLEST_SCALE)
+    }
+}
+
+/// What a scale is raised to before dividing by it.
+const SMALLEST_SCALE: f32 = 1e-38;
+
+fn pack(block: &[f32], scale: f32, packed: &mut [u8]) {
+    let inverse = 1.0 / scale.max(SMALLEST_SCALE);
+    // Whole blocks multiply by the inverse, a last shorter one divides: both are what bitsandbytes does.
+    let normal = |value: f32| {
+        if block.len() == BLOCK {
+            value * inverse
+        } else {
+            value / scale
+        }
+    };
+    for (pair, byte) in block.chunks(2).zip(packed) {
+        let high = code(normal(pair[0]));
+        let low = pair
+            .get(1)
+            .map_or_else(|| code(0.0), |value| code(normal(*value)));
+        *byte = high << 4 | low;
+    }
+}
+
+/// The nearest level; a tie takes the lower one.
+fn code(value: f32) -> u8 {
+    (1..16)
+        .filter(|&i| value > (LEVELS[i - 1] + LEVELS[i]) / 2.0)
+        .count() as u8
+}
+
+fn quantize_scales(scales: &[f32]) -> Nf4Scales {
+    let offset = sum(scales) / scales.len().max(1) as f32;
+    let centred: Vec<f32> = scales.iter().map(|scale| scale - offset).collect();
+    let nested: Vec<f32> = centred
+        .chunks(NESTED_BLOCK)
+        .map(|block| block.iter().fold(0.0_f32, |max, x| max.max(x.abs())))
+        .collect();
+    let codes = centred
+        .chunks(NESTED_BLOCK)
+        .zip(&nested)
+        .flat_map(|(block, scale)| block.iter().map(move |value| nested_code(*value, *scale)))
+        .collect();
+    Nf4Scales::Double {
+        codes,
+        nested,
+        offset,
+    }
+}
+
+/// bitsandbytes on a CPU rounds to one of 65,536 steps first and looks the code up, so its codes are not always the
+/// nearest ones. All-zero blocks get code 0.
+fn nested_code(value: f32, scale: f32) -> u8 {
+    if scale == 0.0 {
+        return 0;
+    }
+    let normal = (value * (1.0 / scale)).clamp(-1.0, 1.0);
+    let step = ((normal + 1.0) * 0.5).mul_add(65_535.0, 0.5) as u16;
+    let value = f32::from(step) * 2.0 / 65_535.0 - 1.0;
+    static MIDPOINTS: LazyLock<Vec<f32>> = LazyLock::new(|| {
+        dynamic_map()
+            .windows(2)
+            .map(|pair| 0.5 * (pair[0] + pair[1]))
+            .collect()
+    });
+    MIDPOINTS.partition_point(|midpoint| *midpoint < value) as u8
+}
+
+/// Decade by decade, the middles of equal steps between 0.1 and 1 and their opposites; then zero and one.
+fn make_dynamic_map() -> [f32; 256] {
+    const DECADES: [f32; 7] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
+    let mut values = vec![0.0, 1.0];
+    for (power, decade) in DECADES.iter().enumerate() {
+        let bounds = tenth_to_one(1 << power);
+        let middles = bounds
+            .windows(2)
+            .map(|pair| decade * ((pair[0] + pair[1]) / 2.0));
+        values.extend(middles.flat_map(|middle| [middle, -middle]));
+    }
+    values.sort_by(f32::total_cmp);
+    values
+        .try_into()
+        .expect("2 × (1 + 2 + … + 64) + 2 values are 256")
+}
+
+/// `torch.linspace(0.1, 1, steps + 1)`: fused, and counted from the nearer end.
+fn tenth_to_one(steps: usize) -> Vec<f32> {
+    let step = (1.0 - 0.1_f32) / steps as f32;
+    let bound = |i: usize| {
+        if i < steps.div_ceil(2) {
+            step.mul_add(i as f32, 0.1)
+        } else {
+            (-step).mul_add((steps - i) as f32, 1.0)
+        }
+    };
+    (0..=steps).map(bound).collect()
+}
+
+/// The sum of PyTorch on one AVX2 thread, in its order: eight lanes, four rows of them side by side, and partial
+/// sums carried upwards so that long sums lose little.
+fn sum(values: &[f32]) -> f32 {
+    const LANES: usize = 8;
+    if values.len() < LANES {
+        return row_sum(values.as_chunks::<1>().0)[0];
+    }
+    let (vectors, rest) = values.as_chunks::<LANES>();
+    rest.iter()
+        .chain(&row_sum(vectors))
+        .fold(0.0, |sum, value| sum + value)
+}
+
+fn row_sum<const LANES: usize>(vectors: &[[f32; LANES]]) -> [f32; LANES] {
+    let (rows, rest) = vectors.as_chunks::<4>();
+    let [mut total, others @ ..] = cascade(rows);
+    for vector in rest.iter().chain(&others) {
+        add(&mut total, vector);
+    }
+    total
+}
+
+/// Four columns summed at once; after every `step` rows the sums move up a level, as digits carry.
+fn cascade<const LANES: usize>(rows: &[[[f32; LANES]; 4]]) -> [[f32; LANES]; 4] {
+    let power = 4.max(rows.len().max(1).next_power_of_two().ilog2() / 4);
+    let mut levels = [[[0.0; LANES]; 4]; 4];
+    for (chunk, rows) in rows.chunks(1 << power).enumerate() {
+        rows.iter().for_each(|row| add_rows(&mut levels[0], row));
+        if rows.len() == 1 << power {
+            carry(&mut levels, (chunk + 1) << power, power);
+        }
+    }
+    let [mut total, upper @ ..] = levels;
+    upper.iter().for_each(|level| add_rows(&mut total, level));
+    total
+}
+
+fn carry<const LANES: usize>(levels: &mut [[[f32; LANES]; 4]; 4], done: usize, power: u32) {
+    for level in 1..4 {
+        let lower = std::mem::replace(&mut levels[level - 1], [[0.0; LANES]; 4]);
+        add_rows(&mut levels[level], &lower);
+        if done & (((1 << power) - 1) << (level as u32 * power)) != 0 {
+            break;
+        }
+    }
+}
+
+fn add_rows<const LANES: usize>(total: &mut [[f32; LANES]; 4], row: &[[f32; LANES]; 4]) {
+    total
+        .iter_mut()
+        .zip(row)
+        .for_each(|(total, row)| add(total, row));
+}
+
+fn add<const LANES: usize>(total: &mut [f32; LANES], values: &[f32; LANES]) {
+    total
+        .iter_mut()
+        .zip(values)
+        .for_each(|(total, value)| *total += value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(count: usize) -> Vec<f32> {
+        (0..count)
+            .map(|i| ((i * 7919) % 1009) as f32 / 500.0 - 1.0)
+            .collect()
+    }
+
+    #[test]
+    fn the_even_value_is_in_the_high_nibble() {
+        let mut values = vec![0.0; 64];
+        (values[0], values[1]) = (2.0, -2.0);
+        let matrix = quantize(&values, 1, 64, false).unwrap();
+        assert_eq!(matrix.bytes()[..2], [0xf0, 0x77]);
+        assert_eq!(matrix.nf4_scales(), Some(&Nf4Scales::Plain(vec![2.0])));
+        assert_eq!(matrix.to_f32(), values);
+    }
+
+    #[test]
+    fn a_tie_takes_the_lower_level() {
+        for pair in LEVELS.windows(2) {
+            let middle = (pair[0] + pair[1]) / 2.0;
+            assert_eq!(LEVELS[usize::from(code(middle))], pair[0]);
+            assert_eq!(LEVELS[usize::from(code(middle.next_up()))], pair[1]);
+        }
+    }
+
+    #[test]
+    fn a_block_of_zeros_stays_zero() {
+        for double in [false, true] {
+            let matrix = quantize(&[0.0; 100], 1, 100, double).unwrap();
+            assert_eq!(matrix.bytes()[0], 0x77);
+            assert!(matrix.to_f32()[..64].iter().all(|value| *value == 0.0));
+        }
+    }
+
+    #[test]
+    fn any_range_of_straddling_rows_decodes_like_the_whole() {
+        // Rows of 37 start mid-block and mid-byte.
+        let matrix = quantize(&ramp(5 * 37), 5, 37, true).unwrap();
+        let scales = matrix.nf4_scales().unwrap();
+        for (row, expected) in matrix.to_f32().chunks(37).enumerate() {
+            for start in 0..37 {
+                for end in start..=37 {
+                    let mut out = vec![0.0; end - start];
+                    matrix.decode_row(row, start..end, &mut out);
+                    assert_eq!(out, expected[start..end]);
+                }
+            }
+            let at = row * 37 + 36;
+            let nibble = matrix.bytes()[at / 2] >> (4 * (1 - at % 2)) & 15;
+            assert_eq!(
+                expected[36],
+                LEVELS[usize::from(nibble)] * scales.get(at / 64)
+            );
+        }
+    }
+
+    #[test]
+    fn double_quantised_scales_cost_a_quarter_and_stay_close() {
+        let values = ramp(64 * 1024);
+        let plain = quantize(&values, 64, 1024, false).unwrap();
+        let double = quantize(&values, 64, 1024, true).unwrap();
+        assert_eq!(plain.size_bytes(), 32 * 1024 + 4 * 1024);
+        assert_eq!(double.size_bytes(), 32 * 1024 + 1024 + 4 * 4 + 4);
+        for block in 0..1024 {
+            let (exact, close) = (
+                plain.nf4_scales().unwrap().get(block),
+                double.nf4_scales().unwrap().get(block),
+            );
+            assert!(
+                (exact - close).abs() < 0.02,
+                "block {block}: {exact} became {close}"
+            );
+        }
+    }
+
+    #[test]
+    fn values_that_are_not_numbers_are_refused_by_place() {
+        let mut values = vec![0.5; 6];
+        values[4] = f32::NAN;
+        assert!(matches!(
+            quantize(&values, 2, 3, true),
+            Err(StoredError::NotFinite { row: 1, col: 1, .. })
+        ));
+        assert!(matches!(
+            quantize(&values, 2, 4, true),
+            Err(StoredError::WrongLength { .. })
+        ));
+    }
+
+    #[test]
+    fn the_sum_counts_every_value_once() {
+        for count in [1, 3, 7, 8, 31, 32, 33, 511, 512, 5000, 70_000] {
+            let values: Vec<f32> = (0..count).map(|i| (i % 3) as f32).collect();
+            assert_eq!(sum(&values), values.iter().sum::<f32>(), "{count} values");
+        }
+    }
+}
