@@ -1,1 +1,4 @@
 //! Judging: tasks, metrics, comparisons.
+
+pub mod metric;
+pub mod report;
