@@ -1,1 +1,20 @@
 //! Text to ids and back: tokenizer, chat template, supervised spans.
+//!
+//! Everything that turns a conversation into token ids goes through [`Renderer`], so what a model is
+//! trained on, evaluated on and served with cannot drift apart. The crate reads no files and holds no
+//! tensors: bytes and strings come in, ids go out.
+
+mod conversation;
+mod gguf;
+mod render;
+mod skeleton;
+mod stream;
+mod template;
+mod tokenizer;
+
+pub use conversation::{Conversation, Role, Turn};
+pub use gguf::{GgufVocabulary, KNOWN_PRE_TOKENIZERS};
+pub use render::{Encoded, RenderError, Renderer};
+pub use stream::StreamDecoder;
+pub use template::{ChatTemplate, Date, Limits, TemplateError, TemplateOrigin};
+pub use tokenizer::{Tokenizer, TokenizerError};

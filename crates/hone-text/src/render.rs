@@ -1,0 +1,377 @@
+//! The one way from a conversation to ids, for training, evaluation and serving alike.
+//!
+//! What is supervised is what the model itself has to write: from where the generation prompt ends to
+//! the end-of-turn token, that token included and nothing after it. The text is cut where the
+//! generation prompt ends, because serving encodes the prompt alone and the model continues from its
+//! last token; so the ids of a prompt are a prefix of the ids of the finished conversation, always.
+//! A conversation whose spans cannot be proven (see [`crate::skeleton`]) is refused with the reason.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::{Arc, RwLock};
+
+use crate::skeleton::{Place, Skeleton, stand_in};
+use crate::tokenizer::{Borders, Span};
+use crate::{
+    ChatTemplate, Conversation, Role, TemplateError, TemplateOrigin, Tokenizer, TokenizerError,
+};
+
+/// Why a conversation has no ids.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says what each field is
+pub enum RenderError {
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    #[error("the conversation has no turns")]
+    Empty,
+    #[error("turn {number} ({role}) does not appear in what the chat template writes")]
+    Dropped { number: usize, role: Role },
+    #[error("the chat template writes turn {number} ({role}) {count} times")]
+    Repeated {
+        number: usize,
+        role: Role,
+        count: usize,
+    },
+    #[error(
+        "the chat template changes the text of turn {number} ({role}), so the place of its tokens cannot be proven"
+    )]
+    Rewritten { number: usize, role: Role },
+    #[error(
+        "a finished conversation does not begin with its generation prompt, which ends in {tail:?}, so training would differ from serving"
+    )]
+    PromptDiffers { tail: String },
+    #[error(
+        "after a reply the chat template writes {glue:?} and no end-of-turn token, so the model could not learn to stop"
+    )]
+    NoEndToken { glue: String },
+    #[error(
+        "a token spans the start of the reply in turn {number}, so what is supervised cannot be exact"
+    )]
+    Straddled { number: usize },
+    #[error("the tokenizer names no end-of-sequence token, which this kind of text must end with")]
+    NoEndOfSequence,
+}
+
+/// A finished conversation, or a text, as a model sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Encoded {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// For each id, whether the model is taught to write it.
+    pub supervised: Vec<bool>,
+    /// The rendered text.
+    pub text: String,
+}
+
+/// Tokenizer and chat template, bound together.
+pub struct Renderer {
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    named_tokens: Vec<(&'static str, String)>,
+    stops: Vec<u32>,
+    skeletons: RwLock<HashMap<(Vec<Role>, bool), Arc<Layout>>>,
+}
+
+/// The part of an encoding that follows from the roles alone.
+struct Layout {
+    skeleton: Skeleton,
+    replies: Vec<Reply>,
+}
+
+/// One reply: what stands between its prompt and its text, and what of the glue after it is its end.
+struct Reply {
+    turn: usize,
+    /// `None` when the prompt is not how this conversation begins.
+    gap: Option<usize>,
+    end: usize,
+}
+
+/// More different role sequences than this are not remembered.
+const MAX_LAYOUTS: usize = 1024;
+
+impl Renderer {
+    /// Binds the two; `None` stands for [`ChatTemplate::fallback`], which needs an EOS token.
+    ///
+    /// `more_stops` are further ids that end a reply, as from a model's generation config.
+    pub fn new(
+        tokenizer: Tokenizer,
+        template: Option<ChatTemplate>,
+        more_stops: &[u32],
+    ) -> Result<Self, RenderError> {
+        if template.is_none() && tokenizer.eos().is_none() {
+            return Err(RenderError::NoEndOfSequence);
+        }
+        let named_tokens = tokenizer.named_tokens().collect();
+        let mut renderer = Self {
+            tokenizer,
+            template: template.unwrap_or_else(ChatTemplate::fallback),
+            named_tokens,
+            stops: Vec::new(),
+            skeletons: RwLock::default(),
+        };
+        let ids = renderer
+            .turn_end()
+            .into_iter()
+            .chain(renderer.tokenizer.eos())
+            .chain(more_stops.iter().copied());
+        let mut stops: Vec<u32> = ids.collect();
+        stops.sort_unstable();
+        stops.dedup();
+        renderer.stops = stops;
+        Ok(renderer)
+    }
+
+    /// The tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Ids that end a reply, ascending.
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stops
+    }
+
+    /// Where the chat template came from.
+    pub fn template_origin(&self) -> TemplateOrigin {
+        self.template.origin()
+    }
+
+    /// SHA-256 of the chat template, for provenance.
+    pub fn template_hash(&self) -> &str {
+        self.template.hash()
+    }
+
+    /// A finished conversation with its supervised tokens marked.
+    pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Encoded, RenderError> {
+        let (layout, text, places) = self.lay_out(conversation, false)?;
+        let replies = layout.reply_spans(&places);
+        if let (Some(last), Some(turn)) = (
+            layout.replies.last(),
+            conversation.turns.len().checked_sub(1),
+        ) {
+            // Every other reply is context; the last one is what serving would be asked for.
+            if last.turn == turn && last.gap.is_none() {
+                return Err(self.prompt_differs(conversation));
+            }
+        }
+        let spans = self.encode_between(&text, places, &replies)?;
+        let is_reply = |span: &Span| {
+            replies
+                .iter()
+                .any(|(_, bytes)| bytes.contains(&span.bytes.start))
+        };
+        Ok(Encoded {
+            supervised: spans.iter().map(is_reply).collect(),
+            ids: spans.into_iter().map(|span| span.id).collect(),
+            text,
+        })
+    }
+
+    /// The ids a model is given to reply to: a prefix of the ids of the conversation with that reply.
+    pub fn encode_prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, RenderError> {
+        let (layout, text, places) = self.lay_out(conversation, true)?;
+        let replies = layout.reply_spans(&places);
+        let spans = self.encode_between(&text, places, &replies)?;
+        Ok(spans.into_iter().map(|span| span.id).collect())
+    }
+
+    /// Plain text to learn by heart: BOS if the tokenizer adds one, the text, EOS; all supervised.
+    pub fn encode_text(&self, text: &str) -> Result<Encoded, RenderError> {
+        let eos = self.tokenizer.eos().ok_or(RenderError::NoEndOfSequence)?;
+        let bos = self.tokenizer.bos().filter(|_| self.tokenizer.adds_bos());
+        let ids: Vec<u32> = bos
+            .into_iter()
+            .chain(self.tokenizer.encode_plain(text)?)
+            .chain([eos])
+            .collect();
+        Ok(Encoded {
+            supervised: vec![true; ids.len()],
+            ids,
+            text: text.to_owned(),
+        })
+    }
+
+    /// The text a conversation is rendered to.
+    pub fn render(
+        &self,
+        conversation: &Conversation,
+        generation_prompt: bool,
+    ) -> Result<String, RenderError> {
+        let add_bos = self.tokenizer.adds_bos();
+        Ok(self
+            .template
+            .render(conversation, generation_prompt, &self.named_tokens, add_bos)?)
+    }
+
+    fn lay_out(
+        &self,
+        conversation: &Conversation,
+        generation_prompt: bool,
+    ) -> Result<(Arc<Layout>, String, Vec<Place>), RenderError> {
+        if conversation.turns.is_empty() {
+            return Err(RenderError::Empty);
+        }
+        let text = self.render(conversation, generation_prompt)?;
+        let roles: Vec<Role> = conversation.turns.iter().map(|turn| turn.role).collect();
+        let layout = self.layout(roles, generation_prompt)?;
+        let places =
+            layout
+                .skeleton
+                .place(&text, conversation)
+                .map_err(|turn| RenderError::Rewritten {
+                    number: turn + 1,
+                    role: conversation.turns[turn].role,
+                })?;
+        Ok((layout, text, places))
+    }
+
+    fn encode_between(
+        &self,
+        text: &str,
+        places: Vec<Place>,
+        replies: &[(usize, Range<usize>)],
+    ) -> Result<Vec<Span>, RenderError> {
+        let borders = Borders {
+            plain: places.into_iter().map(|place| place.bytes).collect(),
+            cuts: replies.iter().map(|(_, bytes)| bytes.start).collect(),
+        };
+        let spans = self.tokenizer.spans(text, &borders)?;
+        for (turn, reply) in replies {
+            let crosses =
+                |span: &Span| span.bytes.start < reply.start && reply.start < span.bytes.end;
+            // A control token may take the spaces after it along; any other token must stop here.
+            if spans
+                .iter()
+                .any(|span| crosses(span) && !self.tokenizer.is_special(span.id))
+            {
+                return Err(RenderError::Straddled { number: turn + 1 });
+            }
+        }
+        Ok(spans)
+    }
+
+    fn layout(
+        &self,
+        roles: Vec<Role>,
+        generation_prompt: bool,
+    ) -> Result<Arc<Layout>, RenderError> {
+        let key = (roles, generation_prompt);
+        if let Some(known) = self.skeletons.read().expect("no writer panics").get(&key) {
+            return Ok(known.clone());
+        }
+        let layout = Arc::new(self.make_layout(&key.0, generation_prompt)?);
+        let mut known = self.skeletons.write().expect("no writer panics");
+        if known.len() >= MAX_LAYOUTS {
+            known.clear();
+        }
+        known.insert(key, layout.clone());
+        Ok(layout)
+    }
+
+    fn make_layout(&self, roles: &[Role], generation_prompt: bool) -> Result<Layout, RenderError> {
+        let skeleton = self.skeleton(roles, generation_prompt)?;
+        for (turn, &role) in roles.iter().enumerate() {
+            let number = turn + 1;
+            match skeleton.count(turn) {
+                1 => {}
+                0 => return Err(RenderError::Dropped { number, role }),
+                count if role == Role::Assistant => {
+                    return Err(RenderError::Repeated {
+                        number,
+                        role,
+                        count,
+                    });
+                }
+                _ => {}
+            }
+        }
+        let replies = roles
+            .iter()
+            .enumerate()
+            .filter(|(_, role)| **role == Role::Assistant);
+        let replies: Result<_, _> = replies
+            .map(|(turn, _)| self.reply(&skeleton, roles, turn))
+            .collect();
+        Ok(Layout {
+            replies: replies?,
+            skeleton,
+        })
+    }
+
+    fn skeleton(&self, roles: &[Role], generation_prompt: bool) -> Result<Skeleton, RenderError> {
+        let rendered = self.render(&stand_in(roles), generation_prompt)?;
+        let role = roles.first().copied().unwrap_or(Role::User);
+        Skeleton::read(&rendered).ok_or(RenderError::Rewritten { number: 1, role })
+    }
+
+    fn reply(
+        &self,
+        skeleton: &Skeleton,
+        roles: &[Role],
+        turn: usize,
+    ) -> Result<Reply, RenderError> {
+        let prompt = self.skeleton(&roles[..turn], true).ok();
+        let gap = prompt.and_then(|prompt| skeleton.gap_after(&prompt, turn));
+        let glue = skeleton.glue_after(turn);
+        let end = self
+            .tokenizer
+            .first_added(glue)
+            .filter(|span| glue[..span.bytes.start].trim().is_empty());
+        match end {
+            Some(span) => Ok(Reply {
+                turn,
+                gap,
+                end: span.bytes.end,
+            }),
+            None => Err(RenderError::NoEndToken {
+                glue: glue.to_owned(),
+            }),
+        }
+    }
+
+    /// The token that closes a reply, if the template closes one in the simplest conversation.
+    fn turn_end(&self) -> Option<u32> {
+        let skeleton = self.skeleton(&[Role::User, Role::Assistant], false).ok()?;
+        Some(self.tokenizer.first_added(skeleton.glue_after(1))?.id)
+    }
+
+    fn prompt_differs(&self, conversation: &Conversation) -> RenderError {
+        let asked = Conversation::new(
+            conversation
+                .turns
+                .split_last()
+                .map_or(&[][..], |(_, asked)| asked)
+                .to_vec(),
+        );
+        match self.render(&asked, true) {
+            Ok(prompt) => RenderError::PromptDiffers {
+                tail: tail(&prompt, 40),
+            },
+            Err(error) => error,
+        }
+    }
+}
+
+impl Layout {
+    /// Turn and bytes of every reply, from the end of its prompt to the end of its end token.
+    fn reply_spans(&self, places: &[Place]) -> Vec<(usize, Range<usize>)> {
+        let span = |reply: &Reply| {
+            let place = places
+                .iter()
+                .find(|place| place.turn == reply.turn)
+                .expect("every reply is placed");
+            (
+                reply.turn,
+                place.bytes.start - reply.gap.unwrap_or(0)..place.bytes.end + reply.end,
+            )
+        };
+        self.replies.iter().map(span).collect()
+    }
+}
+
+fn tail(text: &str, chars: usize) -> String {
+    let skip = text.chars().count().saturating_sub(chars);
+    text.chars().skip(skip).collect()
+}

@@ -1,0 +1,512 @@
+//! Text to ids and back, for any `tokenizer.json` or GGUF vocabulary.
+//!
+//! The `tokenizers` crate does the work; what this file adds is *borders*. A rendered conversation is
+//! part template, part what people wrote, and only the template may speak in control tokens: a user
+//! who types `<|im_end|>` must not end the turn. So the steps of encoding (added tokens, normaliser,
+//! pre-tokenizer, model) are driven here, with the ranges that are plain text and the points where
+//! serving cuts the text. With no borders the result is that of the `tokenizers` crate, by test.
+
+use std::ops::Range as Bytes;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tokenizers::normalizer::Range;
+use tokenizers::{
+    Model, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
+    PreTokenizedString, PreTokenizer, Token as ModelToken,
+};
+
+use crate::{GgufVocabulary, KNOWN_PRE_TOKENIZERS, StreamDecoder};
+
+/// Why a tokenizer cannot be made or a text cannot be encoded.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says what each field is
+pub enum TokenizerError {
+    #[error("not a usable tokenizer: {what}")]
+    Malformed { what: String },
+    #[error(
+        "the vocabulary is of type `{model}`; known are `gpt2` (byte-level BPE) and `llama` (SentencePiece)"
+    )]
+    UnknownModel { model: String },
+    #[error("the vocabulary names the pre-tokenizer `{name}`, which is not known; known are {}", KNOWN_PRE_TOKENIZERS.join(", "))]
+    UnknownPreTokenizer { name: String },
+    #[error("the tokenizer has no token `{token}`, which its configuration names as {role}")]
+    UnknownToken { role: &'static str, token: String },
+    #[error("the vocabulary cannot spell {text:?}")]
+    Unspeakable { text: String },
+    #[error("the text cannot be encoded: {what}")]
+    Encoding { what: String },
+    #[error("the ids cannot be decoded: {what}")]
+    Decoding { what: String },
+}
+
+/// A vocabulary and the rules for spelling text with it.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    /// Added tokens matched in the text as written.
+    raw: Added,
+    /// Added tokens matched after normalisation.
+    normalized: Added,
+    /// The pre-tokenizer marks the start of every piece, so pieces must not be cut before it.
+    marks_pieces: bool,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    unknown: Option<u32>,
+    padding: Option<u32>,
+    adds_bos: bool,
+    hash: String,
+}
+
+/// What encoding must respect in a rendered text. Byte offsets, in order.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Borders {
+    /// Where control tokens are only letters.
+    pub plain: Vec<Bytes<usize>>,
+    /// Where no token may cross.
+    pub cuts: Vec<usize>,
+}
+
+/// One token and the bytes it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub id: u32,
+    pub bytes: Bytes<usize>,
+}
+
+impl Tokenizer {
+    /// From the bytes of a `tokenizer.json`.
+    pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
+        let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
+        // A file may carry the limits of somebody's last batch; nothing is cut or filled here.
+        inner.with_truncation(None).map_err(malformed)?;
+        inner.with_padding(None);
+        let (raw, normalized) = (Added::new(&inner, false)?, Added::new(&inner, true)?);
+        let hash = sha256_hex(inner.to_string(false).map_err(malformed)?.as_bytes());
+        let mut tokenizer = Self {
+            marks_pieces: false,
+            inner,
+            raw,
+            normalized,
+            bos: None,
+            eos: None,
+            unknown: None,
+            padding: None,
+            adds_bos: false,
+            hash,
+        };
+        tokenizer.marks_pieces = tokenizer.probe_piece_marks()?;
+        Ok(tokenizer)
+    }
+
+    /// From the vocabulary in a GGUF header.
+    pub fn from_gguf(vocabulary: &GgufVocabulary) -> Result<Self, TokenizerError> {
+        let json = vocabulary.to_tokenizer_json()?.to_string();
+        Ok(Self {
+            bos: vocabulary.bos,
+            eos: vocabulary.eos,
+            unknown: vocabulary.unknown,
+            padding: vocabulary.padding,
+            adds_bos: vocabulary.adds_bos(),
+            ..Self::from_json(json.as_bytes())?
+        })
+    }
+
+    /// Takes the named tokens from the bytes of a `tokenizer_config.json`.
+    pub fn with_config(mut self, json: &[u8]) -> Result<Self, TokenizerError> {
+        let config: RawConfig = serde_json::from_slice(json).map_err(malformed)?;
+        self.bos = self.named("BOS", config.bos_token)?;
+        self.eos = self.named("EOS", config.eos_token)?;
+        self.unknown = self.named("unknown", config.unk_token)?;
+        self.padding = self.named("padding", config.pad_token)?;
+        self.adds_bos = self.bos.is_some()
+            && config
+                .add_bos_token
+                .unwrap_or(self.post_processor_adds_bos());
+        Ok(self)
+    }
+
+    /// Ids of `text`; control tokens written in it are control tokens. For text a template made.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        Ok(ids(self.spans(text, &Borders::default())?))
+    }
+
+    /// Ids of `text`; control tokens written in it are only letters. For text people wrote.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        let borders = Borders {
+            plain: vec![0..text.len()],
+            cuts: Vec::new(),
+        };
+        Ok(ids(self.spans(text, &borders)?))
+    }
+
+    /// The text of `ids`, leaving out control tokens if asked to.
+    pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|error| TokenizerError::Decoding {
+                what: error.to_string(),
+            })
+    }
+
+    /// A decoder for ids that arrive one at a time.
+    pub fn stream(&self, skip_special: bool) -> StreamDecoder<'_> {
+        StreamDecoder::new(self, skip_special)
+    }
+
+    /// The id of a token, as the vocabulary spells it.
+    pub fn token_id(&self, token: &str) -> Option<u32> {
+        self.inner.token_to_id(token)
+    }
+
+    /// The token of an id, as the vocabulary spells it.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
+    /// How many tokens there are, added ones included.
+    pub fn vocab_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// Whether the id is a control token.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.inner
+            .get_added_vocabulary()
+            .get_added_tokens_decoder()
+            .get(&id)
+            .is_some_and(|token| token.special)
+    }
+
+    /// Beginning of sequence.
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    /// End of sequence.
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// Whether plain text starts with BOS.
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
+    }
+
+    /// The named tokens that exist, by the name chat templates use.
+    pub fn named_tokens(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let named = [
+            ("bos_token", self.bos),
+            ("eos_token", self.eos),
+            ("unk_token", self.unknown),
+            ("pad_token", self.padding),
+        ];
+        named
+            .into_iter()
+            .filter_map(|(name, id)| Some((name, self.token(id?)?)))
+    }
+
+    /// The `tokenizer.json` to save beside an adapter.
+    pub fn to_json(&self) -> String {
+        self.inner
+            .to_string(true)
+            .expect("a tokenizer that was loaded can be written")
+    }
+
+    /// SHA-256 of the `tokenizer.json`, for provenance.
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    pub(crate) fn spans(&self, text: &str, borders: &Borders) -> Result<Vec<Span>, TokenizerError> {
+        let mut pieces = PreTokenizedString::from(text);
+        self.split_added(&mut pieces, &self.raw, None, borders)?;
+        self.split_added(
+            &mut pieces,
+            &self.normalized,
+            self.inner.get_normalizer(),
+            borders,
+        )?;
+        if !self.marks_pieces {
+            cut(&mut pieces, &borders.cuts)?;
+        }
+        if let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces).map_err(encoding)?;
+        }
+        if self.marks_pieces {
+            cut(&mut pieces, &borders.cuts)?;
+        }
+        pieces
+            .tokenize(|piece| self.spell(piece))
+            .map_err(encoding)?;
+        let encoding = pieces
+            .into_encoding(None, 0, OffsetType::Byte)
+            .map_err(encoding)?;
+        let offsets = encoding
+            .get_offsets()
+            .iter()
+            .map(|&(start, end)| start..end);
+        let ids = encoding.get_ids().iter().copied();
+        Ok(ids
+            .zip(offsets)
+            .map(|(id, bytes)| Span { id, bytes })
+            .collect())
+    }
+
+    /// The first added token in `text` and where it stands.
+    pub(crate) fn first_added(&self, text: &str) -> Option<Span> {
+        [&self.raw, &self.normalized]
+            .into_iter()
+            .filter_map(|added| added.first(text))
+            .min_by_key(|span| span.bytes.start)
+    }
+
+    fn split_added(
+        &self,
+        pieces: &mut PreTokenizedString,
+        added: &Added,
+        normalizer: Option<&NormalizerWrapper>,
+        borders: &Borders,
+    ) -> Result<(), TokenizerError> {
+        let split = |_, mut piece: NormalizedString| {
+            if let Some(normalizer) = normalizer {
+                normalizer.normalize(&mut piece)?;
+            }
+            Ok(added.split(piece, borders))
+        };
+        pieces.split(split).map_err(encoding)
+    }
+
+    /// The model's tokens for one piece; a model without an unknown token drops what it cannot spell,
+    /// and the tokens then do not reach the end of the piece.
+    fn spell(&self, piece: &NormalizedString) -> tokenizers::Result<Vec<ModelToken>> {
+        let tokens = self.inner.get_model().tokenize(piece.get())?;
+        match tokens.last() {
+            Some(last) if last.offsets.1 == piece.get().len() => Ok(tokens),
+            None if piece.get().is_empty() => Ok(tokens),
+            _ => Err(Box::new(TokenizerError::Unspeakable {
+                text: piece.get_original().to_owned(),
+            })),
+        }
+    }
+
+    fn named(
+        &self,
+        role: &'static str,
+        token: Option<RawToken>,
+    ) -> Result<Option<u32>, TokenizerError> {
+        let Some(RawToken::Content { content: token } | RawToken::Text(token)) = token else {
+            return Ok(None);
+        };
+        match self.token_id(&token) {
+            Some(id) => Ok(Some(id)),
+            None => Err(TokenizerError::UnknownToken { role, token }),
+        }
+    }
+
+    fn post_processor_adds_bos(&self) -> bool {
+        let encoded = self.inner.encode("", true).ok();
+        self.bos.is_some()
+            && encoded.and_then(|encoding| encoding.get_ids().first().copied()) == self.bos
+    }
+
+    /// Does a piece that is not the first one come out of the pre-tokenizer with a mark before it?
+    fn probe_piece_marks(&self) -> Result<bool, TokenizerError> {
+        let Some(pre_tokenizer) = self.inner.get_pre_tokenizer() else {
+            return Ok(false);
+        };
+        let mut pieces = PreTokenizedString::from("ab");
+        cut(&mut pieces, &[1])?;
+        pre_tokenizer.pre_tokenize(&mut pieces).map_err(encoding)?;
+        let splits = pieces.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        let second: String = splits
+            .iter()
+            .filter(|split| split.1.0 == 1)
+            .map(|split| split.0)
+            .collect();
+        Ok(second != "b")
+    }
+}
+
+/// Added tokens of one kind, found left to right, the longest first.
+struct Added {
+    finder: AhoCorasick,
+    tokens: Vec<AddedToken>,
+}
+
+struct AddedToken {
+    id: u32,
+    special: bool,
+    single_word: bool,
+    strip_left: bool,
+    strip_right: bool,
+}
+
+impl Added {
+    fn new(inner: &tokenizers::Tokenizer, normalized: bool) -> Result<Self, TokenizerError> {
+        let mut known: Vec<_> = inner.get_added_tokens_decoder().into_iter().collect();
+        known.sort_unstable_by_key(|&(id, _)| id);
+        let (mut patterns, mut tokens) = (Vec::new(), Vec::new());
+        for (id, token) in known
+            .into_iter()
+            .filter(|(_, token)| token.normalized == normalized)
+        {
+            let mut pattern = NormalizedString::from(token.content.as_str());
+            if let Some(normalizer) = inner.get_normalizer().filter(|_| normalized) {
+                normalizer.normalize(&mut pattern).map_err(malformed)?;
+            }
+            if pattern.is_empty() {
+                continue;
+            }
+            patterns.push(pattern.get().to_owned());
+            tokens.push(AddedToken {
+                id,
+                special: token.special,
+                single_word: token.single_word,
+                strip_left: token.lstrip,
+                strip_right: token.rstrip,
+            });
+        }
+        let finder = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .build(patterns)
+            .map_err(malformed)?;
+        Ok(Self { finder, tokens })
+    }
+
+    fn first(&self, text: &str) -> Option<Span> {
+        let found = self.finder.find(text)?;
+        Some(Span {
+            id: self.tokens[found.pattern()].id,
+            bytes: found.range(),
+        })
+    }
+
+    fn split(
+        &self,
+        piece: NormalizedString,
+        borders: &Borders,
+    ) -> Vec<(NormalizedString, Option<Vec<ModelToken>>)> {
+        let slice = |bytes: Bytes<usize>| {
+            piece
+                .slice(Range::Normalized(bytes))
+                .expect("matches lie on character borders")
+        };
+        let text = piece.get();
+        let (mut pieces, mut done) = (Vec::new(), 0);
+        for found in self.finder.find_iter(text) {
+            let token = &self.tokens[found.pattern()];
+            if token.special && borders.covers_any(slice(found.range()).offsets_original()) {
+                continue;
+            }
+            if token.single_word && is_inside_word(text, found.range()) {
+                continue;
+            }
+            let Bytes { mut start, mut end } = found.range();
+            if token.strip_left {
+                start = text[..start].trim_end().len().max(done);
+            }
+            if token.strip_right {
+                end = text.len() - text[end..].trim_start().len();
+            }
+            if done < start {
+                pieces.push((slice(done..start), None));
+            }
+            let token = ModelToken::new(token.id, text[start..end].to_owned(), (0, end - start));
+            pieces.push((slice(start..end), Some(vec![token])));
+            done = end;
+        }
+        if done < text.len() {
+            pieces.push((slice(done..text.len()), None));
+        }
+        pieces
+    }
+}
+
+impl Borders {
+    /// Does any plain range share a byte with this one?
+    fn covers_any(&self, (start, end): (usize, usize)) -> bool {
+        let next = self.plain.partition_point(|range| range.end <= start);
+        self.plain.get(next).is_some_and(|range| range.start < end)
+    }
+}
+
+#[derive(Deserialize)]
+struct RawConfig {
+    bos_token: Option<RawToken>,
+    eos_token: Option<RawToken>,
+    unk_token: Option<RawToken>,
+    pad_token: Option<RawToken>,
+    add_bos_token: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawToken {
+    Text(String),
+    Content { content: String },
+}
+
+/// Cuts pieces at offsets of the original text; a cut inside a character that normalisation made out
+/// of both sides is left undone, and shows as a token that crosses it.
+fn cut(pieces: &mut PreTokenizedString, cuts: &[usize]) -> Result<(), TokenizerError> {
+    if cuts.is_empty() {
+        return Ok(());
+    }
+    pieces
+        .split(|_, piece| Ok(cut_piece(piece, cuts)))
+        .map_err(encoding)
+}
+
+fn cut_piece(piece: NormalizedString, cuts: &[usize]) -> Vec<NormalizedString> {
+    let (start, end) = piece.offsets_original();
+    let inside = cuts
+        .iter()
+        .filter(|&&cut| start < cut && cut < end)
+        .map(|cut| cut - start);
+    let edges: Vec<usize> = std::iter::once(0)
+        .chain(inside)
+        .chain([end - start])
+        .collect();
+    let parts: Option<Vec<_>> = edges
+        .windows(2)
+        .map(|edge| piece.slice(Range::Original(edge[0]..edge[1])))
+        .collect();
+    match parts {
+        Some(parts) if parts.iter().map(NormalizedString::len).sum::<usize>() == piece.len() => {
+            parts
+        }
+        _ => vec![piece],
+    }
+}
+
+fn is_inside_word(text: &str, found: Bytes<usize>) -> bool {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    text[..found.start].ends_with(is_word) || text[found.end..].starts_with(is_word)
+}
+
+fn ids(spans: Vec<Span>) -> Vec<u32> {
+    spans.into_iter().map(|span| span.id).collect()
+}
+
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn malformed(error: impl ToString) -> TokenizerError {
+    TokenizerError::Malformed {
+        what: error.to_string(),
+    }
+}
+
+fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> TokenizerError {
+    match error.downcast::<TokenizerError>() {
+        Ok(own) => *own,
+        Err(other) => TokenizerError::Encoding {
+            what: other.to_string(),
+        },
+    }
+}
