@@ -13,3 +13,5 @@ pub use hone_train as train;
 
 pub mod base;
 pub mod nearest;
+pub mod plan;
+pub mod report;

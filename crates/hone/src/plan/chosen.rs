@@ -1,0 +1,60 @@
+//! A value together with where it came from.
+//!
+//! Half of the questions about a run are "why that number?". A plain value cannot answer; a [`Chosen`] one can, and
+//! since nothing in a plan is built without one, no value escapes being explained.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Who decided a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// The run file.
+    RunFile,
+    /// The run being resumed.
+    SavedRun,
+    /// The base model.
+    Model,
+    /// The data.
+    Data,
+    /// Nobody asked: the shipped default.
+    Default,
+    /// Observed on this machine just now.
+    Measured,
+    /// Follows from other values of the plan.
+    Derived,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Flag => "flag",
+            Self::RunFile => "run file",
+            Self::SavedRun => "saved run",
+            Self::Model => "model",
+            Self::Data => "data",
+            Self::Default => "default",
+            Self::Measured => "measured",
+            Self::Derived => "derived",
+        })
+    }
+}
+
+/// A value and its origin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chosen<T> {
+    /// The value.
+    pub value: T,
+    /// Who decided it.
+    pub origin: Origin,
+}
+
+impl<T> Chosen<T> {
+    /// Pairs a value with its origin.
+    pub fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}

@@ -1,0 +1,252 @@
+//! What was asked for: the options of `hone train`, all optional, as flags or as keys of a run file.
+//!
+//! One struct serves both, so a knob has one name, one type and one description wherever it is met. Nothing is decided
+//! here; [`super::Settings`] does that.
+
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Options of a training run as written by the user.
+#[derive(Debug, Clone, Default, PartialEq, Args, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawTrain {
+    /// Base model: a directory, a .gguf file, a built-in name, or a hub id
+    #[arg(long, value_name = "M")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Files of examples, JSONL or JSON; several are mixed into one run
+    #[arg(long, value_name = "F", num_args = 1..)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Vec<PathBuf>>,
+    /// File of held-out examples
+    #[arg(long, value_name = "F")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid: Option<PathBuf>,
+    /// Share of the data held out when --valid is not given [default: 0.05]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub valid_share: Option<f64>,
+    /// Directory of the run: adapter, events, report
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub out: Option<PathBuf>,
+    /// lora keeps the base as stored, qlora holds it in 4-bit NF4 [default: lora]
+    #[arg(long, value_name = "METHOD")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
+    /// Rank of the adapter [default: 16]
+    #[arg(long, value_name = "R")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
+    /// Scale of the adapter, divided by its rank [default: 32]
+    #[arg(long, value_name = "A")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha: Option<f64>,
+    /// all-linear, or names such as q_proj,v_proj [default: all-linear]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
+    /// Share of adapter inputs dropped while training [default: 0]
+    #[arg(long, value_name = "P")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dropout: Option<f64>,
+    /// Divide alpha by the root of the rank [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rslora: Option<bool>,
+    /// Passes over the data [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+    /// Time budget; decides the number of steps, at most --epochs (3 if not given)
+    #[arg(long, value_name = "MIN")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<f64>,
+    /// Peak learning rate [default: 0.0002]
+    #[arg(long, value_name = "LR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// How the learning rate falls [default: cosine]
+    #[arg(long, value_name = "SHAPE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Share of the steps over which the learning rate rises [default: 0.05]
+    #[arg(long, value_name = "SHARE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warmup_ratio: Option<f64>,
+    /// Examples per optimiser step [default: 8]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
+    /// Parts a batch is computed in; more parts need less memory [default: 1]
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accumulate: Option<usize>,
+    /// Longest example in tokens [default: 1024]
+    #[arg(long, value_name = "TOKENS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_length: Option<usize>,
+    /// What happens to longer examples; either way they are counted and listed [default: drop]
+    #[arg(long, value_name = "POLICY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub too_long: Option<TooLong>,
+    /// Largest norm of the gradient; 0 leaves it alone [default: 1]
+    #[arg(long, value_name = "NORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clip: Option<f64>,
+    /// Decoupled weight decay of AdamW [default: 0]
+    #[arg(long, value_name = "W")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_decay: Option<f64>,
+    /// Steps between validations; about ten a run if not given
+    #[arg(long, value_name = "STEPS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub eval_every: Option<usize>,
+    /// Steps between checkpoints; as --eval-every if not given
+    #[arg(long, value_name = "STEPS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_every: Option<usize>,
+    /// Seed of everything random [default: 0]
+    #[arg(long, value_name = "SEED")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// Threads; the result does not depend on it. All cores if not given
+    #[arg(long, value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<usize>,
+    /// Memory the run may use, such as 2GB; what is free if not given
+    #[arg(long, value_name = "SIZE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Size>,
+}
+
+/// How the frozen base is held while training.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// As stored on disk.
+    Lora,
+    /// In NF4 with double quantisation, made on load.
+    Qlora,
+}
+
+/// Shape of the learning rate after warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// Half a cosine down to zero.
+    Cosine,
+    /// A straight line down to zero.
+    Linear,
+    /// Flat.
+    Constant,
+}
+
+/// What happens to an example longer than the maximum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TooLong {
+    /// It is left out.
+    Drop,
+    /// Its end is cut.
+    Truncate,
+}
+
+macro_rules! display_as_flag {
+    ($($kind:ty),*) => {$(
+        impl fmt::Display for $kind {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let value = self.to_possible_value().expect("no variant is skipped");
+                f.pad(value.get_name())
+            }
+        }
+    )*};
+}
+display_as_flag!(Method, Schedule, TooLong);
+
+/// A number of bytes, written `1500MB`, `2GB` or `2GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Size {
+    /// The number of bytes.
+    pub bytes: u64,
+}
+
+/// Units of a [`Size`], longest suffix first so that `GiB` is not read as `B`.
+const UNITS: [(&str, u64); 9] = [
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("M", 1_000_000),
+    ("G", 1_000_000_000),
+    ("B", 1),
+];
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is not a size; write it like 1500MB, 2GB or 2GiB");
+        let split = UNITS
+            .iter()
+            .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
+        let (number, factor) = split.unwrap_or((text, 1));
+        let number: f64 = number.trim().parse().map_err(|_| refuse())?;
+        let bytes = number * factor as f64;
+        if !bytes.is_finite() || bytes < 1.0 {
+            return Err(refuse());
+        }
+        Ok(Self {
+            bytes: bytes as u64,
+        })
+    }
+}
+
+impl TryFrom<String> for Size {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Size> for String {
+    fn from(size: Size) -> Self {
+        format!("{}B", size.bytes)
+    }
+}
+
+impl fmt::Display for Size {
+    /// Three digits are enough to compare with what a machine has.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self.bytes {
+            n if n >= 1_000_000_000 => format!("{:.2} GB", n as f64 / 1e9),
+            n if n >= 1_000_000 => format!("{:.0} MB", n as f64 / 1e6),
+            n if n >= 1_000 => format!("{:.0} kB", n as f64 / 1e3),
+            n => format!("{n} B"),
+        };
+        f.pad(&text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        let bytes = |text: &str| text.parse::<Size>().map(|size| size.bytes);
+        assert_eq!(bytes("2GB"), Ok(2_000_000_000));
+        assert_eq!(bytes("1.5GiB"), Ok(1_610_612_736));
+        assert_eq!(bytes("512 MB"), Ok(512_000_000));
+        assert_eq!(bytes("77"), Ok(77));
+        for bad in ["", "GB", "-1GB", "0", "many", "nan", "inf"] {
+            assert!(bytes(bad).unwrap_err().contains("1500MB"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A run file: the options of `hone train` as TOML, under the names of the flags.
+//!
+//! Names are checked before anything else, against the very list the command line is made from, so a slip is answered
+//! with its line and the name that was meant. Relative paths mean relative to the file: a run file and its data can be
+//! moved together.
+
+use super::raw::RawTrain;
+use crate::nearest::nearest;
+use clap::{Args, Command};
+use std::path::{Path, PathBuf};
+
+/// Why a run file was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum RunFileError {
+    /// It cannot be read.
+    #[error("cannot read the run file {}: {source}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A key that is no option.
+    #[error("{}:{line}: unknown name `{name}`", .path.display())]
+    UnknownName {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        line: usize,
+        /// The key.
+        name: String,
+    },
+    /// Not TOML, or a value of the wrong type.
+    #[error("{}:{line}: {reason}", .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        line: usize,
+        /// What the reader said.
+        reason: String,
+    },
+}
+
+impl RunFileError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        let Self::UnknownName { name, .. } = self else {
+            return Vec::new();
+        };
+        let known = option_names();
+        let near = nearest(name, known.iter().map(String::as_str))
+            .map(|near| format!("did you mean `{near}`?"));
+        near.into_iter()
+            .chain([format!("known names: {}", known.join(", "))])
+            .collect()
+    }
+}
+
+/// Every option of a run, as it is called on the command line and in a run file.
+pub fn option_names() -> Vec<String> {
+    let command = RawTrain::augment_args(Command::new("train"));
+    command
+        .get_arguments()
+        .filter_map(|arg| arg.get_long().map(String::from))
+        .collect()
+}
+
+/// Reads a run file.
+pub fn read_run_file(path: &Path) -> Result<RawTrain, RunFileError> {
+    let text = std::fs::read_to_string(path).map_err(|source| RunFileError::Read {
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let mut raw = parse(&text, path)?;
+    let beside = path.parent().unwrap_or(Path::new(""));
+    raw.data
+        .iter_mut()
+        .flatten()
+        .chain(raw.valid.iter_mut())
+        .chain(raw.out.iter_mut())
+        .for_each(|relative| {
+            *relative = beside.join(&*relative);
+        });
+    // A model may be a name; it is a path only if the path is there.
+    if let Some(model) = raw
+        .model
+        .as_mut()
+        .filter(|model| beside.join(model).exists())
+    {
+        *model = beside.join(&*model).display().to_string();
+    }
+    Ok(raw)
+}
+
+fn parse(text: &str, path: &Path) -> Result<RawTrain, RunFileError> {
+    let line_of = |offset: usize| text[..offset].matches('\n').count() + 1;
+    let malformed = |error: toml::de::Error| RunFileError::Malformed {
+        path: path.to_path_buf(),
+        line: error.span().map_or(1, |span| line_of(span.start)),
+        reason: error.message().to_string(),
+    };
+    let table: toml::Table = toml::from_str(text).map_err(malformed)?;
+    let known = option_names();
+    if let Some(name) = table.keys().find(|key| !known.contains(key)) {
+        let line = text.lines().position(|line| {
+            line.trim_start()
+                .trim_start_matches(['[', '"'])
+                .starts_with(name)
+        });
+        return Err(RunFileError::UnknownName {
+            path: path.to_path_buf(),
+            line: line.map_or(1, |index| index + 1),
+            name: name.clone(),
+        });
+    }
+    toml::from_str(text).map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Method;
+
+    fn refusal(text: &str) -> RunFileError {
+        parse(text, Path::new("run.toml")).unwrap_err()
+    }
+
+    #[test]
+    fn the_names_of_the_flags_are_the_names_of_the_keys() {
+        let raw = RawTrain {
+            batch_size: Some(4),
+            max_length: Some(512),
+            method: Some(Method::Qlora),
+            memory: Some("2GB".parse().unwrap()),
+            ..RawTrain::default()
+        };
+        let text = "batch-size = 4\nmax-length = 512\nmethod = \"qlora\"\nmemory = \"2GB\"\n";
+        assert_eq!(parse(text, Path::new("run.toml")).unwrap(), raw);
+        for name in option_names() {
+            // Every flag is a field of the file: a wrong type is refused as a type, never as a name.
+            let error = refusal(&format!("{name} = {{}}\n"));
+            assert!(
+                matches!(error, RunFileError::Malformed { .. }),
+                "{name}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_line_and_nearest() {
+        let error = refusal("# a run\nlr = 1e-4\nmax-lenght = 4096\n");
+        assert_eq!(error.to_string(), "run.toml:3: unknown name `max-lenght`");
+        assert_eq!(error.hints()[0], "did you mean `max-length`?");
+        let error = refusal("[lora]\nrank = 1\n");
+        assert_eq!(error.to_string(), "run.toml:1: unknown name `lora`");
+    }
+
+    #[test]
+    fn a_wrong_type_is_refused_with_its_line() {
+        let error = refusal("rank = 8\nlr = \"fast\"\n").to_string();
+        assert!(error.starts_with("run.toml:2: "), "{error}");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("run.toml");
+        std::fs::create_dir(dir.path().join("base")).unwrap();
+        std::fs::write(
+            &file,
+            "model = \"base\"\ndata = [\"a.jsonl\"]\nout = \"run\"\n",
+        )
+        .unwrap();
+        let raw = read_run_file(&file).unwrap();
+        assert_eq!(raw.data.unwrap(), [dir.path().join("a.jsonl")]);
+        assert_eq!(raw.out.unwrap(), dir.path().join("run"));
+        assert_eq!(PathBuf::from(raw.model.unwrap()), dir.path().join("base"));
+
+        std::fs::write(&file, "model = \"smollm2-135m-instruct\"\n").unwrap();
+        assert_eq!(
+            read_run_file(&file).unwrap().model.unwrap(),
+            "smollm2-135m-instruct"
+        );
+    }
+}

@@ -1,0 +1,610 @@
+//! What was decided before looking at model and data: every option with its value and origin.
+//!
+//! A flag wins over the run file, the run file over the default. Values that make no sense are refused here, by name,
+//! before anything is loaded.
+
+use super::chosen::{Chosen, Origin};
+use super::raw::{Method, RawTrain, Schedule, Size, TooLong};
+use serde::Serialize;
+use std::fmt;
+use std::path::PathBuf;
+
+/// Every option of a run that does not depend on the model or the data.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs)] // each field is the option of the same name; `RawTrain` describes it once
+pub struct Settings {
+    pub model: Chosen<String>,
+    pub data: Chosen<Vec<PathBuf>>,
+    pub valid: Chosen<Valid>,
+    pub out: Chosen<PathBuf>,
+    pub method: Chosen<Method>,
+    pub rank: Chosen<usize>,
+    pub alpha: Chosen<f64>,
+    pub targets: Chosen<Vec<String>>,
+    pub dropout: Chosen<f64>,
+    pub rslora: Chosen<bool>,
+    pub length: Chosen<Length>,
+    pub lr: Chosen<f64>,
+    pub schedule: Chosen<Schedule>,
+    pub warmup_ratio: Chosen<f64>,
+    pub batch_size: Chosen<usize>,
+    pub accumulate: Chosen<usize>,
+    pub max_length: Chosen<usize>,
+    pub too_long: Chosen<TooLong>,
+    pub clip: Chosen<f64>,
+    pub weight_decay: Chosen<f64>,
+    pub eval_every: Chosen<Interval>,
+    pub save_every: Chosen<Interval>,
+    pub seed: Chosen<u64>,
+    pub threads: Chosen<usize>,
+    pub memory: Chosen<Size>,
+}
+
+/// Where held-out examples come from.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Valid {
+    /// A file of their own.
+    File(PathBuf),
+    /// A share of the data; zero means none.
+    Share(f64),
+}
+
+/// How long to train.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Length {
+    /// So many passes over the data.
+    Epochs(f64),
+    /// As many steps as fit in the time, at most so many passes.
+    Minutes {
+        /// The budget.
+        minutes: f64,
+        /// The bound on passes.
+        at_most_epochs: f64,
+    },
+}
+
+/// How often something happens during a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Interval {
+    /// Every so many steps.
+    Steps(usize),
+    /// About ten times a run.
+    TenTimes,
+}
+
+impl Interval {
+    /// The interval in steps for a run of this many.
+    pub fn in_steps(self, num_steps: usize) -> usize {
+        match self {
+            Self::Steps(steps) => steps,
+            Self::TenTimes => num_steps.div_ceil(10).max(1),
+        }
+    }
+}
+
+/// What this machine offers; measured once by the caller, so that resolving stays a pure function.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine {
+    /// Processor threads.
+    pub threads: usize,
+    /// Memory that is free for us.
+    pub memory: Size,
+}
+
+/// Why options were refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SettingError {
+    /// An option without a default was not given.
+    #[error("--{name} is needed")]
+    Missing {
+        /// The option.
+        name: &'static str,
+    },
+    /// A value outside its range.
+    #[error("--{name} is {value}, but it has to be {range}")]
+    OutOfRange {
+        /// The option.
+        name: &'static str,
+        /// What was asked.
+        value: String,
+        /// What is possible.
+        range: &'static str,
+    },
+    /// Two options that exclude each other.
+    #[error("--{first} and --{second} cannot both be given")]
+    Conflict {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+}
+
+impl SettingError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Missing { name: "model" } => {
+                vec!["for a start: --model smollm2-135m-instruct".into()]
+            }
+            Self::Missing { name: "data" } => {
+                vec!["a JSONL file of examples: --data examples.jsonl".into()]
+            }
+            Self::Missing { name: "out" } => {
+                vec!["a new directory for the results: --out runs/first".into()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Decides every option: flag, else file, else default. `file_origin` says what the file was.
+    pub fn resolve(
+        flags: &RawTrain,
+        file: &RawTrain,
+        file_origin: Origin,
+        machine: Machine,
+    ) -> Result<Self, SettingError> {
+        let asked = Asked { file_origin };
+        macro_rules! pick {
+            ($name:ident, $default:expr, $origin:expr) => {
+                asked
+                    .pick(&flags.$name, &file.$name)
+                    .unwrap_or_else(|| Chosen::new($default, $origin))
+            };
+            ($name:ident, $default:expr) => {
+                pick!($name, $default, Origin::Default)
+            };
+            ($name:ident) => {
+                asked
+                    .pick(&flags.$name, &file.$name)
+                    .ok_or(SettingError::Missing {
+                        name: stringify!($name),
+                    })?
+            };
+        }
+        let settings = Self {
+            model: pick!(model),
+            data: pick!(data),
+            out: pick!(out),
+            valid: asked.valid(flags, file)?,
+            method: pick!(method, Method::Lora),
+            rank: pick!(rank, 16),
+            alpha: pick!(alpha, 32.0),
+            targets: pick!(targets, vec!["all-linear".to_string()]),
+            dropout: pick!(dropout, 0.0),
+            rslora: pick!(rslora, false),
+            length: asked.length(flags, file),
+            lr: pick!(lr, 2e-4),
+            schedule: pick!(schedule, Schedule::Cosine),
+            warmup_ratio: pick!(warmup_ratio, 0.05),
+            batch_size: pick!(batch_size, 8),
+            accumulate: pick!(accumulate, 1),
+            max_length: pick!(max_length, 1024),
+            too_long: pick!(too_long, TooLong::Drop),
+            clip: pick!(clip, 1.0),
+            weight_decay: pick!(weight_decay, 0.0),
+            eval_every: asked.interval(flags.eval_every, file.eval_every, None),
+            save_every: asked.interval(
+                flags.save_every.or(flags.eval_every),
+                file.save_every.or(file.eval_every),
+                Some(flags.save_every.or(file.save_every).is_none()),
+            ),
+            seed: pick!(seed, 0),
+            threads: pick!(threads, machine.threads, Origin::Measured),
+            memory: pick!(memory, machine.memory, Origin::Measured),
+        };
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Refuses the first value outside its range.
+    fn check(&self) -> Result<(), SettingError> {
+        let above_zero = |value: f64| value.is_finite() && value > 0.0;
+        let zero_or_more = |value: f64| value.is_finite() && value >= 0.0;
+        let is_share = |value: f64| (0.0..1.0).contains(&value);
+        const SHARE: &str = "at least 0 and below 1";
+        const PARTS: &str = "between 1 and --batch-size, which it divides into parts";
+
+        require(
+            "data",
+            !self.data.value.is_empty(),
+            "empty",
+            "at least one file",
+        )?;
+        if let Valid::Share(share) = self.valid.value {
+            require("valid-share", is_share(share), share, SHARE)?;
+        }
+        match self.length.value {
+            Length::Epochs(epochs) => require("epochs", above_zero(epochs), epochs, "above 0")?,
+            Length::Minutes {
+                minutes,
+                at_most_epochs: epochs,
+            } => {
+                require("minutes", above_zero(minutes), minutes, "above 0")?;
+                require("epochs", above_zero(epochs), epochs, "above 0")?;
+            }
+        }
+        let (rank, alpha, targets) = (self.rank.value, self.alpha.value, &self.targets.value);
+        require("rank", rank > 0, rank, "at least 1")?;
+        require("alpha", above_zero(alpha), alpha, "above 0")?;
+        require(
+            "targets",
+            !targets.is_empty(),
+            "empty",
+            "all-linear or names of layers",
+        )?;
+        require(
+            "dropout",
+            is_share(self.dropout.value),
+            self.dropout.value,
+            SHARE,
+        )?;
+        let (lr, warmup_ratio) = (self.lr.value, self.warmup_ratio.value);
+        require("lr", above_zero(lr), lr, "above 0")?;
+        require("warmup-ratio", is_share(warmup_ratio), warmup_ratio, SHARE)?;
+        let (batch_size, accumulate) = (self.batch_size.value, self.accumulate.value);
+        require("batch-size", batch_size > 0, batch_size, "at least 1")?;
+        require(
+            "accumulate",
+            (1..=batch_size).contains(&accumulate),
+            accumulate,
+            PARTS,
+        )?;
+        require(
+            "max-length",
+            self.max_length.value > 1,
+            self.max_length.value,
+            "at least 2",
+        )?;
+        let (clip, weight_decay) = (self.clip.value, self.weight_decay.value);
+        require("clip", zero_or_more(clip), clip, "0 or more")?;
+        require(
+            "weight-decay",
+            zero_or_more(weight_decay),
+            weight_decay,
+            "0 or more",
+        )?;
+        for (name, interval) in [
+            ("eval-every", &self.eval_every),
+            ("save-every", &self.save_every),
+        ] {
+            require(name, interval.value != Interval::Steps(0), 0, "at least 1")?;
+        }
+        let threads = self.threads.value;
+        require(
+            "threads",
+            (1..=1024).contains(&threads),
+            threads,
+            "between 1 and 1024",
+        )
+    }
+
+    /// The plan's screenful: name, value and origin of every option, in the order of a person's questions.
+    pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
+        macro_rules! rows {
+            ($($label:literal $field:ident $show:expr),* $(,)?) => {
+                vec![$(($label, $show(&self.$field.value), self.$field.origin)),*]
+            };
+        }
+        fn plain<T: fmt::Display>(value: &T) -> String {
+            value.to_string()
+        }
+        rows![
+            "method" method plain,
+            "rank" rank plain,
+            "alpha" alpha plain,
+            "targets" targets |names: &Vec<String>| names.join(","),
+            "dropout" dropout plain,
+            "rslora" rslora plain,
+            "length" length plain,
+            "lr" lr plain,
+            "schedule" schedule plain,
+            "warmup-ratio" warmup_ratio plain,
+            "batch-size" batch_size plain,
+            "accumulate" accumulate plain,
+            "max-length" max_length plain,
+            "too-long" too_long plain,
+            "clip" clip plain,
+            "weight-decay" weight_decay plain,
+            "seed" seed plain,
+            "threads" threads plain,
+            "memory" memory plain,
+        ]
+    }
+}
+
+fn require(
+    name: &'static str,
+    holds: bool,
+    value: impl fmt::Display,
+    range: &'static str,
+) -> Result<(), SettingError> {
+    if holds {
+        return Ok(());
+    }
+    Err(SettingError::OutOfRange {
+        name,
+        value: value.to_string(),
+        range,
+    })
+}
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epochs(1.0) => f.write_str("1 epoch"),
+            Self::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Self::Minutes {
+                minutes,
+                at_most_epochs,
+            } => write!(f, "{minutes} min, at most {at_most_epochs} epochs"),
+        }
+    }
+}
+
+/// Chooses between what was asked by flag and what was asked in the file.
+struct Asked {
+    file_origin: Origin,
+}
+
+impl Asked {
+    fn pick<T: Clone>(&self, flag: &Option<T>, file: &Option<T>) -> Option<Chosen<T>> {
+        let by_flag = flag.clone().map(|value| Chosen::new(value, Origin::Flag));
+        by_flag.or_else(|| {
+            file.clone()
+                .map(|value| Chosen::new(value, self.file_origin))
+        })
+    }
+
+    /// A flag of either kind overrides both keys of the file.
+    fn valid(&self, flags: &RawTrain, file: &RawTrain) -> Result<Chosen<Valid>, SettingError> {
+        for (raw, origin) in [(flags, Origin::Flag), (file, self.file_origin)] {
+            match (&raw.valid, raw.valid_share) {
+                (Some(_), Some(_)) => {
+                    return Err(SettingError::Conflict {
+                        first: "valid",
+                        second: "valid-share",
+                    });
+                }
+                (Some(path), None) => return Ok(Chosen::new(Valid::File(path.clone()), origin)),
+                (None, Some(share)) => return Ok(Chosen::new(Valid::Share(share), origin)),
+                (None, None) => {}
+            }
+        }
+        Ok(Chosen::new(Valid::Share(0.05), Origin::Default))
+    }
+
+    fn length(&self, flags: &RawTrain, file: &RawTrain) -> Chosen<Length> {
+        let epochs = self.pick(&flags.epochs, &file.epochs);
+        match (self.pick(&flags.minutes, &file.minutes), epochs) {
+            (Some(minutes), epochs) => {
+                let at_most_epochs = epochs.map_or(3.0, |epochs| epochs.value);
+                Chosen::new(
+                    Length::Minutes {
+                        minutes: minutes.value,
+                        at_most_epochs,
+                    },
+                    minutes.origin,
+                )
+            }
+            (None, Some(epochs)) => Chosen::new(Length::Epochs(epochs.value), epochs.origin),
+            (None, None) => Chosen::new(Length::Epochs(1.0), Origin::Default),
+        }
+    }
+
+    fn interval(
+        &self,
+        flag: Option<usize>,
+        file: Option<usize>,
+        derived: Option<bool>,
+    ) -> Chosen<Interval> {
+        let Some(steps) = self.pick(&flag, &file) else {
+            return Chosen::new(Interval::TenTimes, Origin::Default);
+        };
+        let origin = if derived == Some(true) {
+            Origin::Derived
+        } else {
+            steps.origin
+        };
+        Chosen::new(Interval::Steps(steps.value), origin)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{Args, Command};
+
+    const MACHINE: Machine = Machine {
+        threads: 2,
+        memory: Size {
+            bytes: 4_000_000_000,
+        },
+    };
+
+    fn asked() -> RawTrain {
+        RawTrain {
+            model: Some("base".into()),
+            data: Some(vec!["a.jsonl".into()]),
+            out: Some("run".into()),
+            ..RawTrain::default()
+        }
+    }
+
+    fn resolve(flags: RawTrain, file: RawTrain) -> Result<Settings, SettingError> {
+        Settings::resolve(&flags, &file, Origin::RunFile, MACHINE)
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_run_file_and_the_run_file_over_the_default() {
+        let flags = RawTrain {
+            rank: Some(4),
+            ..asked()
+        };
+        let file = RawTrain {
+            rank: Some(8),
+            alpha: Some(64.0),
+            ..RawTrain::default()
+        };
+        let settings = resolve(flags, file).unwrap();
+        assert_eq!(settings.rank, Chosen::new(4, Origin::Flag));
+        assert_eq!(settings.alpha, Chosen::new(64.0, Origin::RunFile));
+        assert_eq!(settings.seed, Chosen::new(0, Origin::Default));
+        assert_eq!(settings.threads, Chosen::new(2, Origin::Measured));
+    }
+
+    #[test]
+    fn a_flag_of_one_kind_overrides_a_key_of_the_other() {
+        let file = RawTrain {
+            valid: Some("held.jsonl".into()),
+            ..RawTrain::default()
+        };
+        let settings = resolve(
+            RawTrain {
+                valid_share: Some(0.2),
+                ..asked()
+            },
+            file,
+        )
+        .unwrap();
+        assert_eq!(settings.valid, Chosen::new(Valid::Share(0.2), Origin::Flag));
+    }
+
+    #[test]
+    fn minutes_bound_the_steps_and_epochs_bound_the_minutes() {
+        let length = |raw| resolve(raw, RawTrain::default()).unwrap().length.value;
+        let minutes = RawTrain {
+            minutes: Some(5.0),
+            ..asked()
+        };
+        assert_eq!(
+            length(minutes.clone()),
+            Length::Minutes {
+                minutes: 5.0,
+                at_most_epochs: 3.0
+            }
+        );
+        let both = RawTrain {
+            epochs: Some(1.0),
+            ..minutes
+        };
+        assert_eq!(
+            length(both),
+            Length::Minutes {
+                minutes: 5.0,
+                at_most_epochs: 1.0
+            }
+        );
+    }
+
+    #[test]
+    fn what_has_no_default_is_asked_for_by_name() {
+        let refused = |raw| resolve(raw, RawTrain::default()).unwrap_err().to_string();
+        assert_eq!(
+            refused(RawTrain {
+                model: None,
+                ..asked()
+            }),
+            "--model is needed"
+        );
+        assert_eq!(
+            refused(RawTrain {
+                data: None,
+                ..asked()
+            }),
+            "--data is needed"
+        );
+        assert_eq!(
+            refused(RawTrain {
+                out: None,
+                ..asked()
+            }),
+            "--out is needed"
+        );
+    }
+
+    #[test]
+    fn values_outside_their_range_are_refused_by_name() {
+        let refused = |raw| resolve(raw, RawTrain::default()).unwrap_err().to_string();
+        assert_eq!(
+            refused(RawTrain {
+                rank: Some(0),
+                ..asked()
+            }),
+            "--rank is 0, but it has to be at least 1"
+        );
+        assert!(
+            refused(RawTrain {
+                lr: Some(f64::NAN),
+                ..asked()
+            })
+            .starts_with("--lr is NaN")
+        );
+        assert!(
+            refused(RawTrain {
+                accumulate: Some(9),
+                ..asked()
+            })
+            .contains("between 1 and --batch-size")
+        );
+        assert!(
+            refused(RawTrain {
+                save_every: Some(0),
+                ..asked()
+            })
+            .starts_with("--save-every is 0")
+        );
+    }
+
+    #[test]
+    fn the_help_tells_the_defaults_that_are_used() {
+        let settings = resolve(asked(), RawTrain::default()).unwrap();
+        let mut shown: Vec<(&str, String)> = settings
+            .rows()
+            .into_iter()
+            .map(|(name, value, _)| (name, value))
+            .collect();
+        shown.push(("valid-share", "0.05".into()));
+        shown.push((
+            "epochs",
+            settings
+                .length
+                .value
+                .to_string()
+                .trim_end_matches(" epoch")
+                .to_string(),
+        ));
+        let command = RawTrain::augment_args(Command::new("train"));
+        let mut num_checked = 0;
+        for arg in command.get_arguments() {
+            let help = arg
+                .get_help()
+                .expect("every option is described")
+                .to_string();
+            let Some((_, default)) = help.split_once("[default: ") else {
+                continue;
+            };
+            let name = arg.get_long().expect("options are long");
+            let value = shown
+                .iter()
+                .find(|(label, _)| *label == name)
+                .map(|(_, value)| value.as_str());
+            assert_eq!(value, Some(default.trim_end_matches(']')), "--{name}");
+            num_checked += 1;
+        }
+        assert_eq!(num_checked, 18);
+    }
+
+    #[test]
+    fn ten_times_a_run_is_at_least_every_step() {
+        assert_eq!(Interval::TenTimes.in_steps(95), 10);
+        assert_eq!(Interval::TenTimes.in_steps(3), 1);
+        assert_eq!(Interval::Steps(7).in_steps(3), 7);
+    }
+}
