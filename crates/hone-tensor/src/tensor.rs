@@ -78,6 +78,7 @@ impl Tensor {
             offset: 0,
             rows: self.rows,
             cols: self.cols,
+            stride: self.cols,
             transposed: false,
         }
     }
@@ -99,7 +100,34 @@ impl Tensor {
             offset,
             rows,
             cols,
+            stride: cols,
             transposed: false,
+        }
+    }
+
+    /// Columns `range` of every row.
+    pub fn view_cols(&self, range: Range<usize>) -> MatRef<'_> {
+        assert!(range.end <= self.cols, "columns past the end of the tensor");
+        MatRef {
+            tensor: self,
+            offset: range.start,
+            rows: self.rows,
+            cols: range.len(),
+            stride: self.cols,
+            transposed: false,
+        }
+    }
+
+    /// Columns `range` of every row, for writing.
+    pub fn view_cols_mut(&mut self, range: Range<usize>) -> MatMut<'_> {
+        assert!(range.end <= self.cols, "columns past the end of the tensor");
+        let (rows, stride) = (self.rows, self.cols);
+        MatMut {
+            tensor: self,
+            offset: range.start,
+            rows,
+            cols: range.len(),
+            stride,
         }
     }
 
@@ -111,6 +139,7 @@ impl Tensor {
             offset: 0,
             rows,
             cols,
+            stride: cols,
         }
     }
 
@@ -125,6 +154,7 @@ impl Tensor {
             offset,
             rows,
             cols,
+            stride: cols,
         }
     }
 }
@@ -135,7 +165,7 @@ impl std::fmt::Debug for Tensor {
     }
 }
 
-/// A dense matrix inside a tensor, possibly read as its transpose.
+/// A matrix inside a tensor, possibly read as its transpose.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a> {
     /// Where the elements are.
@@ -146,6 +176,8 @@ pub struct MatRef<'a> {
     pub rows: usize,
     /// Columns as stored.
     pub cols: usize,
+    /// Distance between rows as stored.
+    pub stride: usize,
     /// Whether the operand is the transpose of what is stored.
     pub transposed: bool,
 }
@@ -169,7 +201,7 @@ impl MatRef<'_> {
     }
 }
 
-/// A dense matrix inside a tensor, for writing.
+/// A matrix inside a tensor, for writing.
 #[derive(Debug)]
 pub struct MatMut<'a> {
     /// Where the elements are.
@@ -180,4 +212,6 @@ pub struct MatMut<'a> {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
+    /// Distance between rows.
+    pub stride: usize,
 }

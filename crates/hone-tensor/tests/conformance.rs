@@ -672,3 +672,13 @@ fn any_number_of_threads_gives_the_same_bits() {
     let one = run(1);
     assert!(one == run(2) && one == run(5));
 }
+
+#[test]
+fn columns_of_a_tensor_are_operands_too() {
+    let device = Device::cpu(1).unwrap();
+    let a = device.tensor(2, 3, &[9.0, 1.0, 2.0, 9.0, 3.0, 4.0]);
+    let mut out = device.tensor(2, 4, &[5.0; 8]);
+    let right = a.view_cols(1..3);
+    device.matmul(right, right, 1.0, out.view_cols_mut(1..3), false);
+    assert_eq!(out.to_vec().unwrap(), [5.0, 7.0, 10.0, 5.0, 5.0, 15.0, 22.0, 5.0]);
+}

@@ -75,11 +75,11 @@ fn stored(weight: &Weight) -> &StoredMatrix {
 }
 
 fn dense<'a>(matrix: &MatRef<'a>) -> Dense<'a> {
-    let data = &numbers(matrix.tensor)[matrix.offset..][..matrix.rows * matrix.cols];
+    let data = &numbers(matrix.tensor)[matrix.offset..];
     let (row, col) = if matrix.transposed {
-        (1, matrix.cols)
+        (1, matrix.stride)
     } else {
-        (matrix.cols, 1)
+        (matrix.stride, 1)
     };
     Dense { data, row, col }
 }
@@ -202,15 +202,15 @@ impl Backend for Cpu {
             (b_depth, out.rows, out.cols),
             "a · b"
         );
-        let (rows, cols) = (out.rows, out.cols);
-        let data = &mut numbers_mut(out.tensor)[out.offset..][..rows * cols];
+        let stride = out.stride;
+        let data = &mut numbers_mut(out.tensor)[out.offset..];
         // A wide, flat result is quicker as the transpose of a tall, narrow one: the large operand is
         // then read where it is instead of being packed.
         if height < width && height <= 64 {
             let target = Target {
                 data,
                 row: 1,
-                col: cols,
+                col: stride,
                 alpha,
                 accumulate,
             };
@@ -218,7 +218,7 @@ impl Backend for Cpu {
         } else {
             let target = Target {
                 data,
-                row: cols,
+                row: stride,
                 col: 1,
                 alpha,
                 accumulate,

@@ -88,7 +88,7 @@ pub unsafe fn tile(
     cols: usize,
     out: Out,
 ) {
-    debug_assert!(rows >= 1 && rows <= TILE_ROWS && cols >= 1 && cols <= TILE_COLS);
+    debug_assert!((1..=TILE_ROWS).contains(&rows) && (1..=TILE_COLS).contains(&cols));
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
         // SAFETY: AVX2 and FMA are there; the caller's promises are passed on.
