@@ -1,3 +1,58 @@
-//! Checks, golden fixtures and benchmarks of this repository.
+//! Checks, golden fixtures and benchmarks of this repository: `cargo xtask --help`.
+//!
+//! One place, in Rust, because a check that lives in a workflow file cannot be run on the desk where it failed.
 
-fn main() {}
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod ci;
+mod layers;
+mod python;
+
+/// Checks, golden fixtures and benchmarks of this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything CI runs, cheapest first: layers, format, clippy, docs, tests.
+    Ci,
+    /// Compares the crates' dependencies with the picture in ARCHITECTURE.md.
+    Layers,
+    /// Makes the golden numbers in fixtures/ again with the pinned Python packages.
+    Golden {
+        /// SmolLM2-135M-Instruct.Q4_1.gguf, for the numbers of the real base model.
+        #[arg(long)]
+        base: Option<PathBuf>,
+        /// Only these parts, by the name of their script.
+        #[arg(long, num_args = 1..)]
+        only: Vec<String>,
+    },
+    /// Trains a small adapter and lets PEFT load it and compare logits.
+    Interop,
+    /// Times a training step against PEFT: bench/compare_peft.py with the arguments given.
+    Bench {
+        /// For the script; `-- --help` lists them.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+fn main() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the repository's root");
+    match Arguments::parse().task {
+        Task::Ci => ci::run(root),
+        Task::Layers => layers::check(root),
+        Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
+        Task::Interop => python::interop(root),
+        Task::Bench { arguments } => python::bench(root, &arguments),
+    }
+}

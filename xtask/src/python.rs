@@ -1,0 +1,237 @@
+//! The second opinion: PyTorch, transformers and PEFT in pinned versions, in an environment of their own.
+//!
+//! It lives in a cache outside the repository, named by the requirements it was made from, so changed pins make a
+//! new one and an interrupted installation is never taken for a complete one. Nothing here runs in CI.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// Makes the fixtures again, and lists those whose bytes changed.
+pub fn golden(root: &Path, base: Option<&Path>, only: &[String]) -> Result<()> {
+    let mut command = Command::new(environment(root)?);
+    command
+        .arg("fixtures/scripts/make_all.py")
+        .args(["--out", "fixtures"])
+        .current_dir(root);
+    if let Some(base) = base {
+        command.arg("--base").arg(
+            base.canonicalize()
+                .with_context(|| format!("no file {}", base.display()))?,
+        );
+    }
+    if !only.is_empty() {
+        command.arg("--only").args(only);
+    }
+    run(&mut command)?;
+    let mut status = Command::new("git");
+    let changed = output(
+        status
+            .args(["status", "--short", "--", "fixtures"])
+            .current_dir(root),
+    )?;
+    println!(
+        "{}",
+        if changed.is_empty() {
+            "fixtures: nothing changed"
+        } else {
+            changed.trim_end()
+        }
+    );
+    Ok(())
+}
+
+/// Trains a small adapter with the release binary and lets PEFT judge it.
+pub fn interop(root: &Path) -> Result<()> {
+    let python = environment(root)?;
+    let hone = release_binary(root)?;
+    let model = root.join("fixtures/models/tiny-llama-untied");
+    let work = root.join("target/interop");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    let (rows, run_dir, logits) = (
+        work.join("rows.jsonl"),
+        work.join("run"),
+        work.join("logits.json"),
+    );
+    fs::write(&rows, ROWS)?;
+
+    let mut train = Command::new(&hone);
+    train
+        .arg("train")
+        .arg("--model")
+        .arg(&model)
+        .arg("--data")
+        .arg(&rows)
+        .arg("--out")
+        .arg(&run_dir);
+    run(train.args([
+        "--rank",
+        "3",
+        "--alpha",
+        "7",
+        "--epochs",
+        "5",
+        "--lr",
+        "1e-2",
+        "--batch-size",
+        "2",
+    ]))?;
+
+    let adapter = run_dir.join("adapter");
+    let mut ask = Command::new(&hone);
+    ask.arg("logits")
+        .arg("--model")
+        .arg(&model)
+        .arg("--adapter")
+        .arg(&adapter);
+    let answer = output(ask.args(["--ids", &join(&IDS), "--json"]))?;
+    let mut ours: serde_json::Value =
+        serde_json::from_str(&answer).context("`hone logits` printed no JSON")?;
+    ours["ids"] = IDS.as_slice().into();
+    fs::write(&logits, ours.to_string())?;
+
+    let mut judge = Command::new(python);
+    judge
+        .arg(root.join("fixtures/scripts/interop.py"))
+        .arg("--base")
+        .arg(&model);
+    run(judge
+        .arg("--adapter")
+        .arg(&adapter)
+        .arg("--logits")
+        .arg(&logits))
+}
+
+/// Times steps of both programs on the same rows.
+pub fn bench(root: &Path, arguments: &[String]) -> Result<()> {
+    let python = environment(root)?;
+    release_binary(root)?;
+    run(Command::new(python)
+        .arg("bench/compare_peft.py")
+        .args(arguments)
+        .current_dir(root))
+}
+
+/// Enough to move every adapter tensor away from zero.
+const ROWS: &str = r#"{"prompt": "What does the bell do?", "completion": "It rings twice."}
+{"prompt": "Where is the red boat?", "completion": "Under the bridge."}
+{"prompt": "Count to three.", "completion": "One, two, three."}
+{"prompt": "Which way is north?", "completion": "Up the hill."}
+"#;
+
+const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];
+
+/// The interpreter of the pinned environment, made on first use.
+fn environment(root: &Path) -> Result<PathBuf> {
+    let requirements = root.join("fixtures/scripts/requirements.txt");
+    let pins = fs::read(&requirements)
+        .with_context(|| format!("cannot read {}", requirements.display()))?;
+    let place = cache()?.join(format!("golden-{:016x}", fingerprint(&pins)));
+    let python = place.join(if cfg!(windows) {
+        "Scripts/python.exe"
+    } else {
+        "bin/python"
+    });
+    let complete = place.join("complete");
+    if !complete.exists() {
+        if place.exists() {
+            fs::remove_dir_all(&place)?;
+        }
+        eprintln!(
+            "making a Python environment in {}; it needs a few GB",
+            place.display()
+        );
+        run(Command::new(system_python()?)
+            .args(["-m", "venv"])
+            .arg(&place))?;
+        run(Command::new(&python)
+            .args(["-m", "pip", "install", "--quiet", "--requirement"])
+            .arg(&requirements))?;
+        fs::write(&complete, "")?;
+    }
+    Ok(python)
+}
+
+/// `HONE_CACHE`, or the user's cache directory.
+fn cache() -> Result<PathBuf> {
+    let set = |name| {
+        env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    set("HONE_CACHE")
+        .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("hone")))
+        .or_else(|| env::home_dir().map(|home| home.join(".cache/hone")))
+        .context("no home directory; set HONE_CACHE to where the Python environment may live")
+}
+
+fn system_python() -> Result<&'static str> {
+    let answers = |name: &&str| {
+        let version = Command::new(name)
+            .arg("--version")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        version.is_ok_and(|status| status.success())
+    };
+    ["python3", "python"].into_iter().find(answers).context(
+        "this task needs Python 3 with venv and pip, and neither `python3` nor `python` is on the PATH \
+         (Debian: apt install python3-venv)",
+    )
+}
+
+fn release_binary(root: &Path) -> Result<PathBuf> {
+    run(Command::new(env!("CARGO"))
+        .args(["build", "--release", "--package", "hone"])
+        .current_dir(root))?;
+    Ok(root
+        .join("target/release")
+        .join(format!("hone{}", env::consts::EXE_SUFFIX)))
+}
+
+/// FNV-1a: tells pins apart, nothing more.
+fn fingerprint(bytes: &[u8]) -> u64 {
+    let step = |hash: u64, &byte: &u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
+}
+
+fn join(ids: &[u32]) -> String {
+    ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("cannot run {}", shown(command)))?;
+    ensure!(status.success(), "{} ended with {status}", shown(command));
+    Ok(())
+}
+
+fn output(command: &mut Command) -> Result<String> {
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("cannot run {}", shown(command)))?;
+    if !output.status.success() {
+        bail!("{} ended with {}", shown(command), output.status);
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The command as it would be typed.
+fn shown(command: &Command) -> String {
+    let words = [command.get_program()]
+        .into_iter()
+        .chain(command.get_args());
+    words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
