@@ -18,3 +18,6 @@ pub use render::{Encoded, RenderError, Renderer};
 pub use stream::StreamDecoder;
 pub use template::{ChatTemplate, Date, Limits, TemplateError, TemplateOrigin};
 pub use tokenizer::{Tokenizer, TokenizerError};
+
+#[cfg(test)]
+mod samples;

@@ -185,7 +185,7 @@ impl ChatTemplate {
             ("tools", Value::from(())),
             ("documents", Value::from(())),
         ];
-        let context: Value = tokens.chain(rest).collect();
+        let context = Value::from_pairs(tokens.chain(rest));
         let mut out = Bounded {
             bytes: Vec::new(),
             limit: self.limits.output_bytes,
@@ -475,16 +475,13 @@ mod tests {
     #[test]
     fn a_template_sees_what_hugging_face_shows_it() {
         let source = "{{ bos_token }}{% for m in messages %}\n    {% if m.role == 'user' %}\n{{ m['content'] | trim }}\n    {% endif %}\n{% endfor %}{{ eos_token }}{{ tools is none }}{{ add_generation_prompt }}";
-        assert_eq!(
-            render(source).unwrap(),
-            "<s>hi <b>\"é\"</b>\nTrueTrue".replace("True", "true")
-        );
+        assert_eq!(render(source).unwrap(), "<s>hi <b>\"é\"</b>\nTrueTrue");
     }
 
     #[test]
     fn python_methods_and_slices_work() {
         let source = "{{ messages[0].content.split(' ')[-1].startswith('<b>') }}{{ messages[::-1] | length }}{{ ' x '.strip() }}";
-        assert_eq!(render(source).unwrap(), "true1x");
+        assert_eq!(render(source).unwrap(), "True1x");
     }
 
     #[test]
@@ -526,7 +523,7 @@ mod tests {
             render_with(template.with_date(date)).unwrap(),
             "Thursday 29 Feb 2024, February 02 %"
         );
-        assert!(render("{{ strftime_now is defined }}").unwrap() == "false");
+        assert_eq!(render("{{ strftime_now is defined }}").unwrap(), "False");
     }
 
     #[test]
