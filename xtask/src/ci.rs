@@ -9,12 +9,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::layers;
+use crate::{layers, pages};
 
 /// Runs all stages; the error says which one failed and how to run it alone.
 pub fn run(root: &Path) -> Result<()> {
     let started = Instant::now();
     timed("layers", || layers::check(root))?;
+    timed("pages", || pages::check(root))?;
     stage(root, "fmt --all --check", &[])?;
     stage(root, "clippy --workspace --all-targets -- -D warnings", &[])?;
     stage(
@@ -22,7 +23,6 @@ pub fn run(root: &Path) -> Result<()> {
         "doc --workspace --no-deps",
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
-    licences(root)?;
     let mut tests = timed("cargo test", || test(root, "test"))?;
     tests += timed("cargo test --package xtask", || {
         test(root, "test --package xtask")
@@ -57,19 +57,6 @@ fn stage(root: &Path, arguments: &str, environment: &[(&str, &str)]) -> Result<(
         );
         Ok(())
     })
-}
-
-/// The licence list in deny.toml; `cargo-deny` is not part of a default toolchain.
-fn licences(root: &Path) -> Result<()> {
-    let installed = cargo(root, "deny --version")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if !installed.is_ok_and(|status| status.success()) {
-        println!("\n== cargo deny check: skipped, cargo-deny is not installed");
-        return Ok(());
-    }
-    stage(root, "deny check licenses bans sources", &[])
 }
 
 /// Runs the tests, passes their output on, and counts them: a run that finds no tests has not passed.

@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 
 mod ci;
 mod layers;
+mod pages;
 mod python;
 
 /// Checks, golden fixtures and benchmarks of this repository.
@@ -21,10 +22,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Everything CI runs, cheapest first: layers, format, clippy, docs, tests.
+    /// Everything CI runs, cheapest first: layers, pages, format, clippy, docs, tests.
     Ci,
     /// Compares the crates' dependencies with the picture in ARCHITECTURE.md.
     Layers,
+    /// Looks whether every path that the project's pages name exists.
+    Pages,
     /// Makes the golden numbers in fixtures/ again with the pinned Python packages.
     Golden {
         /// SmolLM2-135M-Instruct.Q4_1.gguf, for the numbers of the real base model.
@@ -51,6 +54,7 @@ fn main() -> Result<()> {
     match Arguments::parse().task {
         Task::Ci => ci::run(root),
         Task::Layers => layers::check(root),
+        Task::Pages => pages::check(root),
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
         Task::Interop => python::interop(root),
         Task::Bench { arguments } => python::bench(root, &arguments),
