@@ -12,6 +12,8 @@ pub use hone_text as text;
 pub use hone_train as train;
 
 pub mod base;
+pub mod cli;
 pub mod nearest;
 pub mod plan;
 pub mod report;
+pub mod screen;

@@ -1,3 +1,7 @@
 //! The `hone` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hone::cli::run()
+}

@@ -16,6 +16,13 @@ pub struct Home {
 #[error("no directory to keep models in: HONE_HOME, XDG_CACHE_HOME and HOME are all unset")]
 pub struct NoHome;
 
+impl NoHome {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        vec!["set HONE_HOME to a directory with some space".into()]
+    }
+}
+
 impl Home {
     /// The home this process was told of by its environment.
     pub fn from_env() -> Result<Self, NoHome> {

@@ -1,0 +1,167 @@
+//! The end of a command that did not work out: what, where, what next.
+//!
+//! Errors arrive as chains; the first link is the headline, the others are its reasons, and the hints are computed by
+//! the error that knows what exists. The exit code tells a script whose fault it was.
+
+use crate::base::{BaseError, NoHome};
+use crate::plan::{RunFileError, SettingError};
+use hone_ledger::WriteError;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+/// How a command ends, for scripts. `hone --help` lists these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It did what was asked.
+    Done = 0,
+    /// It could not.
+    Failed = 1,
+    /// The command line or run file was wrong; nothing was started.
+    Usage = 2,
+    /// It was interrupted and has saved its work.
+    Interrupted = 3,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// A refusal of the command line itself, with its hints.
+#[derive(Debug)]
+pub struct Refusal {
+    what: String,
+    hints: Vec<String>,
+    exit: Exit,
+}
+
+impl Refusal {
+    /// The command was asked for something that cannot be.
+    pub fn usage(what: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            hints: Vec::new(),
+            exit: Exit::Usage,
+        }
+    }
+
+    /// The command was right, the world was not.
+    pub fn failed(what: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            ..Self::usage(what)
+        }
+    }
+
+    /// Adds what the user can do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Tells the user on stderr and returns the exit code.
+pub fn report(error: &anyhow::Error) -> Exit {
+    // The reader of our output has left, as `head` does: not an error of ours.
+    if is_broken_pipe(error) {
+        return Exit::Done;
+    }
+    let lines = describe(error);
+    eprintln!("{}", lines.join("\n"));
+    exit_of(error)
+}
+
+/// The lines of an error: headline, reasons, hints.
+fn describe(error: &anyhow::Error) -> Vec<String> {
+    let mut said = error.to_string();
+    let mut lines = vec![format!("error: {said}")];
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Many errors already end in their cause; saying it twice helps nobody.
+        if !said.contains(&cause) {
+            lines.push(format!("  because: {cause}"));
+            said = cause;
+        }
+    }
+    lines.extend(
+        hints_of(error)
+            .into_iter()
+            .map(|hint| format!("hint: {hint}")),
+    );
+    lines
+}
+
+macro_rules! first_hints {
+    ($error:expr; $($kind:ty),* $(,)?) => {
+        $error
+            .chain()
+            .find_map(|link| None$(.or_else(|| link.downcast_ref::<$kind>().map(|known| known.hints())))*)
+            .unwrap_or_default()
+    };
+}
+
+fn hints_of(error: &anyhow::Error) -> Vec<String> {
+    first_hints!(error; Refusal, BaseError, NoHome, RunFileError, SettingError, WriteError)
+}
+
+fn exit_of(error: &anyhow::Error) -> Exit {
+    let of_link = |link: &(dyn std::error::Error + 'static)| {
+        let is_usage = link.is::<RunFileError>() || link.is::<SettingError>();
+        link.downcast_ref::<Refusal>()
+            .map(|refusal| refusal.exit)
+            .or_else(|| is_usage.then_some(Exit::Usage))
+    };
+    error.chain().find_map(of_link).unwrap_or(Exit::Failed)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = |link: &(dyn std::error::Error + 'static)| {
+        link.downcast_ref::<io::Error>().map(io::Error::kind)
+    };
+    error.chain().find_map(kind) == Some(io::ErrorKind::BrokenPipe)
+}
+
+impl Refusal {
+    fn hints(&self) -> Vec<String> {
+        self.hints.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = io::Error::other("no space left");
+        let error = anyhow::Error::new(cause)
+            .context("cannot write a.bin: no space left")
+            .context("the run stopped");
+        assert_eq!(
+            describe(&error),
+            [
+                "error: the run stopped",
+                "  because: cannot write a.bin: no space left"
+            ]
+        );
+    }
+
+    #[test]
+    fn hints_come_from_the_link_that_has_them() {
+        let refused = Err::<(), _>(Refusal::usage("no such row").hint("rows: 1 to 9"));
+        let error = refused.context("cannot show").unwrap_err();
+        assert_eq!(describe(&error).last().unwrap(), "hint: rows: 1 to 9");
+        assert_eq!(exit_of(&error), Exit::Usage);
+        assert_eq!(exit_of(&anyhow::anyhow!("anything else")), Exit::Failed);
+    }
+}

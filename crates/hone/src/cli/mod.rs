@@ -1,0 +1,72 @@
+//! The command line: one file per verb, this one to choose among them.
+//!
+//! Only here are arguments, environment and terminal read. Results go to stdout, talk to stderr, and every way to end
+//! has an exit code.
+
+mod failure;
+mod pull;
+
+use crate::screen::Talk;
+use clap::{Parser, Subcommand};
+use failure::{Exit, report};
+use std::process::ExitCode;
+
+/// Fine-tune language models on the machine at hand.
+#[derive(Debug, Parser)]
+#[command(name = "hone", version, after_help = EXIT_CODES, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    quiet: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 failed, 2 wrong command line or run file, 3 interrupted and saved.
+Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOME/hone or ~/.cache/hone).";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Fetch a base model by name
+    Pull(pull::Pull),
+}
+
+/// Runs the command the process was started with.
+pub fn run() -> ExitCode {
+    std::panic::set_hook(Box::new(confess));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => {
+            let _ = refusal.print();
+            return if refusal.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Done
+            }
+            .into();
+        }
+    };
+    let talk = Talk::new(cli.quiet);
+    let outcome = match cli.verb {
+        Verb::Pull(verb) => verb.run(talk),
+    };
+    outcome.unwrap_or_else(|error| report(&error)).into()
+}
+
+/// One sentence instead of a stack trace: a panic is our mistake, not the user's.
+fn confess(panic: &std::panic::PanicHookInfo<'_>) {
+    let text = panic
+        .payload_as_str()
+        .unwrap_or("no message")
+        .lines()
+        .next()
+        .unwrap_or_default();
+    let place = panic
+        .location()
+        .map(|at| format!(" at {}:{}", at.file(), at.line()))
+        .unwrap_or_default();
+    eprintln!(
+        "error: hone broke one of its own promises{place}: {text}; this is a bug, please report it"
+    );
+}
