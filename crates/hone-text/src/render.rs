@@ -71,8 +71,11 @@ pub struct Renderer {
     template: ChatTemplate,
     named_tokens: Vec<(&'static str, String)>,
     stops: Vec<u32>,
-    skeletons: RwLock<HashMap<(Vec<Role>, bool), Arc<Layout>>>,
+    layouts: RwLock<Layouts>,
 }
+
+/// Layouts by the roles in order and whether a generation prompt follows.
+type Layouts = HashMap<(Vec<Role>, bool), Arc<Layout>>;
 
 /// The part of an encoding that follows from the roles alone.
 struct Layout {
@@ -109,7 +112,7 @@ impl Renderer {
             template: template.unwrap_or_else(ChatTemplate::fallback),
             named_tokens,
             stops: Vec::new(),
-            skeletons: RwLock::default(),
+            layouts: RwLock::default(),
         };
         let ids = renderer
             .turn_end()
@@ -258,11 +261,11 @@ impl Renderer {
         generation_prompt: bool,
     ) -> Result<Arc<Layout>, RenderError> {
         let key = (roles, generation_prompt);
-        if let Some(known) = self.skeletons.read().expect("no writer panics").get(&key) {
+        if let Some(known) = self.layouts.read().expect("no writer panics").get(&key) {
             return Ok(known.clone());
         }
         let layout = Arc::new(self.make_layout(&key.0, generation_prompt)?);
-        let mut known = self.skeletons.write().expect("no writer panics");
+        let mut known = self.layouts.write().expect("no writer panics");
         if known.len() >= MAX_LAYOUTS {
             known.clear();
         }

@@ -133,11 +133,7 @@ impl Tokenizer {
 
     /// Ids of `text`; control tokens written in it are only letters. For text people wrote.
     pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let borders = Borders {
-            plain: vec![0..text.len()],
-            cuts: Vec::new(),
-        };
-        Ok(ids(self.spans(text, &borders)?))
+        Ok(ids(self.spans(text, &Borders::plain(text))?))
     }
 
     /// The text of `ids`, leaving out control tokens if asked to.
@@ -424,6 +420,14 @@ impl Added {
 }
 
 impl Borders {
+    /// Nothing in `text` is control.
+    fn plain(text: &str) -> Self {
+        Self {
+            plain: std::iter::once(0..text.len()).collect(),
+            cuts: Vec::new(),
+        }
+    }
+
     /// Does any plain range share a byte with this one?
     fn covers_any(&self, (start, end): (usize, usize)) -> bool {
         let next = self.plain.partition_point(|range| range.end <= start);
@@ -711,8 +715,8 @@ mod tests {
             for vocabulary in [byte_level("smollm", &["<|im_start|>", "<|im_end|>"]), sentence_piece()] {
                 let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
                 let cut = (0..=at.index(text.len() + 1)).rev().find(|&at| text.is_char_boundary(at)).unwrap();
-                let plain = vec![0..text.len()];
-                let whole = tokenizer.spans(&text, &Borders { plain, cuts: vec![cut] }).unwrap();
+                let borders = Borders { cuts: vec![cut], ..Borders::plain(&text) };
+                let whole = tokenizer.spans(&text, &borders).unwrap();
                 let before = tokenizer.encode_plain(&text[..cut]).unwrap();
                 prop_assert!(ids(whole).starts_with(&before));
             }
