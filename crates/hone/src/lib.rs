@@ -13,6 +13,7 @@ pub use hone_train as train;
 
 pub mod base;
 pub mod cli;
+pub mod machine;
 pub mod nearest;
 pub mod plan;
 pub mod report;

@@ -1,7 +1,7 @@
 //! `hone pull`: fetch a base model, once.
 
 use super::failure::Exit;
-use crate::base::{self, CATALOGUE, Home};
+use crate::base::{self, BaseError, CATALOGUE, Home};
 use crate::screen::{self, Talk};
 use anyhow::Result;
 use serde_json::json;
@@ -27,11 +27,14 @@ impl Pull {
         let Some(name) = self.name.filter(|_| !self.list) else {
             return list(&home, self.json);
         };
-        if let Ok(base) = base::find(&name, &home) {
-            talk.say(format!("{name} is already here"));
-            return print(&base, self.json);
+        match base::find(&name, &home) {
+            Ok(base) => {
+                talk.say(format!("{name} is already here"));
+                return print(&base, self.json);
+            }
+            Err(BaseError::NotPulled { .. }) => talk.say(format!("fetching {name} …")),
+            Err(error) => return Err(error.into()),
         }
-        talk.say(format!("fetching {name} …"));
         let base = base::pull(&name, &home, talk.is_live())?;
         talk.say(format!("{name} is here; try: hone chat --model {name}"));
         print(&base, self.json)
