@@ -1,0 +1,19 @@
+//! Base weights as they lie on disk: Hugging Face directories and GGUF files, read through memory maps.
+//!
+//! [`BaseWeights`] is the one door: it speaks Hugging Face names and shapes whatever the file, and has compared
+//! every tensor with the configuration before it opens.
+
+mod config;
+mod gguf;
+mod mapped;
+mod names;
+mod rope;
+mod shards;
+mod source;
+
+pub use config::{ConfigError, DecoderConfig};
+pub use gguf::{Gguf, GgufError, Malformed, TensorEntry, Value};
+pub use names::{Slot, slots};
+pub use rope::{Rope, RopeScaling};
+pub use shards::{Shards, ShardsError};
+pub use source::{BaseWeights, WeightsError};

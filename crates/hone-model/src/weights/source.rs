@@ -1,0 +1,513 @@
+//! A base model on disk, opened: every weight by its Hugging Face name, whatever the file.
+//!
+//! Opening reads headers only, yet proves that every tensor the configuration calls for is there with its shape
+//! and that no other is; after that, asking for a weight can only fail by asking for a wrong name.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hone_ledger::{ContentId, Hasher};
+use hone_tensor::{Format, StoredMatrix};
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use super::config::{ConfigError, DecoderConfig, OneOrMany};
+use super::gguf::{Gguf, GgufError, Malformed};
+use super::names::{self, Slot};
+use super::shards::{Shards, ShardsError};
+
+/// A base model's weights and what belongs to them.
+#[derive(Clone, Debug)]
+pub struct BaseWeights {
+    path: PathBuf,
+    config: DecoderConfig,
+    weights: BTreeMap<String, StoredMatrix>,
+    gguf: Option<Gguf>,
+}
+
+/// Base weights that cannot be used, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightsError {
+    /// Nothing at this path.
+    #[error("{} does not exist", path.display())]
+    NotFound {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A file beside the weights that cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file beside the weights that is not the JSON it should be.
+    #[error("{}: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with line and column.
+        source: serde_json::Error,
+    },
+    /// Wrong GGUF.
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    /// Wrong safetensors.
+    #[error(transparent)]
+    Shards(#[from] ShardsError),
+    /// A model Hone does not compute, or a wrong description.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A tensor that the configuration calls for.
+    #[error("{}: no tensor `{name}`", path.display())]
+    MissingTensor {
+        /// File or directory.
+        path: PathBuf,
+        /// The tensor, as that file would name it.
+        name: String,
+        /// The closest name that is there.
+        near: Option<String>,
+    },
+    /// A tensor that does not fit the configuration.
+    #[error("{}: tensor `{name}` is {found}; the configuration calls for {expected}", path.display())]
+    WrongShape {
+        /// File or directory.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: String,
+        /// The shape it should have.
+        expected: String,
+    },
+    /// Tensors that the configuration does not know, so that the model would compute something else.
+    #[error("{}: {count} tensors that a {model_type} decoder of this configuration does not have: {names}", path.display())]
+    UnexpectedTensors {
+        /// File or directory.
+        path: PathBuf,
+        /// The family.
+        model_type: String,
+        /// How many there are.
+        count: usize,
+        /// The first of them.
+        names: String,
+    },
+    /// The configuration says one matrix, the file holds two.
+    #[error("{}: the head is said to be the embedding, but `lm_head.weight` holds other numbers", path.display())]
+    HeadIsNotEmbedding {
+        /// File or directory.
+        path: PathBuf,
+    },
+}
+
+impl WeightsError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::MissingTensor { near: Some(near), .. } => vec![format!("the nearest name there is `{near}`")],
+            Self::Shards(ShardsError::NoWeights { others, .. }) if !others.is_empty() => vec![
+                format!("found {}", others.join(", ")),
+                match others.iter().find(|name| name.ends_with(".gguf")) {
+                    Some(gguf) => format!("give the path of `{gguf}` itself to use it"),
+                    None => "save the model again with transformers' save_pretrained, which writes safetensors".into(),
+                },
+            ],
+            Self::Shards(ShardsError::MissingShard { .. } | ShardsError::Header { .. })
+            | Self::Gguf(GgufError { problem: Malformed::Truncated { .. } | Malformed::Offset { .. }, .. }) => {
+                vec!["compare the file's size with the one at its source, and download it again".into()]
+            }
+            Self::Gguf(GgufError { problem: Malformed::Magic(_), path }) if path.extension().is_some_and(|end| end == "safetensors") => {
+                vec!["give the directory that holds config.json, not the file of weights".into()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl BaseWeights {
+    /// Opens a Hugging Face directory or a GGUF file.
+    pub fn open(path: &Path) -> Result<Self, WeightsError> {
+        if !path.exists() {
+            return Err(WeightsError::NotFound { path: path.into() });
+        }
+        if path.is_dir() {
+            Self::open_dir(path)
+        } else {
+            Self::open_gguf(path)
+        }
+    }
+
+    fn open_dir(dir: &Path) -> Result<Self, WeightsError> {
+        let mut config =
+            DecoderConfig::from_hf(&read(&dir.join("config.json"))?, &dir.join("config.json"))?;
+        for id in generation_eos(dir)? {
+            if !config.eos.contains(&id) {
+                config.eos.push(id);
+            }
+        }
+        let shards = Shards::open(dir)?;
+        let find = |name: &str| shards.matrix(name).transpose().map_err(WeightsError::from);
+        let collector = Collector {
+            path: dir,
+            config: &config,
+            own_name: |name| Some(name.to_owned()),
+        };
+        let weights = collector.collect(find, &shards.names().collect::<Vec<_>>())?;
+        Ok(Self {
+            path: dir.into(),
+            config,
+            weights,
+            gguf: None,
+        })
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, WeightsError> {
+        let gguf = Gguf::open(path)?;
+        let config = DecoderConfig::from_gguf(&gguf, path)?;
+        let fail = |problem| GgufError {
+            path: path.into(),
+            problem,
+        };
+        let find = |name: &str| {
+            gguf.matrix(name)
+                .transpose()
+                .map_err(|problem| fail(problem).into())
+        };
+        let collector = Collector {
+            path,
+            config: &config,
+            own_name: names::gguf_name,
+        };
+        let weights = collector.collect(
+            find,
+            &gguf.tensors().map(|tensor| tensor.0).collect::<Vec<_>>(),
+        )?;
+        Ok(Self {
+            path: path.into(),
+            config,
+            weights,
+            gguf: Some(gguf),
+        })
+    }
+
+    /// Where the weights are.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the decoder looks like.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Every weight's Hugging Face name.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.weights.keys().map(String::as_str)
+    }
+
+    /// A weight in its stored form, rows as Hugging Face orders them.
+    ///
+    /// It shares the file's memory, except q and k of a GGUF file: their rows are put back in order in a copy.
+    pub fn matrix(&self, name: &str) -> Result<StoredMatrix, WeightsError> {
+        let stored = self
+            .weights
+            .get(name)
+            .ok_or_else(|| WeightsError::MissingTensor {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                near: names::nearest(name, self.names()),
+            })?;
+        Ok(match self.interleaved_heads(name) {
+            Some(num_heads) => hf_rows(stored, num_heads),
+            None => stored.clone(),
+        })
+    }
+
+    /// A norm or a bias as f32.
+    pub fn vector(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
+        Ok(self.matrix(name)?.to_f32())
+    }
+
+    /// Heads of a projection whose rows llama.cpp's converter has interleaved.
+    fn interleaved_heads(&self, name: &str) -> Option<usize> {
+        self.gguf.as_ref()?;
+        let (part, _) = name.rsplit_once('.')?;
+        match part.rsplit_once('.')?.1 {
+            "q_proj" => Some(self.config.num_heads),
+            "k_proj" => Some(self.config.num_kv_heads),
+            _ => None,
+        }
+    }
+
+    /// The opened GGUF file, when it is one: its vocabulary and merges are metadata.
+    pub fn gguf(&self) -> Option<&Gguf> {
+        self.gguf.as_ref()
+    }
+
+    /// A file beside the weights of a directory, such as `tokenizer.json`; `None` when there is none.
+    pub fn file(&self, name: &str) -> Result<Option<Vec<u8>>, WeightsError> {
+        let path = self.path.join(name);
+        if self.gguf.is_some() || !path.exists() {
+            Ok(None)
+        } else {
+            read(&path).map(Some)
+        }
+    }
+
+    /// The contents of `tokenizer.json`, when there is one.
+    pub fn tokenizer_json(&self) -> Result<Option<Vec<u8>>, WeightsError> {
+        self.file("tokenizer.json")
+    }
+
+    /// The model's own chat template: `chat_template.jinja`, or from `tokenizer_config.json`, or GGUF metadata.
+    pub fn chat_template(&self) -> Result<Option<String>, WeightsError> {
+        if let Some(gguf) = &self.gguf {
+            let template = gguf.str("tokenizer.chat_template");
+            let template = template.map_err(|problem| GgufError {
+                path: self.path.clone(),
+                problem,
+            })?;
+            return Ok(template.map(str::to_owned));
+        }
+        if let Some(bytes) = self.file("chat_template.jinja")? {
+            let path = self.path.join("chat_template.jinja");
+            let fail = |error| WeightsError::Unreadable {
+                path,
+                source: io::Error::new(io::ErrorKind::InvalidData, error),
+            };
+            return String::from_utf8(bytes).map(Some).map_err(fail);
+        }
+        let config: Option<RawTokenizerConfig> = parse_beside(&self.path, "tokenizer_config.json")?;
+        Ok(config.and_then(|config| default_template(config.chat_template)))
+    }
+
+    /// The stored formats, the one with most bytes first, each with its tensors and bytes.
+    pub fn formats(&self) -> Vec<(Format, usize, usize)> {
+        let mut formats: Vec<(Format, usize, usize)> = Vec::new();
+        for weight in self.weights.values() {
+            match formats.iter_mut().find(|row| row.0 == weight.format()) {
+                Some(row) => (row.1, row.2) = (row.1 + 1, row.2 + weight.size_bytes()),
+                None => formats.push((weight.format(), 1, weight.size_bytes())),
+            }
+        }
+        formats.sort_by_key(|row| std::cmp::Reverse(row.2));
+        formats
+    }
+
+    /// The stored formats in a few words, for example `Q4_1, Q8_0, F32`.
+    pub fn format_summary(&self) -> String {
+        self.formats()
+            .iter()
+            .map(|row| row.0.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    }
+
+    /// Memory the weights take in their stored form.
+    pub fn size_bytes(&self) -> usize {
+        self.weights.values().map(StoredMatrix::size_bytes).sum()
+    }
+
+    /// Numbers the weights hold.
+    pub fn num_parameters(&self) -> usize {
+        self.weights
+            .values()
+            .map(|weight| weight.rows() * weight.cols())
+            .sum()
+    }
+
+    /// The hash of every weight's name, format, shape and bytes. Reads everything once.
+    ///
+    /// How the weights are spread over files makes no difference to it.
+    pub fn fingerprint(&self) -> Result<ContentId, WeightsError> {
+        let mut hasher = Hasher::new();
+        for name in self.names() {
+            let weight = self.matrix(name)?;
+            let line = format!(
+                "{name} {} {} {}\n",
+                weight.format().name(),
+                weight.rows(),
+                weight.cols()
+            );
+            hasher.update(line.as_bytes());
+            hasher.update(weight.bytes());
+        }
+        Ok(hasher.finish())
+    }
+}
+
+/// Compares what a file holds with what the configuration calls for.
+struct Collector<'a> {
+    path: &'a Path,
+    config: &'a DecoderConfig,
+    /// What this kind of file calls a tensor with that Hugging Face name.
+    own_name: fn(&str) -> Option<String>,
+}
+
+impl Collector<'_> {
+    fn collect(
+        &self,
+        find: impl Fn(&str) -> Result<Option<StoredMatrix>, WeightsError>,
+        held: &[&str],
+    ) -> Result<BTreeMap<String, StoredMatrix>, WeightsError> {
+        let mut weights = BTreeMap::new();
+        let mut known = std::collections::BTreeSet::new();
+        for slot in names::slots(self.config) {
+            let name =
+                (self.own_name)(&slot.name).expect("every slot has a name in every kind of file");
+            let Some(weight) = find(&name)? else {
+                let near = names::nearest(&name, held.iter().copied());
+                return Err(WeightsError::MissingTensor {
+                    path: self.path.into(),
+                    name,
+                    near,
+                });
+            };
+            self.check_shape(&slot, &name, &weight)?;
+            known.insert(name);
+            weights.insert(slot.name, weight);
+        }
+        self.check_head(&find, &weights)?;
+        self.check_extra(
+            held.iter()
+                .copied()
+                .filter(|name| !known.contains(*name) && !self.harmless(name)),
+        )?;
+        Ok(weights)
+    }
+
+    fn check_shape(
+        &self,
+        slot: &Slot,
+        name: &str,
+        weight: &StoredMatrix,
+    ) -> Result<(), WeightsError> {
+        if (weight.rows(), weight.cols()) == (slot.rows, slot.cols) {
+            return Ok(());
+        }
+        Err(WeightsError::WrongShape {
+            path: self.path.into(),
+            name: name.to_owned(),
+            found: format!("{} × {}", weight.rows(), weight.cols()),
+            expected: format!("{} × {}", slot.rows, slot.cols),
+        })
+    }
+
+    /// A tied model may carry its head all the same, as long as it is the embedding.
+    fn check_head(
+        &self,
+        find: &impl Fn(&str) -> Result<Option<StoredMatrix>, WeightsError>,
+        weights: &BTreeMap<String, StoredMatrix>,
+    ) -> Result<(), WeightsError> {
+        let head = if self.config.tied_head {
+            find("lm_head.weight")?
+        } else {
+            None
+        };
+        match head {
+            Some(head) if head.bytes() != weights["model.embed_tokens.weight"].bytes() => {
+                Err(WeightsError::HeadIsNotEmbedding {
+                    path: self.path.into(),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Tensors that say nothing the configuration has not said.
+    fn harmless(&self, name: &str) -> bool {
+        name.ends_with(".rotary_emb.inv_freq")
+            || name == "rope_freqs.weight"
+            || name == "lm_head.weight" && self.config.tied_head
+    }
+
+    fn check_extra<'b>(&self, extra: impl Iterator<Item = &'b str>) -> Result<(), WeightsError> {
+        let names: Vec<&str> = extra.collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(WeightsError::UnexpectedTensors {
+            path: self.path.into(),
+            model_type: self.config.model_type.clone(),
+            count: names.len(),
+            names: names[..names.len().min(5)].join(", "),
+        })
+    }
+}
+
+/// Undoes `w.reshape(heads, 2, half, cols).swapaxes(1, 2)`: GGUF row `2j + s` of a head is row `s · half + j`.
+fn hf_rows(stored: &StoredMatrix, num_heads: usize) -> StoredMatrix {
+    // A bias is one row of as many values as the weight has rows.
+    if stored.rows() == 1 {
+        return hf_bias(stored, num_heads);
+    }
+    let source = interleaved(stored.rows() / num_heads);
+    stored.permute_rows(source)
+}
+
+fn hf_bias(stored: &StoredMatrix, num_heads: usize) -> StoredMatrix {
+    let values = stored.to_f32();
+    let source = interleaved(values.len() / num_heads);
+    let ordered: Vec<f32> = (0..values.len()).map(|at| values[source(at)]).collect();
+    StoredMatrix::from_f32(&ordered, 1, ordered.len()).expect("as many values as before")
+}
+
+/// Where GGUF keeps what Hugging Face keeps in a row.
+fn interleaved(head_dim: usize) -> impl Fn(usize) -> usize {
+    let half = head_dim / 2;
+    move |row| {
+        let (head, within) = (row / head_dim, row % head_dim);
+        head * head_dim + within % half * 2 + within / half
+    }
+}
+
+#[derive(Deserialize)]
+struct RawTokenizerConfig {
+    chat_template: Option<Json>,
+}
+
+#[derive(Deserialize)]
+struct RawGenerationConfig {
+    eos_token_id: Option<OneOrMany>,
+}
+
+fn generation_eos(dir: &Path) -> Result<Vec<u32>, WeightsError> {
+    let config: Option<RawGenerationConfig> = parse_beside(dir, "generation_config.json")?;
+    Ok(config
+        .and_then(|config| config.eos_token_id)
+        .map_or_else(Vec::new, OneOrMany::into_vec))
+}
+
+/// One template, or the one named `default` of a list.
+fn default_template(template: Option<Json>) -> Option<String> {
+    match template? {
+        Json::String(template) => Some(template),
+        Json::Array(named) => {
+            let default = named.into_iter().find(|row| row["name"] == "default")?;
+            default["template"].as_str().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn parse_beside<T: for<'de> Deserialize<'de>>(
+    dir: &Path,
+    name: &str,
+) -> Result<Option<T>, WeightsError> {
+    let path = dir.join(name);
+    if !path.exists() {
+        return Ok(None);
+    }
+    serde_json::from_slice(&read(&path)?)
+        .map(Some)
+        .map_err(|source| WeightsError::Json { path, source })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
+    std::fs::read(path).map_err(|source| WeightsError::Unreadable {
+        path: path.into(),
+        source,
+    })
+}
