@@ -3,6 +3,7 @@
 //! One place, in Rust, because a check that lives in a workflow file cannot be run on the desk where it failed.
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -47,11 +48,21 @@ enum Task {
     },
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
         .expect("xtask lies in the repository's root");
-    match Arguments::parse().task {
+    match task {
         Task::Ci => ci::run(root),
         Task::Layers => layers::check(root),
         Task::Pages => pages::check(root),

@@ -141,6 +141,7 @@ fn environment(root: &Path) -> Result<PathBuf> {
     });
     let complete = place.join("complete");
     if !complete.exists() {
+        let system = system_python()?;
         if place.exists() {
             fs::remove_dir_all(&place)?;
         }
@@ -148,9 +149,7 @@ fn environment(root: &Path) -> Result<PathBuf> {
             "making a Python environment in {}; it needs a few GB",
             place.display()
         );
-        run(Command::new(system_python()?)
-            .args(["-m", "venv"])
-            .arg(&place))?;
+        run(Command::new(system).args(["-m", "venv"]).arg(&place))?;
         run(Command::new(&python)
             .args(["-m", "pip", "install", "--quiet", "--requirement"])
             .arg(&requirements))?;
