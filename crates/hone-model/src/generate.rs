@@ -1,0 +1,389 @@
+//! Saying something: key-value cache, greedy and sampled decoding, many sequences in one batch.
+//!
+//! A step of generation is an ordinary packed batch in which most sequences bring one token, so a
+//! fresh prompt can join while others are in mid-sentence, and there is one decoder for all of it.
+
+use hone_ledger::{Seed, Stream};
+use hone_tensor::{Span, Tensor, TensorError};
+
+use crate::model::Model;
+use crate::pass::{Pass, Rows};
+
+/// Keys and values of one layer, `[slots · capacity, num_kv_heads · head_dim]`.
+#[derive(Debug)]
+pub(crate) struct CacheLayer {
+    pub keys: Tensor,
+    pub values: Tensor,
+}
+
+impl CacheLayer {
+    /// Writes the new rows of each span behind what its slot holds already.
+    pub fn append(&mut self, k: &Tensor, v: &Tensor, spans: &[Span]) {
+        let device = k.device();
+        for span in spans {
+            let to = span.key_start + span.key_len - span.query_len;
+            device.copy_rows(k, span.query_start, span.query_len, &mut self.keys, to);
+            device.copy_rows(v, span.query_start, span.query_len, &mut self.values, to);
+        }
+    }
+}
+
+/// What a model remembers of several sequences.
+#[derive(Debug)]
+struct Cache {
+    layers: Vec<CacheLayer>,
+    capacity: usize,
+    lengths: Vec<usize>,
+}
+
+impl Cache {
+    fn new(model: &Model, slots: usize, capacity: usize) -> Self {
+        let config = model.config();
+        let (rows, cols) = (slots * capacity, config.num_kv_heads * config.head_dim);
+        let device = model.device();
+        let layer = |_| CacheLayer {
+            keys: device.empty(rows, cols),
+            values: device.empty(rows, cols),
+        };
+        Self {
+            layers: (0..config.num_layers).map(layer).collect(),
+            capacity,
+            lengths: vec![0; slots],
+        }
+    }
+
+    /// Feeds new tokens to some slots; logits after the last token of each, `[pieces, vocabulary]`.
+    fn extend(&mut self, model: &Model, pieces: &[(usize, &[u32])]) -> Tensor {
+        let mut rows = Rows { positions: vec![], spans: vec![] };
+        let (mut ids, mut last) = (Vec::new(), Vec::new());
+        for &(slot, new) in pieces {
+            let past = self.lengths[slot];
+            assert!(!new.is_empty() && past + new.len() <= self.capacity, "the cache has room");
+            rows.positions.extend(past as u32..(past + new.len()) as u32);
+            rows.spans.push(Span {
+                query_start: ids.len(),
+                query_len: new.len(),
+                key_start: slot * self.capacity,
+                key_len: past + new.len(),
+            });
+            ids.extend_from_slice(new);
+            last.push(ids.len() - 1);
+            self.lengths[slot] += new.len();
+        }
+        let pass: Pass = model.pass();
+        let mut hidden = pass.embed(&ids);
+        for (index, cache) in self.layers.iter_mut().enumerate() {
+            hidden = pass.layer(index, &hidden, &rows, Some(cache), false).0;
+        }
+        pass.logits(&hidden, &last)
+    }
+}
+
+/// How the next token is chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sampling {
+    /// 0 takes the most likely token; 1 samples from the model's own distribution.
+    pub temperature: f32,
+    /// Sample from the smallest set of tokens that holds this much probability.
+    pub top_p: f32,
+    /// Sample from at most this many tokens; 0 means all.
+    pub top_k: usize,
+    /// Where the randomness comes from.
+    pub seed: u64,
+}
+
+impl Sampling {
+    /// The most likely token each time.
+    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+}
+
+/// When to stop, and how to choose until then.
+#[derive(Clone, Debug)]
+pub struct Generation {
+    /// At most this many new tokens.
+    pub max_new_tokens: usize,
+    /// Tokens that end the answer; the one met is not part of it.
+    pub stop_ids: Vec<u32>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+}
+
+/// Why an answer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// A stop token came.
+    Token(u32),
+    /// The limit on new tokens was met.
+    Length,
+    /// The model's context is full.
+    Context,
+    /// The caller had enough.
+    Caller,
+}
+
+impl std::fmt::Display for Stop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "stop_token",
+            Self::Length => "length",
+            Self::Context => "context",
+            Self::Caller => "caller",
+        })
+    }
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Completion {
+    /// Its tokens, the stop token not among them.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub stop: Stop,
+}
+
+/// Why nothing can be generated.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// Nothing to continue.
+    #[error("the prompt has no tokens")]
+    EmptyPrompt,
+    /// The prompt alone fills the context.
+    #[error("the prompt has {tokens} tokens, and the model takes at most {limit} with room for an answer")]
+    PromptTooLong {
+        /// Its tokens.
+        tokens: usize,
+        /// What fits.
+        limit: usize,
+    },
+    /// A token that the model does not have.
+    #[error("token {id} is not in the model's vocabulary of {vocab_size}")]
+    UnknownToken {
+        /// The token.
+        id: u32,
+        /// How many there are.
+        vocab_size: usize,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+/// One answer under way.
+struct Speaker {
+    prompt: usize,
+    stream: Stream,
+    ids: Vec<u32>,
+    limit: usize,
+}
+
+impl Speaker {
+    fn new(prompt: usize, prompt_len: usize, settings: &Generation, max_positions: usize) -> Self {
+        Self {
+            prompt,
+            stream: Seed::new(settings.sampling.seed).child("sampling").index(prompt as u64).stream(),
+            ids: Vec::new(),
+            limit: max_positions - prompt_len,
+        }
+    }
+
+    /// Takes the next token from its logits, or says why it stops.
+    fn listen(&mut self, logits: &[f32], settings: &Generation) -> Option<Stop> {
+        let id = choose(logits, settings.sampling, &mut self.stream);
+        if settings.stop_ids.contains(&id) {
+            return Some(Stop::Token(id));
+        }
+        self.ids.push(id);
+        if self.ids.len() >= settings.max_new_tokens {
+            return Some(Stop::Length);
+        }
+        (self.ids.len() >= self.limit).then_some(Stop::Context)
+    }
+}
+
+impl Model {
+    /// Answers many prompts, `slots` at a time; a slot that falls free takes the next prompt. Answers
+    /// come back in the order of the prompts; `done` hears of each as it ends.
+    pub fn generate_many(
+        &self,
+        prompts: &[Vec<u32>],
+        settings: &Generation,
+        slots: usize,
+        mut done: impl FnMut(usize, &Completion) + Send,
+    ) -> Result<Vec<Completion>, GenerateError> {
+        for prompt in prompts {
+            self.check_prompt(prompt)?;
+        }
+        if settings.max_new_tokens == 0 {
+            let silent = Completion { ids: vec![], stop: Stop::Length };
+            return Ok(vec![silent; prompts.len()]);
+        }
+        let slots = slots.clamp(1, prompts.len().max(1));
+        let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
+        let capacity = (longest + settings.max_new_tokens).min(self.max_positions());
+        let device = self.device().clone();
+        device.scope(|| {
+            let mut cache = Cache::new(self, slots, capacity);
+            let mut speakers: Vec<Option<Speaker>> = (0..slots).map(|_| None).collect();
+            let mut answers: Vec<Option<Completion>> = vec![None; prompts.len()];
+            let mut waiting = 0..prompts.len();
+            loop {
+                for (slot, speaker) in speakers.iter_mut().enumerate().filter(|(_, s)| s.is_none()) {
+                    cache.lengths[slot] = 0;
+                    *speaker = waiting.next().map(|p| Speaker::new(p, prompts[p].len(), settings, self.max_positions()));
+                }
+                let active: Vec<usize> = (0..slots).filter(|&slot| speakers[slot].is_some()).collect();
+                if active.is_empty() {
+                    break;
+                }
+                let pieces: Vec<(usize, &[u32])> = active
+                    .iter()
+                    .map(|&slot| {
+                        let speaker = speakers[slot].as_ref().expect("an active slot has a speaker");
+                        let last = speaker.ids.last().map(std::slice::from_ref);
+                        (slot, last.unwrap_or(&prompts[speaker.prompt]))
+                    })
+                    .collect();
+                let logits = cache.extend(self, &pieces);
+                let (vocab, logits) = (logits.cols(), logits.to_vec()?);
+                for (&slot, logits) in active.iter().zip(logits.chunks_exact(vocab)) {
+                    let speaker = speakers[slot].as_mut().expect("an active slot has a speaker");
+                    if let Some(stop) = speaker.listen(logits, settings) {
+                        let speaker = speakers[slot].take().expect("an active slot has a speaker");
+                        let answer = Completion { ids: speaker.ids, stop };
+                        done(speaker.prompt, &answer);
+                        answers[speaker.prompt] = Some(answer);
+                    }
+                }
+            }
+            Ok(answers.into_iter().map(|a| a.expect("each prompt was answered")).collect())
+        })
+    }
+
+    fn check_prompt(&self, prompt: &[u32]) -> Result<(), GenerateError> {
+        let limit = self.max_positions() - 1;
+        if prompt.is_empty() {
+            return Err(GenerateError::EmptyPrompt);
+        }
+        if prompt.len() > limit {
+            return Err(GenerateError::PromptTooLong { tokens: prompt.len(), limit });
+        }
+        self.check_ids(prompt)
+    }
+
+    pub(crate) fn check_ids(&self, ids: &[u32]) -> Result<(), GenerateError> {
+        let vocab_size = self.config().vocab_size;
+        match ids.iter().find(|&&id| id as usize >= vocab_size) {
+            Some(&id) => Err(GenerateError::UnknownToken { id, vocab_size }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A conversation that remembers: what a new prompt shares with the last one is not computed again.
+#[derive(Debug)]
+pub struct Session {
+    cache: Cache,
+    ids: Vec<u32>,
+}
+
+impl Session {
+    /// Room for one conversation of as many tokens as the model was loaded for.
+    pub fn new(model: &Model) -> Self {
+        Self { cache: Cache::new(model, 1, model.max_positions()), ids: vec![] }
+    }
+
+    /// Answers `prompt`, the whole conversation so far; `say` hears each token and may end the answer.
+    pub fn answer(
+        &mut self,
+        model: &Model,
+        prompt: &[u32],
+        settings: &Generation,
+        mut say: impl FnMut(u32) -> bool + Send,
+    ) -> Result<Completion, GenerateError> {
+        model.check_prompt(prompt)?;
+        let device = model.device().clone();
+        device.scope(|| {
+            let mut speaker = Speaker::new(0, prompt.len(), settings, model.max_positions());
+            if settings.max_new_tokens == 0 {
+                return Ok(Completion { ids: vec![], stop: Stop::Length });
+            }
+            let mut logits = self.listen(model, prompt);
+            loop {
+                let stop = speaker.listen(&logits.to_vec()?, settings);
+                let said = !matches!(stop, Some(Stop::Token(_)));
+                let last = *speaker.ids.last().unwrap_or(&0);
+                let stop = if said && !say(last) { stop.or(Some(Stop::Caller)) } else { stop };
+                if let Some(stop) = stop {
+                    return Ok(Completion { ids: speaker.ids, stop });
+                }
+                self.ids.push(last);
+                logits = self.cache.extend(model, &[(0, &[last])]);
+            }
+        })
+    }
+
+    /// Feeds what is new in `prompt`; at least its last token, whose logits are wanted.
+    fn listen(&mut self, model: &Model, prompt: &[u32]) -> Tensor {
+        let same = self.ids.iter().zip(prompt).take_while(|(a, b)| a == b).count().min(prompt.len() - 1);
+        self.cache.lengths[0] = same;
+        self.ids.clear();
+        self.ids.extend_from_slice(prompt);
+        self.cache.extend(model, &[(0, &prompt[same..])])
+    }
+}
+
+/// The index of the greatest logit, or one drawn from the softened, cut distribution.
+fn choose(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> u32 {
+    let greatest = || {
+        let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
+        (0..logits.len()).fold(0, better) as u32
+    };
+    if sampling.temperature <= 0.0 {
+        return greatest();
+    }
+    let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+    order.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]));
+    if sampling.top_k > 0 {
+        order.truncate(sampling.top_k);
+    }
+    let max = logits[order[0] as usize];
+    let weight = |id: u32| f64::from((logits[id as usize] - max) / sampling.temperature).exp();
+    let total: f64 = order.iter().map(|&id| weight(id)).sum();
+    let mut held = 0.0;
+    let nucleus = order.iter().take_while(|&&id| {
+        let inside = held < f64::from(sampling.top_p) * total;
+        held += weight(id);
+        inside
+    });
+    let nucleus: Vec<u32> = nucleus.copied().collect();
+    let mut point = f64::from(stream.unit_f32()) * nucleus.iter().map(|&id| weight(id)).sum::<f64>();
+    for &id in &nucleus {
+        point -= weight(id);
+        if point < 0.0 {
+            return id;
+        }
+    }
+    *nucleus.last().unwrap_or(&order[0])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sampling_follows_the_distribution_within_its_cuts() {
+        let logits = [2.0f32.ln(), 1.0f32.ln(), 1.0f32.ln(), f32::MIN];
+        let count = |sampling| {
+            let mut stream = Seed::new(1).stream();
+            let mut counts = [0; 4];
+            (0..4000).for_each(|_| counts[choose(&logits, sampling, &mut stream) as usize] += 1);
+            counts
+        };
+        let plain = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+        let counts = count(plain);
+        assert!((1850..2150).contains(&counts[0]) && counts[3] == 0, "{counts:?}");
+        assert_eq!(count(Sampling { top_p: 0.5, ..plain })[0], 4000);
+        assert_eq!(count(Sampling { top_k: 2, ..plain })[2], 0);
+        assert_eq!(count(Sampling::GREEDY)[0], 4000);
+    }
+}
