@@ -678,3 +678,197 @@ impl<'a> Metadata<'a> {
         Source { path: self.path }.unsupported(&self.key(key), found, supported)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn small() -> Json {
+        json!({
+            "model_type": "llama", "vocab_size": 300, "hidden_size": 32, "intermediate_size": 80,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "hidden_act": "silu",
+            "rms_norm_eps": 1e-5, "max_position_embeddings": 2048, "bos_token_id": 1, "eos_token_id": [2, 5],
+            "torch_dtype": "float32", "use_cache": true,
+        })
+    }
+
+    fn with(changes: Json) -> Result<DecoderConfig, ConfigError> {
+        let mut config = small();
+        for (field, value) in changes.as_object().unwrap() {
+            config[field] = value.clone();
+        }
+        DecoderConfig::from_hf(config.to_string().as_bytes(), Path::new("config.json"))
+    }
+
+    fn refusal(changes: Json) -> String {
+        with(changes).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn absent_fields_have_the_values_transformers_gives_them() {
+        let config = with(json!({})).unwrap();
+        let expected = DecoderConfig {
+            model_type: "llama".into(),
+            vocab_size: 300,
+            d_model: 32,
+            num_layers: 2,
+            num_heads: 4,
+            num_kv_heads: 2,
+            head_dim: 8,
+            d_ff: 80,
+            norm_eps: 1e-5,
+            rope: Rope {
+                theta: 10_000.0,
+                scaling: RopeScaling::None,
+            },
+            tied_head: false,
+            attention_bias: false,
+            mlp_bias: false,
+            context_len: 2048,
+            bos: Some(1),
+            eos: vec![2, 5],
+        };
+        assert_eq!(config, expected);
+        assert_eq!(with(json!({"eos_token_id": 2})).unwrap().eos, [2]);
+        assert_eq!(
+            with(json!({"num_key_value_heads": null}))
+                .unwrap()
+                .num_kv_heads,
+            4
+        );
+    }
+
+    #[test]
+    fn rope_is_read_as_transformers_4_and_5_write_it() {
+        let llama3 = json!({
+            "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 1024,
+        });
+        let older = with(json!({"rope_theta": 500000.0, "rope_scaling": llama3}))
+            .unwrap()
+            .rope;
+        let mut newer = llama3.clone();
+        newer["rope_theta"] = json!(500000.0);
+        assert_eq!(with(json!({"rope_parameters": newer})).unwrap().rope, older);
+        assert_eq!(older.theta, 500_000.0);
+        let expected = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 1024,
+        };
+        assert_eq!(older.scaling, expected);
+        let linear = with(json!({"rope_scaling": {"type": "linear", "factor": 2}})).unwrap();
+        assert_eq!(linear.rope.scaling, RopeScaling::Linear { factor: 2.0 });
+    }
+
+    #[test]
+    fn what_would_change_the_arithmetic_is_refused_by_name() {
+        let cases = [
+            (
+                json!({"model_type": "mamba"}),
+                "`model_type` is `mamba`; Hone supports llama",
+            ),
+            (
+                json!({"hidden_act": "gelu"}),
+                "`hidden_act` is \"gelu\"; Hone supports `silu`",
+            ),
+            (
+                json!({"pretraining_tp": 2}),
+                "`pretraining_tp` is 2; Hone supports 1",
+            ),
+            (
+                json!({"attention_dropout": 0.1}),
+                "`attention_dropout` is 0.1; Hone supports 0",
+            ),
+            (
+                json!({"sliding_window": 4096}),
+                "`sliding_window` is 4096; Hone supports models without it",
+            ),
+            (
+                json!({"quantization_config": {"bits": 4}}),
+                "`quantization_config` is {\"bits\":4}; Hone supports models without it",
+            ),
+            (
+                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4, "beta_fast": 32}}),
+                "`rope_scaling.rope_type` is `yarn`; Hone supports default, linear, llama3",
+            ),
+            (
+                json!({"rope_scaling": {"factor": 4}}),
+                "`rope_scaling.factor` is set; Hone supports no such setting for rope type `default`",
+            ),
+            (
+                json!({"rope_parameters": {"rope_type": "linear", "factor": 2, "mscale": 1}}),
+                "`rope_parameters.mscale` is set; Hone supports no such setting for rope type `linear`",
+            ),
+            (
+                json!({"rope_parameters": {"partial_rotary_factor": 0.5}}),
+                "`rope_parameters.partial_rotary_factor` is set; Hone supports no such setting for rope type `default`",
+            ),
+        ];
+        for (changes, message) in cases {
+            assert_eq!(refusal(changes), format!("config.json: {message}"));
+        }
+    }
+
+    #[test]
+    fn missing_and_contradictory_fields_are_refused() {
+        let cases = [
+            (json!({"vocab_size": null}), "`vocab_size` is missing"),
+            (
+                json!({"rope_scaling": {"type": "linear"}}),
+                "`rope_scaling.factor` is missing",
+            ),
+            (
+                json!({"num_attention_heads": 0}),
+                "a width of 32 does not divide into 0 heads",
+            ),
+            (
+                json!({"num_attention_heads": 5}),
+                "a width of 32 does not divide into 5 heads",
+            ),
+            (
+                json!({"num_key_value_heads": 3}),
+                "4 query heads cannot share 3 key/value heads evenly",
+            ),
+            (
+                json!({"num_key_value_heads": 0}),
+                "the key/value head count is 0",
+            ),
+            (
+                json!({"head_dim": 7}),
+                "rotary positions need an even head width, not 7",
+            ),
+            (
+                json!({"intermediate_size": 1_u64 << 40}),
+                "the MLP width is 1099511627776",
+            ),
+            (
+                json!({"rope_theta": -1}),
+                "norm epsilon 0.00001 and rope theta -1 must be positive",
+            ),
+            (
+                json!({"rope_scaling": {"type": "linear", "factor": 0}}),
+                "rope scaling Linear { factor: 0.0 } makes a pair turn by inf",
+            ),
+        ];
+        for (changes, message) in cases {
+            assert_eq!(refusal(changes), format!("config.json: {message}"));
+        }
+    }
+
+    #[test]
+    fn broken_json_is_refused_by_line() {
+        let error =
+            DecoderConfig::from_hf(b"{\n\"model_type\": ", Path::new("config.json")).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "config.json: EOF while parsing a value at line 2 column 14"
+        );
+        assert!(
+            refusal(json!({"hidden_size": "wide"}))
+                .contains("invalid type: string \"wide\", expected usize")
+        );
+    }
+}
