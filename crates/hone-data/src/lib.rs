@@ -1,1 +1,25 @@
 //! Files to batches: read, split, mix, encode, pack.
+//!
+//! ```text
+//! files ─read→ Record ─split→ train, valid ─encode→ Example ─order→ ─pack→ Batch
+//! ```
+//!
+//! A row that cannot be used is set aside with its file, its line and the reason; none disappears.
+//! The crate knows neither tensors nor models: a batch is numbers and where they come from.
+
+mod encode;
+mod order;
+mod pack;
+mod read;
+pub mod recipe;
+mod record;
+mod shape;
+mod split;
+
+pub use encode::{Encoding, Example, TooLong, Truncated, encode};
+pub use order::{Sampler, order};
+pub use pack::{Batch, Target, micro_batches, pack, within_budget};
+pub use read::{FileReport, MAX_LINE_BYTES, ReadError, Reading, read};
+pub use record::{Body, Count, Reason, Record, Refused, Source, counts, dataset_id};
+pub use shape::Shape;
+pub use split::{ShareOutOfRange, Split, split};

@@ -1,0 +1,3 @@
+//! Datasets made from what is already on the machine.
+
+pub mod rust_lints;

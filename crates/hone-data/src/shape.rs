@@ -1,0 +1,393 @@
+//! The shapes rows come in, and how each becomes a record.
+//!
+//! A shape is recognised by its keys alone and then read strictly: a field of the wrong kind, or one
+//! that would change the meaning and cannot be honoured, refuses the row. Keys that say nothing about
+//! the text (ids, dates, scores) are let through.
+
+use std::fmt;
+
+use hone_text::{Conversation, Role, Turn};
+use serde_json::{Map, Value};
+
+use crate::{Body, Reason};
+
+/// A way of writing one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// `messages`: a list of `role` and `content`.
+    Messages,
+    /// `conversations`: a list of `from` and `value`.
+    ShareGpt,
+    /// `prompt` and `completion`, texts or lists of messages.
+    PromptCompletion,
+    /// `instruction`, `input` and `output`.
+    Alpaca,
+    /// `text`: one text, learnt whole.
+    Text,
+}
+
+type Row = Map<String, Value>;
+
+impl Shape {
+    /// All shapes, in the order in which they are tried.
+    pub const ALL: [Self; 5] = [
+        Self::Messages,
+        Self::ShareGpt,
+        Self::PromptCompletion,
+        Self::Alpaca,
+        Self::Text,
+    ];
+
+    /// The shape of a row with these keys.
+    pub fn of(row: &Row) -> Option<Self> {
+        Self::ALL.into_iter().find(|shape| {
+            shape
+                .keys()
+                .iter()
+                .all(|alternatives| first(row, alternatives).is_some())
+        })
+    }
+
+    /// A line that describes the shape to somebody whose file has another one.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Messages => "messages: [{role, content}, …]",
+            Self::ShareGpt => "ShareGPT: conversations: [{from, value}, …]",
+            Self::PromptCompletion => "prompt and completion (texts, or lists of {role, content})",
+            Self::Alpaca => "alpaca: instruction, output, optional input and system",
+            Self::Text => "text: one text per row, learnt whole",
+        }
+    }
+
+    /// The record's body, read from a row of this shape.
+    pub(crate) fn body(self, row: &Row) -> Result<Body, Reason> {
+        let turns = match self {
+            Self::Messages => messages(&row["messages"], "messages")?,
+            Self::ShareGpt => share_gpt(row)?,
+            Self::PromptCompletion => prompt_completion(row)?,
+            Self::Alpaca => alpaca(row)?,
+            Self::Text => return Ok(Body::Text(text(row, "text")?)),
+        };
+        match turns.is_empty() {
+            true => Err(field(self.keys()[0][0], "has no turns")),
+            false => Ok(Body::Chat(Conversation { turns })),
+        }
+    }
+
+    /// What a row must have: one key of each list.
+    fn keys(self) -> &'static [&'static [&'static str]] {
+        match self {
+            Self::Messages => &[&["messages"]],
+            Self::ShareGpt => &[&["conversations"]],
+            Self::PromptCompletion => &[&["prompt"], COMPLETION],
+            Self::Alpaca => &[&["instruction"], OUTPUT],
+            Self::Text => &[&["text"]],
+        }
+    }
+}
+
+const COMPLETION: &[&str] = &["completion", "response"];
+const OUTPUT: &[&str] = &["output", "response"];
+const INPUT: &[&str] = &["input", "context"];
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Messages => "messages",
+            Self::ShareGpt => "ShareGPT conversations",
+            Self::PromptCompletion => "prompt/completion",
+            Self::Alpaca => "alpaca",
+            Self::Text => "text",
+        })
+    }
+}
+
+fn alpaca(row: &Row) -> Result<Vec<Turn>, Reason> {
+    if is_present(row.get("history")) {
+        return Err(field(
+            "history",
+            "is not supported; write the turns as `messages`",
+        ));
+    }
+    let mut turns = system(row)?;
+    let mut question = text(row, "instruction")?;
+    if let Some(input) = first(row, INPUT).filter(|key| is_present(row.get(*key))) {
+        question = format!("{question}\n\n{}", text(row, input)?);
+    }
+    let answer = text(row, first(row, OUTPUT).expect("the shape has an output"))?;
+    turns.extend([
+        Turn::new(Role::User, question),
+        Turn::new(Role::Assistant, answer),
+    ]);
+    Ok(turns)
+}
+
+fn prompt_completion(row: &Row) -> Result<Vec<Turn>, Reason> {
+    let completion = first(row, COMPLETION).expect("the shape has a completion");
+    let mut turns = system(row)?;
+    for (key, role) in [("prompt", Role::User), (completion, Role::Assistant)] {
+        match &row[key] {
+            list @ Value::Array(_) => turns.extend(messages(list, key)?),
+            _ => turns.push(Turn::new(role, text(row, key)?)),
+        }
+    }
+    Ok(turns)
+}
+
+fn share_gpt(row: &Row) -> Result<Vec<Turn>, Reason> {
+    let mut turns = system(row)?;
+    for (index, item) in list(&row["conversations"], "conversations")?
+        .iter()
+        .enumerate()
+    {
+        let place = format!("conversations[{index}]");
+        let (Some(from), Some(value)) = (item.get("from"), item.get("value")) else {
+            return Err(field(&place, "needs `from` and `value`"));
+        };
+        let role = match from.as_str() {
+            Some("human" | "user") => Role::User,
+            Some("gpt" | "assistant" | "chatgpt" | "model" | "bot") => Role::Assistant,
+            Some("system") => Role::System,
+            Some("tool" | "observation" | "function_response") => Role::Tool,
+            _ => {
+                return Err(field(
+                    &format!("{place}.from"),
+                    format!("is {from}; known are human, gpt, system and tool"),
+                ));
+            }
+        };
+        turns.push(Turn::new(role, content(value, &format!("{place}.value"))?));
+    }
+    Ok(turns)
+}
+
+fn messages(value: &Value, key: &str) -> Result<Vec<Turn>, Reason> {
+    let turn = |(index, item): (usize, &Value)| message(item, &format!("{key}[{index}]"));
+    list(value, key)?.iter().enumerate().map(turn).collect()
+}
+
+fn message(item: &Value, place: &str) -> Result<Turn, Reason> {
+    let Some(role) = item.get("role") else {
+        return Err(field(place, "needs `role` and `content`"));
+    };
+    let role = match role.as_str() {
+        Some("system" | "developer") => Role::System,
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        Some("tool") => Role::Tool,
+        _ => {
+            return Err(field(
+                &format!("{place}.role"),
+                format!("is {role}; known are system, user, assistant and tool"),
+            ));
+        }
+    };
+    for key in ["tool_calls", "function_call"] {
+        if is_present(item.get(key)) {
+            return Err(field(&format!("{place}.{key}"), "is not supported"));
+        }
+    }
+    if item
+        .get("weight")
+        .is_some_and(|weight| weight.as_f64() != Some(1.0))
+    {
+        return Err(field(
+            &format!("{place}.weight"),
+            "is not supported: every reply is learnt alike",
+        ));
+    }
+    let content_place = format!("{place}.content");
+    Ok(Turn::new(
+        role,
+        content(item.get("content").unwrap_or(&Value::Null), &content_place)?,
+    ))
+}
+
+/// A text, or a list of `{"type": "text", "text": …}` parts put together.
+fn content(value: &Value, place: &str) -> Result<String, Reason> {
+    match value {
+        Value::String(text) => checked(text, place),
+        Value::Array(parts) => parts
+            .iter()
+            .enumerate()
+            .map(|(index, part)| match (&part["type"], &part["text"]) {
+                (Value::String(kind), Value::String(text)) if kind == "text" => {
+                    checked(text, place)
+                }
+                (Value::String(kind), _) => Err(field(
+                    &format!("{place}[{index}]"),
+                    format!("is of type `{kind}`; only text is supported"),
+                )),
+                _ => Err(field(
+                    &format!("{place}[{index}]"),
+                    "needs `type` and `text`",
+                )),
+            })
+            .collect(),
+        other => Err(field(place, format!("must be text, not {}", kind(other)))),
+    }
+}
+
+fn system(row: &Row) -> Result<Vec<Turn>, Reason> {
+    match row.get("system").filter(|value| is_present(Some(value))) {
+        Some(_) => Ok(vec![Turn::new(Role::System, text(row, "system")?)]),
+        None => Ok(Vec::new()),
+    }
+}
+
+fn text(row: &Row, key: &str) -> Result<String, Reason> {
+    match row.get(key) {
+        Some(Value::String(text)) => checked(text, key),
+        other => Err(field(
+            key,
+            format!("must be text, not {}", kind(other.unwrap_or(&Value::Null))),
+        )),
+    }
+}
+
+fn checked(text: &str, place: &str) -> Result<String, Reason> {
+    match text.contains('\0') {
+        true => Err(field(place, "holds a NUL character")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>, Reason> {
+    value
+        .as_array()
+        .ok_or_else(|| field(key, format!("must be a list, not {}", kind(value))))
+}
+
+fn first(row: &Row, alternatives: &[&'static str]) -> Option<&'static str> {
+    alternatives
+        .iter()
+        .copied()
+        .find(|key| row.contains_key(*key))
+}
+
+/// Is there something in the field, or is it only filled in for form's sake?
+fn is_present(value: Option<&Value>) -> bool {
+    match value {
+        None | Some(Value::Null) => false,
+        Some(Value::String(text)) => !text.is_empty(),
+        Some(Value::Array(items)) => !items.is_empty(),
+        Some(_) => true,
+    }
+}
+
+pub(crate) fn field(field: &str, problem: impl Into<String>) -> Reason {
+    Reason::Field {
+        field: field.to_owned(),
+        problem: problem.into(),
+    }
+}
+
+pub(crate) fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "nothing",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(json: &str) -> Result<Vec<(Role, String)>, String> {
+        let row: Row = serde_json::from_str(json).unwrap();
+        let shape = Shape::of(&row).ok_or("no shape")?;
+        match shape.body(&row).map_err(|reason| reason.to_string())? {
+            Body::Chat(conversation) => Ok(conversation
+                .turns
+                .into_iter()
+                .map(|turn| (turn.role, turn.text))
+                .collect()),
+            Body::Text(text) => Ok(vec![(Role::Tool, text)]),
+        }
+    }
+
+    fn dialogue(turns: &[(Role, &str)]) -> Result<Vec<(Role, String)>, String> {
+        Ok(turns
+            .iter()
+            .map(|&(role, text)| (role, text.to_owned()))
+            .collect())
+    }
+
+    use Role::{Assistant as A, System as S, User as U};
+
+    #[test]
+    fn every_shape_becomes_turns() {
+        let talk = [(S, "s"), (U, "q"), (A, "a")];
+        for row in [
+            r#"{"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#,
+            r#"{"messages": [{"role": "developer", "content": "s"}, {"role": "user", "content": [{"type": "text", "text": "q"}]}, {"role": "assistant", "content": "a", "weight": 1}]}"#,
+            r#"{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}], "system": "s"}"#,
+            r#"{"system": "s", "instruction": "q", "input": "", "output": "a", "id": 7}"#,
+            r#"{"prompt": [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}], "completion": [{"role": "assistant", "content": "a"}]}"#,
+            r#"{"system": "s", "prompt": "q", "response": "a"}"#,
+        ] {
+            assert_eq!(turns(row), dialogue(&talk), "{row}");
+        }
+        assert_eq!(
+            turns(r#"{"instruction": "q", "input": "i", "output": "a"}"#),
+            dialogue(&[(U, "q\n\ni"), (A, "a")])
+        );
+        assert_eq!(turns(r#"{"text": "t"}"#), dialogue(&[(Role::Tool, "t")]));
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_refuses_the_row_by_field() {
+        for (row, told) in [
+            (
+                r#"{"messages": [{"role": "robot", "content": ""}]}"#,
+                "`messages[0].role` is \"robot\"",
+            ),
+            (
+                r#"{"messages": [{"content": "x"}]}"#,
+                "`messages[0]` needs `role`",
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": 3}]}"#,
+                "`messages[0].content` must be text, not a number",
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": [{"type": "image"}]}]}"#,
+                "of type `image`",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{}]}]}"#,
+                "tool_calls",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": "x", "weight": 0}]}"#,
+                "weight",
+            ),
+            (r#"{"messages": []}"#, "`messages` has no turns"),
+            (
+                r#"{"messages": "x"}"#,
+                "`messages` must be a list, not text",
+            ),
+            (
+                r#"{"conversations": [{"from": "alien", "value": "x"}]}"#,
+                "\"alien\"",
+            ),
+            (
+                r#"{"instruction": "q", "output": "a", "history": [["x", "y"]]}"#,
+                "`history`",
+            ),
+            (
+                r#"{"instruction": "q", "output": null}"#,
+                "`output` must be text, not nothing",
+            ),
+            (r#"{"text": "a\u0000b"}"#, "`text` holds a NUL"),
+            (r#"{"question": "x"}"#, "no shape"),
+        ] {
+            let error = turns(row).unwrap_err();
+            assert!(error.contains(told), "{row}: {error}");
+        }
+    }
+}
