@@ -6,11 +6,13 @@
 mod catalogue;
 mod home;
 mod hub;
+mod opened;
 mod wheel;
 
 pub use catalogue::{CATALOGUE, Entry, Wheel};
 pub use home::{Home, NoHome};
 pub use hub::{HubError, HubId};
+pub use opened::{OpenBase, OpenError};
 pub use wheel::WheelError;
 
 use crate::nearest::nearest;

@@ -3,9 +3,11 @@
 //! Errors arrive as chains; the first link is the headline, the others are its reasons, and the hints are computed by
 //! the error that knows what exists. The exit code tells a script whose fault it was.
 
-use crate::base::{BaseError, NoHome};
+use crate::base::{BaseError, NoHome, OpenError};
 use crate::plan::{RunFileError, SettingError};
 use hone_ledger::WriteError;
+use hone_model::weights::WeightsError;
+use hone_model::{AttachError, PeftError};
 use std::fmt;
 use std::io;
 use std::process::ExitCode;
@@ -110,7 +112,8 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, BaseError, NoHome, RunFileError, SettingError, WriteError)
+    first_hints!(error; Refusal, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
+        WriteError)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -3,7 +3,12 @@
 //! Only here are arguments, environment and terminal read. Results go to stdout, talk to stderr, and every way to end
 //! has an exit code.
 
+mod chat;
 mod failure;
+mod generate;
+mod interrupt;
+mod logits;
+mod model;
 mod pull;
 
 use crate::screen::Talk;
@@ -30,6 +35,13 @@ Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOM
 enum Verb {
     /// Fetch a base model by name
     Pull(pull::Pull),
+    /// Answer a prompt
+    Generate(generate::Generate),
+    /// Talk with a model
+    Chat(chat::Chat),
+    /// Print logits
+    #[command(hide = true)]
+    Logits(logits::Logits),
 }
 
 /// Runs the command the process was started with.
@@ -50,6 +62,9 @@ pub fn run() -> ExitCode {
     let talk = Talk::new(cli.quiet);
     let outcome = match cli.verb {
         Verb::Pull(verb) => verb.run(talk),
+        Verb::Generate(verb) => verb.run(talk),
+        Verb::Chat(verb) => verb.run(talk),
+        Verb::Logits(verb) => verb.run(talk),
     };
     outcome.unwrap_or_else(|error| report(&error)).into()
 }

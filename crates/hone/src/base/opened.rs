@@ -1,0 +1,168 @@
+//! A base model opened: its weights mapped, its tokenizer and chat template bound into one renderer.
+//!
+//! The files say who the model is in two dialects, a Hugging Face directory and GGUF metadata; this is where they
+//! become the same thing.
+
+use super::Base;
+use hone_model::weights::{BaseWeights, Gguf, Malformed, WeightsError};
+use hone_text::{
+    ChatTemplate, GgufVocabulary, RenderError, Renderer, TemplateError, Tokenizer, TokenizerError,
+};
+use std::path::{Path, PathBuf};
+
+/// A base model whose headers have been read and found whole.
+pub struct OpenBase {
+    /// Where it is and what the user called it.
+    pub base: Base,
+    /// The weights, not yet in memory.
+    pub weights: BaseWeights,
+    /// Text to ids.
+    pub renderer: Renderer,
+}
+
+/// Why a base cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The weights.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// There is no tokenizer.
+    #[error("{} has no tokenizer.json", .path.display())]
+    NoTokenizer {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The tokenizer.
+    #[error("the tokenizer of {}: {source}", .path.display())]
+    Tokenizer {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// The vocabulary of a GGUF file.
+    #[error("the vocabulary of {}: {source}", .path.display())]
+    Vocabulary {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// The chat template.
+    #[error("{}: {source}", .path.display())]
+    Template {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TemplateError,
+    },
+    /// Tokenizer and template do not fit together.
+    #[error("{}: {source}", .path.display())]
+    Renderer {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong.
+        source: RenderError,
+    },
+}
+
+impl OpenError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Weights(error) => error.hints(),
+            Self::NoTokenizer { .. } => vec![
+                "save it with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(DIR), which writes tokenizer.json"
+                    .into(),
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl OpenBase {
+    /// Opens a base that has been found.
+    pub fn open(base: Base) -> Result<Self, OpenError> {
+        let weights = BaseWeights::open(&base.path)?;
+        let tokenizer = open_tokenizer(&weights, &base.path)?;
+        let template = weights
+            .chat_template()?
+            .map(|source| ChatTemplate::new(&source))
+            .transpose();
+        let template = template.map_err(|source| OpenError::Template {
+            path: base.path.clone(),
+            source,
+        })?;
+        let renderer =
+            Renderer::new(tokenizer, template, &weights.config().eos).map_err(|source| {
+                OpenError::Renderer {
+                    path: base.path.clone(),
+                    source,
+                }
+            })?;
+        Ok(Self {
+            base,
+            weights,
+            renderer,
+        })
+    }
+}
+
+fn open_tokenizer(weights: &BaseWeights, path: &Path) -> Result<Tokenizer, OpenError> {
+    let fail = |source| OpenError::Tokenizer {
+        path: path.to_path_buf(),
+        source,
+    };
+    if let Some(gguf) = weights.gguf() {
+        let vocabulary = read_vocabulary(gguf).map_err(|source| OpenError::Vocabulary {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        return Tokenizer::from_gguf(&vocabulary).map_err(fail);
+    }
+    let json = weights
+        .tokenizer_json()?
+        .ok_or_else(|| OpenError::NoTokenizer {
+            path: path.to_path_buf(),
+        })?;
+    let tokenizer = Tokenizer::from_json(&json).map_err(fail)?;
+    match weights.file("tokenizer_config.json")? {
+        Some(config) => tokenizer.with_config(&config).map_err(fail),
+        None => Ok(tokenizer),
+    }
+}
+
+/// The tokenizer part of a GGUF header.
+fn read_vocabulary(gguf: &Gguf) -> Result<GgufVocabulary, Malformed> {
+    let key = |name: &str| format!("tokenizer.ggml.{name}");
+    let text = |name: &str| gguf.str(&key(name)).map(|value| value.map(String::from));
+    let strings = |name: &str| {
+        gguf.strings(&key(name))
+            .map(|list| list.unwrap_or_default().to_vec())
+    };
+    Ok(GgufVocabulary {
+        model: text("model")?.unwrap_or_default(),
+        pre: text("pre")?,
+        tokens: strings("tokens")?,
+        // Types are a small enumeration; one that does not fit is as unknown as any other.
+        token_types: gguf
+            .ints(&key("token_type"))?
+            .unwrap_or_default()
+            .iter()
+            .map(|&kind| i32::try_from(kind).unwrap_or(i32::MAX))
+            .collect(),
+        scores: gguf
+            .floats(&key("scores"))?
+            .unwrap_or_default()
+            .iter()
+            .map(|&score| score as f32)
+            .collect(),
+        merges: strings("merges")?,
+        bos: gguf.u32(&key("bos_token_id"))?,
+        eos: gguf.u32(&key("eos_token_id"))?,
+        unknown: gguf.u32(&key("unknown_token_id"))?,
+        padding: gguf.u32(&key("padding_token_id"))?,
+        add_bos: gguf.bool(&key("add_bos_token"))?,
+        add_space_prefix: gguf.bool(&key("add_space_prefix"))?,
+    })
+}

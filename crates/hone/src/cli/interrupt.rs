@@ -1,0 +1,48 @@
+//! Ctrl-C and SIGTERM: the first asks to stop, the second does not ask.
+//!
+//! Work in progress looks at a flag at points where it can stop without losing anything. Someone who presses twice wants
+//! out now, and gets it.
+
+use super::failure::Exit;
+use anyhow::{Context, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The wish to stop.
+#[derive(Debug, Clone)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Starts to listen; once per process.
+    pub fn listen() -> Result<Self> {
+        let raised = Arc::new(AtomicBool::new(false));
+        let handler = Arc::clone(&raised);
+        ctrlc::set_handler(move || {
+            if handler.swap(true, Ordering::SeqCst) {
+                std::process::exit(Exit::Failed as i32);
+            }
+        })
+        .context("cannot listen for Ctrl-C")?;
+        Ok(Self(raised))
+    }
+
+    /// Whether stopping was asked for.
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// The flag itself, for the engine to look at.
+    pub fn flag(&self) -> &AtomicBool {
+        &self.0
+    }
+
+    /// Nothing is in progress: the next press leaves.
+    pub fn leave_at_once(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Work begins: the next press only asks.
+    pub fn clear(&self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}

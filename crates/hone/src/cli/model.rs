@@ -1,0 +1,72 @@
+//! The model a verb works with: a base, perhaps an adapter on it.
+
+use super::failure::Refusal;
+use crate::base::{self, Home, OpenBase};
+use anyhow::Result;
+use hone_model::{AdapterFiles, BaseFormat, Model};
+use hone_tensor::Device;
+use std::path::{Path, PathBuf};
+
+/// Flags of every verb that loads a model.
+#[derive(Debug, clap::Args)]
+pub struct ModelArgs {
+    /// Base model: a directory, a .gguf file, a built-in name, or a hub id
+    #[arg(long, value_name = "M")]
+    pub model: String,
+    /// Adapter directory, as `hone train` or PEFT wrote it
+    #[arg(long, value_name = "DIR")]
+    pub adapter: Option<PathBuf>,
+    /// Threads; the result does not depend on it. All cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+impl ModelArgs {
+    /// Opens the base by name; no weight is in memory yet.
+    pub fn open(&self) -> Result<OpenBase> {
+        Ok(OpenBase::open(base::find(
+            &self.model,
+            &Home::from_env()?,
+        )?)?)
+    }
+
+    /// The device the flags ask for.
+    pub fn device(&self) -> Result<Device> {
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Device::cpu(self.threads.map_or_else(all, usize::from))?)
+    }
+
+    /// Loads the base for texts of so many tokens, and puts the adapter on it.
+    pub fn load(&self, open: &OpenBase, max_positions: usize) -> Result<Model> {
+        let mut model = Model::load(
+            &open.weights,
+            &self.device()?,
+            BaseFormat::Stored,
+            max_positions,
+        )?;
+        if let Some(dir) = &self.adapter {
+            attach(&mut model, open, dir)?;
+        }
+        Ok(model)
+    }
+}
+
+/// Puts the adapter in `dir` on the model, once it is known to belong there.
+pub fn attach(model: &mut Model, open: &OpenBase, dir: &Path) -> Result<()> {
+    let files = AdapterFiles::read(dir)?;
+    if files.provenance().base_fingerprint.is_some() {
+        files.check_base(&open.weights.fingerprint()?.to_string())?;
+    }
+    let template = files.provenance().template_hash.as_deref();
+    if template.is_some_and(|hash| hash != open.renderer.template_hash()) {
+        return Err(Refusal::failed(format!(
+            "the adapter in {} was trained with another chat template",
+            dir.display()
+        ))
+        .hint("use the base it was trained on, with that base's own template")
+        .into());
+    }
+    let adapter = files.into_adapter(model.config(), model.device())?;
+    model.attach(adapter);
+    Ok(())
+}
