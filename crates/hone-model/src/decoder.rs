@@ -57,10 +57,16 @@ const KINDS: [(Kind, &str, Group, &str); 8] = [
 
 impl Site {
     /// The head.
-    pub const HEAD: Self = Self { layer: None, kind: Kind::Head };
+    pub const HEAD: Self = Self {
+        layer: None,
+        kind: Kind::Head,
+    };
 
     fn row(self) -> &'static (Kind, &'static str, Group, &'static str) {
-        KINDS.iter().find(|row| row.0 == self.kind).expect("each kind has a row")
+        KINDS
+            .iter()
+            .find(|row| row.0 == self.kind)
+            .expect("each kind has a row")
     }
 
     /// The last part of its path: `q_proj`.
@@ -98,14 +104,26 @@ impl DecoderConfig {
     /// Every projection, in the order of the network.
     pub fn sites(&self) -> Vec<Site> {
         let in_layer = |layer| {
-            KINDS.iter().filter(|row| row.0 != Kind::Head).map(move |row| Site { layer: Some(layer), kind: row.0 })
+            KINDS
+                .iter()
+                .filter(|row| row.0 != Kind::Head)
+                .map(move |row| Site {
+                    layer: Some(layer),
+                    kind: row.0,
+                })
         };
-        (0..self.num_layers).flat_map(in_layer).chain([Site::HEAD]).collect()
+        (0..self.num_layers)
+            .flat_map(in_layer)
+            .chain([Site::HEAD])
+            .collect()
     }
 
     /// `(out, in)` of a projection.
     pub fn projection(&self, site: Site) -> (usize, usize) {
-        let (queries, keys) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
+        let (queries, keys) = (
+            self.num_heads * self.head_dim,
+            self.num_kv_heads * self.head_dim,
+        );
         match site.kind {
             Kind::Query => (queries, self.d_model),
             Kind::Key | Kind::Value => (keys, self.d_model),
@@ -119,7 +137,11 @@ impl DecoderConfig {
     /// Numbers in the linear layers, the head not counted: the `N` of the cost formulas.
     pub fn linear_parameters(&self) -> usize {
         let size = |site: &Site| self.projection(*site).0 * self.projection(*site).1;
-        self.sites().iter().filter(|site| **site != Site::HEAD).map(size).sum()
+        self.sites()
+            .iter()
+            .filter(|site| **site != Site::HEAD)
+            .map(size)
+            .sum()
     }
 
     pub(crate) fn heads(&self) -> Heads {
@@ -192,7 +214,14 @@ pub(crate) struct Layer {
 
 impl Layer {
     fn projections(&self) -> impl Iterator<Item = &Projection> {
-        [&self.attention_in, &self.attention_out, &self.mlp_in, &self.mlp_out].into_iter().flatten()
+        [
+            &self.attention_in,
+            &self.attention_out,
+            &self.mlp_in,
+            &self.mlp_out,
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 
@@ -212,12 +241,29 @@ pub struct Decoder {
 impl Decoder {
     /// Takes a base into memory, or maps it where its format allows. `max_positions` bounds the rotary
     /// table: the longest sequence that will be asked for.
-    pub fn load(base: &BaseWeights, device: &Device, format: BaseFormat, max_positions: usize) -> Result<Self, LoadError> {
+    pub fn load(
+        base: &BaseWeights,
+        device: &Device,
+        format: BaseFormat,
+        max_positions: usize,
+    ) -> Result<Self, LoadError> {
         let config = base.config().clone();
-        let loader = Loader { base, device, config: &config, format };
-        let layers = (0..config.num_layers).map(|layer| loader.layer(layer)).collect::<Result<_, _>>()?;
+        let loader = Loader {
+            base,
+            device,
+            config: &config,
+            format,
+        };
+        let layers = (0..config.num_layers)
+            .map(|layer| loader.layer(layer))
+            .collect::<Result<_, _>>()?;
         let (vocab, d_model) = (config.vocab_size, config.d_model);
-        let embedding = loader.weight("model.embed_tokens.weight", vocab, d_model, BaseFormat::Stored)?;
+        let embedding = loader.weight(
+            "model.embed_tokens.weight",
+            vocab,
+            d_model,
+            BaseFormat::Stored,
+        )?;
         let head = match config.tied_head {
             true => Arc::clone(&embedding),
             false => loader.weight("lm_head.weight", vocab, d_model, BaseFormat::Stored)?,
@@ -226,7 +272,10 @@ impl Decoder {
             embedding,
             layers,
             final_norm: loader.norm("model.norm.weight")?,
-            head: vec![Projection { weight: head, bias: None }],
+            head: vec![Projection {
+                weight: head,
+                bias: None,
+            }],
             rope_table: rope_table(&config, device, max_positions),
             device: device.clone(),
             config,
@@ -251,7 +300,9 @@ impl Decoder {
     fn weights(&self) -> impl Iterator<Item = &Weight> {
         let head = self.head.iter().filter(|_| !self.config.tied_head);
         let linear = self.layers.iter().flat_map(Layer::projections).chain(head);
-        linear.map(|projection| &*projection.weight).chain([&*self.embedding])
+        linear
+            .map(|projection| &*projection.weight)
+            .chain([&*self.embedding])
     }
 
     /// Bytes of the frozen matrices, in the form they are kept in.
@@ -284,14 +335,19 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&self, layer: usize) -> Result<Layer, LoadError> {
         let group = |group| -> Result<Vec<Projection>, LoadError> {
-            let of_layer = KINDS.iter().filter(|row| row.2 == group).map(|row| Site { layer: Some(layer), kind: row.0 });
+            let of_layer = KINDS.iter().filter(|row| row.2 == group).map(|row| Site {
+                layer: Some(layer),
+                kind: row.0,
+            });
             of_layer.map(|site| self.projection(site)).collect()
         };
         Ok(Layer {
             attention_norm: self.norm(&format!("model.layers.{layer}.input_layernorm.weight"))?,
             attention_in: group(Group::AttentionIn)?,
             attention_out: group(Group::AttentionOut)?,
-            mlp_norm: self.norm(&format!("model.layers.{layer}.post_attention_layernorm.weight"))?,
+            mlp_norm: self.norm(&format!(
+                "model.layers.{layer}.post_attention_layernorm.weight"
+            ))?,
             mlp_in: group(Group::MlpIn)?,
             mlp_out: group(Group::MlpOut)?,
         })
@@ -304,20 +360,45 @@ impl Loader<'_> {
             Group::AttentionIn | Group::AttentionOut => self.config.attention_bias,
             _ => self.config.mlp_bias,
         };
-        let bias = if has_bias { Some(self.vector(&format!("{path}.bias"), rows)?) } else { None };
-        Ok(Projection { weight: self.weight(&format!("{path}.weight"), rows, cols, self.format)?, bias })
+        let bias = if has_bias {
+            Some(self.vector(&format!("{path}.bias"), rows)?)
+        } else {
+            None
+        };
+        Ok(Projection {
+            weight: self.weight(&format!("{path}.weight"), rows, cols, self.format)?,
+            bias,
+        })
     }
 
-    fn weight(&self, name: &str, rows: usize, cols: usize, format: BaseFormat) -> Result<Arc<Weight>, LoadError> {
+    fn weight(
+        &self,
+        name: &str,
+        rows: usize,
+        cols: usize,
+        format: BaseFormat,
+    ) -> Result<Arc<Weight>, LoadError> {
         let matrix = self.base.matrix(name)?;
         let (got_rows, got_cols) = (matrix.rows(), matrix.cols());
         if (got_rows, got_cols) != (rows, cols) {
-            return Err(LoadError::Shape { name: name.to_owned(), got_rows, got_cols, rows, cols });
+            return Err(LoadError::Shape {
+                name: name.to_owned(),
+                got_rows,
+                got_cols,
+                rows,
+                cols,
+            });
         }
         let matrix = match format {
             BaseFormat::Stored => matrix,
-            BaseFormat::Nf4 => nf4::quantize(&matrix.to_f32(), rows, cols, true)
-                .map_err(|source| LoadError::Quantise { name: name.to_owned(), source })?,
+            BaseFormat::Nf4 => {
+                nf4::quantize(&matrix.to_f32(), rows, cols, true).map_err(|source| {
+                    LoadError::Quantise {
+                        name: name.to_owned(),
+                        source,
+                    }
+                })?
+            }
         };
         Ok(Arc::new(self.device.weight(matrix)))
     }
@@ -330,7 +411,13 @@ impl Loader<'_> {
         let numbers = self.base.vector(name)?;
         if numbers.len() != len {
             let got_cols = numbers.len();
-            return Err(LoadError::Shape { name: name.to_owned(), got_rows: 1, got_cols, rows: 1, cols: len });
+            return Err(LoadError::Shape {
+                name: name.to_owned(),
+                got_rows: 1,
+                got_cols,
+                rows: 1,
+                cols: len,
+            });
         }
         Ok(self.device.tensor(1, len, &numbers))
     }

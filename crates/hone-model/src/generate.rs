@@ -54,12 +54,19 @@ impl Cache {
 
     /// Feeds new tokens to some slots; logits after the last token of each, `[pieces, vocabulary]`.
     fn extend(&mut self, model: &Model, pieces: &[(usize, &[u32])]) -> Tensor {
-        let mut rows = Rows { positions: vec![], spans: vec![] };
+        let mut rows = Rows {
+            positions: vec![],
+            spans: vec![],
+        };
         let (mut ids, mut last) = (Vec::new(), Vec::new());
         for &(slot, new) in pieces {
             let past = self.lengths[slot];
-            assert!(!new.is_empty() && past + new.len() <= self.capacity, "the cache has room");
-            rows.positions.extend(past as u32..(past + new.len()) as u32);
+            assert!(
+                !new.is_empty() && past + new.len() <= self.capacity,
+                "the cache has room"
+            );
+            rows.positions
+                .extend(past as u32..(past + new.len()) as u32);
             rows.spans.push(Span {
                 query_start: ids.len(),
                 query_len: new.len(),
@@ -94,7 +101,12 @@ pub struct Sampling {
 
 impl Sampling {
     /// The most likely token each time.
-    pub const GREEDY: Self = Self { temperature: 0.0, top_p: 1.0, top_k: 0, seed: 0 };
+    pub const GREEDY: Self = Self {
+        temperature: 0.0,
+        top_p: 1.0,
+        top_k: 0,
+        seed: 0,
+    };
 }
 
 /// When to stop, and how to choose until then.
@@ -148,7 +160,9 @@ pub enum GenerateError {
     #[error("the prompt has no tokens")]
     EmptyPrompt,
     /// The prompt alone fills the context.
-    #[error("the prompt has {tokens} tokens, and the model takes at most {limit} with room for an answer")]
+    #[error(
+        "the prompt has {tokens} tokens, and the model takes at most {limit} with room for an answer"
+    )]
     PromptTooLong {
         /// Its tokens.
         tokens: usize,
@@ -180,7 +194,10 @@ impl Speaker {
     fn new(prompt: usize, prompt_len: usize, settings: &Generation, max_positions: usize) -> Self {
         Self {
             prompt,
-            stream: Seed::new(settings.sampling.seed).child("sampling").index(prompt as u64).stream(),
+            stream: Seed::new(settings.sampling.seed)
+                .child("sampling")
+                .index(prompt as u64)
+                .stream(),
             ids: Vec::new(),
             limit: max_positions - prompt_len,
         }
@@ -214,7 +231,10 @@ impl Model {
             self.check_prompt(prompt)?;
         }
         if settings.max_new_tokens == 0 {
-            let silent = Completion { ids: vec![], stop: Stop::Length };
+            let silent = Completion {
+                ids: vec![],
+                stop: Stop::Length,
+            };
             return Ok(vec![silent; prompts.len()]);
         }
         let slots = slots.clamp(1, prompts.len().max(1));
@@ -227,18 +247,25 @@ impl Model {
             let mut answers: Vec<Option<Completion>> = vec![None; prompts.len()];
             let mut waiting = 0..prompts.len();
             loop {
-                for (slot, speaker) in speakers.iter_mut().enumerate().filter(|(_, s)| s.is_none()) {
+                for (slot, speaker) in speakers.iter_mut().enumerate().filter(|(_, s)| s.is_none())
+                {
                     cache.lengths[slot] = 0;
-                    *speaker = waiting.next().map(|p| Speaker::new(p, prompts[p].len(), settings, self.max_positions()));
+                    *speaker = waiting
+                        .next()
+                        .map(|p| Speaker::new(p, prompts[p].len(), settings, self.max_positions()));
                 }
-                let active: Vec<usize> = (0..slots).filter(|&slot| speakers[slot].is_some()).collect();
+                let active: Vec<usize> = (0..slots)
+                    .filter(|&slot| speakers[slot].is_some())
+                    .collect();
                 if active.is_empty() {
                     break;
                 }
                 let pieces: Vec<(usize, &[u32])> = active
                     .iter()
                     .map(|&slot| {
-                        let speaker = speakers[slot].as_ref().expect("an active slot has a speaker");
+                        let speaker = speakers[slot]
+                            .as_ref()
+                            .expect("an active slot has a speaker");
                         let last = speaker.ids.last().map(std::slice::from_ref);
                         (slot, last.unwrap_or(&prompts[speaker.prompt]))
                     })
@@ -246,16 +273,24 @@ impl Model {
                 let logits = cache.extend(self, &pieces);
                 let (vocab, logits) = (logits.cols(), logits.to_vec()?);
                 for (&slot, logits) in active.iter().zip(logits.chunks_exact(vocab)) {
-                    let speaker = speakers[slot].as_mut().expect("an active slot has a speaker");
+                    let speaker = speakers[slot]
+                        .as_mut()
+                        .expect("an active slot has a speaker");
                     if let Some(stop) = speaker.listen(logits, settings) {
                         let speaker = speakers[slot].take().expect("an active slot has a speaker");
-                        let answer = Completion { ids: speaker.ids, stop };
+                        let answer = Completion {
+                            ids: speaker.ids,
+                            stop,
+                        };
                         done(speaker.prompt, &answer);
                         answers[speaker.prompt] = Some(answer);
                     }
                 }
             }
-            Ok(answers.into_iter().map(|a| a.expect("each prompt was answered")).collect())
+            Ok(answers
+                .into_iter()
+                .map(|a| a.expect("each prompt was answered"))
+                .collect())
         })
     }
 
@@ -265,7 +300,10 @@ impl Model {
             return Err(GenerateError::EmptyPrompt);
         }
         if prompt.len() > limit {
-            return Err(GenerateError::PromptTooLong { tokens: prompt.len(), limit });
+            return Err(GenerateError::PromptTooLong {
+                tokens: prompt.len(),
+                limit,
+            });
         }
         self.check_ids(prompt)
     }
@@ -289,7 +327,10 @@ pub struct Session {
 impl Session {
     /// Room for one conversation of as many tokens as the model was loaded for.
     pub fn new(model: &Model) -> Self {
-        Self { cache: Cache::new(model, 1, model.max_positions()), ids: vec![] }
+        Self {
+            cache: Cache::new(model, 1, model.max_positions()),
+            ids: vec![],
+        }
     }
 
     /// Answers `prompt`, the whole conversation so far; `say` hears each token and may end the answer.
@@ -305,16 +346,26 @@ impl Session {
         device.scope(|| {
             let mut speaker = Speaker::new(0, prompt.len(), settings, model.max_positions());
             if settings.max_new_tokens == 0 {
-                return Ok(Completion { ids: vec![], stop: Stop::Length });
+                return Ok(Completion {
+                    ids: vec![],
+                    stop: Stop::Length,
+                });
             }
             let mut logits = self.listen(model, prompt);
             loop {
                 let stop = speaker.listen(&logits.to_vec()?, settings);
                 let said = !matches!(stop, Some(Stop::Token(_)));
                 let last = *speaker.ids.last().unwrap_or(&0);
-                let stop = if said && !say(last) { stop.or(Some(Stop::Caller)) } else { stop };
+                let stop = if said && !say(last) {
+                    stop.or(Some(Stop::Caller))
+                } else {
+                    stop
+                };
                 if let Some(stop) = stop {
-                    return Ok(Completion { ids: speaker.ids, stop });
+                    return Ok(Completion {
+                        ids: speaker.ids,
+                        stop,
+                    });
                 }
                 self.ids.push(last);
                 logits = self.cache.extend(model, &[(0, &[last])]);
@@ -324,7 +375,13 @@ impl Session {
 
     /// Feeds what is new in `prompt`; at least its last token, whose logits are wanted.
     fn listen(&mut self, model: &Model, prompt: &[u32]) -> Tensor {
-        let same = self.ids.iter().zip(prompt).take_while(|(a, b)| a == b).count().min(prompt.len() - 1);
+        let same = self
+            .ids
+            .iter()
+            .zip(prompt)
+            .take_while(|(a, b)| a == b)
+            .count()
+            .min(prompt.len() - 1);
         self.cache.lengths[0] = same;
         self.ids.clear();
         self.ids.extend_from_slice(prompt);
@@ -356,7 +413,8 @@ fn choose(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> u32 {
         inside
     });
     let nucleus: Vec<u32> = nucleus.copied().collect();
-    let mut point = f64::from(stream.unit_f32()) * nucleus.iter().map(|&id| weight(id)).sum::<f64>();
+    let mut point =
+        f64::from(stream.unit_f32()) * nucleus.iter().map(|&id| weight(id)).sum::<f64>();
     for &id in &nucleus {
         point -= weight(id);
         if point < 0.0 {
@@ -379,10 +437,22 @@ mod tests {
             (0..4000).for_each(|_| counts[choose(&logits, sampling, &mut stream) as usize] += 1);
             counts
         };
-        let plain = Sampling { temperature: 1.0, ..Sampling::GREEDY };
+        let plain = Sampling {
+            temperature: 1.0,
+            ..Sampling::GREEDY
+        };
         let counts = count(plain);
-        assert!((1850..2150).contains(&counts[0]) && counts[3] == 0, "{counts:?}");
-        assert_eq!(count(Sampling { top_p: 0.5, ..plain })[0], 4000);
+        assert!(
+            (1850..2150).contains(&counts[0]) && counts[3] == 0,
+            "{counts:?}"
+        );
+        assert_eq!(
+            count(Sampling {
+                top_p: 0.5,
+                ..plain
+            })[0],
+            4000
+        );
         assert_eq!(count(Sampling { top_k: 2, ..plain })[2], 0);
         assert_eq!(count(Sampling::GREEDY)[0], 4000);
     }

@@ -63,7 +63,11 @@ impl MemoryModel {
     pub fn step(&self, tokens: usize, targets: usize, kept_layers: usize) -> StepMemory {
         let back = self.layers_on_the_way_back();
         let kept_layers = kept_layers.min(back);
-        let extra = if kept_layers < back { self.kept_per_token() } else { 0 };
+        let extra = if kept_layers < back {
+            self.kept_per_token()
+        } else {
+            0
+        };
         let chunk = targets.min(head_chunk_rows(self.vocab_size));
         let head = chunk * (self.vocab_size + 4 * self.d_model) + 2 * targets * self.d_model;
         StepMemory {
@@ -74,8 +78,15 @@ impl MemoryModel {
     }
 
     /// As many layers as fit into `budget_bytes`, or `None` if not even none does.
-    pub fn layers_within(&self, tokens: usize, targets: usize, budget_bytes: usize) -> Option<usize> {
-        (0..=self.layers_on_the_way_back()).rev().find(|&kept| self.step(tokens, targets, kept).total() <= budget_bytes)
+    pub fn layers_within(
+        &self,
+        tokens: usize,
+        targets: usize,
+        budget_bytes: usize,
+    ) -> Option<usize> {
+        (0..=self.layers_on_the_way_back())
+            .rev()
+            .find(|&kept| self.step(tokens, targets, kept).total() <= budget_bytes)
     }
 
     /// The longest micro-batch that fits with every layer computed again.

@@ -27,8 +27,16 @@ pub struct StepOptions {
 
 impl Model {
     /// Takes a base into memory for sequences of up to `max_positions` tokens.
-    pub fn load(base: &BaseWeights, device: &Device, format: BaseFormat, max_positions: usize) -> Result<Self, LoadError> {
-        Ok(Self { decoder: Decoder::load(base, device, format, max_positions)?, adapter: None })
+    pub fn load(
+        base: &BaseWeights,
+        device: &Device,
+        format: BaseFormat,
+        max_positions: usize,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            decoder: Decoder::load(base, device, format, max_positions)?,
+            adapter: None,
+        })
     }
 
     /// Puts an adapter on the base, in place of any other.
@@ -72,7 +80,11 @@ impl Model {
     }
 
     pub(crate) fn pass(&self) -> Pass<'_> {
-        Pass { decoder: &self.decoder, adapter: self.adapter.as_ref(), dropout: None }
+        Pass {
+            decoder: &self.decoder,
+            adapter: self.adapter.as_ref(),
+            dropout: None,
+        }
     }
 
     /// Negative log-likelihood of each target of the batch, in nats.
@@ -82,10 +94,21 @@ impl Model {
 
     /// Negative log-likelihood of each target, in nats; adds the gradient of their sum to `grads`, a flat
     /// tensor laid out like the adapter's parameters.
-    pub fn loss_and_grads(&self, batch: Packed, options: StepOptions, grads: &mut Tensor) -> Result<Vec<f64>, TensorError> {
-        let dropout = self.adapter().map(|adapter| (adapter.config().dropout, options.dropout_seed));
-        let pass = Pass { dropout, ..self.pass() };
-        self.device().scope(|| pass.nats_and_grads(batch, options.kept_layers, grads))
+    pub fn loss_and_grads(
+        &self,
+        batch: Packed,
+        options: StepOptions,
+        grads: &mut Tensor,
+    ) -> Result<Vec<f64>, TensorError> {
+        let dropout = self
+            .adapter()
+            .map(|adapter| (adapter.config().dropout, options.dropout_seed));
+        let pass = Pass {
+            dropout,
+            ..self.pass()
+        };
+        self.device()
+            .scope(|| pass.nats_and_grads(batch, options.kept_layers, grads))
     }
 
     /// Logits after every token of one sequence, `[ids, vocabulary]` in row-major order.
@@ -95,10 +118,21 @@ impl Model {
             return Err(GenerateError::EmptyPrompt);
         }
         if ids.len() > self.max_positions() {
-            return Err(GenerateError::PromptTooLong { tokens: ids.len(), limit: self.max_positions() });
+            return Err(GenerateError::PromptTooLong {
+                tokens: ids.len(),
+                limit: self.max_positions(),
+            });
         }
-        let batch = Packed { ids, boundaries: &[0, ids.len()], rows: &[], targets: &[] };
-        let rows = Rows { positions: batch.positions(), spans: batch.spans() };
+        let batch = Packed {
+            ids,
+            boundaries: &[0, ids.len()],
+            rows: &[],
+            targets: &[],
+        };
+        let rows = Rows {
+            positions: batch.positions(),
+            spans: batch.spans(),
+        };
         let all: Vec<usize> = (0..ids.len()).collect();
         Ok(self.device().scope(|| {
             let pass = self.pass();

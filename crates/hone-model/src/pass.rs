@@ -51,7 +51,10 @@ struct Trace {
 impl<'a> Pass<'a> {
     /// Loss of each target, in nats.
     pub fn nats(&self, batch: Packed) -> Result<Vec<f64>, TensorError> {
-        let rows = Rows { positions: batch.positions(), spans: batch.spans() };
+        let rows = Rows {
+            positions: batch.positions(),
+            spans: batch.spans(),
+        };
         let mut hidden = self.embed(batch.ids);
         for layer in 0..self.decoder.layers.len() {
             hidden = self.layer(layer, &hidden, &rows, None, false).0;
@@ -63,10 +66,18 @@ impl<'a> Pass<'a> {
 
     /// Loss of each target, in nats; adds the gradients of their sum to `grads`, which is laid out like
     /// the adapter's parameters. The last `kept_layers` layers keep their activations.
-    pub fn nats_and_grads(&self, batch: Packed, kept_layers: usize, grads: &mut Tensor) -> Result<Vec<f64>, TensorError> {
+    pub fn nats_and_grads(
+        &self,
+        batch: Packed,
+        kept_layers: usize,
+        grads: &mut Tensor,
+    ) -> Result<Vec<f64>, TensorError> {
         let num_layers = self.decoder.layers.len();
         let lowest = self.adapter.map_or(usize::MAX, Adapter::lowest_layer);
-        let rows = Rows { positions: batch.positions(), spans: batch.spans() };
+        let rows = Rows {
+            positions: batch.positions(),
+            spans: batch.spans(),
+        };
         let mut traces = Vec::with_capacity(num_layers);
         let mut hidden = self.embed(batch.ids);
         for layer in 0..num_layers {
@@ -79,18 +90,34 @@ impl<'a> Pass<'a> {
         let picked = self.gather(&hidden, batch.rows);
         drop(hidden);
         let (nats, dpicked) = self.head_loss(&picked, batch.targets, Some(grads))?;
-        let mut dhidden = self.device().zeros(batch.ids.len(), self.decoder.config.d_model);
+        let mut dhidden = self
+            .device()
+            .zeros(batch.ids.len(), self.decoder.config.d_model);
         if lowest >= num_layers {
             return Ok(nats);
         }
         let dpicked = dpicked.expect("gradients were asked for");
-        self.device().scatter_add_rows(&dpicked, batch.rows, &mut dhidden);
+        self.device()
+            .scatter_add_rows(&dpicked, batch.rows, &mut dhidden);
         for layer in (lowest..num_layers).rev() {
-            let Trace { input, kept } = traces.pop().flatten().expect("each adapted layer left a trace");
+            let Trace { input, kept } = traces
+                .pop()
+                .flatten()
+                .expect("each adapted layer left a trace");
             let kept = kept.unwrap_or_else(|| {
-                self.layer(layer, &input, &rows, None, true).1.expect("the layer was told to keep")
+                self.layer(layer, &input, &rows, None, true)
+                    .1
+                    .expect("the layer was told to keep")
             });
-            self.layer_backward(layer, &input, kept, &rows, &mut dhidden, layer > lowest, grads);
+            self.layer_backward(
+                layer,
+                &input,
+                kept,
+                &rows,
+                &mut dhidden,
+                layer > lowest,
+                grads,
+            );
         }
         Ok(nats)
     }
@@ -98,14 +125,20 @@ impl<'a> Pass<'a> {
     /// Logits of the chosen rows of a hidden state that has passed all layers.
     pub fn logits(&self, hidden: &Tensor, rows: &[usize]) -> Tensor {
         let normed = self.norm(&self.gather(hidden, rows), &self.decoder.final_norm);
-        let (outs, _) = self.project(self.decoder.layers.len(), Group::Head, &self.decoder.head, &normed);
+        let (outs, _) = self.project(
+            self.decoder.layers.len(),
+            Group::Head,
+            &self.decoder.head,
+            &normed,
+        );
         let [logits] = take(outs);
         logits
     }
 
     pub fn embed(&self, ids: &[u32]) -> Tensor {
         let mut hidden = self.device().empty(ids.len(), self.decoder.config.d_model);
-        self.device().embed(ids, &self.decoder.embedding, &mut hidden);
+        self.device()
+            .embed(ids, &self.decoder.embedding, &mut hidden);
         hidden
     }
 
@@ -130,7 +163,14 @@ impl<'a> Pass<'a> {
     }
 
     /// One layer forward. With a cache, keys and values go there and attention reads from there.
-    pub fn layer(&self, index: usize, input: &Tensor, rows: &Rows, cache: Option<&mut CacheLayer>, keep: bool) -> (Tensor, Option<Kept>) {
+    pub fn layer(
+        &self,
+        index: usize,
+        input: &Tensor,
+        rows: &Rows,
+        cache: Option<&mut CacheLayer>,
+        keep: bool,
+    ) -> (Tensor, Option<Kept>) {
         let layer = &self.decoder.layers[index];
         let device = self.device();
         let heads = self.decoder.config.heads();
@@ -139,7 +179,13 @@ impl<'a> Pass<'a> {
         drop(normed);
         let [mut q, mut k, v] = take(qkv);
         for x in [&mut q, &mut k] {
-            device.rope(x, heads.head_dim, &rows.positions, &self.decoder.rope_table, false);
+            device.rope(
+                x,
+                heads.head_dim,
+                &rows.positions,
+                &self.decoder.rope_table,
+                false,
+            );
         }
         let mut attended = device.empty(input.rows(), q.cols());
         let mut lse = keep.then(|| device.empty(input.rows(), heads.num_heads));
@@ -147,10 +193,19 @@ impl<'a> Pass<'a> {
             None => device.attention(&q, &k, &v, &rows.spans, heads, &mut attended, lse.as_mut()),
             Some(cache) => {
                 cache.append(&k, &v, &rows.spans);
-                device.attention(&q, &cache.keys, &cache.values, &rows.spans, heads, &mut attended, None);
+                device.attention(
+                    &q,
+                    &cache.keys,
+                    &cache.values,
+                    &rows.spans,
+                    heads,
+                    &mut attended,
+                    None,
+                );
             }
         }
-        let (out, low_out) = self.project(index, Group::AttentionOut, &layer.attention_out, &attended);
+        let (out, low_out) =
+            self.project(index, Group::AttentionOut, &layer.attention_out, &attended);
         let [mut middle] = take(out);
         device.add(&mut middle, input);
 
@@ -163,7 +218,17 @@ impl<'a> Pass<'a> {
         drop(active);
         let [mut output] = take(out);
         device.add(&mut output, &middle);
-        let kept = lse.map(|lse| Kept { q, k, v, attended, lse, middle, gate, up, lows: [low_in, low_out, low_mlp, low_down] });
+        let kept = lse.map(|lse| Kept {
+            q,
+            k,
+            v,
+            attended,
+            lse,
+            middle,
+            gate,
+            up,
+            lows: [low_in, low_out, low_mlp, low_down],
+        });
         (output, kept)
     }
 
@@ -174,27 +239,73 @@ impl<'a> Pass<'a> {
     }
 
     /// One layer back: `dhidden` is the gradient of the output on entry and of the input on return.
-    fn layer_backward(&self, index: usize, input: &Tensor, kept: Kept, rows: &Rows, dhidden: &mut Tensor, needs_input: bool, grads: &mut Tensor) {
+    fn layer_backward(
+        &self,
+        index: usize,
+        input: &Tensor,
+        kept: Kept,
+        rows: &Rows,
+        dhidden: &mut Tensor,
+        needs_input: bool,
+        grads: &mut Tensor,
+    ) {
         let layer = &self.decoder.layers[index];
         let [low_in, low_out, low_mlp, low_down] = &kept.lows;
-        let mut back = Back { pass: self, index, grads };
+        let mut back = Back {
+            pass: self,
+            index,
+            grads,
+        };
         let dactive = {
             let active = self.activate(&kept.gate, &kept.up);
-            back.project(Group::MlpOut, &layer.mlp_out, &active, low_down, &[dhidden], true)
+            back.project(
+                Group::MlpOut,
+                &layer.mlp_out,
+                &active,
+                low_down,
+                &[dhidden],
+                true,
+            )
         };
         let (dgate, dup) = self.activate_backward(&dactive.expect(ASKED), &kept.gate, &kept.up);
         let dnormed = {
             let normed = self.norm(&kept.middle, &layer.mlp_norm);
-            back.project(Group::MlpIn, &layer.mlp_in, &normed, low_mlp, &[&dgate, &dup], true)
+            back.project(
+                Group::MlpIn,
+                &layer.mlp_in,
+                &normed,
+                low_mlp,
+                &[&dgate, &dup],
+                true,
+            )
         };
         drop((dgate, dup));
-        self.norm_backward(&dnormed.expect(ASKED), &kept.middle, &layer.mlp_norm, dhidden);
+        self.norm_backward(
+            &dnormed.expect(ASKED),
+            &kept.middle,
+            &layer.mlp_norm,
+            dhidden,
+        );
 
-        let dattended = back.project(Group::AttentionOut, &layer.attention_out, &kept.attended, low_out, &[dhidden], true);
+        let dattended = back.project(
+            Group::AttentionOut,
+            &layer.attention_out,
+            &kept.attended,
+            low_out,
+            &[dhidden],
+            true,
+        );
         let [dq, dk, dv] = self.attention_backward(&kept, &dattended.expect(ASKED), rows);
         let dnormed = {
             let normed = self.norm(input, &layer.attention_norm);
-            back.project(Group::AttentionIn, &layer.attention_in, &normed, low_in, &[&dq, &dk, &dv], needs_input)
+            back.project(
+                Group::AttentionIn,
+                &layer.attention_in,
+                &normed,
+                low_in,
+                &[&dq, &dk, &dv],
+                needs_input,
+            )
         };
         if let Some(dnormed) = dnormed {
             self.norm_backward(&dnormed, input, &layer.attention_norm, dhidden);
@@ -203,36 +314,65 @@ impl<'a> Pass<'a> {
 
     fn activate_backward(&self, dactive: &Tensor, gate: &Tensor, up: &Tensor) -> (Tensor, Tensor) {
         let (rows, cols) = (gate.rows(), gate.cols());
-        let (mut dgate, mut dup) = (self.device().empty(rows, cols), self.device().empty(rows, cols));
-        self.device().gated_silu_backward(dactive, gate, up, &mut dgate, &mut dup);
+        let (mut dgate, mut dup) = (
+            self.device().empty(rows, cols),
+            self.device().empty(rows, cols),
+        );
+        self.device()
+            .gated_silu_backward(dactive, gate, up, &mut dgate, &mut dup);
         (dgate, dup)
     }
 
     fn norm_backward(&self, dnormed: &Tensor, x: &Tensor, weight: &Tensor, dx: &mut Tensor) {
-        self.device().rms_norm_backward(dnormed, x, weight, self.eps(), dx, true);
+        self.device()
+            .rms_norm_backward(dnormed, x, weight, self.eps(), dx, true);
     }
 
     fn attention_backward(&self, kept: &Kept, dattended: &Tensor, rows: &Rows) -> [Tensor; 3] {
         let (device, heads) = (self.device(), self.decoder.config.heads());
         let like = |x: &Tensor| device.empty(x.rows(), x.cols());
         let (mut dq, mut dk, mut dv) = (like(&kept.q), like(&kept.k), like(&kept.v));
-        let saved = AttentionSaved { q: &kept.q, k: &kept.k, v: &kept.v, out: &kept.attended, lse: &kept.lse };
-        let grads = AttentionGrads { dq: &mut dq, dk: &mut dk, dv: &mut dv };
+        let saved = AttentionSaved {
+            q: &kept.q,
+            k: &kept.k,
+            v: &kept.v,
+            out: &kept.attended,
+            lse: &kept.lse,
+        };
+        let grads = AttentionGrads {
+            dq: &mut dq,
+            dk: &mut dk,
+            dv: &mut dv,
+        };
         device.attention_backward(saved, dattended, &rows.spans, heads, grads);
         for dx in [&mut dq, &mut dk] {
-            device.rope(dx, heads.head_dim, &rows.positions, &self.decoder.rope_table, true);
+            device.rope(
+                dx,
+                heads.head_dim,
+                &rows.positions,
+                &self.decoder.rope_table,
+                true,
+            );
         }
         [dq, dk, dv]
     }
 
     fn adapted(&self, index: usize, group: Group) -> Option<(&'a Adapter, &'a AdaptedGroup)> {
         let adapter = self.adapter?;
-        adapter.group(index, group).map(|adapted| (adapter, adapted))
+        adapter
+            .group(index, group)
+            .map(|adapted| (adapter, adapted))
     }
 
     /// `y = x·Wᵀ + bias + scale · (x·Aᵀ)·Bᵀ` for each projection of a group. The small product comes
     /// first, so the dense `B·A` is never formed; it is returned for the backward pass.
-    fn project(&self, index: usize, group: Group, projections: &[Projection], x: &Tensor) -> (Vec<Tensor>, Option<Tensor>) {
+    fn project(
+        &self,
+        index: usize,
+        group: Group,
+        projections: &[Projection],
+        x: &Tensor,
+    ) -> (Vec<Tensor>, Option<Tensor>) {
         let device = self.device();
         let plain = |projection: &Projection| {
             let mut y = device.empty(x.rows(), projection.weight.rows());
@@ -256,10 +396,13 @@ impl<'a> Pass<'a> {
     /// `x·Aᵀ` for all members of a group at once, `[rows, total_rank]`.
     fn narrow(&self, adapter: &Adapter, adapted: &AdaptedGroup, x: &Tensor) -> Tensor {
         let mut low = self.device().empty(x.rows(), adapted.total_rank);
-        let a = adapter.parameters().window(adapted.a_offset, adapted.total_rank, adapted.width);
+        let a = adapter
+            .parameters()
+            .window(adapted.a_offset, adapted.total_rank, adapted.width);
         let dropped = self.dropped(adapted, x);
         let x = dropped.as_ref().unwrap_or(x);
-        self.device().matmul(x.view(), a.t(), 1.0, low.view_mut(), false);
+        self.device()
+            .matmul(x.view(), a.t(), 1.0, low.view_mut(), false);
         low
     }
 
@@ -298,10 +441,20 @@ impl<'a> Pass<'a> {
             let normed = self.norm(&rows, &decoder.final_norm);
             let (outs, low) = self.project(head_index, Group::Head, &decoder.head, &normed);
             let [mut logits] = take(outs);
-            nats.extend(device.cross_entropy(&mut logits, &targets[first..first + count], grads.is_some())?);
+            nats.extend(device.cross_entropy(
+                &mut logits,
+                &targets[first..first + count],
+                grads.is_some(),
+            )?);
             if let (Some(grads), Some(dpicked)) = (grads.as_deref_mut(), dpicked.as_mut()) {
-                let mut back = Back { pass: self, index: head_index, grads };
-                let dnormed = back.project(Group::Head, &decoder.head, &normed, &low, &[&logits], true).expect(ASKED);
+                let mut back = Back {
+                    pass: self,
+                    index: head_index,
+                    grads,
+                };
+                let dnormed = back
+                    .project(Group::Head, &decoder.head, &normed, &low, &[&logits], true)
+                    .expect(ASKED);
                 let mut drows = device.zeros(count, width);
                 self.norm_backward(&dnormed, &rows, &decoder.final_norm, &mut drows);
                 device.copy_rows(&drows, 0, count, dpicked, first);
@@ -357,15 +510,31 @@ impl Back<'_, '_> {
         let mut dlow = device.empty(x.rows(), adapted.total_rank);
         for member in &adapted.members {
             let (dy, ranks) = (dys[member.site.slot()].view(), member.ranks());
-            let b = adapter.parameters().window(member.b_offset, member.out, member.rank);
-            device.matmul(dy, b, member.scale, dlow.view_cols_mut(ranks.clone()), false);
-            let db = self.grads.window_mut(member.b_offset, member.out, member.rank);
+            let b = adapter
+                .parameters()
+                .window(member.b_offset, member.out, member.rank);
+            device.matmul(
+                dy,
+                b,
+                member.scale,
+                dlow.view_cols_mut(ranks.clone()),
+                false,
+            );
+            let db = self
+                .grads
+                .window_mut(member.b_offset, member.out, member.rank);
             device.matmul(dy.t(), low.view_cols(ranks), member.scale, db, true);
         }
         let (offset, rank, width) = (adapted.a_offset, adapted.total_rank, adapted.width);
         let dropped = self.pass.dropped(adapted, x);
         let input = dropped.as_ref().unwrap_or(x);
-        device.matmul(dlow.view().t(), input.view(), 1.0, self.grads.window_mut(offset, rank, width), true);
+        device.matmul(
+            dlow.view().t(),
+            input.view(),
+            1.0,
+            self.grads.window_mut(offset, rank, width),
+            true,
+        );
 
         let Some(dx) = dx else { return };
         let a = adapter.parameters().window(offset, rank, width);
@@ -382,13 +551,19 @@ impl Back<'_, '_> {
 
 /// `y += scale · low·Bᵀ`.
 fn add_low_rank(adapter: &Adapter, member: &LowRank, low: &Tensor, y: &mut Tensor) {
-    let b = adapter.parameters().window(member.b_offset, member.out, member.rank);
+    let b = adapter
+        .parameters()
+        .window(member.b_offset, member.out, member.rank);
     let low = low.view_cols(member.ranks());
-    adapter.parameters().device().matmul(low, b.t(), member.scale, y.view_mut(), true);
+    adapter
+        .parameters()
+        .device()
+        .matmul(low, b.t(), member.scale, y.view_mut(), true);
 }
 
 fn take<const N: usize>(outs: Vec<Tensor>) -> [Tensor; N] {
-    outs.try_into().expect("as many outputs as projections in the group")
+    outs.try_into()
+        .expect("as many outputs as projections in the group")
 }
 
 const ASKED: &str = "the gradient of the input was asked for";

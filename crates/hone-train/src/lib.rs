@@ -1,1 +1,20 @@
 //! Learning: recipes, optimisers, schedules, checkpoints.
+//!
+//! A run is deterministic: shuffling and dropout are functions of the seed and the step, sums have a fixed
+//! order, and a checkpoint holds the rest. So interrupted equals uninterrupted, byte for byte.
+
+mod checkpoint;
+mod event;
+mod optimizer;
+mod plan;
+mod recipe;
+mod schedule;
+
+pub use checkpoint::{Checkpoint, CheckpointError, Note};
+pub use event::{Event, Sink, Stepped, TaskLoss, Validated};
+pub use optimizer::{AdamW, AdamWConfig};
+pub use plan::TrainingPlan;
+pub use recipe::{
+    Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate,
+};
+pub use schedule::{LearningRate, Schedule};

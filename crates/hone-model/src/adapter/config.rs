@@ -46,7 +46,10 @@ impl Targets {
         if text.eq_ignore_ascii_case(all_linear::NAME) {
             return Self::AllLinear;
         }
-        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = text
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
         Self::Names(names.map(str::to_owned).collect())
     }
 }
@@ -74,13 +77,18 @@ mod all_linear {
         if text.eq_ignore_ascii_case(NAME) {
             return Ok(());
         }
-        Err(D::Error::custom(format!("expected `{NAME}` or a list of names")))
+        Err(D::Error::custom(format!(
+            "expected `{NAME}` or a list of names"
+        )))
     }
 }
 
 /// Whether PEFT's rule for a list of targets picks the module at `path`.
 pub fn target_matches(target: &str, path: &str) -> bool {
-    path == target || path.strip_suffix(target).is_some_and(|head| head.ends_with('.'))
+    path == target
+        || path
+            .strip_suffix(target)
+            .is_some_and(|head| head.ends_with('.'))
 }
 
 /// Why an adapter cannot be attached as asked.
@@ -107,7 +115,9 @@ pub enum AttachError {
         must: &'static str,
     },
     /// The head shares its matrix with the embedding.
-    #[error("`lm_head` is tied to the embedding in this model, so an adapter on it would change both")]
+    #[error(
+        "`lm_head` is tied to the embedding in this model, so an adapter on it would change both"
+    )]
     TiedHead,
 }
 
@@ -116,7 +126,10 @@ impl AttachError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::UnknownTarget { available, .. } => {
-                vec![format!("projections in this model: {}, or `all-linear`", available.join(", "))]
+                vec![format!(
+                    "projections in this model: {}, or `all-linear`",
+                    available.join(", ")
+                )]
             }
             Self::BadNumber { .. } => vec![],
             Self::TiedHead => vec!["leave `lm_head` out of the targets".into()],
@@ -125,7 +138,9 @@ impl AttachError {
 }
 
 fn did_you_mean(near: &Option<String>) -> String {
-    near.as_ref().map(|name| format!(" (did you mean `{name}`?)")).unwrap_or_default()
+    near.as_ref()
+        .map(|name| format!(" (did you mean `{name}`?)"))
+        .unwrap_or_default()
 }
 
 impl LoraConfig {
@@ -139,7 +154,11 @@ impl LoraConfig {
             return bad("alpha", self.alpha.to_string(), "a positive number");
         }
         if !(0.0..1.0).contains(&self.dropout) {
-            return bad("dropout", self.dropout.to_string(), "at least 0 and below 1");
+            return bad(
+                "dropout",
+                self.dropout.to_string(),
+                "at least 0 and below 1",
+            );
         }
         Ok(())
     }
@@ -163,17 +182,28 @@ mod tests {
     #[test]
     fn targets_match_whole_paths_and_ends_after_a_dot() {
         let path = "model.layers.1.self_attn.q_proj";
-        assert!(target_matches("q_proj", path) && target_matches("self_attn.q_proj", path) && target_matches(path, path));
+        assert!(
+            target_matches("q_proj", path)
+                && target_matches("self_attn.q_proj", path)
+                && target_matches(path, path)
+        );
         assert!(!target_matches("proj", path) && !target_matches("_proj", path));
     }
 
     #[test]
     fn targets_read_and_write_themselves() {
         assert_eq!(Targets::parse("All-Linear"), Targets::AllLinear);
-        assert_eq!(Targets::parse("q_proj, v_proj").to_string(), "q_proj,v_proj");
+        assert_eq!(
+            Targets::parse("q_proj, v_proj").to_string(),
+            "q_proj,v_proj"
+        );
         for targets in [Targets::AllLinear, Targets::parse("q_proj,v_proj")] {
             let text = serde_json::to_string(&targets).unwrap();
-            assert_eq!(serde_json::from_str::<Targets>(&text).unwrap(), targets, "{text}");
+            assert_eq!(
+                serde_json::from_str::<Targets>(&text).unwrap(),
+                targets,
+                "{text}"
+            );
         }
     }
 }

@@ -84,10 +84,22 @@ pub struct NamedMatrix {
 impl Adapter {
     /// A fresh adapter as PEFT starts one: `A` uniform within `±1/√in` (Kaiming with `a = √5`), `B` zero,
     /// so that it changes nothing yet.
-    pub fn new(config: LoraConfig, base: &DecoderConfig, device: &Device, seed: Seed) -> Result<Self, AttachError> {
+    pub fn new(
+        config: LoraConfig,
+        base: &DecoderConfig,
+        device: &Device,
+        seed: Seed,
+    ) -> Result<Self, AttachError> {
         config.check()?;
-        let member = |site| Member { site, rank: config.rank, alpha: config.alpha };
-        let members: Vec<Member> = select(&config.targets, base)?.into_iter().map(member).collect();
+        let member = |site| Member {
+            site,
+            rank: config.rank,
+            alpha: config.alpha,
+        };
+        let members: Vec<Member> = select(&config.targets, base)?
+            .into_iter()
+            .map(member)
+            .collect();
         let (groups, len) = lay_out(&members, config.rank_stabilised, base);
         let mut numbers = vec![0.0f32; len];
         for group in &groups {
@@ -95,17 +107,31 @@ impl Adapter {
             for member in &group.members {
                 let mut stream = seed.child(&member.site.path()).stream();
                 let at = group.a_offset + member.rank_offset * group.width;
-                numbers[at..][..member.rank * group.width].fill_with(|| (2.0 * stream.unit_f32() - 1.0) * bound);
+                numbers[at..][..member.rank * group.width]
+                    .fill_with(|| (2.0 * stream.unit_f32() - 1.0) * bound);
             }
         }
         let parameters = device.tensor(1, len, &numbers);
-        Ok(Self { config, groups, parameters })
+        Ok(Self {
+            config,
+            groups,
+            parameters,
+        })
     }
 
     /// From members with ranks and alphas of their own, numbers still zero.
-    pub(crate) fn from_members(config: LoraConfig, members: &[Member], base: &DecoderConfig, device: &Device) -> Self {
+    pub(crate) fn from_members(
+        config: LoraConfig,
+        members: &[Member],
+        base: &DecoderConfig,
+        device: &Device,
+    ) -> Self {
         let (groups, len) = lay_out(members, config.rank_stabilised, base);
-        Self { config, groups, parameters: device.zeros(1, len) }
+        Self {
+            config,
+            groups,
+            parameters: device.zeros(1, len),
+        }
     }
 
     /// What it was asked to be.
@@ -138,9 +164,18 @@ impl Adapter {
         };
         let of_group = |group: &AdaptedGroup| {
             let a = group.members.iter().map(|m| {
-                matrix(&m.site, "A", group.a_offset + m.rank_offset * group.width, m.rank, group.width)
+                matrix(
+                    &m.site,
+                    "A",
+                    group.a_offset + m.rank_offset * group.width,
+                    m.rank,
+                    group.width,
+                )
             });
-            let b = group.members.iter().map(|m| matrix(&m.site, "B", m.b_offset, m.out, m.rank));
+            let b = group
+                .members
+                .iter()
+                .map(|m| matrix(&m.site, "B", m.b_offset, m.out, m.rank));
             a.chain(b).collect::<Vec<_>>()
         };
         self.groups.iter().flat_map(of_group).collect()
@@ -148,12 +183,18 @@ impl Adapter {
 
     /// The adapted projections of one input, if there are any.
     pub(crate) fn group(&self, layer: usize, group: Group) -> Option<&AdaptedGroup> {
-        self.groups.iter().find(|g| g.layer == layer && g.group == group)
+        self.groups
+            .iter()
+            .find(|g| g.layer == layer && g.group == group)
     }
 
     /// The first layer with an adapter: nothing below it needs a gradient.
     pub(crate) fn lowest_layer(&self) -> usize {
-        self.groups.iter().map(|g| g.layer).min().unwrap_or(usize::MAX)
+        self.groups
+            .iter()
+            .map(|g| g.layer)
+            .min()
+            .unwrap_or(usize::MAX)
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &LowRank> {
@@ -163,12 +204,23 @@ impl Adapter {
     /// Trainable numbers and summed ranks of an adapter that does not exist yet, for plans.
     pub fn size(config: &LoraConfig, base: &DecoderConfig) -> Result<AdapterSize, AttachError> {
         config.check()?;
-        let member = |site| Member { site, rank: config.rank, alpha: config.alpha };
-        let members: Vec<Member> = select(&config.targets, base)?.into_iter().map(member).collect();
+        let member = |site| Member {
+            site,
+            rank: config.rank,
+            alpha: config.alpha,
+        };
+        let members: Vec<Member> = select(&config.targets, base)?
+            .into_iter()
+            .map(member)
+            .collect();
         let (groups, parameters) = lay_out(&members, config.rank_stabilised, base);
         let rank_sum = groups.iter().map(|g| g.total_rank).sum();
         let lowest_layer = groups.iter().map(|g| g.layer).min().unwrap_or(0);
-        Ok(AdapterSize { parameters, rank_sum, lowest_layer })
+        Ok(AdapterSize {
+            parameters,
+            rank_sum,
+            lowest_layer,
+        })
     }
 }
 
@@ -191,7 +243,10 @@ fn select(targets: &Targets, base: &DecoderConfig) -> Result<Vec<Site>, AttachEr
         Targets::Names(names) => names,
     };
     for name in names {
-        let mut hits = sites.iter().filter(|site| target_matches(name, &site.path())).peekable();
+        let mut hits = sites
+            .iter()
+            .filter(|site| target_matches(name, &site.path()))
+            .peekable();
         if hits.peek().is_none() {
             return Err(unknown_target(name, &sites));
         }
@@ -216,8 +271,15 @@ fn unknown_target(target: &str, sites: &[Site]) -> AttachError {
     available.dedup();
     let wanted = target.rsplit('.').next().unwrap_or(target).to_lowercase();
     let distance = |name: &&String| edit_distance(&wanted, name);
-    let near = available.iter().min_by_key(distance).filter(|name| edit_distance(&wanted, name) <= 3);
-    AttachError::UnknownTarget { target: target.to_owned(), near: near.cloned(), available }
+    let near = available
+        .iter()
+        .min_by_key(distance)
+        .filter(|name| edit_distance(&wanted, name) <= 3);
+    AttachError::UnknownTarget {
+        target: target.to_owned(),
+        near: near.cloned(),
+        available,
+    }
 }
 
 /// Levenshtein, for did-you-mean.
@@ -237,15 +299,32 @@ pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
 }
 
 /// Gives every member its place in the flat buffer; also says how long that is.
-fn lay_out(members: &[Member], rank_stabilised: bool, base: &DecoderConfig) -> (Vec<AdaptedGroup>, usize) {
+fn lay_out(
+    members: &[Member],
+    rank_stabilised: bool,
+    base: &DecoderConfig,
+) -> (Vec<AdaptedGroup>, usize) {
     let mut groups: Vec<AdaptedGroup> = Vec::new();
     for member in members {
-        let (layer, group) = (member.site.layer_index(base.num_layers), member.site.group());
+        let (layer, group) = (
+            member.site.layer_index(base.num_layers),
+            member.site.group(),
+        );
         let (out, width) = base.projection(member.site);
-        let at = groups.iter().position(|g| g.layer == layer && g.group == group).unwrap_or_else(|| {
-            groups.push(AdaptedGroup { layer, group, width, total_rank: 0, a_offset: 0, members: vec![] });
-            groups.len() - 1
-        });
+        let at = groups
+            .iter()
+            .position(|g| g.layer == layer && g.group == group)
+            .unwrap_or_else(|| {
+                groups.push(AdaptedGroup {
+                    layer,
+                    group,
+                    width,
+                    total_rank: 0,
+                    a_offset: 0,
+                    members: vec![],
+                });
+                groups.len() - 1
+            });
         let target = &mut groups[at];
         target.members.push(LowRank {
             site: member.site,

@@ -122,13 +122,21 @@ impl PeftError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Pickle { .. } => vec!["save it again with PEFT's `save_pretrained`, which writes safetensors".into()],
-            Self::Damaged { .. } => vec!["fetch or save the adapter again; nothing of it was used".into()],
-            Self::Unsupported { .. } => vec!["merge the adapter with PEFT, or convert it to plain LoRA first".into()],
+            Self::Pickle { .. } => {
+                vec!["save it again with PEFT's `save_pretrained`, which writes safetensors".into()]
+            }
+            Self::Damaged { .. } => {
+                vec!["fetch or save the adapter again; nothing of it was used".into()]
+            }
+            Self::Unsupported { .. } => {
+                vec!["merge the adapter with PEFT, or convert it to plain LoRA first".into()]
+            }
             Self::Misfit { .. } | Self::OtherBase { .. } => {
                 vec!["name the base that the adapter was trained on with --model".into()]
             }
-            Self::NoAdapter { .. } => vec![format!("an adapter is a directory with {CONFIG} and {WEIGHTS}")],
+            Self::NoAdapter { .. } => vec![format!(
+                "an adapter is a directory with {CONFIG} and {WEIGHTS}"
+            )],
             Self::Write(error) => error.hints(),
             Self::Read { .. } | Self::Tensor(_) => vec![],
         }
@@ -138,28 +146,44 @@ impl PeftError {
 impl Adapter {
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, each whole or not at all, the
     /// configuration last.
-    pub fn save(&self, dir: &Path, base: &DecoderConfig, provenance: &Provenance) -> Result<(), PeftError> {
+    pub fn save(
+        &self,
+        dir: &Path,
+        base: &DecoderConfig,
+        provenance: &Provenance,
+    ) -> Result<(), PeftError> {
         let (config, weights) = self.to_files(base, provenance)?;
-        std::fs::create_dir_all(dir).map_err(|source| PeftError::Read { path: dir.to_path_buf(), source })?;
+        std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
+            path: dir.to_path_buf(),
+            source,
+        })?;
         write_whole(&dir.join(WEIGHTS), &weights)?;
         write_whole(&dir.join(CONFIG), &config)?;
         Ok(())
     }
 
     /// The bytes of the two files: configuration, weights.
-    fn to_files(&self, base: &DecoderConfig, provenance: &Provenance) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
+    fn to_files(
+        &self,
+        base: &DecoderConfig,
+        provenance: &Provenance,
+    ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
         let numbers = self.parameters().to_vec()?;
         let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
         let matrices = self.matrices();
         let view = |matrix: &NamedMatrix| {
             let data = &bytes[4 * matrix.offset..][..4 * matrix.rows * matrix.cols];
             let view = TensorView::new(Dtype::F32, vec![matrix.rows, matrix.cols], data);
-            (format!("{PREFIX}{}", matrix.name), view.expect("a matrix has as many bytes as its shape says"))
+            (
+                format!("{PREFIX}{}", matrix.name),
+                view.expect("a matrix has as many bytes as its shape says"),
+            )
         };
         let tensors: BTreeMap<String, TensorView> = matrices.iter().map(view).collect();
         let weights = safetensors::serialize(tensors, Some(provenance.to_metadata()))
             .expect("distinct names and matching lengths serialise");
-        let config = serde_json::to_string_pretty(&self.to_peft(base, provenance)).expect("plain JSON");
+        let config =
+            serde_json::to_string_pretty(&self.to_peft(base, provenance)).expect("plain JSON");
         Ok((config.into_bytes(), weights))
     }
 
@@ -167,7 +191,9 @@ impl Adapter {
     fn to_peft(&self, base: &DecoderConfig, provenance: &Provenance) -> Value {
         let config = self.config();
         let own = |pick: &dyn Fn(&super::LowRank) -> Option<Value>| -> Value {
-            let entries = self.members().filter_map(|m| Some((format!("^{}$", regex::escape(&m.site.path())), pick(m)?)));
+            let entries = self
+                .members()
+                .filter_map(|m| Some((format!("^{}$", regex::escape(&m.site.path())), pick(m)?)));
             Value::Object(entries.collect())
         };
         json!({
@@ -213,19 +239,36 @@ fn number(x: f32) -> Value {
         return json!(x as i64);
     }
     // Through the shortest decimal form, so that 0.05 does not become 0.05000000074505806.
-    x.to_string().parse::<f64>().map_or(Value::Null, |x| json!(x))
+    x.to_string()
+        .parse::<f64>()
+        .map_or(Value::Null, |x| json!(x))
 }
 
 impl Provenance {
     fn to_metadata(&self) -> HashMap<String, String> {
-        let ours = [(FINGERPRINT, &self.base_fingerprint), (TEMPLATE, &self.template_hash), (RUN, &self.run)];
-        let ours = ours.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
-        ours.chain([("format".to_owned(), "pt".to_owned())]).collect()
+        let ours = [
+            (FINGERPRINT, &self.base_fingerprint),
+            (TEMPLATE, &self.template_hash),
+            (RUN, &self.run),
+        ];
+        let ours = ours
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
+        ours.chain([("format".to_owned(), "pt".to_owned())])
+            .collect()
     }
 
-    fn from_metadata(metadata: Option<&HashMap<String, String>>, base_name: Option<String>) -> Self {
+    fn from_metadata(
+        metadata: Option<&HashMap<String, String>>,
+        base_name: Option<String>,
+    ) -> Self {
         let get = |key| metadata.and_then(|m| m.get(key).cloned());
-        Self { base_name, base_fingerprint: get(FINGERPRINT), template_hash: get(TEMPLATE), run: get(RUN) }
+        Self {
+            base_name,
+            base_fingerprint: get(FINGERPRINT),
+            template_hash: get(TEMPLATE),
+            run: get(RUN),
+        }
     }
 }
 
@@ -238,27 +281,54 @@ impl AdapterFiles {
             let path = dir.to_path_buf();
             return Err(match dir.join("adapter_model.bin").is_file() {
                 true => PeftError::Pickle { path },
-                false => PeftError::NoAdapter { path, missing: WEIGHTS },
+                false => PeftError::NoAdapter {
+                    path,
+                    missing: WEIGHTS,
+                },
             });
         }
         let bytes = read(&weights)?;
-        let damaged = |reason: String| PeftError::Damaged { path: weights.clone(), reason };
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let damaged = |reason: String| PeftError::Damaged {
+            path: weights.clone(),
+            reason,
+        };
+        let tensors =
+            SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let (_, metadata) =
+            SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
         let mut matrices = HashMap::new();
         for (name, view) in tensors.iter() {
-            let numbers = numbers(&view).ok_or_else(|| damaged(format!("`{name}` is {:?}, not a floating-point type", view.dtype())))?;
+            let numbers = numbers(&view).ok_or_else(|| {
+                damaged(format!(
+                    "`{name}` is {:?}, not a floating-point type",
+                    view.dtype()
+                ))
+            })?;
             if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-                return Err(damaged(format!("element {at} of `{name}` is {}", numbers[at])));
+                return Err(damaged(format!(
+                    "element {at} of `{name}` is {}",
+                    numbers[at]
+                )));
             }
             let key = canonical(name);
-            if matrices.insert(key.clone(), (view.shape().to_vec(), numbers)).is_some() {
-                return Err(damaged(format!("`{key}` is there twice, under two spellings")));
+            if matrices
+                .insert(key.clone(), (view.shape().to_vec(), numbers))
+                .is_some()
+            {
+                return Err(damaged(format!(
+                    "`{key}` is there twice, under two spellings"
+                )));
             }
         }
         let base_name = config.base_name.clone();
         let provenance = Provenance::from_metadata(metadata.metadata().as_ref(), base_name);
-        Ok(Self { path: dir.to_path_buf(), config: config.lora, patterns: config.patterns, provenance, matrices })
+        Ok(Self {
+            path: dir.to_path_buf(),
+            config: config.lora,
+            patterns: config.patterns,
+            provenance,
+            matrices,
+        })
     }
 
     /// Where it comes from, as far as it says.
@@ -285,7 +355,11 @@ impl AdapterFiles {
 
     /// Lays the numbers out for `base` on `device`: every matrix must have its place, and every place its
     /// matrix.
-    pub fn into_adapter(mut self, base: &DecoderConfig, device: &Device) -> Result<Adapter, PeftError> {
+    pub fn into_adapter(
+        mut self,
+        base: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Adapter, PeftError> {
         let members = self.members(base)?;
         let mut adapter = Adapter::from_members(self.config.clone(), &members, base, device);
         let mut flat = vec![0.0; adapter.num_parameters()];
@@ -295,7 +369,10 @@ impl AdapterFiles {
             };
             if shape != [matrix.rows, matrix.cols] {
                 let want = format!("{}×{}", matrix.rows, matrix.cols);
-                return Err(self.misfit(format!("`{}` has shape {shape:?}, and must be {want}", matrix.name)));
+                return Err(self.misfit(format!(
+                    "`{}` has shape {shape:?}, and must be {want}",
+                    matrix.name
+                )));
             }
             flat[matrix.offset..][..numbers.len()].copy_from_slice(&numbers);
         }
@@ -310,43 +387,67 @@ impl AdapterFiles {
     /// projection that the configuration does not name is found by [`Self::into_adapter`].
     fn members(&self, base: &DecoderConfig) -> Result<Vec<Member>, PeftError> {
         let sites = match &self.config.targets {
-            Targets::AllLinear => base.sites().into_iter().filter(|site| *site != Site::HEAD).collect(),
+            Targets::AllLinear => base
+                .sites()
+                .into_iter()
+                .filter(|site| *site != Site::HEAD)
+                .collect(),
             Targets::Names(names) => {
-                let named = |site: &Site| names.iter().any(|name| target_matches(name, &site.path()));
+                let named =
+                    |site: &Site| names.iter().any(|name| target_matches(name, &site.path()));
                 base.sites().into_iter().filter(named).collect::<Vec<_>>()
             }
         };
         if sites.is_empty() {
-            return Err(self.misfit(format!("no projection matches its targets {}", self.config.targets)));
+            return Err(self.misfit(format!(
+                "no projection matches its targets {}",
+                self.config.targets
+            )));
         }
         let member = |site: Site| {
             let path = site.path();
             let rank = pattern(&self.patterns.rank, &path).map_or(self.config.rank, |r| r as usize);
-            Member { site, rank, alpha: pattern(&self.patterns.alpha, &path).map_or(self.config.alpha, |a| a as f32) }
+            Member {
+                site,
+                rank,
+                alpha: pattern(&self.patterns.alpha, &path).map_or(self.config.alpha, |a| a as f32),
+            }
         };
         Ok(sites.into_iter().map(member).collect())
     }
 
     fn misfit(&self, reason: String) -> PeftError {
-        PeftError::Misfit { path: self.path.clone(), reason }
+        PeftError::Misfit {
+            path: self.path.clone(),
+            reason,
+        }
     }
 }
 
 fn pattern(patterns: &[(Regex, f64)], path: &str) -> Option<f64> {
-    patterns.iter().find(|(pattern, _)| pattern.is_match(path)).map(|(_, value)| *value)
+    patterns
+        .iter()
+        .find(|(pattern, _)| pattern.is_match(path))
+        .map(|(_, value)| *value)
 }
 
 /// Spellings of one name: with or without PEFT's prefix, with or without the adapter's own name.
 fn canonical(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
-    name.replace(".lora_A.default.weight", ".lora_A.weight").replace(".lora_B.default.weight", ".lora_B.weight")
+    name.replace(".lora_A.default.weight", ".lora_A.weight")
+        .replace(".lora_B.default.weight", ".lora_B.weight")
 }
 
 fn numbers(view: &TensorView) -> Option<Vec<f32>> {
     let bytes = view.data();
     let pairs = || bytes.as_chunks::<2>().0.iter();
     Some(match view.dtype() {
-        Dtype::F32 => bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F32 => bytes
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b))
+            .collect(),
         Dtype::F16 => pairs().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
         Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
         _ => return None,
@@ -354,7 +455,10 @@ fn numbers(view: &TensorView) -> Option<Vec<f32>> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PeftError> {
-    std::fs::read(path).map_err(|source| PeftError::Read { path: path.to_path_buf(), source })
+    std::fs::read(path).map_err(|source| PeftError::Read {
+        path: path.to_path_buf(),
+        source,
+    })
 }
 
 #[derive(Debug)]
@@ -403,18 +507,29 @@ const APPLIED: [&str; 9] = [
 fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
     let path = dir.join(CONFIG);
     if !path.is_file() {
-        return Err(PeftError::NoAdapter { path: dir.to_path_buf(), missing: CONFIG });
+        return Err(PeftError::NoAdapter {
+            path: dir.to_path_buf(),
+            missing: CONFIG,
+        });
     }
-    let damaged = |reason: String| PeftError::Damaged { path: path.clone(), reason };
-    let map: Map<String, Value> = serde_json::from_slice(&read(&path)?).map_err(|error| damaged(error.to_string()))?;
+    let damaged = |reason: String| PeftError::Damaged {
+        path: path.clone(),
+        reason,
+    };
+    let map: Map<String, Value> =
+        serde_json::from_slice(&read(&path)?).map_err(|error| damaged(error.to_string()))?;
     refuse_unsupported(&path, &map)?;
     let number = |key: &str, default: f64| match map.get(key) {
         None | Some(Value::Null) => Ok(default),
-        Some(value) => value.as_f64().ok_or_else(|| damaged(format!("`{key}` is {value}, not a number"))),
+        Some(value) => value
+            .as_f64()
+            .ok_or_else(|| damaged(format!("`{key}` is {value}, not a number"))),
     };
     let rank = number("r", 8.0)?;
     if rank < 1.0 || rank.fract() != 0.0 {
-        return Err(damaged(format!("`r` is {rank}, not a whole number of at least 1")));
+        return Err(damaged(format!(
+            "`r` is {rank}, not a whole number of at least 1"
+        )));
     }
     let lora = LoraConfig {
         rank: rank as usize,
@@ -423,16 +538,32 @@ fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         targets: read_targets(&map).map_err(&damaged)?,
         rank_stabilised: map.get("use_rslora") == Some(&Value::Bool(true)),
     };
-    let read = |key: &str| read_patterns(map.get(key)).map_err(|reason| damaged(format!("`{key}` {reason}")));
-    let patterns = Patterns { rank: read("rank_pattern")?, alpha: read("alpha_pattern")? };
-    let base_name = map.get("base_model_name_or_path").and_then(Value::as_str).map(str::to_owned);
-    Ok(ReadConfig { lora, patterns, base_name })
+    let read = |key: &str| {
+        read_patterns(map.get(key)).map_err(|reason| damaged(format!("`{key}` {reason}")))
+    };
+    let patterns = Patterns {
+        rank: read("rank_pattern")?,
+        alpha: read("alpha_pattern")?,
+    };
+    let base_name = map
+        .get("base_model_name_or_path")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    Ok(ReadConfig {
+        lora,
+        patterns,
+        base_name,
+    })
 }
 
 /// Whatever is set and is neither applied nor harmless would be ignored, so it is refused.
 fn refuse_unsupported(path: &Path, map: &Map<String, Value>) -> Result<(), PeftError> {
     let refuse = |key: &str, value: &Value| {
-        Err(PeftError::Unsupported { path: path.to_path_buf(), key: key.to_owned(), value: value.to_string() })
+        Err(PeftError::Unsupported {
+            path: path.to_path_buf(),
+            key: key.to_owned(),
+            value: value.to_string(),
+        })
     };
     match map.get("peft_type") {
         Some(Value::String(kind)) if kind == "LORA" => {}
@@ -447,7 +578,8 @@ fn refuse_unsupported(path: &Path, map: &Map<String, Value>) -> Result<(), PeftE
             _ => false,
         };
         let known = APPLIED.contains(&key.as_str()) || HARMLESS.contains(&key.as_str());
-        let mutates_base = key == "init_lora_weights" && !matches!(value, Value::Bool(_)) && value != "gaussian";
+        let mutates_base =
+            key == "init_lora_weights" && !matches!(value, Value::Bool(_)) && value != "gaussian";
         if (!known && !off) || mutates_base {
             return refuse(key, value);
         }
@@ -458,22 +590,39 @@ fn refuse_unsupported(path: &Path, map: &Map<String, Value>) -> Result<(), PeftE
 fn read_targets(map: &Map<String, Value>) -> Result<Targets, String> {
     match map.get("target_modules") {
         Some(Value::Array(names)) => {
-            let name = |value: &Value| value.as_str().map(str::to_owned).ok_or_else(|| format!("`target_modules` lists {value}, not a name"));
-            Ok(Targets::Names(names.iter().map(name).collect::<Result<_, _>>()?))
+            let name = |value: &Value| {
+                value
+                    .as_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| format!("`target_modules` lists {value}, not a name"))
+            };
+            Ok(Targets::Names(
+                names.iter().map(name).collect::<Result<_, _>>()?,
+            ))
         }
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => Ok(Targets::AllLinear),
-        Some(Value::String(text)) => Err(format!("`target_modules` is the pattern `{text}`; list the modules instead")),
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => {
+            Ok(Targets::AllLinear)
+        }
+        Some(Value::String(text)) => Err(format!(
+            "`target_modules` is the pattern `{text}`; list the modules instead"
+        )),
         _ => Err("`target_modules` is missing".to_owned()),
     }
 }
 
 /// `{pattern: number}`; PEFT matches `(.*\.)?(pattern)$` from the beginning of the path.
 fn read_patterns(value: Option<&Value>) -> Result<Vec<(Regex, f64)>, String> {
-    let Some(Value::Object(entries)) = value else { return Ok(vec![]) };
+    let Some(Value::Object(entries)) = value else {
+        return Ok(vec![]);
+    };
     let entry = |(key, value): (&String, &Value)| {
-        let number = value.as_f64().filter(|x| *x > 0.0).ok_or_else(|| format!("gives {value} for `{key}`, not a positive number"))?;
+        let number = value
+            .as_f64()
+            .filter(|x| *x > 0.0)
+            .ok_or_else(|| format!("gives {value} for `{key}`, not a positive number"))?;
         let anchored = format!(r"^(?:(?:.*\.)?(?:{key}))$");
-        let pattern = Regex::new(&anchored).map_err(|_| format!("has the pattern `{key}`, which Hone cannot match"))?;
+        let pattern = Regex::new(&anchored)
+            .map_err(|_| format!("has the pattern `{key}`, which Hone cannot match"))?;
         Ok((pattern, number))
     };
     entries.iter().map(entry).collect()

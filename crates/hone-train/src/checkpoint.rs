@@ -1,0 +1,120 @@
+//! The whole state of a run between two steps, on disk complete or not at all.
+//!
+//! Shuffling and dropout are functions of the seed and the step, so a checkpoint needs no generator
+//! state and no place in the data: the adapter, its moments, the step count and the totals are all.
+
+use std::path::{Path, PathBuf};
+
+use hone_ledger::{DirError, VerifiedDir, keep_newest, open_newest, publish_dir};
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::Totals;
+
+/// What stands in a checkpoint beside the numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// Steps taken.
+    pub step: usize,
+    /// Plan, data and base that the run was started with; another run's state is refused.
+    pub identity: String,
+    /// Sums over the steps so far.
+    pub totals: Totals,
+}
+
+/// A checkpoint in memory.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// What is not a number of the adapter.
+    pub note: Note,
+    /// The adapter's flat buffer.
+    pub parameters: Vec<f32>,
+    /// First moments.
+    pub first: Vec<f32>,
+    /// Second moments.
+    pub second: Vec<f32>,
+}
+
+/// Why there is no checkpoint to continue from.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// Files are at fault.
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    /// It is complete but not a checkpoint of this kind.
+    #[error("`{}` is not a training checkpoint: {reason}", path.display())]
+    Foreign {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// At least two are kept, so that a damaged one has a predecessor.
+const KEPT: usize = 2;
+
+impl Checkpoint {
+    /// Publishes it under `checkpoints` and forgets older ones.
+    pub fn save(&self, checkpoints: &Path) -> Result<(), CheckpointError> {
+        let note = serde_json::to_value(&self.note).expect("a note is plain JSON");
+        let [parameters, first, second] =
+            [&self.parameters, &self.first, &self.second].map(|x| to_bytes(x));
+        let files: [(&str, &[u8]); 3] = [
+            ("parameters.f32", &parameters),
+            ("first.f32", &first),
+            ("second.f32", &second),
+        ];
+        publish_dir(
+            &checkpoints.join(format!("step-{:08}", self.note.step)),
+            &files,
+            note,
+        )?;
+        keep_newest(checkpoints, KEPT)?;
+        Ok(())
+    }
+
+    /// The newest complete one under `checkpoints`, and what was damaged and passed over.
+    pub fn newest(checkpoints: &Path) -> Result<(Option<Self>, Vec<DirError>), CheckpointError> {
+        if !checkpoints.is_dir() {
+            return Ok((None, vec![]));
+        }
+        let newest = open_newest(checkpoints)?;
+        let read = newest.dir.map(|dir| Self::read(&dir)).transpose()?;
+        Ok((read, newest.damaged))
+    }
+
+    fn read(dir: &VerifiedDir) -> Result<Self, CheckpointError> {
+        let foreign = |reason: String| CheckpointError::Foreign {
+            path: dir.path().to_path_buf(),
+            reason,
+        };
+        let note = serde_json::from_value(dir.note().clone())
+            .map_err(|error| foreign(error.to_string()))?;
+        let numbers = |name: &str| -> Result<Vec<f32>, CheckpointError> {
+            let bytes = dir.read(name)?;
+            let (numbers, rest) = bytes.as_chunks::<4>();
+            if !rest.is_empty() {
+                return Err(foreign(format!("{name} ends in the middle of a number")));
+            }
+            Ok(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
+        };
+        let (parameters, first, second) = (
+            numbers("parameters.f32")?,
+            numbers("first.f32")?,
+            numbers("second.f32")?,
+        );
+        if first.len() != parameters.len() || second.len() != parameters.len() {
+            return Err(foreign("moments and parameters differ in length".into()));
+        }
+        Ok(Self {
+            note,
+            parameters,
+            first,
+            second,
+        })
+    }
+}
+
+fn to_bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+}

@@ -1,0 +1,31 @@
+//! What will happen, with nothing optional left.
+
+use serde::{Deserialize, Serialize};
+
+use crate::optimizer::AdamWConfig;
+use crate::schedule::LearningRate;
+
+/// A run's resolved numbers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TrainingPlan {
+    /// Optimiser steps.
+    pub steps: usize,
+    /// Examples per optimiser step.
+    pub batch_size: usize,
+    /// Micro-batches that a step's examples are dealt into.
+    pub accumulate: usize,
+    /// A micro-batch of more tokens is split further, so that it fits into memory.
+    pub max_tokens: usize,
+    /// Layers, counted from the top, that keep their activations.
+    pub kept_layers: usize,
+    /// Learning rate of every step.
+    pub learning_rate: LearningRate,
+    /// Optimiser.
+    pub optimizer: AdamWConfig,
+    /// Root of shuffling and dropout.
+    pub seed: u64,
+    /// Steps between looks at the held-out examples.
+    pub eval_every: usize,
+    /// Steps between checkpoints.
+    pub save_every: usize,
+}

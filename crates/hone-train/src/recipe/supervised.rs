@@ -1,0 +1,622 @@
+//! Supervised fine-tuning: raise the likelihood of the tokens that the model should have said.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
+use hone_ledger::{DirError, Seed};
+use hone_model::{LossSum, Model, Packed, PeftError, Provenance, StepOptions};
+use hone_tensor::{Tensor, TensorError};
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::{Checkpoint, CheckpointError, Note};
+use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
+use crate::optimizer::AdamW;
+use crate::plan::TrainingPlan;
+
+/// What a run learns from and is judged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    /// Examples to learn from.
+    pub train: &'a [Example],
+    /// Held-out examples; may be none.
+    pub valid: &'a [Example],
+    /// Names of the tasks that examples refer to.
+    pub tasks: &'a [String],
+}
+
+/// Where a run leaves things.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    /// Plan, data and base in one hash: a checkpoint of another run is refused.
+    pub identity: String,
+    /// Goes into the adapter's files.
+    pub provenance: Provenance,
+}
+
+impl RunDir {
+    /// The directory of a run.
+    pub fn new(path: &Path, identity: String, provenance: Provenance) -> Self {
+        Self {
+            path: path.to_path_buf(),
+            identity,
+            provenance,
+        }
+    }
+
+    /// The adapter with the lowest held-out loss, or the last where nothing is held out.
+    pub fn adapter(&self) -> PathBuf {
+        self.path.join("adapter")
+    }
+
+    /// The adapter after the last step.
+    pub fn last(&self) -> PathBuf {
+        self.path.join("last")
+    }
+
+    /// States to continue from.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+}
+
+/// Sums over the steps so far; they survive an interruption.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Totals {
+    /// Examples seen.
+    pub examples: u64,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Supervised tokens seen.
+    pub supervised_tokens: u64,
+    /// Their loss.
+    pub nats: f64,
+    /// Time spent in steps.
+    pub seconds: f64,
+    /// Held-out loss before the first step.
+    pub valid_loss_first: Option<f64>,
+    /// Lowest held-out loss.
+    pub valid_loss_best: Option<f64>,
+    /// Steps taken when it was lowest.
+    pub best_step: usize,
+}
+
+impl Totals {
+    /// Mean training loss so far, in nats per supervised token.
+    pub fn train_loss(&self) -> Option<f64> {
+        LossSum {
+            nats: self.nats,
+            tokens: self.supervised_tokens,
+        }
+        .mean()
+    }
+
+    fn add(&mut self, stepped: &Stepped) {
+        self.examples += stepped.examples as u64;
+        self.tokens += stepped.tokens as u64;
+        self.supervised_tokens += stepped.supervised_tokens;
+        self.nats += stepped.loss * stepped.supervised_tokens as f64;
+        self.seconds += stepped.seconds;
+    }
+
+    /// Takes note of a held-out loss; says whether it is the best.
+    fn judge(&mut self, step: usize, loss: f64) -> bool {
+        self.valid_loss_first.get_or_insert(loss);
+        let best = self.valid_loss_best.is_none_or(|lowest| loss < lowest);
+        if best {
+            (self.valid_loss_best, self.best_step) = (Some(loss), step);
+        }
+        best
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All steps were taken.
+    Finished(Finished),
+    /// It was asked to stop; a checkpoint is on disk.
+    Interrupted {
+        /// Steps taken.
+        step: usize,
+    },
+}
+
+/// A finished run's figures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// Sums.
+    pub totals: Totals,
+    /// Steps taken.
+    pub steps: usize,
+    /// Greatest memory for activations and adapter.
+    pub peak_bytes: usize,
+    /// Checkpoints that were damaged and passed over when resuming.
+    pub damaged: usize,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// No adapter on the model.
+    #[error("the model has no adapter to train")]
+    NoAdapter,
+    /// Nothing to learn from.
+    #[error("there are no examples to train on")]
+    NoExamples,
+    /// A token that the model does not know.
+    #[error(
+        "row {row} has token {id}, and the model knows {vocab_size}; tokenizer and weights do not belong together"
+    )]
+    UnknownToken {
+        /// Row of the data.
+        row: usize,
+        /// The token.
+        id: u32,
+        /// How many the model knows.
+        vocab_size: usize,
+    },
+    /// A sequence longer than the model was loaded for.
+    #[error("row {row} has {tokens} tokens, and the model was loaded for {limit}")]
+    TooLong {
+        /// Row of the data.
+        row: usize,
+        /// Its tokens.
+        tokens: usize,
+        /// What the model takes.
+        limit: usize,
+    },
+    /// The loss became infinite or not a number.
+    #[error(
+        "the loss of step {step} is not finite; its examples are rows {}",
+        list(rows)
+    )]
+    NonFiniteLoss {
+        /// Counted from 1.
+        step: usize,
+        /// Rows of the data in the micro-batch at fault.
+        rows: Vec<usize>,
+    },
+    /// The gradient became infinite or not a number.
+    #[error(
+        "the gradient of step {step} is not finite; its examples are rows {}",
+        list(rows)
+    )]
+    NonFiniteGradient {
+        /// Counted from 1.
+        step: usize,
+        /// Rows of the data in the step.
+        rows: Vec<usize>,
+    },
+    /// The checkpoint belongs to another run.
+    #[error("the checkpoint in `{}` was made with other data, another base or another plan", path.display())]
+    OtherRun {
+        /// Where.
+        path: PathBuf,
+    },
+    /// Every checkpoint is damaged.
+    #[error("no checkpoint in `{}` is intact: {reason}", path.display())]
+    NoIntactCheckpoint {
+        /// Where.
+        path: PathBuf,
+        /// What is wrong with the newest.
+        reason: String,
+    },
+    /// Checkpoints cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The adapter cannot be written.
+    #[error(transparent)]
+    Adapter(#[from] PeftError),
+    /// The run cannot be recorded.
+    #[error("the run cannot be recorded: {0}")]
+    Sink(Box<dyn Error + Send + Sync>),
+    /// The device failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
+impl TrainError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NonFiniteLoss { .. } | Self::NonFiniteGradient { .. } => vec![
+                "a lower --lr, a longer --warmup-ratio or --clip 0.3 usually helps; look at the rows too".into(),
+                "the last checkpoint is intact: --resume continues from it".into(),
+            ],
+            Self::OtherRun { .. } => vec!["repeat the command that began the run, or choose a new --out".into()],
+            Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
+            Self::Adapter(error) => error.hints(),
+            _ => vec![],
+        }
+    }
+}
+
+fn list(rows: &[usize]) -> String {
+    rows.iter()
+        .map(usize::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Trains the model's adapter by the plan. With `resume`, goes on from the newest intact checkpoint, and
+/// ends with the same bytes as a run that was never interrupted.
+pub fn train(
+    model: &mut Model,
+    data: Data,
+    plan: &TrainingPlan,
+    dir: &RunDir,
+    resume: bool,
+    sink: &mut dyn Sink,
+    stop: &AtomicBool,
+) -> Result<Outcome, TrainError> {
+    check(model, data)?;
+    let sampler = Sampler::new(
+        data.train.len(),
+        plan.batch_size,
+        Seed::new(plan.seed).child("shuffle"),
+    );
+    let sampler = sampler.ok_or(TrainError::NoExamples)?;
+    let Start {
+        mut optimizer,
+        first_step,
+        mut totals,
+        damaged,
+    } = begin(model, plan, dir, resume)?;
+    model.device().reset_peak();
+
+    if first_step == 0 {
+        look(model, data, plan, dir, 0, &mut totals, sink)?;
+    }
+    for step in first_step..plan.steps {
+        if stop.load(Ordering::Relaxed) {
+            save(model, &optimizer, dir, step, totals)?;
+            emit(sink, Event::Saved { step })?;
+            return Ok(Outcome::Interrupted { step });
+        }
+        let stepped = take_step(model, data, plan, &sampler, &mut optimizer, step)?;
+        totals.add(&stepped);
+        emit(sink, Event::Stepped(stepped))?;
+
+        let (done, last) = (step + 1, step + 1 == plan.steps);
+        if done % plan.eval_every == 0 || last {
+            look(model, data, plan, dir, done, &mut totals, sink)?;
+        }
+        if done % plan.save_every == 0 || last {
+            save(model, &optimizer, dir, done, totals)?;
+            emit(sink, Event::Saved { step: done })?;
+        }
+    }
+
+    save_adapter(model, &dir.last(), dir)?;
+    if data.valid.is_empty() {
+        save_adapter(model, &dir.adapter(), dir)?;
+    }
+    let peak_bytes = model.device().memory().peak_bytes;
+    Ok(Outcome::Finished(Finished {
+        totals,
+        steps: plan.steps,
+        peak_bytes,
+        damaged,
+    }))
+}
+
+struct Start {
+    optimizer: AdamW,
+    first_step: usize,
+    totals: Totals,
+    damaged: usize,
+}
+
+/// From nothing, or from the newest intact checkpoint.
+fn begin(
+    model: &mut Model,
+    plan: &TrainingPlan,
+    dir: &RunDir,
+    resume: bool,
+) -> Result<Start, TrainError> {
+    let device = model.device().clone();
+    let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
+    let (found, damaged) = if resume {
+        Checkpoint::newest(&dir.checkpoints())?
+    } else {
+        (None, vec![])
+    };
+    let Some(checkpoint) = found else {
+        let path = dir.checkpoints();
+        let reason = |error: &DirError| TrainError::NoIntactCheckpoint {
+            path,
+            reason: error.to_string(),
+        };
+        if let Some(error) = damaged.first() {
+            return Err(reason(error));
+        }
+        let optimizer = AdamW::new(plan.optimizer, adapter.num_parameters(), &device);
+        return Ok(Start {
+            optimizer,
+            first_step: 0,
+            totals: Totals::default(),
+            damaged: 0,
+        });
+    };
+    if checkpoint.note.identity != dir.identity
+        || checkpoint.parameters.len() != adapter.num_parameters()
+    {
+        return Err(TrainError::OtherRun {
+            path: dir.checkpoints(),
+        });
+    }
+    device.write(&checkpoint.parameters, adapter.parameters_mut());
+    let Note { step, totals, .. } = checkpoint.note;
+    let optimizer = AdamW::restore(
+        plan.optimizer,
+        &checkpoint.first,
+        &checkpoint.second,
+        step as u64,
+        &device,
+    );
+    Ok(Start {
+        optimizer,
+        first_step: step,
+        totals,
+        damaged: damaged.len(),
+    })
+}
+
+/// One optimiser step, counted from 0.
+fn take_step(
+    model: &mut Model,
+    data: Data,
+    plan: &TrainingPlan,
+    sampler: &Sampler,
+    optimizer: &mut AdamW,
+    step: usize,
+) -> Result<Stepped, TrainError> {
+    let started = Instant::now();
+    let examples: Vec<&Example> = sampler
+        .batch(step)
+        .into_iter()
+        .map(|i| &data.train[i])
+        .collect();
+    let (loss, grads) = accumulate(model, plan, &examples, step)?;
+    let lr = plan.learning_rate.at(step);
+    let parameters = model
+        .adapter_mut()
+        .ok_or(TrainError::NoAdapter)?
+        .parameters_mut();
+    let grad_norm = optimizer.step(parameters, &grads, loss.tokens, lr)?;
+    if !grad_norm.is_finite() {
+        return Err(TrainError::NonFiniteGradient {
+            step: step + 1,
+            rows: examples.iter().map(|e| e.row).collect(),
+        });
+    }
+    Ok(Stepped {
+        step: step + 1,
+        epoch: step / sampler.steps_per_epoch(),
+        loss: loss
+            .mean()
+            .expect("encoding keeps only examples with a supervised token"),
+        lr,
+        grad_norm,
+        examples: examples.len(),
+        tokens: examples.iter().map(|e| e.ids.len()).sum(),
+        supervised_tokens: loss.tokens,
+        seconds: started.elapsed().as_secs_f64(),
+        peak_bytes: model.device().memory().peak_bytes,
+    })
+}
+
+/// Loss and gradient sums over a step's micro-batches.
+fn accumulate(
+    model: &Model,
+    plan: &TrainingPlan,
+    examples: &[&Example],
+    step: usize,
+) -> Result<(LossSum, Tensor), TrainError> {
+    let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
+    let mut grads = model.device().zeros(1, adapter.num_parameters());
+    let mut loss = LossSum::default();
+    let dropout = Seed::new(plan.seed).child("dropout").index(step as u64);
+    for (micro, batch) in deal(examples, plan).iter().enumerate() {
+        let options = StepOptions {
+            kept_layers: plan.kept_layers,
+            dropout_seed: dropout.index(micro as u64).value(),
+        };
+        let nats = with_packed(batch, |packed| {
+            model.loss_and_grads(packed, options, &mut grads)
+        })?;
+        let part: LossSum = nats.into_iter().collect();
+        if !part.nats.is_finite() {
+            return Err(TrainError::NonFiniteLoss {
+                step: step + 1,
+                rows: examples.iter().map(|e| e.row).collect(),
+            });
+        }
+        loss += part;
+    }
+    Ok((loss, grads))
+}
+
+/// A step's examples as micro-batches: as many as the plan accumulates, more where memory asks for it.
+fn deal(examples: &[&Example], plan: &TrainingPlan) -> Vec<Batch> {
+    let mut batches = Vec::new();
+    let mut rest = examples;
+    for batch in micro_batches(examples, plan.accumulate) {
+        let (part, after) = rest.split_at(batch.num_examples());
+        rest = after;
+        if batch.ids.len() <= plan.max_tokens {
+            batches.push(batch);
+        } else {
+            batches.extend(within_budget(part, plan.max_tokens));
+        }
+    }
+    batches
+}
+
+fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
+    let (rows, targets): (Vec<usize>, Vec<u32>) =
+        batch.targets.iter().map(|t| (t.row, t.token)).unzip();
+    work(Packed {
+        ids: &batch.ids,
+        boundaries: &batch.boundaries,
+        rows: &rows,
+        targets: &targets,
+    })
+}
+
+/// Judges the held-out examples and keeps the adapter if it is the best so far.
+fn look(
+    model: &Model,
+    data: Data,
+    plan: &TrainingPlan,
+    dir: &RunDir,
+    step: usize,
+    totals: &mut Totals,
+    sink: &mut dyn Sink,
+) -> Result<(), TrainError> {
+    if data.valid.is_empty() {
+        return Ok(());
+    }
+    let started = Instant::now();
+    let tasks = validate(model, data.valid, data.tasks, plan.max_tokens)?;
+    let mut sum = LossSum::default();
+    for (_, part) in &tasks {
+        sum += *part;
+    }
+    let loss = sum
+        .mean()
+        .expect("held-out examples have supervised tokens");
+    let best = totals.judge(step, loss);
+    if best {
+        save_adapter(model, &dir.adapter(), dir)?;
+    }
+    let task = |(task, sum): (String, LossSum)| {
+        Some(TaskLoss {
+            task,
+            loss: sum.mean()?,
+            tokens: sum.tokens,
+        })
+    };
+    let tasks = tasks.into_iter().filter_map(task).collect();
+    let seconds = started.elapsed().as_secs_f64();
+    emit(
+        sink,
+        Event::Validated(Validated {
+            step,
+            loss,
+            tokens: sum.tokens,
+            tasks,
+            best,
+            seconds,
+        }),
+    )
+}
+
+/// Loss of each task over some examples, in micro-batches of at most `max_tokens`.
+pub fn validate(
+    model: &Model,
+    examples: &[Example],
+    tasks: &[String],
+    max_tokens: usize,
+) -> Result<Vec<(String, LossSum)>, TensorError> {
+    let mut sums = vec![LossSum::default(); tasks.len()];
+    for (task, sum) in sums.iter_mut().enumerate() {
+        let of_task: Vec<&Example> = examples.iter().filter(|e| e.task == task).collect();
+        for batch in within_budget(&of_task, max_tokens) {
+            *sum += with_packed(&batch, |packed| model.nats(packed))?
+                .into_iter()
+                .collect();
+        }
+    }
+    Ok(tasks.iter().cloned().zip(sums).collect())
+}
+
+/// Seconds that one optimiser step takes, from the first `steps` steps of the plan; nothing is changed.
+pub fn measure_step(
+    model: &Model,
+    data: Data,
+    plan: &TrainingPlan,
+    steps: usize,
+) -> Result<f64, TrainError> {
+    check(model, data)?;
+    let sampler = Sampler::new(
+        data.train.len(),
+        plan.batch_size,
+        Seed::new(plan.seed).child("shuffle"),
+    );
+    let sampler = sampler.ok_or(TrainError::NoExamples)?;
+    let started = Instant::now();
+    for step in 0..steps {
+        let examples: Vec<&Example> = sampler
+            .batch(step)
+            .into_iter()
+            .map(|i| &data.train[i])
+            .collect();
+        accumulate(model, plan, &examples, step)?;
+    }
+    Ok(started.elapsed().as_secs_f64() / steps.max(1) as f64)
+}
+
+/// Refuses examples that the model cannot take, before an hour is spent.
+fn check(model: &Model, data: Data) -> Result<(), TrainError> {
+    let (vocab_size, limit) = (model.config().vocab_size, model.max_positions());
+    for example in data.train.iter().chain(data.valid) {
+        let row = example.row;
+        if let Some(&id) = example.ids.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(TrainError::UnknownToken {
+                row,
+                id,
+                vocab_size,
+            });
+        }
+        if example.ids.len() > limit {
+            return Err(TrainError::TooLong {
+                row,
+                tokens: example.ids.len(),
+                limit,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn save(
+    model: &Model,
+    optimizer: &AdamW,
+    dir: &RunDir,
+    step: usize,
+    totals: Totals,
+) -> Result<(), TrainError> {
+    let parameters = model
+        .adapter()
+        .ok_or(TrainError::NoAdapter)?
+        .parameters()
+        .to_vec()?;
+    let (first, second) = optimizer.moments()?;
+    let note = Note {
+        step,
+        identity: dir.identity.clone(),
+        totals,
+    };
+    Checkpoint {
+        note,
+        parameters,
+        first,
+        second,
+    }
+    .save(&dir.checkpoints())?;
+    Ok(())
+}
+
+fn save_adapter(model: &Model, path: &Path, dir: &RunDir) -> Result<(), TrainError> {
+    let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
+    Ok(adapter.save(path, model.config(), &dir.provenance)?)
+}
+
+fn emit(sink: &mut dyn Sink, event: Event) -> Result<(), TrainError> {
+    sink.emit(&event).map_err(TrainError::Sink)
+}
