@@ -1,4 +1,5 @@
 //! Judging: tasks, metrics, comparisons.
 
+pub mod harness;
 pub mod metric;
 pub mod report;

@@ -20,11 +20,11 @@ pub struct RowScore {
     pub nats: f64,
     /// How many those are; zero when loss was not measured.
     pub tokens: u64,
-    /// Whether the answer was the expected one.
-    pub exact_match: bool,
-    /// ROUGE-L F of the answer.
+    /// Whether the answer was the expected one; `None` when nothing was asked.
+    pub exact_match: Option<bool>,
+    /// ROUGE-L F of the answer; `None` when nothing was asked.
     #[serde(rename = "rougeL")]
-    pub rouge_l: f64,
+    pub rouge_l: Option<f64>,
 }
 
 /// What one model made of one task.
@@ -36,11 +36,11 @@ pub struct TaskScore {
     pub loss: Option<f64>,
     /// How many tokens that is a mean of.
     pub loss_tokens: u64,
-    /// Share of rows answered exactly.
-    pub exact_match: f64,
-    /// Mean ROUGE-L F.
+    /// Share of the answered rows answered exactly. `None` when no row was answered.
+    pub exact_match: Option<f64>,
+    /// Mean ROUGE-L F of the answered rows.
     #[serde(rename = "rougeL")]
-    pub rouge_l: f64,
+    pub rouge_l: Option<f64>,
 }
 
 impl TaskScore {
@@ -53,21 +53,40 @@ impl TaskScore {
 
     /// The score of some rows; there must be one.
     fn of<'a>(rows: impl Iterator<Item = &'a RowScore>) -> Self {
-        let (mut count, mut nats, mut tokens, mut exact, mut rouge) = (0, 0.0, 0, 0_usize, 0.0);
+        let (mut count, mut nats, mut tokens) = (0, 0.0, 0);
+        let (mut exact, mut rouge) = (Mean::default(), Mean::default());
         for row in rows {
             count += 1;
             nats += row.nats;
             tokens += row.tokens;
-            exact += usize::from(row.exact_match);
-            rouge += row.rouge_l;
+            exact.add(row.exact_match.map(f64::from));
+            rouge.add(row.rouge_l);
         }
         Self {
             rows: count,
             loss: (tokens > 0).then(|| nats / tokens as f64),
             loss_tokens: tokens,
-            exact_match: exact as f64 / count as f64,
-            rouge_l: rouge / count as f64,
+            exact_match: exact.value(),
+            rouge_l: rouge.value(),
         }
+    }
+}
+
+/// A mean over the rows that have a value.
+#[derive(Default)]
+struct Mean {
+    sum: f64,
+    count: usize,
+}
+
+impl Mean {
+    fn add(&mut self, value: Option<f64>) {
+        self.sum += value.unwrap_or(0.0);
+        self.count += usize::from(value.is_some());
+    }
+
+    fn value(&self) -> Option<f64> {
+        (self.count > 0).then(|| self.sum / self.count as f64)
     }
 }
 
@@ -82,11 +101,11 @@ pub struct Comparison {
     pub tuned: TaskScore,
     /// How much the loss changed; negative is better. `None` when either was not measured.
     pub loss: Option<Difference>,
-    /// How much the exact match changed; positive is better.
-    pub exact_match: Difference,
-    /// How much ROUGE-L changed; positive is better.
+    /// How much the exact match changed; positive is better. `None` when nothing was asked.
+    pub exact_match: Option<Difference>,
+    /// How much ROUGE-L changed; positive is better. `None` when nothing was asked.
     #[serde(rename = "rougeL")]
-    pub rouge_l: Difference,
+    pub rouge_l: Option<Difference>,
 }
 
 /// Tuned minus base, with the range that 95 of 100 resamples of the rows fall into.
@@ -183,21 +202,13 @@ fn compare_task(task: &str, pairs: &[Pair<'_>], seed: Seed) -> Comparison {
             None
         }
     });
-    let measured = "exact match and ROUGE-L are measured on every row";
+    let difference =
+        |value: Option<f64>, interval| value.map(|value| Difference { value, interval });
     Comparison {
         task: task.to_string(),
-        loss: loss.map(|value| Difference {
-            value,
-            interval: losses,
-        }),
-        exact_match: Difference {
-            value: exact_match.expect(measured),
-            interval: exact_matches,
-        },
-        rouge_l: Difference {
-            value: rouge_l.expect(measured),
-            interval: rouges,
-        },
+        loss: difference(loss, losses),
+        exact_match: difference(exact_match, exact_matches),
+        rouge_l: difference(rouge_l, rouges),
         base,
         tuned,
     }
@@ -215,10 +226,11 @@ fn scores(pairs: &[Pair<'_>]) -> (TaskScore, TaskScore) {
 
 /// Tuned minus base in loss, exact match and ROUGE-L.
 fn changes(base: &TaskScore, tuned: &TaskScore) -> [Option<f64>; 3] {
+    let change = |of: fn(&TaskScore) -> Option<f64>| Some(of(tuned)? - of(base)?);
     [
-        base.loss.zip(tuned.loss).map(|(base, tuned)| tuned - base),
-        Some(tuned.exact_match - base.exact_match),
-        Some(tuned.rouge_l - base.rouge_l),
+        change(|score| score.loss),
+        change(|score| score.exact_match),
+        change(|score| score.rouge_l),
     ]
 }
 
@@ -248,8 +260,8 @@ mod tests {
             task: task.into(),
             nats: 40.0,
             tokens: 10,
-            exact_match,
-            rouge_l,
+            exact_match: Some(exact_match),
+            rouge_l: Some(rouge_l),
         }
     }
 
@@ -272,7 +284,7 @@ mod tests {
         assert_eq!((score.loss, score.loss_tokens), (Some(1.3), 100));
         assert_eq!(
             (score.rows, score.exact_match, score.rouge_l),
-            (2, 0.5, 0.75)
+            (2, Some(0.5), Some(0.75))
         );
     }
 
@@ -293,7 +305,7 @@ mod tests {
         assert_eq!(scores.keys().collect::<Vec<_>>(), ["fix", "group"]);
         assert_eq!(
             (scores["group"].exact_match, scores["fix"].exact_match),
-            (1.0, 0.0)
+            (Some(1.0), Some(0.0))
         );
     }
 
@@ -303,8 +315,8 @@ mod tests {
         let comparison = &compare(&same, &same, Seed::new(0)).unwrap()[0];
         for difference in [
             comparison.loss.unwrap(),
-            comparison.exact_match,
-            comparison.rouge_l,
+            comparison.exact_match.unwrap(),
+            comparison.rouge_l.unwrap(),
         ] {
             assert_eq!(
                 difference,
@@ -321,11 +333,13 @@ mod tests {
     fn a_large_gain_is_clear_and_one_lucky_row_is_not() {
         let base = rows("group", 40, 40);
         let gained = &compare(&base, &rows("group", 40, 2), Seed::new(0)).unwrap()[0];
-        assert_eq!(gained.exact_match.value, 19.0 / 40.0);
-        assert!(gained.exact_match.is_clear(), "{:?}", gained.exact_match);
+        let gained = gained.exact_match.unwrap();
+        assert_eq!(gained.value, 19.0 / 40.0);
+        assert!(gained.is_clear(), "{gained:?}");
         let lucky = &compare(&base, &rows("group", 40, 39), Seed::new(0)).unwrap()[0];
-        assert_eq!(lucky.exact_match.value, 1.0 / 40.0);
-        assert!(!lucky.exact_match.is_clear(), "{:?}", lucky.exact_match);
+        let lucky = lucky.exact_match.unwrap();
+        assert_eq!(lucky.value, 1.0 / 40.0);
+        assert!(!lucky.is_clear(), "{lucky:?}");
     }
 
     #[test]
@@ -335,6 +349,7 @@ mod tests {
         let tuned = rows("group", 100, 2);
         let (low, high) = compare(&base, &tuned, Seed::new(1)).unwrap()[0]
             .exact_match
+            .unwrap()
             .interval
             .unwrap();
         assert!(
@@ -361,14 +376,9 @@ mod tests {
             Seed::new(0),
         )
         .unwrap();
-        assert_eq!(
-            comparison[0].rouge_l,
-            Difference {
-                value: 1.0,
-                interval: None
-            }
-        );
-        assert!(!comparison[0].rouge_l.is_clear());
+        let difference = comparison[0].rouge_l.unwrap();
+        assert_eq!((difference.value, difference.interval), (1.0, None));
+        assert!(!difference.is_clear());
     }
 
     #[test]
@@ -379,6 +389,23 @@ mod tests {
         };
         let comparison = compare(&[row(0, "fix", true, 1.0)], &[unmeasured], Seed::new(0)).unwrap();
         assert_eq!(comparison[0].loss, None);
+    }
+
+    #[test]
+    fn a_row_that_was_not_asked_is_no_wrong_answer() {
+        let unasked = RowScore {
+            exact_match: None,
+            rouge_l: None,
+            ..row(1, "fix", false, 0.0)
+        };
+        let mixed = [row(0, "fix", true, 1.0), unasked.clone()];
+        let score = &TaskScore::per_task(&mixed)["fix"];
+        assert_eq!(
+            (score.rows, score.exact_match, score.rouge_l),
+            (2, Some(1.0), Some(1.0))
+        );
+        let comparison = compare(&[unasked.clone()], &[unasked], Seed::new(0)).unwrap();
+        assert_eq!(comparison[0].exact_match, None);
     }
 
     #[test]

@@ -1,0 +1,231 @@
+//! Putting a model through an exam: the loss of every reference answer, and an answer of its own to every prompt.
+//!
+//! An exam is set once and sat by each model, so base and tuned model see the same ids. Answers are decoded greedily,
+//! many at a time, which changes the speed and not the answers. What the last assistant turn says is the reference; rows
+//! that do not end in one, and plain texts, have a loss and no answer.
+
+use hone_data::{Body, Example, Record, Refused, TooLong, encode, within_budget};
+use hone_model::{Completion, GenerateError, Generation, Model, Packed, Sampling, Stop};
+use hone_tensor::TensorError;
+use hone_text::{Renderer, TokenizerError};
+
+use crate::metric::exact::{Rule, exact_match};
+use crate::metric::rouge::rouge_l;
+use crate::report::RowScore;
+
+/// Rows a model can be asked about.
+#[derive(Debug)]
+pub struct Exam {
+    examples: Vec<Example>,
+    tasks: Vec<String>,
+    questions: Vec<Question>,
+    /// Rows that cannot be asked, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// One prompt with its reference answer.
+#[derive(Debug)]
+struct Question {
+    /// Index into the examples.
+    example: usize,
+    prompt: Vec<u32>,
+    reference: String,
+}
+
+/// How answers are made and matched.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// Longest answer in tokens; a longer one is cut there and judged as it is.
+    pub max_new_tokens: usize,
+    /// Answers written at the same time.
+    pub slots: usize,
+    /// What counts as an exact match.
+    pub exact: Rule,
+}
+
+/// What became of one row.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// Its numbers.
+    pub score: RowScore,
+    /// What was said, when something was asked.
+    pub answer: Option<Answer>,
+}
+
+/// An answer beside its reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// What the model said.
+    pub text: String,
+    /// What it should have said.
+    pub reference: String,
+    /// Why it stopped.
+    pub stop: Stop,
+}
+
+/// How far a sitting is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Losses and answers done.
+    pub done: usize,
+    /// Losses and answers to be done.
+    pub total: usize,
+}
+
+/// Why a sitting failed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says it all
+pub enum ExamError {
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+}
+
+/// Losses are taken over about this many tokens at a time.
+const LOSS_TOKENS: usize = 2048;
+
+impl Exam {
+    /// Sets an exam; rows longer than `max_length` with their reference are refused.
+    pub fn set(renderer: &Renderer, records: &[Record], max_length: usize) -> Self {
+        let encoding = encode(renderer, records, max_length, TooLong::Drop);
+        let question = |(example, encoded): (usize, &Example)| {
+            let Body::Chat(conversation) = &records[encoded.row].body else {
+                return None;
+            };
+            let (asked, reference) = conversation.split_reply()?;
+            // The conversation has ids, so its prompt has: it is a prefix of it.
+            let prompt = renderer.encode_prompt(&asked).ok()?;
+            Some(Question {
+                example,
+                prompt,
+                reference: reference.to_owned(),
+            })
+        };
+        let questions = encoding
+            .examples
+            .iter()
+            .enumerate()
+            .filter_map(question)
+            .collect();
+        let (examples, tasks, refused) = (encoding.examples, encoding.tasks, encoding.refused);
+        Self {
+            examples,
+            tasks,
+            questions,
+            refused,
+        }
+    }
+
+    /// Rows that will be judged.
+    pub fn num_rows(&self) -> usize {
+        self.examples.len()
+    }
+
+    /// The most tokens a model has to be loaded for.
+    pub fn max_positions(&self, rules: &Rules) -> usize {
+        let references = self.examples.iter().map(|example| example.ids.len());
+        let answers = self
+            .questions
+            .iter()
+            .map(|question| question.prompt.len() + rules.max_new_tokens);
+        references.chain(answers).max().unwrap_or(1)
+    }
+
+    /// Has a model sit the exam; `told` hears of the progress.
+    pub fn sit(
+        &self,
+        model: &Model,
+        renderer: &Renderer,
+        rules: &Rules,
+        mut told: impl FnMut(Progress) + Send,
+    ) -> Result<Vec<Judged>, ExamError> {
+        let total = self.examples.len() + self.questions.len();
+        let mut judged = Vec::with_capacity(self.examples.len());
+        for (example, nats) in self
+            .examples
+            .iter()
+            .zip(self.losses(model, |done| told(Progress { done, total }))?)
+        {
+            judged.push(Judged {
+                score: self.unanswered(example, nats),
+                answer: None,
+            });
+        }
+        let mut done = self.examples.len();
+        let completions = self.answers(model, renderer, rules, || {
+            done += 1;
+            told(Progress { done, total });
+        })?;
+        for (question, completion) in self.questions.iter().zip(completions) {
+            let text = renderer.tokenizer().decode(&completion.ids, true)?;
+            let row = &mut judged[question.example];
+            row.score.exact_match = Some(exact_match(&question.reference, &text, rules.exact));
+            row.score.rouge_l = Some(rouge_l(&question.reference, &text).f);
+            row.answer = Some(Answer {
+                text,
+                reference: question.reference.clone(),
+                stop: completion.stop,
+            });
+        }
+        Ok(judged)
+    }
+
+    fn unanswered(&self, example: &Example, nats: f64) -> RowScore {
+        RowScore {
+            row: example.row,
+            task: self.tasks[example.task].clone(),
+            nats,
+            tokens: example.num_supervised() as u64,
+            exact_match: None,
+            rouge_l: None,
+        }
+    }
+
+    /// Nats of each example's reference.
+    fn losses(&self, model: &Model, mut told: impl FnMut(usize)) -> Result<Vec<f64>, TensorError> {
+        let examples: Vec<&Example> = self.examples.iter().collect();
+        let mut losses = Vec::with_capacity(examples.len());
+        for batch in within_budget(&examples, LOSS_TOKENS) {
+            let (rows, targets): (Vec<usize>, Vec<u32>) =
+                batch.targets.iter().map(|t| (t.row, t.token)).unzip();
+            let packed = Packed {
+                ids: &batch.ids,
+                boundaries: &batch.boundaries,
+                rows: &rows,
+                targets: &targets,
+            };
+            let nats = model.nats(packed)?;
+            let mut rest = nats.as_slice();
+            for example in &examples[losses.len()..][..batch.num_examples()] {
+                let (own, others) = rest.split_at(example.num_supervised());
+                losses.push(own.iter().sum());
+                rest = others;
+            }
+            told(losses.len());
+        }
+        Ok(losses)
+    }
+
+    fn answers(
+        &self,
+        model: &Model,
+        renderer: &Renderer,
+        rules: &Rules,
+        mut told: impl FnMut() + Send,
+    ) -> Result<Vec<Completion>, GenerateError> {
+        let prompts: Vec<Vec<u32>> = self
+            .questions
+            .iter()
+            .map(|question| question.prompt.clone())
+            .collect();
+        let generation = Generation {
+            max_new_tokens: rules.max_new_tokens,
+            stop_ids: renderer.stop_ids().to_vec(),
+            sampling: Sampling::GREEDY,
+        };
+        model.generate_many(&prompts, &generation, rules.slots, |_, _| told())
+    }
+}
