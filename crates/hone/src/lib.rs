@@ -13,8 +13,12 @@ pub use hone_train as train;
 
 pub mod base;
 pub mod cli;
+pub mod dataset;
+pub mod judge;
 pub mod machine;
 pub mod nearest;
 pub mod plan;
+pub mod refusal;
 pub mod report;
+pub mod run;
 pub mod screen;

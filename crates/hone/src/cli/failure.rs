@@ -4,73 +4,15 @@
 //! the error that knows what exists. The exit code tells a script whose fault it was.
 
 use crate::base::{BaseError, NoHome, OpenError};
-use crate::plan::{RunFileError, SettingError};
+use crate::dataset::DatasetError;
+use crate::plan::{PlanError, RunFileError, SettingError};
+pub use crate::refusal::{Exit, Refusal};
+use hone_data::recipe::rust_lints::RecipeError;
 use hone_ledger::WriteError;
 use hone_model::weights::WeightsError;
 use hone_model::{AttachError, PeftError};
-use std::fmt;
+use hone_train::TrainError;
 use std::io;
-use std::process::ExitCode;
-
-/// How a command ends, for scripts. `hone --help` lists these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
-    /// It did what was asked.
-    Done = 0,
-    /// It could not.
-    Failed = 1,
-    /// The command line or run file was wrong; nothing was started.
-    Usage = 2,
-    /// It was interrupted and has saved its work.
-    Interrupted = 3,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
-}
-
-/// A refusal of the command line itself, with its hints.
-#[derive(Debug)]
-pub struct Refusal {
-    what: String,
-    hints: Vec<String>,
-    exit: Exit,
-}
-
-impl Refusal {
-    /// The command was asked for something that cannot be.
-    pub fn usage(what: impl Into<String>) -> Self {
-        Self {
-            what: what.into(),
-            hints: Vec::new(),
-            exit: Exit::Usage,
-        }
-    }
-
-    /// The command was right, the world was not.
-    pub fn failed(what: impl Into<String>) -> Self {
-        Self {
-            exit: Exit::Failed,
-            ..Self::usage(what)
-        }
-    }
-
-    /// Adds what the user can do next.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hints.push(hint.into());
-        self
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// Tells the user on stderr and returns the exit code.
 pub fn report(error: &anyhow::Error) -> Exit {
@@ -112,7 +54,7 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
+    first_hints!(error; Refusal, DatasetError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
         WriteError)
 }
 
@@ -120,7 +62,7 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     let of_link = |link: &(dyn std::error::Error + 'static)| {
         let is_usage = link.is::<RunFileError>() || link.is::<SettingError>();
         link.downcast_ref::<Refusal>()
-            .map(|refusal| refusal.exit)
+            .map(Refusal::exit)
             .or_else(|| is_usage.then_some(Exit::Usage))
     };
     error.chain().find_map(of_link).unwrap_or(Exit::Failed)
@@ -131,12 +73,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
         link.downcast_ref::<io::Error>().map(io::Error::kind)
     };
     error.chain().find_map(kind) == Some(io::ErrorKind::BrokenPipe)
-}
-
-impl Refusal {
-    fn hints(&self) -> Vec<String> {
-        self.hints.clone()
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod interrupt;
 mod logits;
 mod model;
 mod pull;
+mod train;
 
 use crate::screen::Talk;
 use clap::{Parser, Subcommand};
@@ -35,6 +36,8 @@ Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOM
 enum Verb {
     /// Fetch a base model by name
     Pull(pull::Pull),
+    /// Train an adapter
+    Train(Box<train::Train>),
     /// Answer a prompt
     Generate(generate::Generate),
     /// Talk with a model
@@ -62,6 +65,7 @@ pub fn run() -> ExitCode {
     let talk = Talk::new(cli.quiet);
     let outcome = match cli.verb {
         Verb::Pull(verb) => verb.run(talk),
+        Verb::Train(verb) => verb.run(talk),
         Verb::Generate(verb) => verb.run(talk),
         Verb::Chat(verb) => verb.run(talk),
         Verb::Logits(verb) => verb.run(talk),

@@ -1,14 +1,16 @@
 //! What was written, and what will happen.
 //!
 //! [`RawTrain`] is what a person wrote, as flags or in a run file. [`Settings`] is every option decided, with its
-//! origin.
+//! origin. [`TrainPlan`] is what will happen, once the settings have met a model and a dataset.
 
 mod chosen;
 mod raw;
 mod run_file;
 mod settings;
+mod train_plan;
 
 pub use chosen::{Chosen, Origin};
 pub use raw::{Method, RawTrain, Schedule, Size, TooLong};
 pub use run_file::{RunFileError, option_names, read_run_file};
 pub use settings::{Interval, Length, Machine, SettingError, Settings, Valid};
+pub use train_plan::{PlanError, PlanLine, TrainPlan};

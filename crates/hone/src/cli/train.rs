@@ -1,0 +1,156 @@
+//! `hone train`: from examples to an adapter.
+
+use super::failure::Exit;
+use super::interrupt::Interrupt;
+use crate::base::Home;
+use crate::plan::{PlanLine, RawTrain, Size, TrainPlan, read_run_file};
+use crate::run::{Ended, Prepared, RUN_JSON, RunRecord, Summary, run_id};
+use crate::screen::{self, Talk, duration, plural};
+use anyhow::Result;
+use hone_ledger::{Registry, RunRow};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `hone train`.
+#[derive(Debug, clap::Args)]
+pub struct Train {
+    /// Run file: the options below as TOML; a flag wins over it
+    run_file: Option<PathBuf>,
+    #[command(flatten)]
+    options: RawTrain,
+    /// Continue the run in --out where it was interrupted
+    #[arg(long)]
+    resume: bool,
+    /// Show the plan and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// End with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+impl Train {
+    /// Plans, trains, reports.
+    pub fn run(self, talk: Talk) -> Result<Exit> {
+        let home = Home::from_env()?;
+        let file = self.run_file.as_deref().map(read_run_file).transpose()?;
+        let mut run = Prepared::new(&self.options, file, self.resume, &home)?;
+        show_plan(&run.plan, talk);
+        show_set_aside(&run, talk);
+        if self.dry_run {
+            return Ok(Exit::Done);
+        }
+        let interrupt = Interrupt::listen()?;
+        let ended = run.start(talk, interrupt.flag());
+        enter_registry(&run.plan.settings.out.value, &home, talk);
+        match ended? {
+            Ended::Interrupted { step } => {
+                talk.say(format!(
+                    "stopped after {}, saved; --resume continues",
+                    plural(step, "step")
+                ));
+                if self.json {
+                    screen::data_json(&json!({ "interrupted": true, "steps": step }))?;
+                }
+                Ok(Exit::Interrupted)
+            }
+            Ended::Finished(summary) => {
+                let judgement = run.sample(&summary)?;
+                let report = run.write_report(&summary, &judgement)?;
+                show_summary(&summary, &report, &run.plan.settings.model.value, talk);
+                if self.json {
+                    screen::data_json(&summary)?;
+                }
+                Ok(Exit::Done)
+            }
+        }
+    }
+}
+
+/// The plan in a screenful.
+pub fn show_plan(plan: &TrainPlan, talk: Talk) {
+    let lines = plan.lines();
+    let width = lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
+    for PlanLine {
+        name,
+        value,
+        origin,
+    } in &lines
+    {
+        talk.say(format!("  {name:width$}  {value}  ({origin})"));
+    }
+}
+
+/// The first rows that were set aside, and where the others are listed.
+fn show_set_aside(run: &Prepared, talk: Talk) {
+    const SHOWN: usize = 3;
+    let lines = run.dataset.set_aside();
+    for line in lines.iter().take(SHOWN) {
+        talk.say(format!("set aside: {line}"));
+    }
+    if lines.len() > SHOWN {
+        let out = run.plan.settings.out.value.join("set-aside.txt");
+        talk.say(format!(
+            "and {} more, listed in {}",
+            lines.len() - SHOWN,
+            out.display()
+        ));
+    }
+}
+
+/// What came of it.
+pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
+    let peak = Size {
+        bytes: summary.peak_memory_bytes,
+    };
+    talk.say(format!(
+        "{} in {} ({:.0} tokens/s), peak memory {peak}",
+        plural(summary.steps, "step"),
+        duration(summary.seconds),
+        summary.tokens_per_second
+    ));
+    if let (Some(first), Some(best)) = (summary.valid_loss_first, summary.valid_loss_best) {
+        talk.say(format!(
+            "validation loss {first:.4} before, {best:.4} at its best (step {})",
+            summary.best_step
+        ));
+    } else if let Some(loss) = summary.train_loss {
+        talk.say(format!(
+            "mean training loss {loss:.4}; no rows were held out"
+        ));
+    }
+    talk.say(format!("adapter  {}", summary.adapter.display()));
+    talk.say(format!("report   {}", report.display()));
+    talk.say(format!(
+        "chat     hone chat --model {model} --adapter {}",
+        summary.adapter.display()
+    ));
+}
+
+/// Notes the run in the registry. No run depends on it, so trouble is told and forgotten.
+pub fn enter_registry(out: &Path, home: &Home, talk: Talk) {
+    let enter = || -> Result<()> {
+        let record = RunRecord::read(out)?;
+        std::fs::create_dir_all(home.root())?;
+        let row = RunRow {
+            id: run_id(&record),
+            dir: std::path::absolute(out)?.display().to_string(),
+            started_unix: record.started_unix,
+            finished_unix: record.finished_unix,
+            status: record.status,
+            model: record.base["name"].as_str().unwrap_or_default().to_string(),
+            data: record.data["train"]["id"]
+                .as_str()
+                .unwrap_or_default()
+                .to_string(),
+            metrics: record.result.unwrap_or_else(|| json!({})),
+        };
+        Ok(Registry::open(&home.registry())?.record(&row)?)
+    };
+    if let Err(error) = enter() {
+        talk.say(format!(
+            "the run is not in the registry ({error:#}); {} has it all",
+            out.join(RUN_JSON).display()
+        ));
+    }
+}

@@ -1,0 +1,188 @@
+//! Base and tuned model side by side on the same rows.
+
+use crate::report::{Sample, TaskRow};
+use anyhow::Result;
+use hone_data::{Body, Record};
+use hone_eval::harness::{Answer, Exam, Judged, Progress, Rules};
+use hone_eval::metric::exact::Rule;
+use hone_eval::metric::repetition::Repetition;
+use hone_eval::report::{Comparison, Difference, RowScore, TaskScore, compare};
+use hone_ledger::Seed;
+use hone_model::{Adapter, Model, Stop};
+use hone_text::{Renderer, Role};
+use std::collections::BTreeMap;
+
+/// What both models made of an exam.
+pub struct Verdict {
+    /// The base model's rows.
+    pub base: Vec<Judged>,
+    /// The tuned model's rows.
+    pub tuned: Vec<Judged>,
+    /// Task by task.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// Has the model sit the exam without and with the adapter; afterwards the adapter is on it again.
+pub fn judge_both(
+    model: &mut Model,
+    adapter: Adapter,
+    renderer: &Renderer,
+    exam: &Exam,
+    rules: &Rules,
+    mut told: impl FnMut(&str, Progress) + Send,
+) -> Result<Verdict> {
+    model.detach();
+    let base = exam.sit(model, renderer, rules, |progress| told("base", progress))?;
+    model.attach(adapter);
+    let tuned = exam.sit(model, renderer, rules, |progress| told("tuned", progress))?;
+    let comparisons = compare(&scores(&base), &scores(&tuned), Seed::new(0))?;
+    Ok(Verdict {
+        base,
+        tuned,
+        comparisons,
+    })
+}
+
+/// The numbers of judged rows.
+pub fn scores(judged: &[Judged]) -> Vec<RowScore> {
+    judged.iter().map(|row| row.score.clone()).collect()
+}
+
+/// Scores per task.
+pub fn per_task(judged: &[Judged]) -> BTreeMap<String, TaskScore> {
+    TaskScore::per_task(&scores(judged))
+}
+
+impl Verdict {
+    /// The report's table: loss, exact match and ROUGE-L of every task.
+    pub fn rows(&self) -> Vec<TaskRow> {
+        self.comparisons.iter().flat_map(rows_of).collect()
+    }
+
+    /// Rows as they were asked and answered, one of each task in turn.
+    pub fn samples(&self, records: &[Record], num_samples: usize) -> Vec<Sample> {
+        let mut by_task: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
+        for (base, tuned) in self.base.iter().zip(&self.tuned) {
+            let (Some(before), Some(after)) = (&base.answer, &tuned.answer) else {
+                continue;
+            };
+            let sample = sample(&base.score.task, &records[base.score.row], before, after);
+            by_task.entry(&base.score.task).or_default().push(sample);
+        }
+        let deepest = by_task.values().map(Vec::len).max().unwrap_or(0);
+        let in_turn =
+            (0..deepest).flat_map(|at| by_task.values().filter_map(move |samples| samples.get(at)));
+        in_turn.take(num_samples).cloned().collect()
+    }
+
+    /// Signs that answers repeat themselves or do not end.
+    pub fn warnings(&self) -> Vec<String> {
+        let answers: Vec<&Answer> = self
+            .tuned
+            .iter()
+            .filter_map(|row| row.answer.as_ref())
+            .collect();
+        let mut warnings = Vec::new();
+        let cut = answers
+            .iter()
+            .filter(|answer| answer.stop == Stop::Length)
+            .count();
+        if cut * 5 > answers.len() {
+            warnings.push(format!(
+                "{cut} of {} answers of the tuned model did not end before the limit",
+                answers.len()
+            ));
+        }
+        let texts: Vec<&str> = answers.iter().map(|answer| answer.text.as_str()).collect();
+        if let Some(share) = Repetition::of(&texts).rep_4.filter(|share| *share > 0.3) {
+            warnings.push(format!(
+                "the tuned model repeats itself: {:.0} % of four-word runs occur before",
+                share * 100.0
+            ));
+        }
+        warnings
+    }
+}
+
+fn sample(task: &str, record: &Record, before: &Answer, after: &Answer) -> Sample {
+    let Body::Chat(conversation) = &record.body else {
+        unreachable!("only conversations are answered")
+    };
+    let asked = conversation
+        .turns
+        .iter()
+        .rev()
+        .find(|turn| turn.role == Role::User);
+    Sample {
+        task: task.to_string(),
+        prompt: asked.map(|turn| turn.text.clone()).unwrap_or_default(),
+        expected: after.reference.clone(),
+        base: before.text.clone(),
+        tuned: after.text.clone(),
+    }
+}
+
+fn rows_of(comparison: &Comparison) -> Vec<TaskRow> {
+    let (base, tuned) = (&comparison.base, &comparison.tuned);
+    let row = |metric: &str,
+               base: Option<f64>,
+               tuned: Option<f64>,
+               difference: Option<Difference>,
+               lower_is_better| {
+        let difference = difference?;
+        Some(TaskRow {
+            task: comparison.task.clone(),
+            metric: metric.into(),
+            rows: comparison.base.rows,
+            base: format!("{:.3}", base?),
+            tuned: format!("{:.3}", tuned?),
+            difference: words(&difference),
+            verdict: verdict(&difference, lower_is_better),
+        })
+    };
+    let rows = [
+        row("loss", base.loss, tuned.loss, comparison.loss, true),
+        row(
+            "exact match",
+            base.exact_match,
+            tuned.exact_match,
+            comparison.exact_match,
+            false,
+        ),
+        row(
+            "ROUGE-L",
+            base.rouge_l,
+            tuned.rouge_l,
+            comparison.rouge_l,
+            false,
+        ),
+    ];
+    rows.into_iter().flatten().collect()
+}
+
+fn words(difference: &Difference) -> String {
+    match difference.interval {
+        Some((low, high)) => format!("{:+.3} ({low:+.3} to {high:+.3})", difference.value),
+        None => format!("{:+.3}", difference.value),
+    }
+}
+
+fn verdict(difference: &Difference, lower_is_better: bool) -> &'static str {
+    match (
+        difference.is_clear(),
+        (difference.value < 0.0) == lower_is_better,
+    ) {
+        (false, _) => "unclear",
+        (true, true) => "better",
+        (true, false) => "worse",
+    }
+}
+
+/// Rules that fit most tasks.
+pub fn rules(max_new_tokens: usize) -> Rules {
+    Rules {
+        max_new_tokens,
+        slots: 16,
+        exact: Rule::Strict,
+    }
+}

@@ -1,0 +1,475 @@
+//! What will happen: settings met with a model, a dataset and a machine.
+//!
+//! Two things are worked out here and shown before anything starts: whether the run fits into memory, and how long it
+//! takes. A run that does not fit is refused with what would.
+
+use super::chosen::Origin;
+use super::raw::{Method, Schedule, Size};
+use super::settings::{Length, Settings, Valid};
+use crate::base::OpenBase;
+use crate::dataset::Dataset;
+use crate::screen::{count, duration, plural};
+use hone_data::Sampler;
+use hone_ledger::{ContentId, Seed};
+use hone_model::{Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Targets};
+use hone_train::{AdamWConfig, LearningRate, TrainingPlan};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// Everything a run needs to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainPlan {
+    /// Every option with its origin.
+    pub settings: Settings,
+    /// The adapter.
+    pub lora: LoraConfig,
+    /// How the base is held.
+    pub base_format: BaseFormat,
+    /// What the training loop does.
+    pub training: TrainingPlan,
+    /// Lines about model, data and machine.
+    pub facts: Vec<PlanLine>,
+    /// Memory the run is expected to need.
+    pub memory: Size,
+    /// Base, data and template in one hash: what a checkpoint belongs to.
+    pub identity: String,
+}
+
+/// One line of the plan as it is shown and saved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PlanLine {
+    /// What it is about.
+    pub name: String,
+    /// What was decided or found.
+    pub value: String,
+    /// Who decided it.
+    pub origin: Origin,
+}
+
+impl PlanLine {
+    fn new(name: &str, value: impl Into<String>, origin: Origin) -> Self {
+        Self {
+            name: name.into(),
+            value: value.into(),
+            origin,
+        }
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Targets, rank or alpha do not fit the model.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// More tokens asked for than the model was made for.
+    #[error("--max-length is {asked}, and `{model}` was made for {limit} tokens")]
+    TooLong {
+        /// What was asked.
+        asked: usize,
+        /// What the model takes.
+        limit: usize,
+        /// The model.
+        model: String,
+    },
+    /// The run does not fit.
+    #[error("this run needs about {needed} and may use {memory}")]
+    NoMemory {
+        /// The least it needs.
+        needed: Size,
+        /// What there is.
+        memory: Size,
+        /// The longest row.
+        longest: usize,
+        /// The longest row that would fit.
+        fitting: usize,
+        /// Whether the base is held in 4 bits.
+        is_qlora: bool,
+    },
+}
+
+impl PlanError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Attach(error) => error.hints(),
+            Self::TooLong { limit, .. } => {
+                vec![format!("--max-length {limit} is the most it takes")]
+            }
+            Self::NoMemory {
+                longest,
+                fitting,
+                is_qlora,
+                ..
+            } => {
+                let shorter = (*fitting >= 64).then(|| {
+                    format!("--max-length {fitting} would fit; the longest row has {longest} tokens, longer ones are left out and listed")
+                });
+                let smaller =
+                    (!is_qlora).then(|| "--method qlora holds the base in 4 bits".to_string());
+                let more =
+                    "--memory says how much may be used, if more is free than it seems".to_string();
+                shorter.into_iter().chain(smaller).chain([more]).collect()
+            }
+        }
+    }
+}
+
+/// Memory for tokenizer, data and everything else that has no formula.
+const OVERHEAD_BYTES: usize = 120 << 20;
+
+/// Larger micro-batches gain no speed and cost memory.
+const MICRO_BATCH_TOKENS: usize = 8192;
+
+impl TrainPlan {
+    /// Works out the plan; time is not known yet, so a time budget still counts as its bound on epochs.
+    pub fn draw(
+        settings: Settings,
+        open: &OpenBase,
+        dataset: &Dataset,
+        base: ContentId,
+    ) -> Result<Self, PlanError> {
+        let config = open.weights.config();
+        let lora = lora_config(&settings);
+        let size = Adapter::size(&lora, config)?;
+        let base_format = match settings.method.value {
+            Method::Lora => BaseFormat::Stored,
+            Method::Qlora => BaseFormat::Nf4,
+        };
+        let (length_epochs, _) = epochs(settings.length.value);
+        let sampler = sampler(&settings, dataset.train.len());
+        let steps = sampler.steps(length_epochs);
+        let fit = Fit::find(&settings, open, dataset, size, base_format)?;
+        let training = training_plan(&settings, steps, fit);
+        let identity = identity(&settings, &lora, open, dataset, base);
+        let mut plan = Self {
+            facts: Vec::new(),
+            memory: fit.memory,
+            settings,
+            lora,
+            base_format,
+            training,
+            identity,
+        };
+        plan.facts = plan.describe(open, dataset, size);
+        Ok(plan)
+    }
+
+    /// Cuts the steps to a time budget, now that a step has been measured; adds the time line.
+    pub fn fit_into_time(&mut self, dataset: &Dataset, step_seconds: f64) {
+        let look_seconds = self.look_seconds(dataset, step_seconds);
+        // Looks are about ten and one before the first step, whatever the number of steps.
+        let looks = if dataset.valid.is_empty() { 0.0 } else { 11.0 };
+        if let Length::Minutes { minutes, .. } = self.settings.length.value {
+            let seconds = (minutes * 60.0 - looks * look_seconds).max(0.0);
+            let steps = ((seconds / step_seconds) as usize).clamp(1, self.training.steps);
+            let fit = Fit {
+                max_tokens: self.training.max_tokens,
+                kept_layers: self.training.kept_layers,
+                memory: self.memory,
+            };
+            self.training = training_plan(&self.settings, steps, fit);
+            self.set_fact("steps", self.steps_line(dataset), Origin::Measured);
+        }
+        let seconds = self.training.steps as f64 * step_seconds + looks * look_seconds;
+        let line = format!(
+            "about {} ({} a step)",
+            duration(seconds),
+            duration(step_seconds)
+        );
+        self.facts
+            .push(PlanLine::new("time", line, Origin::Measured));
+    }
+
+    /// Takes the numbers of the run that is continued.
+    pub fn repeat(&mut self, training: TrainingPlan) {
+        self.training = training;
+    }
+
+    /// A look at the held-out rows is a forward pass: a third of the work of a step, token for token.
+    fn look_seconds(&self, dataset: &Dataset, step_seconds: f64) -> f64 {
+        let (tokens, _) = dataset.tokens();
+        let step_tokens =
+            tokens as f64 / dataset.train.len() as f64 * self.settings.batch_size.value as f64;
+        let valid_tokens: usize = dataset.valid.iter().map(|example| example.ids.len()).sum();
+        step_seconds / 3.0 * valid_tokens as f64 / step_tokens.max(1.0)
+    }
+
+    fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
+        if let Some(line) = self.facts.iter_mut().find(|line| line.name == name) {
+            *line = PlanLine::new(name, value, origin);
+        }
+    }
+
+    fn steps_line(&self, dataset: &Dataset) -> String {
+        let per_epoch = sampler(&self.settings, dataset.train.len()).steps_per_epoch();
+        let steps = self.training.steps;
+        format!(
+            "{steps} of {per_epoch} an epoch ({:.2} epochs)",
+            steps as f64 / per_epoch as f64
+        )
+    }
+
+    fn describe(&self, open: &OpenBase, dataset: &Dataset, size: AdapterSize) -> Vec<PlanLine> {
+        let (weights, settings) = (&open.weights, &self.settings);
+        let config = weights.config();
+        let model = format!(
+            "{}: {}, {} parameters, {} layers of {}, stored as {}",
+            open.base.name,
+            config.model_type,
+            count(weights.num_parameters() as u64),
+            config.num_layers,
+            config.d_model,
+            weights.format_summary()
+        );
+        let files: Vec<String> = dataset
+            .files
+            .iter()
+            .map(|file| {
+                format!(
+                    "{} ({}, {})",
+                    file.file.display(),
+                    plural(file.rows, "row"),
+                    file.shape
+                )
+            })
+            .collect();
+        let (tokens, supervised) = dataset.tokens();
+        let set_aside = dataset.refused.len();
+        let learnt = format!(
+            "{}, {} tokens, {} supervised; {} set aside",
+            plural(dataset.train.len(), "example"),
+            count(tokens as u64),
+            count(supervised as u64),
+            plural(set_aside, "row")
+        );
+        let held_out = match &settings.valid.value {
+            Valid::Share(share) => format!(
+                "{} ({share} of the rows)",
+                plural(dataset.valid.len(), "example")
+            ),
+            Valid::File(_) => plural(dataset.valid.len(), "example"),
+        };
+        let share = 100.0 * size.parameters as f64 / weights.num_parameters() as f64;
+        let trained = format!(
+            "{} parameters, {share:.2} % of the base",
+            count(size.parameters as u64)
+        );
+        let memory = format!(
+            "about {}, {} of {} layers kept",
+            self.memory, self.training.kept_layers, config.num_layers
+        );
+        vec![
+            PlanLine::new("model", model, settings.model.origin),
+            PlanLine::new("data", files.join(", "), settings.data.origin),
+            PlanLine::new("learnt", learnt, Origin::Data),
+            PlanLine::new("tasks", dataset.tasks.join(", "), Origin::Data),
+            PlanLine::new("held out", held_out, settings.valid.origin),
+            PlanLine::new("trained", trained, Origin::Derived),
+            PlanLine::new("steps", self.steps_line(dataset), Origin::Derived),
+            PlanLine::new("memory needed", memory, Origin::Derived),
+        ]
+    }
+
+    /// The whole plan, line by line: facts first, then every option.
+    pub fn lines(&self) -> Vec<PlanLine> {
+        let options = self
+            .settings
+            .rows()
+            .into_iter()
+            .map(|(name, value, origin)| PlanLine::new(name, value, origin));
+        let every = |name, steps, origin| PlanLine::new(name, plural(steps, "step"), origin);
+        let (training, settings) = (&self.training, &self.settings);
+        let intervals = [
+            every(
+                "eval-every",
+                training.eval_every,
+                settings.eval_every.origin,
+            ),
+            every(
+                "save-every",
+                training.save_every,
+                settings.save_every.origin,
+            ),
+        ];
+        self.facts
+            .iter()
+            .cloned()
+            .chain(options)
+            .chain(intervals)
+            .collect()
+    }
+}
+
+/// How a run is laid into memory.
+#[derive(Debug, Clone, Copy)]
+struct Fit {
+    max_tokens: usize,
+    kept_layers: usize,
+    memory: Size,
+}
+
+impl Fit {
+    /// As large as is useful, as small as need be.
+    fn find(
+        settings: &Settings,
+        open: &OpenBase,
+        dataset: &Dataset,
+        size: AdapterSize,
+        format: BaseFormat,
+    ) -> Result<Self, PlanError> {
+        let budget = settings.memory.value.bytes as usize;
+        let fixed = base_bytes(open, format) + OVERHEAD_BYTES;
+        let room = budget.saturating_sub(fixed);
+        let model = MemoryModel::new(open.weights.config(), size);
+        let longest = longest(dataset);
+        let wanted = micro_batch_tokens(settings, dataset)
+            .min(MICRO_BATCH_TOKENS)
+            .max(longest);
+        let max_tokens = wanted.min(model.tokens_within(room)).max(longest);
+        // Every token might be supervised.
+        let Some(kept_layers) = model.layers_within(max_tokens, max_tokens, room) else {
+            let needed = Size {
+                bytes: (fixed + model.step(longest, longest, 0).total()) as u64,
+            };
+            return Err(PlanError::NoMemory {
+                needed,
+                memory: settings.memory.value,
+                longest,
+                fitting: model.tokens_within(room),
+                is_qlora: format == BaseFormat::Nf4,
+            });
+        };
+        let bytes = fixed + model.step(max_tokens, max_tokens, kept_layers).total();
+        Ok(Self {
+            max_tokens,
+            kept_layers,
+            memory: Size {
+                bytes: bytes as u64,
+            },
+        })
+    }
+}
+
+fn longest(dataset: &Dataset) -> usize {
+    dataset
+        .train
+        .iter()
+        .chain(&dataset.valid)
+        .map(|example| example.ids.len())
+        .max()
+        .unwrap_or(1)
+}
+
+/// Tokens of the largest micro-batch of an epoch.
+fn micro_batch_tokens(settings: &Settings, dataset: &Dataset) -> usize {
+    let sampler = sampler(settings, dataset.train.len());
+    let tokens = |step| -> usize {
+        sampler
+            .batch(step)
+            .iter()
+            .map(|&row| dataset.train[row].ids.len())
+            .sum()
+    };
+    // An epoch's order is shuffled anew for each batch asked for, so a long epoch is sampled.
+    let stride = sampler.steps_per_epoch().div_ceil(64);
+    let largest = (0..sampler.steps_per_epoch())
+        .step_by(stride)
+        .map(tokens)
+        .max()
+        .unwrap_or(0);
+    largest.div_ceil(settings.accumulate.value)
+}
+
+/// Bytes of the frozen base as it will be held.
+fn base_bytes(open: &OpenBase, format: BaseFormat) -> usize {
+    let stored = open.weights.size_bytes();
+    match format {
+        BaseFormat::Stored => stored,
+        // The linear layers become 4-bit with their nested scales; embedding and head stay as they are.
+        BaseFormat::Nf4 => {
+            let linear = open.weights.config().linear_parameters();
+            let per_parameter = stored as f64 / open.weights.num_parameters().max(1) as f64;
+            (stored as f64 - linear as f64 * (per_parameter - 0.516)) as usize
+        }
+    }
+}
+
+fn sampler(settings: &Settings, num_examples: usize) -> Sampler {
+    let seed = Seed::new(settings.seed.value).child("shuffle");
+    Sampler::new(num_examples, settings.batch_size.value, seed)
+        .expect("a dataset has an example, a batch has one")
+}
+
+/// The bound on epochs, and whether time bounds them too.
+fn epochs(length: Length) -> (f64, bool) {
+    match length {
+        Length::Epochs(epochs) => (epochs, false),
+        Length::Minutes { at_most_epochs, .. } => (at_most_epochs, true),
+    }
+}
+
+fn lora_config(settings: &Settings) -> LoraConfig {
+    LoraConfig {
+        rank: settings.rank.value,
+        alpha: settings.alpha.value as f32,
+        targets: Targets::parse(&settings.targets.value.join(",")),
+        dropout: settings.dropout.value as f32,
+        rank_stabilised: settings.rslora.value,
+    }
+}
+
+fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
+    let schedule = match settings.schedule.value {
+        Schedule::Cosine => hone_train::Schedule::Cosine,
+        Schedule::Linear => hone_train::Schedule::Linear,
+        Schedule::Constant => hone_train::Schedule::Constant,
+    };
+    TrainingPlan {
+        steps,
+        batch_size: settings.batch_size.value,
+        accumulate: settings.accumulate.value,
+        max_tokens: fit.max_tokens,
+        kept_layers: fit.kept_layers,
+        learning_rate: LearningRate::new(
+            settings.lr.value as f32,
+            schedule,
+            settings.warmup_ratio.value,
+            steps,
+        ),
+        optimizer: AdamWConfig {
+            weight_decay: settings.weight_decay.value as f32,
+            clip: settings.clip.value as f32,
+            ..AdamWConfig::default()
+        },
+        seed: settings.seed.value,
+        eval_every: settings.eval_every.value.in_steps(steps),
+        save_every: settings.save_every.value.in_steps(steps),
+    }
+}
+
+/// The hash of everything but the number of steps that decides what a checkpoint means.
+fn identity(
+    settings: &Settings,
+    lora: &LoraConfig,
+    open: &OpenBase,
+    dataset: &Dataset,
+    base: ContentId,
+) -> String {
+    let rows: Vec<_> = dataset
+        .train
+        .iter()
+        .chain(&dataset.valid)
+        .map(|example| &example.ids)
+        .collect();
+    let whole = json!({
+        "base": base,
+        "lora": lora,
+        "method": settings.method.value,
+        "template": open.renderer.template_hash(),
+        "tokenizer": open.renderer.tokenizer().hash(),
+        "data": dataset.ids(),
+        "ids": rows,
+    });
+    ContentId::of(whole.to_string().as_bytes()).to_string()
+}

@@ -1,0 +1,11 @@
+//! A training run, from the wish to the report.
+
+mod prepare;
+mod record;
+mod report;
+mod start;
+
+pub use prepare::{Prepared, data};
+pub use record::{RUN_JSON, RunRecord, now_unix};
+pub use report::Judgement;
+pub use start::{EVENTS, Ended, Summary, run_id};

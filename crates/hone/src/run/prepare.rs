@@ -1,0 +1,286 @@
+//! From a wish to a run that is ready to start: everything read, checked, measured, and nothing written yet.
+
+use super::record::{RUN_JSON, RunRecord};
+use crate::base::{self, Home, OpenBase};
+use crate::dataset::Dataset;
+use crate::plan::{Machine, Origin, PlanError, RawTrain, Settings, TrainPlan};
+use crate::refusal::Refusal;
+use anyhow::Result;
+use hone_ledger::{ContentId, Seed};
+use hone_model::{Adapter, Model};
+use hone_tensor::Device;
+use hone_train::Data;
+use std::path::{Path, PathBuf};
+
+/// A run that could start now.
+pub struct Prepared {
+    /// What was asked, paths made absolute.
+    pub asked: RawTrain,
+    /// What will happen.
+    pub plan: TrainPlan,
+    /// The base, opened.
+    pub open: OpenBase,
+    /// Its fingerprint.
+    pub fingerprint: ContentId,
+    /// The examples.
+    pub dataset: Dataset,
+    /// The base in memory, a fresh adapter on it.
+    pub model: Model,
+    /// The record of the run that is continued.
+    pub resumed: Option<RunRecord>,
+}
+
+/// Room for sample answers beyond the longest row.
+const ANSWER_ROOM: usize = 256;
+
+impl Prepared {
+    /// Prepares a new run, or the continuation of one.
+    pub fn new(
+        flags: &RawTrain,
+        file: Option<RawTrain>,
+        resume: bool,
+        home: &Home,
+    ) -> Result<Self> {
+        let machine = Machine::measure();
+        let (asked, settings, resumed) = if resume {
+            continue_run(flags, file, machine)?
+        } else {
+            let file = file.unwrap_or_default();
+            let settings = Settings::resolve(flags, &file, Origin::RunFile, machine)?;
+            refuse_used_directory(&settings.out.value)?;
+            (absolute(merge(flags, &file)?), settings, None)
+        };
+        let open = OpenBase::open(base::find(&settings.model.value, home)?)?;
+        let limit = open.weights.config().context_len;
+        let max_length = settings.max_length.value;
+        if max_length > limit {
+            let model = settings.model.value;
+            return Err(PlanError::TooLong {
+                asked: max_length,
+                limit,
+                model,
+            }
+            .into());
+        }
+        let dataset = Dataset::load(&settings, &open.renderer, max_length)?;
+        let fingerprint = open.weights.fingerprint()?;
+        let mut plan = TrainPlan::draw(settings, &open, &dataset, fingerprint)?;
+        let mut model = load(&plan, &open, (max_length + ANSWER_ROOM).min(limit))?;
+        match &resumed {
+            Some(record) => plan.repeat(record.training.clone()),
+            None => measure(&mut plan, &mut model, &dataset)?,
+        }
+        Ok(Self {
+            asked,
+            plan,
+            open,
+            fingerprint,
+            dataset,
+            model,
+            resumed,
+        })
+    }
+
+    /// What the training loop learns from.
+    pub fn data(&self) -> Data<'_> {
+        data(&self.dataset)
+    }
+}
+
+/// What the training loop learns from.
+pub fn data(dataset: &Dataset) -> Data<'_> {
+    Data {
+        train: &dataset.train,
+        valid: &dataset.valid,
+        tasks: &dataset.tasks,
+    }
+}
+
+fn load(plan: &TrainPlan, open: &OpenBase, max_positions: usize) -> Result<Model> {
+    let device = Device::cpu(plan.settings.threads.value)?;
+    let mut model = Model::load(&open.weights, &device, plan.base_format, max_positions)?;
+    let seed = Seed::new(plan.settings.seed.value).child("adapter");
+    model.attach(Adapter::new(
+        plan.lora.clone(),
+        model.config(),
+        &device,
+        seed,
+    )?);
+    Ok(model)
+}
+
+/// Times a step, so that the plan can say how long the run takes.
+fn measure(plan: &mut TrainPlan, model: &mut Model, dataset: &Dataset) -> Result<()> {
+    // The first step also brings the weights into memory, so it is not the one that counts.
+    hone_train::measure_step(model, data(dataset), &plan.training, 1)?;
+    let seconds = hone_train::measure_step(model, data(dataset), &plan.training, 1)?;
+    plan.fit_into_time(dataset, seconds);
+    Ok(())
+}
+
+/// The settings of the run in `--out`, which flags may repeat but not change.
+fn continue_run(
+    flags: &RawTrain,
+    file: Option<RawTrain>,
+    machine: Machine,
+) -> Result<(RawTrain, Settings, Option<RunRecord>)> {
+    let given = absolute(merge(flags, &file.unwrap_or_default())?);
+    let Some(dir) = given.out.clone() else {
+        return Err(
+            Refusal::usage("--resume needs --out, the directory of the run to continue").into(),
+        );
+    };
+    if !dir.join(RUN_JSON).is_file() {
+        return Err(
+            Refusal::usage(format!("there is no run to resume in {}", dir.display()))
+                .hint("without --resume, the same command starts one")
+                .into(),
+        );
+    }
+    let record = RunRecord::read(&dir)?;
+    let changed = changed_options(&given, &record.asked)?;
+    if !changed.is_empty() {
+        return Err(Refusal::usage(format!(
+            "a resumed run keeps its options, but {} changed",
+            changed.join(", ")
+        ))
+        .hint("leave them out to continue the run, or choose a new --out to start another")
+        .into());
+    }
+    let allowed = RawTrain {
+        threads: given.threads,
+        memory: given.memory,
+        ..RawTrain::default()
+    };
+    let saved = RawTrain {
+        out: Some(dir),
+        ..record.asked.clone()
+    };
+    let settings = Settings::resolve(&allowed, &saved, Origin::SavedRun, machine)?;
+    Ok((saved, settings, Some(record)))
+}
+
+/// The options given now that are not what the run was begun with.
+fn changed_options(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<String>> {
+    const FREE: [&str; 3] = ["out", "threads", "memory"];
+    let (given, begun_with) = (
+        serde_json::to_value(given)?,
+        serde_json::to_value(begun_with)?,
+    );
+    let given = given.as_object().into_iter().flatten();
+    let changed = given.filter(|(name, value)| {
+        !FREE.contains(&name.as_str()) && begun_with.get(name) != Some(value)
+    });
+    Ok(changed.map(|(name, _)| format!("--{name}")).collect())
+}
+
+/// Flags over file, still as they were written.
+fn merge(flags: &RawTrain, file: &RawTrain) -> Result<RawTrain> {
+    let (mut merged, flags) = (serde_json::to_value(file)?, serde_json::to_value(flags)?);
+    let names = merged.as_object_mut().zip(flags.as_object());
+    if let Some((merged, flags)) = names {
+        merged.extend(flags.clone());
+        // Either names the held-out rows; a flag of one kind replaces a key of the other.
+        if flags.contains_key("valid") {
+            merged.remove("valid-share");
+        } else if flags.contains_key("valid-share") {
+            merged.remove("valid");
+        }
+    }
+    Ok(serde_json::from_value(merged)?)
+}
+
+/// The same options from whatever directory they are read again.
+fn absolute(mut asked: RawTrain) -> RawTrain {
+    let make = |path: &mut PathBuf| {
+        if let Ok(absolute) = std::path::absolute(&*path) {
+            *path = absolute;
+        }
+    };
+    asked
+        .data
+        .iter_mut()
+        .flatten()
+        .chain(&mut asked.valid)
+        .chain(&mut asked.out)
+        .for_each(make);
+    if let Some(model) = asked
+        .model
+        .as_mut()
+        .filter(|model| Path::new(model).exists())
+    {
+        let mut path = PathBuf::from(&*model);
+        make(&mut path);
+        *model = path.display().to_string();
+    }
+    asked
+}
+
+fn refuse_used_directory(dir: &Path) -> Result<()> {
+    let remains = [RUN_JSON, "events.jsonl", "adapter", "checkpoints"]
+        .into_iter()
+        .find(|name| dir.join(name).exists());
+    let Some(name) = remains else { return Ok(()) };
+    Err(Refusal::usage(format!(
+        "{} already holds a run (it has {name})",
+        dir.display()
+    ))
+    .hint("--resume continues it; another --out starts a new one")
+    .into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resumed_run_keeps_its_options_but_not_its_threads() {
+        let begun = RawTrain {
+            rank: Some(8),
+            threads: Some(2),
+            seed: Some(1),
+            ..RawTrain::default()
+        };
+        let given = RawTrain {
+            rank: Some(16),
+            threads: Some(1),
+            seed: Some(1),
+            lr: Some(0.1),
+            ..RawTrain::default()
+        };
+        assert_eq!(changed_options(&given, &begun).unwrap(), ["--rank", "--lr"]);
+    }
+
+    #[test]
+    fn flags_replace_keys_of_the_file() {
+        let file = RawTrain {
+            rank: Some(8),
+            valid: Some("held.jsonl".into()),
+            ..RawTrain::default()
+        };
+        let flags = RawTrain {
+            rank: Some(4),
+            valid_share: Some(0.5),
+            ..RawTrain::default()
+        };
+        let merged = merge(&flags, &file).unwrap();
+        assert_eq!(
+            (merged.rank, merged.valid, merged.valid_share),
+            (Some(4), None, Some(0.5))
+        );
+    }
+
+    #[test]
+    fn a_directory_that_holds_a_run_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        refuse_used_directory(dir.path()).unwrap();
+        std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
+        refuse_used_directory(dir.path()).unwrap();
+        std::fs::write(dir.path().join("events.jsonl"), "").unwrap();
+        let error = refuse_used_directory(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("already holds a run (it has events.jsonl)"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! `report.html` of a finished run, from its record, its events, and what both models said.
+
+use super::prepare::Prepared;
+use super::record::RunRecord;
+use super::start::{EVENTS, Summary};
+use crate::judge::{Verdict, judge_both, rules};
+use crate::plan::Size;
+use crate::report::{Headline, Page, PlanRow, Point};
+use crate::screen::{duration, plural};
+use anyhow::Result;
+use hone_data::Record;
+use hone_eval::harness::Exam;
+use hone_ledger::{read_events, write_whole};
+use hone_model::AdapterFiles;
+use hone_train::Event;
+use std::path::{Path, PathBuf};
+
+/// What is on the page beyond the run's own numbers.
+pub struct Judgement {
+    /// The rows that were asked.
+    pub records: Vec<Record>,
+    /// What was answered.
+    pub verdict: Verdict,
+    /// How it was scored, in a sentence.
+    pub note: String,
+    /// Whether there are enough rows for a table.
+    pub has_table: bool,
+}
+
+/// Rows shown before and after when no exam was asked for.
+const SAMPLE_ROWS: usize = 3;
+
+/// Longest sample answer.
+const SAMPLE_TOKENS: usize = 96;
+
+impl Prepared {
+    /// Has both models answer a few held-out rows, for the report of a plain run.
+    pub fn sample(&mut self, summary: &Summary) -> Result<Judgement> {
+        let (train, valid) = self.dataset.records.split_at(self.dataset.num_train);
+        let source = if valid.is_empty() { train } else { valid };
+        let stride = (source.len() / SAMPLE_ROWS).max(1);
+        let records: Vec<Record> = source
+            .iter()
+            .step_by(stride)
+            .take(SAMPLE_ROWS)
+            .cloned()
+            .collect();
+        let side = if valid.is_empty() {
+            "training rows: none was held out"
+        } else {
+            "held-out rows"
+        };
+        let note = format!(
+            "{}, greedy decoding, at most {SAMPLE_TOKENS} new tokens",
+            side
+        );
+        self.judge(summary, records, SAMPLE_TOKENS, note, false, |_, _| {})
+    }
+
+    /// Has both models sit an exam of these rows.
+    pub fn judge(
+        &mut self,
+        summary: &Summary,
+        records: Vec<Record>,
+        max_tokens: usize,
+        note: String,
+        has_table: bool,
+        told: impl FnMut(&str, hone_eval::harness::Progress) + Send,
+    ) -> Result<Judgement> {
+        let exam = Exam::set(
+            &self.open.renderer,
+            &records,
+            self.plan.settings.max_length.value,
+        );
+        let adapter = AdapterFiles::read(&summary.adapter)?
+            .into_adapter(self.model.config(), self.model.device())?;
+        let rules = rules(max_tokens);
+        let verdict = judge_both(
+            &mut self.model,
+            adapter,
+            &self.open.renderer,
+            &exam,
+            &rules,
+            told,
+        )?;
+        Ok(Judgement {
+            records,
+            verdict,
+            note,
+            has_table,
+        })
+    }
+
+    /// Writes the report and returns its path.
+    pub fn write_report(&self, summary: &Summary, judgement: &Judgement) -> Result<PathBuf> {
+        let out = &self.plan.settings.out.value;
+        let record = RunRecord::read(out)?;
+        let (train, valid) = curves(&out.join(EVENTS))?;
+        let mut page = self.page(&record, summary, judgement);
+        page.warnings.extend(overfitting(&valid));
+        (page.train, page.valid) = (train, valid);
+        let path = out.join("report.html");
+        write_whole(&path, page.render()?.as_bytes())?;
+        Ok(path)
+    }
+
+    fn page(&self, record: &RunRecord, summary: &Summary, judgement: &Judgement) -> Page {
+        let settings = &self.plan.settings;
+        let adapter = summary.adapter.display();
+        Page {
+            title: format!(
+                "{}, tuned on {}",
+                self.open.base.name,
+                self.dataset.tasks.join(", ")
+            ),
+            subtitle: format!(
+                "{}, rank {}, {}, seed {}",
+                settings.method.value,
+                settings.rank.value,
+                plural(summary.steps, "step"),
+                settings.seed.value
+            ),
+            headlines: headlines(summary, &record.plan),
+            warnings: judgement.verdict.warnings(),
+            tasks: if judgement.has_table {
+                judgement.verdict.rows()
+            } else {
+                Vec::new()
+            },
+            tasks_note: judgement.note.clone(),
+            samples: judgement.verdict.samples(&judgement.records, 6),
+            plan: record
+                .plan
+                .iter()
+                .map(|line| PlanRow {
+                    name: line.name.clone(),
+                    value: line.value.clone(),
+                    origin: line.origin.to_string(),
+                })
+                .collect(),
+            provenance: provenance(record),
+            commands: vec![
+                format!(
+                    "hone chat --model {} --adapter {adapter}",
+                    settings.model.value
+                ),
+                format!(
+                    "hone eval --model {} --adapter {adapter} --data FILE",
+                    settings.model.value
+                ),
+            ],
+            ..Page::default()
+        }
+    }
+}
+
+fn headlines(summary: &Summary, plan: &[crate::plan::PlanLine]) -> Vec<Headline> {
+    let headline = |label: &str, value: String, note: String| Headline {
+        label: label.into(),
+        value,
+        note,
+    };
+    let mut headlines = Vec::new();
+    if let (Some(first), Some(best)) = (summary.valid_loss_first, summary.valid_loss_best) {
+        let note = format!("{first:.3} before the first step");
+        headlines.push(headline("Validation loss", format!("{best:.3}"), note));
+    } else if let Some(loss) = summary.train_loss {
+        headlines.push(headline(
+            "Training loss",
+            format!("{loss:.3}"),
+            "mean over the run".into(),
+        ));
+    }
+    let speed = format!("{:.0} tokens a second", summary.tokens_per_second);
+    headlines.push(headline("Training time", duration(summary.seconds), speed));
+    let peak = Size {
+        bytes: summary.peak_memory_bytes,
+    };
+    let planned = plan
+        .iter()
+        .find(|line| line.name == "memory needed")
+        .map(|line| line.value.as_str());
+    let expected = planned
+        .and_then(|value| value.split(',').next())
+        .map(|value| format!("{value} expected"));
+    headlines.push(headline(
+        "Peak memory",
+        peak.to_string(),
+        expected.unwrap_or_default(),
+    ));
+    let trained = plan
+        .iter()
+        .find(|line| line.name == "trained")
+        .map(|line| line.value.as_str());
+    if let Some((parameters, share)) = trained.and_then(|value| value.split_once(" parameters, ")) {
+        headlines.push(headline(
+            "Trained parameters",
+            parameters.into(),
+            share.into(),
+        ));
+    }
+    headlines
+}
+
+fn provenance(record: &RunRecord) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), String::from)
+    };
+    let row = |name: &str, value: String| (name.to_string(), value);
+    vec![
+        row("hone", record.hone.clone()),
+        row("base", text(&record.base["fingerprint"])),
+        row("training data", text(&record.data["train"]["id"])),
+        row("held-out data", text(&record.data["valid"]["id"])),
+        row("tokenizer", text(&record.text["tokenizer"])),
+        row("chat template", text(&record.text["template"])),
+        row(
+            "machine",
+            format!(
+                "{} {}",
+                text(&record.machine["system"]),
+                text(&record.machine["architecture"])
+            ),
+        ),
+    ]
+}
+
+/// Training and validation loss by step.
+fn curves(events: &Path) -> Result<(Vec<Point>, Vec<Point>)> {
+    let (mut train, mut valid) = (Vec::new(), Vec::new());
+    for event in read_events::<Event>(events)?.rows {
+        match event {
+            Event::Stepped(stepped) => train.push((stepped.step, stepped.loss)),
+            Event::Validated(look) => valid.push((look.step, look.loss)),
+            Event::Saved { .. } => {}
+        }
+    }
+    Ok((train, valid))
+}
+
+/// A sentence when validation loss has turned up again.
+fn overfitting(valid: &[Point]) -> Option<String> {
+    let (best_step, best) = *valid.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
+    let (_, last) = *valid.last()?;
+    (last > best * 1.01).then(|| {
+        format!("validation loss rose after step {best_step}, from {best:.3} to {last:.3}: the adapter kept is that of step {best_step}")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_curve_that_turns_up_again_is_remarked_on() {
+        let warning = overfitting(&[(0, 3.0), (10, 1.0), (20, 1.2)]).unwrap();
+        assert!(
+            warning.contains("after step 10, from 1.000 to 1.200"),
+            "{warning}"
+        );
+        assert_eq!(overfitting(&[(0, 3.0), (10, 1.0), (20, 1.001)]), None);
+        assert_eq!(overfitting(&[]), None);
+    }
+}
