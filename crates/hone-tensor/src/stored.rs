@@ -124,6 +124,7 @@ pub enum StoredError {
 pub struct StoredMatrix {
     rows: usize,
     cols: usize,
+    row_bytes: usize,
     format: Format,
     bytes: Bytes,
     scales: Option<Arc<Nf4Scales>>,
@@ -163,6 +164,7 @@ impl StoredMatrix {
         Ok(Self {
             rows,
             cols,
+            row_bytes: format.row_bytes(cols),
             format,
             bytes,
             scales: None,
@@ -185,6 +187,7 @@ impl StoredMatrix {
         Self {
             rows,
             cols,
+            row_bytes: Format::Nf4.row_bytes(cols),
             format: Format::Nf4,
             bytes,
             scales: Some(Arc::new(scales)),
@@ -239,7 +242,7 @@ impl StoredMatrix {
                 quant::nf4::decode(self.bytes(), scales, row * self.cols + cols.start, out)
             }
             None => {
-                let row_bytes = self.format.row_bytes(self.cols);
+                let row_bytes = self.row_bytes;
                 quant::decode(
                     self.format,
                     &self.bytes()[row * row_bytes..][..row_bytes],
@@ -267,7 +270,7 @@ impl StoredMatrix {
             self.format != Format::Nf4,
             "NF4 is made once rows are in place"
         );
-        let row_bytes = self.format.row_bytes(self.cols);
+        let row_bytes = self.row_bytes;
         let mut bytes = Vec::with_capacity(self.bytes.len());
         for row in 0..self.rows {
             bytes.extend_from_slice(&self.bytes()[source(row) * row_bytes..][..row_bytes]);

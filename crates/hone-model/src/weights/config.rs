@@ -261,12 +261,12 @@ impl DecoderConfig {
 
     fn contradiction(&self) -> Option<String> {
         let (heads, kv) = (self.num_heads, self.num_kv_heads);
-        if heads % kv != 0 {
+        if !heads.is_multiple_of(kv) {
             return Some(format!(
                 "{heads} query heads cannot share {kv} key/value heads evenly"
             ));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Some(format!(
                 "rotary positions need an even head width, not {}",
                 self.head_dim
@@ -544,16 +544,16 @@ impl<'a> Metadata<'a> {
     }
 
     fn only_known(self, family: &Family) -> Result<(), ConfigError> {
-        let strange = self
-            .gguf
-            .keys()
-            .filter_map(|key| key.strip_prefix(self.prefix)?.strip_prefix('.'))
-            .find(|key| {
-                !family.gguf_keys.contains(key)
-                    && !(key.starts_with("expert_")
-                        && self.maybe(key, Gguf::u32).is_ok_and(|n| n == Some(0)))
-            });
-        match strange {
+        let own = |key: &'a str| key.strip_prefix(self.prefix)?.strip_prefix('.');
+        // Converters write counts of experts for models that have none.
+        let no_experts = |key: &str| {
+            key.starts_with("expert_")
+                && self
+                    .maybe(key, Gguf::u32)
+                    .is_ok_and(|count| count == Some(0))
+        };
+        let known = |key: &&str| family.gguf_keys.contains(key) || no_experts(key);
+        match self.gguf.keys().filter_map(own).find(|key| !known(key)) {
             Some(key) => Err(self.unsupported(key, "set", "models without it")),
             None => Ok(()),
         }

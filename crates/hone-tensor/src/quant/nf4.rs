@@ -116,20 +116,31 @@ pub(crate) fn decode(codes: &[u8], scales: &Nf4Scales, start: usize, out: &mut [
     }
 }
 
-/// Expands values that share a scale. Pairs come from a table of all 256 bytes, two levels at a time.
+/// Expands values that share a scale.
 #[inline]
 fn decode_stretch(codes: &[u8], scale: f32, start: usize, out: &mut [f32]) {
-    let odd = start % 2;
-    if odd == 1 {
-        out[0] = PAIRS[usize::from(codes[start / 2])][1] * scale;
+    if let (Ok(block), true) = (
+        <&mut [f32; BLOCK]>::try_from(&mut *out),
+        start.is_multiple_of(2),
+    ) {
+        let codes = codes[start / 2..]
+            .first_chunk()
+            .expect("32 bytes hold 64 codes");
+        return decode_block(codes, scale, block);
     }
-    let (pairs, last) = out[odd..].as_chunks_mut::<2>();
-    let bytes = &codes[(start + odd) / 2..];
-    for (pair, byte) in pairs.iter_mut().zip(bytes) {
-        *pair = PAIRS[usize::from(*byte)].map(|level| level * scale);
+    for (at, value) in (start..).zip(out) {
+        *value = PAIRS[usize::from(codes[at / 2])][at % 2] * scale;
     }
-    if let [value] = last {
-        *value = PAIRS[usize::from(bytes[pairs.len()])][0] * scale;
+}
+
+/// Expands a whole block: levels first, two at a time from a table of all 256 bytes, then the scale in wide steps.
+#[inline]
+fn decode_block(codes: &[u8; BLOCK / 2], scale: f32, out: &mut [f32; BLOCK]) {
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(codes) {
+        *pair = PAIRS[usize::from(*byte)];
+    }
+    for value in out {
+        *value *= scale;
     }
 }
 
@@ -170,9 +181,7 @@ fn check(values: &[f32], rows: usize, cols: usize) -> Result<(), StoredError> {
 
 /// The largest magnitude. Only a last, shorter block is kept away from zero, as in bitsandbytes.
 fn scale_of(block: &[f32]) -> f32 {
-    let largest = block
-        .iter()
-        .fold(0.0_f32, |max, value| max.max(value.abs()));
+    let largest = largest(block);
     if block.len() == BLOCK {
         largest
     } else {
@@ -180,42 +189,54 @@ fn scale_of(block: &[f32]) -> f32 {
     }
 }
 
+/// The largest magnitude of finite numbers, compared as integers: those the compiler may reorder into lanes.
+fn largest(values: &[f32]) -> f32 {
+    f32::from_bits(
+        values
+            .iter()
+            .map(|value| value.abs().to_bits())
+            .max()
+            .unwrap_or(0),
+    )
+}
+
 /// What a scale is raised to before dividing by it.
 const SMALLEST_SCALE: f32 = 1e-38;
 
 fn pack(block: &[f32], scale: f32, packed: &mut [u8]) {
+    // Zeros beyond a last, shorter block: a nibble too many holds the code of zero.
+    let mut normal = [0.0; BLOCK];
     let inverse = 1.0 / scale.max(SMALLEST_SCALE);
-    // Whole blocks multiply by the inverse, a last shorter one divides: both are what bitsandbytes does.
-    let normal = |value: f32| {
-        if block.len() == BLOCK {
+    for (normal, value) in normal.iter_mut().zip(block) {
+        // Whole blocks multiply by the inverse, a last shorter one divides: both are what bitsandbytes does.
+        *normal = if block.len() == BLOCK {
             value * inverse
         } else {
             value / scale
-        }
-    };
-    for (pair, byte) in block.chunks(2).zip(packed) {
-        let high = code(normal(pair[0]));
-        let low = pair
-            .get(1)
-            .map_or_else(|| code(0.0), |value| code(normal(*value)));
-        *byte = high << 4 | low;
+        };
+    }
+    let codes = codes(&normal);
+    for (byte, pair) in packed.iter_mut().zip(codes.as_chunks::<2>().0) {
+        *byte = pair[0] << 4 | pair[1];
     }
 }
 
-/// The nearest level; a tie takes the lower one.
-fn code(value: f32) -> u8 {
-    (1..16)
-        .filter(|&i| value > (LEVELS[i - 1] + LEVELS[i]) / 2.0)
-        .count() as u8
+/// The nearest levels, ties to the lower one: as many as there are middles below each value.
+fn codes(values: &[f32; BLOCK]) -> [u8; BLOCK] {
+    let mut below = [0_u32; BLOCK];
+    for pair in LEVELS.windows(2) {
+        let middle = (pair[0] + pair[1]) / 2.0;
+        for (below, value) in below.iter_mut().zip(values) {
+            *below += u32::from(*value > middle);
+        }
+    }
+    below.map(|count| count as u8)
 }
 
 fn quantize_scales(scales: &[f32]) -> Nf4Scales {
     let offset = sum(scales) / scales.len().max(1) as f32;
     let centred: Vec<f32> = scales.iter().map(|scale| scale - offset).collect();
-    let nested: Vec<f32> = centred
-        .chunks(NESTED_BLOCK)
-        .map(|block| block.iter().fold(0.0_f32, |max, x| max.max(x.abs())))
-        .collect();
+    let nested: Vec<f32> = centred.chunks(NESTED_BLOCK).map(largest).collect();
     let codes = centred
         .chunks(NESTED_BLOCK)
         .zip(&nested)
@@ -361,8 +382,11 @@ mod tests {
     fn a_tie_takes_the_lower_level() {
         for pair in LEVELS.windows(2) {
             let middle = (pair[0] + pair[1]) / 2.0;
-            assert_eq!(LEVELS[usize::from(code(middle))], pair[0]);
-            assert_eq!(LEVELS[usize::from(code(middle.next_up()))], pair[1]);
+            let nearest = |value: f32| LEVELS[usize::from(codes(&[value; BLOCK])[0])];
+            assert_eq!(
+                (nearest(middle), nearest(middle.next_up())),
+                (pair[0], pair[1])
+            );
         }
     }
 

@@ -6,11 +6,12 @@ use super::half_to_f32;
 #[inline(always)]
 pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
     let (scale, min_scale) = (half(block[0], block[1]), half(block[2], block[3]));
-    for part in 0..8 {
+    for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let (scale, min) = scaled(block, part, scale, min_scale);
-        let (quads, shift) = (16 + part / 2 * 32, part % 2 * 4);
+        let quads: &[u8; 32] = part_of(block, 16 + part / 2 * 32);
+        let shift = part % 2 * 4;
         for i in 0..32 {
-            out[part * 32 + i] = scale * f32::from((block[quads + i] >> shift) & 15) - min;
+            out[i] = scale * f32::from((quads[i] >> shift) & 15) - min;
         }
     }
 }
@@ -19,31 +20,45 @@ pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
 #[inline(always)]
 pub(super) fn q5_k(block: &[u8; 176], out: &mut [f32; 256]) {
     let (scale, min_scale) = (half(block[0], block[1]), half(block[2], block[3]));
-    for part in 0..8 {
+    let fifths: &[u8; 32] = part_of(block, 16);
+    for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let (scale, min) = scaled(block, part, scale, min_scale);
-        let (quads, shift) = (48 + part / 2 * 32, part % 2 * 4);
+        let quads: &[u8; 32] = part_of(block, 48 + part / 2 * 32);
+        let shift = part % 2 * 4;
         for i in 0..32 {
-            let fifth = ((block[16 + i] >> part) & 1) << 4;
-            out[part * 32 + i] = scale * f32::from((block[quads + i] >> shift) & 15 | fifth) - min;
+            let fifth = ((fifths[i] >> part) & 1) << 4;
+            out[i] = scale * f32::from((quads[i] >> shift) & 15 | fifth) - min;
         }
     }
 }
 
 /// 128 bytes of nibbles, 64 of upper bit pairs, 16 signed scales, `scale`: `scale · s · (q − 32)`.
+///
+/// Each half of the superblock has four layers of 32 values: two of low nibbles, two of the high ones above them,
+/// and their upper pairs one above the other in the same 32 bytes.
 #[inline(always)]
 pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
     let scale = half(block[208], block[209]);
-    for part in 0..16 {
-        let scale = scale * f32::from(block[192 + part] as i8);
-        // Each half of the superblock: 64 low nibbles, then the 64 high ones; pairs in four layers of 32.
-        let (side, within) = (part / 8, part % 8 * 16);
-        let (low, low_shift) = (side * 64 + within % 64, within / 64 * 4);
-        let (high, high_shift) = (128 + side * 32 + within % 32, within / 32 * 2);
-        for i in 0..16 {
-            let q = (block[low + i] >> low_shift) & 15 | ((block[high + i] >> high_shift) & 3) << 4;
-            out[part * 16 + i] = scale * f32::from(q as i8 - 32);
+    for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let (side, layer) = (part / 4, part % 4);
+        let quads: &[u8; 32] = part_of(block, side * 64 + layer % 2 * 32);
+        let pairs: &[u8; 32] = part_of(block, 128 + side * 32);
+        let (quad_shift, pair_shift) = (layer / 2 * 4, layer * 2);
+        for i in 0..32 {
+            let q = (quads[i] >> quad_shift) & 15 | ((pairs[i] >> pair_shift) & 3) << 4;
+            out[i] = (i32::from(q) - 32) as f32;
+        }
+        for (at, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let scale = scale * f32::from(block[192 + part * 2 + at] as i8);
+            out.iter_mut().for_each(|value| *value *= scale);
         }
     }
+}
+
+/// A fixed-size stretch of a block: one comparison here instead of one at each value.
+#[inline(always)]
+fn part_of<const LEN: usize>(block: &[u8], at: usize) -> &[u8; LEN] {
+    block[at..].first_chunk().expect("inside the block")
 }
 
 /// Scale and minimum of one of eight parts. The first four have 6 bits in a byte each; the others have their low
