@@ -7,7 +7,6 @@
 //! A conversation whose spans cannot be proven (see [`crate::skeleton`]) is refused with the reason.
 
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::{Arc, RwLock};
 
 use crate::skeleton::{Place, Skeleton, stand_in};
@@ -54,6 +53,30 @@ pub enum RenderError {
     NoEndOfSequence,
 }
 
+impl RenderError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::PromptDiffers { tail } if tail.trim_end().ends_with("<think>") => {
+                vec![
+                    "the model thinks before it answers: begin each reply with `<think>…</think>`"
+                        .into(),
+                ]
+            }
+            Self::PromptDiffers { .. }
+            | Self::Rewritten { .. }
+            | Self::Dropped { .. }
+            | Self::Repeated { .. } => {
+                vec!["give the model a chat template that writes every turn as it is".into()]
+            }
+            Self::NoEndToken { .. } => {
+                vec!["give the model a chat template that ends replies with a control token, as `{{ eos_token }}`".into()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
 /// A finished conversation, or a text, as a model sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
@@ -76,6 +99,15 @@ pub struct Renderer {
 
 /// Layouts by the roles in order and whether a generation prompt follows.
 type Layouts = HashMap<(Vec<Role>, bool), Arc<Layout>>;
+
+/// A rendering in which every place is known.
+struct Proven {
+    text: String,
+    /// What people and models said.
+    said: Vec<Place>,
+    /// What the model has to write, a reply each.
+    replies: Vec<Place>,
+}
 
 /// The part of an encoding that follows from the roles alone.
 struct Layout {
@@ -148,35 +180,24 @@ impl Renderer {
 
     /// A finished conversation with its supervised tokens marked.
     pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Encoded, RenderError> {
-        let (layout, text, places) = self.lay_out(conversation, false)?;
-        let replies = layout.reply_spans(&places);
-        if let (Some(last), Some(turn)) = (
-            layout.replies.last(),
-            conversation.turns.len().checked_sub(1),
-        ) {
-            // Every other reply is context; the last one is what serving would be asked for.
-            if last.turn == turn && last.gap.is_none() {
-                return Err(self.prompt_differs(conversation));
-            }
-        }
-        let spans = self.encode_between(&text, places, &replies)?;
+        let proven = self.prove(conversation, false)?;
+        let spans = self.encode_proven(&proven)?;
         let is_reply = |span: &Span| {
-            replies
+            proven
+                .replies
                 .iter()
-                .any(|(_, bytes)| bytes.contains(&span.bytes.start))
+                .any(|reply| reply.bytes.contains(&span.bytes.start))
         };
         Ok(Encoded {
             supervised: spans.iter().map(is_reply).collect(),
             ids: spans.into_iter().map(|span| span.id).collect(),
-            text,
+            text: proven.text,
         })
     }
 
     /// The ids a model is given to reply to: a prefix of the ids of the conversation with that reply.
     pub fn encode_prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, RenderError> {
-        let (layout, text, places) = self.lay_out(conversation, true)?;
-        let replies = layout.reply_spans(&places);
-        let spans = self.encode_between(&text, places, &replies)?;
+        let spans = self.encode_proven(&self.prove(conversation, true)?)?;
         Ok(spans.into_iter().map(|span| span.id).collect())
     }
 
@@ -208,42 +229,96 @@ impl Renderer {
             .render(conversation, generation_prompt, &self.named_tokens, add_bos)?)
     }
 
-    fn lay_out(
+    /// The rendering, and where everything in it stands.
+    fn prove(
         &self,
         conversation: &Conversation,
         generation_prompt: bool,
-    ) -> Result<(Arc<Layout>, String, Vec<Place>), RenderError> {
-        if conversation.turns.is_empty() {
+    ) -> Result<Proven, RenderError> {
+        let Some(last) = conversation.turns.len().checked_sub(1) else {
             return Err(RenderError::Empty);
-        }
+        };
         let text = self.render(conversation, generation_prompt)?;
         let roles: Vec<Role> = conversation.turns.iter().map(|turn| turn.role).collect();
         let layout = self.layout(roles, generation_prompt)?;
-        let places =
-            layout
-                .skeleton
-                .place(&text, conversation)
-                .map_err(|turn| RenderError::Rewritten {
-                    number: turn + 1,
-                    role: conversation.turns[turn].role,
-                })?;
-        Ok((layout, text, places))
+        // Every other reply is context; the last one is what serving would be asked for.
+        if layout
+            .replies
+            .iter()
+            .any(|reply| reply.turn == last && reply.gap.is_none())
+        {
+            let proven = self.prove_by_prompt(conversation, &text, &layout);
+            return proven.ok_or_else(|| self.prompt_differs(conversation));
+        }
+        match layout.skeleton.place(&text, conversation) {
+            Ok(places) => Ok(Proven {
+                replies: layout.spans(&places),
+                said: places,
+                text,
+            }),
+            Err(turn) => {
+                self.prove_by_prompt(conversation, &text, &layout)
+                    .ok_or(RenderError::Rewritten {
+                        number: turn + 1,
+                        role: conversation.turns[turn].role,
+                    })
+            }
+        }
     }
 
-    fn encode_between(
+    /// For a template that looks into the last reply, as to set off its reasoning: if the rendering is
+    /// the prompt, then the reply's words, then the glue that ends a reply, the reply stands in between.
+    fn prove_by_prompt(
         &self,
+        conversation: &Conversation,
         text: &str,
-        places: Vec<Place>,
-        replies: &[(usize, Range<usize>)],
-    ) -> Result<Vec<Span>, RenderError> {
+        layout: &Layout,
+    ) -> Option<Proven> {
+        let (asked, said) = conversation.split_reply()?;
+        let mut proven = self.prove(&asked, true).ok()?;
+        let turn = asked.turns.len();
+        let reply = layout.replies.last().filter(|reply| reply.turn == turn)?;
+        let written = text
+            .strip_prefix(&proven.text)?
+            .strip_suffix(layout.skeleton.glue_after(turn))?;
+        let start = proven.text.len();
+        let end = start + written.len();
+        let control = self
+            .tokenizer
+            .first_added(written)
+            .filter(|span| self.tokenizer.is_special(span.id));
+        if control.is_some() || !same_words(&text[..end], said) {
+            return None;
+        }
+        proven.said.push(Place {
+            turn,
+            bytes: start..end,
+        });
+        proven.replies.push(Place {
+            turn,
+            bytes: start..end + reply.end,
+        });
+        proven.text = text.to_owned();
+        Some(proven)
+    }
+
+    fn encode_proven(&self, proven: &Proven) -> Result<Vec<Span>, RenderError> {
         let borders = Borders {
-            plain: places.into_iter().map(|place| place.bytes).collect(),
-            cuts: replies.iter().map(|(_, bytes)| bytes.start).collect(),
+            plain: proven
+                .said
+                .iter()
+                .map(|place| place.bytes.clone())
+                .collect(),
+            cuts: proven
+                .replies
+                .iter()
+                .map(|reply| reply.bytes.start)
+                .collect(),
         };
-        let spans = self.tokenizer.spans(text, &borders)?;
-        for (turn, reply) in replies {
+        let spans = self.tokenizer.spans(&proven.text, &borders)?;
+        for Place { turn, bytes } in &proven.replies {
             let crosses =
-                |span: &Span| span.bytes.start < reply.start && reply.start < span.bytes.end;
+                |span: &Span| span.bytes.start < bytes.start && bytes.start < span.bytes.end;
             // A control token may take the spaces after it along; any other token must stop here.
             if spans
                 .iter()
@@ -358,20 +433,30 @@ impl Renderer {
 }
 
 impl Layout {
-    /// Turn and bytes of every reply, from the end of its prompt to the end of its end token.
-    fn reply_spans(&self, places: &[Place]) -> Vec<(usize, Range<usize>)> {
+    /// Every reply from the end of its prompt to the end of its end token.
+    fn spans(&self, places: &[Place]) -> Vec<Place> {
         let span = |reply: &Reply| {
             let place = places
                 .iter()
                 .find(|place| place.turn == reply.turn)
                 .expect("every reply is placed");
-            (
-                reply.turn,
-                place.bytes.start - reply.gap.unwrap_or(0)..place.bytes.end + reply.end,
-            )
+            let bytes = place.bytes.start - reply.gap.unwrap_or(0)..place.bytes.end + reply.end;
+            Place {
+                turn: reply.turn,
+                bytes,
+            }
         };
         self.replies.iter().map(span).collect()
     }
+}
+
+/// Does `text` end in the words of `said`, whatever the spaces between them?
+fn same_words(text: &str, said: &str) -> bool {
+    let mut letters = text.chars().rev().filter(|c| !c.is_whitespace());
+    said.chars()
+        .rev()
+        .filter(|c| !c.is_whitespace())
+        .all(|c| letters.next() == Some(c))
 }
 
 fn tail(text: &str, chars: usize) -> String {
@@ -586,6 +671,13 @@ mod tests {
             matches!(&error, RenderError::PromptDiffers { tail } if tail.ends_with("<think>\n")),
             "{error}"
         );
+        assert!(
+            error.hints()[0].contains("begin each reply with `<think>"),
+            "{error:?}"
+        );
+        let thought = talk(&[(U, "hi"), (A, "<think>\nhm</think>hi")]);
+        assert_eq!(supervised(&thinking, &thought), ["hm</think>hi<|im_end|>"]);
+        assert_prompt_is_a_prefix(&thinking, &thought);
     }
 
     #[test]
@@ -600,6 +692,36 @@ mod tests {
             ["one<|im_end|>", "<think></think>two<|im_end|>"]
         );
         assert_prompt_is_a_prefix(&thinking, &conversation);
+    }
+
+    #[test]
+    fn reasoning_that_the_template_sets_off_is_supervised_with_its_reply() {
+        // As reasoning models do it: thoughts are taken out of the reply and written before it anew.
+        let thinking = renderer(
+            "{% for m in messages %}{% set said = m.content %}{% set thought = '' %}{% if '</think>' in said %}{% set thought = said.split('</think>')[0].split('<think>')[-1].strip() %}{% set said = said.split('</think>')[-1].strip() %}{% endif %}{{ '<|im_start|>' + m.role + '\n' }}{% if loop.last and m.role == 'assistant' %}{{ '<think>\n' + thought + '\n</think>\n\n' }}{% endif %}{{ said + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
+        );
+        let conversation = talk(&[
+            (U, "hi"),
+            (A, "one"),
+            (U, "more"),
+            (A, "<think>\nhm\n</think>\ntwo"),
+        ]);
+        assert_eq!(
+            supervised(&thinking, &conversation),
+            ["one<|im_end|>", "<think>\nhm\n</think>\n\ntwo<|im_end|>"]
+        );
+        assert_prompt_is_a_prefix(&thinking, &conversation);
+        let forgotten = talk(&[
+            (U, "hi"),
+            (A, "<think>\nhm\n</think>\none"),
+            (U, "more"),
+            (A, "two"),
+        ]);
+        let error = thinking.encode_conversation(&forgotten).unwrap_err();
+        assert!(
+            matches!(error, RenderError::Rewritten { number: 2, role: A }),
+            "{error}"
+        );
     }
 
     #[test]

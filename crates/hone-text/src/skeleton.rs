@@ -102,6 +102,7 @@ impl Skeleton {
             text,
             conversation,
             places: Vec::new(),
+            most_placed: 0,
             stuck_at: 0,
         };
         match search.fits(&self.pieces, 0) {
@@ -116,6 +117,8 @@ struct Search<'a> {
     text: &'a str,
     conversation: &'a Conversation,
     places: Vec<Place>,
+    /// How far the best attempt came, and the turn it could not place.
+    most_placed: usize,
     stuck_at: usize,
 }
 
@@ -128,10 +131,12 @@ impl Search<'_> {
         let Some((Piece::Slot(turn), pieces)) = pieces.split_first() else {
             return rest == glue;
         };
+        if self.places.len() >= self.most_placed {
+            (self.most_placed, self.stuck_at) = (self.places.len(), *turn);
+        }
         if !rest.starts_with(glue.as_str()) {
             return false;
         }
-        self.stuck_at = *turn;
         let start = at + glue.len();
         for form in forms(&self.conversation.turns[*turn].text) {
             if !self.text[start..].starts_with(form) {

@@ -69,6 +69,16 @@ pub struct Date {
     pub day: u8,
 }
 
+impl Date {
+    /// The day that templates which may print one print unless told otherwise: the one Llama 3's
+    /// template falls back to by itself.
+    pub const DEFAULT: Self = Self {
+        year: 2024,
+        month: 7,
+        day: 26,
+    };
+}
+
 /// What a template may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -146,8 +156,7 @@ impl ChatTemplate {
         Self::new(&source).map(Some)
     }
 
-    /// Lets the template print this day; without it `strftime_now` does not exist and templates fall
-    /// back to the day written in them.
+    /// The day the template may print, if not [`Date::DEFAULT`].
     pub fn with_date(mut self, date: Date) -> Self {
         self.environment
             .add_function("strftime_now", move |format: &str| date.format(format));
@@ -227,7 +236,9 @@ impl ChatTemplate {
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", raise_exception);
+        environment.add_function("strftime_now", |format: &str| Date::DEFAULT.format(format));
         environment.add_filter("tojson", to_json);
+        environment.add_test("iterable", is_iterable);
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|error| syntax_error(&error))?;
@@ -255,6 +266,11 @@ impl ChatTemplate {
             },
         }
     }
+}
+
+/// Python's idea of it: `none` is not, though it could be looped over here.
+fn is_iterable(value: &Value) -> bool {
+    !value.is_none() && value.try_iter().is_ok()
 }
 
 /// Marks an error that the template raised on purpose; not something a message starts with by chance.
@@ -485,6 +501,13 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_not_iterable() {
+        let source =
+            "{{ tools is iterable }} {{ messages is iterable }} {{ messages[0].role is iterable }}";
+        assert_eq!(render(source).unwrap(), "False True True");
+    }
+
+    #[test]
     fn json_is_written_as_python_writes_it() {
         assert_eq!(
             render("{{ messages | tojson }}").unwrap(),
@@ -523,7 +546,10 @@ mod tests {
             render_with(template.with_date(date)).unwrap(),
             "Thursday 29 Feb 2024, February 02 %"
         );
-        assert_eq!(render("{{ strftime_now is defined }}").unwrap(), "False");
+        assert_eq!(
+            render("{{ strftime_now('%d %b %Y') }}").unwrap(),
+            "26 Jul 2024"
+        );
     }
 
     #[test]
