@@ -9,23 +9,37 @@ use hone_model::weights::BaseWeights;
 use hone_model::{Adapter, AdapterFiles, BaseFormat, LoraConfig, Model, Provenance};
 use hone_tensor::Device;
 use hone_train::{
-    AdamWConfig, Data, Event, LearningRate, Outcome, RunDir, Schedule, TrainError, TrainingPlan, train,
+    AdamWConfig, Data, Event, LearningRate, Outcome, RunDir, Schedule, TrainError, TrainingPlan,
+    train,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
 
 fn fixture(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fixtures").join(path)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures")
+        .join(path)
 }
 
 fn model(name: &str, threads: usize) -> Model {
     let base = BaseWeights::open(&fixture(&format!("models/tiny-llama-{name}"))).unwrap();
-    Model::load(&base, &Device::cpu(threads).unwrap(), BaseFormat::Stored, 64).unwrap()
+    Model::load(
+        &base,
+        &Device::cpu(threads).unwrap(),
+        BaseFormat::Stored,
+        64,
+    )
+    .unwrap()
 }
 
 fn fresh(threads: usize, dropout: f32) -> Model {
     let mut model = model("tied", threads);
-    let config = LoraConfig { rank: 4, alpha: 8.0, dropout, ..LoraConfig::default() };
+    let config = LoraConfig {
+        rank: 4,
+        alpha: 8.0,
+        dropout,
+        ..LoraConfig::default()
+    };
     let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(5)).unwrap();
     model.attach(adapter);
     model
@@ -39,7 +53,12 @@ fn examples(count: usize, salt: u64) -> Vec<Example> {
             let (start, len) = (3 + stream.below(200) as u32, 4 + stream.below(20) as u32);
             let ids: Vec<u32> = (start..start + len).collect();
             let supervised = (0..len).map(|i| i >= 2).collect();
-            Example { ids, supervised, task: row % 2, row }
+            Example {
+                ids,
+                supervised,
+                task: row % 2,
+                row,
+            }
         })
         .collect()
 }
@@ -52,7 +71,10 @@ fn plan(steps: usize) -> TrainingPlan {
         max_tokens: 4096,
         kept_layers: 2,
         learning_rate: LearningRate::new(5e-3, Schedule::Cosine, 0.1, steps),
-        optimizer: AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() },
+        optimizer: AdamWConfig {
+            weight_decay: 0.01,
+            ..AdamWConfig::default()
+        },
         seed: 11,
         eval_every: 5,
         save_every: 3,
@@ -75,7 +97,11 @@ struct Run {
 /// Trains; asks to stop once `stop_after` steps were taken.
 fn run(model: &mut Model, plan: &TrainingPlan, dir: &Path, resume: bool, stop_after: usize) -> Run {
     let (train_set, valid_set, tasks) = (examples(18, 1), examples(6, 2), tasks());
-    let data = Data { train: &train_set, valid: &valid_set, tasks: &tasks };
+    let data = Data {
+        train: &train_set,
+        valid: &valid_set,
+        tasks: &tasks,
+    };
     let stop = AtomicBool::new(false);
     let mut events = Vec::new();
     let mut sink = |event: &Event| {
@@ -93,7 +119,8 @@ fn adapters(dir: &Path) -> Vec<Vec<u8>> {
     ["adapter", "last"]
         .iter()
         .flat_map(|which| {
-            ["adapter_config.json", "adapter_model.safetensors"].map(|file| std::fs::read(dir.join(which).join(file)).unwrap())
+            ["adapter_config.json", "adapter_model.safetensors"]
+                .map(|file| std::fs::read(dir.join(which).join(file)).unwrap())
         })
         .collect()
 }
@@ -111,15 +138,30 @@ fn training_learns_and_keeps_the_best_and_the_last() {
     let dir = tempfile::tempdir().unwrap();
     let mut model = fresh(1, 0.0);
     let learning_rate = LearningRate::new(3e-2, Schedule::Cosine, 0.1, 60);
-    let plan = TrainingPlan { learning_rate, ..plan(60) };
+    let plan = TrainingPlan {
+        learning_rate,
+        ..plan(60)
+    };
     let run = run(&mut model, &plan, dir.path(), false, usize::MAX);
-    let Outcome::Finished(finished) = run.outcome.unwrap() else { panic!("not finished") };
+    let Outcome::Finished(finished) = run.outcome.unwrap() else {
+        panic!("not finished")
+    };
     let totals = finished.totals;
-    assert!(totals.valid_loss_best.unwrap() < totals.valid_loss_first.unwrap() - 0.5, "{totals:?}");
-    assert_eq!(totals.examples, 12 * 18, "twelve epochs of 18 examples in five batches each");
+    assert!(
+        totals.valid_loss_best.unwrap() < totals.valid_loss_first.unwrap() - 0.5,
+        "{totals:?}"
+    );
+    assert_eq!(
+        totals.examples,
+        12 * 18,
+        "twelve epochs of 18 examples in five batches each"
+    );
     let last = AdapterFiles::read(&dir.path().join("last")).unwrap();
     let last = last.into_adapter(model.config(), model.device()).unwrap();
-    assert_eq!(last.parameters().to_vec().unwrap(), model.adapter().unwrap().parameters().to_vec().unwrap());
+    assert_eq!(
+        last.parameters().to_vec().unwrap(),
+        model.adapter().unwrap().parameters().to_vec().unwrap()
+    );
     let best: Vec<usize> = run
         .events
         .iter()
@@ -134,30 +176,77 @@ fn training_learns_and_keeps_the_best_and_the_last() {
 #[test]
 fn resume_equals_uninterrupted() {
     let whole = tempfile::tempdir().unwrap();
-    run(&mut fresh(1, 0.1), &plan(17), whole.path(), false, usize::MAX).outcome.unwrap();
+    run(
+        &mut fresh(1, 0.1),
+        &plan(17),
+        whole.path(),
+        false,
+        usize::MAX,
+    )
+    .outcome
+    .unwrap();
     for stop_after in [1, 4, 6, 16] {
         let parts = tempfile::tempdir().unwrap();
-        let first = run(&mut fresh(1, 0.1), &plan(17), parts.path(), false, stop_after);
-        assert_eq!(first.outcome.unwrap(), Outcome::Interrupted { step: stop_after });
-        let rest = run(&mut fresh(1, 0.1), &plan(17), parts.path(), true, usize::MAX);
-        assert_eq!(rest.events.iter().map(Event::step).find(|s| *s > 0), Some(stop_after + 1));
+        let first = run(
+            &mut fresh(1, 0.1),
+            &plan(17),
+            parts.path(),
+            false,
+            stop_after,
+        );
+        assert_eq!(
+            first.outcome.unwrap(),
+            Outcome::Interrupted { step: stop_after }
+        );
+        let rest = run(
+            &mut fresh(1, 0.1),
+            &plan(17),
+            parts.path(),
+            true,
+            usize::MAX,
+        );
+        assert_eq!(
+            rest.events.iter().map(Event::step).find(|s| *s > 0),
+            Some(stop_after + 1)
+        );
         assert!(matches!(rest.outcome.unwrap(), Outcome::Finished(_)));
-        assert!(adapters(parts.path()) == adapters(whole.path()), "interrupted after {stop_after}");
+        assert!(
+            adapters(parts.path()) == adapters(whole.path()),
+            "interrupted after {stop_after}"
+        );
     }
 }
 
 #[test]
 fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
     let whole = tempfile::tempdir().unwrap();
-    run(&mut fresh(1, 0.0), &plan(12), whole.path(), false, usize::MAX).outcome.unwrap();
+    run(
+        &mut fresh(1, 0.0),
+        &plan(12),
+        whole.path(),
+        false,
+        usize::MAX,
+    )
+    .outcome
+    .unwrap();
     let parts = tempfile::tempdir().unwrap();
-    run(&mut fresh(1, 0.0), &plan(12), parts.path(), false, 8).outcome.unwrap();
+    run(&mut fresh(1, 0.0), &plan(12), parts.path(), false, 8)
+        .outcome
+        .unwrap();
     let newest = parts.path().join("checkpoints/step-00000008/first.f32");
     let mut bytes = std::fs::read(&newest).unwrap();
     bytes[100] ^= 1;
     std::fs::write(&newest, bytes).unwrap();
-    let rest = run(&mut fresh(1, 0.0), &plan(12), parts.path(), true, usize::MAX);
-    let Outcome::Finished(finished) = rest.outcome.unwrap() else { panic!("not finished") };
+    let rest = run(
+        &mut fresh(1, 0.0),
+        &plan(12),
+        parts.path(),
+        true,
+        usize::MAX,
+    );
+    let Outcome::Finished(finished) = rest.outcome.unwrap() else {
+        panic!("not finished")
+    };
     assert_eq!(finished.damaged, 1);
     assert!(adapters(parts.path()) == adapters(whole.path()));
 }
@@ -166,7 +255,15 @@ fn a_damaged_checkpoint_is_passed_over_for_the_one_before() {
 fn one_thread_equals_two() {
     let bytes = |threads| {
         let dir = tempfile::tempdir().unwrap();
-        run(&mut fresh(threads, 0.1), &plan(7), dir.path(), false, usize::MAX).outcome.unwrap();
+        run(
+            &mut fresh(threads, 0.1),
+            &plan(7),
+            dir.path(),
+            false,
+            usize::MAX,
+        )
+        .outcome
+        .unwrap();
         adapters(dir.path())
     };
     assert!(bytes(1) == bytes(2));
@@ -176,7 +273,11 @@ fn one_thread_equals_two() {
 fn accumulating_four_equals_one_batch_of_four() {
     let trained = |accumulate, max_tokens| {
         let dir = tempfile::tempdir().unwrap();
-        let plan = TrainingPlan { accumulate, max_tokens, ..plan(10) };
+        let plan = TrainingPlan {
+            accumulate,
+            max_tokens,
+            ..plan(10)
+        };
         losses(&run(&mut fresh(1, 0.0), &plan, dir.path(), false, usize::MAX).events)
     };
     let one = trained(1, 4096);
@@ -190,12 +291,27 @@ fn accumulating_four_equals_one_batch_of_four() {
 #[test]
 fn another_runs_checkpoint_is_refused() {
     let dir = tempfile::tempdir().unwrap();
-    run(&mut fresh(1, 0.0), &plan(9), dir.path(), false, 4).outcome.unwrap();
+    run(&mut fresh(1, 0.0), &plan(9), dir.path(), false, 4)
+        .outcome
+        .unwrap();
     let (set, tasks) = (examples(18, 1), tasks());
-    let data = Data { train: &set, valid: &[], tasks: &tasks };
+    let data = Data {
+        train: &set,
+        valid: &[],
+        tasks: &tasks,
+    };
     let other = RunDir::new(dir.path(), "another run".into(), Provenance::default());
     let stop = AtomicBool::new(false);
-    let error = train(&mut fresh(1, 0.0), data, &plan(9), &other, true, &mut |_: &Event| {}, &stop).unwrap_err();
+    let error = train(
+        &mut fresh(1, 0.0),
+        data,
+        &plan(9),
+        &other,
+        true,
+        &mut |_: &Event| {},
+        &stop,
+    )
+    .unwrap_err();
     assert!(matches!(error, TrainError::OtherRun { .. }), "{error}");
 }
 
@@ -208,10 +324,25 @@ fn a_loss_that_is_not_finite_stops_with_the_rows_named() {
     let huge = vec![1e30; adapter.num_parameters()];
     device.write(&huge, adapter.parameters_mut());
     let (set, tasks) = (examples(3, 1), tasks());
-    let data = Data { train: &set, valid: &[], tasks: &tasks };
+    let data = Data {
+        train: &set,
+        valid: &[],
+        tasks: &tasks,
+    };
     let stop = AtomicBool::new(false);
-    let error = train(&mut model, data, &plan(9), &run_dir(dir.path()), false, &mut |_: &Event| {}, &stop).unwrap_err();
-    let TrainError::NonFiniteLoss { step: 1, mut rows } = error else { panic!("{error}") };
+    let error = train(
+        &mut model,
+        data,
+        &plan(9),
+        &run_dir(dir.path()),
+        false,
+        &mut |_: &Event| {},
+        &stop,
+    )
+    .unwrap_err();
+    let TrainError::NonFiniteLoss { step: 1, mut rows } = error else {
+        panic!("{error}")
+    };
     rows.sort_unstable();
     assert_eq!(rows, [0, 1, 2]);
     assert!(!dir.path().join("last").exists());
@@ -222,10 +353,29 @@ fn examples_that_the_model_cannot_take_are_refused_before_the_first_step() {
     let dir = tempfile::tempdir().unwrap();
     let tasks = tasks();
     let refused = |ids: Vec<u32>| {
-        let set = [Example { supervised: vec![true; ids.len()], ids, task: 0, row: 41 }];
-        let data = Data { train: &set, valid: &[], tasks: &tasks };
+        let set = [Example {
+            supervised: vec![true; ids.len()],
+            ids,
+            task: 0,
+            row: 41,
+        }];
+        let data = Data {
+            train: &set,
+            valid: &[],
+            tasks: &tasks,
+        };
         let stop = AtomicBool::new(false);
-        train(&mut fresh(1, 0.0), data, &plan(9), &run_dir(dir.path()), false, &mut |_: &Event| {}, &stop).unwrap_err().to_string()
+        train(
+            &mut fresh(1, 0.0),
+            data,
+            &plan(9),
+            &run_dir(dir.path()),
+            false,
+            &mut |_: &Event| {},
+            &stop,
+        )
+        .unwrap_err()
+        .to_string()
     };
     assert!(refused(vec![1, 300]).contains("row 41 has token 300"));
     assert!(refused(vec![1; 65]).contains("row 41 has 65 tokens"));
@@ -235,54 +385,115 @@ fn examples_that_the_model_cannot_take_are_refused_before_the_first_step() {
 #[test]
 fn ten_adamw_steps_equal_pytorch() {
     for name in ["tied", "untied"] {
-        let json: Value = serde_json::from_slice(&std::fs::read(fixture(&format!("golden/{name}.json"))).unwrap()).unwrap();
+        let json: Value = serde_json::from_slice(
+            &std::fs::read(fixture(&format!("golden/{name}.json"))).unwrap(),
+        )
+        .unwrap();
         let bytes = std::fs::read(fixture(&format!("golden/{name}.safetensors"))).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let set: Vec<Example> = (0..3)
             .map(|row| {
                 let raw = tensors.tensor(&format!("ids.{row}")).unwrap();
-                let ids = raw.data().as_chunks::<4>().0.iter().map(|b| u32::from_le_bytes(*b)).collect();
+                let ids = raw
+                    .data()
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| u32::from_le_bytes(*b))
+                    .collect();
                 let mask = tensors.tensor(&format!("supervised.{row}")).unwrap();
-                Example { ids, supervised: mask.data().iter().map(|&b| b == 1).collect(), task: 0, row }
+                Example {
+                    ids,
+                    supervised: mask.data().iter().map(|&b| b == 1).collect(),
+                    task: 0,
+                    row,
+                }
             })
             .collect();
         for series in ["adamw", "clipped"] {
             let golden = &json[series];
             let clip = golden["max_norm"].as_f64().unwrap_or(0.0) as f32;
             let warmup_steps = golden["warmup_steps"].as_u64().unwrap() as usize;
-            let schedule = if series == "adamw" { Schedule::Constant } else { Schedule::Cosine };
+            let schedule = if series == "adamw" {
+                Schedule::Constant
+            } else {
+                Schedule::Cosine
+            };
             let plan = TrainingPlan {
                 batch_size: 3,
-                learning_rate: LearningRate { peak: 1e-2, schedule, warmup_steps, steps: 10 },
-                optimizer: AdamWConfig { weight_decay: 0.01, clip, ..AdamWConfig::default() },
+                learning_rate: LearningRate {
+                    peak: 1e-2,
+                    schedule,
+                    warmup_steps,
+                    steps: 10,
+                },
+                optimizer: AdamWConfig {
+                    weight_decay: 0.01,
+                    clip,
+                    ..AdamWConfig::default()
+                },
                 ..plan(10)
             };
             let mut model = model(name, 1);
-            let files = AdapterFiles::read(&fixture(&format!("adapters/tiny-llama-{name}"))).unwrap();
+            let files =
+                AdapterFiles::read(&fixture(&format!("adapters/tiny-llama-{name}"))).unwrap();
             let adapter = files.into_adapter(model.config(), model.device()).unwrap();
             model.attach(adapter);
             let dir = tempfile::tempdir().unwrap();
             let tasks = vec!["all".to_owned()];
-            let data = Data { train: &set, valid: &[], tasks: &tasks };
+            let data = Data {
+                train: &set,
+                valid: &[],
+                tasks: &tasks,
+            };
             let mut steps = Vec::new();
             let mut sink = |event: &Event| {
                 if let Event::Stepped(stepped) = event {
                     steps.push(stepped.clone());
                 }
             };
-            train(&mut model, data, &plan, &run_dir(dir.path()), false, &mut sink, &AtomicBool::new(false)).unwrap();
+            train(
+                &mut model,
+                data,
+                &plan,
+                &run_dir(dir.path()),
+                false,
+                &mut sink,
+                &AtomicBool::new(false),
+            )
+            .unwrap();
             for (i, stepped) in steps.iter().enumerate() {
                 let want = |key: &str| golden[key][i].as_f64().unwrap();
-                assert!((stepped.loss - want("losses")).abs() < 1e-3, "{name} {series} {i}: {} and {}", stepped.loss, want("losses"));
-                assert!((f64::from(stepped.lr) - want("lrs")).abs() < 1e-8, "{name} {series} {i}: rate {}", stepped.lr);
-                assert!((stepped.grad_norm - want("grad_norms")).abs() < 1e-3 * want("grad_norms"), "{name} {series} {i}: norm");
+                assert!(
+                    (stepped.loss - want("losses")).abs() < 1e-3,
+                    "{name} {series} {i}: {} and {}",
+                    stepped.loss,
+                    want("losses")
+                );
+                assert!(
+                    (f64::from(stepped.lr) - want("lrs")).abs() < 1e-8,
+                    "{name} {series} {i}: rate {}",
+                    stepped.lr
+                );
+                assert!(
+                    (stepped.grad_norm - want("grad_norms")).abs() < 1e-3 * want("grad_norms"),
+                    "{name} {series} {i}: norm"
+                );
             }
             let numbers = model.adapter().unwrap().parameters().to_vec().unwrap();
             for matrix in model.adapter().unwrap().matrices() {
                 let key = format!("{series}.final.base_model.model.{}", matrix.name);
                 let raw = tensors.tensor(&key).unwrap();
-                let want = raw.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
-                let greatest = want.zip(&numbers[matrix.offset..]).map(|(w, g)| (w - g).abs()).fold(0.0, f32::max);
+                let want = raw
+                    .data()
+                    .as_chunks::<4>()
+                    .0
+                    .iter()
+                    .map(|b| f32::from_le_bytes(*b));
+                let greatest = want
+                    .zip(&numbers[matrix.offset..])
+                    .map(|(w, g)| (w - g).abs())
+                    .fold(0.0, f32::max);
                 assert!(greatest < 2e-3, "{name} {key}: differs by {greatest}");
             }
         }
