@@ -7,6 +7,7 @@ use crate::base::{BaseError, NoHome, OpenError};
 use crate::dataset::DatasetError;
 use crate::plan::{PlanError, RunFileError, SettingError};
 pub use crate::refusal::{Exit, Refusal};
+use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
 use hone_ledger::WriteError;
 use hone_model::weights::WeightsError;
@@ -54,7 +55,7 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, DatasetError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
+    first_hints!(error; Refusal, DatasetError, ReadError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
         WriteError)
 }
 

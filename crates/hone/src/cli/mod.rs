@@ -4,12 +4,16 @@
 //! has an exit code.
 
 mod chat;
+mod data;
+mod eval;
 mod failure;
 mod generate;
 mod interrupt;
 mod logits;
 mod model;
+mod progress;
 mod pull;
+mod runs;
 mod train;
 
 use crate::screen::Talk;
@@ -38,10 +42,17 @@ enum Verb {
     Pull(pull::Pull),
     /// Train an adapter
     Train(Box<train::Train>),
+    /// Score a model, and an adapter beside it
+    Eval(eval::Eval),
     /// Answer a prompt
     Generate(generate::Generate),
     /// Talk with a model
     Chat(chat::Chat),
+    /// Look at a dataset, or build one
+    #[command(subcommand)]
+    Data(data::Data),
+    /// List the runs of this machine
+    Runs(runs::Runs),
     /// Print logits
     #[command(hide = true)]
     Logits(logits::Logits),
@@ -66,6 +77,9 @@ pub fn run() -> ExitCode {
     let outcome = match cli.verb {
         Verb::Pull(verb) => verb.run(talk),
         Verb::Train(verb) => verb.run(talk),
+        Verb::Eval(verb) => verb.run(talk),
+        Verb::Data(verb) => verb.run(talk),
+        Verb::Runs(verb) => verb.run(talk),
         Verb::Generate(verb) => verb.run(talk),
         Verb::Chat(verb) => verb.run(talk),
         Verb::Logits(verb) => verb.run(talk),

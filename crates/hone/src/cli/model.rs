@@ -3,7 +3,7 @@
 use super::failure::Refusal;
 use crate::base::{self, Home, OpenBase};
 use anyhow::Result;
-use hone_model::{AdapterFiles, BaseFormat, Model};
+use hone_model::{Adapter, AdapterFiles, BaseFormat, Model};
 use hone_tensor::Device;
 use std::path::{Path, PathBuf};
 
@@ -38,21 +38,27 @@ impl ModelArgs {
 
     /// Loads the base for texts of so many tokens, and puts the adapter on it.
     pub fn load(&self, open: &OpenBase, max_positions: usize) -> Result<Model> {
-        let mut model = Model::load(
+        let mut model = self.load_plain(open, max_positions)?;
+        if let Some(dir) = &self.adapter {
+            let adapter = load_adapter(&model, open, dir)?;
+            model.attach(adapter);
+        }
+        Ok(model)
+    }
+
+    /// Loads the base alone.
+    pub fn load_plain(&self, open: &OpenBase, max_positions: usize) -> Result<Model> {
+        Ok(Model::load(
             &open.weights,
             &self.device()?,
             BaseFormat::Stored,
             max_positions,
-        )?;
-        if let Some(dir) = &self.adapter {
-            attach(&mut model, open, dir)?;
-        }
-        Ok(model)
+        )?)
     }
 }
 
-/// Puts the adapter in `dir` on the model, once it is known to belong there.
-pub fn attach(model: &mut Model, open: &OpenBase, dir: &Path) -> Result<()> {
+/// The adapter in `dir`, once it is known to belong to this base.
+pub fn load_adapter(model: &Model, open: &OpenBase, dir: &Path) -> Result<Adapter> {
     let files = AdapterFiles::read(dir)?;
     if files.provenance().base_fingerprint.is_some() {
         files.check_base(&open.weights.fingerprint()?.to_string())?;
@@ -66,7 +72,5 @@ pub fn attach(model: &mut Model, open: &OpenBase, dir: &Path) -> Result<()> {
         .hint("use the base it was trained on, with that base's own template")
         .into());
     }
-    let adapter = files.into_adapter(model.config(), model.device())?;
-    model.attach(adapter);
-    Ok(())
+    Ok(files.into_adapter(model.config(), model.device())?)
 }

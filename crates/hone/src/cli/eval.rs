@@ -1,0 +1,202 @@
+//! `hone eval`: loss, exact match and ROUGE-L per task, for a base and, beside it, an adapter on it.
+
+use super::failure::{Exit, Refusal};
+use super::model::{ModelArgs, load_adapter};
+use super::progress::Count;
+use crate::judge::{judge_both, per_task};
+use crate::report::TaskRow;
+use crate::screen::{self, Talk, plural};
+use anyhow::Result;
+use clap::ValueEnum;
+use hone_data::Record;
+use hone_eval::harness::{Exam, Rules};
+use hone_eval::metric::exact::Rule;
+use hone_ledger::Seed;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// Arguments of `hone eval`.
+#[derive(Debug, clap::Args)]
+pub struct Eval {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Files of examples; a row's last assistant turn is the reference
+    #[arg(long, value_name = "F", required = true, num_args = 1..)]
+    data: Vec<PathBuf>,
+    /// Judge this many rows, chosen by seed; all if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    rows: Option<u64>,
+    /// Seed of the choice of rows
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// Longest row in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = 1024)]
+    max_length: usize,
+    /// Longest answer in tokens; a longer one is cut there and judged as it is
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    max_tokens: usize,
+    /// What counts as an exact match: strict ignores white space at the ends, squad also case, punctuation and articles
+    #[arg(long = "match", value_name = "RULE", default_value = "strict")]
+    rule: Match,
+    /// Answers written at the same time; more need more memory
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
+    slots: u16,
+    /// End with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Match {
+    Strict,
+    Squad,
+}
+
+impl Eval {
+    /// Judges, and prints a table or an object.
+    pub fn run(self, talk: Talk) -> Result<Exit> {
+        let open = self.model.open()?;
+        let records = self.records(talk)?;
+        let limit = open.weights.config().context_len;
+        let exam = Exam::set(&open.renderer, &records, self.max_length.min(limit));
+        for refused in &exam.refused {
+            talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
+        }
+        if exam.num_rows() == 0 {
+            return Err(Refusal::failed("none of the rows can be judged")
+                .hint("see --max-length")
+                .into());
+        }
+        let rules = Rules {
+            max_new_tokens: self.max_tokens,
+            slots: usize::from(self.slots),
+            exact: match self.rule {
+                Match::Strict => Rule::Strict,
+                Match::Squad => Rule::Squad,
+            },
+        };
+        let mut model = self
+            .model
+            .load_plain(&open, exam.max_positions(&rules).min(limit))?;
+        let mut count = Count::start(talk);
+        let Some(dir) = &self.model.adapter else {
+            let judged = exam.sit(&model, &open.renderer, &rules, |progress| {
+                count.tell("base", progress)
+            })?;
+            count.finish();
+            return self.print(
+                json!({ "tasks": per_task(&judged), "model": "base" }),
+                &[],
+                talk,
+            );
+        };
+        let adapter = load_adapter(&model, &open, dir)?;
+        let told = |who: &str, progress| count.tell(who, progress);
+        let verdict = judge_both(&mut model, adapter, &open.renderer, &exam, &rules, told)?;
+        count.finish();
+        let (base, tuned) = (per_task(&verdict.base), per_task(&verdict.tuned));
+        let object = json!({
+            "tasks": tuned,
+            "model": "tuned",
+            "base": { "tasks": base },
+            "tuned": { "tasks": tuned },
+            "comparisons": verdict.comparisons,
+            "refused": exam.refused.len(),
+        });
+        self.print(object, &verdict.rows(), talk)
+    }
+
+    fn records(&self, talk: Talk) -> Result<Vec<Record>> {
+        let reading = hone_data::read(&self.data)?;
+        for refused in &reading.refused {
+            talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
+        }
+        let mut records = reading.records;
+        let Some(num_rows) = self
+            .rows
+            .map(|rows| rows as usize)
+            .filter(|&rows| rows < records.len())
+        else {
+            return Ok(records);
+        };
+        talk.say(format!(
+            "judging {num_rows} of {}",
+            plural(records.len(), "row")
+        ));
+        Seed::new(self.seed)
+            .child("eval-rows")
+            .stream()
+            .shuffle(&mut records);
+        records.truncate(num_rows);
+        Ok(records)
+    }
+
+    fn print(&self, object: Value, rows: &[TaskRow], talk: Talk) -> Result<Exit> {
+        if self.json {
+            screen::data_json(&object)?;
+        } else if rows.is_empty() {
+            print_scores(&object)?;
+        } else {
+            show_comparison(rows, screen::data)?;
+            talk.say("range: 95 % of paired bootstrap resamples of the rows");
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn print_scores(object: &Value) -> Result<()> {
+    let number = |value: &Value| {
+        value
+            .as_f64()
+            .map_or("-".to_string(), |value| format!("{value:.3}"))
+    };
+    screen::data(format!(
+        "{:20} {:>6} {:>8} {:>12} {:>8}",
+        "task", "rows", "loss", "exact match", "ROUGE-L"
+    ))?;
+    for (task, score) in object["tasks"].as_object().into_iter().flatten() {
+        let (loss, exact, rouge) = (
+            number(&score["loss"]),
+            number(&score["exact_match"]),
+            number(&score["rougeL"]),
+        );
+        screen::data(format!(
+            "{task:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
+            score["rows"]
+        ))?;
+    }
+    Ok(())
+}
+
+/// Base beside tuned, one line per task and metric.
+pub fn show_comparison(
+    rows: &[TaskRow],
+    say: impl Fn(String) -> std::io::Result<()>,
+) -> Result<()> {
+    let line = |cells: [&str; 7]| {
+        let [task, metric, rows, base, tuned, difference, verdict] = cells;
+        format!("{task:16} {metric:12} {rows:>5} {base:>8} {tuned:>8}  {difference:26} {verdict}")
+    };
+    say(line([
+        "task",
+        "metric",
+        "rows",
+        "base",
+        "tuned",
+        "difference",
+        "",
+    ]))?;
+    for row in rows {
+        let count = row.rows.to_string();
+        say(line([
+            &row.task,
+            &row.metric,
+            &count,
+            &row.base,
+            &row.tuned,
+            &row.difference,
+            row.verdict,
+        ]))?;
+    }
+    Ok(())
+}
