@@ -46,7 +46,7 @@ pub enum RenderError {
     )]
     NoEndToken { glue: String },
     #[error(
-        "a token spans the start of the reply in turn {number}, so what is supervised cannot be exact"
+        "the reply in turn {number} melts into the prompt before it, so what is supervised cannot be exact"
     )]
     Straddled { number: usize },
     #[error("the tokenizer names no end-of-sequence token, which this kind of text must end with")]
@@ -317,12 +317,9 @@ impl Renderer {
         };
         let spans = self.tokenizer.spans(&proven.text, &borders)?;
         for Place { turn, bytes } in &proven.replies {
-            let crosses =
-                |span: &Span| span.bytes.start < bytes.start && bytes.start < span.bytes.end;
-            // A control token may take the spaces after it along; any other token must stop here.
-            if spans
-                .iter()
-                .any(|span| crosses(span) && !self.tokenizer.is_special(span.id))
+            let (prompt, reply) = proven.text.split_at(bytes.start);
+            if self.tokenizer.may_melt(reply)
+                && !starts_with(&spans, &self.tokenizer.spans(prompt, &borders)?)
             {
                 return Err(RenderError::Straddled { number: turn + 1 });
             }
@@ -448,6 +445,11 @@ impl Layout {
         };
         self.replies.iter().map(span).collect()
     }
+}
+
+fn starts_with(spans: &[Span], prompt: &[Span]) -> bool {
+    let ids = |spans: &[Span]| -> Vec<u32> { spans.iter().map(|span| span.id).collect() };
+    ids(spans).starts_with(&ids(prompt))
 }
 
 /// Does `text` end in the words of `said`, whatever the spaces between them?
@@ -720,6 +722,27 @@ mod tests {
         let error = thinking.encode_conversation(&forgotten).unwrap_err();
         assert!(
             matches!(error, RenderError::Rewritten { number: 2, role: A }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_reply_whose_first_character_melts_into_the_prompt_is_refused() {
+        let composing =
+            Tokenizer::from_gguf(&byte_level("qwen2", &["<|im_start|>", "<|im_end|>"])).unwrap();
+        let template = "{% for m in messages %}{{ m.role + ' e' + m.content + '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant e' }}{% endif %}";
+        let renderer =
+            Renderer::new(composing, Some(ChatTemplate::new(template).unwrap()), &[]).unwrap();
+        assert!(
+            renderer
+                .encode_conversation(&talk(&[(U, "hi"), (A, "x")]))
+                .is_ok()
+        );
+        let error = renderer
+            .encode_conversation(&talk(&[(U, "hi"), (A, "\u{301}x")]))
+            .unwrap_err();
+        assert!(
+            matches!(error, RenderError::Straddled { number: 2 }),
             "{error}"
         );
     }

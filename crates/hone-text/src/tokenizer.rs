@@ -249,6 +249,14 @@ impl Tokenizer {
             .collect())
     }
 
+    /// Can what comes before `text` be encoded differently because of it, even with a cut between them?
+    /// Normalisers join a letter with the accent after it, and no accent is ASCII.
+    pub(crate) fn may_melt(&self, text: &str) -> bool {
+        let accent =
+            text.starts_with(|c: char| !c.is_ascii()) && self.inner.get_normalizer().is_some();
+        accent || self.marks_pieces
+    }
+
     /// The first added token in `text` and where it stands.
     pub(crate) fn first_added(&self, text: &str) -> Option<Span> {
         [&self.raw, &self.normalized]
@@ -451,8 +459,8 @@ enum RawToken {
     Content { content: String },
 }
 
-/// Cuts pieces at offsets of the original text; a cut inside a character that normalisation made out
-/// of both sides is left undone, and shows as a token that crosses it.
+/// Cuts pieces at offsets of the original text. A cut inside a character that normalisation made out
+/// of both sides is left undone, see [`Tokenizer::may_melt`].
 fn cut(pieces: &mut PreTokenizedString, cuts: &[usize]) -> Result<(), TokenizerError> {
     if cuts.is_empty() {
         return Ok(());
