@@ -330,6 +330,11 @@ fn document(file: &Path, bytes: &[u8]) -> Result<Vec<Row>, ReadError> {
 
 fn only_list<'a>(file: &Path, text: &'a str) -> Result<Vec<&'a RawValue>, ReadError> {
     let fields: Map<String, Value> = serde_json::from_str(text).expect("checked to be a document");
+    if Shape::of(&fields).is_some() {
+        return Ok(vec![
+            serde_json::from_str(text).expect("checked to be a document"),
+        ]);
+    }
     let mut lists = fields
         .iter()
         .filter(|(_, value)| value.is_array())
@@ -436,6 +441,11 @@ mod tests {
         );
         assert_eq!(
             texts(&reading("x.json", r#"{"data": [{"text": "a"}]}"#).unwrap()),
+            [(1, "a".into())]
+        );
+        let spread = "{\n\"messages\": [\n{\"role\": \"user\", \"content\": \"a\"}]\n}\n";
+        assert_eq!(
+            texts(&reading("x.json", spread).unwrap()),
             [(1, "a".into())]
         );
         let one_row = r#"{"messages": [{"role": "user", "content": "a"}]}"#;

@@ -485,10 +485,12 @@ fn explain_all(
 ) -> Vec<Result<String, RecipeError>> {
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let explained = Mutex::new(Vec::with_capacity(lints.len()));
+    let claim = || {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        Some((index, lints.get(index)?))
+    };
     let work = || {
-        while let Some((index, lint)) = Some(next.fetch_add(1, Ordering::Relaxed))
-            .and_then(|index| Some((index, lints.get(index)?)))
-        {
+        while let Some((index, lint)) = claim() {
             let text = run("cargo", &["clippy", "--explain", &lint.name]);
             explained
                 .lock()
