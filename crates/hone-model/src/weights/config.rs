@@ -681,6 +681,7 @@ impl<'a> Metadata<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gguf::tests as written;
     use super::*;
     use serde_json::json;
 
@@ -856,6 +857,145 @@ mod tests {
         for (changes, message) in cases {
             assert_eq!(refusal(changes), format!("config.json: {message}"));
         }
+    }
+
+    /// A llama's metadata with some keys set to other values (an empty one takes the key away), and its tensors.
+    fn gguf(
+        changes: &[(&str, u32, &[u8])],
+        tensors: Vec<Vec<u8>>,
+    ) -> Result<DecoderConfig, ConfigError> {
+        let number = |value: u32| value.to_le_bytes().to_vec();
+        let mut keys = vec![
+            ("general.architecture", 8, written::text("llama")),
+            ("llama.context_length", 4, number(2048)),
+            ("llama.embedding_length", 4, number(32)),
+            ("llama.block_count", 4, number(2)),
+            ("llama.feed_forward_length", 4, number(80)),
+            ("llama.attention.head_count", 4, number(4)),
+            ("llama.attention.head_count_kv", 4, number(2)),
+            (
+                "llama.attention.layer_norm_rms_epsilon",
+                6,
+                1e-5_f32.to_le_bytes().to_vec(),
+            ),
+            ("llama.vocab_size", 4, number(300)),
+            ("tokenizer.ggml.bos_token_id", 4, number(1)),
+            ("tokenizer.ggml.eos_token_id", 4, number(2)),
+        ];
+        for (key, id, value) in changes {
+            keys.retain(|row| row.0 != *key);
+            keys.extend((!value.is_empty()).then(|| (*key, *id, value.to_vec())));
+        }
+        let metadata = keys
+            .iter()
+            .map(|(key, id, value)| written::key(key, *id, value))
+            .collect();
+        let file = written::Writer {
+            version: 3,
+            metadata,
+            tensors,
+            data: 4096,
+        }
+        .parse()
+        .unwrap();
+        DecoderConfig::from_gguf(&file, Path::new("m.gguf"))
+    }
+
+    #[test]
+    fn gguf_metadata_says_what_config_json_says() {
+        let hf = with(json!({"tie_word_embeddings": true, "eos_token_id": 2})).unwrap();
+        assert_eq!(gguf(&[], vec![]).unwrap(), hf);
+        let linear: [(&str, u32, &[u8]); 3] = [
+            ("llama.rope.scaling.type", 8, &written::text("linear")),
+            ("llama.rope.scaling.factor", 6, &4_f32.to_le_bytes()),
+            ("tokenizer.ggml.eot_token_id", 4, &7_u32.to_le_bytes()),
+        ];
+        let config = gguf(
+            &linear,
+            vec![written::tensor("output.weight", &[32, 3], 0, 0)],
+        )
+        .unwrap();
+        assert_eq!(config.rope.scaling, RopeScaling::Linear { factor: 4.0 });
+        assert_eq!((config.eos, config.tied_head), (vec![2, 7], false));
+    }
+
+    #[test]
+    fn stretching_stored_as_a_tensor_is_read() {
+        let factors = || vec![written::tensor("rope_freqs.weight", &[4], 0, 0)];
+        // The writer's data is zeros: a pair that turns infinitely fast is refused, so the factors were read.
+        let error = gguf(&[], factors()).unwrap_err().to_string();
+        assert!(
+            error.contains("Factors { factors: [0.0, 0.0, 0.0, 0.0] } makes a pair turn by inf"),
+            "{error}"
+        );
+        let error = gguf(&[], vec![written::tensor("rope_freqs.weight", &[3], 0, 0)]).unwrap_err();
+        assert_eq!(error.to_string(), "m.gguf: 3 rope factors for heads 8 wide");
+        let factor: (&str, u32, &[u8]) = ("llama.rope.scaling.factor", 6, &4_f32.to_le_bytes());
+        assert!(
+            gguf(&[factor], factors())
+                .unwrap_err()
+                .to_string()
+                .contains("linear beside rope_freqs")
+        );
+    }
+
+    #[test]
+    fn gguf_metadata_that_would_change_the_arithmetic_is_refused() {
+        let cases: [(&str, u32, &[u8], &str); 8] = [
+            (
+                "general.architecture",
+                8,
+                &written::text("mamba"),
+                "`general.architecture` is `mamba`; Hone supports llama",
+            ),
+            (
+                "general.architecture",
+                8,
+                &[],
+                "`general.architecture` is missing",
+            ),
+            (
+                "llama.logit_scale",
+                6,
+                &[0; 4],
+                "`llama.logit_scale` is set; Hone supports models without it",
+            ),
+            (
+                "llama.expert_count",
+                4,
+                &[8, 0, 0, 0],
+                "`llama.expert_count` is set; Hone supports models without it",
+            ),
+            (
+                "llama.rope.dimension_count",
+                4,
+                &[4, 0, 0, 0],
+                "`llama.rope.dimension_count` is 4; Hone supports the head width, 8",
+            ),
+            (
+                "llama.rope.scaling.type",
+                8,
+                &written::text("yarn"),
+                "`llama.rope.scaling.type` is `yarn`; Hone supports none, linear",
+            ),
+            (
+                "llama.block_count",
+                4,
+                &[],
+                "`llama.block_count` is missing",
+            ),
+            (
+                "llama.block_count",
+                6,
+                &[0; 4],
+                "metadata `llama.block_count` should be an integer of 32 bits, found 0",
+            ),
+        ];
+        for (key, id, value, message) in cases {
+            let error = gguf(&[(key, id, value)], vec![]).unwrap_err();
+            assert_eq!(error.to_string(), format!("m.gguf: {message}"));
+        }
+        assert!(gguf(&[("llama.expert_count", 4, &[0; 4])], vec![]).is_ok());
     }
 
     #[test]

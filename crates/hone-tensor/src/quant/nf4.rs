@@ -455,6 +455,45 @@ mod tests {
     }
 
     #[test]
+    fn the_sum_is_that_of_pytorch_to_the_last_bit() {
+        // torch 2.15.0, AVX2, one thread; the lengths leave lanes, rows and carried levels over.
+        let theirs = [
+            (5, 0x401e_f413),
+            (300, 0x4316_2857),
+            (5_000, 0x451c_20eb),
+            (70_000, 0x4708_9637),
+        ];
+        for (count, bits) in theirs {
+            let values: Vec<f32> = (0..count)
+                .map(|i| ((i * 7919) % 1009) as f32 / 1009.0)
+                .collect();
+            assert_eq!(sum(&values), f32::from_bits(bits), "{count} values");
+        }
+    }
+
+    #[test]
+    fn a_last_short_block_divides_where_whole_ones_multiply() {
+        // bitsandbytes 0.50.2; a middle between levels times the scale, where both ways round apart.
+        let theirs = [
+            (1.859_062_4, 0.542_871_83, 0xfa, 0xfb),
+            (2.324_138_6, -1.971_093_5, 0xf0, 0xf1),
+            (2.952_088_4, -0.407_127_62, 0xf5, 0xf6),
+        ];
+        for (scale, value, short, whole) in theirs {
+            let packed = |len: usize| {
+                let mut values = vec![0.0; len];
+                (values[0], values[1]) = (scale, value);
+                quantize(&values, 1, len, false).unwrap().bytes()[0]
+            };
+            assert_eq!(
+                (packed(2), packed(64)),
+                (short, whole),
+                "{value} at scale {scale}"
+            );
+        }
+    }
+
+    #[test]
     fn the_sum_counts_every_value_once() {
         for count in [1, 3, 7, 8, 31, 32, 33, 511, 512, 5000, 70_000] {
             let values: Vec<f32> = (0..count).map(|i| (i % 3) as f32).collect();
