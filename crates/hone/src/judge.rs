@@ -54,6 +54,31 @@ pub fn per_task(judged: &[Judged]) -> BTreeMap<String, TaskScore> {
 }
 
 impl Verdict {
+    fn new(base: Vec<Judged>, tuned: Vec<Judged>) -> Result<Self> {
+        let comparisons = compare(&scores(&base), &scores(&tuned), Seed::new(0))?;
+        Ok(Self {
+            base,
+            tuned,
+            comparisons,
+        })
+    }
+
+    /// Two exams as one: the rows of `other` come after the `num_rows` rows of this one.
+    pub fn join(self, num_rows: usize, other: Self) -> Result<Self> {
+        let shift = |mut row: Judged| {
+            row.score.row += num_rows;
+            row
+        };
+        let after = |first: Vec<Judged>, second: Vec<Judged>| {
+            first.into_iter().chain(second.into_iter().map(shift))
+        };
+        let (base, tuned) = (
+            after(self.base, other.base).collect(),
+            after(self.tuned, other.tuned).collect(),
+        );
+        Self::new(base, tuned)
+    }
+
     /// The report's table: loss, exact match and ROUGE-L of every task.
     pub fn rows(&self) -> Vec<TaskRow> {
         self.comparisons.iter().flat_map(rows_of).collect()

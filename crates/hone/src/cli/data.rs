@@ -241,8 +241,13 @@ const VALID_SHARE: f64 = 0.2;
 pub fn rust_lints_at_home(home: &Home, talk: Talk) -> Result<Written> {
     let toolchain = clippy_version()?;
     let is_part = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let parts: Vec<&str> = toolchain.split(|c| !is_part(c)).filter(|part| !part.is_empty()).collect();
-    let dir = home.datasets().join(format!("rust-lints-{}", parts.join("-")));
+    let parts: Vec<&str> = toolchain
+        .split(|c| !is_part(c))
+        .filter(|part| !part.is_empty())
+        .collect();
+    let dir = home
+        .datasets()
+        .join(format!("rust-lints-{}", parts.join("-")));
     let written = Written {
         train: dir.join("train.jsonl"),
         valid: dir.join("valid.jsonl"),

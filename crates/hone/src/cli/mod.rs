@@ -13,6 +13,7 @@ mod logits;
 mod model;
 mod progress;
 mod pull;
+mod quickstart;
 mod runs;
 mod train;
 
@@ -38,6 +39,8 @@ Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOM
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Fetch, build, train, judge and report, in minutes
+    Quickstart(quickstart::Quickstart),
     /// Fetch a base model by name
     Pull(pull::Pull),
     /// Train an adapter
@@ -75,6 +78,7 @@ pub fn run() -> ExitCode {
     };
     let talk = Talk::new(cli.quiet);
     let outcome = match cli.verb {
+        Verb::Quickstart(verb) => verb.run(talk),
         Verb::Pull(verb) => verb.run(talk),
         Verb::Train(verb) => verb.run(talk),
         Verb::Eval(verb) => verb.run(talk),

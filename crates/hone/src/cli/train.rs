@@ -42,6 +42,7 @@ impl Train {
         }
         let interrupt = Interrupt::listen()?;
         let ended = run.start(talk, interrupt.flag());
+        interrupt.leave_at_once();
         enter_registry(&run.plan.settings.out.value, &home, talk);
         match ended? {
             Ended::Interrupted { step } => {

@@ -9,7 +9,7 @@ use crate::report::{Headline, Page, PlanRow, Point};
 use crate::screen::{duration, plural};
 use anyhow::Result;
 use hone_data::Record;
-use hone_eval::harness::Exam;
+use hone_eval::harness::{Exam, Progress, Rules};
 use hone_ledger::{read_events, write_whole};
 use hone_model::AdapterFiles;
 use hone_train::Event;
@@ -37,7 +37,10 @@ impl Prepared {
     /// Has both models answer a few held-out rows, for the report of a plain run.
     pub fn sample(&mut self, summary: &Summary) -> Result<Judgement> {
         let (train, valid) = self.dataset.records.split_at(self.dataset.num_train);
-        let source = if valid.is_empty() { train } else { valid };
+        let (source, side) = match valid.is_empty() {
+            true => (train, "training rows, as none was held out"),
+            false => (valid, "held-out rows"),
+        };
         let stride = (source.len() / SAMPLE_ROWS).max(1);
         let records: Vec<Record> = source
             .iter()
@@ -45,16 +48,14 @@ impl Prepared {
             .take(SAMPLE_ROWS)
             .cloned()
             .collect();
-        let side = if valid.is_empty() {
-            "training rows: none was held out"
-        } else {
-            "held-out rows"
-        };
-        let note = format!(
-            "{}, greedy decoding, at most {SAMPLE_TOKENS} new tokens",
-            side
-        );
-        self.judge(summary, records, SAMPLE_TOKENS, note, false, |_, _| {})
+        let note = format!("{side}, greedy decoding, at most {SAMPLE_TOKENS} new tokens");
+        let verdict = self.judge(summary, records.clone(), &rules(SAMPLE_TOKENS), |_, _| {})?;
+        Ok(Judgement {
+            records,
+            verdict,
+            note,
+            has_table: false,
+        })
     }
 
     /// Has both models sit an exam of these rows.
@@ -62,11 +63,9 @@ impl Prepared {
         &mut self,
         summary: &Summary,
         records: Vec<Record>,
-        max_tokens: usize,
-        note: String,
-        has_table: bool,
-        told: impl FnMut(&str, hone_eval::harness::Progress) + Send,
-    ) -> Result<Judgement> {
+        rules: &Rules,
+        told: impl FnMut(&str, Progress) + Send,
+    ) -> Result<Verdict> {
         let exam = Exam::set(
             &self.open.renderer,
             &records,
@@ -74,21 +73,14 @@ impl Prepared {
         );
         let adapter = AdapterFiles::read(&summary.adapter)?
             .into_adapter(self.model.config(), self.model.device())?;
-        let rules = rules(max_tokens);
-        let verdict = judge_both(
+        judge_both(
             &mut self.model,
             adapter,
             &self.open.renderer,
             &exam,
-            &rules,
+            rules,
             told,
-        )?;
-        Ok(Judgement {
-            records,
-            verdict,
-            note,
-            has_table,
-        })
+        )
     }
 
     /// Writes the report and returns its path.

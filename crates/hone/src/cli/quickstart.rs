@@ -1,0 +1,279 @@
+//! `hone quickstart`: the whole road once, on a real model and real data, in minutes.
+//!
+//! It does nothing that the other verbs do not do; it only chooses for a newcomer and says what it chooses. Rows that
+//! decide which adapter is kept are not among the rows that judge it.
+
+use super::data::rust_lints_at_home;
+use super::eval::show_comparison;
+use super::failure::Exit;
+use super::interrupt::Interrupt;
+use super::progress::Count;
+use super::train::{enter_registry, show_plan, show_summary};
+use crate::base::{self, BaseError, CATALOGUE, Home};
+use crate::judge::{Verdict, per_task, rules};
+use crate::plan::RawTrain;
+use crate::run::{Ended, Judgement, Prepared, Summary};
+use crate::screen::{self, Talk, duration, plural};
+use anyhow::Result;
+use hone_data::Record;
+use hone_data::recipe::rust_lints::Written;
+use hone_ledger::{Seed, write_whole};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// Arguments of `hone quickstart`.
+#[derive(Debug, clap::Args)]
+pub struct Quickstart {
+    /// Time for training; fetching, building and judging need about two more
+    #[arg(long, value_name = "MIN", default_value_t = 5.0)]
+    minutes: f64,
+    /// Directory of the run; runs/quickstart, or the next number that is free
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Seed of everything random
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    seed: u64,
+    /// Threads; all cores if not given
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// End with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Rows per task that watch over the training.
+const WATCH_ROWS: usize = 8;
+
+/// Rows per task that judge, at most.
+const EXAM_ROWS: usize = 40;
+
+/// Longest answer when judging.
+const EXAM_TOKENS: usize = 96;
+
+/// Rows are judged in portions of one per task and as many as this, until the time is over.
+const PORTION: usize = 4;
+
+/// Time for each model's answers.
+const EXAM_SECONDS: f64 = 45.0;
+
+impl Quickstart {
+    /// Fetches, builds, trains, judges, reports.
+    pub fn run(self, talk: Talk) -> Result<Exit> {
+        let begun = Instant::now();
+        let home = Home::from_env()?;
+        talk.say("1/5  base model");
+        let model = fetch(&home, talk)?;
+        talk.say("2/5  dataset rust-lints, from the documentation of the installed Rust toolchain");
+        let written = rust_lints_at_home(&home, talk)?;
+        talk.say(format!(
+            "     {} to learn from, {} held out",
+            plural(written.train_rows, "row"),
+            written.valid_rows
+        ));
+        let HeldOut { watch, exam } = HeldOut::divide(&written)?;
+
+        talk.say("3/5  plan, from two measured steps");
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
+        let asked = self.options(model, &written, watch, out.clone());
+        let mut run = Prepared::new(&asked, None, false, &home)?;
+        show_plan(&run.plan, talk);
+
+        talk.say(format!(
+            "4/5  training for about {}",
+            duration(self.minutes * 60.0)
+        ));
+        let interrupt = Interrupt::listen()?;
+        let ended = run.start(talk, interrupt.flag());
+        interrupt.leave_at_once();
+        enter_registry(&out, &home, talk);
+        let summary = match ended? {
+            Ended::Finished(summary) => summary,
+            Ended::Interrupted { step } => {
+                talk.say(format!(
+                    "stopped after {}, saved: hone train --resume --out {}",
+                    plural(step, "step"),
+                    out.display()
+                ));
+                return Ok(Exit::Interrupted);
+            }
+        };
+
+        talk.say("5/5  base and tuned model answer held-out rows");
+        let judgement = judge(&mut run, &summary, exam, talk)?;
+        let report = run.write_report(&summary, &judgement)?;
+        show_comparison(&judgement.verdict.rows(), |line| {
+            talk.say(line);
+            Ok(())
+        })?;
+        talk.say(&judgement.note);
+        show_summary(&summary, &report, &asked.model.unwrap_or_default(), talk);
+        talk.say(format!(
+            "all in {}",
+            duration(begun.elapsed().as_secs_f64())
+        ));
+        if self.json {
+            screen::data_json(&object(&summary, &judgement.verdict, &report)?)?;
+        }
+        Ok(Exit::Done)
+    }
+
+    /// What a newcomer would have to choose; a few dozen steps want a high learning rate.
+    fn options(&self, model: &str, written: &Written, watch: PathBuf, out: PathBuf) -> RawTrain {
+        RawTrain {
+            model: Some(model.into()),
+            data: Some(vec![written.train.clone()]),
+            valid: Some(watch),
+            out: Some(out),
+            minutes: Some(self.minutes),
+            batch_size: Some(4),
+            lr: Some(1e-3),
+            max_length: Some(512),
+            seed: Some(self.seed),
+            threads: self.threads,
+            ..RawTrain::default()
+        }
+    }
+}
+
+fn fetch(home: &Home, talk: Talk) -> Result<&'static str> {
+    let name = CATALOGUE[0].name;
+    match base::find(name, home) {
+        Err(BaseError::NotPulled { .. }) => {
+            talk.say(format!("     fetching {name} ({})", CATALOGUE[0].licence));
+            base::pull(name, home, talk.is_live())?;
+        }
+        found => {
+            found?;
+        }
+    }
+    talk.say(format!("     {name} is here"));
+    Ok(name)
+}
+
+/// The first of `runs/quickstart`, `runs/quickstart-2`, … that is free.
+fn free_directory(wanted: &Path) -> PathBuf {
+    let numbered = |n: usize| PathBuf::from(format!("{}-{n}", wanted.display()));
+    let all = std::iter::once(wanted.to_path_buf()).chain((2..).map(numbered));
+    all.into_iter()
+        .find(|dir| !dir.exists())
+        .expect("there are more numbers than directories")
+}
+
+/// The held-out rows, divided into those that watch and those that judge.
+struct HeldOut {
+    watch: PathBuf,
+    exam: Vec<Record>,
+}
+
+impl HeldOut {
+    fn divide(written: &Written) -> Result<Self> {
+        let reading = hone_data::read(&[&written.valid])?;
+        let text = std::fs::read_to_string(&written.valid)?;
+        let lines: Vec<&str> = text.lines().collect();
+        let mut by_task: BTreeMap<String, Vec<Record>> = BTreeMap::new();
+        for record in reading.records {
+            by_task.entry(record.task.clone()).or_default().push(record);
+        }
+        let (mut watch, mut exam) = (String::new(), Vec::new());
+        for (task, records) in &mut by_task {
+            Seed::new(0).child(task).stream().shuffle(records);
+            for record in records.iter().take(WATCH_ROWS) {
+                watch.push_str(lines[record.source.line - 1]);
+                watch.push('\n');
+            }
+            exam.push(
+                records
+                    .iter()
+                    .skip(WATCH_ROWS)
+                    .take(EXAM_ROWS)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        let path = written.valid.with_file_name("watch.jsonl");
+        write_whole(&path, watch.as_bytes())?;
+        Ok(Self {
+            watch: path,
+            exam: take_turns(exam),
+        })
+    }
+}
+
+/// One row of each list in turn, so that any beginning of the result is fair to all.
+fn take_turns(lists: Vec<Vec<Record>>) -> Vec<Record> {
+    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
+    (0..longest)
+        .flat_map(|at| lists.iter().filter_map(move |list| list.get(at)).cloned())
+        .collect()
+}
+
+/// Both models answer as many rows as time allows.
+fn judge(
+    run: &mut Prepared,
+    summary: &Summary,
+    exam: Vec<Record>,
+    talk: Talk,
+) -> Result<Judgement> {
+    let begun = Instant::now();
+    let num_tasks = run.dataset.tasks.len();
+    let probe = exam.len().min(PORTION * num_tasks);
+    let mut count = Count::start(talk);
+    let rules = rules(EXAM_TOKENS);
+    let probed = run.judge(summary, exam[..probe].to_vec(), &rules, |who, progress| {
+        count.tell(who, progress)
+    })?;
+    // Both models have answered the probe: its time says how many rows fit.
+    let seconds = begun.elapsed().as_secs_f64() / 2.0;
+    let portions = (EXAM_SECONDS / seconds.max(0.1)) as usize;
+    let num_rows = (probe * portions).min(exam.len());
+    let verdict = if num_rows <= probe {
+        probed
+    } else {
+        let rest = exam[probe..num_rows].to_vec();
+        let answered = run.judge(summary, rest, &rules, |who, progress| {
+            count.tell(who, progress)
+        })?;
+        probed.join(probe, answered)?
+    };
+    count.finish();
+    let records: Vec<Record> = exam[..num_rows.max(probe)].to_vec();
+    let note = format!(
+        "{} of {} held-out rows that had no part in training or in choosing the adapter; greedy decoding, at most \
+         {EXAM_TOKENS} new tokens; exact match but for white space at the ends; ranges are 95 % of paired bootstrap resamples",
+        records.len(),
+        exam.len(),
+    );
+    Ok(Judgement {
+        records,
+        verdict,
+        note,
+        has_table: true,
+    })
+}
+
+fn object(summary: &Summary, verdict: &Verdict, report: &Path) -> Result<serde_json::Value> {
+    let mut object = serde_json::to_value(summary)?;
+    object["base"] = json!({ "tasks": per_task(&verdict.base) });
+    object["tuned"] = json!({ "tasks": per_task(&verdict.tuned) });
+    object["report"] = json!(report);
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_used_directory_gets_a_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let wanted = dir.path().join("quickstart");
+        assert_eq!(free_directory(&wanted), wanted);
+        std::fs::create_dir(&wanted).unwrap();
+        assert_eq!(free_directory(&wanted), dir.path().join("quickstart-2"));
+    }
+}
