@@ -25,8 +25,8 @@ const WIDTH: usize = 1024;
 const HEIGHT: usize = 96;
 /// Columns that one packing task expands, or one block of the stored format where that is longer.
 const GROUP: usize = 64;
-/// Up to this many rows the weight's rows are expanded one by one and never packed.
-const FEW_ROWS: usize = 4;
+/// Rows of a weight that a task expands at a time when there are few rows of input.
+const WEIGHT_ROWS: usize = 48;
 
 /// A dense operand: element `(i, j)` is `data[i * row + j * col]`.
 #[derive(Clone, Copy)]
@@ -79,8 +79,8 @@ pub fn product(
     }
     check_bounds(height, depth, width, &left, &target);
     match right {
-        Right::StoredTransposed(weight) if height <= FEW_ROWS && left.col == 1 => {
-            few_rows(height, depth, left, weight, target)
+        Right::StoredTransposed(weight) if height <= HEIGHT => {
+            by_weight_rows(pool, height, depth, left, weight, target)
         }
         _ if height <= HEIGHT => by_columns(height, depth, width, left, right, target),
         _ => by_rows(pool, height, depth, width, left, right, target),
@@ -210,29 +210,69 @@ fn by_columns(
     });
 }
 
-/// A handful of rows against `Wᵀ`, as in generation: expand a row of the weight, take dot products.
-fn few_rows(height: usize, depth: usize, left: Dense, weight: &StoredMatrix, target: Target) {
-    let out = Shared(target.data.as_mut_ptr());
-    let rows_per_task = (32_768 / depth).clamp(1, 256);
-    (0..weight.rows().div_ceil(rows_per_task))
+/// Few rows against `Wᵀ`, as in generation: the two change roles. The rows of the weight are expanded
+/// where they lie, without the transposition that packing needs, and the input is packed instead.
+fn by_weight_rows(
+    pool: &Arc<Pool>,
+    height: usize,
+    depth: usize,
+    left: Dense,
+    weight: &StoredMatrix,
+    target: Target,
+) {
+    let step = block_depth(depth, &Right::StoredTransposed(weight));
+    let width = height.next_multiple_of(TILE_COLS);
+    let mut packed = pool.take(depth * width);
+    let input = Right::Dense(Dense {
+        data: left.data,
+        row: left.col,
+        col: left.row,
+    });
+    for first_step in (0..depth).step_by(step) {
+        let steps = step.min(depth - first_step);
+        let panels = &mut packed.as_mut_slice()[first_step * width..][..steps * width];
+        pack(&input, first_step, steps, 0, height, panels);
+    }
+    let (packed, out) = (packed.as_slice(), Shared(target.data.as_mut_ptr()));
+    (0..weight.rows().div_ceil(WEIGHT_ROWS))
         .into_par_iter()
         .for_each(|task| {
-            let first = task * rows_per_task;
-            with_scratch(depth, |row| {
-                for j in first..(first + rows_per_task).min(weight.rows()) {
-                    weight.decode_row(j, 0..depth, row);
-                    for i in 0..height {
-                        let value =
-                            target.alpha * simd::dot(&left.data[i * left.row..][..depth], row);
-                        // SAFETY: tasks write disjoint columns, inside the bounds that `check_bounds` checked.
-                        unsafe {
-                            let at = out.get().add(i * target.row + j * target.col);
-                            *at = if target.accumulate {
-                                *at + value
-                            } else {
-                                value
-                            };
-                        }
+            let first_row = task * WEIGHT_ROWS;
+            let rows = WEIGHT_ROWS.min(weight.rows() - first_row);
+            with_scratch(rows * step.min(depth), |expanded| {
+                for first_step in (0..depth).step_by(step) {
+                    let steps = step.min(depth - first_step);
+                    for (row, expanded) in expanded.chunks_exact_mut(steps).take(rows).enumerate() {
+                        weight.decode_row(
+                            first_row + row,
+                            first_step..first_step + steps,
+                            expanded,
+                        );
+                    }
+                    let left = Dense {
+                        data: expanded,
+                        row: steps,
+                        col: 1,
+                    };
+                    let block = Block {
+                        first_row: 0,
+                        rows,
+                        first_col: 0,
+                        cols: height,
+                        first_step: 0,
+                        steps,
+                    };
+                    let shape = TargetShape {
+                        row: target.col,
+                        col: target.row,
+                        alpha: target.alpha,
+                        accumulate: target.accumulate || first_step > 0,
+                    };
+                    // SAFETY: tasks write disjoint columns of the target, inside the bounds that
+                    // `check_bounds` checked.
+                    unsafe {
+                        let out = Shared(out.get().add(first_row * target.col));
+                        multiply_block(&block, &left, &packed[first_step * width..], out, &shape);
                     }
                 }
             });

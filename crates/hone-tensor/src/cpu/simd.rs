@@ -92,16 +92,23 @@ pub unsafe fn tile(
     #[cfg(target_arch = "x86_64")]
     if has_avx2() {
         // SAFETY: AVX2 and FMA are there; the caller's promises are passed on.
-        unsafe { tile_avx2(depth, left, panel, rows, cols, out) };
+        unsafe {
+            if cols <= TILE_COLS / 2 {
+                tile_avx2::<1>(depth, left, panel, rows, cols, out);
+            } else {
+                tile_avx2::<2>(depth, left, panel, rows, cols, out);
+            }
+        }
         return;
     }
     // SAFETY: the caller's promises are passed on.
     unsafe { tile_portable(depth, left, panel, rows, cols, out) };
 }
 
+/// `N` registers of eight columns: a tile of at most eight columns leaves out the second.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile_avx2(
+unsafe fn tile_avx2<const N: usize>(
     depth: usize,
     left: Left,
     panel: *const f32,
@@ -114,24 +121,28 @@ unsafe fn tile_avx2(
     unsafe {
         let a: [*const f32; TILE_ROWS] =
             std::array::from_fn(|i| left.start.add(i.min(rows - 1) * left.row));
-        let mut sum = [[_mm256_setzero_ps(); 2]; TILE_ROWS];
+        let mut sum = [[_mm256_setzero_ps(); N]; TILE_ROWS];
         let mut b = panel;
         let mut at = 0;
         for _ in 0..depth {
-            let (low, high) = (_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8)));
+            let mut columns = [_mm256_setzero_ps(); N];
+            for half in 0..N {
+                columns[half] = _mm256_loadu_ps(b.add(half * 8));
+            }
             for i in 0..TILE_ROWS {
                 let x = _mm256_broadcast_ss(&*a[i].add(at));
-                sum[i][0] = _mm256_fmadd_ps(x, low, sum[i][0]);
-                sum[i][1] = _mm256_fmadd_ps(x, high, sum[i][1]);
+                for half in 0..N {
+                    sum[i][half] = _mm256_fmadd_ps(x, columns[half], sum[i][half]);
+                }
             }
             b = b.add(TILE_COLS);
             at += left.step;
         }
-        if cols == TILE_COLS && out.col == 1 {
+        if cols == 8 * N && out.col == 1 {
             let alpha = _mm256_set1_ps(out.alpha);
             for i in 0..rows {
                 let to = out.start.add(i * out.row);
-                for half in 0..2 {
+                for half in 0..N {
                     let at = to.add(half * 8);
                     let scaled = if out.accumulate {
                         _mm256_fmadd_ps(alpha, sum[i][half], _mm256_loadu_ps(at))
@@ -145,8 +156,9 @@ unsafe fn tile_avx2(
         }
         let mut flat = [[0.0f32; TILE_COLS]; TILE_ROWS];
         for i in 0..TILE_ROWS {
-            _mm256_storeu_ps(flat[i].as_mut_ptr(), sum[i][0]);
-            _mm256_storeu_ps(flat[i].as_mut_ptr().add(8), sum[i][1]);
+            for half in 0..N {
+                _mm256_storeu_ps(flat[i].as_mut_ptr().add(half * 8), sum[i][half]);
+            }
         }
         // The edge must round as the middle does: fused as well.
         store(&flat, rows, cols, out, |alpha, x, y| {
