@@ -44,7 +44,7 @@ pub struct Quickstart {
 }
 
 /// Rows per task that watch over the training.
-const WATCH_ROWS: usize = 8;
+const WATCH_ROWS: usize = 4;
 
 /// Rows per task that judge, at most.
 const EXAM_ROWS: usize = 40;

@@ -100,7 +100,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "W")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<f64>,
-    /// Steps between validations; about ten a run if not given
+    /// Steps between validations; ten a run if not given, fewer where --minutes is short
     #[arg(long, value_name = "STEPS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<usize>,

@@ -114,6 +114,16 @@ pub enum SettingError {
         /// What is possible.
         range: &'static str,
     },
+    /// More tokens asked for than the model was made for.
+    #[error("--max-length is {asked}, and `{model}` was made for {limit} tokens")]
+    PastContext {
+        /// What was asked.
+        asked: usize,
+        /// What the model takes.
+        limit: usize,
+        /// The model.
+        model: String,
+    },
     /// Two options that exclude each other.
     #[error("--{first} and --{second} cannot both be given")]
     Conflict {
@@ -136,6 +146,9 @@ impl SettingError {
             }
             Self::Missing { name: "out" } => {
                 vec!["a new directory for the results: --out runs/first".into()]
+            }
+            Self::PastContext { limit, .. } => {
+                vec![format!("--max-length {limit} is the most it takes")]
             }
             _ => Vec::new(),
         }
@@ -201,6 +214,22 @@ impl Settings {
         };
         settings.check()?;
         Ok(settings)
+    }
+
+    /// Fits the longest example into what the model was made for; asking for more is refused.
+    pub fn within_context(mut self, limit: usize) -> Result<Self, SettingError> {
+        let asked = self.max_length.value;
+        if asked > limit {
+            if self.max_length.origin != Origin::Default {
+                return Err(SettingError::PastContext {
+                    asked,
+                    limit,
+                    model: self.model.value,
+                });
+            }
+            self.max_length = Chosen::new(limit, Origin::Model);
+        }
+        Ok(self)
     }
 
     /// Refuses the first value outside its range.
@@ -599,6 +628,27 @@ mod tests {
             num_checked += 1;
         }
         assert_eq!(num_checked, 18);
+    }
+
+    #[test]
+    fn the_models_context_bounds_the_default_and_refuses_a_wish() {
+        let settings = resolve(asked(), RawTrain::default())
+            .unwrap()
+            .within_context(512)
+            .unwrap();
+        assert_eq!(settings.max_length, Chosen::new(512, Origin::Model));
+        let wish = RawTrain {
+            max_length: Some(600),
+            ..asked()
+        };
+        let refused = resolve(wish, RawTrain::default())
+            .unwrap()
+            .within_context(512)
+            .unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "--max-length is 600, and `base` was made for 512 tokens"
+        );
     }
 
     #[test]

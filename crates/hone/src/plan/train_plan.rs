@@ -5,11 +5,11 @@
 
 use super::chosen::Origin;
 use super::raw::{Method, Schedule, Size};
-use super::settings::{Length, Settings, Valid};
+use super::settings::{Interval, Length, Settings, Valid};
 use crate::base::OpenBase;
 use crate::dataset::Dataset;
 use crate::screen::{count, duration, plural};
-use hone_data::Sampler;
+use hone_data::{Example, Sampler};
 use hone_ledger::{ContentId, Seed};
 use hone_model::{Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Targets};
 use hone_train::{AdamWConfig, LearningRate, TrainingPlan};
@@ -62,16 +62,6 @@ pub enum PlanError {
     /// Targets, rank or alpha do not fit the model.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// More tokens asked for than the model was made for.
-    #[error("--max-length is {asked}, and `{model}` was made for {limit} tokens")]
-    TooLong {
-        /// What was asked.
-        asked: usize,
-        /// What the model takes.
-        limit: usize,
-        /// The model.
-        model: String,
-    },
     /// The run does not fit.
     #[error("this run needs about {needed} and may use {memory}")]
     NoMemory {
@@ -93,9 +83,7 @@ impl PlanError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Attach(error) => error.hints(),
-            Self::TooLong { limit, .. } => {
-                vec![format!("--max-length {limit} is the most it takes")]
-            }
+
             Self::NoMemory {
                 longest,
                 fitting,
@@ -136,9 +124,8 @@ impl TrainPlan {
             Method::Lora => BaseFormat::Stored,
             Method::Qlora => BaseFormat::Nf4,
         };
-        let (length_epochs, _) = epochs(settings.length.value);
         let sampler = sampler(&settings, dataset.train.len());
-        let steps = sampler.steps(length_epochs);
+        let steps = sampler.steps(epochs(settings.length.value));
         let fit = Fit::find(&settings, open, dataset, size, base_format)?;
         let training = training_plan(&settings, steps, fit);
         let identity = identity(&settings, &lora, open, dataset, base);
@@ -155,27 +142,29 @@ impl TrainPlan {
         Ok(plan)
     }
 
-    /// Cuts the steps to a time budget, now that a step has been measured; adds the time line.
-    pub fn fit_into_time(&mut self, dataset: &Dataset, step_seconds: f64) {
-        let look_seconds = self.look_seconds(dataset, step_seconds);
-        // Looks are about ten and one before the first step, whatever the number of steps.
-        let looks = if dataset.valid.is_empty() { 0.0 } else { 11.0 };
+    /// Cuts the steps to a time budget, now that the first step has been measured; adds the time line.
+    pub fn fit_into_time(&mut self, dataset: &Dataset, first_step_seconds: f64) {
+        let pace = Pace::of(&self.settings, dataset, first_step_seconds);
         if let Length::Minutes { minutes, .. } = self.settings.length.value {
-            let seconds = (minutes * 60.0 - looks * look_seconds).max(0.0);
-            let steps = ((seconds / step_seconds) as usize).clamp(1, self.training.steps);
+            let (steps, looks) = pace.within(minutes * 60.0);
             let fit = Fit {
                 max_tokens: self.training.max_tokens,
                 kept_layers: self.training.kept_layers,
                 memory: self.memory,
             };
-            self.training = training_plan(&self.settings, steps, fit);
+            self.training = training_plan(&self.settings, steps.min(self.training.steps), fit);
+            if self.settings.eval_every.value == Interval::TenTimes {
+                self.training.eval_every = self.training.steps.div_ceil(looks);
+            }
             self.set_fact("steps", self.steps_line(dataset), Origin::Measured);
         }
-        let seconds = self.training.steps as f64 * step_seconds + looks * look_seconds;
+        let steps = self.training.steps;
+        let looks = 1 + steps.div_ceil(self.training.eval_every);
+        let seconds = steps as f64 * pace.step_seconds + looks as f64 * pace.look_seconds;
         let line = format!(
             "about {} ({} a step)",
             duration(seconds),
-            duration(step_seconds)
+            duration(pace.step_seconds)
         );
         self.facts
             .push(PlanLine::new("time", line, Origin::Measured));
@@ -184,15 +173,6 @@ impl TrainPlan {
     /// Takes the numbers of the run that is continued.
     pub fn repeat(&mut self, training: TrainingPlan) {
         self.training = training;
-    }
-
-    /// A look at the held-out rows is a forward pass: a third of the work of a step, token for token.
-    fn look_seconds(&self, dataset: &Dataset, step_seconds: f64) -> f64 {
-        let (tokens, _) = dataset.tokens();
-        let step_tokens =
-            tokens as f64 / dataset.train.len() as f64 * self.settings.batch_size.value as f64;
-        let valid_tokens: usize = dataset.valid.iter().map(|example| example.ids.len()).sum();
-        step_seconds / 3.0 * valid_tokens as f64 / step_tokens.max(1.0)
     }
 
     fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
@@ -301,6 +281,41 @@ impl TrainPlan {
     }
 }
 
+/// How fast this machine goes.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// An average step.
+    step_seconds: f64,
+    /// A look at all held-out rows.
+    look_seconds: f64,
+}
+
+impl Pace {
+    /// From the first step. A look is a forward pass, which on a frozen base is half the work of a step, token for token.
+    fn of(settings: &Settings, dataset: &Dataset, first_step_seconds: f64) -> Self {
+        let tokens = |example: &Example| example.ids.len() as f64;
+        let first = sampler(settings, dataset.train.len()).batch(0);
+        let first_tokens: f64 = first.iter().map(|&row| tokens(&dataset.train[row])).sum();
+        let mean = dataset.train.iter().map(tokens).sum::<f64>() / dataset.train.len() as f64;
+        let seconds_per_token = first_step_seconds / first_tokens.max(1.0);
+        let valid_tokens: f64 = dataset.valid.iter().map(tokens).sum();
+        Self {
+            step_seconds: seconds_per_token * mean * settings.batch_size.value as f64,
+            look_seconds: seconds_per_token / 2.0 * valid_tokens,
+        }
+    }
+
+    /// Steps and looks that fit into a time. Looks are ten, or fewer where they would take more than a sixth of it.
+    fn within(self, seconds: f64) -> (usize, usize) {
+        let looks = (seconds / 6.0 / self.look_seconds.max(1e-9))
+            .clamp(2.0, 10.0)
+            .floor();
+        let left = seconds - (looks + 1.0) * self.look_seconds;
+        let steps = (left / self.step_seconds.max(1e-9)).max(1.0) as usize;
+        (steps, looks as usize)
+    }
+}
+
 /// How a run is laid into memory.
 #[derive(Debug, Clone, Copy)]
 struct Fit {
@@ -401,11 +416,14 @@ fn sampler(settings: &Settings, num_examples: usize) -> Sampler {
         .expect("a dataset has an example, a batch has one")
 }
 
-/// The bound on epochs, and whether time bounds them too.
-fn epochs(length: Length) -> (f64, bool) {
+/// The bound on epochs.
+fn epochs(length: Length) -> f64 {
     match length {
-        Length::Epochs(epochs) => (epochs, false),
-        Length::Minutes { at_most_epochs, .. } => (at_most_epochs, true),
+        Length::Epochs(epochs)
+        | Length::Minutes {
+            at_most_epochs: epochs,
+            ..
+        } => epochs,
     }
 }
 
@@ -472,4 +490,28 @@ fn identity(
         "ids": rows,
     });
     ContentId::of(whole.to_string().as_bytes()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_take_no_more_than_a_sixth_of_a_time_budget() {
+        let quick = Pace {
+            step_seconds: 3.0,
+            look_seconds: 0.5,
+        };
+        assert_eq!(quick.within(300.0), (98, 10));
+        let slow = Pace {
+            step_seconds: 3.0,
+            look_seconds: 10.0,
+        };
+        assert_eq!(slow.within(300.0), (80, 5));
+        let hopeless = Pace {
+            step_seconds: 60.0,
+            look_seconds: 60.0,
+        };
+        assert_eq!(hopeless.within(60.0), (1, 2));
+    }
 }

@@ -3,7 +3,7 @@
 use super::record::{RUN_JSON, RunRecord};
 use crate::base::{self, Home, OpenBase};
 use crate::dataset::Dataset;
-use crate::plan::{Machine, Origin, PlanError, RawTrain, Settings, TrainPlan};
+use crate::plan::{Machine, Origin, RawTrain, Settings, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::Result;
 use hone_ledger::{ContentId, Seed};
@@ -52,16 +52,8 @@ impl Prepared {
         };
         let open = OpenBase::open(base::find(&settings.model.value, home)?)?;
         let limit = open.weights.config().context_len;
+        let settings = settings.within_context(limit)?;
         let max_length = settings.max_length.value;
-        if max_length > limit {
-            let model = settings.model.value;
-            return Err(PlanError::TooLong {
-                asked: max_length,
-                limit,
-                model,
-            }
-            .into());
-        }
         let dataset = Dataset::load(&settings, &open.renderer, max_length)?;
         let fingerprint = open.weights.fingerprint()?;
         let mut plan = TrainPlan::draw(settings, &open, &dataset, fingerprint)?;

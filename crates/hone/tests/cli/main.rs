@@ -1,0 +1,5 @@
+//! The command line as a user meets it: what it says, what it leaves, how it ends.
+
+mod command;
+mod refusals;
+mod road;
