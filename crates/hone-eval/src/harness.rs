@@ -229,3 +229,153 @@ impl Exam {
         model.generate_many(&prompts, &generation, rules.slots, |_, _| told())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hone_data::Source;
+    use hone_model::{BaseFormat, weights::BaseWeights};
+    use hone_tensor::Device;
+    use hone_text::{ChatTemplate, Conversation, Role, Tokenizer, Turn};
+    use std::path::Path;
+
+    const RULES: Rules = Rules {
+        max_new_tokens: 8,
+        slots: 3,
+        exact: Rule::Strict,
+    };
+
+    fn tiny() -> (Model, Renderer) {
+        let dir =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models/tiny-llama-tied");
+        let weights = BaseWeights::open(&dir).unwrap();
+        let config = weights.file("tokenizer_config.json").unwrap().unwrap();
+        let tokenizer = Tokenizer::from_json(&weights.tokenizer_json().unwrap().unwrap()).unwrap();
+        let template = ChatTemplate::new(&weights.chat_template().unwrap().unwrap()).unwrap();
+        let renderer =
+            Renderer::new(tokenizer.with_config(&config).unwrap(), Some(template), &[]).unwrap();
+        let device = Device::cpu(1).unwrap();
+        (
+            Model::load(&weights, &device, BaseFormat::Stored, 256).unwrap(),
+            renderer,
+        )
+    }
+
+    fn record(line: usize, body: Body) -> Record {
+        Record {
+            task: "talk".into(),
+            group: None,
+            body,
+            source: Source::new("rows.jsonl", line),
+        }
+    }
+
+    fn chat(line: usize, question: &str, reply: &str) -> Record {
+        let turns = [
+            Turn::new(Role::User, question),
+            Turn::new(Role::Assistant, reply),
+        ];
+        record(line, Body::Chat(Conversation::new(turns)))
+    }
+
+    fn rows() -> Vec<Record> {
+        let questions = [
+            "Who are you?",
+            "Count to three, please.",
+            "Why?",
+            "Say nothing at all.",
+            "And then?",
+        ];
+        questions
+            .iter()
+            .enumerate()
+            .map(|(line, question)| chat(line + 1, question, "Nobody knows."))
+            .collect()
+    }
+
+    #[test]
+    fn a_row_is_judged_alike_alone_and_among_others() {
+        let (model, renderer) = tiny();
+        let rows = rows();
+        let together = Exam::set(&renderer, &rows, 256)
+            .sit(&model, &renderer, &RULES, |_| ())
+            .unwrap();
+        for (at, row) in rows.iter().enumerate() {
+            let exam = Exam::set(&renderer, std::slice::from_ref(row), 256);
+            let alone = exam
+                .sit(&model, &renderer, &RULES, |_| ())
+                .unwrap()
+                .remove(0);
+            assert!(
+                (alone.score.nats - together[at].score.nats).abs() < 1e-4,
+                "row {at}"
+            );
+            assert_eq!(
+                (alone.score.tokens, &alone.answer),
+                (together[at].score.tokens, &together[at].answer)
+            );
+        }
+    }
+
+    #[test]
+    fn the_models_own_answer_is_an_exact_match() {
+        let (model, renderer) = tiny();
+        let first = Exam::set(&renderer, &rows(), 256)
+            .sit(&model, &renderer, &RULES, |_| ())
+            .unwrap();
+        assert!(
+            first.iter().all(|row| row.score.exact_match == Some(false)),
+            "a random model knew the answer"
+        );
+        let answer = first[0].answer.as_ref().unwrap();
+        let exam = Exam::set(&renderer, &[chat(1, "Who are you?", &answer.text)], 256);
+        let score = exam
+            .sit(&model, &renderer, &RULES, |_| ())
+            .unwrap()
+            .remove(0)
+            .score;
+        assert_eq!(score.exact_match, Some(true), "{answer:?}");
+    }
+
+    #[test]
+    fn a_text_has_a_loss_and_no_answer() {
+        let (model, renderer) = tiny();
+        let exam = Exam::set(
+            &renderer,
+            &[record(1, Body::Text("Some words to know by heart.".into()))],
+            256,
+        );
+        let judged = exam.sit(&model, &renderer, &RULES, |_| ()).unwrap();
+        assert!(judged[0].score.nats > 0.0 && judged[0].score.tokens > 3);
+        assert_eq!(
+            (&judged[0].answer, judged[0].score.exact_match),
+            (&None, None)
+        );
+    }
+
+    #[test]
+    fn rows_beyond_the_limit_are_refused_and_progress_reaches_its_total() {
+        let (model, renderer) = tiny();
+        let mut rows = rows();
+        rows.push(chat(6, &"far too long ".repeat(60), "Indeed."));
+        let exam = Exam::set(&renderer, &rows, 200);
+        assert_eq!(
+            (
+                exam.num_rows(),
+                exam.refused.len(),
+                exam.refused[0].source.line
+            ),
+            (5, 1, 6)
+        );
+        let mut heard = Vec::new();
+        exam.sit(&model, &renderer, &RULES, |progress| heard.push(progress))
+            .unwrap();
+        assert_eq!(
+            heard.last(),
+            Some(&Progress {
+                done: 10,
+                total: 10
+            })
+        );
+    }
+}
