@@ -3,9 +3,9 @@
 //! One place, in Rust, because a check that lives in a workflow file cannot be run on the desk where it failed.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod ci;
@@ -40,8 +40,14 @@ enum Task {
     },
     /// Trains a small adapter and lets PEFT load it and compare logits.
     Interop,
-    /// Times a training step against PEFT: bench/compare_peft.py with the arguments given.
+    /// Times the engine against the machine: steps, ops, generation; a table and JSON.
     Bench {
+        /// For the benchmark; `-- --help` lists them.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Times a training step against PEFT: bench/compare_peft.py with the arguments given.
+    Compare {
         /// For the script; `-- --help` lists them.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -68,6 +74,27 @@ fn run(task: Task) -> Result<()> {
         Task::Pages => pages::check(root),
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
         Task::Interop => python::interop(root),
-        Task::Bench { arguments } => python::bench(root, &arguments),
+        Task::Bench { arguments } => bench(root, &arguments),
+        Task::Compare { arguments } => python::compare(root, &arguments),
     }
+}
+
+fn bench(root: &Path, arguments: &[String]) -> Result<()> {
+    let status = Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--release",
+            "--quiet",
+            "--package",
+            "hone-bench",
+            "--",
+        ])
+        .args(arguments)
+        .current_dir(root)
+        .status()?;
+    ensure!(
+        status.success(),
+        "the benchmark ended with an error, shown above"
+    );
+    Ok(())
 }

@@ -110,7 +110,7 @@ pub fn interop(root: &Path) -> Result<()> {
 }
 
 /// Times steps of both programs on the same rows.
-pub fn bench(root: &Path, arguments: &[String]) -> Result<()> {
+pub fn compare(root: &Path, arguments: &[String]) -> Result<()> {
     let python = environment(root)?;
     release_binary(root)?;
     run(Command::new(python)

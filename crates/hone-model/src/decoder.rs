@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use hone_tensor::{Device, Heads, StoredError, Tensor, Weight, nf4};
+use half::bf16;
+use hone_tensor::{Bytes, Device, Format, Heads, StoredError, StoredMatrix, Tensor, Weight, nf4};
 
 use crate::weights::{BaseWeights, DecoderConfig, WeightsError};
 
@@ -160,6 +161,10 @@ pub enum BaseFormat {
     /// As it is on disk.
     #[default]
     Stored,
+    /// Linear layers as f32, whatever they were.
+    F32,
+    /// Linear layers as bf16, rounded to nearest.
+    Bf16,
     /// Linear layers but the head as NF4 with double quantisation (Dettmers et al. 2023).
     Nf4,
 }
@@ -184,9 +189,9 @@ pub enum LoadError {
         /// What should be.
         cols: usize,
     },
-    /// A matrix cannot be quantised.
-    #[error("`{name}` cannot be quantised: {source}")]
-    Quantise {
+    /// A matrix cannot be brought into the form asked for.
+    #[error("`{name}` cannot be converted: {source}")]
+    Convert {
         /// Which.
         name: String,
         /// Why.
@@ -389,17 +394,16 @@ impl Loader<'_> {
                 cols,
             });
         }
-        let matrix = match format {
-            BaseFormat::Stored => matrix,
-            BaseFormat::Nf4 => {
-                nf4::quantize(&matrix.to_f32(), rows, cols, true).map_err(|source| {
-                    LoadError::Quantise {
-                        name: name.to_owned(),
-                        source,
-                    }
-                })?
-            }
+        let converted = match format {
+            BaseFormat::Stored => Ok(matrix),
+            BaseFormat::F32 => StoredMatrix::from_f32(&matrix.to_f32(), rows, cols),
+            BaseFormat::Bf16 => to_bf16(&matrix),
+            BaseFormat::Nf4 => nf4::quantize(&matrix.to_f32(), rows, cols, true),
         };
+        let matrix = converted.map_err(|source| LoadError::Convert {
+            name: name.to_owned(),
+            source,
+        })?;
         Ok(Arc::new(self.device.weight(matrix)))
     }
 
@@ -421,6 +425,19 @@ impl Loader<'_> {
         }
         Ok(self.device.tensor(1, len, &numbers))
     }
+}
+
+fn to_bf16(matrix: &StoredMatrix) -> Result<StoredMatrix, StoredError> {
+    let numbers = matrix.to_f32();
+    let bytes = numbers
+        .iter()
+        .flat_map(|&x| bf16::from_f32(x).to_le_bytes());
+    StoredMatrix::new(
+        matrix.rows(),
+        matrix.cols(),
+        Format::Bf16,
+        Bytes::from_vec(bytes.collect()),
+    )
 }
 
 /// `[positions, head_dim]`: cosines, then sines, of `position · frequency` (Su et al. 2021).

@@ -182,9 +182,8 @@ fn run_pip(wheel: &Wheel, dir: &Path, pips: &[&[&str]]) -> Result<(), WheelError
 fn last_error_line(said: &str) -> String {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     let line = lines()
-        .filter(|line| line.starts_with("ERROR:"))
-        .last()
-        .or_else(|| lines().last());
+        .rfind(|line| line.starts_with("ERROR:"))
+        .or_else(|| lines().next_back());
     line.map_or("it said nothing", |line| {
         line.trim_start_matches("ERROR:").trim()
     })

@@ -399,15 +399,17 @@ fn micro_batch_tokens(settings: &Settings, dataset: &Dataset) -> usize {
 /// Bytes of the frozen base as it will be held.
 fn base_bytes(open: &OpenBase, format: BaseFormat) -> usize {
     let stored = open.weights.size_bytes();
-    match format {
-        BaseFormat::Stored => stored,
-        // The linear layers become 4-bit with their nested scales; embedding and head stay as they are.
-        BaseFormat::Nf4 => {
-            let linear = open.weights.config().linear_parameters();
-            let per_parameter = stored as f64 / open.weights.num_parameters().max(1) as f64;
-            (stored as f64 - linear as f64 * (per_parameter - 0.516)) as usize
-        }
-    }
+    let linear_bytes = match format {
+        BaseFormat::Stored => return stored,
+        BaseFormat::F32 => 4.0,
+        BaseFormat::Bf16 => 2.0,
+        // 4 bits, a byte of scale for 64 of them, a float for 256 scales.
+        BaseFormat::Nf4 => 0.516,
+    };
+    // The linear layers change their form; embedding and head stay as they are.
+    let linear = open.weights.config().linear_parameters() as f64;
+    let per_parameter = stored as f64 / open.weights.num_parameters().max(1) as f64;
+    (stored as f64 - linear * (per_parameter - linear_bytes)) as usize
 }
 
 fn sampler(settings: &Settings, num_examples: usize) -> Sampler {
