@@ -10,6 +10,7 @@ use hone_data::{
 use hone_ledger::{ContentId, Seed};
 use hone_text::Renderer;
 use serde_json::{Value, json};
+use std::collections::HashSet;
 use std::path::PathBuf;
 
 /// What a run learns from and is judged by.
@@ -160,6 +161,16 @@ impl Dataset {
     pub fn ids(&self) -> (ContentId, ContentId) {
         let (train, valid) = self.records.split_at(self.num_train);
         (hone_data::dataset_id(train), hone_data::dataset_id(valid))
+    }
+
+    /// Held-out rows that say the same as a row that is learnt, so that they judge nothing.
+    pub fn num_leaked(&self) -> usize {
+        let (train, valid) = self.records.split_at(self.num_train);
+        let learnt: HashSet<ContentId> = train.iter().map(Record::content_id).collect();
+        valid
+            .iter()
+            .filter(|record| learnt.contains(&record.content_id()))
+            .count()
     }
 
     /// Rows set aside, one line each: where and why.

@@ -50,13 +50,13 @@ const WATCH_ROWS: usize = 4;
 const EXAM_ROWS: usize = 40;
 
 /// Longest answer when judging.
-const EXAM_TOKENS: usize = 96;
+const EXAM_TOKENS: usize = 64;
 
 /// Rows are judged in portions of one per task and as many as this, until the time is over.
 const PORTION: usize = 4;
 
 /// Time for each model's answers.
-const EXAM_SECONDS: f64 = 45.0;
+const EXAM_SECONDS: f64 = 50.0;
 
 impl Quickstart {
     /// Fetches, builds, trains, judges, reports.

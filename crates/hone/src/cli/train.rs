@@ -37,6 +37,7 @@ impl Train {
         let mut run = Prepared::new(&self.options, file, self.resume, &home)?;
         show_plan(&run.plan, talk);
         show_set_aside(&run, talk);
+        warn_of_leaks(&run, talk);
         if self.dry_run {
             return Ok(Exit::Done);
         }
@@ -79,6 +80,17 @@ pub fn show_plan(plan: &TrainPlan, talk: Talk) {
     } in &lines
     {
         talk.say(format!("  {name:width$}  {value}  ({origin})"));
+    }
+}
+
+/// Held-out rows that cannot judge anything; only a file of the user's own can hold some.
+fn warn_of_leaks(run: &Prepared, talk: Talk) {
+    let leaked = run.dataset.num_leaked();
+    if leaked > 0 {
+        let rows = plural(leaked, "held-out row");
+        talk.say(format!(
+            "warning: {rows} also in the training data; the validation loss flatters the run"
+        ));
     }
 }
 
