@@ -4,10 +4,12 @@
 //! many at a time, which changes the speed and not the answers. What the last assistant turn says is the reference; rows
 //! that do not end in one, and plain texts, have a loss and no answer.
 
+use std::collections::HashSet;
+
 use hone_data::{Body, Example, Record, Refused, TooLong, encode, within_budget};
 use hone_model::{Completion, GenerateError, Generation, Model, Packed, Sampling, Stop};
 use hone_tensor::TensorError;
-use hone_text::{Renderer, TokenizerError};
+use hone_text::{Renderer, Role, TokenizerError};
 
 use crate::metric::exact::{Rule, exact_match};
 use crate::metric::rouge::rouge_l;
@@ -28,8 +30,12 @@ pub struct Exam {
 struct Question {
     /// Index into the examples.
     example: usize,
+    /// What is asked, for people.
+    asked: String,
     prompt: Vec<u32>,
     reference: String,
+    /// A continuation of a text can be read and not be scored: many are right.
+    is_scored: bool,
 }
 
 /// How answers are made and matched.
@@ -55,6 +61,8 @@ pub struct Judged {
 /// An answer beside its reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// What was asked: the last thing the user said, or the beginning of a text.
+    pub asked: String,
     /// What the model said.
     pub text: String,
     /// What it should have said.
@@ -95,13 +103,15 @@ impl Exam {
             let Body::Chat(conversation) = &records[encoded.row].body else {
                 return None;
             };
-            let (asked, reference) = conversation.split_reply()?;
-            // The conversation has ids, so its prompt has: it is a prefix of it.
-            let prompt = renderer.encode_prompt(&asked).ok()?;
+            let (prompt, reference) = conversation.split_reply()?;
+            let asked = prompt.turns.iter().rfind(|turn| turn.role == Role::User);
             Some(Question {
                 example,
-                prompt,
+                asked: asked.map(|turn| turn.text.clone()).unwrap_or_default(),
+                // The conversation has ids, so its prompt has: it is a prefix of it.
+                prompt: renderer.encode_prompt(&prompt).ok()?,
                 reference: reference.to_owned(),
+                is_scored: true,
             })
         };
         let questions = encoding
@@ -117,6 +127,30 @@ impl Exam {
             questions,
             refused,
         }
+    }
+
+    /// Also has the texts among the rows continued from their first half, to be read and not scored.
+    pub fn with_continuations(mut self, renderer: &Renderer) -> Result<Self, TokenizerError> {
+        let tokenizer = renderer.tokenizer();
+        let asked: HashSet<usize> = self
+            .questions
+            .iter()
+            .map(|question| question.example)
+            .collect();
+        for (example, encoded) in self.examples.iter().enumerate() {
+            let (beginning, rest) = encoded.ids.split_at(encoded.ids.len() / 2);
+            if asked.contains(&example) || beginning.is_empty() {
+                continue;
+            }
+            self.questions.push(Question {
+                example,
+                asked: tokenizer.decode(beginning, true)?,
+                prompt: beginning.to_vec(),
+                reference: tokenizer.decode(rest, true)?,
+                is_scored: false,
+            });
+        }
+        Ok(self)
     }
 
     /// Rows that will be judged.
@@ -162,9 +196,13 @@ impl Exam {
         for (question, completion) in self.questions.iter().zip(completions) {
             let text = renderer.tokenizer().decode(&completion.ids, true)?;
             let row = &mut judged[question.example];
-            row.score.exact_match = Some(exact_match(&question.reference, &text, rules.exact));
-            row.score.rouge_l = Some(rouge_l(&question.reference, &text).f);
+            if question.is_scored {
+                let exact = exact_match(&question.reference, &text, rules.exact);
+                row.score.exact_match = Some(exact);
+                row.score.rouge_l = Some(rouge_l(&question.reference, &text).f);
+            }
             row.answer = Some(Answer {
+                asked: question.asked.clone(),
                 text,
                 reference: question.reference.clone(),
                 stop: completion.stop,
@@ -236,7 +274,7 @@ mod tests {
     use hone_data::Source;
     use hone_model::{BaseFormat, weights::BaseWeights};
     use hone_tensor::Device;
-    use hone_text::{ChatTemplate, Conversation, Role, Tokenizer, Turn};
+    use hone_text::{ChatTemplate, Conversation, Tokenizer, Turn};
     use std::path::Path;
 
     const RULES: Rules = Rules {
@@ -351,6 +389,22 @@ mod tests {
             (&judged[0].answer, judged[0].score.exact_match),
             (&None, None)
         );
+    }
+
+    #[test]
+    fn a_text_is_continued_on_request_and_not_scored() {
+        let (model, renderer) = tiny();
+        let text = record(1, Body::Text("Some words to know by heart.".into()));
+        let exam = Exam::set(&renderer, &[text, rows().remove(0)], 256);
+        let exam = exam.with_continuations(&renderer).unwrap();
+        let judged = exam.sit(&model, &renderer, &RULES, |_| ()).unwrap();
+        let answer = judged[0].answer.as_ref().unwrap();
+        assert_eq!(
+            format!("{}{}", answer.asked, answer.reference),
+            "Some words to know by heart."
+        );
+        assert_eq!(judged[0].score.rouge_l, None);
+        assert_eq!(judged[1].answer.as_ref().unwrap().asked, "Who are you?");
     }
 
     #[test]

@@ -2,14 +2,13 @@
 
 use crate::report::{Sample, TaskRow};
 use anyhow::Result;
-use hone_data::{Body, Record};
 use hone_eval::harness::{Answer, Exam, Judged, Progress, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_eval::metric::repetition::Repetition;
 use hone_eval::report::{Comparison, Difference, RowScore, TaskScore, compare};
 use hone_ledger::Seed;
 use hone_model::{Adapter, Model, Stop};
-use hone_text::{Renderer, Role};
+use hone_text::Renderer;
 use std::collections::BTreeMap;
 
 /// What both models made of an exam.
@@ -85,14 +84,17 @@ impl Verdict {
     }
 
     /// Rows as they were asked and answered, one of each task in turn.
-    pub fn samples(&self, records: &[Record], num_samples: usize) -> Vec<Sample> {
+    pub fn samples(&self, num_samples: usize) -> Vec<Sample> {
         let mut by_task: BTreeMap<&str, Vec<Sample>> = BTreeMap::new();
         for (base, tuned) in self.base.iter().zip(&self.tuned) {
             let (Some(before), Some(after)) = (&base.answer, &tuned.answer) else {
                 continue;
             };
-            let sample = sample(&base.score.task, &records[base.score.row], before, after);
-            by_task.entry(&base.score.task).or_default().push(sample);
+            let task = base.score.task.as_str();
+            by_task
+                .entry(task)
+                .or_default()
+                .push(sample(task, before, after));
         }
         let deepest = by_task.values().map(Vec::len).max().unwrap_or(0);
         let in_turn =
@@ -129,18 +131,10 @@ impl Verdict {
     }
 }
 
-fn sample(task: &str, record: &Record, before: &Answer, after: &Answer) -> Sample {
-    let Body::Chat(conversation) = &record.body else {
-        unreachable!("only conversations are answered")
-    };
-    let asked = conversation
-        .turns
-        .iter()
-        .rev()
-        .find(|turn| turn.role == Role::User);
+fn sample(task: &str, before: &Answer, after: &Answer) -> Sample {
     Sample {
         task: task.to_string(),
-        prompt: asked.map(|turn| turn.text.clone()).unwrap_or_default(),
+        prompt: after.asked.clone(),
         expected: after.reference.clone(),
         base: before.text.clone(),
         tuned: after.text.clone(),

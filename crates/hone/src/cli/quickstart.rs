@@ -224,7 +224,8 @@ fn judge(
     let probe = exam.len().min(PORTION * num_tasks);
     let mut count = Count::start(talk);
     let rules = rules(EXAM_TOKENS);
-    let probed = run.judge(summary, exam[..probe].to_vec(), &rules, |who, progress| {
+    let probe_exam = run.set_exam(&exam[..probe]);
+    let probed = run.judge(summary, &probe_exam, &rules, |who, progress| {
         count.tell(who, progress)
     })?;
     // Both models have answered the probe: its time says how many rows fit.
@@ -234,22 +235,20 @@ fn judge(
     let verdict = if num_rows <= probe {
         probed
     } else {
-        let rest = exam[probe..num_rows].to_vec();
-        let answered = run.judge(summary, rest, &rules, |who, progress| {
+        let rest = run.set_exam(&exam[probe..num_rows]);
+        let answered = run.judge(summary, &rest, &rules, |who, progress| {
             count.tell(who, progress)
         })?;
         probed.join(probe, answered)?
     };
     count.finish();
-    let records: Vec<Record> = exam[..num_rows.max(probe)].to_vec();
     let note = format!(
         "{} of {} held-out rows that had no part in training or in choosing the adapter; greedy decoding, at most \
          {EXAM_TOKENS} new tokens; exact match but for white space at the ends; ranges are 95 % of paired bootstrap resamples",
-        records.len(),
+        num_rows.max(probe),
         exam.len(),
     );
     Ok(Judgement {
-        records,
         verdict,
         note,
         has_table: true,
@@ -275,5 +274,36 @@ mod tests {
         assert_eq!(free_directory(&wanted), wanted);
         std::fs::create_dir(&wanted).unwrap();
         assert_eq!(free_directory(&wanted), dir.path().join("quickstart-2"));
+    }
+
+    #[test]
+    fn rows_that_watch_do_not_judge() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let row = |task: &str, i: usize| {
+            format!("{{\"task\":\"{task}\",\"prompt\":\"{task} {i}\",\"completion\":\"b\"}}\n")
+        };
+        let rows: String = (0..10)
+            .flat_map(|i| [row("fix", i), row("group", i)])
+            .collect();
+        std::fs::write(path("valid.jsonl"), rows).unwrap();
+        let written = Written {
+            train: path("train.jsonl"),
+            valid: path("valid.jsonl"),
+            provenance: path("provenance.json"),
+            train_rows: 0,
+            valid_rows: 20,
+        };
+        let HeldOut { watch, exam } = HeldOut::divide(&written).unwrap();
+        let watching = hone_data::read(&[watch]).unwrap().records;
+        assert_eq!(
+            (watching.len(), exam.len()),
+            (2 * WATCH_ROWS, 20 - 2 * WATCH_ROWS)
+        );
+        assert!(
+            exam.iter()
+                .all(|row| watching.iter().all(|other| other.body != row.body))
+        );
+        assert_ne!(exam[0].task, exam[1].task, "the tasks take turns");
     }
 }

@@ -17,8 +17,6 @@ use std::path::{Path, PathBuf};
 
 /// What is on the page beyond the run's own numbers.
 pub struct Judgement {
-    /// The rows that were asked.
-    pub records: Vec<Record>,
     /// What was answered.
     pub verdict: Verdict,
     /// How it was scored, in a sentence.
@@ -49,35 +47,41 @@ impl Prepared {
             .cloned()
             .collect();
         let note = format!("{side}, greedy decoding, at most {SAMPLE_TOKENS} new tokens");
-        let verdict = self.judge(summary, records.clone(), &rules(SAMPLE_TOKENS), |_, _| {})?;
+        let exam = self
+            .set_exam(&records)
+            .with_continuations(&self.open.renderer)?;
+        let verdict = self.judge(summary, &exam, &rules(SAMPLE_TOKENS), |_, _| {})?;
         Ok(Judgement {
-            records,
             verdict,
             note,
             has_table: false,
         })
     }
 
-    /// Has both models sit an exam of these rows.
+    /// An exam of these rows.
+    pub fn set_exam(&self, records: &[Record]) -> Exam {
+        Exam::set(
+            &self.open.renderer,
+            records,
+            self.plan.settings.max_length.value,
+        )
+    }
+
+    /// Has both models sit an exam.
     pub fn judge(
         &mut self,
         summary: &Summary,
-        records: Vec<Record>,
+        exam: &Exam,
         rules: &Rules,
         told: impl FnMut(&str, Progress) + Send,
     ) -> Result<Verdict> {
-        let exam = Exam::set(
-            &self.open.renderer,
-            &records,
-            self.plan.settings.max_length.value,
-        );
-        let adapter = AdapterFiles::read(&summary.adapter)?
-            .into_adapter(self.model.config(), self.model.device())?;
+        let files = AdapterFiles::read(&summary.adapter)?;
+        let adapter = files.into_adapter(self.model.config(), self.model.device())?;
         judge_both(
             &mut self.model,
             adapter,
             &self.open.renderer,
-            &exam,
+            exam,
             rules,
             told,
         )
@@ -120,7 +124,7 @@ impl Prepared {
                 Vec::new()
             },
             tasks_note: judgement.note.clone(),
-            samples: judgement.verdict.samples(&judgement.records, 6),
+            samples: judgement.verdict.samples(6),
             plan: record
                 .plan
                 .iter()

@@ -319,6 +319,24 @@ fn qlora_trains_on_a_base_in_four_bits() {
 }
 
 #[test]
+fn plain_texts_are_learnt_whole_and_continued_in_the_report() {
+    let place = Place::new();
+    let text = |i: usize| format!("{{\"text\":\"Note {i}: the lamp is on the table.\"}}");
+    let rows: Vec<String> = (0..20).map(text).collect();
+    place.write("rows.jsonl", &rows.join("\n"));
+    let summary = place.ok(&format!("{TRAIN} --out run --json")).json();
+    assert!(
+        summary["supervised_tokens"].as_u64() > summary["steps"].as_u64(),
+        "{summary}"
+    );
+    let report = std::fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(
+        report.contains("Before and after"),
+        "the report continues no text"
+    );
+}
+
+#[test]
 fn logits_are_one_row_per_token() {
     let place = Place::new();
     let logits = place
