@@ -6,7 +6,7 @@ use super::interrupt::Interrupt;
 use super::model::ModelArgs;
 use crate::screen::{self, Talk};
 use anyhow::Result;
-use hone_model::{Session, Stop};
+use hone_model::{GenerateError, Session, Stop};
 use hone_text::{Conversation, Role, Turn};
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -59,8 +59,16 @@ impl Chat {
             let answer = session.answer(&model, &prompt, &generation, |id| {
                 spoken = speak(&mut stream, id);
                 spoken.is_ok() && !interrupt.is_raised()
-            })?;
+            });
             interrupt.leave_at_once();
+            let answer = match answer {
+                Err(full @ GenerateError::PromptTooLong { .. }) => {
+                    talk.say(format!("({full}: /reset begins anew)"));
+                    turns.pop();
+                    continue;
+                }
+                answered => answered?,
+            };
             spoken?;
             screen::data(stream.finish()?)?;
             turns.push(Turn::new(

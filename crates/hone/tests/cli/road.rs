@@ -1,6 +1,6 @@
 //! The whole road on a tiny model: train, resume, judge, generate, look.
 
-use crate::command::{Place, fixtures};
+use crate::command::{Place, Ran, fixtures};
 use serde_json::Value;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -333,6 +333,28 @@ fn plain_texts_are_learnt_whole_and_continued_in_the_report() {
     assert!(
         report.contains("Before and after"),
         "the report continues no text"
+    );
+}
+
+#[test]
+fn a_conversation_goes_on_until_its_input_ends_and_survives_a_full_context() {
+    let place = Place::new();
+    let lines = format!("hello\n\n{}\n/reset\nhello\n", "many words ".repeat(100));
+    place.write("lines.txt", &lines);
+    let mut command = place.command("chat --model {tied} --max-tokens 4 --context 100");
+    let input = std::fs::File::open(place.path("lines.txt")).unwrap();
+    let ran = Ran::from(command.stdin(input).output().unwrap());
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("/reset begins anew") && ran.stderr.contains("forgotten"),
+        "{}",
+        ran.stderr
+    );
+    let answers: Vec<&str> = ran.stdout.lines().collect();
+    assert_eq!(
+        answers.first(),
+        answers.last(),
+        "a forgotten conversation changed the answer"
     );
 }
 
