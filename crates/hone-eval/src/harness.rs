@@ -47,6 +47,8 @@ pub struct Rules {
     pub slots: usize,
     /// What counts as an exact match.
     pub exact: Rule,
+    /// Whether the loss of the references is taken too; it costs as much as reading all prompts again.
+    pub with_loss: bool,
 }
 
 /// What became of one row.
@@ -176,19 +178,24 @@ impl Exam {
         rules: &Rules,
         mut told: impl FnMut(Progress) + Send,
     ) -> Result<Vec<Judged>, ExamError> {
-        let total = self.examples.len() + self.questions.len();
-        let mut judged = Vec::with_capacity(self.examples.len());
-        for (example, nats) in self
-            .examples
-            .iter()
-            .zip(self.losses(model, |done| told(Progress { done, total }))?)
-        {
-            judged.push(Judged {
-                score: self.unanswered(example, nats),
-                answer: None,
-            });
+        let num_losses = if rules.with_loss {
+            self.examples.len()
+        } else {
+            0
+        };
+        let total = num_losses + self.questions.len();
+        let unscored = |example| Judged {
+            score: self.unscored(example),
+            answer: None,
+        };
+        let mut judged: Vec<Judged> = self.examples.iter().map(unscored).collect();
+        if rules.with_loss {
+            let losses = self.losses(model, |done| told(Progress { done, total }))?;
+            for ((row, example), nats) in judged.iter_mut().zip(&self.examples).zip(losses) {
+                (row.score.nats, row.score.tokens) = (nats, example.num_supervised() as u64);
+            }
         }
-        let mut done = self.examples.len();
+        let mut done = num_losses;
         let completions = self.answers(model, renderer, rules, || {
             done += 1;
             told(Progress { done, total });
@@ -211,12 +218,12 @@ impl Exam {
         Ok(judged)
     }
 
-    fn unanswered(&self, example: &Example, nats: f64) -> RowScore {
+    fn unscored(&self, example: &Example) -> RowScore {
         RowScore {
             row: example.row,
             task: self.tasks[example.task].clone(),
-            nats,
-            tokens: example.num_supervised() as u64,
+            nats: 0.0,
+            tokens: 0,
             exact_match: None,
             rouge_l: None,
         }
@@ -281,6 +288,7 @@ mod tests {
         max_new_tokens: 8,
         slots: 3,
         exact: Rule::Strict,
+        with_loss: true,
     };
 
     fn tiny() -> (Model, Renderer) {
@@ -405,6 +413,22 @@ mod tests {
         );
         assert_eq!(judged[0].score.rouge_l, None);
         assert_eq!(judged[1].answer.as_ref().unwrap().asked, "Who are you?");
+    }
+
+    #[test]
+    fn answers_without_losses_are_the_same_answers() {
+        let (model, renderer) = tiny();
+        let exam = Exam::set(&renderer, &rows(), 256);
+        let with = exam.sit(&model, &renderer, &RULES, |_| ()).unwrap();
+        let quick = Rules {
+            with_loss: false,
+            ..RULES
+        };
+        let without = exam.sit(&model, &renderer, &quick, |_| ()).unwrap();
+        for (with, without) in with.iter().zip(&without) {
+            assert_eq!((without.score.tokens, &without.answer), (0, &with.answer));
+            assert!(with.score.tokens > 0 && with.answer.is_some());
+        }
     }
 
     #[test]

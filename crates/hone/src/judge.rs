@@ -62,6 +62,15 @@ impl Verdict {
         })
     }
 
+    /// Nothing judged yet.
+    pub fn empty() -> Self {
+        Self {
+            base: Vec::new(),
+            tuned: Vec::new(),
+            comparisons: Vec::new(),
+        }
+    }
+
     /// Two exams as one: the rows of `other` come after the `num_rows` rows of this one.
     pub fn join(self, num_rows: usize, other: Self) -> Result<Self> {
         let shift = |mut row: Judged| {
@@ -203,5 +212,6 @@ pub fn rules(max_new_tokens: usize) -> Rules {
         max_new_tokens,
         slots: 16,
         exact: Rule::Strict,
+        with_loss: true,
     }
 }

@@ -74,6 +74,7 @@ impl Eval {
                 Match::Strict => Rule::Strict,
                 Match::Squad => Rule::Squad,
             },
+            with_loss: true,
         };
         let mut model = self
             .model

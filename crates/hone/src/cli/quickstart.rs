@@ -15,8 +15,9 @@ use crate::plan::RawTrain;
 use crate::run::{Ended, Judgement, Prepared, Summary};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
-use hone_data::Record;
 use hone_data::recipe::rust_lints::Written;
+use hone_data::{Body, Record};
+use hone_eval::harness::Rules;
 use hone_ledger::{Seed, write_whole};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -49,14 +50,14 @@ const WATCH_ROWS: usize = 4;
 /// Rows per task that judge, at most.
 const EXAM_ROWS: usize = 40;
 
-/// Longest answer when judging.
+/// Rows that both models answer before the clock is looked at.
+const PORTION: usize = 8;
+
+/// Longest answer when judging; shorter where the references are.
 const EXAM_TOKENS: usize = 64;
 
-/// Rows are judged in portions of one per task and as many as this, until the time is over.
-const PORTION: usize = 4;
-
-/// Time for each model's answers.
-const EXAM_SECONDS: f64 = 50.0;
+/// Everything together is over by about then.
+const ALL_SECONDS: f64 = 450.0;
 
 impl Quickstart {
     /// Fetches, builds, trains, judges, reports.
@@ -104,7 +105,8 @@ impl Quickstart {
         };
 
         talk.say("5/5  base and tuned model answer held-out rows");
-        let judgement = judge(&mut run, &summary, exam, talk)?;
+        let left = ALL_SECONDS - begun.elapsed().as_secs_f64();
+        let judgement = judge(&mut run, &summary, exam, left.clamp(40.0, 110.0), talk)?;
         let report = run.write_report(&summary, &judgement)?;
         show_comparison(&judgement.verdict.rows(), |line| {
             talk.say(line);
@@ -167,7 +169,8 @@ fn free_directory(wanted: &Path) -> PathBuf {
 /// The held-out rows, divided into those that watch and those that judge.
 struct HeldOut {
     watch: PathBuf,
-    exam: Vec<Record>,
+    /// One list per task.
+    exam: Vec<Vec<Record>>,
 }
 
 impl HeldOut {
@@ -180,79 +183,79 @@ impl HeldOut {
             by_task.entry(record.task.clone()).or_default().push(record);
         }
         let (mut watch, mut exam) = (String::new(), Vec::new());
-        for (task, records) in &mut by_task {
-            Seed::new(0).child(task).stream().shuffle(records);
-            for record in records.iter().take(WATCH_ROWS) {
+        for (task, mut records) in by_task {
+            Seed::new(0).child(&task).stream().shuffle(&mut records);
+            let judging = records.split_off(WATCH_ROWS.min(records.len()));
+            for record in records {
                 watch.push_str(lines[record.source.line - 1]);
                 watch.push('\n');
             }
-            exam.push(
-                records
-                    .iter()
-                    .skip(WATCH_ROWS)
-                    .take(EXAM_ROWS)
-                    .cloned()
-                    .collect::<Vec<_>>(),
-            );
+            exam.push(judging.into_iter().take(EXAM_ROWS).collect());
         }
         let path = written.valid.with_file_name("watch.jsonl");
         write_whole(&path, watch.as_bytes())?;
-        Ok(Self {
-            watch: path,
-            exam: take_turns(exam),
-        })
+        Ok(Self { watch: path, exam })
     }
 }
 
-/// One row of each list in turn, so that any beginning of the result is fair to all.
-fn take_turns(lists: Vec<Vec<Record>>) -> Vec<Record> {
-    let longest = lists.iter().map(Vec::len).max().unwrap_or(0);
-    (0..longest)
-        .flat_map(|at| lists.iter().filter_map(move |list| list.get(at)).cloned())
-        .collect()
-}
-
-/// Both models answer as many rows as time allows.
+/// Both models answer as many rows of every task as the time allows.
 fn judge(
     run: &mut Prepared,
     summary: &Summary,
-    exam: Vec<Record>,
+    exam: Vec<Vec<Record>>,
+    seconds: f64,
     talk: Talk,
 ) -> Result<Judgement> {
-    let begun = Instant::now();
-    let num_tasks = run.dataset.tasks.len();
-    let probe = exam.len().min(PORTION * num_tasks);
+    let num_held_out: usize = exam.iter().map(Vec::len).sum();
+    let task_seconds = seconds / exam.len().max(1) as f64;
+    let (mut verdict, mut num_rows) = (Verdict::empty(), 0);
     let mut count = Count::start(talk);
-    let rules = rules(EXAM_TOKENS);
-    let probe_exam = run.set_exam(&exam[..probe]);
-    let probed = run.judge(summary, &probe_exam, &rules, |who, progress| {
-        count.tell(who, progress)
-    })?;
-    // Both models have answered the probe: its time says how many rows fit.
-    let seconds = begun.elapsed().as_secs_f64() / 2.0;
-    let portions = (EXAM_SECONDS / seconds.max(0.1)) as usize;
-    let num_rows = (probe * portions).min(exam.len());
-    let verdict = if num_rows <= probe {
-        probed
-    } else {
-        let rest = run.set_exam(&exam[probe..num_rows]);
-        let answered = run.judge(summary, &rest, &rules, |who, progress| {
-            count.tell(who, progress)
-        })?;
-        probed.join(probe, answered)?
-    };
+    for records in &exam {
+        let rules = Rules {
+            with_loss: false,
+            ..rules(longest_answer(run, records)?)
+        };
+        let begun = Instant::now();
+        for (portion, records) in records.chunks(PORTION).enumerate() {
+            let elapsed = begun.elapsed().as_secs_f64();
+            // A portion takes as long as the ones before it did.
+            if portion > 0 && elapsed + elapsed / portion as f64 > task_seconds {
+                break;
+            }
+            let exam = run.set_exam(records);
+            let answered = run.judge(summary, &exam, &rules, |who, progress| {
+                count.tell(who, progress)
+            })?;
+            verdict = verdict.join(num_rows, answered)?;
+            num_rows += records.len();
+        }
+    }
     count.finish();
     let note = format!(
-        "{} of {} held-out rows that had no part in training or in choosing the adapter; greedy decoding, at most \
-         {EXAM_TOKENS} new tokens; exact match but for white space at the ends; ranges are 95 % of paired bootstrap resamples",
-        num_rows.max(probe),
-        exam.len(),
+        "{num_rows} of {num_held_out} held-out rows, none of which had a part in training or in choosing the adapter; greedy \
+         decoding, at most {EXAM_TOKENS} new tokens, fewer where the expected answers are short; exact match but for white space \
+         at the ends; ranges are 95 % of paired bootstrap resamples",
     );
     Ok(Judgement {
         verdict,
         note,
         has_table: true,
     })
+}
+
+/// Twice the longest expected answer and a little: more cannot be right, and a model that rambles need not be heard out.
+fn longest_answer(run: &Prepared, records: &[Record]) -> Result<usize> {
+    let mut longest = 0;
+    for record in records {
+        let Body::Chat(conversation) = &record.body else {
+            continue;
+        };
+        let Some((_, reply)) = conversation.split_reply() else {
+            continue;
+        };
+        longest = longest.max(run.open.renderer.tokenizer().encode_plain(reply)?.len());
+    }
+    Ok((2 * longest + 8).min(EXAM_TOKENS))
 }
 
 fn object(summary: &Summary, verdict: &Verdict, report: &Path) -> Result<serde_json::Value> {
@@ -296,14 +299,19 @@ mod tests {
         };
         let HeldOut { watch, exam } = HeldOut::divide(&written).unwrap();
         let watching = hone_data::read(&[watch]).unwrap().records;
+        let judging: Vec<&Record> = exam.iter().flatten().collect();
         assert_eq!(
-            (watching.len(), exam.len()),
+            (watching.len(), judging.len()),
             (2 * WATCH_ROWS, 20 - 2 * WATCH_ROWS)
         );
         assert!(
-            exam.iter()
+            judging
+                .iter()
                 .all(|row| watching.iter().all(|other| other.body != row.body))
         );
-        assert_ne!(exam[0].task, exam[1].task, "the tasks take turns");
+        assert!(
+            exam.iter()
+                .all(|rows| rows.iter().all(|row| row.task == rows[0].task))
+        );
     }
 }
