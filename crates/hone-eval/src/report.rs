@@ -404,7 +404,12 @@ mod tests {
             (score.rows, score.exact_match, score.rouge_l),
             (2, Some(1.0), Some(1.0))
         );
-        let comparison = compare(std::slice::from_ref(&unasked), std::slice::from_ref(&unasked), Seed::new(0)).unwrap();
+        let comparison = compare(
+            std::slice::from_ref(&unasked),
+            std::slice::from_ref(&unasked),
+            Seed::new(0),
+        )
+        .unwrap();
         assert_eq!(comparison[0].exact_match, None);
     }
 
