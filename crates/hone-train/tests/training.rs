@@ -82,7 +82,14 @@ fn plan(steps: usize) -> TrainingPlan {
 }
 
 fn run_dir(path: &Path) -> RunDir {
-    RunDir::new(path, "this run".into(), Provenance::default())
+    // Several entries, so that an order of their own would show in the files.
+    let provenance = Provenance {
+        base_name: Some("tiny".into()),
+        base_fingerprint: Some("abc".into()),
+        template_hash: Some("def".into()),
+        run: Some("ghi".into()),
+    };
+    RunDir::new(path, "this run".into(), provenance)
 }
 
 fn tasks() -> Vec<String> {

@@ -168,22 +168,13 @@ impl Adapter {
         base: &DecoderConfig,
         provenance: &Provenance,
     ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
-        let numbers = self.parameters().to_vec()?;
-        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
-        let matrices = self.matrices();
-        let view = |matrix: &NamedMatrix| {
-            let data = &bytes[4 * matrix.offset..][..4 * matrix.rows * matrix.cols];
-            let view = TensorView::new(Dtype::F32, vec![matrix.rows, matrix.cols], data);
-            (
-                format!("{PREFIX}{}", matrix.name),
-                view.expect("a matrix has as many bytes as its shape says"),
-            )
-        };
-        let tensors: BTreeMap<String, TensorView> = matrices.iter().map(view).collect();
-        let weights = safetensors::serialize(tensors, Some(provenance.to_metadata()))
-            .expect("distinct names and matching lengths serialise");
-        let config =
-            serde_json::to_string_pretty(&self.to_peft(base, provenance)).expect("plain JSON");
+        let weights = to_safetensors(
+            &self.matrices(),
+            &self.parameters().to_vec()?,
+            &provenance.to_metadata(),
+        );
+        let config = serde_json::to_string_pretty(&self.to_peft(base, provenance))
+            .expect("an object of plain values is JSON");
         Ok((config.into_bytes(), weights))
     }
 
@@ -233,6 +224,37 @@ impl Adapter {
     }
 }
 
+/// The safetensors format: length of the header, header, numbers. The `safetensors` crate writes
+/// metadata in the random order of a hash map; here the same adapter gives the same bytes.
+fn to_safetensors(
+    matrices: &[NamedMatrix],
+    numbers: &[f32],
+    metadata: &BTreeMap<&str, String>,
+) -> Vec<u8> {
+    let mut sorted: Vec<&NamedMatrix> = matrices.iter().collect();
+    sorted.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut header = Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
+    let mut data = Vec::with_capacity(4 * numbers.len());
+    for matrix in sorted {
+        let start = data.len();
+        let part = &numbers[matrix.offset..][..matrix.rows * matrix.cols];
+        data.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+        let entry = json!({
+            "dtype": "F32",
+            "shape": [matrix.rows, matrix.cols],
+            "data_offsets": [start, data.len()],
+        });
+        header.insert(format!("{PREFIX}{}", matrix.name), entry);
+    }
+    let mut header = Value::Object(header).to_string().into_bytes();
+    // Padded with spaces, so that the numbers begin at a multiple of eight bytes.
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.append(&mut header);
+    file.append(&mut data);
+    file
+}
+
 /// Integers without a decimal point, as PEFT writes them.
 fn number(x: f32) -> Value {
     if x.fract() == 0.0 && x.abs() < 1e9 {
@@ -245,7 +267,7 @@ fn number(x: f32) -> Value {
 }
 
 impl Provenance {
-    fn to_metadata(&self) -> HashMap<String, String> {
+    fn to_metadata(&self) -> BTreeMap<&'static str, String> {
         let ours = [
             (FINGERPRINT, &self.base_fingerprint),
             (TEMPLATE, &self.template_hash),
@@ -253,9 +275,8 @@ impl Provenance {
         ];
         let ours = ours
             .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), value.clone()?)));
-        ours.chain([("format".to_owned(), "pt".to_owned())])
-            .collect()
+            .filter_map(|(key, value)| Some((key, value.clone()?)));
+        ours.chain([("format", "pt".to_owned())]).collect()
     }
 
     fn from_metadata(

@@ -16,14 +16,11 @@ fn keys(object: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The numbers of the best and the last adapter, bit for bit: what follows the header of a safetensors file.
-fn numbers(dir: &Path) -> (Vec<u8>, Vec<u8>) {
-    let read = |name: &str| {
-        let file = std::fs::read(dir.join(name).join("adapter_model.safetensors")).unwrap();
-        let header = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
-        file[8 + header..].to_vec()
-    };
-    (read("adapter"), read("last"))
+/// The files of the best and the last adapter, byte for byte.
+fn adapters(dir: &Path) -> Vec<Vec<u8>> {
+    let files = ["adapter_config.json", "adapter_model.safetensors"];
+    let read = |name: &str| files.map(|file| std::fs::read(dir.join(name).join(file)).unwrap());
+    ["adapter", "last"].iter().flat_map(|name| read(name)).collect()
 }
 
 #[test]
@@ -129,7 +126,7 @@ fn the_plan_says_where_every_value_comes_from() {
 }
 
 #[test]
-fn an_interrupted_run_saves_and_resumes_to_the_same_numbers() {
+fn an_interrupted_run_saves_and_resumes_to_the_same_adapters() {
     let place = Place::new();
     place.examples("rows.jsonl", 40);
     let long = TRAIN.replace(
@@ -158,7 +155,7 @@ fn an_interrupted_run_saves_and_resumes_to_the_same_numbers() {
 
     place.ok("train --resume --out parts");
     assert!(
-        numbers(&place.path("parts")) == numbers(&place.path("whole")),
+        adapters(&place.path("parts")) == adapters(&place.path("whole")),
         "resumed and uninterrupted adapters differ"
     );
     let steps = |name: &str| {
@@ -180,7 +177,7 @@ fn an_interrupted_run_saves_and_resumes_to_the_same_numbers() {
 }
 
 #[test]
-fn a_killed_run_resumes_from_its_last_checkpoint_to_the_same_numbers() {
+fn a_killed_run_resumes_from_its_last_checkpoint_to_the_same_adapters() {
     let place = Place::new();
     place.examples("rows.jsonl", 40);
     let long = TRAIN.replace(
@@ -194,7 +191,7 @@ fn a_killed_run_resumes_from_its_last_checkpoint_to_the_same_numbers() {
     child.wait().unwrap();
     place.ok("train --resume --out parts --threads 1");
     assert!(
-        numbers(&place.path("parts")) == numbers(&place.path("whole")),
+        adapters(&place.path("parts")) == adapters(&place.path("whole")),
         "resumed and uninterrupted adapters differ"
     );
 }
@@ -218,7 +215,7 @@ fn wait_for_step(events: &Path, step: usize) {
 }
 
 #[test]
-fn one_thread_and_two_threads_give_the_same_numbers() {
+fn one_thread_and_two_threads_give_the_same_adapters() {
     let place = Place::new();
     place.examples("rows.jsonl", 40);
     for threads in [1, 2] {
@@ -227,7 +224,7 @@ fn one_thread_and_two_threads_give_the_same_numbers() {
         ));
     }
     assert!(
-        numbers(&place.path("run1")) == numbers(&place.path("run2")),
+        adapters(&place.path("run1")) == adapters(&place.path("run2")),
         "the number of threads shows"
     );
 }
