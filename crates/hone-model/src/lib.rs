@@ -10,7 +10,8 @@ mod pass;
 pub mod weights;
 
 pub use adapter::{
-    Adapter, AdapterFiles, AdapterSize, AttachError, LoraConfig, NamedMatrix, PeftError, Provenance, Targets,
+    Adapter, AdapterFiles, AdapterSize, AttachError, LoraConfig, NamedMatrix, PeftError,
+    Provenance, Targets,
 };
 pub use batch::{LossSum, Packed};
 pub use decoder::{BaseFormat, Decoder, Group, LoadError, Site};

@@ -605,7 +605,8 @@ fn prompts_that_cannot_be_answered_are_refused() {
 #[test]
 fn a_defective_adapter_is_refused_with_its_defect() {
     let good = fixture("adapters/tiny-llama-tied-qv");
-    let refused = |edit: &dyn Fn(&mut Value, &mut HashMap<String, Vec<f32>>)| -> String {
+    type Edit<'a> = &'a dyn Fn(&mut Value, &mut HashMap<String, Vec<f32>>);
+    let refused = |edit: Edit| -> String {
         let dir = tempfile::tempdir().unwrap();
         let mut config: Value =
             serde_json::from_slice(&std::fs::read(good.join("adapter_config.json")).unwrap())

@@ -680,5 +680,8 @@ fn columns_of_a_tensor_are_operands_too() {
     let mut out = device.tensor(2, 4, &[5.0; 8]);
     let right = a.view_cols(1..3);
     device.matmul(right, right, 1.0, out.view_cols_mut(1..3), false);
-    assert_eq!(out.to_vec().unwrap(), [5.0, 7.0, 10.0, 5.0, 5.0, 15.0, 22.0, 5.0]);
+    assert_eq!(
+        out.to_vec().unwrap(),
+        [5.0, 7.0, 10.0, 5.0, 5.0, 15.0, 22.0, 5.0]
+    );
 }

@@ -2,12 +2,57 @@
 //!
 //! Fresh memory costs a page fault per 4 KiB, which for a packed batch is as long as a matrix
 //! product. Freed buffers are kept while the total stays below the greatest use so far, so keeping
-//! them never raises the peak that the plan promised.
+//! them never raises the peak that the plan promised. Large buffers are pages of their own: in the
+//! allocator's arenas, freed ones of many sizes left gaps that doubled the memory of a run.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use memmap2::{Advice, MmapMut};
+
 use crate::device::Memory;
+
+/// Buffers of at least this many numbers are pages of their own.
+const OWN_PAGES: usize = 32 * 1024;
+
+/// The numbers of a buffer.
+#[derive(Debug)]
+enum Block {
+    Heap(Vec<f32>),
+    Pages(MmapMut),
+}
+
+impl Block {
+    fn new(len: usize) -> Self {
+        if len < OWN_PAGES {
+            return Self::Heap(vec![0.0; len]);
+        }
+        match MmapMut::map_anon(4 * len) {
+            Ok(pages) => {
+                // Fewer page faults where the system offers large pages; nothing is lost where not.
+                #[cfg(target_os = "linux")]
+                let _ = pages.advise(Advice::HugePage);
+                Self::Pages(pages)
+            }
+            // The allocator ends the process in its own way if there is no memory at all.
+            Err(_) => Self::Heap(vec![0.0; len]),
+        }
+    }
+
+    fn as_slice(&self) -> &[f32] {
+        match self {
+            Self::Heap(numbers) => numbers,
+            Self::Pages(pages) => bytemuck::cast_slice(pages),
+        }
+    }
+
+    fn as_mut_slice(&mut self) -> &mut [f32] {
+        match self {
+            Self::Heap(numbers) => numbers,
+            Self::Pages(pages) => bytemuck::cast_slice_mut(pages),
+        }
+    }
+}
 
 /// Shared free list and accounting.
 #[derive(Debug, Default)]
@@ -15,7 +60,7 @@ pub struct Pool(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    free: BTreeMap<usize, Vec<Vec<f32>>>,
+    free: BTreeMap<usize, Vec<Block>>,
     cached_bytes: usize,
     memory: Memory,
 }
@@ -23,7 +68,9 @@ struct State {
 /// One tensor's numbers; goes back to the pool when dropped.
 #[derive(Debug)]
 pub struct Buffer {
-    data: Vec<f32>,
+    /// `Some` until dropped.
+    data: Option<Block>,
+    capacity: usize,
     len: usize,
     pool: Arc<Pool>,
 }
@@ -31,16 +78,13 @@ pub struct Buffer {
 impl Pool {
     /// A buffer of `len` numbers with unspecified contents.
     pub fn take(self: &Arc<Self>, len: usize) -> Buffer {
-        let capacity = size_class(len);
-        let reused = {
+        let wanted = size_class(len);
+        let (capacity, reused) = {
             let mut state = self
                 .0
                 .lock()
                 .expect("no thread panics while holding the pool");
-            let found = state.free.get_mut(&capacity).and_then(Vec::pop);
-            if found.is_some() {
-                state.cached_bytes -= capacity * 4;
-            }
+            let (capacity, found) = state.find(wanted);
             state.memory.live_bytes += capacity * 4;
             state.memory.peak_bytes = state.memory.peak_bytes.max(state.memory.live_bytes);
             let room = state
@@ -48,11 +92,11 @@ impl Pool {
                 .peak_bytes
                 .saturating_sub(state.memory.live_bytes);
             state.trim(room);
-            found
+            (capacity, found)
         };
-        let data = reused.unwrap_or_else(|| vec![0.0; capacity]);
         Buffer {
-            data,
+            data: Some(reused.unwrap_or_else(|| Block::new(capacity))),
+            capacity,
             len,
             pool: Arc::clone(self),
         }
@@ -76,21 +120,33 @@ impl Pool {
         state.trim(0);
     }
 
-    fn give_back(&self, data: Vec<f32>) {
-        let bytes = data.len() * 4;
+    fn give_back(&self, data: Block, capacity: usize) {
+        let bytes = capacity * 4;
         let mut state = self
             .0
             .lock()
             .expect("no thread panics while holding the pool");
         state.memory.live_bytes -= bytes;
         state.cached_bytes += bytes;
-        state.free.entry(data.len()).or_default().push(data);
+        state.free.entry(capacity).or_default().push(data);
         let room = state.memory.peak_bytes - state.memory.live_bytes;
         state.trim(room);
     }
 }
 
 impl State {
+    /// A cached block of the wanted size or up to a fifth more, and its size; batches differ a little
+    /// in length, and a fresh block costs its page faults.
+    fn find(&mut self, wanted: usize) -> (usize, Option<Block>) {
+        let close = self.free.range_mut(wanted..=wanted + wanted / 5);
+        let mut filled = close.filter(|(_, blocks)| !blocks.is_empty());
+        let Some((&capacity, blocks)) = filled.next() else {
+            return (wanted, None);
+        };
+        self.cached_bytes -= capacity * 4;
+        (capacity, blocks.pop())
+    }
+
     /// Frees cached buffers, largest first, until they fit into `room`.
     fn trim(&mut self, room: usize) {
         while self.cached_bytes > room {
@@ -98,7 +154,7 @@ impl State {
                 return;
             };
             match entry.get_mut().pop() {
-                Some(buffer) => self.cached_bytes -= buffer.len() * 4,
+                Some(buffer) => self.cached_bytes -= buffer.as_slice().len() * 4,
                 None => drop(entry.remove()),
             }
         }
@@ -115,18 +171,22 @@ fn size_class(len: usize) -> usize {
 impl Buffer {
     /// The numbers.
     pub fn as_slice(&self) -> &[f32] {
-        &self.data[..self.len]
+        &self.data.as_ref().expect(HELD).as_slice()[..self.len]
     }
 
     /// The numbers, for writing.
     pub fn as_mut_slice(&mut self) -> &mut [f32] {
-        &mut self.data[..self.len]
+        &mut self.data.as_mut().expect(HELD).as_mut_slice()[..self.len]
     }
 }
 
+const HELD: &str = "a buffer holds its block until it is dropped";
+
 impl Drop for Buffer {
     fn drop(&mut self) {
-        self.pool.give_back(std::mem::take(&mut self.data));
+        if let Some(data) = self.data.take() {
+            self.pool.give_back(data, self.capacity);
+        }
     }
 }
 

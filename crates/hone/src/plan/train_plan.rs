@@ -11,9 +11,7 @@ use crate::dataset::Dataset;
 use crate::screen::{count, duration, plural};
 use hone_data::{Example, Sampler};
 use hone_ledger::{ContentId, Seed};
-use hone_model::{
-    Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, StepMemory, Targets,
-};
+use hone_model::{Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Targets};
 use hone_train::{AdamWConfig, LearningRate, TrainingPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -106,10 +104,7 @@ impl PlanError {
 }
 
 /// Memory for tokenizer, data and everything else that has no formula.
-const OVERHEAD_BYTES: usize = 120 << 20;
-
-/// The device keeps the buffers of batches of other lengths for reuse: measured, half as much again as is alive at once.
-const REUSE: f64 = 1.5;
+const OVERHEAD_BYTES: usize = 150 << 20;
 
 /// Larger micro-batches gain no speed and cost memory.
 const MICRO_BATCH_TOKENS: usize = 8192;
@@ -340,7 +335,7 @@ impl Fit {
     ) -> Result<Self, PlanError> {
         let budget = settings.memory.value.bytes as usize;
         let fixed = base_bytes(open, format) + OVERHEAD_BYTES;
-        let room = (budget.saturating_sub(fixed) as f64 / REUSE) as usize;
+        let room = budget.saturating_sub(fixed);
         let model = MemoryModel::new(open.weights.config(), size);
         let longest = longest(dataset);
         let wanted = micro_batch_tokens(settings, dataset)
@@ -350,7 +345,7 @@ impl Fit {
         // Every token might be supervised.
         let Some(kept_layers) = model.layers_within(max_tokens, max_tokens, room) else {
             let needed = Size {
-                bytes: with_reuse(fixed, model.step(longest, longest, 0)),
+                bytes: (fixed + model.step(longest, longest, 0).total()) as u64,
             };
             return Err(PlanError::NoMemory {
                 needed,
@@ -360,17 +355,13 @@ impl Fit {
                 is_qlora: format == BaseFormat::Nf4,
             });
         };
-        let bytes = with_reuse(fixed, model.step(max_tokens, max_tokens, kept_layers));
+        let bytes = (fixed + model.step(max_tokens, max_tokens, kept_layers).total()) as u64;
         Ok(Self {
             max_tokens,
             kept_layers,
             memory: Size { bytes },
         })
     }
-}
-
-fn with_reuse(fixed_bytes: usize, step: StepMemory) -> u64 {
-    fixed_bytes as u64 + (step.total() as f64 * REUSE) as u64
 }
 
 fn longest(dataset: &Dataset) -> usize {

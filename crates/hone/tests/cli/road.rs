@@ -20,7 +20,10 @@ fn keys(object: &Value) -> Vec<&str> {
 fn adapters(dir: &Path) -> Vec<Vec<u8>> {
     let files = ["adapter_config.json", "adapter_model.safetensors"];
     let read = |name: &str| files.map(|file| std::fs::read(dir.join(name).join(file)).unwrap());
-    ["adapter", "last"].iter().flat_map(|name| read(name)).collect()
+    ["adapter", "last"]
+        .iter()
+        .flat_map(|name| read(name))
+        .collect()
 }
 
 #[test]
