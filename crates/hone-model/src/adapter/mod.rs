@@ -90,17 +90,7 @@ impl Adapter {
         device: &Device,
         seed: Seed,
     ) -> Result<Self, AttachError> {
-        config.check()?;
-        let member = |site| Member {
-            site,
-            rank: config.rank,
-            alpha: config.alpha,
-        };
-        let members: Vec<Member> = select(&config.targets, base)?
-            .into_iter()
-            .map(member)
-            .collect();
-        let (groups, len) = lay_out(&members, config.rank_stabilised, base);
+        let (groups, len) = lay_out_config(&config, base)?;
         let mut numbers = vec![0.0f32; len];
         for group in &groups {
             let bound = (group.width as f32).sqrt().recip();
@@ -203,17 +193,7 @@ impl Adapter {
 
     /// Trainable numbers and summed ranks of an adapter that does not exist yet, for plans.
     pub fn size(config: &LoraConfig, base: &DecoderConfig) -> Result<AdapterSize, AttachError> {
-        config.check()?;
-        let member = |site| Member {
-            site,
-            rank: config.rank,
-            alpha: config.alpha,
-        };
-        let members: Vec<Member> = select(&config.targets, base)?
-            .into_iter()
-            .map(member)
-            .collect();
-        let (groups, parameters) = lay_out(&members, config.rank_stabilised, base);
+        let (groups, parameters) = lay_out_config(config, base)?;
         let rank_sum = groups.iter().map(|g| g.total_rank).sum();
         let lowest_layer = groups.iter().map(|g| g.layer).min().unwrap_or(0);
         Ok(AdapterSize {
@@ -296,6 +276,24 @@ pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// The layout of a fresh adapter: every target with the same rank and alpha.
+fn lay_out_config(
+    config: &LoraConfig,
+    base: &DecoderConfig,
+) -> Result<(Vec<AdaptedGroup>, usize), AttachError> {
+    config.check()?;
+    let member = |site| Member {
+        site,
+        rank: config.rank,
+        alpha: config.alpha,
+    };
+    let members: Vec<Member> = select(&config.targets, base)?
+        .into_iter()
+        .map(member)
+        .collect();
+    Ok(lay_out(&members, config.rank_stabilised, base))
 }
 
 /// Gives every member its place in the flat buffer; also says how long that is.

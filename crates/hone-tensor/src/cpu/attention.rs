@@ -342,7 +342,7 @@ impl Forward<'_> {
 
 /// Scores to unnormalised weights under a running maximum; returns what earlier sums are multiplied with.
 fn soften(row: &mut [f32], running: &mut (f32, f32)) -> f32 {
-    let max = max_of(row).max(running.0);
+    let max = simd::max_of(row).max(running.0);
     if max == f32::NEG_INFINITY {
         row.fill(0.0);
         return 1.0;
@@ -355,19 +355,6 @@ fn soften(row: &mut [f32], running: &mut (f32, f32)) -> f32 {
     running.1 = running.1 * rescale + exp_minus(row, max);
     running.0 = max;
     rescale
-}
-
-simd::vectorised! {
-    fn max_of(row: &[f32]) -> f32 {
-        let (chunks, rest) = row.as_chunks::<8>();
-        let mut max = [f32::NEG_INFINITY; 8];
-        for chunk in chunks {
-            for i in 0..8 {
-                max[i] = if chunk[i] > max[i] { chunk[i] } else { max[i] };
-            }
-        }
-        max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
-    }
 }
 
 simd::vectorised! {

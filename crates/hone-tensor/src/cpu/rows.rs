@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::{exp, vectorised};
+use super::simd::{exp, max_of, vectorised};
 
 /// Elements that a task should have at least, so that starting it costs less than doing it.
 const TASK: usize = 16_384;
@@ -189,19 +189,6 @@ pub fn gated_silu_backward(
             let at = task * TASK;
             gated_grad(&dout[at..], &gate[at..], &up[at..], dgate, dup);
         });
-}
-
-vectorised! {
-    fn max_of(row: &[f32]) -> f32 {
-        let mut max = [f32::NEG_INFINITY; 8];
-        let (chunks, rest) = row.as_chunks::<8>();
-        for chunk in chunks {
-            for i in 0..8 {
-                max[i] = if chunk[i] > max[i] { chunk[i] } else { max[i] };
-            }
-        }
-        max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
-    }
 }
 
 vectorised! {

@@ -279,6 +279,20 @@ vectorised! {
     }
 }
 
+vectorised! {
+    /// The greatest element; minus infinity for none, and NaN is passed over.
+    pub fn max_of(row: &[f32]) -> f32 {
+        let (chunks, rest) = row.as_chunks::<8>();
+        let mut max = [f32::NEG_INFINITY; 8];
+        for chunk in chunks {
+            for i in 0..8 {
+                max[i] = if chunk[i] > max[i] { chunk[i] } else { max[i] };
+            }
+        }
+        max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+    }
+}
+
 /// A pointer that parallel tasks share because each writes elements of its own.
 #[derive(Clone, Copy)]
 pub struct Shared(pub *mut f32);
