@@ -254,12 +254,7 @@ pub fn train(
     stop: &AtomicBool,
 ) -> Result<Outcome, TrainError> {
     check(model, data)?;
-    let sampler = Sampler::new(
-        data.train.len(),
-        plan.batch_size,
-        Seed::new(plan.seed).child("shuffle"),
-    );
-    let sampler = sampler.ok_or(TrainError::NoExamples)?;
+    let sampler = sampler(data, plan)?;
     let Start {
         mut optimizer,
         first_step,
@@ -543,12 +538,7 @@ pub fn measure_step(
     steps: usize,
 ) -> Result<f64, TrainError> {
     check(model, data)?;
-    let sampler = Sampler::new(
-        data.train.len(),
-        plan.batch_size,
-        Seed::new(plan.seed).child("shuffle"),
-    );
-    let sampler = sampler.ok_or(TrainError::NoExamples)?;
+    let sampler = sampler(data, plan)?;
     let started = Instant::now();
     for step in 0..steps {
         let examples: Vec<&Example> = sampler
@@ -559,6 +549,12 @@ pub fn measure_step(
         accumulate(model, plan, &examples, step)?;
     }
     Ok(started.elapsed().as_secs_f64() / steps.max(1) as f64)
+}
+
+/// Deals the examples in the order that the plan's seed gives.
+fn sampler(data: Data, plan: &TrainingPlan) -> Result<Sampler, TrainError> {
+    let seed = Seed::new(plan.seed).child("shuffle");
+    Sampler::new(data.train.len(), plan.batch_size, seed).ok_or(TrainError::NoExamples)
 }
 
 /// Refuses examples that the model cannot take, before an hour is spent.
