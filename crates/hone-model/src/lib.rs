@@ -11,7 +11,7 @@ pub mod weights;
 
 pub use adapter::{
     Adapter, AdapterFiles, AdapterSize, AttachError, LoraConfig, NamedMatrix, PeftError,
-    Provenance, Targets,
+    Provenance, SaveDtype, Targets,
 };
 pub use batch::{LossSum, Packed};
 pub use decoder::{BaseFormat, Decoder, Group, LoadError, Site};

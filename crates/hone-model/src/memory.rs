@@ -18,12 +18,13 @@ pub struct MemoryModel {
     num_layers: usize,
     vocab_size: usize,
     adapter: AdapterSize,
+    moment_bytes: usize,
 }
 
 /// Bytes of one training step beyond the frozen base.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepMemory {
-    /// Adapter, its gradient and two moments.
+    /// Adapter, its gradient and what the optimiser keeps in memory.
     pub adapter_bytes: usize,
     /// What layers keep for the way back.
     pub kept_bytes: usize,
@@ -49,7 +50,16 @@ impl MemoryModel {
             num_heads: config.num_heads,
             num_layers: config.num_layers,
             vocab_size: config.vocab_size,
+            moment_bytes: 2 * 4 * adapter.parameters,
             adapter,
+        }
+    }
+
+    /// With an optimiser whose moments take so much of memory, instead of two in f32.
+    pub fn with_moment_bytes(self, moment_bytes: usize) -> Self {
+        Self {
+            moment_bytes,
+            ..self
         }
     }
 
@@ -71,7 +81,7 @@ impl MemoryModel {
         let chunk = targets.min(head_chunk_rows(self.vocab_size));
         let head = chunk * (self.vocab_size + 4 * self.d_model) + 2 * targets * self.d_model;
         StepMemory {
-            adapter_bytes: 4 * 4 * self.adapter.parameters,
+            adapter_bytes: 2 * 4 * self.adapter.parameters + self.moment_bytes,
             kept_bytes: 4 * tokens * (back * self.d_model + kept_layers * self.kept_per_token()),
             working_bytes: 4 * head.max(tokens * (extra + self.working_per_token())),
         }

@@ -7,7 +7,7 @@ use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
     Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, LossSum, Model, Packed, Provenance,
-    Sampling, Session, StepOptions, Targets,
+    Sampling, SaveDtype, Session, StepOptions, Targets,
 };
 use hone_tensor::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -506,7 +506,7 @@ fn an_adapter_written_and_read_again_is_the_same() {
         model
             .adapter()
             .unwrap()
-            .save(dir.path(), model.config(), &provenance)
+            .save(dir.path(), model.config(), &provenance, SaveDtype::F32)
             .unwrap();
         let files = AdapterFiles::read(dir.path()).unwrap();
         assert_eq!(files.provenance(), &provenance);
@@ -521,6 +521,57 @@ fn an_adapter_written_and_read_again_is_the_same() {
         let ids = golden.sequence(0).0;
         assert_eq!(copy.logits(&ids).unwrap(), model.logits(&ids).unwrap());
     }
+}
+
+#[test]
+fn an_adapter_in_16_bits_is_the_nearest_and_is_read_back() {
+    let model = with_adapter(
+        load("tiny-llama-untied", BaseFormat::Stored, 1),
+        "tiny-llama-untied-patterns",
+    );
+    let adapter = model.adapter().unwrap();
+    let exact = adapter.parameters().to_vec().unwrap();
+    let nearest: [(SaveDtype, fn(f32) -> f32); 2] = [
+        (SaveDtype::Bf16, |x| half::bf16::from_f32(x).to_f32()),
+        (SaveDtype::F16, |x| half::f16::from_f32(x).to_f32()),
+    ];
+    for (dtype, nearest) in nearest {
+        let dir = tempfile::tempdir().unwrap();
+        adapter
+            .save(dir.path(), model.config(), &Provenance::default(), dtype)
+            .unwrap();
+        let size = std::fs::metadata(dir.path().join("adapter_model.safetensors"));
+        let half_size = 2 * adapter.num_parameters() as u64;
+        assert!((half_size..2 * half_size).contains(&size.unwrap().len()));
+        let files = AdapterFiles::read(dir.path()).unwrap();
+        let again = files.into_adapter(model.config(), model.device()).unwrap();
+        let want: Vec<f32> = exact.iter().map(|x| nearest(*x)).collect();
+        assert_eq!(again.parameters().to_vec().unwrap(), want, "{dtype:?}");
+        assert_ne!(want, exact);
+    }
+}
+
+#[test]
+fn a_number_beyond_f16_is_refused_by_matrix_and_nothing_is_written() {
+    let mut model = load("tiny-llama-tied", BaseFormat::Stored, 1);
+    let device = model.device().clone();
+    let config = LoraConfig::default();
+    let mut adapter = Adapter::new(config, model.config(), &device, Seed::new(3)).unwrap();
+    let mut numbers = adapter.parameters().to_vec().unwrap();
+    numbers[3] = 65_520.0;
+    device.write(&numbers, adapter.parameters_mut());
+    model.attach(adapter);
+    let adapter = model.adapter().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let save = |dtype| adapter.save(dir.path(), model.config(), &Provenance::default(), dtype);
+    let error = save(SaveDtype::F16).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`model.layers.0.self_attn.q_proj.lora_A.weight` holds 65520, which cannot be written as f16; nothing was written"
+    );
+    assert!(error.hints()[0].starts_with("--save-dtype bf16"));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    save(SaveDtype::Bf16).unwrap();
 }
 
 fn greedy(max_new_tokens: usize) -> Generation {

@@ -6,10 +6,13 @@
 //! ([`Device::download`], [`Device::cross_entropy`], [`Device::sum_squares`]).
 
 use std::fmt;
+use std::io;
 use std::ops::Deref;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::cpu::Cpu;
+use crate::moment8::Moment8;
 use crate::quant::Format;
 use crate::stored::StoredMatrix;
 use crate::tensor::{MatMut, MatRef, Storage, Tensor};
@@ -32,6 +35,16 @@ pub enum TensorError {
         threads: usize,
         /// What the operating system said.
         reason: String,
+    },
+    /// There is no file to page numbers out to.
+    #[error("cannot keep {bytes} bytes in a file under `{}`: {source}", dir.display())]
+    Paged {
+        /// How much.
+        bytes: usize,
+        /// Where.
+        dir: PathBuf,
+        /// Why not.
+        source: io::Error,
     },
 }
 
@@ -117,15 +130,15 @@ pub struct Heads {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
     /// Learning rate of this step.
-    pub lr: f32,
+    pub lr: f64,
     /// Decay of the first moment.
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the second moment.
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root of the second moment.
-    pub eps: f32,
+    pub eps: f64,
     /// Decoupled weight decay.
-    pub weight_decay: f32,
+    pub weight_decay: f64,
     /// 1 for the first step.
     pub step: u64,
     /// What gradients are multiplied with first: `1/tokens`, times the clipping factor.
@@ -145,6 +158,11 @@ pub trait Backend: Send + Sync + fmt::Debug {
 
     /// Room for `len` numbers, contents unspecified.
     fn allocate(&self, len: usize) -> Storage;
+    /// Room for `len` numbers that the system may move to a file under `dir` while memory is short; contents
+    /// unspecified. A back-end whose memory has no pages allocates as ever.
+    fn allocate_paged(&self, len: usize, _dir: &Path) -> Result<Storage, TensorError> {
+        Ok(self.allocate(len))
+    }
     /// Copies numbers from the host.
     fn upload(&self, data: &[f32]) -> Storage;
     /// Takes a frozen matrix, in its stored form.
@@ -256,6 +274,15 @@ pub trait Backend: Send + Sync + fmt::Debug {
         second: &mut Tensor,
         step: AdamWStep,
     );
+    /// The same with moments in 8 bits, bit for bit as bitsandbytes' `AdamW8bit` on a CPU.
+    fn adamw8bit(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Moment8,
+        second: &mut Moment8,
+        step: AdamWStep,
+    );
 }
 
 /// Bytes of tensors on a device, frozen weights not counted.
@@ -318,6 +345,22 @@ impl Device {
         let mut out = self.empty(rows, cols);
         self.0.fill(&mut out, 0.0);
         out
+    }
+
+    /// A tensor of zeros, in pages of a file under `paged` if one is given.
+    pub fn zeros_in(
+        &self,
+        rows: usize,
+        cols: usize,
+        paged: Option<&Path>,
+    ) -> Result<Tensor, TensorError> {
+        let Some(dir) = paged else {
+            return Ok(self.zeros(rows, cols));
+        };
+        let storage = self.0.allocate_paged(rows * cols, dir)?;
+        let mut out = Tensor::new(rows, cols, self.clone(), storage);
+        self.0.fill(&mut out, 0.0);
+        Ok(out)
     }
 
     /// A tensor from host numbers in row-major order.

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod device;
+mod moment8;
 mod quant;
 mod stored;
 mod tensor;
@@ -10,6 +11,7 @@ pub use device::{
     AdamWStep, AttentionGrads, AttentionSaved, Backend, Device, Heads, Memory, Span, TensorError,
     Weight,
 };
+pub use moment8::Moment8;
 pub use quant::{Format, nf4};
 pub use stored::{Bytes, StoredError, StoredMatrix};
 pub use tensor::{MatMut, MatRef, Storage, Tensor};

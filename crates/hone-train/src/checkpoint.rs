@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use hone_ledger::{DirError, VerifiedDir, keep_newest, open_newest, publish_dir};
 use serde::{Deserialize, Serialize};
 
+use crate::optimizer::OptimizerKind;
 use crate::recipe::Totals;
 
 /// What stands in a checkpoint beside the numbers.
@@ -17,6 +18,9 @@ pub struct Note {
     pub step: usize,
     /// Plan, data and base that the run was started with; another run's state is refused.
     pub identity: String,
+    /// What made the moments.
+    #[serde(default)]
+    pub optimizer: OptimizerKind,
     /// Sums over the steps so far.
     pub totals: Totals,
 }
@@ -28,10 +32,10 @@ pub struct Checkpoint {
     pub note: Note,
     /// The adapter's flat buffer.
     pub parameters: Vec<f32>,
-    /// First moments.
-    pub first: Vec<f32>,
+    /// First moments, as the optimiser gave them.
+    pub first: Vec<u32>,
     /// Second moments.
-    pub second: Vec<f32>,
+    pub second: Vec<u32>,
 }
 
 /// Why there is no checkpoint to continue from.
@@ -57,12 +61,14 @@ impl Checkpoint {
     /// Publishes it under `checkpoints` and forgets older ones.
     pub fn save(&self, checkpoints: &Path) -> Result<(), CheckpointError> {
         let note = serde_json::to_value(&self.note).expect("a note is plain JSON");
+        let parameters: Vec<u32> = self.parameters.iter().map(|x| x.to_bits()).collect();
         let [parameters, first, second] =
-            [&self.parameters, &self.first, &self.second].map(|x| to_bytes(x));
+            [&parameters, &self.first, &self.second].map(|words| to_bytes(words));
+        let [first_name, second_name] = moment_files(self.note.optimizer);
         let files: [(&str, &[u8]); 3] = [
-            ("parameters.f32", &parameters),
-            ("first.f32", &first),
-            ("second.f32", &second),
+            (PARAMETERS, &parameters),
+            (first_name, &first),
+            (second_name, &second),
         ];
         publish_dir(
             &checkpoints.join(format!("step-{:08}", self.note.step)),
@@ -88,23 +94,21 @@ impl Checkpoint {
             path: dir.path().to_path_buf(),
             reason,
         };
-        let note = serde_json::from_value(dir.note().clone())
+        let note: Note = serde_json::from_value(dir.note().clone())
             .map_err(|error| foreign(error.to_string()))?;
-        let numbers = |name: &str| -> Result<Vec<f32>, CheckpointError> {
+        let words = |name: &str| -> Result<Vec<u32>, CheckpointError> {
             let bytes = dir.read(name)?;
-            let (numbers, rest) = bytes.as_chunks::<4>();
+            let (words, rest) = bytes.as_chunks::<4>();
             if !rest.is_empty() {
                 return Err(foreign(format!("{name} ends in the middle of a number")));
             }
-            Ok(numbers.iter().map(|b| f32::from_le_bytes(*b)).collect())
+            Ok(words.iter().map(|b| u32::from_le_bytes(*b)).collect())
         };
-        let (parameters, first, second) = (
-            numbers("parameters.f32")?,
-            numbers("first.f32")?,
-            numbers("second.f32")?,
-        );
-        if first.len() != parameters.len() || second.len() != parameters.len() {
-            return Err(foreign("moments and parameters differ in length".into()));
+        let [first_name, second_name] = moment_files(note.optimizer);
+        let parameters = words(PARAMETERS)?.into_iter().map(f32::from_bits).collect();
+        let (first, second) = (words(first_name)?, words(second_name)?);
+        if first.len() != second.len() {
+            return Err(foreign("first and second moments differ in length".into()));
         }
         Ok(Self {
             note,
@@ -115,6 +119,17 @@ impl Checkpoint {
     }
 }
 
-fn to_bytes(numbers: &[f32]) -> Vec<u8> {
-    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
+const PARAMETERS: &str = "parameters.f32";
+
+/// Names of the files of first and second moments.
+fn moment_files(optimizer: OptimizerKind) -> [&'static str; 2] {
+    if optimizer.is_8bit() {
+        ["first.8bit", "second.8bit"]
+    } else {
+        ["first.f32", "second.f32"]
+    }
+}
+
+fn to_bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_le_bytes()).collect()
 }

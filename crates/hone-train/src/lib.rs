@@ -12,7 +12,7 @@ mod schedule;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Note};
 pub use event::{Event, Sink, Stepped, TaskLoss, Validated};
-pub use optimizer::{AdamW, AdamWConfig};
+pub use optimizer::{AdamW, AdamWConfig, OptimizerKind};
 pub use plan::TrainingPlan;
 pub use recipe::{
     Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate,

@@ -9,8 +9,8 @@ use hone_model::weights::BaseWeights;
 use hone_model::{Adapter, AdapterFiles, BaseFormat, LoraConfig, Model, Provenance};
 use hone_tensor::Device;
 use hone_train::{
-    AdamWConfig, Data, Event, LearningRate, Outcome, RunDir, Schedule, TrainError, TrainingPlan,
-    train,
+    AdamWConfig, Data, Event, LearningRate, OptimizerKind, Outcome, RunDir, Schedule, TrainError,
+    TrainingPlan, train,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -180,48 +180,155 @@ fn training_learns_and_keeps_the_best_and_the_last() {
     assert_eq!(best.last(), Some(&totals.best_step));
 }
 
+const OPTIMIZERS: [OptimizerKind; 4] = [
+    OptimizerKind::AdamW,
+    OptimizerKind::AdamW8bit,
+    OptimizerKind::PagedAdamW,
+    OptimizerKind::PagedAdamW8bit,
+];
+
+fn plan_with(kind: OptimizerKind, steps: usize) -> TrainingPlan {
+    let plan = plan(steps);
+    let optimizer = AdamWConfig {
+        kind,
+        ..plan.optimizer
+    };
+    TrainingPlan { optimizer, ..plan }
+}
+
+/// Matrices of 5,120 and 1,280 numbers among others: some moments in 8 bits, some too small for it.
+fn wide(threads: usize) -> Model {
+    let mut model = model("tied", threads);
+    let config = LoraConfig {
+        rank: 64,
+        alpha: 64.0,
+        dropout: 0.1,
+        ..LoraConfig::default()
+    };
+    let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(5)).unwrap();
+    model.attach(adapter);
+    model
+}
+
 #[test]
 fn resume_equals_uninterrupted() {
-    let whole = tempfile::tempdir().unwrap();
-    run(
-        &mut fresh(1, 0.1),
-        &plan(17),
-        whole.path(),
-        false,
-        usize::MAX,
-    )
-    .outcome
-    .unwrap();
-    for stop_after in [1, 4, 6, 16] {
-        let parts = tempfile::tempdir().unwrap();
-        let first = run(
-            &mut fresh(1, 0.1),
-            &plan(17),
-            parts.path(),
+    for kind in OPTIMIZERS {
+        let plan = plan_with(kind, 17);
+        let whole = tempfile::tempdir().unwrap();
+        run(&mut wide(1), &plan, whole.path(), false, usize::MAX)
+            .outcome
+            .unwrap();
+        for stop_after in [1, 4, 6, 16] {
+            let parts = tempfile::tempdir().unwrap();
+            let first = run(&mut wide(1), &plan, parts.path(), false, stop_after);
+            let interrupted = Outcome::Interrupted { step: stop_after };
+            assert_eq!(first.outcome.unwrap(), interrupted);
+            let rest = run(&mut wide(1), &plan, parts.path(), true, usize::MAX);
+            let next = rest.events.iter().map(Event::step).find(|s| *s > 0);
+            assert_eq!(next, Some(stop_after + 1));
+            assert!(matches!(rest.outcome.unwrap(), Outcome::Finished(_)));
+            assert!(
+                adapters(parts.path()) == adapters(whole.path()),
+                "{kind}, interrupted after {stop_after}"
+            );
+        }
+    }
+}
+
+#[test]
+fn paged_equals_unpaged_and_eight_bits_differ() {
+    let [full, eight, paged, paged_eight] = OPTIMIZERS.map(|kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(
+            &mut wide(2),
+            &plan_with(kind, 7),
+            dir.path(),
             false,
-            stop_after,
-        );
-        assert_eq!(
-            first.outcome.unwrap(),
-            Outcome::Interrupted { step: stop_after }
-        );
-        let rest = run(
-            &mut fresh(1, 0.1),
-            &plan(17),
-            parts.path(),
-            true,
             usize::MAX,
         );
-        assert_eq!(
-            rest.events.iter().map(Event::step).find(|s| *s > 0),
-            Some(stop_after + 1)
+        run.outcome.unwrap();
+        adapters(dir.path())
+    });
+    assert!(full == paged);
+    assert!(eight == paged_eight);
+    assert!(full != eight);
+}
+
+#[test]
+fn eight_bits_learn_as_well() {
+    let loss = |kind| {
+        let dir = tempfile::tempdir().unwrap();
+        let run = run(
+            &mut wide(2),
+            &plan_with(kind, 60),
+            dir.path(),
+            false,
+            usize::MAX,
         );
-        assert!(matches!(rest.outcome.unwrap(), Outcome::Finished(_)));
-        assert!(
-            adapters(parts.path()) == adapters(whole.path()),
-            "interrupted after {stop_after}"
-        );
-    }
+        let Outcome::Finished(finished) = run.outcome.unwrap() else {
+            panic!("not finished")
+        };
+        let totals = finished.totals;
+        (
+            totals.valid_loss_first.unwrap(),
+            totals.valid_loss_best.unwrap(),
+        )
+    };
+    let (start, full) = loss(OptimizerKind::AdamW);
+    let (_, eight) = loss(OptimizerKind::AdamW8bit);
+    assert!(
+        (full - eight).abs() < 0.05 * (start - full),
+        "{start}: {full} in f32, {eight} in 8 bits"
+    );
+}
+
+#[test]
+fn a_checkpoint_of_another_optimizer_is_refused_and_pages_are_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    run(&mut wide(1), &plan(9), dir.path(), false, 4)
+        .outcome
+        .unwrap();
+    let resume = |kind| {
+        run(
+            &mut wide(1),
+            &plan_with(kind, 9),
+            dir.path(),
+            true,
+            usize::MAX,
+        )
+        .outcome
+    };
+    let error = resume(OptimizerKind::AdamW8bit).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.ends_with("was made with adamw, whose state adamw8bit cannot use"),
+        "{text}"
+    );
+    assert_eq!(
+        error.hints(),
+        ["--optimizer adamw continues it; a new --out starts again"]
+    );
+    assert!(matches!(
+        resume(OptimizerKind::PagedAdamW).unwrap(),
+        Outcome::Finished(_)
+    ));
+}
+
+#[test]
+fn a_checkpoint_keeps_eight_bits_as_eight_bits() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = wide(1);
+    let plan = plan_with(OptimizerKind::AdamW8bit, 1);
+    run(&mut model, &plan, dir.path(), false, usize::MAX)
+        .outcome
+        .unwrap();
+    let matrices = model.adapter().unwrap().matrices();
+    let lengths: Vec<usize> = matrices.iter().map(|matrix| matrix.size()).collect();
+    let checkpoint = dir.path().join("checkpoints/step-00000001");
+    let size = |file: &str| std::fs::metadata(checkpoint.join(file)).unwrap().len() as usize;
+    let both = OptimizerKind::AdamW8bit.resident_bytes(&lengths);
+    assert_eq!(size("first.8bit") + size("second.8bit"), both);
+    assert!(both < OptimizerKind::AdamW.resident_bytes(&lengths));
 }
 
 #[test]

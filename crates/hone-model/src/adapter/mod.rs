@@ -8,7 +8,7 @@ mod config;
 mod peft;
 
 pub use config::{AttachError, LoraConfig, Targets, scale, target_matches};
-pub use peft::{AdapterFiles, PeftError, Provenance};
+pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
 
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};
@@ -81,6 +81,13 @@ pub struct NamedMatrix {
     pub cols: usize,
 }
 
+impl NamedMatrix {
+    /// How many numbers.
+    pub fn size(&self) -> usize {
+        self.rows * self.cols
+    }
+}
+
 impl Adapter {
     /// A fresh adapter as PEFT starts one: `A` uniform within `±1/√in` (Kaiming with `a = √5`), `B` zero,
     /// so that it changes nothing yet.
@@ -146,29 +153,7 @@ impl Adapter {
 
     /// Its matrices by PEFT name, in the order of the flat buffer.
     pub fn matrices(&self) -> Vec<NamedMatrix> {
-        let matrix = |site: &Site, half: &str, offset, rows, cols| NamedMatrix {
-            name: format!("{}.lora_{half}.weight", site.path()),
-            offset,
-            rows,
-            cols,
-        };
-        let of_group = |group: &AdaptedGroup| {
-            let a = group.members.iter().map(|m| {
-                matrix(
-                    &m.site,
-                    "A",
-                    group.a_offset + m.rank_offset * group.width,
-                    m.rank,
-                    group.width,
-                )
-            });
-            let b = group
-                .members
-                .iter()
-                .map(|m| matrix(&m.site, "B", m.b_offset, m.out, m.rank));
-            a.chain(b).collect::<Vec<_>>()
-        };
-        self.groups.iter().flat_map(of_group).collect()
+        self.groups.iter().flat_map(matrices_of).collect()
     }
 
     /// The adapted projections of one input, if there are any.
@@ -191,6 +176,13 @@ impl Adapter {
         self.groups.iter().flat_map(|group| &group.members)
     }
 
+    /// Lengths of the matrices of an adapter that does not exist yet, in the order of the flat buffer.
+    pub fn lengths(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<usize>, AttachError> {
+        let (groups, _) = lay_out_config(config, base)?;
+        let matrices = groups.iter().flat_map(matrices_of);
+        Ok(matrices.map(|matrix| matrix.size()).collect())
+    }
+
     /// Trainable numbers and summed ranks of an adapter that does not exist yet, for plans.
     pub fn size(config: &LoraConfig, base: &DecoderConfig) -> Result<AdapterSize, AttachError> {
         let (groups, parameters) = lay_out_config(config, base)?;
@@ -202,6 +194,25 @@ impl Adapter {
             lowest_layer,
         })
     }
+}
+
+/// The matrices of one group, in the order of the flat buffer.
+fn matrices_of(group: &AdaptedGroup) -> Vec<NamedMatrix> {
+    let matrix = |site: &Site, half: &str, offset, rows, cols| NamedMatrix {
+        name: format!("{}.lora_{half}.weight", site.path()),
+        offset,
+        rows,
+        cols,
+    };
+    let a = group.members.iter().map(|m| {
+        let offset = group.a_offset + m.rank_offset * group.width;
+        matrix(&m.site, "A", offset, m.rank, group.width)
+    });
+    let b = group
+        .members
+        .iter()
+        .map(|m| matrix(&m.site, "B", m.b_offset, m.out, m.rank));
+    a.chain(b).collect()
 }
 
 /// How large an adapter will be.

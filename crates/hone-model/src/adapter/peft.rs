@@ -39,6 +39,53 @@ const FINGERPRINT: &str = "hone.base_fingerprint";
 const TEMPLATE: &str = "hone.template_hash";
 const RUN: &str = "hone.run";
 
+/// How an adapter's numbers are written; they are trained in f32 whatever it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SaveDtype {
+    /// As trained.
+    #[default]
+    F32,
+    /// Half the size, the range of f32, three digits.
+    Bf16,
+    /// Half the size, four digits, up to 65504.
+    F16,
+}
+
+impl SaveDtype {
+    /// As a person writes it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// Appends numbers, each rounded to the nearest, ties to even. The first that this type cannot hold comes back.
+    fn encode(self, numbers: &[f32], out: &mut Vec<u8>) -> Result<(), f32> {
+        for &x in numbers {
+            let is_held = match self {
+                Self::F32 => {
+                    out.extend(x.to_le_bytes());
+                    x.is_finite()
+                }
+                Self::Bf16 => {
+                    out.extend(bf16::from_f32(x).to_le_bytes());
+                    bf16::from_f32(x).is_finite()
+                }
+                Self::F16 => {
+                    out.extend(f16::from_f32(x).to_le_bytes());
+                    f16::from_f32(x).is_finite()
+                }
+            };
+            if !is_held {
+                return Err(x);
+            }
+        }
+        Ok(())
+    }
+}
+
 /// An adapter directory that has been read and checked, but is on no model yet.
 #[derive(Debug)]
 pub struct AdapterFiles {
@@ -63,6 +110,16 @@ pub enum PeftError {
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
+    /// A number is beyond the range of the type it was to be written in.
+    #[error("`{matrix}` holds {value}, which cannot be written as {}; nothing was written", dtype.name())]
+    OutOfRange {
+        /// Which matrix.
+        matrix: String,
+        /// The number.
+        value: f32,
+        /// What it was to be written in.
+        dtype: SaveDtype,
+    },
     /// There is no adapter.
     #[error("`{}` is no adapter directory: it has no {missing}", path.display())]
     NoAdapter {
@@ -137,8 +194,15 @@ impl PeftError {
             Self::NoAdapter { .. } => vec![format!(
                 "an adapter is a directory with {CONFIG} and {WEIGHTS}"
             )],
+            Self::OutOfRange { value, dtype, .. } if value.is_finite() => {
+                let wider = match dtype {
+                    SaveDtype::F16 => "--save-dtype bf16 has the range of f32, f32 its digits too",
+                    _ => "--save-dtype f32 writes what was trained",
+                };
+                vec![wider.into()]
+            }
             Self::Write(error) => error.hints(),
-            Self::Read { .. } | Self::Tensor(_) => vec![],
+            Self::OutOfRange { .. } | Self::Read { .. } | Self::Tensor(_) => vec![],
         }
     }
 }
@@ -151,8 +215,9 @@ impl Adapter {
         dir: &Path,
         base: &DecoderConfig,
         provenance: &Provenance,
+        dtype: SaveDtype,
     ) -> Result<(), PeftError> {
-        let (config, weights) = self.to_files(base, provenance)?;
+        let (config, weights) = self.to_files(base, provenance, dtype)?;
         std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
             path: dir.to_path_buf(),
             source,
@@ -167,12 +232,14 @@ impl Adapter {
         &self,
         base: &DecoderConfig,
         provenance: &Provenance,
+        dtype: SaveDtype,
     ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
         let weights = to_safetensors(
             &self.matrices(),
             &self.parameters().to_vec()?,
+            dtype,
             &provenance.to_metadata(),
-        );
+        )?;
         let config = serde_json::to_string_pretty(&self.to_peft(base, provenance))
             .expect("an object of plain values is JSON");
         Ok((config.into_bytes(), weights))
@@ -229,18 +296,25 @@ impl Adapter {
 fn to_safetensors(
     matrices: &[NamedMatrix],
     numbers: &[f32],
+    dtype: SaveDtype,
     metadata: &BTreeMap<&str, String>,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, PeftError> {
     let mut sorted: Vec<&NamedMatrix> = matrices.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let mut header = Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
     let mut data = Vec::with_capacity(4 * numbers.len());
     for matrix in sorted {
         let start = data.len();
-        let part = &numbers[matrix.offset..][..matrix.rows * matrix.cols];
-        data.extend(part.iter().flat_map(|x| x.to_le_bytes()));
+        let part = &numbers[matrix.offset..][..matrix.size()];
+        dtype
+            .encode(part, &mut data)
+            .map_err(|value| PeftError::OutOfRange {
+                matrix: matrix.name.clone(),
+                value,
+                dtype,
+            })?;
         let entry = json!({
-            "dtype": "F32",
+            "dtype": dtype.name().to_uppercase(),
             "shape": [matrix.rows, matrix.cols],
             "data_offsets": [start, data.len()],
         });
@@ -252,7 +326,7 @@ fn to_safetensors(
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.append(&mut header);
     file.append(&mut data);
-    file
+    Ok(file)
 }
 
 /// Integers without a decimal point, as PEFT writes them.

@@ -1,11 +1,14 @@
 //! The CPU back-end: the default, and the reference that any other back-end is checked against.
 
+mod adam8bit;
 mod attention;
+mod paged;
 mod pool;
 mod product;
 mod rows;
 pub(crate) mod simd;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rayon::ThreadPool;
@@ -14,9 +17,11 @@ use rayon::prelude::*;
 use crate::device::{
     AdamWStep, AttentionGrads, AttentionSaved, Backend, Heads, Memory, Span, TensorError, Weight,
 };
+use crate::moment8::Moment8;
 use crate::stored::StoredMatrix;
 use crate::tensor::{MatMut, MatRef, Storage, Tensor};
 use attention::Sided;
+use paged::Paged;
 use pool::{Buffer, Pool};
 use product::{Dense, Right, Target};
 
@@ -55,19 +60,21 @@ impl Cpu {
 const OWN: &str = "a tensor is used on the device that made it";
 
 fn numbers(tensor: &Tensor) -> &[f32] {
-    tensor
-        .storage()
-        .downcast_ref::<Buffer>()
-        .expect(OWN)
-        .as_slice()
+    let storage = tensor.storage();
+    match storage.downcast_ref::<Buffer>() {
+        Some(buffer) => buffer.as_slice(),
+        None => storage.downcast_ref::<Paged>().expect(OWN).as_slice(),
+    }
 }
 
 fn numbers_mut(tensor: &mut Tensor) -> &mut [f32] {
-    tensor
-        .storage_mut()
-        .downcast_mut::<Buffer>()
-        .expect(OWN)
-        .as_mut_slice()
+    let storage = tensor.storage_mut();
+    if storage.is::<Paged>() {
+        let paged = storage.downcast_mut::<Paged>().expect(OWN);
+        return paged.as_mut_slice();
+    }
+    let buffer = storage.downcast_mut::<Buffer>().expect(OWN);
+    buffer.as_mut_slice()
 }
 
 fn stored(weight: &Weight) -> &StoredMatrix {
@@ -134,6 +141,15 @@ impl Backend for Cpu {
 
     fn allocate(&self, len: usize) -> Storage {
         Box::new(self.pool.take(len))
+    }
+
+    fn allocate_paged(&self, len: usize, dir: &Path) -> Result<Storage, TensorError> {
+        let paged = Paged::zeros(dir, len).map_err(|source| TensorError::Paged {
+            bytes: 4 * len,
+            dir: dir.to_path_buf(),
+            source,
+        })?;
+        Ok(Box::new(paged))
     }
 
     fn upload(&self, data: &[f32]) -> Storage {
@@ -458,6 +474,26 @@ impl Backend for Cpu {
         );
         self.threads
             .install(|| rows::adamw(p, numbers(gradients), m, v, step));
+    }
+
+    fn adamw8bit(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Moment8,
+        second: &mut Moment8,
+        step: AdamWStep,
+    ) {
+        assert_same_shape(parameters, gradients);
+        assert_eq!(first.lengths(), second.lengths(), "moments of one adapter");
+        let lengths = first.lengths().to_vec();
+        let (p, g) = (numbers_mut(parameters), numbers(gradients));
+        let (m, v) = (
+            numbers_mut(first.words_mut()),
+            numbers_mut(second.words_mut()),
+        );
+        self.threads
+            .install(|| adam8bit::adamw8bit(&lengths, p, g, m, v, step));
     }
 }
 

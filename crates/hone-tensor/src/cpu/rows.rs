@@ -301,13 +301,17 @@ pub fn adamw(
     v: &mut [f32],
     step: crate::device::AdamWStep,
 ) {
-    let bias1 = 1.0 - f64::from(step.beta1).powi(step.step as i32);
-    let bias2 = 1.0 - f64::from(step.beta2).powi(step.step as i32);
+    let (lr, beta1, beta2) = (step.lr as f32, step.beta1 as f32, step.beta2 as f32);
+    let bias1 = 1.0 - f64::from(beta1).powi(step.step as i32);
+    let bias2 = 1.0 - f64::from(beta2).powi(step.step as i32);
     let numbers = AdamWNumbers {
-        decay: 1.0 - step.lr * step.weight_decay,
-        step_size: (f64::from(step.lr) / bias1) as f32,
+        beta1,
+        beta2,
+        eps: step.eps as f32,
+        decay: 1.0 - lr * step.weight_decay as f32,
+        step_size: (f64::from(lr) / bias1) as f32,
         root_bias2: bias2.sqrt() as f32,
-        step,
+        gradient_scale: step.gradient_scale,
     };
     let tasks = p
         .par_chunks_mut(TASK)
@@ -319,22 +323,25 @@ pub fn adamw(
 
 #[derive(Clone, Copy)]
 struct AdamWNumbers {
+    beta1: f32,
+    beta2: f32,
+    eps: f32,
     decay: f32,
     step_size: f32,
     root_bias2: f32,
-    step: crate::device::AdamWStep,
+    gradient_scale: f32,
 }
 
 vectorised! {
     fn adamw_piece(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], n: AdamWNumbers) {
         let len = p.len();
         let (g, m, v) = (&g[..len], &mut m[..len], &mut v[..len]);
-        let (beta1, beta2) = (n.step.beta1, n.step.beta2);
+        let (beta1, beta2) = (n.beta1, n.beta2);
         for i in 0..len {
-            let gradient = g[i] * n.step.gradient_scale;
+            let gradient = g[i] * n.gradient_scale;
             m[i] = beta1 * m[i] + (1.0 - beta1) * gradient;
             v[i] = beta2 * v[i] + (1.0 - beta2) * gradient * gradient;
-            let denominator = v[i].sqrt() / n.root_bias2 + n.step.eps;
+            let denominator = v[i].sqrt() / n.root_bias2 + n.eps;
             p[i] = p[i] * n.decay - n.step_size * (m[i] / denominator);
         }
     }

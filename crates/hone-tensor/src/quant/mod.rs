@@ -6,6 +6,7 @@
 
 mod blocks;
 mod dense;
+pub(crate) mod dynamic;
 pub mod nf4;
 mod superblocks;
 

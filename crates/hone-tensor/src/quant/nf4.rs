@@ -4,8 +4,7 @@
 //! either as f32 or, double-quantised, as an 8-bit code whose own scales cover 256 blocks. Codes, scales and
 //! offset equal those of bitsandbytes on a CPU bit for bit, which fixes even the order of its summation.
 
-use std::sync::LazyLock;
-
+use super::dynamic::{self, largest};
 use crate::stored::{StoredError, StoredMatrix};
 
 /// Values that share a scale.
@@ -98,10 +97,9 @@ pub fn quantize(
     Ok(StoredMatrix::nf4(rows, cols, codes, scales))
 }
 
-/// The 256 values of the 8-bit code for scales, rising: seven decades, each with twice the steps of the one below.
+/// The 256 values of the 8-bit code for scales, rising.
 pub fn dynamic_map() -> &'static [f32; 256] {
-    static MAP: LazyLock<[f32; 256]> = LazyLock::new(make_dynamic_map);
-    &MAP
+    dynamic::signed().values()
 }
 
 /// Expands values of the flattened matrix from `start` on.
@@ -189,17 +187,6 @@ fn scale_of(block: &[f32]) -> f32 {
     }
 }
 
-/// The largest magnitude of finite numbers, compared as integers: those the compiler may reorder into lanes.
-fn largest(values: &[f32]) -> f32 {
-    f32::from_bits(
-        values
-            .iter()
-            .map(|value| value.abs().to_bits())
-            .max()
-            .unwrap_or(0),
-    )
-}
-
 /// What a scale is raised to before dividing by it.
 const SMALLEST_SCALE: f32 = 1e-38;
 
@@ -236,65 +223,17 @@ fn codes(values: &[f32; BLOCK]) -> [u8; BLOCK] {
 fn quantize_scales(scales: &[f32]) -> Nf4Scales {
     let offset = sum(scales) / scales.len().max(1) as f32;
     let centred: Vec<f32> = scales.iter().map(|scale| scale - offset).collect();
-    let nested: Vec<f32> = centred.chunks(NESTED_BLOCK).map(largest).collect();
-    let codes = centred
+    let mut codes = vec![0; centred.len()];
+    let nested = centred
         .chunks(NESTED_BLOCK)
-        .zip(&nested)
-        .flat_map(|(block, scale)| block.iter().map(move |value| nested_code(*value, *scale)))
+        .zip(codes.chunks_mut(NESTED_BLOCK))
+        .map(|(block, codes)| dynamic::signed().encode(block, codes))
         .collect();
     Nf4Scales::Double {
         codes,
         nested,
         offset,
     }
-}
-
-/// bitsandbytes on a CPU rounds to one of 65,536 steps first and looks the code up, so its codes are not always the
-/// nearest ones. All-zero blocks get code 0.
-fn nested_code(value: f32, scale: f32) -> u8 {
-    if scale == 0.0 {
-        return 0;
-    }
-    let normal = (value * (1.0 / scale)).clamp(-1.0, 1.0);
-    let step = ((normal + 1.0) * 0.5).mul_add(65_535.0, 0.5) as u16;
-    let value = f32::from(step) * 2.0 / 65_535.0 - 1.0;
-    static MIDPOINTS: LazyLock<Vec<f32>> = LazyLock::new(|| {
-        dynamic_map()
-            .windows(2)
-            .map(|pair| 0.5 * (pair[0] + pair[1]))
-            .collect()
-    });
-    MIDPOINTS.partition_point(|midpoint| *midpoint < value) as u8
-}
-
-/// Decade by decade, the middles of equal steps between 0.1 and 1 and their opposites; then zero and one.
-fn make_dynamic_map() -> [f32; 256] {
-    const DECADES: [f32; 7] = [1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0];
-    let mut values = vec![0.0, 1.0];
-    for (power, decade) in DECADES.iter().enumerate() {
-        let bounds = tenth_to_one(1 << power);
-        let middles = bounds
-            .windows(2)
-            .map(|pair| decade * ((pair[0] + pair[1]) / 2.0));
-        values.extend(middles.flat_map(|middle| [middle, -middle]));
-    }
-    values.sort_by(f32::total_cmp);
-    values
-        .try_into()
-        .expect("2 × (1 + 2 + … + 64) + 2 values are 256")
-}
-
-/// `torch.linspace(0.1, 1, steps + 1)`: fused, and counted from the nearer end.
-fn tenth_to_one(steps: usize) -> Vec<f32> {
-    let step = (1.0 - 0.1_f32) / steps as f32;
-    let bound = |i: usize| {
-        if i < steps.div_ceil(2) {
-            step.mul_add(i as f32, 0.1)
-        } else {
-            (-step).mul_add((steps - i) as f32, 1.0)
-        }
-    };
-    (0..=steps).map(bound).collect()
 }
 
 /// The sum of PyTorch on one AVX2 thread, in its order: eight lanes, four rows of them side by side, and partial

@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
 use hone_ledger::{DirError, Seed};
-use hone_model::{LossSum, Model, Packed, PeftError, Provenance, StepOptions};
+use hone_model::{
+    LossSum, Model, NamedMatrix, Packed, PeftError, Provenance, SaveDtype, StepOptions,
+};
 use hone_tensor::{Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Note};
 use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
-use crate::optimizer::AdamW;
+use crate::optimizer::{AdamW, OptimizerKind};
 use crate::plan::TrainingPlan;
 
 /// What a run learns from and is judged by.
@@ -35,15 +37,18 @@ pub struct RunDir {
     pub identity: String,
     /// Goes into the adapter's files.
     pub provenance: Provenance,
+    /// How the adapter's numbers are written.
+    pub save_dtype: SaveDtype,
 }
 
 impl RunDir {
-    /// The directory of a run.
+    /// The directory of a run, whose adapter is written in f32.
     pub fn new(path: &Path, identity: String, provenance: Provenance) -> Self {
         Self {
             path: path.to_path_buf(),
             identity,
             provenance,
+            save_dtype: SaveDtype::F32,
         }
     }
 
@@ -197,6 +202,16 @@ pub enum TrainError {
         /// Where.
         path: PathBuf,
     },
+    /// The checkpoint's moments are of another kind.
+    #[error("the checkpoint in `{}` was made with {made_with}, whose state {asked} cannot use", path.display())]
+    OtherOptimizer {
+        /// Where.
+        path: PathBuf,
+        /// What made it.
+        made_with: OptimizerKind,
+        /// What was to go on from it.
+        asked: OptimizerKind,
+    },
     /// Every checkpoint is damaged.
     #[error("no checkpoint in `{}` is intact: {reason}", path.display())]
     NoIntactCheckpoint {
@@ -228,6 +243,9 @@ impl TrainError {
                 "the last checkpoint is intact: --resume continues from it".into(),
             ],
             Self::OtherRun { .. } => vec!["repeat the command that began the run, or choose a new --out".into()],
+            Self::OtherOptimizer { made_with, .. } => vec![format!(
+                "--optimizer {made_with} continues it; a new --out starts again"
+            )],
             Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
             Self::Adapter(error) => error.hints(),
             _ => vec![],
@@ -315,6 +333,7 @@ fn begin(
 ) -> Result<Start, TrainError> {
     let device = model.device().clone();
     let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
+    let lengths: Vec<usize> = adapter.matrices().iter().map(NamedMatrix::size).collect();
     let (found, damaged) = if resume {
         Checkpoint::newest(&dir.checkpoints())?
     } else {
@@ -329,7 +348,7 @@ fn begin(
         if let Some(error) = damaged.first() {
             return Err(reason(error));
         }
-        let optimizer = AdamW::new(plan.optimizer, adapter.num_parameters(), &device);
+        let optimizer = AdamW::new(plan.optimizer, &lengths, &device, &dir.path)?;
         return Ok(Start {
             optimizer,
             first_step: 0,
@@ -337,22 +356,25 @@ fn begin(
             damaged: 0,
         });
     };
+    let path = dir.checkpoints();
+    let (made_with, asked) = (checkpoint.note.optimizer, plan.optimizer.kind);
     if checkpoint.note.identity != dir.identity
         || checkpoint.parameters.len() != adapter.num_parameters()
+        || checkpoint.first.len() != made_with.num_words(&lengths)
     {
-        return Err(TrainError::OtherRun {
-            path: dir.checkpoints(),
+        return Err(TrainError::OtherRun { path });
+    }
+    if !asked.has_state_of(made_with) {
+        return Err(TrainError::OtherOptimizer {
+            path,
+            made_with,
+            asked,
         });
     }
     device.write(&checkpoint.parameters, adapter.parameters_mut());
     let Note { step, totals, .. } = checkpoint.note;
-    let optimizer = AdamW::restore(
-        plan.optimizer,
-        &checkpoint.first,
-        &checkpoint.second,
-        step as u64,
-        &device,
-    );
+    let mut optimizer = AdamW::new(plan.optimizer, &lengths, &device, &dir.path)?;
+    optimizer.restore(&checkpoint.first, &checkpoint.second, step as u64);
     Ok(Start {
         optimizer,
         first_step: step,
@@ -596,6 +618,7 @@ fn save(
     let note = Note {
         step,
         identity: dir.identity.clone(),
+        optimizer: optimizer.kind(),
         totals,
     };
     Checkpoint {
@@ -610,7 +633,7 @@ fn save(
 
 fn save_adapter(model: &Model, path: &Path, dir: &RunDir) -> Result<(), TrainError> {
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
-    Ok(adapter.save(path, model.config(), &dir.provenance)?)
+    Ok(adapter.save(path, model.config(), &dir.provenance, dir.save_dtype)?)
 }
 
 fn emit(sink: &mut dyn Sink, event: Event) -> Result<(), TrainError> {

@@ -456,7 +456,7 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
             steps,
         ),
         optimizer: AdamWConfig {
-            weight_decay: settings.weight_decay.value as f32,
+            weight_decay: settings.weight_decay.value,
             clip: settings.clip.value as f32,
             ..AdamWConfig::default()
         },
