@@ -394,17 +394,22 @@ impl Loader<'_> {
                 cols,
             });
         }
+        if format == BaseFormat::Stored {
+            return Ok(Arc::new(self.device.weight(matrix)));
+        }
+        let values = matrix.to_f32();
+        // Its pages are not needed again, and would count beside the converted form.
+        matrix.release();
         let converted = match format {
-            BaseFormat::Stored => Ok(matrix),
-            BaseFormat::F32 => StoredMatrix::from_f32(&matrix.to_f32(), rows, cols),
-            BaseFormat::Bf16 => to_bf16(&matrix),
-            BaseFormat::Nf4 => nf4::quantize(&matrix.to_f32(), rows, cols, true),
+            BaseFormat::Nf4 => nf4::quantize(&values, rows, cols, true),
+            BaseFormat::Bf16 => to_bf16(&values, rows, cols),
+            BaseFormat::F32 | BaseFormat::Stored => StoredMatrix::from_f32(&values, rows, cols),
         };
-        let matrix = converted.map_err(|source| LoadError::Convert {
+        let converted = converted.map_err(|source| LoadError::Convert {
             name: name.to_owned(),
             source,
         })?;
-        Ok(Arc::new(self.device.weight(matrix)))
+        Ok(Arc::new(self.device.weight(converted)))
     }
 
     fn norm(&self, name: &str) -> Result<Tensor, LoadError> {
@@ -427,17 +432,10 @@ impl Loader<'_> {
     }
 }
 
-fn to_bf16(matrix: &StoredMatrix) -> Result<StoredMatrix, StoredError> {
-    let numbers = matrix.to_f32();
-    let bytes = numbers
-        .iter()
-        .flat_map(|&x| bf16::from_f32(x).to_le_bytes());
-    StoredMatrix::new(
-        matrix.rows(),
-        matrix.cols(),
-        Format::Bf16,
-        Bytes::from_vec(bytes.collect()),
-    )
+fn to_bf16(values: &[f32], rows: usize, cols: usize) -> Result<StoredMatrix, StoredError> {
+    let bytes = values.iter().flat_map(|&x| bf16::from_f32(x).to_le_bytes());
+    let bytes = Bytes::from_vec(bytes.collect());
+    StoredMatrix::new(rows, cols, Format::Bf16, bytes)
 }
 
 /// `[positions, head_dim]`: cosines, then sines, of `position · frequency` (Su et al. 2021).

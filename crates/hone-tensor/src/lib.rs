@@ -13,5 +13,5 @@ pub use device::{
 };
 pub use moment8::Moment8;
 pub use quant::{Format, nf4};
-pub use stored::{Bytes, StoredError, StoredMatrix};
+pub use stored::{BAND_BYTES, Bytes, StoredError, StoredMatrix};
 pub use tensor::{MatMut, MatRef, Storage, Tensor};

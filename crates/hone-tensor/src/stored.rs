@@ -5,31 +5,50 @@
 //! reading has no error to return.
 
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
+
+use memmap2::Mmap;
 
 use crate::quant::{self, Format, Nf4Scales};
 
 /// A stretch of read-only bytes, owned or memory-mapped; clones share the same memory.
 #[derive(Clone)]
 pub struct Bytes {
-    owner: Arc<dyn AsRef<[u8]> + Send + Sync>,
+    owner: Owner,
     range: Range<usize>,
 }
 
+#[derive(Clone)]
+enum Owner {
+    Memory(Arc<Vec<u8>>),
+    File(Arc<Mmap>),
+}
+
+impl Owner {
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Memory(bytes) => bytes,
+            Self::File(map) => map,
+        }
+    }
+}
+
 impl Bytes {
-    /// All the bytes of `owner`, which may be a memory map.
-    pub fn new(owner: impl AsRef<[u8]> + Send + Sync + 'static) -> Self {
-        let len = owner.as_ref().len();
+    /// Bytes held in memory.
+    pub fn from_vec(bytes: Vec<u8>) -> Self {
         Self {
-            owner: Arc::new(owner),
-            range: 0..len,
+            range: 0..bytes.len(),
+            owner: Owner::Memory(Arc::new(bytes)),
         }
     }
 
-    /// Bytes held in memory.
-    pub fn from_vec(bytes: Vec<u8>) -> Self {
-        Self::new(bytes)
+    /// A mapped file, whose pages come in when they are used and can leave again.
+    pub fn mapped(file: Mmap) -> Self {
+        Self {
+            range: 0..file.len(),
+            owner: Owner::File(Arc::new(file)),
+        }
     }
 
     /// A part of these bytes, sharing their memory; `None` when the range is not inside.
@@ -53,7 +72,34 @@ impl Bytes {
 
     /// The bytes themselves.
     pub fn as_slice(&self) -> &[u8] {
-        &(*self.owner).as_ref()[self.range.clone()]
+        &self.owner.as_slice()[self.range.clone()]
+    }
+
+    /// Starts reading a part from disk, if that is where it is.
+    fn read_ahead(&self, part: Range<usize>) {
+        #[cfg(unix)]
+        if let Owner::File(map) = &self.owner {
+            let start = self.range.start + part.start;
+            // Advice: where it is not taken, pages come in one by one.
+            let _ = map.advise_range(memmap2::Advice::WillNeed, start, part.len());
+        }
+        #[cfg(not(unix))]
+        let _ = part;
+    }
+
+    /// Lets the memory of a part go, if the file holds it anyway.
+    fn release(&self, part: Range<usize>) {
+        #[cfg(unix)]
+        if let Owner::File(map) = &self.owner {
+            let start = self.range.start + part.start;
+            // SAFETY: the map is of a file and never written, so whoever reads these pages next, or reads
+            // them now, finds the same bytes again. Where the advice is not taken, they merely stay.
+            let _ = unsafe {
+                map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, part.len())
+            };
+        }
+        #[cfg(not(unix))]
+        let _ = part;
     }
 }
 
@@ -128,6 +174,12 @@ pub struct StoredMatrix {
     format: Format,
     bytes: Bytes,
     scales: Option<Arc<Nf4Scales>>,
+    /// Which stored row is row `r`, where the file has another order.
+    order: Option<Arc<[u32]>>,
+    is_streamed: bool,
+    /// Of a band: its first row in the whole matrix, and how many rows that has.
+    first_row: usize,
+    whole_rows: usize,
 }
 
 impl StoredMatrix {
@@ -168,6 +220,10 @@ impl StoredMatrix {
             format,
             bytes,
             scales: None,
+            order: None,
+            is_streamed: false,
+            first_row: 0,
+            whole_rows: rows,
         })
     }
 
@@ -191,6 +247,10 @@ impl StoredMatrix {
             format: Format::Nf4,
             bytes,
             scales: Some(Arc::new(scales)),
+            order: None,
+            is_streamed: false,
+            first_row: 0,
+            whole_rows: rows,
         }
     }
 
@@ -209,9 +269,24 @@ impl StoredMatrix {
         self.format
     }
 
-    /// The stored bytes; for NF4 the packed codes only.
+    /// The stored bytes, rows in the order of the file; for NF4 the packed codes only.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()
+    }
+
+    /// The stored bytes of one row; NF4, whose blocks run over rows, has none.
+    pub fn row_bytes(&self, row: usize) -> &[u8] {
+        &self.bytes()[self.stored_row(row) * self.row_bytes..][..self.row_bytes]
+    }
+
+    fn stored_row(&self, row: usize) -> usize {
+        let row = self.first_row + row;
+        self.order.as_ref().map_or(row, |order| order[row] as usize)
+    }
+
+    /// Rows of the matrix that this one is a band of, or is.
+    pub(crate) fn whole_rows(&self) -> usize {
+        self.whole_rows
     }
 
     /// The scales of an NF4 matrix.
@@ -241,15 +316,7 @@ impl StoredMatrix {
             Some(scales) => {
                 quant::nf4::decode(self.bytes(), scales, row * self.cols + cols.start, out)
             }
-            None => {
-                let row_bytes = self.row_bytes;
-                quant::decode(
-                    self.format,
-                    &self.bytes()[row * row_bytes..][..row_bytes],
-                    cols,
-                    out,
-                );
-            }
+            None => quant::decode(self.format, self.row_bytes(row), cols, out),
         }
     }
 
@@ -262,7 +329,7 @@ impl StoredMatrix {
         values
     }
 
-    /// A copy whose row `r` is this matrix's row `source(r)`, its stored bytes untouched.
+    /// The matrix whose row `r` is this one's row `source(r)`; the bytes stay where they are.
     ///
     /// For formats with whole rows of bytes, which is all but NF4: that one is made after rows are in place.
     pub fn permute_rows(&self, source: impl Fn(usize) -> usize) -> Self {
@@ -270,14 +337,93 @@ impl StoredMatrix {
             self.format != Format::Nf4,
             "NF4 is made once rows are in place"
         );
-        let row_bytes = self.row_bytes;
-        let mut bytes = Vec::with_capacity(self.bytes.len());
-        for row in 0..self.rows {
-            bytes.extend_from_slice(&self.bytes()[source(row) * row_bytes..][..row_bytes]);
-        }
+        let stored =
+            |row| u32::try_from(self.stored_row(source(row))).expect("fewer rows than 2³²");
         Self {
-            bytes: Bytes::from_vec(bytes),
+            order: Some((0..self.rows).map(stored).collect()),
             ..self.clone()
+        }
+    }
+
+    /// The same matrix, read from disk whenever it is used and not held in memory in between.
+    pub fn streamed(self) -> Self {
+        Self {
+            is_streamed: true,
+            ..self
+        }
+    }
+
+    /// Lets the memory of a mapped matrix go; the next use reads it from disk again.
+    pub fn release(&self) {
+        self.bytes.release(0..self.bytes.len());
+    }
+
+    /// The matrix in bands of rows, each a multiple of `step` but the last. One band, unless it is streamed:
+    /// then the next is read ahead while one is in use, and a band's memory goes when it is done.
+    pub(crate) fn bands(&self, step: usize) -> impl Iterator<Item = Band> {
+        let rows = match self.is_streamed {
+            true => (BAND_BYTES / self.row_bytes.max(1) / step).max(1) * step,
+            false => self.rows.max(1),
+        };
+        (0..self.rows).step_by(rows).map(move |first_row| {
+            let band = self.band(first_row, rows);
+            if self.is_streamed {
+                self.bytes.read_ahead(band.extent());
+                self.bytes
+                    .read_ahead(self.band(first_row + rows, rows).extent());
+            }
+            Band(band)
+        })
+    }
+
+    /// The whole matrix while a few of its rows are looked up.
+    pub(crate) fn in_use(&self) -> Band {
+        Band(self.clone())
+    }
+
+    fn band(&self, first_row: usize, rows: usize) -> Self {
+        Self {
+            rows: rows.min(self.rows.saturating_sub(first_row)),
+            first_row,
+            ..self.clone()
+        }
+    }
+
+    /// The bytes from the first of its rows to the last.
+    fn extent(&self) -> Range<usize> {
+        let stored = || (0..self.rows).map(|row| self.stored_row(row));
+        let (Some(first), Some(last)) = (stored().min(), stored().max()) else {
+            return 0..0;
+        };
+        first * self.row_bytes..(last + 1) * self.row_bytes
+    }
+}
+
+/// How much of a streamed matrix is in memory at a time.
+pub const BAND_BYTES: usize = 32 << 20;
+
+/// Some rows of a matrix while they are in use.
+pub(crate) struct Band(StoredMatrix);
+
+impl Band {
+    /// Its first row in the whole matrix.
+    pub fn first_row(&self) -> usize {
+        self.0.first_row
+    }
+}
+
+impl Deref for Band {
+    type Target = StoredMatrix;
+
+    fn deref(&self) -> &StoredMatrix {
+        &self.0
+    }
+}
+
+impl Drop for Band {
+    fn drop(&mut self) {
+        if self.0.is_streamed {
+            self.0.bytes.release(self.0.extent());
         }
     }
 }
@@ -342,5 +488,78 @@ mod tests {
     fn permuting_rows_moves_whole_rows() {
         let swapped = counting(3, 2).permute_rows(|row| 2 - row);
         assert_eq!(swapped.to_f32(), [4.0, 5.0, 2.0, 3.0, 0.0, 1.0]);
+        assert_eq!(
+            swapped.row_bytes(0),
+            4.0_f32
+                .to_le_bytes()
+                .iter()
+                .chain(&5.0_f32.to_le_bytes())
+                .copied()
+                .collect::<Vec<u8>>()
+        );
+        let again = swapped.permute_rows(|row| (row + 1) % 3);
+        assert_eq!(again.to_f32(), [2.0, 3.0, 0.0, 1.0, 4.0, 5.0]);
+    }
+
+    /// A mapped matrix whose rows begin with their number.
+    #[cfg(target_os = "linux")]
+    fn mapped(rows: usize, cols: usize) -> StoredMatrix {
+        use std::os::unix::fs::FileExt;
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(4 * (rows * cols) as u64).unwrap();
+        for row in 0..rows {
+            let number = (row as f32).to_le_bytes();
+            file.write_all_at(&number, 4 * (row * cols) as u64).unwrap();
+        }
+        // SAFETY: nobody else knows the file.
+        let bytes = Bytes::mapped(unsafe { Mmap::map(&file).unwrap() });
+        StoredMatrix::new(rows, cols, Format::F32, bytes).unwrap()
+    }
+
+    /// Memory that a mapping takes now.
+    #[cfg(target_os = "linux")]
+    fn resident_bytes(matrix: &StoredMatrix) -> usize {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let start = format!("{:x}-", matrix.bytes().as_ptr() as usize);
+        let of_map = smaps.lines().skip_while(|line| !line.starts_with(&start));
+        let rss = of_map
+            .into_iter()
+            .find_map(|line| line.strip_prefix("Rss:"));
+        let kib = rss.unwrap().split_whitespace().next().unwrap();
+        1024 * kib.parse::<usize>().unwrap()
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_streamed_matrix_is_in_memory_a_band_at_a_time() {
+        let matrix = mapped(6000, 4096).streamed().permute_rows(|row| row ^ 1);
+        let (mut seen, mut out) = (Vec::new(), vec![0.0; 4096]);
+        let mut most_bytes = 0;
+        for band in matrix.bands(48) {
+            assert_eq!(band.first_row() % 48, 0);
+            for row in 0..band.rows() {
+                band.decode_row(row, 0..4096, &mut out);
+                seen.push(out[0] as usize ^ 1);
+            }
+            most_bytes = most_bytes.max(resident_bytes(&matrix));
+        }
+        assert!(seen.into_iter().eq(0..6000));
+        // Pages come in some at a time, so a few of the neighbours' are there too.
+        assert!(
+            most_bytes > BAND_BYTES / 2 && most_bytes < BAND_BYTES + (1 << 20),
+            "{most_bytes}"
+        );
+        assert!(resident_bytes(&matrix) < 1 << 20);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_released_matrix_can_be_read_again() {
+        let matrix = mapped(1000, 1024);
+        let before = matrix.to_f32();
+        assert!(resident_bytes(&matrix) > 2 << 20);
+        matrix.release();
+        assert_eq!(resident_bytes(&matrix), 0);
+        assert!(matrix.to_f32() == before);
     }
 }

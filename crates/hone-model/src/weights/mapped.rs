@@ -15,5 +15,5 @@ pub(super) fn map(path: &Path) -> io::Result<Bytes> {
     }
     // SAFETY: the map is only read. Weights are written whole and renamed into place, never changed in place;
     // whoever truncates one under a running program ends that program, as with its executable.
-    Ok(Bytes::new(unsafe { Mmap::map(&file)? }))
+    Ok(Bytes::mapped(unsafe { Mmap::map(&file)? }))
 }

@@ -24,6 +24,7 @@ pub struct BaseWeights {
     config: DecoderConfig,
     weights: BTreeMap<String, StoredMatrix>,
     gguf: Option<Gguf>,
+    is_streamed: bool,
 }
 
 /// Base weights that cannot be used, and why.
@@ -160,6 +161,7 @@ impl BaseWeights {
             config,
             weights,
             gguf: None,
+            is_streamed: false,
         })
     }
 
@@ -189,6 +191,7 @@ impl BaseWeights {
             config,
             weights,
             gguf: Some(gguf),
+            is_streamed: false,
         })
     }
 
@@ -207,9 +210,17 @@ impl BaseWeights {
         self.weights.keys().map(String::as_str)
     }
 
-    /// A weight in its stored form, rows as Hugging Face orders them.
-    ///
-    /// It shares the file's memory, except q and k of a GGUF file: their rows are put back in order in a copy.
+    /// From now on weights are read from disk whenever they are used, and not held in memory in between.
+    pub fn stream(&mut self) {
+        self.is_streamed = true;
+    }
+
+    /// Whether weights are read from disk whenever they are used.
+    pub fn is_streamed(&self) -> bool {
+        self.is_streamed
+    }
+
+    /// A weight in its stored form, rows as Hugging Face orders them; it shares the file's memory.
     pub fn matrix(&self, name: &str) -> Result<StoredMatrix, WeightsError> {
         let stored = self
             .weights
@@ -219,9 +230,13 @@ impl BaseWeights {
                 name: name.to_owned(),
                 near: names::nearest(name, self.names()),
             })?;
-        Ok(match self.interleaved_heads(name) {
+        let weight = match self.interleaved_heads(name) {
             Some(num_heads) => hf_rows(stored, num_heads),
             None => stored.clone(),
+        };
+        Ok(match self.is_streamed {
+            true => weight.streamed(),
+            false => weight,
         })
     }
 
@@ -332,7 +347,9 @@ impl BaseWeights {
                 weight.cols()
             );
             hasher.update(line.as_bytes());
-            hasher.update(weight.bytes());
+            (0..weight.rows()).for_each(|row| hasher.update(weight.row_bytes(row)));
+            // What is not streamed comes back when it is used, from the system's cache.
+            weight.release();
         }
         Ok(hasher.finish())
     }
@@ -407,12 +424,18 @@ impl Collector<'_> {
             None
         };
         match head {
-            Some(head) if head.bytes() != weights["model.embed_tokens.weight"].bytes() => {
-                Err(WeightsError::HeadIsNotEmbedding {
-                    path: self.path.into(),
-                })
+            Some(head) => {
+                let embedding = &weights["model.embed_tokens.weight"];
+                let is_same = head.bytes() == embedding.bytes();
+                head.release();
+                embedding.release();
+                is_same
+                    .then_some(())
+                    .ok_or(WeightsError::HeadIsNotEmbedding {
+                        path: self.path.into(),
+                    })
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

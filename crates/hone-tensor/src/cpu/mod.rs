@@ -50,8 +50,17 @@ impl Cpu {
     }
 
     fn product(&self, left: MatRef, right: Right, width: usize, target: Target) {
-        let (height, depth) = left.shape();
-        let left = dense(&left);
+        self.product_of(left.shape(), dense(&left), right, width, target);
+    }
+
+    fn product_of(
+        &self,
+        (height, depth): (usize, usize),
+        left: Dense,
+        right: Right,
+        width: usize,
+        target: Target,
+    ) {
         self.threads
             .install(|| product::product(&self.pool, height, depth, width, left, right, target));
     }
@@ -189,12 +198,17 @@ impl Backend for Cpu {
             (out.rows(), weight.cols(), out.cols()),
             "x · Wᵀ"
         );
-        self.product(
-            x,
-            Right::StoredTransposed(stored(weight)),
-            weight.rows(),
-            whole(out, accumulate),
-        );
+        let (row, out) = (out.cols(), numbers_mut(out));
+        for band in stored(weight).bands(1) {
+            let target = Target {
+                data: &mut out[band.first_row()..],
+                row,
+                col: 1,
+                alpha: 1.0,
+                accumulate,
+            };
+            self.product(x, Right::StoredTransposed(&band), band.rows(), target);
+        }
     }
 
     fn linear_backward(&self, dy: MatRef, weight: &Weight, dx: &mut Tensor, accumulate: bool) {
@@ -203,12 +217,16 @@ impl Backend for Cpu {
             (dx.rows(), weight.rows(), dx.cols()),
             "dy · W"
         );
-        self.product(
-            dy,
-            Right::Stored(stored(weight)),
-            weight.cols(),
-            whole(dx, accumulate),
-        );
+        let (height, left, matrix) = (dy.shape().0, dense(&dy), stored(weight));
+        for band in matrix.bands(product::band_step(matrix)) {
+            let left = Dense {
+                data: &left.data[band.first_row() * left.col..],
+                ..left
+            };
+            let target = whole(dx, accumulate || band.first_row() > 0);
+            let shape = (height, band.rows());
+            self.product_of(shape, left, Right::Stored(&band), weight.cols(), target);
+        }
     }
 
     fn matmul(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool) {
@@ -266,7 +284,7 @@ impl Backend for Cpu {
             (out.rows(), out.cols()),
             "a row for each id"
         );
-        let matrix = stored(weight);
+        let matrix = stored(weight).in_use();
         let out = numbers_mut(out);
         self.threads.install(|| {
             out.par_chunks_exact_mut(cols)

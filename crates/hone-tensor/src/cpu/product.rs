@@ -449,15 +449,22 @@ fn block_len(right: &Right) -> usize {
     }
 }
 
-/// Splits the depth evenly, at block borders of the stored format.
+/// Splits the depth evenly, at block borders of the stored format. A band of a weight is split where the
+/// whole weight would be, so that its sums have the same order.
 fn block_depth(depth: usize, right: &Right) -> usize {
-    let unit = match right {
-        Right::StoredTransposed(weight) => weight.format().block_len().max(TILE_COLS),
-        _ => TILE_COLS,
+    let (depth, unit) = match right {
+        Right::StoredTransposed(weight) => (depth, weight.format().block_len().max(TILE_COLS)),
+        Right::Stored(weight) => (weight.whole_rows(), TILE_COLS),
+        Right::Dense(_) => (depth, TILE_COLS),
     };
     depth
         .div_ceil(depth.div_ceil(DEPTH.max(unit)))
         .next_multiple_of(unit)
+}
+
+/// Rows of a weight that `dy · W` sums at a time: bands of it are multiples of that.
+pub fn band_step(weight: &StoredMatrix) -> usize {
+    block_depth(weight.rows(), &Right::Stored(weight))
 }
 
 fn rows_per_task(height: usize) -> usize {
