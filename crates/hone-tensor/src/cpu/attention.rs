@@ -10,13 +10,15 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::pool::{Buffer, Pool};
-use super::simd::{self, Left, Out, Shared, TILE_COLS, TILE_ROWS};
+use super::simd::{self, Left, Out, Panels, Shared, TILE_COLS, TILE_ROWS};
 use crate::device::{Heads, Span};
 
 /// Query rows of a square: a multiple of the register tile's height.
 const QUERIES: usize = 48;
-/// Key rows of a square: a multiple of the register tile's width.
-const KEYS: usize = 64;
+/// Key columns of a square: a panel of so many values stays in the first-level cache, a square in the second.
+const KEYS: usize = 256;
+/// Distance between rows of a square: an odd number of cache lines, so that a column is spread over the sets.
+const STRIDE: usize = KEYS + TILE_COLS;
 /// With no more queries than this, as in generation, plain dot products are quicker than packing.
 const FEW_QUERIES: usize = 4;
 
@@ -137,71 +139,200 @@ impl<'a> HeadView<'a> {
         self.q.at(self.span.query_start + query, head)
     }
 
-    /// How many keys a query sees.
-    fn visible(&self, query: usize) -> usize {
-        self.span.key_len - self.span.query_len + query + 1
+    /// The squares of one block of queries that hold anything visible, from the first key on.
+    fn squares(&self, query: usize) -> impl Iterator<Item = Square> + use<> {
+        let Span {
+            query_len, key_len, ..
+        } = self.span;
+        let rows = QUERIES.min(query_len - query);
+        let seen = key_len - query_len + query;
+        (0..seen + rows).step_by(KEYS).map(move |key| Square {
+            rows,
+            key,
+            cols: KEYS.min(seen + rows - key),
+            seen: (seen + 1) as isize - key as isize,
+        })
     }
 
-    fn key_blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let len = self.span.key_len;
-        (0..len)
-            .step_by(KEYS)
-            .map(move |first| (first, KEYS.min(len - first)))
+    fn query_blocks(&self) -> impl Iterator<Item = usize> + use<> {
+        (0..self.span.query_len).step_by(QUERIES)
     }
 
-    fn query_blocks(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let len = self.span.query_len;
-        (0..len)
-            .step_by(QUERIES)
-            .map(move |first| (first, QUERIES.min(len - first)))
-    }
-
-    /// The transposes of all key blocks (or value blocks) as panels, one after the other.
-    fn pack_transposed(&self, pool: &Arc<Pool>, row: impl Fn(usize) -> &'a [f32]) -> Buffer {
-        let width = self.heads.head_dim;
-        let mut panels = pool.take(self.span.key_len.next_multiple_of(TILE_COLS) * width);
-        let packed = panels.as_mut_slice();
-        packed.fill(0.0);
-        for key in 0..self.span.key_len {
-            let panel = &mut packed[(key / TILE_COLS) * TILE_COLS * width..];
-            for (i, &x) in row(key).iter().enumerate() {
-                panel[i * TILE_COLS + key % TILE_COLS] = x;
+    /// The transpose of the keys (or values) as panels of sixteen keys, `[head_dim, 16]` each.
+    fn pack_transposed(&self, pool: &Arc<Pool>, side: Sided<'a>) -> Buffer {
+        let (width, len) = (self.heads.head_dim, self.span.key_len);
+        let mut panels = pool.take(len.next_multiple_of(TILE_COLS) * width);
+        for (i, panel) in panels
+            .as_mut_slice()
+            .chunks_exact_mut(TILE_COLS * width)
+            .enumerate()
+        {
+            let first = i * TILE_COLS;
+            let rows = side.from(self.span.key_start + first, self.kv_head);
+            if first + TILE_COLS <= len {
+                simd::transpose_panel(rows, side.row(), panel);
+                continue;
+            }
+            panel.fill(0.0);
+            for key in 0..len - first {
+                for (k, &x) in rows[key * side.row()..][..width].iter().enumerate() {
+                    panel[k * TILE_COLS + key] = x;
+                }
             }
         }
         panels
     }
 
-    /// Where the panels of the block that starts at `key` begin.
-    fn panel_offset(&self, key: usize) -> usize {
-        key * self.heads.head_dim
+    /// The keys (or values) as panels of sixteen columns, `[key_len, 16]` each.
+    fn pack(&self, pool: &Arc<Pool>, side: Sided<'a>) -> Buffer {
+        let len = self.span.key_len;
+        let mut panels = pool.take(len * self.heads.head_dim.next_multiple_of(TILE_COLS));
+        pack_rows(
+            len,
+            |i| side.at(self.span.key_start + i, self.kv_head),
+            panels.as_mut_slice(),
+        );
+        panels
+    }
+}
+
+/// A block of queries against a block of keys. Past the diagonal, nothing is computed but the rest of a
+/// register tile, and nothing is read but zeros up to the next tile.
+#[derive(Clone, Copy)]
+struct Square {
+    /// Query rows.
+    rows: usize,
+    /// First key.
+    key: usize,
+    /// Keys that the last row sees.
+    cols: usize,
+    /// Keys that the first row sees, counted from the first of this square: more than `cols` left of the
+    /// diagonal, and less than one where later rows only see any.
+    seen: isize,
+}
+
+impl Square {
+    /// Columns that a row sees.
+    fn visible(&self, row: usize) -> usize {
+        (self.seen + row as isize).clamp(0, self.cols as isize) as usize
     }
 
-    /// `scores[i, j] = scale · q_i · k_j`, minus infinity where the query must not look.
-    fn scores(
-        &self,
-        head: usize,
-        queries: (usize, usize),
-        keys: (usize, usize),
-        key_panels: &[f32],
-        scores: &mut [f32],
-    ) {
-        let left = self.q.left(self.span.query_start + queries.0, head);
-        let panels = &key_panels[self.panel_offset(keys.0)..];
-        let out = Out {
-            start: scores.as_mut_ptr(),
-            row: KEYS,
-            col: 1,
-            alpha: self.heads.scale,
-            accumulate: false,
+    /// Whole panels that every row sees.
+    fn common(&self) -> usize {
+        self.visible(0) / TILE_COLS * TILE_COLS
+    }
+
+    /// Groups of rows that see more: first row, rows, and the columns that the last of them sees.
+    fn ragged_rows(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..self.rows)
+            .step_by(TILE_ROWS)
+            .map(move |row| {
+                let rows = TILE_ROWS.min(self.rows - row);
+                (row, rows, self.visible(row + rows - 1))
+            })
+            .filter(move |&(.., end)| end > self.common())
+    }
+
+    /// Groups of columns past the common ones: first column, columns, and the first row that sees any.
+    fn ragged_cols(self) -> impl Iterator<Item = (usize, usize, usize)> {
+        (self.common()..self.cols)
+            .step_by(TILE_ROWS)
+            .map(move |col| {
+                let first = (col as isize + 1 - self.seen).max(0) as usize;
+                (col, TILE_ROWS.min(self.cols - col), first)
+            })
+    }
+
+    /// `to = alpha · left · keysᵀ`, `[rows, width] × [width, cols]`, from panels of all the keys.
+    ///
+    /// # Safety
+    /// `left` must be readable for `rows` rows of `width` elements.
+    unsafe fn by_keys(&self, width: usize, left: Left, panels: &[f32], alpha: f32, to: &mut [f32]) {
+        let mut run = |row: usize, rows: usize, col: usize, end: usize| {
+            let panels = Panels {
+                start: panels[(self.key + col) * width..].as_ptr(),
+                next: width * TILE_COLS,
+            };
+            let out = Out {
+                start: to[row * STRIDE + col..].as_mut_ptr(),
+                row: STRIDE,
+                col: 1,
+                alpha,
+                accumulate: false,
+            };
+            // SAFETY: the caller's promise; a square has `QUERIES × STRIDE` elements.
+            unsafe {
+                simd::multiply(width, left.at(row), panels, rows, end - col, out);
+            }
         };
-        // SAFETY: queries and keys are rows of this span; `scores` is `QUERIES × KEYS`.
-        unsafe { multiply(queries.1, self.heads.head_dim, keys.1, left, panels, out) };
-        for i in 0..queries.1 {
-            let visible = self
-                .visible(queries.0 + i)
-                .saturating_sub(keys.0)
-                .min(keys.1);
-            scores[i * KEYS + visible..(i + 1) * KEYS].fill(f32::NEG_INFINITY);
+        let common = self.common();
+        run(0, self.rows, 0, common);
+        for (row, rows, end) in self.ragged_rows() {
+            run(row, rows, common, end);
+        }
+    }
+
+    /// `out (+)= square · rows of keys`, `[rows, cols] × [cols, width]`, from panels of all `key_len` keys.
+    ///
+    /// # Safety
+    /// `out` must be writable for `rows` rows of `width` elements, by this thread alone.
+    unsafe fn over_keys(
+        &self,
+        square: &[f32],
+        panels: &[f32],
+        key_len: usize,
+        width: usize,
+        out: Out,
+    ) {
+        let run = |row: usize, rows: usize, col: usize, end: usize, accumulate: bool| {
+            let left = Left {
+                start: square[row * STRIDE + col..].as_ptr(),
+                row: STRIDE,
+                step: 1,
+            };
+            let panels = Panels {
+                start: panels[(self.key + col) * TILE_COLS..].as_ptr(),
+                next: key_len * TILE_COLS,
+            };
+            // SAFETY: the caller's promise; a square has `QUERIES × STRIDE` elements.
+            unsafe {
+                let out = Out {
+                    accumulate,
+                    ..out.at(row, 0)
+                };
+                simd::multiply(end - col, left, panels, rows, width, out);
+            }
+        };
+        let common = self.common();
+        if common > 0 {
+            run(0, self.rows, 0, common, out.accumulate);
+        }
+        for (row, rows, end) in self.ragged_rows() {
+            run(row, rows, common, end, out.accumulate || common > 0);
+        }
+    }
+
+    /// `out += squareᵀ · rows of queries`, `[cols, rows] × [rows, width]`, from panels of this block's rows.
+    ///
+    /// # Safety
+    /// `out` must be writable for `cols` rows of `width` elements, by this thread alone.
+    unsafe fn over_queries(&self, square: &[f32], panels: &[f32], width: usize, out: Out) {
+        let run = |col: usize, cols: usize, first: usize| {
+            let left = Left {
+                start: square[first * STRIDE + col..].as_ptr(),
+                row: 1,
+                step: STRIDE,
+            };
+            let panels = Panels {
+                start: panels[first * TILE_COLS..].as_ptr(),
+                next: self.rows * TILE_COLS,
+            };
+            // SAFETY: the caller's promise; a square has `QUERIES × STRIDE` elements.
+            unsafe { simd::multiply(self.rows - first, left, panels, cols, width, out.at(col, 0)) };
+        };
+        run(0, self.common(), 0);
+        for (col, cols, first) in self.ragged_cols() {
+            run(col, cols, first);
         }
     }
 }
@@ -216,93 +347,48 @@ impl Forward<'_> {
     fn run(&mut self, pool: &Arc<Pool>) {
         let head = self.head;
         let width = head.heads.head_dim;
-        let padded = width.next_multiple_of(TILE_COLS);
-        let key_panels = head.pack_transposed(pool, |key| head.key(key));
-        let mut value_panels = pool.take(head.span.key_len * padded);
-        for (first, len) in head.key_blocks() {
-            pack_rows(
-                len,
-                |i| head.value(first + i),
-                &mut value_panels.as_mut_slice()[first * padded..],
-            );
-        }
-        let mut scores = pool.take(QUERIES * KEYS);
-        let mut sums = pool.take(QUERIES * width);
+        let key_panels = head.pack_transposed(pool, head.k);
+        let value_panels = head.pack(pool, head.v);
+        let (mut scores, mut sums) = (pool.take(QUERIES * STRIDE), pool.take(QUERIES * width));
+        let (scores, sums) = (scores.as_mut_slice(), sums.as_mut_slice());
         for query_head in head.query_heads() {
-            for queries in head.query_blocks() {
-                let mut running = [(f32::NEG_INFINITY, 0.0f32); QUERIES];
-                for keys in head.key_blocks() {
-                    if keys.0 >= head.visible(queries.0 + queries.1 - 1) {
-                        break;
-                    }
-                    let (scores, sums) = (scores.as_mut_slice(), sums.as_mut_slice());
-                    head.scores(query_head, queries, keys, key_panels.as_slice(), scores);
-                    for i in 0..queries.1 {
-                        let row = &mut scores[i * KEYS..(i + 1) * KEYS];
-                        let rescale = soften(row, &mut running[i]);
-                        if keys.0 > 0 && rescale != 1.0 {
-                            sums[i * width..(i + 1) * width]
-                                .iter_mut()
-                                .for_each(|x| *x *= rescale);
-                        }
-                    }
-                    let left = Left {
-                        start: scores.as_ptr(),
-                        row: KEYS,
-                        step: 1,
-                    };
+            for query in head.query_blocks() {
+                let left = head.q.left(head.span.query_start + query, query_head);
+                let mut running = [Running::default(); QUERIES];
+                for square in head.squares(query) {
                     let out = Out {
                         start: sums.as_mut_ptr(),
                         row: width,
                         col: 1,
                         alpha: 1.0,
-                        accumulate: keys.0 > 0,
+                        accumulate: square.key > 0,
                     };
-                    // SAFETY: `scores` and `sums` hold a whole block of queries.
+                    // SAFETY: the queries are rows of this span; `sums` holds a row for each.
                     unsafe {
-                        multiply(
-                            queries.1,
-                            keys.1,
-                            width,
-                            left,
-                            &value_panels.as_slice()[keys.0 * padded..],
-                            out,
-                        )
-                    };
+                        let scale = head.heads.scale;
+                        square.by_keys(width, left, key_panels.as_slice(), scale, scores);
+                        soften(scores, square, &mut running, sums, width);
+                        let values = value_panels.as_slice();
+                        square.over_keys(scores, values, head.span.key_len, width, out);
+                    }
                 }
-                self.write(query_head, queries, sums.as_slice(), &running);
+                for (i, sums) in sums.chunks_exact(width).enumerate() {
+                    if query + i < head.span.query_len {
+                        self.write_row(query_head, query + i, sums, running[i]);
+                    }
+                }
             }
         }
     }
 
-    fn write(
-        &self,
-        head: usize,
-        queries: (usize, usize),
-        sums: &[f32],
-        running: &[(f32, f32); QUERIES],
-    ) {
-        let width = self.head.heads.head_dim;
-        for i in 0..queries.1 {
-            let (max, sum) = running[i];
-            self.write_row(
-                head,
-                queries.0 + i,
-                &sums[i * width..(i + 1) * width],
-                max,
-                sum,
-            );
-        }
-    }
-
-    fn write_row(&self, head: usize, query: usize, sums: &[f32], max: f32, sum: f32) {
+    fn write_row(&self, head: usize, query: usize, sums: &[f32], running: Running) {
         let Heads {
             num_heads,
             head_dim,
             ..
         } = self.head.heads;
         let token = self.head.span.query_start + query;
-        let scale = sum.recip();
+        let scale = running.sum.recip();
         // SAFETY: this task is the only one that writes this head of this token.
         unsafe {
             let out = self.out.get().add((token * num_heads + head) * head_dim);
@@ -310,7 +396,7 @@ impl Forward<'_> {
                 *out.add(i) = x * scale;
             }
             if let Some(lse) = self.lse {
-                *lse.get().add(token * num_heads + head) = max + sum.ln();
+                *lse.get().add(token * num_heads + head) = running.max + running.sum.ln();
             }
         }
     }
@@ -322,39 +408,83 @@ impl Forward<'_> {
         let mut sums = pool.take(width);
         for query_head in head.query_heads() {
             for query in 0..head.span.query_len {
-                let scores = &mut scores.as_mut_slice()[..head.visible(query)];
+                let visible = head.span.key_len - head.span.query_len + query + 1;
+                let scores = &mut scores.as_mut_slice()[..visible];
                 let q = head.query(query, query_head);
                 for (key, score) in scores.iter_mut().enumerate() {
                     *score = head.heads.scale * simd::dot(q, head.key(key));
                 }
-                let mut running = (f32::NEG_INFINITY, 0.0);
-                soften(scores, &mut running);
+                let mut running = Running::default();
+                running.soften(scores);
                 let sums = sums.as_mut_slice();
                 sums.fill(0.0);
                 for (key, &weight) in scores.iter().enumerate() {
                     simd::axpy(weight, head.value(key), sums);
                 }
-                self.write_row(query_head, query, sums, running.0, running.1);
+                self.write_row(query_head, query, sums, running);
             }
         }
     }
 }
 
-/// Scores to unnormalised weights under a running maximum; returns what earlier sums are multiplied with.
-fn soften(row: &mut [f32], running: &mut (f32, f32)) -> f32 {
-    let max = simd::max_of(row).max(running.0);
-    if max == f32::NEG_INFINITY {
-        row.fill(0.0);
-        return 1.0;
+/// The greatest score of a row so far, and the sum of the weights under it.
+#[derive(Clone, Copy)]
+struct Running {
+    max: f32,
+    sum: f32,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self {
+            max: f32::NEG_INFINITY,
+            sum: 0.0,
+        }
     }
-    let rescale = if running.0 == f32::NEG_INFINITY {
-        0.0
-    } else {
-        simd::exp(running.0 - max)
-    };
-    running.1 = running.1 * rescale + exp_minus(row, max);
-    running.0 = max;
-    rescale
+}
+
+impl Running {
+    /// Scores to unnormalised weights; returns what earlier sums are multiplied with.
+    #[inline]
+    fn soften(&mut self, row: &mut [f32]) -> f32 {
+        let max = simd::max_of(row).max(self.max);
+        if max == f32::NEG_INFINITY {
+            row.fill(0.0);
+            return 1.0;
+        }
+        let rescale = if self.max == f32::NEG_INFINITY {
+            0.0
+        } else {
+            simd::exp(self.max - max)
+        };
+        self.sum = self.sum * rescale + exp_minus(row, max);
+        self.max = max;
+        rescale
+    }
+}
+
+simd::vectorised! {
+    /// Softens each row of a square, and rescales the sums of earlier squares.
+    fn soften(scores: &mut [f32], square: Square, running: &mut [Running; QUERIES], sums: &mut [f32], width: usize) {
+        for row in 0..square.rows {
+            let visible = square.visible(row);
+            let scores = &mut scores[row * STRIDE..][..STRIDE];
+            let rescale = running[row].soften(&mut scores[..visible]);
+            hide(scores, visible);
+            if square.key > 0 && rescale != 1.0 {
+                for x in &mut sums[row * width..][..width] {
+                    *x *= rescale;
+                }
+            }
+        }
+    }
+}
+
+/// Zeros where the other rows and columns of a register tile reach past the diagonal.
+#[inline(always)]
+fn hide(row: &mut [f32], visible: usize) {
+    let end = (visible + TILE_ROWS).min(row.len());
+    row[visible..end].fill(0.0);
 }
 
 simd::vectorised! {
@@ -451,132 +581,60 @@ impl Backward<'_> {
         let head = self.head;
         let width = head.heads.head_dim;
         let padded = width.next_multiple_of(TILE_COLS);
-        let key_panels = head.pack_transposed(pool, |key| head.key(key));
-        let value_panels = head.pack_transposed(pool, |key| head.value(key));
-        let mut key_rows = pool.take(head.span.key_len * padded);
-        for (first, len) in head.key_blocks() {
-            pack_rows(
-                len,
-                |i| head.key(first + i),
-                &mut key_rows.as_mut_slice()[first * padded..],
-            );
-        }
-        let mut squares = (pool.take(QUERIES * KEYS), pool.take(QUERIES * KEYS));
+        let key_panels = head.pack_transposed(pool, head.k);
+        let value_panels = head.pack_transposed(pool, head.v);
+        let key_rows = head.pack(pool, head.k);
+        let (mut p, mut ds) = (pool.take(QUERIES * STRIDE), pool.take(QUERIES * STRIDE));
+        let (p, ds) = (p.as_mut_slice(), ds.as_mut_slice());
         let mut query_rows = pool.take(QUERIES * padded);
         let mut dout_rows = pool.take(QUERIES * padded);
+        let (query_rows, dout_rows) = (query_rows.as_mut_slice(), dout_rows.as_mut_slice());
         self.clear_key_grads();
         for query_head in head.query_heads() {
-            for queries in head.query_blocks() {
-                let deltas = self.deltas(query_head, queries);
-                pack_rows(
-                    queries.1,
-                    |i| head.query(queries.0 + i, query_head),
-                    query_rows.as_mut_slice(),
+            for query in head.query_blocks() {
+                let rows = QUERIES.min(head.span.query_len - query);
+                let softmax = self.softmax_rows(query_head, query, rows);
+                pack_rows(rows, |i| head.query(query + i, query_head), query_rows);
+                pack_rows(rows, |i| self.dout(query + i, query_head), dout_rows);
+                let token = head.span.query_start + query;
+                let (q, dout) = (
+                    head.q.left(token, query_head),
+                    self.saved.dout.left(token, query_head),
                 );
-                pack_rows(
-                    queries.1,
-                    |i| self.dout(queries.0 + i, query_head),
-                    dout_rows.as_mut_slice(),
-                );
-                for keys in head.key_blocks() {
-                    if keys.0 >= head.visible(queries.0 + queries.1 - 1) {
-                        break;
-                    }
-                    let (p, ds) = (squares.0.as_mut_slice(), squares.1.as_mut_slice());
-                    head.scores(query_head, queries, keys, key_panels.as_slice(), p);
-                    let left = self
-                        .saved
-                        .dout
-                        .left(head.span.query_start + queries.0, query_head);
-                    let panels = &value_panels.as_slice()[head.panel_offset(keys.0)..];
-                    let out = Out {
-                        start: ds.as_mut_ptr(),
-                        row: KEYS,
-                        col: 1,
-                        alpha: 1.0,
-                        accumulate: false,
-                    };
-                    // SAFETY: all operands are rows of this span; `ds` is `QUERIES × KEYS`.
-                    unsafe { multiply(queries.1, width, keys.1, left, panels, out) };
-                    self.score_grads(query_head, queries, keys.1, &deltas, p, ds);
-                    // SAFETY: this task owns these heads of this span; squares are `QUERIES × KEYS`.
+                for square in head.squares(query) {
+                    let dq = self.query_out(query, query_head, square.key > 0);
+                    // SAFETY: all operands are rows of this span, and this task alone writes these heads.
                     unsafe {
-                        let transposed = |square: &[f32]| Left {
-                            start: square.as_ptr(),
-                            row: 1,
-                            step: KEYS,
-                        };
-                        multiply(
-                            keys.1,
-                            queries.1,
+                        square.by_keys(width, q, key_panels.as_slice(), head.heads.scale, p);
+                        square.by_keys(width, dout, value_panels.as_slice(), 1.0, ds);
+                        score_grads(p, ds, square, &softmax, head.heads.scale);
+                        square.over_queries(p, dout_rows, width, self.key_out(self.dv, square.key));
+                        square.over_queries(
+                            ds,
+                            query_rows,
                             width,
-                            transposed(p),
-                            dout_rows.as_slice(),
-                            self.key_out(self.dv, keys.0),
+                            self.key_out(self.dk, square.key),
                         );
-                        multiply(
-                            keys.1,
-                            queries.1,
-                            width,
-                            transposed(ds),
-                            query_rows.as_slice(),
-                            self.key_out(self.dk, keys.0),
-                        );
-                        let left = Left {
-                            start: ds.as_ptr(),
-                            row: KEYS,
-                            step: 1,
-                        };
-                        let out = self.query_out(queries.0, query_head, keys.0 > 0);
-                        multiply(
-                            queries.1,
-                            keys.1,
-                            width,
-                            left,
-                            &key_rows.as_slice()[keys.0 * padded..],
-                            out,
-                        );
+                        square.over_keys(ds, key_rows.as_slice(), head.span.key_len, width, dq);
                     }
                 }
             }
         }
     }
 
-    /// `rowsum(dO ∘ O)` of each query of the block.
-    fn deltas(&self, head: usize, queries: (usize, usize)) -> [f32; QUERIES] {
-        let mut deltas = [0.0; QUERIES];
-        for (i, delta) in deltas.iter_mut().enumerate().take(queries.1) {
-            let token = self.head.span.query_start + queries.0 + i;
-            *delta = simd::dot(
+    /// `lse` and `rowsum(dO ∘ O)` of each query of the block.
+    fn softmax_rows(&self, head: usize, query: usize, rows: usize) -> [SoftmaxRow; QUERIES] {
+        let mut softmax = [SoftmaxRow::default(); QUERIES];
+        for (i, row) in softmax.iter_mut().enumerate().take(rows) {
+            let token = self.head.span.query_start + query + i;
+            let (out, dout) = (
                 self.saved.out.at(token, head),
                 self.saved.dout.at(token, head),
             );
+            row.lse = self.saved.lse[token * self.head.heads.num_heads + head];
+            row.delta = simd::dot(out, dout);
         }
-        deltas
-    }
-
-    /// Scores become weights, and `ds`, holding `dP`, becomes the gradient of the scores.
-    fn score_grads(
-        &self,
-        head: usize,
-        queries: (usize, usize),
-        keys: usize,
-        deltas: &[f32; QUERIES],
-        p: &mut [f32],
-        ds: &mut [f32],
-    ) {
-        for i in 0..queries.1 {
-            let token = self.head.span.query_start + queries.0 + i;
-            let lse = self.saved.lse[token * self.head.heads.num_heads + head];
-            let p = &mut p[i * KEYS..][..keys];
-            exp_minus(p, lse);
-            weight_grads(
-                p,
-                &mut ds[i * KEYS..][..keys],
-                deltas[i],
-                self.head.heads.scale,
-            );
-        }
+        softmax
     }
 
     fn dout(&self, query: usize, head: usize) -> &[f32] {
@@ -630,10 +688,26 @@ impl Backward<'_> {
     }
 }
 
+/// What the backward pass needs to know of a row of the softmax.
+#[derive(Clone, Copy, Default)]
+struct SoftmaxRow {
+    lse: f32,
+    delta: f32,
+}
+
 simd::vectorised! {
-    fn weight_grads(p: &[f32], dp: &mut [f32], delta: f32, scale: f32) {
-        for (dp, p) in dp.iter_mut().zip(p) {
-            *dp = scale * (p * (*dp - delta));
+    /// Scores become weights, and `ds`, holding `dP`, becomes the gradient of the scores.
+    fn score_grads(p: &mut [f32], ds: &mut [f32], square: Square, softmax: &[SoftmaxRow; QUERIES], scale: f32) {
+        for row in 0..square.rows {
+            let (visible, SoftmaxRow { lse, delta }) = (square.visible(row), softmax[row]);
+            let (p, ds) = (&mut p[row * STRIDE..][..STRIDE], &mut ds[row * STRIDE..][..STRIDE]);
+            for (p, dp) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
+                let x = *p - lse;
+                *p = if x < -87.0 { 0.0 } else { simd::exp(x) };
+                *dp = scale * (*p * (*dp - delta));
+            }
+            hide(p, visible);
+            hide(ds, visible);
         }
     }
 }
@@ -645,44 +719,6 @@ fn pack_rows<'a>(rows: usize, row: impl Fn(usize) -> &'a [f32], panels: &mut [f3
             let to = &mut panels[(panel * rows + i) * TILE_COLS..][..TILE_COLS];
             to[..part.len()].copy_from_slice(part);
             to[part.len()..].fill(0.0);
-        }
-    }
-}
-
-/// `[height, depth] × panels [depth, width]`, tile by tile.
-///
-/// # Safety
-/// As for [`simd::tile`], for each tile.
-unsafe fn multiply(
-    height: usize,
-    depth: usize,
-    width: usize,
-    left: Left,
-    panels: &[f32],
-    out: Out,
-) {
-    for col in (0..width).step_by(TILE_COLS) {
-        let panel = &panels[col * depth..][..depth * TILE_COLS];
-        for row in (0..height).step_by(TILE_ROWS) {
-            // SAFETY: the tile lies inside the matrices that the caller promised.
-            unsafe {
-                let left = Left {
-                    start: left.start.add(row * left.row),
-                    ..left
-                };
-                let out = Out {
-                    start: out.start.add(row * out.row + col * out.col),
-                    ..out
-                };
-                simd::tile(
-                    depth,
-                    left,
-                    panel.as_ptr(),
-                    TILE_ROWS.min(height - row),
-                    TILE_COLS.min(width - col),
-                    out,
-                );
-            }
         }
     }
 }

@@ -129,7 +129,7 @@ fn assert_same_shape(a: &Tensor, b: &Tensor) {
 
 impl Backend for Cpu {
     fn name(&self) -> String {
-        let simd = if simd::has_avx2() { "AVX2" } else { "portable" };
+        let simd = simd::Simd::best().name();
         format!(
             "cpu, {} threads, {simd}",
             self.threads.current_num_threads()

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::pool::Pool;
-use super::simd::{self, Left, Out, Shared, TILE_COLS, TILE_ROWS};
+use super::simd::{self, Left, Out, Panels, Shared, TILE_COLS, TILE_ROWS};
 use crate::stored::StoredMatrix;
 
 /// Depth of a packed block: its 16-wide panel (20 KiB) stays in the first-level cache.
@@ -313,40 +313,27 @@ unsafe fn multiply_block(
     out: Shared,
     shape: &TargetShape,
 ) {
-    for (panel, col) in (0..block.cols).step_by(TILE_COLS).enumerate() {
-        let panel = &panels[panel * block.steps * TILE_COLS..][..block.steps * TILE_COLS];
-        let cols = TILE_COLS.min(block.cols - col);
-        for row in (0..block.rows).step_by(TILE_ROWS) {
-            let rows = TILE_ROWS.min(block.rows - row);
-            // SAFETY: the tile lies inside the block.
-            unsafe {
-                let start = left
-                    .data
-                    .as_ptr()
-                    .add((block.first_row + row) * left.row + block.first_step * left.col);
-                let start_out = out
-                    .get()
-                    .add((block.first_row + row) * shape.row + (block.first_col + col) * shape.col);
-                simd::tile(
-                    block.steps,
-                    Left {
-                        start,
-                        row: left.row,
-                        step: left.col,
-                    },
-                    panel.as_ptr(),
-                    rows,
-                    cols,
-                    Out {
-                        start: start_out,
-                        row: shape.row,
-                        col: shape.col,
-                        alpha: shape.alpha,
-                        accumulate: shape.accumulate,
-                    },
-                );
-            }
-        }
+    let start = &left.data[block.first_row * left.row + block.first_step * left.col..];
+    let left = Left {
+        start: start.as_ptr(),
+        row: left.row,
+        step: left.col,
+    };
+    let panels = Panels {
+        start: panels.as_ptr(),
+        next: block.steps * TILE_COLS,
+    };
+    // SAFETY: the caller's promise; `panels` hold a panel for each 16 columns.
+    unsafe {
+        let out = Out {
+            start: out.get(),
+            row: shape.row,
+            col: shape.col,
+            alpha: shape.alpha,
+            accumulate: shape.accumulate,
+        };
+        let out = out.at(block.first_row, block.first_col);
+        simd::multiply(block.steps, left, panels, block.rows, block.cols, out);
     }
 }
 
@@ -396,7 +383,7 @@ fn pack(
                     );
                 }
                 rows[valid * steps..].fill(0.0);
-                transpose_panel(
+                simd::transpose_panel(
                     rows,
                     steps,
                     &mut panels[panel * steps * TILE_COLS..][..steps * TILE_COLS],
@@ -416,29 +403,6 @@ fn pack(
 fn scatter_row(row: &[f32], k: usize, steps: usize, panels: &mut [f32]) {
     for (panel, part) in row.chunks(TILE_COLS).enumerate() {
         panels[(panel * steps + k) * TILE_COLS..][..part.len()].copy_from_slice(part);
-    }
-}
-
-simd::vectorised! {
-    /// `[16, steps]` to `[steps, 16]`.
-    fn transpose_panel(rows: &[f32], steps: usize, panel: &mut [f32]) {
-        let columns: [&[f32]; TILE_COLS] = std::array::from_fn(|j| &rows[j * steps..][..steps]);
-        let (blocks, rest) = panel.as_chunks_mut::<{ 8 * TILE_COLS }>();
-        for (block, out) in blocks.iter_mut().enumerate() {
-            let columns: [&[f32; 8]; TILE_COLS] =
-                std::array::from_fn(|j| columns[j][block * 8..].first_chunk().expect("eight steps a block"));
-            for k in 0..8 {
-                for j in 0..TILE_COLS {
-                    out[k * TILE_COLS + j] = columns[j][k];
-                }
-            }
-        }
-        let done = blocks.len() * 8;
-        for (k, out) in rest.chunks_exact_mut(TILE_COLS).enumerate() {
-            for j in 0..TILE_COLS {
-                out[j] = columns[j][done + k];
-            }
-        }
     }
 }
 
