@@ -46,8 +46,11 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
-    /// Times a training step against PEFT: bench/compare_peft.py with the arguments given.
+    /// Times training against PEFT, TRL and Unsloth: bench/compare_peft.py with the arguments given.
     Compare {
+        /// These only; none for Hone alone.
+        #[arg(long, num_args = 0.., value_parser = python::PEERS, default_values = python::PEERS)]
+        peers: Vec<String>,
         /// For the script; `-- --help` lists them.
         #[arg(last = true)]
         arguments: Vec<String>,
@@ -75,7 +78,7 @@ fn run(task: Task) -> Result<()> {
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
         Task::Interop => python::interop(root),
         Task::Bench { arguments } => bench(root, &arguments),
-        Task::Compare { arguments } => python::compare(root, &arguments),
+        Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
     }
 }
 

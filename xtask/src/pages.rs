@@ -8,11 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGES: [&str; 4] = [
+const PAGES: [&str; 5] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "AGENTS.md",
+    "docs/benchmarks.md",
 ];
 const FOLDERS: [&str; 7] = [
     "crates/",

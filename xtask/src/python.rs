@@ -1,7 +1,8 @@
 //! The second opinion: PyTorch, transformers and PEFT in pinned versions, in an environment of their own.
 //!
 //! It lives in a cache outside the repository, named by the requirements it was made from, so changed pins make a
-//! new one and an interrupted installation is never taken for a complete one. Nothing here runs in CI.
+//! new one and an interrupted installation is never taken for a complete one. Unsloth, which `compare` may ask for,
+//! lives in another. Nothing here runs in CI.
 
 use std::env;
 use std::ffi::OsStr;
@@ -109,12 +110,33 @@ pub fn interop(root: &Path) -> Result<()> {
         .arg(&logits))
 }
 
-/// Times steps of both programs on the same rows.
-pub fn compare(root: &Path, arguments: &[String]) -> Result<()> {
+/// What Hone can be compared with, by the names of bench/peers.py.
+pub const PEERS: [&str; 3] = ["peft", "trl", "unsloth"];
+
+/// Times training by Hone and by its peers on the same rows. A peer that cannot be installed here is left out, and said to be.
+pub fn compare(root: &Path, mut peers: Vec<String>, arguments: &[String]) -> Result<()> {
+    let asks_for = |flag| arguments.iter().any(|argument| argument == flag);
+    if asks_for("--first-step") || asks_for("--help") {
+        peers.clear();
+    }
     let python = environment(root)?;
+    let mut command = Command::new(python);
+    command.arg("bench/compare_peft.py");
+    if peers.iter().any(|peer| peer == "unsloth") {
+        match unsloth_environment(root) {
+            Ok(python) => {
+                command.arg("--unsloth-python").arg(python);
+            }
+            Err(error) => {
+                eprintln!("unsloth is left out, it cannot be installed here: {error:#}");
+                peers.retain(|peer| peer != "unsloth");
+            }
+        }
+    }
     release_binary(root)?;
-    run(Command::new(python)
-        .arg("bench/compare_peft.py")
+    run(command
+        .arg("--peers")
+        .args(peers)
         .args(arguments)
         .current_dir(root))
 }
@@ -128,12 +150,35 @@ const ROWS: &str = r#"{"prompt": "What does the bell do?", "completion": "It rin
 
 const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];
 
-/// The interpreter of the pinned environment, made on first use.
+/// The interpreter of the environment that golden numbers, PEFT and TRL come from.
 fn environment(root: &Path) -> Result<PathBuf> {
-    let requirements = root.join("fixtures/scripts/requirements.txt");
-    let pins = fs::read(&requirements)
-        .with_context(|| format!("cannot read {}", requirements.display()))?;
-    let place = cache()?.join(format!("golden-{:016x}", fingerprint(&pins)));
+    let pins = root.join("fixtures/scripts/requirements.txt");
+    made_from("golden", &[(pins, &[])])
+}
+
+/// The interpreter of Unsloth's: its bounds exclude versions the golden numbers need, and its own list of dependencies
+/// asks for a GPU's packages, so it is installed without it.
+fn unsloth_environment(root: &Path) -> Result<PathBuf> {
+    let pins = |name| root.join("xtask/src").join(name);
+    made_from(
+        "unsloth",
+        &[
+            (pins("unsloth-needs.txt"), &[]),
+            (pins("unsloth.txt"), &["--no-deps", "--require-hashes"]),
+        ],
+    )
+}
+
+/// A file of requirements, and what more pip is told about it.
+type Pins<'a> = (PathBuf, &'a [&'a str]);
+
+/// The interpreter of an environment with these requirements, made on first use.
+fn made_from(name: &str, pins: &[Pins]) -> Result<PathBuf> {
+    let mut written = Vec::new();
+    for (path, _) in pins {
+        written.extend(fs::read(path).with_context(|| format!("cannot read {}", path.display()))?);
+    }
+    let place = cache()?.join(format!("{name}-{:016x}", fingerprint(&written)));
     let python = place.join(if cfg!(windows) {
         "Scripts/python.exe"
     } else {
@@ -150,9 +195,13 @@ fn environment(root: &Path) -> Result<PathBuf> {
             place.display()
         );
         run(Command::new(system).args(["-m", "venv"]).arg(&place))?;
-        run(Command::new(&python)
-            .args(["-m", "pip", "install", "--quiet", "--requirement"])
-            .arg(&requirements))?;
+        for (path, how) in pins {
+            run(Command::new(&python)
+                .args(["-m", "pip", "install", "--quiet"])
+                .args(*how)
+                .arg("--requirement")
+                .arg(path))?;
+        }
         fs::write(&complete, "")?;
     }
     Ok(python)
