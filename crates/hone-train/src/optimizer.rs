@@ -28,12 +28,17 @@ pub enum OptimizerKind {
 }
 
 impl OptimizerKind {
-    /// Bytes of both moments that have to stay in memory, for parameter tensors of these lengths.
+    /// Bytes of both moments, for parameter tensors of these lengths.
+    pub fn state_bytes(self, lengths: &[usize]) -> usize {
+        2 * 4 * self.num_words(lengths)
+    }
+
+    /// Those that have to stay in memory.
     pub fn resident_bytes(self, lengths: &[usize]) -> usize {
         if self.is_paged() {
             return 0;
         }
-        2 * 4 * self.num_words(lengths)
+        self.state_bytes(lengths)
     }
 
     /// Whether both keep the same state, so that one can go on where the other stopped.

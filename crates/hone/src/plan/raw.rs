@@ -64,6 +64,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "MIN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minutes: Option<f64>,
+    /// AdamW with moments in f32 or 8 bits; paged ones may leave memory when it is short [default: adamw]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimizer: Option<Optimizer>,
     /// Peak learning rate [default: 0.0002]
     #[arg(long, value_name = "LR")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,6 +112,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "STEPS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
+    /// Form in which the adapter is written; it is trained in f32 [default: f32]
+    #[arg(long, value_name = "FORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_dtype: Option<SaveDtype>,
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "SEED")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,6 +138,32 @@ pub enum Method {
     Lora,
     /// In NF4 with double quantisation, made on load.
     Qlora,
+}
+
+/// How the optimiser keeps its two moments of every trained number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Optimizer {
+    /// In f32.
+    Adamw,
+    /// In 8 bits, as bitsandbytes does.
+    Adamw8bit,
+    /// In f32, in pages of a file.
+    PagedAdamw,
+    /// In 8 bits, in pages of a file.
+    PagedAdamw8bit,
+}
+
+/// Form of an adapter on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SaveDtype {
+    /// As trained.
+    F32,
+    /// Half the size, the range of f32.
+    Bf16,
+    /// Half the size, more digits, up to 65504.
+    F16,
 }
 
 /// Shape of the learning rate after warm-up.
@@ -164,7 +198,7 @@ macro_rules! display_as_flag {
         }
     )*};
 }
-display_as_flag!(Method, Schedule, TooLong);
+display_as_flag!(Method, Optimizer, SaveDtype, Schedule, TooLong);
 
 /// A number of bytes, written `1500MB`, `2GB` or `2GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]

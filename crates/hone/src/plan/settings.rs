@@ -4,7 +4,7 @@
 //! before anything is loaded.
 
 use super::chosen::{Chosen, Origin};
-use super::raw::{Method, RawTrain, Schedule, Size, TooLong};
+use super::raw::{Method, Optimizer, RawTrain, SaveDtype, Schedule, Size, TooLong};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -25,6 +25,7 @@ pub struct Settings {
     pub dropout: Chosen<f64>,
     pub rslora: Chosen<bool>,
     pub length: Chosen<Length>,
+    pub optimizer: Chosen<Optimizer>,
     pub lr: Chosen<f64>,
     pub schedule: Chosen<Schedule>,
     pub warmup_ratio: Chosen<f64>,
@@ -36,6 +37,7 @@ pub struct Settings {
     pub weight_decay: Chosen<f64>,
     pub eval_every: Chosen<Interval>,
     pub save_every: Chosen<Interval>,
+    pub save_dtype: Chosen<SaveDtype>,
     pub seed: Chosen<u64>,
     pub threads: Chosen<usize>,
     pub memory: Chosen<Size>,
@@ -193,6 +195,7 @@ impl Settings {
             dropout: pick!(dropout, 0.0),
             rslora: pick!(rslora, false),
             length: asked.length(flags, file),
+            optimizer: pick!(optimizer, Optimizer::Adamw),
             lr: pick!(lr, 2e-4),
             schedule: pick!(schedule, Schedule::Cosine),
             warmup_ratio: pick!(warmup_ratio, 0.05),
@@ -208,6 +211,7 @@ impl Settings {
                 file.save_every.or(file.eval_every),
                 Some(flags.save_every.or(file.save_every).is_none()),
             ),
+            save_dtype: pick!(save_dtype, SaveDtype::F32),
             seed: pick!(seed, 0),
             threads: pick!(threads, machine.threads, Origin::Measured),
             memory: pick!(memory, machine.memory, Origin::Measured),
@@ -332,6 +336,7 @@ impl Settings {
             "dropout" dropout plain,
             "rslora" rslora plain,
             "length" length plain,
+            "optimizer" optimizer plain,
             "lr" lr plain,
             "schedule" schedule plain,
             "warmup-ratio" warmup_ratio plain,
@@ -341,6 +346,7 @@ impl Settings {
             "too-long" too_long plain,
             "clip" clip plain,
             "weight-decay" weight_decay plain,
+            "save-dtype" save_dtype plain,
             "seed" seed plain,
             "threads" threads plain,
             "memory" memory plain,
@@ -627,7 +633,7 @@ mod tests {
             assert_eq!(value, Some(default.trim_end_matches(']')), "--{name}");
             num_checked += 1;
         }
-        assert_eq!(num_checked, 18);
+        assert_eq!(num_checked, 20);
     }
 
     #[test]

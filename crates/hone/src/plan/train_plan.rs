@@ -4,7 +4,7 @@
 //! takes. A run that does not fit is refused with what would.
 
 use super::chosen::Origin;
-use super::raw::{Method, Schedule, Size};
+use super::raw::{Method, Optimizer, SaveDtype, Schedule, Size};
 use super::settings::{Interval, Length, Settings, Valid};
 use crate::base::OpenBase;
 use crate::dataset::Dataset;
@@ -12,7 +12,7 @@ use crate::screen::{count, duration, plural};
 use hone_data::{Example, Sampler};
 use hone_ledger::{ContentId, Seed};
 use hone_model::{Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Targets};
-use hone_train::{AdamWConfig, LearningRate, TrainingPlan};
+use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainingPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -120,13 +120,17 @@ impl TrainPlan {
         let config = open.weights.config();
         let lora = lora_config(&settings);
         let size = Adapter::size(&lora, config)?;
+        let lengths = Adapter::lengths(&lora, config)?;
+        let kind = optimizer_kind(settings.optimizer.value);
         let base_format = match settings.method.value {
             Method::Lora => BaseFormat::Stored,
             Method::Qlora => BaseFormat::Nf4,
         };
         let sampler = sampler(&settings, dataset.train.len());
         let steps = sampler.steps(epochs(settings.length.value));
-        let fit = Fit::find(&settings, open, dataset, size, base_format)?;
+        let memory =
+            MemoryModel::new(config, size).with_moment_bytes(kind.resident_bytes(&lengths));
+        let fit = Fit::find(&settings, open, dataset, memory, base_format)?;
         let training = training_plan(&settings, steps, fit);
         let identity = identity(&settings, &lora, open, dataset, base);
         let mut plan = Self {
@@ -139,6 +143,7 @@ impl TrainPlan {
             identity,
         };
         plan.facts = plan.describe(open, dataset, size);
+        plan.facts.push(moments_line(kind, &lengths));
         Ok(plan)
     }
 
@@ -170,9 +175,21 @@ impl TrainPlan {
             .push(PlanLine::new("time", line, Origin::Measured));
     }
 
+    /// How the adapter is written.
+    pub fn save_dtype(&self) -> hone_model::SaveDtype {
+        match self.settings.save_dtype.value {
+            SaveDtype::F32 => hone_model::SaveDtype::F32,
+            SaveDtype::Bf16 => hone_model::SaveDtype::Bf16,
+            SaveDtype::F16 => hone_model::SaveDtype::F16,
+        }
+    }
+
     /// Takes the numbers of the run that is continued.
     pub fn repeat(&mut self, training: TrainingPlan) {
+        // Where moments are kept may change; a change of how is refused when the checkpoint is opened.
+        let kind = self.training.optimizer.kind;
         self.training = training;
+        self.training.optimizer.kind = kind;
     }
 
     fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
@@ -330,13 +347,12 @@ impl Fit {
         settings: &Settings,
         open: &OpenBase,
         dataset: &Dataset,
-        size: AdapterSize,
+        model: MemoryModel,
         format: BaseFormat,
     ) -> Result<Self, PlanError> {
         let budget = settings.memory.value.bytes as usize;
         let fixed = base_bytes(open, format) + OVERHEAD_BYTES;
         let room = budget.saturating_sub(fixed);
-        let model = MemoryModel::new(open.weights.config(), size);
         let longest = longest(dataset);
         let wanted = micro_batch_tokens(settings, dataset)
             .min(MICRO_BATCH_TOKENS)
@@ -427,6 +443,26 @@ fn epochs(length: Length) -> f64 {
     }
 }
 
+fn optimizer_kind(optimizer: Optimizer) -> OptimizerKind {
+    match optimizer {
+        Optimizer::Adamw => OptimizerKind::AdamW,
+        Optimizer::Adamw8bit => OptimizerKind::AdamW8bit,
+        Optimizer::PagedAdamw => OptimizerKind::PagedAdamW,
+        Optimizer::PagedAdamw8bit => OptimizerKind::PagedAdamW8bit,
+    }
+}
+
+/// What the optimiser keeps, and whether it has to stay in memory.
+fn moments_line(kind: OptimizerKind, lengths: &[usize]) -> PlanLine {
+    let bytes = kind.state_bytes(lengths) as u64;
+    let place = match kind.resident_bytes(lengths) {
+        0 => "in pages of a file, which memory need not hold",
+        _ => "in memory",
+    };
+    let size = Size { bytes };
+    PlanLine::new("moments", format!("{size} {place}"), Origin::Derived)
+}
+
 fn lora_config(settings: &Settings) -> LoraConfig {
     LoraConfig {
         rank: settings.rank.value,
@@ -456,6 +492,7 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
             steps,
         ),
         optimizer: AdamWConfig {
+            kind: optimizer_kind(settings.optimizer.value),
             weight_decay: settings.weight_decay.value,
             clip: settings.clip.value as f32,
             ..AdamWConfig::default()

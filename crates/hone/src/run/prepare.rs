@@ -142,10 +142,15 @@ fn continue_run(
     let allowed = RawTrain {
         threads: given.threads,
         memory: given.memory,
+        optimizer: given.optimizer,
+        save_dtype: given.save_dtype,
         ..RawTrain::default()
     };
+    // What decides about files is kept for the next time; threads and memory belong to the moment.
     let saved = RawTrain {
         out: Some(dir),
+        optimizer: given.optimizer.or(record.asked.optimizer),
+        save_dtype: given.save_dtype.or(record.asked.save_dtype),
         ..record.asked.clone()
     };
     let settings = Settings::resolve(&allowed, &saved, Origin::SavedRun, machine)?;
@@ -154,7 +159,8 @@ fn continue_run(
 
 /// The options given now that are not what the run was begun with.
 fn changed_options(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<String>> {
-    const FREE: [&str; 3] = ["out", "threads", "memory"];
+    // Whether the optimiser can go on from the state of another is for the checkpoint to say.
+    const FREE: [&str; 5] = ["out", "threads", "memory", "optimizer", "save-dtype"];
     let (given, begun_with) = (
         serde_json::to_value(given)?,
         serde_json::to_value(begun_with)?,

@@ -86,7 +86,8 @@ impl Prepared {
     }
 
     fn run_loop(&mut self, out: &Path, talk: Talk, stop: &AtomicBool) -> Result<Ended> {
-        let dir = RunDir::new(out, self.plan.identity.clone(), self.provenance());
+        let mut dir = RunDir::new(out, self.plan.identity.clone(), self.provenance());
+        dir.save_dtype = self.plan.save_dtype();
         let is_resumed = self.resumed.is_some();
         let first_step = if is_resumed { step_of_newest(&dir)? } else { 0 };
         let mut log = EventLog::open(&out.join(EVENTS))?;

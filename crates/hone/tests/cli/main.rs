@@ -1,5 +1,6 @@
 //! The command line as a user meets it: what it says, what it leaves, how it ends.
 
 mod command;
+mod optimizer;
 mod refusals;
 mod road;
