@@ -7,6 +7,8 @@
 mod decode;
 mod measure;
 mod ops;
+mod scaling;
+mod shortcuts;
 mod step;
 
 use std::path::PathBuf;
@@ -35,7 +37,7 @@ struct Arguments {
     #[arg(long, default_value_t = 5)]
     repeats: usize,
     /// Only these parts.
-    #[arg(long, num_args = 1.., value_parser = ["ops", "step", "decode"])]
+    #[arg(long, num_args = 1.., value_parser = ["ops", "step", "shortcuts", "scaling", "decode"])]
     only: Vec<String>,
 }
 
@@ -61,6 +63,22 @@ fn main() -> Result<()> {
             &base,
             &device,
             arguments.data.as_deref(),
+            arguments.repeats,
+        )?);
+    }
+    if wanted("shortcuts") && (arguments.data.is_some() || !arguments.only.is_empty()) {
+        figures.extend(shortcuts::all(
+            &base,
+            &device,
+            arguments.data.as_deref(),
+            arguments.repeats,
+        )?);
+    }
+    if wanted("scaling") {
+        figures.extend(scaling::all(
+            &base,
+            &device,
+            arguments.threads,
             arguments.repeats,
         )?);
     }

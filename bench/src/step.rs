@@ -11,12 +11,15 @@ use hone::model::{Adapter, BaseFormat, LoraConfig, Model, Packed, StepOptions};
 use hone::tensor::Device;
 
 use crate::measure::{Figure, in_turns};
-use crate::ops::{TOKENS, attention_flops, heads};
+use crate::ops::{attention_flops, heads};
+
+/// The longest sequence of any benchmark.
+const MOST_POSITIONS: usize = 4096;
 
 /// One packed batch.
-struct Batch {
-    name: String,
-    ids: Vec<u32>,
+pub struct Batch {
+    pub name: String,
+    pub ids: Vec<u32>,
     boundaries: Vec<usize>,
     rows: Vec<usize>,
     targets: Vec<u32>,
@@ -24,15 +27,16 @@ struct Batch {
 
 impl Batch {
     /// Sequences of one length, every token but the first supervised.
-    fn dense(sequence: usize, vocab_size: usize) -> Self {
-        let ids: Vec<u32> = (0..TOKENS)
+    pub fn dense(sequences: usize, length: usize, vocab_size: usize) -> Self {
+        let tokens = sequences * length;
+        let ids: Vec<u32> = (0..tokens)
             .map(|i| (i * 7919 % vocab_size) as u32)
             .collect();
-        let rows: Vec<usize> = (0..TOKENS).filter(|i| (i + 1) % sequence != 0).collect();
+        let rows: Vec<usize> = (0..tokens).filter(|i| (i + 1) % length != 0).collect();
         let targets = rows.iter().map(|&row| ids[row + 1]).collect();
-        let boundaries = (0..=TOKENS / sequence).map(|i| i * sequence).collect();
+        let boundaries = (0..=sequences).map(|i| i * length).collect();
         Self {
-            name: format!("{}×{sequence}", TOKENS / sequence),
+            name: format!("{sequences}×{length}"),
             ids,
             boundaries,
             rows,
@@ -41,7 +45,7 @@ impl Batch {
     }
 
     /// Eight real rows.
-    fn real(base: &OpenBase, data: &Path) -> Result<Self> {
+    pub fn real(base: &OpenBase, data: &Path) -> Result<Self> {
         let records = read(&[data])?.records;
         let encoding = encode(&base.renderer, &records, 1024, TooLong::Drop);
         let examples: Vec<_> = encoding.examples.iter().take(8).collect();
@@ -61,7 +65,7 @@ impl Batch {
         })
     }
 
-    fn packed(&self) -> Packed<'_> {
+    pub fn packed(&self) -> Packed<'_> {
         Packed {
             ids: &self.ids,
             boundaries: &self.boundaries,
@@ -70,7 +74,8 @@ impl Batch {
         }
     }
 
-    fn flops(&self, config: &DecoderConfig, adapter: usize) -> f64 {
+    /// Work that a plain step needs, `4·N + 6·N_lora + attention + 4·V·d` on supervised rows.
+    pub fn flops(&self, config: &DecoderConfig, adapter: usize) -> f64 {
         let lengths: Vec<usize> = self
             .boundaries
             .windows(2)
@@ -92,7 +97,7 @@ pub fn all(
     repeats: usize,
 ) -> Result<Vec<Figure>> {
     let config = base.weights.config();
-    let mut batches = vec![Batch::dense(512, config.vocab_size)];
+    let mut batches = vec![Batch::dense(4, 512, config.vocab_size)];
     batches.extend(data.map(|data| Batch::real(base, data)).transpose()?);
     let forms = [
         ("f32", BaseFormat::F32),
@@ -105,7 +110,8 @@ pub fn all(
         .map(|(name, format)| {
             Ok((
                 name,
-                load(base, device, format).with_context(|| format!("loading as {name}"))?,
+                load(base, device, format, LoraConfig::default())
+                    .with_context(|| format!("loading as {name}"))?,
             ))
         })
         .collect::<Result<_>>()?;
@@ -113,55 +119,84 @@ pub fn all(
     let mut figures = Vec::new();
     for batch in &batches {
         for (kept_layers, how) in [(layers, "kept"), (0, "recomputed")] {
-            let mut steps: Vec<_> = models
-                .iter()
-                .map(|(_, model)| step(model, batch, kept_layers))
-                .collect();
-            let peaks: Vec<usize> = steps.iter_mut().map(|step| peak(device, step)).collect();
-            let mut contestants: Vec<&mut dyn FnMut()> = steps
-                .iter_mut()
-                .map(|step| step as &mut dyn FnMut())
-                .collect();
-            let times = in_turns(repeats, &mut contestants);
-            for (((form, model), seconds), peak_bytes) in models.iter().zip(times).zip(peaks) {
-                let adapter = model.adapter().map_or(0, Adapter::num_parameters);
-                let name = format!("step {}, {form}, {how}", batch.name);
-                let figure = Figure::new(name, seconds, batch.flops(config, adapter));
-                figures.push(Figure {
-                    tokens: batch.ids.len(),
-                    peak_bytes,
-                    ..figure
-                });
-            }
+            let options = StepOptions {
+                kept_layers,
+                ..StepOptions::default()
+            };
+            let steps = models.iter().map(|(form, model)| Contestant {
+                name: format!("step {}, {form}, {how}", batch.name),
+                model,
+                batch,
+                options,
+            });
+            figures.extend(compare(repeats, &steps.collect::<Vec<_>>()));
         }
     }
     Ok(figures)
 }
 
-fn load(base: &OpenBase, device: &Device, format: BaseFormat) -> Result<Model> {
-    let mut model = Model::load(&base.weights, device, format, TOKENS)?;
-    let adapter = Adapter::new(LoraConfig::default(), model.config(), device, Seed::new(0))?;
-    model.attach(adapter);
-    Ok(model)
+/// One way of taking a step.
+pub struct Contestant<'a> {
+    pub name: String,
+    pub model: &'a Model,
+    pub batch: &'a Batch,
+    pub options: StepOptions,
 }
 
-fn step<'a>(model: &'a Model, batch: &'a Batch, kept_layers: usize) -> impl FnMut() + 'a {
-    let options = StepOptions {
-        kept_layers,
-        dropout_seed: 0,
-    };
-    move || {
-        let adapter = model.adapter().expect("an adapter was attached");
-        let mut grads = model.device().zeros(1, adapter.num_parameters());
-        model
-            .loss_and_grads(batch.packed(), options, &mut grads)
+impl Contestant<'_> {
+    fn step(&self) {
+        let adapter = self.model.adapter().expect("an adapter was attached");
+        let mut grads = self.model.device().zeros(1, adapter.num_parameters());
+        self.model
+            .loss_and_grads(self.batch.packed(), self.options, &mut grads)
             .expect("the CPU does not fail");
+    }
+
+    fn peak_bytes(&self) -> usize {
+        let device = self.model.device();
+        device.reset_peak();
+        let before = device.memory().live_bytes;
+        self.step();
+        device.memory().peak_bytes - before
     }
 }
 
-fn peak(device: &Device, step: &mut impl FnMut()) -> usize {
-    device.reset_peak();
-    let before = device.memory().live_bytes;
-    step();
-    device.memory().peak_bytes - before
+/// Times the ways in turns.
+pub fn compare(repeats: usize, contestants: &[Contestant]) -> Vec<Figure> {
+    let peaks: Vec<usize> = contestants.iter().map(Contestant::peak_bytes).collect();
+    let mut steps: Vec<_> = contestants.iter().map(|c| || c.step()).collect();
+    let mut turns: Vec<&mut dyn FnMut()> =
+        steps.iter_mut().map(|s| s as &mut dyn FnMut()).collect();
+    let times = in_turns(repeats, &mut turns);
+    let figure = |((contestant, seconds), peak_bytes): ((&Contestant, Vec<f64>), usize)| {
+        let adapter = contestant
+            .model
+            .adapter()
+            .map_or(0, Adapter::num_parameters);
+        let flops = contestant.batch.flops(contestant.model.config(), adapter);
+        Figure {
+            tokens: contestant.batch.ids.len(),
+            peak_bytes,
+            ..Figure::new(contestant.name.clone(), seconds, flops)
+        }
+    };
+    contestants
+        .iter()
+        .zip(times)
+        .zip(peaks)
+        .map(figure)
+        .collect()
+}
+
+/// A base in one of its forms with a fresh adapter of the default size.
+pub fn load(
+    base: &OpenBase,
+    device: &Device,
+    format: BaseFormat,
+    lora: LoraConfig,
+) -> Result<Model> {
+    let mut model = Model::load(&base.weights, device, format, MOST_POSITIONS)?;
+    let adapter = Adapter::new(lora, model.config(), device, Seed::new(0))?;
+    model.attach(adapter);
+    Ok(model)
 }

@@ -1,7 +1,7 @@
 //! What a network is given to learn from or to be judged by: sequences laid end to end, and the
 //! tokens it should have said.
 
-use hone_tensor::Span;
+use crate::prefix::PrefixTree;
 
 /// Sequences packed without padding. Attention never crosses a boundary.
 #[derive(Clone, Copy, Debug)]
@@ -17,30 +17,9 @@ pub struct Packed<'a> {
 }
 
 impl Packed<'_> {
-    /// One attention span for each sequence.
-    pub(crate) fn spans(&self) -> Vec<Span> {
-        let span = |pair: &[usize]| {
-            let (start, len) = (pair[0], pair[1] - pair[0]);
-            Span {
-                query_start: start,
-                query_len: len,
-                key_start: start,
-                key_len: len,
-            }
-        };
-        self.boundaries
-            .windows(2)
-            .filter(|pair| pair[1] > pair[0])
-            .map(span)
-            .collect()
-    }
-
-    /// Each token's place in its own sequence.
-    pub(crate) fn positions(&self) -> Vec<u32> {
-        self.boundaries
-            .windows(2)
-            .flat_map(|pair| 0..(pair[1] - pair[0]) as u32)
-            .collect()
+    /// Rows that a step computes: a beginning common to several sequences counts once.
+    pub fn distinct_rows(&self) -> usize {
+        PrefixTree::shared(self.ids, self.boundaries).num_rows()
     }
 }
 

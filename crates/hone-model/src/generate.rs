@@ -6,8 +6,9 @@
 use hone_ledger::{Seed, Stream};
 use hone_tensor::{Span, Tensor, TensorError};
 
+use crate::layout::{LastRows, Rows};
 use crate::model::Model;
-use crate::pass::{Pass, Rows};
+use crate::pass::Pass;
 
 /// Keys and values of one layer, `[slots · capacity, num_kv_heads · head_dim]`.
 #[derive(Debug)]
@@ -54,10 +55,7 @@ impl Cache {
 
     /// Feeds new tokens to some slots; logits after the last token of each, `[pieces, vocabulary]`.
     fn extend(&mut self, model: &Model, pieces: &[(usize, &[u32])]) -> Tensor {
-        let mut rows = Rows {
-            positions: vec![],
-            spans: vec![],
-        };
+        let mut rows = Rows::new(vec![], vec![]);
         let (mut ids, mut last) = (Vec::new(), Vec::new());
         for &(slot, new) in pieces {
             let past = self.lengths[slot];
@@ -77,12 +75,23 @@ impl Cache {
             last.push(ids.len() - 1);
             self.lengths[slot] += new.len();
         }
+        // Of the last layer's rows only these feed a logit.
+        let spans = rows.spans.iter().enumerate().map(|(piece, span)| Span {
+            query_start: piece,
+            query_len: 1,
+            ..*span
+        });
+        rows.last = Some(LastRows {
+            spans: spans.collect(),
+            rows: last,
+        });
         let pass: Pass = model.pass();
         let mut hidden = pass.embed(&ids);
         for (index, cache) in self.layers.iter_mut().enumerate() {
             hidden = pass.layer(index, &hidden, &rows, Some(cache), false).0;
         }
-        pass.logits(&hidden, &last)
+        let all: Vec<usize> = (0..pieces.len()).collect();
+        pass.logits(&hidden, &all)
     }
 }
 

@@ -4,17 +4,22 @@ mod adapter;
 mod batch;
 mod decoder;
 mod generate;
+mod keep;
+mod layout;
 mod memory;
 mod model;
 mod pass;
+mod prefix;
 pub mod weights;
 
 pub use adapter::{
-    Adapter, AdapterFiles, AdapterSize, AttachError, LoraConfig, NamedMatrix, PeftError,
-    Provenance, SaveDtype, Targets,
+    Adapter, AdapterFiles, AdapterSize, AttachError, LayerRange, LoraConfig, NamedMatrix,
+    PeftError, Provenance, SaveDtype, Targets,
 };
 pub use batch::{LossSum, Packed};
 pub use decoder::{BaseFormat, Decoder, Group, LoadError, Site};
 pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Stop};
+pub use keep::Activations;
+pub use layout::Shortcuts;
 pub use memory::{MemoryModel, StepMemory};
 pub use model::{Model, StepOptions};

@@ -6,7 +6,9 @@ use crate::adapter::Adapter;
 use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::generate::GenerateError;
-use crate::pass::{Pass, Rows};
+use crate::keep::Activations;
+use crate::layout::{Layout, Shortcuts};
+use crate::pass::{Pass, Way};
 use crate::weights::{BaseWeights, DecoderConfig};
 
 /// A frozen decoder with at most one adapter.
@@ -21,6 +23,10 @@ pub struct Model {
 pub struct StepOptions {
     /// Layers, counted from the top, that keep their activations instead of computing them again.
     pub kept_layers: usize,
+    /// In which form they are kept; bf16 is the one option that changes numbers.
+    pub activations: Activations,
+    /// Work that is left out because it would change nothing.
+    pub shortcuts: Shortcuts,
     /// Where dropout masks come from; unused at dropout zero.
     pub dropout_seed: u64,
 }
@@ -89,7 +95,8 @@ impl Model {
 
     /// Negative log-likelihood of each target of the batch, in nats.
     pub fn nats(&self, batch: Packed) -> Result<Vec<f64>, TensorError> {
-        self.device().scope(|| self.pass().nats(batch))
+        let layout = Layout::new(&batch, Shortcuts::ALL);
+        self.device().scope(|| self.pass().nats(&layout))
     }
 
     /// Negative log-likelihood of each target, in nats; adds the gradient of their sum to `grads`, a flat
@@ -100,15 +107,72 @@ impl Model {
         options: StepOptions,
         grads: &mut Tensor,
     ) -> Result<Vec<f64>, TensorError> {
-        let dropout = self
-            .adapter()
-            .map(|adapter| (adapter.config().dropout, options.dropout_seed));
+        let (pass, layout) = self.step(&batch, options);
+        let way = self.way(options);
+        self.device().scope(|| {
+            let entry = pass.embed(&layout.ids);
+            pass.nats_and_grads(&layout, (0, entry), way, grads)
+        })
+    }
+
+    /// The first layer with an adapter, or the number of layers. What enters it depends on the tokens and
+    /// the base alone, so it is the same in every epoch.
+    pub fn lowest_adapted_layer(&self) -> usize {
+        let layers = self.config().num_layers;
+        self.adapter()
+            .map_or(layers, |a| a.lowest_layer().min(layers))
+    }
+
+    /// What enters the lowest adapted layer, `[tokens, d_model]`.
+    pub fn entry(&self, batch: Packed) -> Tensor {
+        let layout = Layout::new(&batch, Shortcuts::ALL);
+        self.device().scope(|| {
+            let hidden = self.pass().below(self.lowest_adapted_layer(), &layout);
+            self.pass().gather(&hidden, &layout.row_of)
+        })
+    }
+
+    /// As [`Model::loss_and_grads`], with what [`Model::entry`] gave for the same tokens: the layers below
+    /// the lowest adapter are not computed.
+    pub fn loss_and_grads_above(
+        &self,
+        entry: &Tensor,
+        batch: Packed,
+        options: StepOptions,
+        grads: &mut Tensor,
+    ) -> Result<Vec<f64>, TensorError> {
+        let (pass, layout) = self.step(&batch, options);
+        let (start, way) = (self.lowest_adapted_layer(), self.way(options));
+        self.device().scope(|| {
+            let entry = pass.gather(entry, &layout.sources);
+            let lowest = way.lowest.max(start);
+            pass.nats_and_grads(&layout, (start, entry), Way { lowest, ..way }, grads)
+        })
+    }
+
+    fn step(&self, batch: &Packed, options: StepOptions) -> (Pass<'_>, Layout) {
+        let dropout = self.adapter().map_or(0.0, |a| a.config().dropout);
+        let shortcuts = match dropout > 0.0 {
+            true => options.shortcuts.with_rows_apart(),
+            false => options.shortcuts,
+        };
         let pass = Pass {
-            dropout,
+            dropout: Some((dropout, options.dropout_seed)),
             ..self.pass()
         };
-        self.device()
-            .scope(|| pass.nats_and_grads(batch, options.kept_layers, grads))
+        (pass, Layout::new(batch, shortcuts))
+    }
+
+    fn way(&self, options: StepOptions) -> Way {
+        let lowest = match options.shortcuts.lowest_layer {
+            true => self.lowest_adapted_layer(),
+            false => 0,
+        };
+        Way {
+            kept_layers: options.kept_layers,
+            activations: options.activations,
+            lowest,
+        }
     }
 
     /// Logits after every token of one sequence, `[ids, vocabulary]` in row-major order.
@@ -129,16 +193,11 @@ impl Model {
             rows: &[],
             targets: &[],
         };
-        let rows = Rows {
-            positions: batch.positions(),
-            spans: batch.spans(),
-        };
+        let layout = Layout::new(&batch, Shortcuts::NONE);
         let all: Vec<usize> = (0..ids.len()).collect();
         Ok(self.device().scope(|| {
-            let pass = self.pass();
-            let last = |hidden, layer| pass.layer(layer, &hidden, &rows, None, false).0;
-            let hidden = (0..self.config().num_layers).fold(pass.embed(ids), last);
-            pass.logits(&hidden, &all).to_vec()
+            let hidden = self.pass().below(self.config().num_layers, &layout);
+            self.pass().logits(&hidden, &all).to_vec()
         })?)
     }
 }

@@ -4,12 +4,13 @@
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
 
-use hone_tensor::{AttentionGrads, AttentionSaved, Span, Tensor, TensorError};
+use hone_tensor::{AttentionGrads, AttentionSaved, Device, Tensor, TensorError};
 
 use crate::adapter::{AdaptedGroup, Adapter, LowRank};
-use crate::batch::Packed;
 use crate::decoder::{Decoder, Group, Projection};
 use crate::generate::CacheLayer;
+use crate::keep::{Activations, Held, Kept};
+use crate::layout::{LastRows, Layout, Rows};
 
 /// Logits of this many bytes are alive at a time, and not of the whole batch.
 pub(crate) const LOGITS_BYTES: usize = 64 << 20;
@@ -23,101 +24,84 @@ pub(crate) struct Pass<'a> {
     pub dropout: Option<(f32, u64)>,
 }
 
-/// Where the rows of a batch stand.
-pub(crate) struct Rows {
-    pub positions: Vec<u32>,
-    pub spans: Vec<Span>,
-}
-
-/// What a layer's backward pass reads.
-pub(crate) struct Kept {
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    attended: Tensor,
-    lse: Tensor,
-    middle: Tensor,
-    gate: Tensor,
-    up: Tensor,
-    lows: [Option<Tensor>; 4],
-}
-
 /// A layer on the way back: its input, and the rest if there was room.
 struct Trace {
-    input: Tensor,
-    kept: Option<Kept>,
+    input: Held,
+    kept: Option<Kept<Held>>,
+}
+
+/// How much of the way is kept and gone back.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// Layers, counted from the top, that keep their activations.
+    pub kept_layers: usize,
+    /// In which form.
+    pub activations: Activations,
+    /// The way back ends here; nothing below has an adapter.
+    pub lowest: usize,
 }
 
 impl<'a> Pass<'a> {
     /// Loss of each target, in nats.
-    pub fn nats(&self, batch: Packed) -> Result<Vec<f64>, TensorError> {
-        let rows = Rows {
-            positions: batch.positions(),
-            spans: batch.spans(),
-        };
-        let mut hidden = self.embed(batch.ids);
-        for layer in 0..self.decoder.layers.len() {
-            hidden = self.layer(layer, &hidden, &rows, None, false).0;
-        }
-        let picked = self.gather(&hidden, batch.rows);
+    pub fn nats(&self, layout: &Layout) -> Result<Vec<f64>, TensorError> {
+        let hidden = self.below(self.decoder.layers.len(), layout);
+        let picked = self.gather(&hidden, &layout.head_rows);
         drop(hidden);
-        Ok(self.head_loss(&picked, batch.targets, None)?.0)
+        Ok(self.head_loss(&picked, layout, None)?.0)
     }
 
-    /// Loss of each target, in nats; adds the gradients of their sum to `grads`, which is laid out like
-    /// the adapter's parameters. The last `kept_layers` layers keep their activations.
+    /// What enters layer `end`.
+    pub fn below(&self, end: usize, layout: &Layout) -> Tensor {
+        let step = |hidden, layer| self.layer(layer, &hidden, &layout.rows, None, false).0;
+        (0..end).fold(self.embed(&layout.ids), step)
+    }
+
+    /// Loss of each target, in nats, from what enters layer `start`; adds the gradients of their sum to
+    /// `grads`, which is laid out like the adapter's parameters.
     pub fn nats_and_grads(
         &self,
-        batch: Packed,
-        kept_layers: usize,
+        layout: &Layout,
+        (start, entry): (usize, Tensor),
+        way: Way,
         grads: &mut Tensor,
     ) -> Result<Vec<f64>, TensorError> {
-        let num_layers = self.decoder.layers.len();
-        let lowest = self.adapter.map_or(usize::MAX, Adapter::lowest_layer);
-        let rows = Rows {
-            positions: batch.positions(),
-            spans: batch.spans(),
-        };
+        let (num_layers, rows, device) = (self.decoder.layers.len(), &layout.rows, self.device());
         let mut traces = Vec::with_capacity(num_layers);
-        let mut hidden = self.embed(batch.ids);
-        for layer in 0..num_layers {
+        let mut hidden = entry;
+        for layer in start..num_layers {
             // Below the lowest adapter nothing is read on the way back.
-            let keep = layer >= lowest && layer >= num_layers - kept_layers.min(num_layers);
-            let (output, kept) = self.layer(layer, &hidden, &rows, None, keep);
+            let on_the_way = layer >= way.lowest;
+            let keep = on_the_way && layer >= num_layers.saturating_sub(way.kept_layers);
+            let (output, kept) = self.layer(layer, &hidden, rows, None, keep);
             let input = std::mem::replace(&mut hidden, output);
-            traces.push((layer >= lowest).then_some(Trace { input, kept }));
+            traces.push(on_the_way.then(|| Trace {
+                input: Held::new(input, way.activations),
+                kept: kept.map(|kept| kept.hold(way.activations)),
+            }));
         }
-        let picked = self.gather(&hidden, batch.rows);
+        let picked = self.gather(&hidden, &layout.head_rows);
+        let out_rows = hidden.rows();
         drop(hidden);
-        let (nats, dpicked) = self.head_loss(&picked, batch.targets, Some(grads))?;
-        let mut dhidden = self
-            .device()
-            .zeros(batch.ids.len(), self.decoder.config.d_model);
-        if lowest >= num_layers {
+        let (nats, dpicked) = self.head_loss(&picked, layout, Some(grads))?;
+        if way.lowest >= num_layers {
             return Ok(nats);
         }
+        let mut dhidden = device.zeros(out_rows, self.decoder.config.d_model);
         let dpicked = dpicked.expect("gradients were asked for");
-        self.device()
-            .scatter_add_rows(&dpicked, batch.rows, &mut dhidden);
-        for layer in (lowest..num_layers).rev() {
+        device.scatter_add_rows(&dpicked, &layout.head_rows, &mut dhidden);
+        for layer in (way.lowest..num_layers).rev() {
             let Trace { input, kept } = traces
                 .pop()
                 .flatten()
                 .expect("each adapted layer left a trace");
-            let kept = kept.unwrap_or_else(|| {
-                self.layer(layer, &input, &rows, None, true)
+            let input = input.release();
+            let kept = kept.map(Kept::release).unwrap_or_else(|| {
+                self.layer(layer, &input, rows, None, true)
                     .1
                     .expect("the layer was told to keep")
             });
-            self.layer_backward(
-                layer,
-                &input,
-                kept,
-                &rows,
-                &mut dhidden,
-                layer > lowest,
-                grads,
-            );
+            let needs_input = layer > way.lowest;
+            self.layer_backward(layer, &input, kept, rows, &mut dhidden, needs_input, grads);
         }
         Ok(nats)
     }
@@ -142,7 +126,7 @@ impl<'a> Pass<'a> {
         hidden
     }
 
-    fn device(&self) -> &'a hone_tensor::Device {
+    fn device(&self) -> &'a Device {
         &self.decoder.device
     }
 
@@ -150,10 +134,17 @@ impl<'a> Pass<'a> {
         self.decoder.config.norm_eps
     }
 
-    fn gather(&self, x: &Tensor, rows: &[usize]) -> Tensor {
+    pub fn gather(&self, x: &Tensor, rows: &[usize]) -> Tensor {
         let mut picked = self.device().empty(rows.len(), x.cols());
         self.device().gather_rows(x, rows, &mut picked);
         picked
+    }
+
+    /// `rows` rows of zeros with `x` added at their places.
+    fn scatter(&self, x: &Tensor, places: &[usize], rows: usize) -> Tensor {
+        let mut out = self.device().zeros(rows, x.cols());
+        self.device().scatter_add_rows(x, places, &mut out);
+        out
     }
 
     fn norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
@@ -174,40 +165,37 @@ impl<'a> Pass<'a> {
         let layer = &self.decoder.layers[index];
         let device = self.device();
         let heads = self.decoder.config.heads();
-        let normed = self.norm(input, &layer.attention_norm);
-        let (qkv, low_in) = self.project(index, Group::AttentionIn, &layer.attention_in, &normed);
-        drop(normed);
-        let [mut q, mut k, v] = take(qkv);
+        let ([mut q, mut k, v], low_in) = self.attention_in(index, input, rows);
         for x in [&mut q, &mut k] {
-            device.rope(
-                x,
-                heads.head_dim,
-                &rows.positions,
-                &self.decoder.rope_table,
-                false,
-            );
+            self.rope(x, rows, false);
         }
-        let mut attended = device.empty(input.rows(), q.cols());
-        let mut lse = keep.then(|| device.empty(input.rows(), heads.num_heads));
+        let last = rows.last.as_ref().filter(|_| self.is_last(index));
+        let (spans, residual) = match last {
+            None => (&rows.spans, None),
+            Some(last) => {
+                q = self.gather(&q, &last.rows);
+                (&last.spans, Some(self.gather(input, &last.rows)))
+            }
+        };
+        let residual = residual.as_ref().unwrap_or(input);
+        let mut attended = device.empty(q.rows(), q.cols());
+        let mut lse = keep.then(|| device.empty(q.rows(), heads.num_heads));
         match cache {
-            None => device.attention(&q, &k, &v, &rows.spans, heads, &mut attended, lse.as_mut()),
+            None => {
+                let copies = self.copies(&k, &v, rows);
+                let (k, v) = copies.as_ref().map_or((&k, &v), |(k, v)| (k, v));
+                device.attention(&q, k, v, spans, heads, &mut attended, lse.as_mut());
+            }
             Some(cache) => {
                 cache.append(&k, &v, &rows.spans);
-                device.attention(
-                    &q,
-                    &cache.keys,
-                    &cache.values,
-                    &rows.spans,
-                    heads,
-                    &mut attended,
-                    None,
-                );
+                let (k, v) = (&cache.keys, &cache.values);
+                device.attention(&q, k, v, spans, heads, &mut attended, None);
             }
         }
         let (out, low_out) =
             self.project(index, Group::AttentionOut, &layer.attention_out, &attended);
         let [mut middle] = take(out);
-        device.add(&mut middle, input);
+        device.add(&mut middle, residual);
 
         let normed = self.norm(&middle, &layer.mlp_norm);
         let (gate_up, low_mlp) = self.project(index, Group::MlpIn, &layer.mlp_in, &normed);
@@ -230,6 +218,43 @@ impl<'a> Pass<'a> {
             lows: [low_in, low_out, low_mlp, low_down],
         });
         (output, kept)
+    }
+
+    fn is_last(&self, index: usize) -> bool {
+        index + 1 == self.decoder.layers.len()
+    }
+
+    fn rope(&self, x: &mut Tensor, rows: &Rows, inverse: bool) {
+        let head_dim = self.decoder.config.head_dim;
+        let table = &self.decoder.rope_table;
+        self.device()
+            .rope(x, head_dim, &rows.positions, table, inverse);
+    }
+
+    /// Query, key and value of every row, before rotation. The first layer projects each distinct token
+    /// once.
+    fn attention_in(
+        &self,
+        index: usize,
+        input: &Tensor,
+        rows: &Rows,
+    ) -> ([Tensor; 3], Option<Tensor>) {
+        let layer = &self.decoder.layers[index];
+        let first = rows.first.as_ref().filter(|_| index == 0);
+        let distinct = first.map(|first| self.gather(input, &first.representatives));
+        let normed = self.norm(distinct.as_ref().unwrap_or(input), &layer.attention_norm);
+        let (outs, low) = self.project(index, Group::AttentionIn, &layer.attention_in, &normed);
+        let outs: [Tensor; 3] = take(outs);
+        match first {
+            None => (outs, low),
+            Some(first) => (outs.map(|y| self.gather(&y, &first.of_row)), low),
+        }
+    }
+
+    /// Keys and values laid out path by path, where sequences share their beginnings.
+    fn copies(&self, k: &Tensor, v: &Tensor, rows: &Rows) -> Option<(Tensor, Tensor)> {
+        let keys = rows.keys.as_ref()?;
+        Some((self.gather(k, keys), self.gather(v, keys)))
     }
 
     fn activate(&self, gate: &Tensor, up: &Tensor) -> Tensor {
@@ -295,21 +320,49 @@ impl<'a> Pass<'a> {
             &[dhidden],
             true,
         );
-        let [dq, dk, dv] = self.attention_backward(&kept, &dattended.expect(ASKED), rows);
-        let dnormed = {
-            let normed = self.norm(input, &layer.attention_norm);
-            back.project(
-                Group::AttentionIn,
-                &layer.attention_in,
-                &normed,
-                low_in,
-                &[&dq, &dk, &dv],
-                needs_input,
-            )
-        };
+        let last = rows.last.as_ref().filter(|_| self.is_last(index));
+        let [mut dq, mut dk, dv] =
+            self.attention_backward(&kept, &dattended.expect(ASKED), rows, last);
+        if let Some(last) = last {
+            dq = self.scatter(&dq, &last.rows, input.rows());
+            *dhidden = self.scatter(dhidden, &last.rows, input.rows());
+        }
+        for dx in [&mut dq, &mut dk] {
+            self.rope(dx, rows, true);
+        }
+        let dqkv = [dq, dk, dv];
+        let dnormed = self.attention_in_backward(&mut back, input, low_in, dqkv, rows, needs_input);
         if let Some(dnormed) = dnormed {
             self.norm_backward(&dnormed, input, &layer.attention_norm, dhidden);
         }
+    }
+
+    fn attention_in_backward(
+        &self,
+        back: &mut Back,
+        input: &Tensor,
+        low: &Option<Tensor>,
+        dqkv: [Tensor; 3],
+        rows: &Rows,
+        needs_input: bool,
+    ) -> Option<Tensor> {
+        let layer = &self.decoder.layers[back.index];
+        let first = rows.first.as_ref().filter(|_| back.index == 0);
+        let distinct = first.map(|first| self.gather(input, &first.representatives));
+        let input = distinct.as_ref().unwrap_or(input);
+        let [dq, dk, dv] = match first {
+            None => dqkv,
+            Some(first) => dqkv.map(|dy| self.scatter(&dy, &first.of_row, input.rows())),
+        };
+        let normed = self.norm(input, &layer.attention_norm);
+        back.project(
+            Group::AttentionIn,
+            &layer.attention_in,
+            &normed,
+            low,
+            &[&dq, &dk, &dv],
+            needs_input,
+        )
     }
 
     fn activate_backward(&self, dactive: &Tensor, gate: &Tensor, up: &Tensor) -> (Tensor, Tensor) {
@@ -328,14 +381,28 @@ impl<'a> Pass<'a> {
             .rms_norm_backward(dnormed, x, weight, self.eps(), dx, true);
     }
 
-    fn attention_backward(&self, kept: &Kept, dattended: &Tensor, rows: &Rows) -> [Tensor; 3] {
+    /// Gradients of queries, keys and values as they were after rotation.
+    fn attention_backward(
+        &self,
+        kept: &Kept,
+        dattended: &Tensor,
+        rows: &Rows,
+        last: Option<&LastRows>,
+    ) -> [Tensor; 3] {
         let (device, heads) = (self.device(), self.decoder.config.heads());
-        let like = |x: &Tensor| device.empty(x.rows(), x.cols());
-        let (mut dq, mut dk, mut dv) = (like(&kept.q), like(&kept.k), like(&kept.v));
+        let copies = self.copies(&kept.k, &kept.v, rows);
+        let (k, v) = copies.as_ref().map_or((&kept.k, &kept.v), |(k, v)| (k, v));
+        // In the last layer, keys that no needed row sees are not written.
+        let like = |x: &Tensor| match last {
+            None => device.empty(x.rows(), x.cols()),
+            Some(_) => device.zeros(x.rows(), x.cols()),
+        };
+        let spans = last.map_or(&rows.spans, |last| &last.spans);
+        let (mut dq, mut dk, mut dv) = (like(&kept.q), like(k), like(v));
         let saved = AttentionSaved {
             q: &kept.q,
-            k: &kept.k,
-            v: &kept.v,
+            k,
+            v,
             out: &kept.attended,
             lse: &kept.lse,
         };
@@ -344,17 +411,14 @@ impl<'a> Pass<'a> {
             dk: &mut dk,
             dv: &mut dv,
         };
-        device.attention_backward(saved, dattended, &rows.spans, heads, grads);
-        for dx in [&mut dq, &mut dk] {
-            device.rope(
-                dx,
-                heads.head_dim,
-                &rows.positions,
-                &self.decoder.rope_table,
-                true,
-            );
+        device.attention_backward(saved, dattended, spans, heads, grads);
+        match &rows.keys {
+            None => [dq, dk, dv],
+            Some(keys) => {
+                let merge = |dx: &Tensor| self.scatter(dx, keys, kept.k.rows());
+                [dq, merge(&dk), merge(&dv)]
+            }
         }
-        [dq, dk, dv]
     }
 
     fn adapted(&self, index: usize, group: Group) -> Option<(&'a Adapter, &'a AdaptedGroup)> {
@@ -426,11 +490,12 @@ impl<'a> Pass<'a> {
     fn head_loss(
         &self,
         picked: &Tensor,
-        targets: &[u32],
+        layout: &Layout,
         mut grads: Option<&mut Tensor>,
     ) -> Result<(Vec<f64>, Option<Tensor>), TensorError> {
         let (device, decoder) = (self.device(), self.decoder);
         let (head_index, width) = (decoder.layers.len(), picked.cols());
+        let (targets, supervised) = (&layout.targets, layout.supervised);
         let chunk = head_chunk_rows(decoder.config.vocab_size);
         let mut nats = Vec::with_capacity(targets.len());
         let mut dpicked = grads.is_some().then(|| device.empty(picked.rows(), width));
@@ -446,6 +511,11 @@ impl<'a> Pass<'a> {
                 &targets[first..first + count],
                 grads.is_some(),
             )?);
+            let ignored = first.max(supervised)..first + count;
+            if grads.is_some() && !ignored.is_empty() {
+                let zeros = device.zeros(ignored.len(), logits.cols());
+                device.copy_rows(&zeros, 0, ignored.len(), &mut logits, ignored.start - first);
+            }
             if let (Some(grads), Some(dpicked)) = (grads.as_deref_mut(), dpicked.as_mut()) {
                 let mut back = Back {
                     pass: self,
@@ -460,6 +530,7 @@ impl<'a> Pass<'a> {
                 device.copy_rows(&drows, 0, count, dpicked, first);
             }
         }
+        nats.truncate(supervised);
         Ok((nats, dpicked))
     }
 }

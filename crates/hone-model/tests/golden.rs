@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, LossSum, Model, Packed, Provenance,
-    Sampling, SaveDtype, Session, StepOptions, Targets,
+    Activations, Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, LossSum, Model, Packed,
+    Provenance, Sampling, SaveDtype, Session, Shortcuts, StepOptions, Targets,
 };
 use hone_tensor::{Device, Tensor};
 use safetensors::SafeTensors;
@@ -159,6 +159,8 @@ fn gradients(
 
 const KEEP_ALL: StepOptions = StepOptions {
     kept_layers: usize::MAX,
+    activations: Activations::F32,
+    shortcuts: Shortcuts::ALL,
     dropout_seed: 0,
 };
 
@@ -450,6 +452,7 @@ fn gradients_of_head_dropout_and_single_targets_by_finite_differences() {
         let options = StepOptions {
             kept_layers: 1,
             dropout_seed: 7,
+            ..KEEP_ALL
         };
         let grads = gradients(&model, &sequences, options).1.to_vec().unwrap();
         let device = model.device().clone();
@@ -531,7 +534,8 @@ fn an_adapter_in_16_bits_is_the_nearest_and_is_read_back() {
     );
     let adapter = model.adapter().unwrap();
     let exact = adapter.parameters().to_vec().unwrap();
-    let nearest: [(SaveDtype, fn(f32) -> f32); 2] = [
+    type Round = fn(f32) -> f32;
+    let nearest: [(SaveDtype, Round); 2] = [
         (SaveDtype::Bf16, |x| half::bf16::from_f32(x).to_f32()),
         (SaveDtype::F16, |x| half::f16::from_f32(x).to_f32()),
     ];

@@ -191,8 +191,13 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor);
     /// `out[i] = x[rows[i]]`.
     fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor);
-    /// `out[rows[i]] += x[i]`; rows are distinct.
+    /// `out[rows[i]] += x[i]`, in the order of `i`; rows may repeat.
     fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor);
+    /// Rounds to bf16, for safekeeping only: `out` has half as many numbers, rounded up, and is good for
+    /// [`Backend::widen_bf16`] alone.
+    fn round_to_bf16(&self, x: &Tensor, out: &mut Tensor);
+    /// Back from [`Backend::round_to_bf16`].
+    fn widen_bf16(&self, x: &Tensor, out: &mut Tensor);
 
     /// RMS norm (Zhang & Sennrich 2019): `out = x / rms(x) · weight`.
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor);

@@ -4,6 +4,7 @@
 //! order, and a checkpoint holds the rest. So interrupted equals uninterrupted, byte for byte.
 
 mod checkpoint;
+mod entries;
 mod event;
 mod optimizer;
 mod plan;

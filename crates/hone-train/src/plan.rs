@@ -1,5 +1,6 @@
 //! What will happen, with nothing optional left.
 
+use hone_model::{Activations, Shortcuts};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::AdamWConfig;
@@ -18,6 +19,15 @@ pub struct TrainingPlan {
     pub max_tokens: usize,
     /// Layers, counted from the top, that keep their activations.
     pub kept_layers: usize,
+    /// In which form they are kept.
+    #[serde(default)]
+    pub activations: Activations,
+    /// Work that is left out because it would change nothing.
+    #[serde(default)]
+    pub shortcuts: Shortcuts,
+    /// Whether what enters the lowest adapted layer is kept from epoch to epoch.
+    #[serde(default)]
+    pub activation_cache: bool,
     /// Learning rate of every step.
     pub learning_rate: LearningRate,
     /// Optimiser.

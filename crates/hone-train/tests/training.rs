@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hone_data::Example;
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
-use hone_model::{Adapter, AdapterFiles, BaseFormat, LoraConfig, Model, Provenance};
+use hone_model::{
+    Activations, Adapter, AdapterFiles, BaseFormat, LoraConfig, Model, Provenance, Shortcuts,
+};
 use hone_tensor::Device;
 use hone_train::{
     AdamWConfig, Data, Event, LearningRate, OptimizerKind, Outcome, RunDir, Schedule, TrainError,
@@ -70,6 +72,9 @@ fn plan(steps: usize) -> TrainingPlan {
         accumulate: 1,
         max_tokens: 4096,
         kept_layers: 2,
+        activations: Activations::F32,
+        shortcuts: Shortcuts::ALL,
+        activation_cache: true,
         learning_rate: LearningRate::new(5e-3, Schedule::Cosine, 0.1, steps),
         optimizer: AdamWConfig {
             weight_decay: 0.01,
@@ -400,6 +405,34 @@ fn accumulating_four_equals_one_batch_of_four() {
             assert!((a - b).abs() < 1e-5 * a, "{a} and {b}");
         }
     }
+}
+
+#[test]
+fn what_is_kept_from_epoch_to_epoch_changes_no_byte() {
+    let trained = |activation_cache, stop_after| {
+        let mut model = model("untied", 2);
+        let config = LoraConfig {
+            rank: 4,
+            layers: Some("1-".parse().unwrap()),
+            ..LoraConfig::default()
+        };
+        let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(5)).unwrap();
+        model.attach(adapter);
+        let plan = TrainingPlan {
+            activation_cache,
+            // Eighteen examples in batches of four: five steps an epoch.
+            ..plan(13)
+        };
+        let dir = tempfile::tempdir().unwrap();
+        run(&mut model, &plan, dir.path(), false, stop_after);
+        if stop_after < 13 {
+            run(&mut model, &plan, dir.path(), true, usize::MAX);
+        }
+        adapters(dir.path())
+    };
+    let plain = trained(false, usize::MAX);
+    assert_eq!(trained(true, usize::MAX), plain);
+    assert_eq!(trained(true, 8), plain, "resumed with nothing kept");
 }
 
 #[test]

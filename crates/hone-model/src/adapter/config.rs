@@ -11,6 +11,9 @@ pub struct LoraConfig {
     pub alpha: f32,
     /// Which projections it sits on.
     pub targets: Targets,
+    /// Which layers; all of them if not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerRange>,
     /// Share of the adapter's inputs that are zeroed while training.
     pub dropout: f32,
     /// Multiply with `alpha / √rank` instead (Kalajdzievski 2023).
@@ -23,8 +26,65 @@ impl Default for LoraConfig {
             rank: 16,
             alpha: 32.0,
             targets: Targets::AllLinear,
+            layers: None,
             dropout: 0.0,
             rank_stabilised: false,
+        }
+    }
+}
+
+/// Layers counted from 0, both ends included: `20-29`, or `20-` to the top.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LayerRange {
+    first: usize,
+    last: Option<usize>,
+}
+
+impl LayerRange {
+    /// Whether a layer is in it.
+    pub fn contains(self, layer: usize) -> bool {
+        (self.first..=self.last.unwrap_or(usize::MAX)).contains(&layer)
+    }
+}
+
+impl std::str::FromStr for LayerRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` is no range of layers; write it like 20-29, 20- or 7");
+        let number = |part: &str| part.trim().parse::<usize>().map_err(|_| refuse());
+        let (first, last) = match text.split_once('-') {
+            None => (number(text)?, Some(number(text)?)),
+            Some((first, last)) if last.trim().is_empty() => (number(first)?, None),
+            Some((first, last)) => (number(first)?, Some(number(last)?)),
+        };
+        match last {
+            Some(last) if last < first => Err(refuse()),
+            _ => Ok(Self { first, last }),
+        }
+    }
+}
+
+impl TryFrom<String> for LayerRange {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<LayerRange> for String {
+    fn from(range: LayerRange) -> Self {
+        range.to_string()
+    }
+}
+
+impl std::fmt::Display for LayerRange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.last {
+            None => write!(f, "{}-", self.first),
+            Some(last) => write!(f, "{}-{last}", self.first),
         }
     }
 }
@@ -114,6 +174,14 @@ pub enum AttachError {
         /// What it must be.
         must: &'static str,
     },
+    /// Layers that the model does not have.
+    #[error("layers {layers} were asked for, and this model has layers 0-{}", num_layers - 1)]
+    NoSuchLayer {
+        /// What was asked for.
+        layers: LayerRange,
+        /// How many there are.
+        num_layers: usize,
+    },
     /// The head shares its matrix with the embedding.
     #[error(
         "`lm_head` is tied to the embedding in this model, so an adapter on it would change both"
@@ -131,7 +199,7 @@ impl AttachError {
                     available.join(", ")
                 )]
             }
-            Self::BadNumber { .. } => vec![],
+            Self::BadNumber { .. } | Self::NoSuchLayer { .. } => vec![],
             Self::TiedHead => vec!["leave `lm_head` out of the targets".into()],
         }
     }
@@ -188,6 +256,22 @@ mod tests {
                 && target_matches(path, path)
         );
         assert!(!target_matches("proj", path) && !target_matches("_proj", path));
+    }
+
+    #[test]
+    fn layer_ranges_read_and_write_themselves() {
+        for (text, shown, inside, outside) in [
+            ("20-29", "20-29", 29, 30),
+            ("20-", "20-", 1000, 19),
+            ("7", "7-7", 7, 8),
+        ] {
+            let range: LayerRange = text.parse().unwrap();
+            assert_eq!(range.to_string(), shown);
+            assert!(range.contains(inside) && !range.contains(outside), "{text}");
+        }
+        for bad in ["", "-", "-3", "9-2", "a-b", "1-2-3"] {
+            assert!(bad.parse::<LayerRange>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 mod config;
 mod peft;
 
-pub use config::{AttachError, LoraConfig, Targets, scale, target_matches};
+pub use config::{AttachError, LayerRange, LoraConfig, Targets, scale, target_matches};
 pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
 
 use hone_ledger::Seed;
@@ -226,8 +226,23 @@ pub struct AdapterSize {
     pub lowest_layer: usize,
 }
 
-/// The sites that `targets` name, in the order of the network.
-fn select(targets: &Targets, base: &DecoderConfig) -> Result<Vec<Site>, AttachError> {
+/// The sites that a configuration names, in the order of the network.
+fn select(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<Site>, AttachError> {
+    let named = select_by_name(&config.targets, base)?;
+    let Some(layers) = config.layers else {
+        return Ok(named);
+    };
+    let inside = |site: &Site| layers.contains(site.layer_index(base.num_layers));
+    match named.into_iter().filter(inside).collect::<Vec<_>>() {
+        none if none.is_empty() => Err(AttachError::NoSuchLayer {
+            layers,
+            num_layers: base.num_layers,
+        }),
+        some => Ok(some),
+    }
+}
+
+fn select_by_name(targets: &Targets, base: &DecoderConfig) -> Result<Vec<Site>, AttachError> {
     let sites = base.sites();
     let names = match targets {
         Targets::AllLinear => return Ok(sites.into_iter().filter(|s| *s != Site::HEAD).collect()),
@@ -300,10 +315,7 @@ fn lay_out_config(
         rank: config.rank,
         alpha: config.alpha,
     };
-    let members: Vec<Member> = select(&config.targets, base)?
-        .into_iter()
-        .map(member)
-        .collect();
+    let members: Vec<Member> = select(config, base)?.into_iter().map(member).collect();
     Ok(lay_out(&members, config.rank_stabilised, base))
 }
 

@@ -631,6 +631,7 @@ fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         alpha: number("lora_alpha", 8.0)? as f32,
         dropout: number("lora_dropout", 0.0)? as f32,
         targets: read_targets(&map).map_err(&damaged)?,
+        layers: None,
         rank_stabilised: map.get("use_rslora") == Some(&Value::Bool(true)),
     };
     let read = |key: &str| {

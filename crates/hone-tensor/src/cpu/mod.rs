@@ -2,6 +2,7 @@
 
 mod adam8bit;
 mod attention;
+mod moving;
 mod paged;
 mod pool;
 mod product;
@@ -22,6 +23,7 @@ use crate::stored::StoredMatrix;
 use crate::tensor::{MatMut, MatRef, Storage, Tensor};
 use attention::Sided;
 use paged::Paged;
+pub(crate) use pool::size_class;
 use pool::{Buffer, Pool};
 use product::{Dense, Right, Target};
 
@@ -300,10 +302,9 @@ impl Backend for Cpu {
             (out.rows(), out.cols()),
             "a row for each index"
         );
-        let x = numbers(x);
-        for (out, &row) in numbers_mut(out).chunks_exact_mut(cols).zip(rows) {
-            out.copy_from_slice(&x[row * cols..][..cols]);
-        }
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| moving::gather_rows(numbers(x), rows, cols, out));
     }
 
     fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
@@ -314,9 +315,20 @@ impl Backend for Cpu {
             "a row for each index"
         );
         let out = numbers_mut(out);
-        for (x, &row) in numbers(x).chunks_exact(cols).zip(rows) {
-            simd::axpy(1.0, x, &mut out[row * cols..][..cols]);
-        }
+        self.threads
+            .install(|| moving::scatter_add_rows(numbers(x), rows, cols, out));
+    }
+
+    fn round_to_bf16(&self, x: &Tensor, out: &mut Tensor) {
+        assert_eq!(out.len(), x.len().div_ceil(2), "half as many numbers");
+        let out = numbers_mut(out);
+        self.threads.install(|| moving::round_to_bf16(numbers(x), out));
+    }
+
+    fn widen_bf16(&self, x: &Tensor, out: &mut Tensor) {
+        assert_eq!(x.len(), out.len().div_ceil(2), "half as many numbers");
+        let out = numbers_mut(out);
+        self.threads.install(|| moving::widen_bf16(numbers(x), out));
     }
 
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor) {

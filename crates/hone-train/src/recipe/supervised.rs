@@ -14,6 +14,7 @@ use hone_tensor::{Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::{Checkpoint, CheckpointError, Note};
+use crate::entries::Entries;
 use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
 use crate::optimizer::{AdamW, OptimizerKind};
 use crate::plan::TrainingPlan;
@@ -279,6 +280,7 @@ pub fn train(
         mut totals,
         damaged,
     } = begin(model, plan, dir, resume)?;
+    let mut entries = entries(model, data, plan, &sampler, dir)?;
     model.device().reset_peak();
 
     if first_step == 0 {
@@ -290,7 +292,15 @@ pub fn train(
             emit(sink, Event::Saved { step })?;
             return Ok(Outcome::Interrupted { step });
         }
-        let stepped = take_step(model, data, plan, &sampler, &mut optimizer, step)?;
+        let stepped = take_step(
+            model,
+            data,
+            plan,
+            &sampler,
+            &mut entries,
+            &mut optimizer,
+            step,
+        )?;
         totals.add(&stepped);
         emit(sink, Event::Stepped(stepped))?;
 
@@ -383,22 +393,34 @@ fn begin(
     })
 }
 
+/// A place for what enters the lowest adapted layer, if some example is seen twice and there is use for it.
+fn entries(
+    model: &Model,
+    data: Data,
+    plan: &TrainingPlan,
+    sampler: &Sampler,
+    dir: &RunDir,
+) -> Result<Option<Entries>, TrainError> {
+    if !plan.activation_cache || plan.steps <= sampler.steps_per_epoch() {
+        return Ok(None);
+    }
+    Ok(Entries::new(model, data.train, &dir.path)?)
+}
+
 /// One optimiser step, counted from 0.
 fn take_step(
     model: &mut Model,
     data: Data,
     plan: &TrainingPlan,
     sampler: &Sampler,
+    entries: &mut Option<Entries>,
     optimizer: &mut AdamW,
     step: usize,
 ) -> Result<Stepped, TrainError> {
     let started = Instant::now();
-    let examples: Vec<&Example> = sampler
-        .batch(step)
-        .into_iter()
-        .map(|i| &data.train[i])
-        .collect();
-    let (loss, grads) = accumulate(model, plan, &examples, step)?;
+    let batch = sampler.batch(step);
+    let (loss, grads) = accumulate(model, data, plan, &batch, entries, step)?;
+    let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
     let lr = plan.learning_rate.at(step);
     let parameters = model
         .adapter_mut()
@@ -430,21 +452,33 @@ fn take_step(
 /// Loss and gradient sums over a step's micro-batches.
 fn accumulate(
     model: &Model,
+    data: Data,
     plan: &TrainingPlan,
-    examples: &[&Example],
+    batch: &[usize],
+    entries: &mut Option<Entries>,
     step: usize,
 ) -> Result<(LossSum, Tensor), TrainError> {
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
+    let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
     let mut grads = model.device().zeros(1, adapter.num_parameters());
     let mut loss = LossSum::default();
+    let mut rest = batch;
     let dropout = Seed::new(plan.seed).child("dropout").index(step as u64);
-    for (micro, batch) in deal(examples, plan).iter().enumerate() {
+    for (micro, batch) in deal(&examples, plan).iter().enumerate() {
         let options = StepOptions {
             kept_layers: plan.kept_layers,
+            activations: plan.activations,
+            shortcuts: plan.shortcuts,
             dropout_seed: dropout.index(micro as u64).value(),
         };
-        let nats = with_packed(batch, |packed| {
-            model.loss_and_grads(packed, options, &mut grads)
+        let (part, after) = rest.split_at(batch.num_examples());
+        rest = after;
+        let nats = with_packed(batch, |packed| match entries {
+            None => model.loss_and_grads(packed, options, &mut grads),
+            Some(entries) => {
+                let entry = entries.of(model, part, packed);
+                model.loss_and_grads_above(&entry, packed, options, &mut grads)
+            }
         })?;
         let part: LossSum = nats.into_iter().collect();
         if !part.nats.is_finite() {
@@ -563,12 +597,7 @@ pub fn measure_step(
     let sampler = sampler(data, plan)?;
     let started = Instant::now();
     for step in 0..steps {
-        let examples: Vec<&Example> = sampler
-            .batch(step)
-            .into_iter()
-            .map(|i| &data.train[i])
-            .collect();
-        accumulate(model, plan, &examples, step)?;
+        accumulate(model, data, plan, &sampler.batch(step), &mut None, step)?;
     }
     Ok(started.elapsed().as_secs_f64() / steps.max(1) as f64)
 }

@@ -10,7 +10,9 @@ mod settings;
 mod train_plan;
 
 pub use chosen::{Chosen, Origin};
-pub use raw::{Method, Optimizer, RawTrain, SaveDtype, Schedule, Size, TooLong};
+pub use raw::{
+    Activations, Method, Optimizer, RawTrain, SaveDtype, Schedule, Shortcut, Size, TooLong,
+};
 pub use run_file::{RunFileError, option_names, read_run_file};
 pub use settings::{Interval, Length, Machine, SettingError, Settings, Valid};
 pub use train_plan::{PlanError, PlanLine, TrainPlan};

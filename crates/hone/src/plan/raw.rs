@@ -4,6 +4,7 @@
 //! here; [`super::Settings`] does that.
 
 use clap::{Args, ValueEnum};
+use hone_model::LayerRange;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -48,6 +49,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<String>>,
+    /// Layers that get an adapter, such as 20-29 or 20- [default: all]
+    #[arg(long, value_name = "RANGE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerRange>,
     /// Share of adapter inputs dropped while training [default: 0]
     #[arg(long, value_name = "P")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,6 +133,42 @@ pub struct RawTrain {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
+    /// Form in which activations wait for the way back; bf16 halves them and rounds gradients a little [default: f32]
+    #[arg(long, value_name = "FORM")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activations: Option<Activations>,
+    /// Shortcuts not to take, for comparison; each leaves out work that changes nothing
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub without: Option<Vec<Shortcut>>,
+}
+
+/// Form of the activations between the two passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Activations {
+    /// As computed.
+    F32,
+    /// Rounded to half the memory.
+    Bf16,
+}
+
+/// Work that is left out because it would change nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shortcut {
+    /// Beginnings that examples of a batch have in common are computed once.
+    SharedPrefix,
+    /// The first layer projects each distinct token once.
+    DistinctTokens,
+    /// The last layer computes only rows that feed a supervised token.
+    LastLayer,
+    /// The head computes supervised rows only.
+    SupervisedHead,
+    /// The way back ends at the lowest adapted layer.
+    LowestLayer,
+    /// What enters the lowest adapted layer is kept from epoch to epoch.
+    ActivationCache,
 }
 
 /// How the frozen base is held while training.
@@ -198,7 +239,15 @@ macro_rules! display_as_flag {
         }
     )*};
 }
-display_as_flag!(Method, Optimizer, SaveDtype, Schedule, TooLong);
+display_as_flag!(
+    Method,
+    Optimizer,
+    SaveDtype,
+    Schedule,
+    TooLong,
+    Activations,
+    Shortcut
+);
 
 /// A number of bytes, written `1500MB`, `2GB` or `2GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]

@@ -4,7 +4,10 @@
 //! before anything is loaded.
 
 use super::chosen::{Chosen, Origin};
-use super::raw::{Method, Optimizer, RawTrain, SaveDtype, Schedule, Size, TooLong};
+use super::raw::{
+    Activations, Method, Optimizer, RawTrain, SaveDtype, Schedule, Shortcut, Size, TooLong,
+};
+use hone_model::LayerRange;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -22,6 +25,7 @@ pub struct Settings {
     pub rank: Chosen<usize>,
     pub alpha: Chosen<f64>,
     pub targets: Chosen<Vec<String>>,
+    pub layers: Chosen<Option<LayerRange>>,
     pub dropout: Chosen<f64>,
     pub rslora: Chosen<bool>,
     pub length: Chosen<Length>,
@@ -41,6 +45,8 @@ pub struct Settings {
     pub seed: Chosen<u64>,
     pub threads: Chosen<usize>,
     pub memory: Chosen<Size>,
+    pub activations: Chosen<Activations>,
+    pub without: Chosen<Vec<Shortcut>>,
 }
 
 /// Where held-out examples come from.
@@ -192,6 +198,7 @@ impl Settings {
             rank: pick!(rank, 16),
             alpha: pick!(alpha, 32.0),
             targets: pick!(targets, vec!["all-linear".to_string()]),
+            layers: asked.optional(&flags.layers, &file.layers),
             dropout: pick!(dropout, 0.0),
             rslora: pick!(rslora, false),
             length: asked.length(flags, file),
@@ -215,6 +222,8 @@ impl Settings {
             seed: pick!(seed, 0),
             threads: pick!(threads, machine.threads, Origin::Measured),
             memory: pick!(memory, machine.memory, Origin::Measured),
+            activations: pick!(activations, Activations::F32),
+            without: pick!(without, vec![]),
         };
         settings.check()?;
         Ok(settings)
@@ -333,6 +342,7 @@ impl Settings {
             "rank" rank plain,
             "alpha" alpha plain,
             "targets" targets |names: &Vec<String>| names.join(","),
+            "layers" layers |range: &Option<LayerRange>| range.map_or("all".into(), |r| r.to_string()),
             "dropout" dropout plain,
             "rslora" rslora plain,
             "length" length plain,
@@ -350,7 +360,20 @@ impl Settings {
             "seed" seed plain,
             "threads" threads plain,
             "memory" memory plain,
+            "activations" activations plain,
+            "without" without |names: &Vec<Shortcut>| or_nothing(names),
         ]
+    }
+}
+
+fn or_nothing(names: &[Shortcut]) -> String {
+    match names {
+        [] => "nothing".into(),
+        names => names
+            .iter()
+            .map(Shortcut::to_string)
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 
@@ -395,6 +418,14 @@ impl Asked {
             file.clone()
                 .map(|value| Chosen::new(value, self.file_origin))
         })
+    }
+
+    /// An option that may be left unsaid.
+    fn optional<T: Clone>(&self, flag: &Option<T>, file: &Option<T>) -> Chosen<Option<T>> {
+        match self.pick(flag, file) {
+            Some(Chosen { value, origin }) => Chosen::new(Some(value), origin),
+            None => Chosen::new(None, Origin::Default),
+        }
     }
 
     /// A flag of either kind overrides both keys of the file.
@@ -633,7 +664,7 @@ mod tests {
             assert_eq!(value, Some(default.trim_end_matches(']')), "--{name}");
             num_checked += 1;
         }
-        assert_eq!(num_checked, 20);
+        assert_eq!(num_checked, 22);
     }
 
     #[test]

@@ -4,14 +4,16 @@
 //! takes. A run that does not fit is refused with what would.
 
 use super::chosen::Origin;
-use super::raw::{Method, Optimizer, SaveDtype, Schedule, Size};
+use super::raw::{Activations, Method, Optimizer, SaveDtype, Schedule, Shortcut, Size};
 use super::settings::{Interval, Length, Settings, Valid};
 use crate::base::OpenBase;
 use crate::dataset::Dataset;
 use crate::screen::{count, duration, plural};
 use hone_data::{Example, Sampler};
 use hone_ledger::{ContentId, Seed};
-use hone_model::{Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Targets};
+use hone_model::{
+    Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Shortcuts, Targets,
+};
 use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainingPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -468,8 +470,27 @@ fn lora_config(settings: &Settings) -> LoraConfig {
         rank: settings.rank.value,
         alpha: settings.alpha.value as f32,
         targets: Targets::parse(&settings.targets.value.join(",")),
+        layers: settings.layers.value,
         dropout: settings.dropout.value as f32,
         rank_stabilised: settings.rslora.value,
+    }
+}
+
+fn activations(settings: &Settings) -> hone_model::Activations {
+    match settings.activations.value {
+        Activations::F32 => hone_model::Activations::F32,
+        Activations::Bf16 => hone_model::Activations::Bf16,
+    }
+}
+
+fn shortcuts(settings: &Settings) -> Shortcuts {
+    let taken = |shortcut| !settings.without.value.contains(&shortcut);
+    Shortcuts {
+        shared_prefix: taken(Shortcut::SharedPrefix),
+        distinct_tokens: taken(Shortcut::DistinctTokens),
+        last_layer: taken(Shortcut::LastLayer),
+        supervised_head: taken(Shortcut::SupervisedHead),
+        lowest_layer: taken(Shortcut::LowestLayer),
     }
 }
 
@@ -485,6 +506,9 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
         accumulate: settings.accumulate.value,
         max_tokens: fit.max_tokens,
         kept_layers: fit.kept_layers,
+        activations: activations(settings),
+        shortcuts: shortcuts(settings),
+        activation_cache: !settings.without.value.contains(&Shortcut::ActivationCache),
         learning_rate: LearningRate::new(
             settings.lr.value as f32,
             schedule,

@@ -1,0 +1,277 @@
+//! Which rows of a batch are computed where, and which need not be because their numbers are known.
+//!
+//! A frozen base leaves some work without effect: tokens that begin several sequences alike, prompt rows
+//! above the last layer's keys and values, the first layer's projections of a token met before. Leaving
+//! it out changes sums only in their order; [`Shortcuts`] switches each off, for comparison.
+
+use std::collections::{BTreeSet, HashMap};
+
+use hone_tensor::Span;
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Packed;
+use crate::prefix::PrefixTree;
+
+/// Work that is left out because it would change nothing.
+///
+/// Dropout draws a mask for each row, so while it is on, rows are not shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shortcuts {
+    /// Tokens that begin several sequences of a micro-batch alike are computed once.
+    pub shared_prefix: bool,
+    /// The first layer projects each distinct token once.
+    pub distinct_tokens: bool,
+    /// Beyond its keys and values, the last layer computes only rows that feed a supervised logit.
+    pub last_layer: bool,
+    /// The head computes supervised rows only.
+    pub supervised_head: bool,
+    /// The way back ends at the lowest adapted layer.
+    pub lowest_layer: bool,
+}
+
+impl Shortcuts {
+    /// Everything left out that can be.
+    pub const ALL: Self = Self {
+        shared_prefix: true,
+        distinct_tokens: true,
+        last_layer: true,
+        supervised_head: true,
+        lowest_layer: true,
+    };
+    /// Everything computed everywhere.
+    pub const NONE: Self = Self {
+        shared_prefix: false,
+        distinct_tokens: false,
+        last_layer: false,
+        supervised_head: false,
+        lowest_layer: false,
+    };
+
+    /// Those under which each row still has a dropout mask of its own.
+    pub(crate) fn with_rows_apart(self) -> Self {
+        Self {
+            shared_prefix: false,
+            distinct_tokens: false,
+            last_layer: false,
+            ..self
+        }
+    }
+}
+
+impl Default for Shortcuts {
+    fn default() -> Self {
+        Self::ALL
+    }
+}
+
+/// Where the rows of a batch stand.
+pub(crate) struct Rows {
+    pub positions: Vec<u32>,
+    pub spans: Vec<Span>,
+    /// The row that each key of `spans` is, where that is not the key's own number.
+    pub keys: Option<Vec<usize>>,
+    /// The first layer's rows by distinct token.
+    pub first: Option<Distinct>,
+    /// The only rows that matter after the last layer's keys and values.
+    pub last: Option<LastRows>,
+}
+
+impl Rows {
+    /// Every row computed everywhere.
+    pub fn new(positions: Vec<u32>, spans: Vec<Span>) -> Self {
+        Self {
+            positions,
+            spans,
+            keys: None,
+            first: None,
+            last: None,
+        }
+    }
+}
+
+/// Rows grouped by token.
+pub(crate) struct Distinct {
+    /// One row of each distinct token.
+    pub representatives: Vec<usize>,
+    /// The place among them that each row has.
+    pub of_row: Vec<usize>,
+}
+
+impl Distinct {
+    fn of(ids: &[u32]) -> Option<Self> {
+        let (mut places, mut representatives) = (HashMap::new(), Vec::new());
+        let place = |(row, id)| {
+            *places.entry(id).or_insert_with(|| {
+                representatives.push(row);
+                representatives.len() - 1
+            })
+        };
+        let of_row: Vec<usize> = ids.iter().enumerate().map(place).collect();
+        (representatives.len() < ids.len()).then_some(Self {
+            representatives,
+            of_row,
+        })
+    }
+}
+
+/// The rows of the last layer's output.
+pub(crate) struct LastRows {
+    /// Rising.
+    pub rows: Vec<usize>,
+    /// As [`Rows::spans`], with queries counted among `rows`.
+    pub spans: Vec<Span>,
+}
+
+/// A batch as it will be computed.
+pub(crate) struct Layout {
+    pub ids: Vec<u32>,
+    pub rows: Rows,
+    /// The token of the batch that each row was taken from.
+    pub sources: Vec<usize>,
+    /// The row of each token of the batch.
+    pub row_of: Vec<usize>,
+    /// Rows of the last layer's output that go through the head: the supervised ones first.
+    pub head_rows: Vec<usize>,
+    /// The next token for each of `head_rows`.
+    pub targets: Vec<u32>,
+    /// How many of `head_rows` are supervised; the rest is computed and not looked at.
+    pub supervised: usize,
+}
+
+impl Layout {
+    pub fn new(batch: &Packed, shortcuts: Shortcuts) -> Self {
+        let tree = match shortcuts.shared_prefix {
+            true => PrefixTree::shared(batch.ids, batch.boundaries),
+            false => PrefixTree::separate(batch.boundaries),
+        };
+        let ids: Vec<u32> = tree.sources.iter().map(|&token| batch.ids[token]).collect();
+        let mut head_rows: Vec<usize> =
+            batch.rows.iter().map(|&token| tree.row_of[token]).collect();
+        let mut targets = batch.targets.to_vec();
+        if !shortcuts.supervised_head {
+            let seen: BTreeSet<usize> = head_rows.iter().copied().collect();
+            head_rows.extend((0..ids.len()).filter(|row| !seen.contains(row)));
+            targets.resize(head_rows.len(), 0);
+        }
+        let (spans, keys) = spans(&tree);
+        let last = shortcuts
+            .last_layer
+            .then(|| last_rows(&tree, &spans, &head_rows))
+            .flatten();
+        if let Some(last) = &last {
+            let place = |row: &usize| last.rows.binary_search(row).expect("a head row is needed");
+            head_rows = head_rows.iter().map(place).collect();
+        }
+        let first = shortcuts
+            .distinct_tokens
+            .then(|| Distinct::of(&ids))
+            .flatten();
+        Self {
+            rows: Rows {
+                positions: positions(&tree),
+                spans,
+                keys,
+                first,
+                last,
+            },
+            ids,
+            sources: tree.sources,
+            row_of: tree.row_of,
+            head_rows,
+            targets,
+            supervised: batch.rows.len(),
+        }
+    }
+}
+
+fn positions(tree: &PrefixTree) -> Vec<u32> {
+    let segments = tree.segments.iter();
+    segments
+        .flat_map(|s| s.depth as u32..(s.depth + s.len) as u32)
+        .collect()
+}
+
+/// One span for each segment. With common beginnings, the keys of a sequence do not lie side by side, so
+/// each segment gets a copy of its whole path.
+fn spans(tree: &PrefixTree) -> (Vec<Span>, Option<Vec<usize>>) {
+    let mut keys = Vec::new();
+    let span = |(number, segment): (usize, &crate::prefix::Segment)| {
+        let key_start = match tree.is_shared() {
+            true => {
+                keys.extend(tree.path(number));
+                keys.len() - (segment.depth + segment.len)
+            }
+            false => segment.row,
+        };
+        Span {
+            query_start: segment.row,
+            query_len: segment.len,
+            key_start,
+            key_len: segment.depth + segment.len,
+        }
+    };
+    let spans = tree.segments.iter().enumerate().map(span).collect();
+    (spans, tree.is_shared().then_some(keys))
+}
+
+/// From the first to the last row of each span that the head reads.
+fn last_rows(tree: &PrefixTree, spans: &[Span], head_rows: &[usize]) -> Option<LastRows> {
+    let needed: BTreeSet<usize> = head_rows.iter().copied().collect();
+    let (mut rows, mut last_spans) = (Vec::new(), Vec::new());
+    for span in spans {
+        let mut inside = needed.range(span.query_start..span.query_start + span.query_len);
+        let Some(&from) = inside.next() else { continue };
+        let to = inside.next_back().map_or(from, |&row| row) + 1;
+        last_spans.push(Span {
+            query_start: rows.len(),
+            query_len: to - from,
+            key_start: span.key_start,
+            key_len: span.key_len - (span.query_start + span.query_len - to),
+        });
+        rows.extend(from..to);
+    }
+    let fewer = !rows.is_empty() && rows.len() < tree.num_rows();
+    fewer.then_some(LastRows {
+        rows,
+        spans: last_spans,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_everything_switched_off_each_row_is_computed_everywhere() {
+        let ids = [7u32; 40];
+        let batch = Packed {
+            ids: &ids,
+            boundaries: &[0, 20, 40],
+            rows: &[18],
+            targets: &[7],
+        };
+        let plain = Layout::new(&batch, Shortcuts::NONE);
+        assert_eq!((plain.ids.len(), plain.head_rows.len()), (40, 40));
+        assert!(
+            plain.rows.keys.is_none() && plain.rows.first.is_none() && plain.rows.last.is_none()
+        );
+
+        let short = Layout::new(&batch, Shortcuts::ALL);
+        assert_eq!(
+            (short.ids.len(), short.head_rows.as_slice()),
+            (20, &[0][..])
+        );
+        let last = short.rows.last.unwrap();
+        assert_eq!(last.rows, [18]);
+        assert_eq!(
+            last.spans,
+            [Span {
+                query_start: 0,
+                query_len: 1,
+                key_start: 0,
+                key_len: 19
+            }]
+        );
+        assert_eq!(short.rows.first.unwrap().representatives, [0]);
+    }
+}

@@ -1,0 +1,110 @@
+//! Moving numbers without computing with them: rows by index, there and back, and bf16 for safekeeping.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::rows::by_rows;
+use super::simd::{self, Shared, vectorised};
+
+/// Columns that one scattering task owns.
+const COLUMNS: usize = 64;
+
+/// `out[i] = x[rows[i]]`.
+pub fn gather_rows(x: &[f32], rows: &[usize], cols: usize, out: &mut [f32]) {
+    by_rows(out, cols, |first, out| {
+        for (out, &row) in out.chunks_exact_mut(cols).zip(&rows[first..]) {
+            out.copy_from_slice(&x[row * cols..][..cols]);
+        }
+    });
+}
+
+/// `out[rows[i]] += x[i]`, in the order of `i`. A task owns columns, so rows may repeat.
+pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, out: &mut [f32]) {
+    let highest = rows.iter().max().map_or(0, |row| row + 1);
+    assert!(
+        highest * cols <= out.len() && rows.len() * cols <= x.len(),
+        "rows lie inside"
+    );
+    let out = Shared(out.as_mut_ptr());
+    (0..cols.div_ceil(COLUMNS))
+        .into_par_iter()
+        .for_each(|task| {
+            let (first, width) = (task * COLUMNS, COLUMNS.min(cols - task * COLUMNS));
+            for (i, &row) in rows.iter().enumerate() {
+                // SAFETY: inside `out`, checked above; these columns are this task's alone.
+                let to = unsafe {
+                    std::slice::from_raw_parts_mut(out.get().add(row * cols + first), width)
+                };
+                simd::axpy(1.0, &x[i * cols + first..][..width], to);
+            }
+        });
+}
+
+/// Rounds to bf16 (nearest, ties to even), two to each number of `out`.
+pub fn round_to_bf16(x: &[f32], out: &mut [f32]) {
+    by_rows(out, 1, |first, out| {
+        round(&x[2 * first..], as_halves_mut(out))
+    });
+}
+
+/// Undoes [`round_to_bf16`], but for the rounding.
+pub fn widen_bf16(x: &[f32], out: &mut [f32]) {
+    let halves = as_halves(x);
+    by_rows(out, 1, |first, out| widen(&halves[first..], out));
+}
+
+vectorised! {
+    fn round(x: &[f32], out: &mut [bf16]) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = bf16::from_f32(x);
+        }
+    }
+}
+
+vectorised! {
+    fn widen(x: &[bf16], out: &mut [f32]) {
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = x.to_f32();
+        }
+    }
+}
+
+fn as_halves(x: &[f32]) -> &[bf16] {
+    // SAFETY: bf16 is two bytes of any pattern, aligned to two; f32 is four, aligned to four.
+    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * x.len()) }
+}
+
+fn as_halves_mut(x: &mut [f32]) -> &mut [bf16] {
+    // SAFETY: as above, and the borrow is exclusive.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), 2 * x.len()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scattering_adds_rows_that_repeat_and_undoes_no_gather() {
+        let cols = COLUMNS + 3;
+        let x: Vec<f32> = (0..3 * cols).map(|i| i as f32).collect();
+        let mut out = vec![1.0; 2 * cols];
+        scatter_add_rows(&x, &[1, 0, 1], cols, &mut out);
+        for col in 0..cols {
+            assert_eq!(out[col], 1.0 + x[cols + col]);
+            assert_eq!(out[cols + col], 1.0 + x[col] + x[2 * cols + col]);
+        }
+        let mut picked = vec![0.0; 3 * cols];
+        gather_rows(&out, &[1, 1, 0], cols, &mut picked);
+        assert_eq!(picked[..cols], out[cols..]);
+        assert_eq!(picked[2 * cols..], out[..cols]);
+    }
+
+    #[test]
+    fn bf16_rounds_to_nearest_even_at_odd_lengths_too() {
+        let x = [1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -2.5, f32::MAX];
+        let (mut halves, mut back) = ([0.0; 3], [0.0; 5]);
+        round_to_bf16(&x, &mut halves);
+        widen_bf16(&halves, &mut back);
+        assert_eq!(back, [1.0, 1.0, 1.0 + 4.0 / 256.0, -2.5, f32::INFINITY]);
+    }
+}
