@@ -29,6 +29,8 @@ HONE = HERE.parent / "target" / "release" / "hone"
 CATALOGUE_NAME = "smollm2-135m-instruct"
 DATASET = "rust-lints"
 PEERS = ["peft", "trl", "unsloth"]
+# Load average above which times are remarked on.
+BUSY = 0.5
 
 
 class Failed(Exception):
@@ -217,6 +219,9 @@ def report(runs: dict[str, list[dict]], rows: dict, left_out: dict, load: float,
               f"held-out loss {shown(against['held_out_loss_difference'], '+.4f')} from {peer}'s")
     for peer, reason in left_out.items():
         print(f"{peer} is left out: {reason}")
+    if load > BUSY:
+        print(f"the machine was busy (load {load:.1f} at the start): losses and memory stand, times do not; PyTorch's threads "
+              f"wait actively and suffer most")
     if arguments.json:
         print(json.dumps({"sides": sides, "ratios": ratios, "left_out": left_out, "load": load, "processor": processor()}))
 
