@@ -4,6 +4,7 @@ mod cpu;
 mod device;
 mod moment8;
 mod quant;
+mod rehearsal;
 mod stored;
 mod tensor;
 
@@ -13,5 +14,6 @@ pub use device::{
 };
 pub use moment8::Moment8;
 pub use quant::{Format, nf4};
+pub use rehearsal::{Cost, Rehearsal};
 pub use stored::{BAND_BYTES, Bytes, StoredError, StoredMatrix};
 pub use tensor::{MatMut, MatRef, Storage, Tensor};

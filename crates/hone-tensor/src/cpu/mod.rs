@@ -322,7 +322,8 @@ impl Backend for Cpu {
     fn round_to_bf16(&self, x: &Tensor, out: &mut Tensor) {
         assert_eq!(out.len(), x.len().div_ceil(2), "half as many numbers");
         let out = numbers_mut(out);
-        self.threads.install(|| moving::round_to_bf16(numbers(x), out));
+        self.threads
+            .install(|| moving::round_to_bf16(numbers(x), out));
     }
 
     fn widen_bf16(&self, x: &Tensor, out: &mut Tensor) {

@@ -162,7 +162,7 @@ impl State {
 }
 
 /// Rounds up to one of eight sizes per octave: batches differ a little in length, and should share.
-fn size_class(len: usize) -> usize {
+pub fn size_class(len: usize) -> usize {
     let len = len.max(64);
     let step = (len.next_power_of_two() / 16).max(16);
     len.div_ceil(step) * step

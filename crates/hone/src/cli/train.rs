@@ -21,7 +21,7 @@ pub struct Train {
     /// Continue the run in --out where it was interrupted
     #[arg(long)]
     resume: bool,
-    /// Show the plan and stop
+    /// Show the plan, its time measured, and stop
     #[arg(long)]
     dry_run: bool,
     /// End with one JSON object
@@ -35,6 +35,9 @@ impl Train {
         let home = Home::from_env()?;
         let file = self.run_file.as_deref().map(read_run_file).transpose()?;
         let mut run = Prepared::new(&self.options, file, self.resume, &home)?;
+        if self.dry_run {
+            run.time_a_step()?;
+        }
         show_plan(&run.plan, talk);
         show_set_aside(&run, talk);
         warn_of_leaks(&run, talk);

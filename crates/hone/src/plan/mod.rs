@@ -5,6 +5,7 @@
 
 mod chosen;
 mod raw;
+mod rehearsed;
 mod run_file;
 mod settings;
 mod train_plan;
@@ -13,6 +14,7 @@ pub use chosen::{Chosen, Origin};
 pub use raw::{
     Activations, Method, Optimizer, RawTrain, SaveDtype, Schedule, Shortcut, Size, TooLong,
 };
+pub use rehearsed::Work;
 pub use run_file::{RunFileError, option_names, read_run_file};
 pub use settings::{Interval, Length, Machine, SettingError, Settings, Valid};
 pub use train_plan::{PlanError, PlanLine, TrainPlan};

@@ -5,16 +5,18 @@
 
 use super::chosen::Origin;
 use super::raw::{Activations, Method, Optimizer, SaveDtype, Schedule, Shortcut, Size};
+use super::rehearsed::{Rehearsed, Work};
 use super::settings::{Interval, Length, Settings, Valid};
 use crate::base::OpenBase;
 use crate::dataset::Dataset;
 use crate::screen::{count, duration, plural};
-use hone_data::{Example, Sampler};
+use hone_data::Sampler;
 use hone_ledger::{ContentId, Seed};
 use hone_model::{
-    Adapter, AdapterSize, AttachError, BaseFormat, LoraConfig, MemoryModel, Shortcuts, Targets,
+    Adapter, AdapterSize, AttachError, BaseFormat, LoadError, LoraConfig, Shortcuts, Targets,
 };
-use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainingPlan};
+use hone_tensor::{BAND_BYTES, TensorError};
+use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -33,6 +35,10 @@ pub struct TrainPlan {
     pub facts: Vec<PlanLine>,
     /// Memory the run is expected to need.
     pub memory: Size,
+    /// Whether the base is read from disk layer by layer instead of being held in memory.
+    pub streams_base: bool,
+    /// What there is to compute.
+    pub work: Work,
     /// Base, data and template in one hash: what a checkpoint belongs to.
     pub identity: String,
 }
@@ -64,6 +70,15 @@ pub enum PlanError {
     /// Targets, rank or alpha do not fit the model.
     #[error(transparent)]
     Attach(#[from] AttachError),
+    /// The base cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The rows and the base do not fit together.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The device failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
     /// The run does not fit.
     #[error("this run needs about {needed} and may use {memory}")]
     NoMemory {
@@ -85,7 +100,9 @@ impl PlanError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Attach(error) => error.hints(),
-
+            Self::Load(LoadError::Weights(error)) => error.hints(),
+            Self::Train(error) => error.hints(),
+            Self::Load(_) | Self::Tensor(_) => Vec::new(),
             Self::NoMemory {
                 longest,
                 fitting,
@@ -105,8 +122,11 @@ impl PlanError {
     }
 }
 
-/// Memory for tokenizer, data and everything else that has no formula.
-const OVERHEAD_BYTES: usize = 150 << 20;
+/// Memory for the program, tokenizer, data and everything else that is not rehearsed.
+const OVERHEAD_BYTES: usize = 64 << 20;
+
+/// What is in memory of a base that is streamed: the band in use, one beside it while threads change over.
+const STREAMED_BYTES: usize = 2 * BAND_BYTES;
 
 /// Larger micro-batches gain no speed and cost memory.
 const MICRO_BATCH_TOKENS: usize = 8192;
@@ -130,14 +150,24 @@ impl TrainPlan {
         };
         let sampler = sampler(&settings, dataset.train.len());
         let steps = sampler.steps(epochs(settings.length.value));
-        let memory =
-            MemoryModel::new(config, size).with_moment_bytes(kind.resident_bytes(&lengths));
-        let fit = Fit::find(&settings, open, dataset, memory, base_format)?;
+        let rehearsed = Rehearsed::new(open, &lora, dataset, sampler)?;
+        let fit = Fit::find(
+            &settings,
+            &rehearsed,
+            Held {
+                base_bytes: base_bytes(open, base_format),
+                moment_bytes: kind.resident_bytes(&lengths),
+                is_mapped: base_format == BaseFormat::Stored,
+            },
+            steps,
+        )?;
         let training = training_plan(&settings, steps, fit);
         let identity = identity(&settings, &lora, open, dataset, base);
         let mut plan = Self {
             facts: Vec::new(),
             memory: fit.memory,
+            streams_base: fit.streams_base,
+            work: rehearsed.work(&training)?,
             settings,
             lora,
             base_format,
@@ -151,13 +181,14 @@ impl TrainPlan {
 
     /// Cuts the steps to a time budget, now that the first step has been measured; adds the time line.
     pub fn fit_into_time(&mut self, dataset: &Dataset, first_step_seconds: f64) {
-        let pace = Pace::of(&self.settings, dataset, first_step_seconds);
+        let pace = Pace::of(self.work, first_step_seconds);
         if let Length::Minutes { minutes, .. } = self.settings.length.value {
             let (steps, looks) = pace.within(minutes * 60.0);
             let fit = Fit {
                 max_tokens: self.training.max_tokens,
                 kept_layers: self.training.kept_layers,
                 memory: self.memory,
+                streams_base: self.streams_base,
             };
             self.training = training_plan(&self.settings, steps.min(self.training.steps), fit);
             if self.settings.eval_every.value == Interval::TenTimes {
@@ -168,13 +199,18 @@ impl TrainPlan {
         let steps = self.training.steps;
         let looks = 1 + steps.div_ceil(self.training.eval_every);
         let seconds = steps as f64 * pace.step_seconds + looks as f64 * pace.look_seconds;
-        let line = format!(
+        let time = format!(
             "about {} ({} a step)",
             duration(seconds),
             duration(pace.step_seconds)
         );
         self.facts
-            .push(PlanLine::new("time", line, Origin::Measured));
+            .push(PlanLine::new("time", time, Origin::Measured));
+    }
+
+    /// Whether it says how long the run takes.
+    pub fn is_timed(&self) -> bool {
+        self.facts.iter().any(|line| line.name == "time")
     }
 
     /// How the adapter is written.
@@ -254,8 +290,15 @@ impl TrainPlan {
             "{} parameters, {share:.2} % of the base",
             count(size.parameters as u64)
         );
+        let streamed = match self.streams_base {
+            true => {
+                let bytes = weights.size_bytes() as u64;
+                format!(", base of {} streamed from disk", Size { bytes })
+            }
+            false => String::new(),
+        };
         let memory = format!(
-            "about {}, {} of {} layers kept",
+            "about {}, {} of {} layers kept{streamed}",
             self.memory, self.training.kept_layers, config.num_layers
         );
         vec![
@@ -310,17 +353,12 @@ struct Pace {
 }
 
 impl Pace {
-    /// From the first step. A look is a forward pass, which on a frozen base is half the work of a step, token for token.
-    fn of(settings: &Settings, dataset: &Dataset, first_step_seconds: f64) -> Self {
-        let tokens = |example: &Example| example.ids.len() as f64;
-        let first = sampler(settings, dataset.train.len()).batch(0);
-        let first_tokens: f64 = first.iter().map(|&row| tokens(&dataset.train[row])).sum();
-        let mean = dataset.train.iter().map(tokens).sum::<f64>() / dataset.train.len() as f64;
-        let seconds_per_token = first_step_seconds / first_tokens.max(1.0);
-        let valid_tokens: f64 = dataset.valid.iter().map(tokens).sum();
+    /// From the first step, by the work there is.
+    fn of(work: Work, first_step_seconds: f64) -> Self {
+        let seconds_per_flop = first_step_seconds / work.first_step.max(1.0);
         Self {
-            step_seconds: seconds_per_token * mean * settings.batch_size.value as f64,
-            look_seconds: seconds_per_token / 2.0 * valid_tokens,
+            step_seconds: seconds_per_flop * work.mean_step,
+            look_seconds: seconds_per_flop * work.look,
         }
     }
 
@@ -335,81 +373,146 @@ impl Pace {
     }
 }
 
+/// What is in memory from the first step to the last.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    base_bytes: usize,
+    moment_bytes: usize,
+    /// Whether the base is used as it lies on disk, so that it can be streamed.
+    is_mapped: bool,
+}
+
 /// How a run is laid into memory.
 #[derive(Debug, Clone, Copy)]
 struct Fit {
     max_tokens: usize,
     kept_layers: usize,
     memory: Size,
+    streams_base: bool,
 }
 
 impl Fit {
-    /// As large as is useful, as small as need be.
+    /// As large as is useful, as small as need be; the base is streamed only where it must be.
     fn find(
         settings: &Settings,
-        open: &OpenBase,
-        dataset: &Dataset,
-        model: MemoryModel,
-        format: BaseFormat,
+        rehearsed: &Rehearsed,
+        held: Held,
+        steps: usize,
     ) -> Result<Self, PlanError> {
-        let budget = settings.memory.value.bytes as usize;
-        let fixed = base_bytes(open, format) + OVERHEAD_BYTES;
-        let room = budget.saturating_sub(fixed);
-        let longest = longest(dataset);
-        let wanted = micro_batch_tokens(settings, dataset)
-            .min(MICRO_BATCH_TOKENS)
-            .max(longest);
-        let max_tokens = wanted.min(model.tokens_within(room)).max(longest);
-        // Every token might be supervised.
-        let Some(kept_layers) = model.layers_within(max_tokens, max_tokens, room) else {
-            let needed = Size {
-                bytes: (fixed + model.step(longest, longest, 0).total()) as u64,
-            };
-            return Err(PlanError::NoMemory {
-                needed,
-                memory: settings.memory.value,
-                longest,
-                fitting: model.tokens_within(room),
-                is_qlora: format == BaseFormat::Nf4,
-            });
+        let streamed = held.is_mapped && held.base_bytes > STREAMED_BYTES;
+        let search = |streams_base| Search {
+            settings,
+            rehearsed,
+            steps,
+            streams_base,
+            fixed_bytes: OVERHEAD_BYTES
+                + held.moment_bytes
+                + if streams_base {
+                    STREAMED_BYTES
+                } else {
+                    held.base_bytes
+                },
         };
-        let bytes = (fixed + model.step(max_tokens, max_tokens, kept_layers).total()) as u64;
-        Ok(Self {
-            max_tokens,
-            kept_layers,
-            memory: Size { bytes },
-        })
+        if let Some(fit) = search(false).run()? {
+            return Ok(fit);
+        }
+        let last = search(streamed);
+        match last.run()? {
+            Some(fit) => Ok(fit),
+            None => Err(last.refusal(!held.is_mapped)?),
+        }
     }
 }
 
-fn longest(dataset: &Dataset) -> usize {
-    dataset
-        .train
-        .iter()
-        .chain(&dataset.valid)
-        .map(|example| example.ids.len())
-        .max()
-        .unwrap_or(1)
+/// The search for a layout within a budget.
+struct Search<'a> {
+    settings: &'a Settings,
+    rehearsed: &'a Rehearsed<'a>,
+    steps: usize,
+    streams_base: bool,
+    fixed_bytes: usize,
 }
 
-/// Tokens of the largest micro-batch of an epoch.
-fn micro_batch_tokens(settings: &Settings, dataset: &Dataset) -> usize {
-    let sampler = sampler(settings, dataset.train.len());
-    let tokens = |step| -> usize {
-        sampler
-            .batch(step)
-            .iter()
-            .map(|&row| dataset.train[row].ids.len())
-            .sum()
-    };
-    // An epoch's order is shuffled anew for each batch asked for, so a long epoch is sampled.
-    let stride = sampler.steps_per_epoch().div_ceil(64);
-    let largest = (0..sampler.steps_per_epoch())
-        .step_by(stride)
-        .map(tokens)
-        .max()
-        .unwrap_or(0);
-    largest.div_ceil(settings.accumulate.value)
+impl Search<'_> {
+    /// The largest micro-batch that fits at all, then as many kept layers as fit with it.
+    fn run(&self) -> Result<Option<Fit>, PlanError> {
+        let longest = self.rehearsed.longest();
+        let plan = training_plan(self.settings, self.steps, self.layout(longest, 0));
+        let batch = self.rehearsed.largest_batch(&plan);
+        let wanted = batch.div_ceil(self.settings.accumulate.value);
+        let wanted = wanted.min(MICRO_BATCH_TOKENS).max(longest);
+        let Some(max_tokens) = self.most(longest, wanted, |tokens| (tokens, 0))? else {
+            return Ok(None);
+        };
+        let layers = self.rehearsed.num_layers();
+        let kept_layers = self.most(0, layers, |layers| (max_tokens, layers))?;
+        let fit = self.layout(max_tokens, kept_layers.unwrap_or(0));
+        let bytes = self.bytes(fit)? as u64;
+        Ok(Some(Fit {
+            memory: Size { bytes },
+            ..fit
+        }))
+    }
+
+    /// The greatest number whose layout fits, if the least does.
+    fn most(
+        &self,
+        least: usize,
+        most: usize,
+        layout: impl Fn(usize) -> (usize, usize),
+    ) -> Result<Option<usize>, PlanError> {
+        let budget = self.settings.memory.value.bytes as usize;
+        let fits = |number| -> Result<bool, PlanError> {
+            let (max_tokens, kept_layers) = layout(number);
+            Ok(self.bytes(self.layout(max_tokens, kept_layers))? <= budget)
+        };
+        if fits(most)? {
+            return Ok(Some(most));
+        }
+        if !fits(least)? {
+            return Ok(None);
+        }
+        let (mut fitting, mut too_many) = (least, most);
+        while too_many - fitting > 1 {
+            let middle = fitting.midpoint(too_many);
+            match fits(middle)? {
+                true => fitting = middle,
+                false => too_many = middle,
+            }
+        }
+        Ok(Some(fitting))
+    }
+
+    fn layout(&self, max_tokens: usize, kept_layers: usize) -> Fit {
+        Fit {
+            max_tokens,
+            kept_layers,
+            memory: Size { bytes: 0 },
+            streams_base: self.streams_base,
+        }
+    }
+
+    fn bytes(&self, fit: Fit) -> Result<usize, PlanError> {
+        let plan = training_plan(self.settings, self.steps, fit);
+        Ok(self.fixed_bytes + self.rehearsed.peak_bytes(&plan)?)
+    }
+
+    /// Why nothing fits, and what would.
+    fn refusal(&self, is_qlora: bool) -> Result<PlanError, PlanError> {
+        let longest = self.rehearsed.longest();
+        let needed = self.bytes(self.layout(longest, 0))?;
+        let fixed = self.fixed_bytes + self.rehearsed.standing_bytes();
+        let room = (self.settings.memory.value.bytes as usize).saturating_sub(fixed);
+        Ok(PlanError::NoMemory {
+            needed: Size {
+                bytes: needed as u64,
+            },
+            memory: self.settings.memory.value,
+            longest,
+            fitting: longest * room / (needed - fixed).max(1),
+            is_qlora,
+        })
+    }
 }
 
 /// Bytes of the frozen base as it will be held.

@@ -3,7 +3,7 @@
 use super::record::{RUN_JSON, RunRecord};
 use crate::base::{self, Home, OpenBase};
 use crate::dataset::Dataset;
-use crate::plan::{Machine, Origin, RawTrain, Settings, TrainPlan};
+use crate::plan::{Length, Machine, Origin, RawTrain, Settings, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::Result;
 use hone_ledger::{ContentId, Seed};
@@ -50,19 +50,21 @@ impl Prepared {
             refuse_used_directory(&settings.out.value)?;
             (absolute(merge(flags, &file)?), settings, None)
         };
-        let open = OpenBase::open(base::find(&settings.model.value, home)?)?;
+        let mut open = OpenBase::open(base::find(&settings.model.value, home)?)?;
         let limit = open.weights.config().context_len;
         let settings = settings.within_context(limit)?;
         let max_length = settings.max_length.value;
         let dataset = Dataset::load(&settings, &open.renderer, max_length)?;
         let fingerprint = open.weights.fingerprint()?;
         let mut plan = TrainPlan::draw(settings, &open, &dataset, fingerprint)?;
-        let mut model = load(&plan, &open, (max_length + ANSWER_ROOM).min(limit))?;
-        match &resumed {
-            Some(record) => plan.repeat(record.training.clone()),
-            None => measure(&mut plan, &mut model, &dataset)?,
+        if plan.streams_base {
+            open.weights.stream();
         }
-        Ok(Self {
+        let model = load(&plan, &open, (max_length + ANSWER_ROOM).min(limit))?;
+        if let Some(record) = &resumed {
+            plan.repeat(record.training.clone());
+        }
+        let mut prepared = Self {
             asked,
             plan,
             open,
@@ -70,7 +72,26 @@ impl Prepared {
             dataset,
             model,
             resumed,
-        })
+        };
+        if matches!(prepared.plan.settings.length.value, Length::Minutes { .. }) {
+            prepared.time_a_step()?;
+        }
+        Ok(prepared)
+    }
+
+    /// Times a step of a new run, so that the plan can say how long it takes. Without a time budget the
+    /// plan does not depend on it, and a run that starts at once tells soon enough.
+    pub fn time_a_step(&mut self) -> Result<()> {
+        if self.resumed.is_some() || self.plan.is_timed() {
+            return Ok(());
+        }
+        // The first time also brings the weights into memory, so it is not the one that counts.
+        let mut seconds = 0.0;
+        for _ in 0..2 {
+            seconds = hone_train::measure_step(&self.model, self.data(), &self.plan.training, 0)?;
+        }
+        self.plan.fit_into_time(&self.dataset, seconds);
+        Ok(())
     }
 
     /// What the training loop learns from.
@@ -99,15 +120,6 @@ fn load(plan: &TrainPlan, open: &OpenBase, max_positions: usize) -> Result<Model
         seed,
     )?);
     Ok(model)
-}
-
-/// Times a step, so that the plan can say how long the run takes.
-fn measure(plan: &mut TrainPlan, model: &mut Model, dataset: &Dataset) -> Result<()> {
-    // The first step also brings the weights into memory, so it is not the one that counts.
-    hone_train::measure_step(model, data(dataset), &plan.training, 1)?;
-    let seconds = hone_train::measure_step(model, data(dataset), &plan.training, 1)?;
-    plan.fit_into_time(dataset, seconds);
-    Ok(())
 }
 
 /// The settings of the run in `--out`, which flags may repeat but not change.

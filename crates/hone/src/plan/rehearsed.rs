@@ -1,0 +1,142 @@
+//! What a run will take, by running its steps on a device that only counts.
+//!
+//! The steps are the run's own, over its own rows, so whatever the engine leaves out or computes twice is
+//! counted as it will be done. A rehearsed step takes milliseconds.
+
+use super::train_plan::PlanError;
+use crate::base::OpenBase;
+use crate::dataset::Dataset;
+use hone_data::{Example, Sampler};
+use hone_ledger::Seed;
+use hone_model::{Adapter, BaseFormat, LoraConfig, Model};
+use hone_tensor::{Cost, Rehearsal};
+use hone_train::{Data, TrainingPlan, measure_step, validate};
+
+/// A run's model where nothing is computed, and the order of its examples.
+pub(super) struct Rehearsed<'a> {
+    rehearsal: Rehearsal,
+    model: Model,
+    data: Data<'a>,
+    sampler: Sampler,
+}
+
+/// What a plan costs in floating-point operations.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Work {
+    /// The first step.
+    pub first_step: f64,
+    /// An average step.
+    pub mean_step: f64,
+    /// A look at all held-out rows.
+    pub look: f64,
+}
+
+/// Steps that stand for a long epoch: its order is shuffled anew for each one asked for.
+const SAMPLED_STEPS: usize = 64;
+
+/// Of these, the ones with most tokens are rehearsed to learn how much memory they take.
+const LARGEST_STEPS: usize = 3;
+
+impl<'a> Rehearsed<'a> {
+    /// The base with an adapter of this kind on it.
+    pub fn new(
+        open: &OpenBase,
+        lora: &LoraConfig,
+        dataset: &'a Dataset,
+        sampler: Sampler,
+    ) -> Result<Self, PlanError> {
+        let data = Data {
+            train: &dataset.train,
+            valid: &dataset.valid,
+            tasks: &dataset.tasks,
+        };
+        let rehearsal = Rehearsal::new();
+        let device = rehearsal.device();
+        let longest = longest(data.train.iter().chain(data.valid));
+        let mut model = Model::load(&open.weights, &device, BaseFormat::Stored, longest)?;
+        let adapter = Adapter::new(lora.clone(), model.config(), &device, Seed::new(0))?;
+        model.attach(adapter);
+        Ok(Self {
+            rehearsal,
+            model,
+            data,
+            sampler,
+        })
+    }
+
+    /// Layers of the base.
+    pub fn num_layers(&self) -> usize {
+        self.model.config().num_layers
+    }
+
+    /// What a step of no tokens takes: the adapter and its gradient.
+    pub fn standing_bytes(&self) -> usize {
+        let parameters = self.model.adapter().map_or(0, Adapter::num_parameters);
+        2 * 4 * parameters
+    }
+
+    /// Tokens of the longest row.
+    pub fn longest(&self) -> usize {
+        longest(self.data.train.iter().chain(self.data.valid))
+    }
+
+    /// Tokens of the largest batch.
+    pub fn largest_batch(&self, plan: &TrainingPlan) -> usize {
+        let steps = self.sampled(plan).into_iter();
+        steps.map(|(_, tokens)| tokens).max().unwrap_or(0)
+    }
+
+    /// The most memory that tensors take at once, in the largest steps and in a look.
+    pub fn peak_bytes(&self, plan: &TrainingPlan) -> Result<usize, PlanError> {
+        let mut steps = self.sampled(plan);
+        steps.sort_by_key(|&(_, tokens)| std::cmp::Reverse(tokens));
+        let mut peak_bytes = self.look(plan)?.memory.peak_bytes;
+        for &(step, _) in steps.iter().take(LARGEST_STEPS) {
+            peak_bytes = peak_bytes.max(self.step(plan, step)?.memory.peak_bytes);
+        }
+        Ok(peak_bytes)
+    }
+
+    /// How much there is to compute.
+    pub fn work(&self, plan: &TrainingPlan) -> Result<Work, PlanError> {
+        let steps = self.sampled(plan);
+        let mut sum = 0.0;
+        for &(step, _) in &steps {
+            sum += self.step(plan, step)?.flops;
+        }
+        Ok(Work {
+            first_step: self.step(plan, 0)?.flops,
+            mean_step: sum / steps.len() as f64,
+            look: self.look(plan)?.flops,
+        })
+    }
+
+    fn step(&self, plan: &TrainingPlan, step: usize) -> Result<Cost, PlanError> {
+        let rehearse = || measure_step(&self.model, self.data, plan, step);
+        let (result, cost) = self.rehearsal.of(rehearse);
+        result?;
+        Ok(cost)
+    }
+
+    fn look(&self, plan: &TrainingPlan) -> Result<Cost, PlanError> {
+        let Data { valid, tasks, .. } = self.data;
+        let rehearse = || validate(&self.model, valid, tasks, plan.max_tokens);
+        let (result, cost) = self.rehearsal.of(rehearse);
+        result?;
+        Ok(cost)
+    }
+
+    /// Steps evenly spread over the first epoch, with their tokens.
+    fn sampled(&self, plan: &TrainingPlan) -> Vec<(usize, usize)> {
+        let steps = self.sampler.steps_per_epoch().min(plan.steps);
+        let tokens = |&row: &usize| self.data.train[row].ids.len();
+        let sample = (0..steps).step_by(steps.div_ceil(SAMPLED_STEPS));
+        let with_tokens = |step| (step, self.sampler.batch(step).iter().map(tokens).sum());
+        sample.map(with_tokens).collect()
+    }
+}
+
+fn longest<'a>(examples: impl Iterator<Item = &'a Example>) -> usize {
+    let lengths = examples.map(|example| example.ids.len());
+    lengths.max().unwrap_or(1)
+}
