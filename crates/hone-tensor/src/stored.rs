@@ -353,6 +353,13 @@ impl StoredMatrix {
         }
     }
 
+    /// Hands out the bytes of every row; of a mapped matrix no more than a band is in memory meanwhile.
+    pub fn read_rows(&self, mut each: impl FnMut(&[u8])) {
+        for band in self.clone().streamed().bands(1) {
+            (0..band.rows()).for_each(|row| each(band.row_bytes(row)));
+        }
+    }
+
     /// Lets the memory of a mapped matrix go; the next use reads it from disk again.
     pub fn release(&self) {
         self.bytes.release(0..self.bytes.len());
@@ -544,6 +551,16 @@ mod tests {
             most_bytes = most_bytes.max(resident_bytes(&matrix));
         }
         assert!(seen.into_iter().eq(0..6000));
+        let (mut row, mut read_bytes) = (0_usize, 0);
+        matrix.read_rows(|bytes| {
+            let number = f32::from_le_bytes(*bytes.first_chunk().unwrap());
+            assert_eq!(number as usize, row ^ 1);
+            row += 1;
+            if row.is_multiple_of(100) {
+                read_bytes = read_bytes.max(resident_bytes(&matrix));
+            }
+        });
+        assert!(read_bytes < BAND_BYTES + (1 << 20), "{read_bytes}");
         // Pages come in some at a time, so a few of the neighbours' are there too.
         assert!(
             most_bytes > BAND_BYTES / 2 && most_bytes < BAND_BYTES + (1 << 20),

@@ -5,6 +5,7 @@
 
 use crate::plan::{Machine, Size};
 use std::fs;
+use std::path::Path;
 
 /// Assumed to be free where the system does not tell.
 const CAREFUL_DEFAULT: Size = Size {
@@ -34,6 +35,21 @@ fn free_memory() -> Option<u64> {
         .zip(read("memory.current"))
         .map(|(max, used)| max.saturating_sub(used));
     Some(free.min(in_group.unwrap_or(u64::MAX)))
+}
+
+/// What may still be written where this path is or will be; `None` where the system does not tell.
+pub fn free_disk(path: &Path) -> Option<Size> {
+    let existing = path.ancestors().find(|place| place.exists());
+    // The empty path is the parent of a relative one: the current directory.
+    let existing = existing.filter(|place| *place != Path::new(""));
+    #[cfg(unix)]
+    {
+        let of = rustix::fs::statvfs(existing.unwrap_or(Path::new("."))).ok()?;
+        let bytes = of.f_frsize.saturating_mul(of.f_bavail);
+        Some(Size { bytes })
+    }
+    #[cfg(not(unix))]
+    existing.and(None)
 }
 
 /// The most memory this process has had at once; zero where the system does not tell.
@@ -72,6 +88,17 @@ mod tests {
         let text = "MemTotal:       24689764 kB\nMemAvailable:   22012345 kB\n";
         assert_eq!(field_of(text, "MemAvailable:"), Some(22_012_345 * 1024));
         assert_eq!(field_of(text, "Swap:"), None);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_place_that_does_not_exist_yet_has_the_room_of_where_it_will_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let here = free_disk(dir.path()).unwrap();
+        let there = free_disk(&dir.path().join("not/yet")).unwrap();
+        // Others write to the same disk meanwhile.
+        assert!(here.bytes > 0 && here.bytes.abs_diff(there.bytes) < 1 << 30);
+        assert!(free_disk(Path::new("not-yet")).is_some());
     }
 
     #[test]

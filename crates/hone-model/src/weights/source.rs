@@ -347,9 +347,7 @@ impl BaseWeights {
                 weight.cols()
             );
             hasher.update(line.as_bytes());
-            (0..weight.rows()).for_each(|row| hasher.update(weight.row_bytes(row)));
-            // What is not streamed comes back when it is used, from the system's cache.
-            weight.release();
+            weight.read_rows(|row| hasher.update(row));
         }
         Ok(hasher.finish())
     }
@@ -424,18 +422,12 @@ impl Collector<'_> {
             None
         };
         match head {
-            Some(head) => {
-                let embedding = &weights["model.embed_tokens.weight"];
-                let is_same = head.bytes() == embedding.bytes();
-                head.release();
-                embedding.release();
-                is_same
-                    .then_some(())
-                    .ok_or(WeightsError::HeadIsNotEmbedding {
-                        path: self.path.into(),
-                    })
+            Some(head) if hash_of(&head) != hash_of(&weights["model.embed_tokens.weight"]) => {
+                Err(WeightsError::HeadIsNotEmbedding {
+                    path: self.path.into(),
+                })
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -458,6 +450,13 @@ impl Collector<'_> {
             names: names[..names.len().min(5)].join(", "),
         })
     }
+}
+
+/// The hash of a weight's bytes, which need not be in memory all at once.
+fn hash_of(weight: &StoredMatrix) -> ContentId {
+    let mut hasher = Hasher::new();
+    weight.read_rows(|row| hasher.update(row));
+    hasher.finish()
 }
 
 /// Undoes `w.reshape(heads, 2, half, cols).swapaxes(1, 2)`: GGUF row `2j + s` of a head is row `s · half + j`.

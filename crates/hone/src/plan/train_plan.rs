@@ -39,6 +39,8 @@ pub struct TrainPlan {
     pub streams_base: bool,
     /// What there is to compute.
     pub work: Work,
+    /// What the run will write: checkpoints, adapters, and pages of the optimiser's.
+    pub disk: Size,
     /// Base, data and template in one hash: what a checkpoint belongs to.
     pub identity: String,
 }
@@ -123,7 +125,7 @@ impl PlanError {
 }
 
 /// Memory for the program, tokenizer, data and everything else that is not rehearsed.
-const OVERHEAD_BYTES: usize = 64 << 20;
+const OVERHEAD_BYTES: usize = 150 << 20;
 
 /// What is in memory of a base that is streamed: the band in use, one beside it while threads change over.
 const STREAMED_BYTES: usize = 2 * BAND_BYTES;
@@ -168,6 +170,7 @@ impl TrainPlan {
             memory: fit.memory,
             streams_base: fit.streams_base,
             work: rehearsed.work(&training)?,
+            disk: disk_needed(&training, &lengths),
             settings,
             lora,
             base_format,
@@ -196,16 +199,22 @@ impl TrainPlan {
             }
             self.set_fact("steps", self.steps_line(dataset), Origin::Measured);
         }
+        let time = self.time_at(first_step_seconds);
+        self.facts
+            .push(PlanLine::new("time", time, Origin::Measured));
+    }
+
+    /// How long the run takes in all, by the time of its first step.
+    pub fn time_at(&self, first_step_seconds: f64) -> String {
+        let pace = Pace::of(self.work, first_step_seconds);
         let steps = self.training.steps;
         let looks = 1 + steps.div_ceil(self.training.eval_every);
         let seconds = steps as f64 * pace.step_seconds + looks as f64 * pace.look_seconds;
-        let time = format!(
+        format!(
             "about {} ({} a step)",
             duration(seconds),
             duration(pace.step_seconds)
-        );
-        self.facts
-            .push(PlanLine::new("time", time, Origin::Measured));
+        )
     }
 
     /// Whether it says how long the run takes.
@@ -310,6 +319,11 @@ impl TrainPlan {
             PlanLine::new("trained", trained, Origin::Derived),
             PlanLine::new("steps", self.steps_line(dataset), Origin::Derived),
             PlanLine::new("memory needed", memory, Origin::Derived),
+            PlanLine::new(
+                "disk needed",
+                format!("about {}", self.disk),
+                Origin::Derived,
+            ),
         ]
     }
 
@@ -512,6 +526,19 @@ impl Search<'_> {
             fitting: longest * room / (needed - fixed).max(1),
             is_qlora,
         })
+    }
+}
+
+/// Two checkpoints are kept while a third is written; so are the best and the last adapter.
+fn disk_needed(training: &TrainingPlan, lengths: &[usize]) -> Size {
+    const COPIES: usize = 3;
+    let kind = training.optimizer.kind;
+    let state_bytes = kind.state_bytes(lengths);
+    let adapter_bytes = 4 * lengths.iter().sum::<usize>();
+    let paged_bytes = state_bytes - kind.resident_bytes(lengths);
+    let bytes = COPIES * (2 * adapter_bytes + state_bytes) + paged_bytes;
+    Size {
+        bytes: bytes as u64,
     }
 }
 

@@ -3,7 +3,8 @@
 use super::prepare::{Prepared, data};
 use super::record::{RunRecord, now_unix};
 use crate::dataset::Dataset;
-use crate::machine::{memory_bytes, peak_memory_bytes};
+use crate::machine::{free_disk, memory_bytes, peak_memory_bytes};
+use crate::plan::{Size, TrainPlan};
 use crate::refusal::Refusal;
 use crate::screen::{LivingLine, Moment, Talk};
 use anyhow::{Context, Result};
@@ -63,6 +64,7 @@ impl Prepared {
     /// Trains. What is on disk afterwards says how it ended, whatever happens.
     pub fn start(&mut self, talk: Talk, stop: &AtomicBool) -> Result<Ended> {
         let out = self.plan.settings.out.value.clone();
+        refuse_full_disk(&out, self.plan.disk, free_disk(&out))?;
         std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
         self.list_set_aside(&out)?;
         let mut record = self.record();
@@ -98,6 +100,7 @@ impl Prepared {
             log,
             line: LivingLine::start(talk, first_step, steps),
             tokens: 0,
+            untimed: Some(&self.plan).filter(|plan| !is_resumed && !plan.is_timed()),
         };
         let outcome = train(
             &mut self.model,
@@ -190,17 +193,23 @@ impl Prepared {
 }
 
 /// Whoever hears of a run's events: the log first, then the person.
-struct Witness {
+struct Witness<'a> {
     log: EventLog,
     line: LivingLine,
     tokens: u64,
+    /// A plan that does not know yet how long it takes.
+    untimed: Option<&'a TrainPlan>,
 }
 
-impl Sink for Witness {
+impl Sink for Witness<'_> {
     fn emit(&mut self, event: &Event) -> Result<(), Box<dyn Error + Send + Sync>> {
         self.log.append(event)?;
         match event {
             Event::Stepped(stepped) => {
+                if let Some(plan) = self.untimed.take() {
+                    let time = plan.time_at(stepped.seconds);
+                    self.line.say(&format!("  time  {time}  (measured)"));
+                }
                 self.tokens += stepped.tokens as u64;
                 let (step, loss, tokens) = (stepped.step, stepped.loss, self.tokens);
                 self.line.tell(Moment {
@@ -224,6 +233,18 @@ impl Sink for Witness {
             Event::Saved { .. } => self.log.sync()?,
         }
         Ok(())
+    }
+}
+
+/// An hour in, a full disk costs the hour.
+fn refuse_full_disk(out: &Path, needed: Size, free: Option<Size>) -> Result<(), Refusal> {
+    match free {
+        Some(free) if free.bytes < needed.bytes => Err(Refusal::failed(format!(
+            "this run writes about {needed} to {}, where {free} is free",
+            out.display()
+        ))
+        .hint("make room, or choose an --out on another disk")),
+        _ => Ok(()),
     }
 }
 
@@ -289,4 +310,22 @@ fn name_rows(error: TrainError, dataset: &Dataset) -> anyhow::Error {
 pub fn run_id(record: &RunRecord) -> String {
     let whole = format!("{} {}", record.started_unix, record.identity);
     ContentId::of(whole.as_bytes()).short()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_is_too_full_is_refused_before_anything_is_written() {
+        let size = |bytes| Size { bytes };
+        let out = Path::new("runs/one");
+        let error = refuse_full_disk(out, size(300_000_000), Some(size(20_000_000))).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "this run writes about 300 MB to runs/one, where 20 MB is free"
+        );
+        refuse_full_disk(out, size(300), Some(size(300))).unwrap();
+        refuse_full_disk(out, size(300), None).unwrap();
+    }
 }

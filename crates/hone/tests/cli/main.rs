@@ -4,3 +4,5 @@ mod command;
 mod optimizer;
 mod refusals;
 mod road;
+#[cfg(target_os = "linux")]
+mod streaming;
