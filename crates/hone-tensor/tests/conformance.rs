@@ -558,9 +558,14 @@ fn cross_entropy_and_its_gradient() {
 #[test]
 fn a_logit_that_is_not_finite_makes_the_loss_not_finite() {
     let device = Device::cpu(1).unwrap();
-    for bad in [f32::NAN, f32::INFINITY] {
-        let mut logits = device.tensor(1, 3, &[0.0, bad, 1.0]);
-        assert!(!device.cross_entropy(&mut logits, &[0], false).unwrap()[0].is_finite());
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        for at in [1, 31, 32, 69] {
+            let mut row = [0.5; 70];
+            row[at] = bad;
+            let mut logits = device.tensor(1, 70, &row);
+            let nats = device.cross_entropy(&mut logits, &[0], false).unwrap();
+            assert!(!nats[0].is_finite(), "{bad} at {at}");
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::{exp, max_of, vectorised};
+use super::simd::{exp, vectorised};
 
 /// Elements that a task should have at least, so that starting it costs less than doing it.
 const TASK: usize = 16_384;
@@ -58,16 +58,16 @@ fn inverse_rms(x: &[f32], eps: f32) -> f32 {
 vectorised! {
     fn weighted_dot(dy: &[f32], weight: &[f32], x: &[f32]) -> f32 {
         let mut sums = [0.0f32; 8];
-        let cols = dy.len().min(weight.len()).min(x.len());
-        let whole = cols / 8 * 8;
-        for at in (0..whole).step_by(8) {
+        let ((dy, dy_rest), (weight, weight_rest), (x, x_rest)) =
+            (dy.as_chunks::<8>(), weight.as_chunks::<8>(), x.as_chunks::<8>());
+        for ((dy, weight), x) in dy.iter().zip(weight).zip(x) {
             for i in 0..8 {
-                sums[i] += dy[at + i] * weight[at + i] * x[at + i];
+                sums[i] += dy[i] * weight[i] * x[i];
             }
         }
         let mut total = 0.0;
-        for i in whole..cols {
-            total += dy[i] * weight[i] * x[i];
+        for ((dy, weight), x) in dy_rest.iter().zip(weight_rest).zip(x_rest) {
+            total += dy * weight * x;
         }
         total + sums.iter().sum::<f32>()
     }
@@ -192,55 +192,81 @@ pub fn gated_silu_backward(
 }
 
 vectorised! {
-    /// Sum of `e^(x - max)` in f64 over blocks summed in f32.
-    fn sum_exp(row: &[f32], max: f32) -> f64 {
+    /// Sum of `e^(x - max)` in f64 over blocks summed in f32; the terms replace the row if they are kept.
+    fn sum_exp(row: &mut [f32], max: f32, keep: bool) -> f64 {
         let mut total = 0.0f64;
-        for block in row.chunks(1024) {
+        for block in row.chunks_mut(1024) {
             let mut sums = [0.0f32; 8];
-            let (chunks, rest) = block.as_chunks::<8>();
+            let (chunks, rest) = block.as_chunks_mut::<8>();
             for chunk in chunks {
                 for i in 0..8 {
-                    sums[i] += exp(chunk[i] - max);
+                    let e = exp(chunk[i] - max);
+                    chunk[i] = if keep { e } else { chunk[i] };
+                    sums[i] += e;
                 }
             }
-            total += f64::from(sums.iter().sum::<f32>() + rest.iter().map(|x| exp(x - max)).sum::<f32>());
+            let mut rest_sum = 0.0;
+            for x in rest {
+                let e = exp(*x - max);
+                *x = if keep { e } else { *x };
+                rest_sum += e;
+            }
+            total += f64::from(sums.iter().sum::<f32>() + rest_sum);
         }
         total
     }
 }
 
 vectorised! {
-    fn softmax_from(row: &mut [f32], lse: f32) {
+    fn scale_by(row: &mut [f32], factor: f32) {
         for x in row {
-            *x = exp(*x - lse);
+            *x *= factor;
         }
     }
 }
 
+vectorised! {
+    /// The greatest element, if all are finite.
+    fn finite_max(row: &[f32]) -> Option<f32> {
+        let (chunks, rest) = row.as_chunks::<32>();
+        let mut max = [f32::NEG_INFINITY; 32];
+        // Zero for a finite number, NaN for any other.
+        let mut health = [0.0f32; 32];
+        for chunk in chunks {
+            for i in 0..32 {
+                max[i] = if chunk[i] > max[i] { chunk[i] } else { max[i] };
+                health[i] += chunk[i] * 0.0;
+            }
+        }
+        let finite = health.iter().chain(rest).all(|x| x.is_finite());
+        finite.then(|| max.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| a.max(b)))
+    }
+}
+
 /// Nats of each row; the logits become `softmax - one_hot` if `backward`. A row with a logit that is
-/// not finite gives NaN, so that whoever sums the loss will notice.
+/// not finite becomes NaN and gives NaN, so that whoever sums the loss will notice.
 pub fn cross_entropy(logits: &mut [f32], cols: usize, targets: &[u32], backward: bool) -> Vec<f64> {
     let mut nats = vec![0.0; targets.len()];
     logits
         .par_chunks_exact_mut(cols)
         .zip(&mut nats)
         .zip(targets)
-        .for_each(|((row, nats), &target)| {
-            let max = max_of(row);
-            let lse = f64::from(max) + sum_exp(row, max).ln();
-            // `max` skips NaN, so look once more at the sum of the row.
-            let healthy = lse.is_finite() && row.iter().sum::<f32>().is_finite();
-            *nats = if healthy {
-                lse - f64::from(row[target as usize])
-            } else {
-                f64::NAN
-            };
-            if backward {
-                softmax_from(row, lse as f32);
-                row[target as usize] -= 1.0;
-            }
-        });
+        .for_each(|((row, nats), &target)| *nats = row_nats(row, target as usize, backward));
     nats
+}
+
+fn row_nats(row: &mut [f32], target: usize, backward: bool) -> f64 {
+    let Some(max) = finite_max(row) else {
+        row.fill(f32::NAN);
+        return f64::NAN;
+    };
+    let wanted = row[target];
+    let sum = sum_exp(row, max, backward);
+    if backward {
+        scale_by(row, sum.recip() as f32);
+        row[target] -= 1.0;
+    }
+    f64::from(max) + sum.ln() - f64::from(wanted)
 }
 
 /// Keeps an element when its own hash says so: the mask needs no memory and no order.
