@@ -153,6 +153,8 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn memory(&self) -> Memory;
     /// Forgets the greatest memory use so far.
     fn reset_peak(&self);
+    /// Gives back memory that is kept for tensors to come.
+    fn trim(&self) {}
     /// Runs `work` where the device's ops are cheapest to start.
     fn run(&self, work: &mut (dyn FnMut() + Send));
 

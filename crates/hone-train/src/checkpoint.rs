@@ -3,6 +3,7 @@
 //! Shuffling and dropout are functions of the seed and the step, so a checkpoint needs no generator
 //! state and no place in the data: the adapter, its moments, the step count and the totals are all.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use hone_ledger::{DirError, VerifiedDir, keep_newest, open_newest, publish_dir};
@@ -61,9 +62,12 @@ impl Checkpoint {
     /// Publishes it under `checkpoints` and forgets older ones.
     pub fn save(&self, checkpoints: &Path) -> Result<(), CheckpointError> {
         let note = serde_json::to_value(&self.note).expect("a note is plain JSON");
-        let parameters: Vec<u32> = self.parameters.iter().map(|x| x.to_bits()).collect();
-        let [parameters, first, second] =
-            [&parameters, &self.first, &self.second].map(|words| to_bytes(words));
+        let words = [
+            bytemuck::cast_slice(&self.parameters),
+            &self.first,
+            &self.second,
+        ];
+        let [parameters, first, second] = words.map(little_endian);
         let [first_name, second_name] = moment_files(self.note.optimizer);
         let files: [(&str, &[u8]); 3] = [
             (PARAMETERS, &parameters),
@@ -130,6 +134,11 @@ fn moment_files(optimizer: OptimizerKind) -> [&'static str; 2] {
     }
 }
 
-fn to_bytes(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_le_bytes()).collect()
+/// As they lie in memory on most machines, so that a checkpoint is not held twice.
+fn little_endian(words: &[u32]) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        return bytemuck::cast_slice(words).into();
+    }
+    let bytes = words.iter().flat_map(|word| word.to_le_bytes());
+    bytes.collect::<Vec<u8>>().into()
 }

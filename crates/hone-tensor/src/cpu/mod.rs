@@ -146,6 +146,10 @@ impl Backend for Cpu {
         self.pool.reset_peak();
     }
 
+    fn trim(&self) {
+        self.pool.trim();
+    }
+
     fn run(&self, work: &mut (dyn FnMut() + Send)) {
         self.threads.install(work);
     }

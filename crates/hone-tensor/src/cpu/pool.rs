@@ -120,6 +120,14 @@ impl Pool {
         state.trim(0);
     }
 
+    /// Lets cached buffers go.
+    pub fn trim(&self) {
+        self.0
+            .lock()
+            .expect("no thread panics while holding the pool")
+            .trim(0);
+    }
+
     fn give_back(&self, data: Block, capacity: usize) {
         let bytes = capacity * 4;
         let mut state = self
@@ -216,5 +224,7 @@ mod tests {
         let address = first.as_slice().as_ptr();
         drop(first);
         assert_eq!(pool.take(4096).as_slice().as_ptr(), address);
+        pool.trim();
+        assert_eq!(pool.0.lock().unwrap().cached_bytes, 0);
     }
 }

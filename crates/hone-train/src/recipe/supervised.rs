@@ -636,6 +636,8 @@ fn save(
     step: usize,
     totals: Totals,
 ) -> Result<(), TrainError> {
+    // What is written is copied first; the room of activations is free between two steps.
+    model.device().trim();
     let parameters = model
         .adapter()
         .ok_or(TrainError::NoAdapter)?
@@ -659,6 +661,7 @@ fn save(
 }
 
 fn save_adapter(model: &Model, path: &Path, dir: &RunDir) -> Result<(), TrainError> {
+    model.device().trim();
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
     Ok(adapter.save(path, model.config(), &dir.provenance, dir.save_dtype)?)
 }

@@ -124,8 +124,11 @@ impl PlanError {
     }
 }
 
-/// Memory for the program, tokenizer, data and everything else that is not rehearsed.
-const OVERHEAD_BYTES: usize = 150 << 20;
+/// Memory for the program and its threads, as measured.
+const PROGRAM_BYTES: usize = 20 << 20;
+
+/// What a tokenizer keeps for a token: its text, its merge, and its places in their tables; as measured.
+const TOKEN_BYTES: usize = 512;
 
 /// What is in memory of a base that is streamed: the band in use, one beside it while threads change over.
 const STREAMED_BYTES: usize = 2 * BAND_BYTES;
@@ -157,6 +160,7 @@ impl TrainPlan {
             &settings,
             &rehearsed,
             Held {
+                program_bytes: PROGRAM_BYTES + TOKEN_BYTES * config.vocab_size,
                 base_bytes: base_bytes(open, base_format),
                 moment_bytes: kind.resident_bytes(&lengths),
                 is_mapped: base_format == BaseFormat::Stored,
@@ -390,6 +394,7 @@ impl Pace {
 /// What is in memory from the first step to the last.
 #[derive(Debug, Clone, Copy)]
 struct Held {
+    program_bytes: usize,
     base_bytes: usize,
     moment_bytes: usize,
     /// Whether the base is used as it lies on disk, so that it can be streamed.
@@ -419,7 +424,7 @@ impl Fit {
             rehearsed,
             steps,
             streams_base,
-            fixed_bytes: OVERHEAD_BYTES
+            fixed_bytes: held.program_bytes
                 + held.moment_bytes
                 + if streams_base {
                     STREAMED_BYTES
