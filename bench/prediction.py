@@ -34,6 +34,7 @@ def main() -> None:
             data = Path(place) / "rows.jsonl"
             data.write_text("\n".join(rows[: arguments.steps * batch_size]) + "\n")
             out = Path(place) / "run"
+            shutil.rmtree(out, ignore_errors=True)
             command = [arguments.hone, "train", *flags, "--data", data, "--valid-share", 0, "--epochs", 1,
                        "--batch-size", batch_size, "--max-length", 2048, "--out", out]
             print(row(name, plan(command), shown(command, out)), flush=True)
@@ -65,7 +66,6 @@ def plan(command: list) -> dict:
 
 
 def shown(command: list, out: Path) -> dict:
-    shutil.rmtree(out, ignore_errors=True)
     _, peak = run([*command, "--quiet"])
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
     seconds = [event["seconds"] for event in events if event["event"] == "stepped"]
