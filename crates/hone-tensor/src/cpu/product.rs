@@ -401,8 +401,13 @@ fn pack(
 
 /// Writes one row of the right operand to its place in each panel.
 fn scatter_row(row: &[f32], k: usize, steps: usize, panels: &mut [f32]) {
-    for (panel, part) in row.chunks(TILE_COLS).enumerate() {
-        panels[(panel * steps + k) * TILE_COLS..][..part.len()].copy_from_slice(part);
+    let (whole, rest) = row.as_chunks::<TILE_COLS>();
+    let at = |panel: usize| (panel * steps + k) * TILE_COLS;
+    for (panel, part) in whole.iter().enumerate() {
+        panels[at(panel)..][..TILE_COLS].copy_from_slice(part);
+    }
+    if !rest.is_empty() {
+        panels[at(whole.len())..][..rest.len()].copy_from_slice(rest);
     }
 }
 
