@@ -328,6 +328,7 @@ fn attention_agrees_with_a_loop_whatever_the_lengths() {
             (&[5, 1, 17][..], 4, 2, 8),
             (&[130, 70], 3, 1, 16),
             (&[49, 64, 65, 3], 2, 2, 24),
+            (&[257, 530, 20], 2, 1, 16),
         ] {
             let heads = Heads {
                 num_heads,
@@ -475,6 +476,95 @@ fn attention_gradients_by_finite_differences() {
             });
         }
     }
+}
+
+/// `dv = Pᵀ·dO`, `dS = P ∘ (dO·Vᵀ - rowsum(dO ∘ O))`, `dq = scale · dS·K`, `dk = scale · dSᵀ·Q`, for one
+/// sequence after the other.
+fn attention_gradients(
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+    dout: &[f64],
+    lengths: &[usize],
+    heads: Heads,
+) -> [Vec<f64>; 3] {
+    let (dim, scale) = (heads.head_dim, f64::from(heads.scale));
+    let (q_cols, kv_cols) = (heads.num_heads * dim, heads.num_kv_heads * dim);
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.len()]);
+    for span in packed(lengths) {
+        for head in 0..heads.num_heads {
+            let kv = head / (heads.num_heads / heads.num_kv_heads) * dim;
+            let row = |i: usize| (span.query_start + i) * q_cols + head * dim;
+            let key = |j: usize| (span.key_start + j) * kv_cols + kv;
+            for i in 0..span.query_len {
+                let (q, dout) = (&q[row(i)..][..dim], &dout[row(i)..][..dim]);
+                let weights: Vec<f64> = (0..=i)
+                    .map(|j| (scale * dot(q, &k[key(j)..][..dim])).exp())
+                    .collect();
+                let sum: f64 = weights.iter().sum();
+                let dp: Vec<f64> = (0..=i).map(|j| dot(dout, &v[key(j)..][..dim])).collect();
+                let mean = dot(&weights, &dp) / sum;
+                for j in 0..=i {
+                    let p = weights[j] / sum;
+                    let ds = scale * p * (dp[j] - mean);
+                    for c in 0..dim {
+                        dv[key(j) + c] += p * dout[c];
+                        dq[row(i) + c] += ds * k[key(j) + c];
+                        dk[key(j) + c] += ds * q[c];
+                    }
+                }
+            }
+        }
+    }
+    [dq, dk, dv]
+}
+
+#[test]
+fn attention_gradients_of_long_sequences_agree_with_a_loop_and_not_with_the_threads() {
+    let heads = Heads {
+        num_heads: 6,
+        num_kv_heads: 2,
+        head_dim: 20,
+        scale: 0.3,
+    };
+    let lengths = [1100, 530, 49];
+    let tokens: usize = lengths.iter().sum();
+    let (q_cols, kv_cols) = (6 * 20, 2 * 20);
+    let (q, dout) = (noise(tokens * q_cols, 31), noise(tokens * q_cols, 32));
+    let (k, v) = (noise(tokens * kv_cols, 33), noise(tokens * kv_cols, 34));
+    let run = |device: &Device| {
+        let side = |data: &[f32], cols| device.tensor(tokens, cols, data);
+        let (tq, tk, tv) = (side(&q, q_cols), side(&k, kv_cols), side(&v, kv_cols));
+        let (mut out, mut lse) = (device.empty(tokens, q_cols), device.empty(tokens, 6));
+        let spans = packed(&lengths);
+        device.attention(&tq, &tk, &tv, &spans, heads, &mut out, Some(&mut lse));
+        let mut grads = [q_cols, kv_cols, kv_cols].map(|cols| device.empty(tokens, cols));
+        let saved = AttentionSaved {
+            q: &tq,
+            k: &tk,
+            v: &tv,
+            out: &out,
+            lse: &lse,
+        };
+        let [dq, dk, dv] = &mut grads;
+        let grads_of = AttentionGrads { dq, dk, dv };
+        device.attention_backward(saved, &side(&dout, q_cols), &spans, heads, grads_of);
+        grads.map(|grad| grad.to_vec().unwrap())
+    };
+    let want = attention_gradients(
+        &wide(&q),
+        &wide(&k),
+        &wide(&v),
+        &wide(&dout),
+        &lengths,
+        heads,
+    );
+    let one = run(&Device::cpu(1).unwrap());
+    for ((name, got), want) in ["dq", "dk", "dv"].into_iter().zip(&one).zip(&want) {
+        assert_close(name, got, want, 1e-5);
+    }
+    assert!(one == run(&Device::cpu(3).unwrap()));
 }
 
 #[test]

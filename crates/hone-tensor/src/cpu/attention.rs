@@ -3,7 +3,8 @@
 //! Scores live in one small square at a time (Dao 2023), so memory grows with the tokens and never
 //! with their square, and a block-diagonal mask costs nothing: other sequences are not visited.
 //! A task is one key head of one sequence; the query heads that share it are done in turn, so that
-//! each gradient has one writer and one order of summation.
+//! each gradient has one writer and one order of summation. In a long sequence each query head is a
+//! task, or a few key heads would leave threads idle; its share of the gradients is added up afterwards.
 
 use std::sync::Arc;
 
@@ -19,6 +20,9 @@ const QUERIES: usize = 48;
 const KEYS: usize = 256;
 /// Distance between rows of a square: an odd number of cache lines, so that a column is spread over the sets.
 const STRIDE: usize = KEYS + TILE_COLS;
+/// With more queries than this, the query heads of one key head are tasks of their own. The number of
+/// threads must not decide it: sums would round differently.
+const LONG: usize = 1024;
 /// With no more queries than this, as in generation, plain dot products are quicker than packing.
 const FEW_QUERIES: usize = 4;
 
@@ -78,36 +82,52 @@ pub fn forward(
 ) {
     let out = Shared(written.out.as_mut_ptr());
     let lse = written.lse.map(|lse| Shared(lse.as_mut_ptr()));
-    tasks(spans, heads)
-        .into_par_iter()
-        .for_each(|(span, kv_head)| {
-            let mut square = Forward {
-                head: HeadView {
-                    q,
-                    k,
-                    v,
-                    heads,
-                    span,
-                    kv_head,
-                },
-                out,
-                lse,
-            };
-            if span.query_len <= FEW_QUERIES {
-                square.few_queries(pool);
-            } else {
-                square.run(pool);
-            }
-        });
+    tasks(spans, heads).into_par_iter().for_each(|task| {
+        let head = HeadView {
+            q,
+            k,
+            v,
+            heads,
+            task,
+        };
+        let mut square = Forward { head, out, lse };
+        if task.span.query_len <= FEW_QUERIES {
+            square.few_queries(pool);
+        } else {
+            square.run(pool);
+        }
+    });
+}
+
+/// Query heads of one sequence that share a key head, all of them or one.
+#[derive(Clone, Copy)]
+struct Task {
+    span: Span,
+    kv_head: usize,
+    first_head: usize,
+    num_heads: usize,
+}
+
+impl Task {
+    fn is_part(&self) -> bool {
+        self.span.query_len > LONG
+    }
 }
 
 /// Longest sequences first, so that the threads finish together.
-fn tasks(spans: &[Span], heads: Heads) -> Vec<(Span, usize)> {
-    let mut tasks: Vec<_> = spans
-        .iter()
-        .flat_map(|&span| (0..heads.num_kv_heads).map(move |head| (span, head)))
-        .collect();
-    tasks.sort_by_key(|(span, _)| std::cmp::Reverse(span.query_len * span.key_len));
+fn tasks(spans: &[Span], heads: Heads) -> Vec<Task> {
+    let group = heads.num_heads / heads.num_kv_heads;
+    let mut tasks = Vec::new();
+    for &span in spans {
+        let num_heads = if span.query_len > LONG { 1 } else { group };
+        tasks.extend((0..heads.num_heads).step_by(num_heads).map(|head| Task {
+            span,
+            kv_head: head / group,
+            first_head: head,
+            num_heads,
+        }));
+    }
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.span.query_len * task.span.key_len));
     tasks
 }
 
@@ -117,33 +137,31 @@ struct HeadView<'a> {
     k: Sided<'a>,
     v: Sided<'a>,
     heads: Heads,
-    span: Span,
-    kv_head: usize,
+    task: Task,
 }
 
 impl<'a> HeadView<'a> {
     fn query_heads(&self) -> std::ops::Range<usize> {
-        let group = self.heads.num_heads / self.heads.num_kv_heads;
-        self.kv_head * group..(self.kv_head + 1) * group
+        self.task.first_head..self.task.first_head + self.task.num_heads
     }
 
     fn key(&self, key: usize) -> &'a [f32] {
-        self.k.at(self.span.key_start + key, self.kv_head)
+        self.k.at(self.task.span.key_start + key, self.task.kv_head)
     }
 
     fn value(&self, key: usize) -> &'a [f32] {
-        self.v.at(self.span.key_start + key, self.kv_head)
+        self.v.at(self.task.span.key_start + key, self.task.kv_head)
     }
 
     fn query(&self, query: usize, head: usize) -> &'a [f32] {
-        self.q.at(self.span.query_start + query, head)
+        self.q.at(self.task.span.query_start + query, head)
     }
 
     /// The squares of one block of queries that hold anything visible, from the first key on.
     fn squares(&self, query: usize) -> impl Iterator<Item = Square> + use<> {
         let Span {
             query_len, key_len, ..
-        } = self.span;
+        } = self.task.span;
         let rows = QUERIES.min(query_len - query);
         let seen = key_len - query_len + query;
         (0..seen + rows).step_by(KEYS).map(move |key| Square {
@@ -155,12 +173,12 @@ impl<'a> HeadView<'a> {
     }
 
     fn query_blocks(&self) -> impl Iterator<Item = usize> + use<> {
-        (0..self.span.query_len).step_by(QUERIES)
+        (0..self.task.span.query_len).step_by(QUERIES)
     }
 
     /// The transpose of the keys (or values) as panels of sixteen keys, `[head_dim, 16]` each.
     fn pack_transposed(&self, pool: &Arc<Pool>, side: Sided<'a>) -> Buffer {
-        let (width, len) = (self.heads.head_dim, self.span.key_len);
+        let (width, len) = (self.heads.head_dim, self.task.span.key_len);
         let mut panels = pool.take(len.next_multiple_of(TILE_COLS) * width);
         for (i, panel) in panels
             .as_mut_slice()
@@ -168,7 +186,7 @@ impl<'a> HeadView<'a> {
             .enumerate()
         {
             let first = i * TILE_COLS;
-            let rows = side.from(self.span.key_start + first, self.kv_head);
+            let rows = side.from(self.task.span.key_start + first, self.task.kv_head);
             if first + TILE_COLS <= len {
                 simd::transpose_panel(rows, side.row(), panel);
                 continue;
@@ -185,11 +203,11 @@ impl<'a> HeadView<'a> {
 
     /// The keys (or values) as panels of sixteen columns, `[key_len, 16]` each.
     fn pack(&self, pool: &Arc<Pool>, side: Sided<'a>) -> Buffer {
-        let len = self.span.key_len;
+        let len = self.task.span.key_len;
         let mut panels = pool.take(len * self.heads.head_dim.next_multiple_of(TILE_COLS));
         pack_rows(
             len,
-            |i| side.at(self.span.key_start + i, self.kv_head),
+            |i| side.at(self.task.span.key_start + i, self.task.kv_head),
             panels.as_mut_slice(),
         );
         panels
@@ -353,7 +371,7 @@ impl Forward<'_> {
         let (scores, sums) = (scores.as_mut_slice(), sums.as_mut_slice());
         for query_head in head.query_heads() {
             for query in head.query_blocks() {
-                let left = head.q.left(head.span.query_start + query, query_head);
+                let left = head.q.left(head.task.span.query_start + query, query_head);
                 let mut running = [Running::default(); QUERIES];
                 for square in head.squares(query) {
                     let out = Out {
@@ -369,11 +387,11 @@ impl Forward<'_> {
                         square.by_keys(width, left, key_panels.as_slice(), scale, scores);
                         soften(scores, square, &mut running, sums, width);
                         let values = value_panels.as_slice();
-                        square.over_keys(scores, values, head.span.key_len, width, out);
+                        square.over_keys(scores, values, head.task.span.key_len, width, out);
                     }
                 }
                 for (i, sums) in sums.chunks_exact(width).enumerate() {
-                    if query + i < head.span.query_len {
+                    if query + i < head.task.span.query_len {
                         self.write_row(query_head, query + i, sums, running[i]);
                     }
                 }
@@ -387,7 +405,7 @@ impl Forward<'_> {
             head_dim,
             ..
         } = self.head.heads;
-        let token = self.head.span.query_start + query;
+        let token = self.head.task.span.query_start + query;
         let scale = running.sum.recip();
         // SAFETY: this task is the only one that writes this head of this token.
         unsafe {
@@ -404,11 +422,11 @@ impl Forward<'_> {
     fn few_queries(&mut self, pool: &Arc<Pool>) {
         let head = self.head;
         let width = head.heads.head_dim;
-        let mut scores = pool.take(head.span.key_len);
+        let mut scores = pool.take(head.task.span.key_len);
         let mut sums = pool.take(width);
         for query_head in head.query_heads() {
-            for query in 0..head.span.query_len {
-                let visible = head.span.key_len - head.span.query_len + query + 1;
+            for query in 0..head.task.span.query_len {
+                let visible = head.task.span.key_len - head.task.span.query_len + query + 1;
                 let scores = &mut scores.as_mut_slice()[..visible];
                 let q = head.query(query, query_head);
                 for (key, score) in scores.iter_mut().enumerate() {
@@ -539,21 +557,30 @@ pub struct Grads<'a> {
 
 /// Gradients of [`forward`] for sequences whose keys are their queries' rows.
 pub fn backward(pool: &Arc<Pool>, saved: Saved, spans: &[Span], heads: Heads, grads: Grads) {
-    let (dq, dk, dv) = (
-        Shared(grads.dq.as_mut_ptr()),
-        Shared(grads.dk.as_mut_ptr()),
-        Shared(grads.dv.as_mut_ptr()),
-    );
-    tasks(spans, heads)
+    let dq = Shared(grads.dq.as_mut_ptr());
+    let (dk, dv) = (Shared(grads.dk.as_mut_ptr()), Shared(grads.dv.as_mut_ptr()));
+    let parts: Vec<Option<Part>> = tasks(spans, heads)
         .into_par_iter()
-        .for_each(|(span, kv_head)| {
+        .map(|task| {
             let head = HeadView {
                 q: saved.q,
                 k: saved.k,
                 v: saved.v,
                 heads,
-                span,
-                kv_head,
+                task,
+            };
+            let len = task.span.key_len * heads.head_dim;
+            let mut part = task.is_part().then(|| Part {
+                task,
+                dk: pool.take(len),
+                dv: pool.take(len),
+            });
+            let (dk, dv) = match &mut part {
+                Some(part) => (
+                    KeyRows::apart(&mut part.dk, heads),
+                    KeyRows::apart(&mut part.dv, heads),
+                ),
+                None => (KeyRows::of(dk, task, heads), KeyRows::of(dv, task, heads)),
             };
             Backward {
                 head,
@@ -563,15 +590,84 @@ pub fn backward(pool: &Arc<Pool>, saved: Saved, spans: &[Span], heads: Heads, gr
                 dv,
             }
             .run(pool);
-        });
+            part
+        })
+        .collect();
+    for part in parts.iter().flatten() {
+        KeyRows::of(dk, part.task, heads).gather(part.dk.as_slice(), part.task, heads);
+        KeyRows::of(dv, part.task, heads).gather(part.dv.as_slice(), part.task, heads);
+    }
+}
+
+/// What one query head of a long sequence adds to the gradients of its key head.
+struct Part {
+    task: Task,
+    dk: Buffer,
+    dv: Buffer,
+}
+
+/// The rows of one key head's gradient: first element, and the distance between keys.
+#[derive(Clone, Copy)]
+struct KeyRows {
+    start: Shared,
+    row: usize,
+}
+
+impl KeyRows {
+    /// Among the other heads and sequences.
+    fn of(grad: Shared, task: Task, heads: Heads) -> Self {
+        let row = heads.num_kv_heads * heads.head_dim;
+        let at = task.span.key_start * row + task.kv_head * heads.head_dim;
+        // SAFETY: inside the gradient, which has a row for each key.
+        let start = Shared(unsafe { grad.get().add(at) });
+        Self { start, row }
+    }
+
+    /// By themselves.
+    fn apart(part: &mut Buffer, heads: Heads) -> Self {
+        Self {
+            start: Shared(part.as_mut_slice().as_mut_ptr()),
+            row: heads.head_dim,
+        }
+    }
+
+    /// From a key on, to be added to.
+    ///
+    /// # Safety
+    /// The key must be one of the sequence's.
+    unsafe fn out(self, key: usize) -> Out {
+        Out {
+            // SAFETY: the caller's promise.
+            start: unsafe { self.start.get().add(key * self.row) },
+            row: self.row,
+            col: 1,
+            alpha: 1.0,
+            accumulate: true,
+        }
+    }
+
+    /// Takes in what one query head adds; the first writes.
+    fn gather(self, part: &[f32], task: Task, heads: Heads) {
+        let group = heads.num_heads / heads.num_kv_heads;
+        for (key, part) in part.chunks_exact(heads.head_dim).enumerate() {
+            // SAFETY: a key of the sequence, whose tasks are done.
+            let row =
+                unsafe { std::slice::from_raw_parts_mut(self.out(key).start, heads.head_dim) };
+            if task.first_head.is_multiple_of(group) {
+                row.copy_from_slice(part);
+            } else {
+                simd::axpy(1.0, part, row);
+            }
+        }
+    }
 }
 
 struct Backward<'a> {
     head: HeadView<'a>,
     saved: Saved<'a>,
     dq: Shared,
-    dk: Shared,
-    dv: Shared,
+    dk: KeyRows,
+    dv: KeyRows,
 }
 
 impl Backward<'_> {
@@ -592,11 +688,11 @@ impl Backward<'_> {
         self.clear_key_grads();
         for query_head in head.query_heads() {
             for query in head.query_blocks() {
-                let rows = QUERIES.min(head.span.query_len - query);
+                let rows = QUERIES.min(head.task.span.query_len - query);
                 let softmax = self.softmax_rows(query_head, query, rows);
                 pack_rows(rows, |i| head.query(query + i, query_head), query_rows);
                 pack_rows(rows, |i| self.dout(query + i, query_head), dout_rows);
-                let token = head.span.query_start + query;
+                let token = head.task.span.query_start + query;
                 let (q, dout) = (
                     head.q.left(token, query_head),
                     self.saved.dout.left(token, query_head),
@@ -608,14 +704,15 @@ impl Backward<'_> {
                         square.by_keys(width, q, key_panels.as_slice(), head.heads.scale, p);
                         square.by_keys(width, dout, value_panels.as_slice(), 1.0, ds);
                         score_grads(p, ds, square, &softmax, head.heads.scale);
-                        square.over_queries(p, dout_rows, width, self.key_out(self.dv, square.key));
-                        square.over_queries(
+                        square.over_queries(p, dout_rows, width, self.dv.out(square.key));
+                        square.over_queries(ds, query_rows, width, self.dk.out(square.key));
+                        square.over_keys(
                             ds,
-                            query_rows,
+                            key_rows.as_slice(),
+                            head.task.span.key_len,
                             width,
-                            self.key_out(self.dk, square.key),
+                            dq,
                         );
-                        square.over_keys(ds, key_rows.as_slice(), head.span.key_len, width, dq);
                     }
                 }
             }
@@ -626,7 +723,7 @@ impl Backward<'_> {
     fn softmax_rows(&self, head: usize, query: usize, rows: usize) -> [SoftmaxRow; QUERIES] {
         let mut softmax = [SoftmaxRow::default(); QUERIES];
         for (i, row) in softmax.iter_mut().enumerate().take(rows) {
-            let token = self.head.span.query_start + query + i;
+            let token = self.head.task.span.query_start + query + i;
             let (out, dout) = (
                 self.saved.out.at(token, head),
                 self.saved.dout.at(token, head),
@@ -638,25 +735,9 @@ impl Backward<'_> {
     }
 
     fn dout(&self, query: usize, head: usize) -> &[f32] {
-        self.saved.dout.at(self.head.span.query_start + query, head)
-    }
-
-    fn key_out(&self, grad: Shared, key: usize) -> Out {
-        let Heads {
-            num_kv_heads,
-            head_dim,
-            ..
-        } = self.head.heads;
-        let row = num_kv_heads * head_dim;
-        let at = (self.head.span.key_start + key) * row + self.head.kv_head * head_dim;
-        // SAFETY: inside the gradient, which has a row for each key.
-        Out {
-            start: unsafe { grad.get().add(at) },
-            row,
-            col: 1,
-            alpha: 1.0,
-            accumulate: true,
-        }
+        self.saved
+            .dout
+            .at(self.head.task.span.query_start + query, head)
     }
 
     fn query_out(&self, query: usize, head: usize, accumulate: bool) -> Out {
@@ -666,7 +747,7 @@ impl Backward<'_> {
             ..
         } = self.head.heads;
         let row = num_heads * head_dim;
-        let at = (self.head.span.query_start + query) * row + head * head_dim;
+        let at = (self.head.task.span.query_start + query) * row + head * head_dim;
         // SAFETY: inside the gradient, which has a row for each query.
         Out {
             start: unsafe { self.dq.get().add(at) },
@@ -678,11 +759,13 @@ impl Backward<'_> {
     }
 
     fn clear_key_grads(&self) {
-        for key in 0..self.head.span.key_len {
+        for key in 0..self.head.task.span.key_len {
             for grad in [self.dk, self.dv] {
-                let row = self.key_out(grad, key).start;
-                // SAFETY: this task owns this head of this row.
-                unsafe { std::slice::from_raw_parts_mut(row, self.head.heads.head_dim) }.fill(0.0);
+                // SAFETY: a key of the sequence; this task owns its rows.
+                unsafe {
+                    let row = grad.out(key).start;
+                    std::slice::from_raw_parts_mut(row, self.head.heads.head_dim).fill(0.0);
+                }
             }
         }
     }
