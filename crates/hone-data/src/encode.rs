@@ -174,7 +174,7 @@ fn encode_all(renderer: &Renderer, records: &[Record]) -> Vec<Result<Encoded, Re
     let encode_share = |records: &[Record]| -> Vec<_> {
         records
             .iter()
-            .map(|record| encode_one(renderer, record))
+            .map(|record| encode_row(renderer, record))
             .collect()
     };
     thread::scope(|scope| {
@@ -189,10 +189,15 @@ fn encode_all(renderer: &Renderer, records: &[Record]) -> Vec<Result<Encoded, Re
     })
 }
 
-fn encode_one(renderer: &Renderer, record: &Record) -> Result<Encoded, Reason> {
+/// One record as ids, with what is learnt marked.
+///
+/// # Errors
+/// Why it cannot be trained on.
+pub fn encode_row(renderer: &Renderer, record: &Record) -> Result<Encoded, Reason> {
     Ok(match &record.body {
         Body::Chat(conversation) => renderer.encode_conversation(conversation)?,
         Body::Text(text) => renderer.encode_text(text)?,
+        Body::Preference(_) => return Err(Reason::Preference),
     })
 }
 
@@ -224,6 +229,8 @@ mod tests {
         Record {
             task: task.into(),
             group: None,
+            origin: None,
+            licence: None,
             body: Body::Chat(Conversation::new(
                 turns.iter().map(|&(role, text)| Turn::new(role, text)),
             )),

@@ -16,10 +16,12 @@ mod record;
 mod shape;
 mod split;
 
-pub use encode::{Encoding, Example, TooLong, Truncated, encode};
+pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row};
 pub use order::{Sampler, order};
 pub use pack::{Batch, Target, micro_batches, pack, within_budget};
 pub use read::{FileReport, MAX_LINE_BYTES, ReadError, Reading, read};
-pub use record::{Body, Count, Reason, Record, Refused, Source, counts, dataset_id};
+pub use record::{
+    Body, Count, Part, Place, Preference, Reason, Record, Refused, Source, counts, dataset_id,
+};
 pub use shape::Shape;
 pub use split::{ShareOutOfRange, Split, split};

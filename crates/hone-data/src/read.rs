@@ -106,6 +106,18 @@ pub fn read<P: AsRef<Path>>(files: &[P]) -> Result<Reading, ReadError> {
     Ok(reading)
 }
 
+impl Record {
+    /// One row as it stands in a file, without a file.
+    ///
+    /// # Errors
+    /// Why the row cannot be used.
+    pub fn from_json(row: &str) -> Result<Self, Reason> {
+        let row = line_object(row.as_bytes())?;
+        let shape = Shape::of(&row).ok_or_else(|| Reason::UnknownShape { keys: keys(&row) })?;
+        record(&row, shape, "", Source::new("", 1))
+    }
+}
+
 impl Reading {
     /// Rows per task and file.
     pub fn counts(&self) -> Vec<Count> {
@@ -200,6 +212,8 @@ fn record(
     Ok(Record {
         task: label(row, "task")?.unwrap_or_else(|| task.to_owned()),
         group,
+        origin: label(row, "origin")?,
+        licence: label(row, "licence")?,
         body: shape.body(row)?,
         source,
     })
@@ -384,7 +398,6 @@ fn keys(row: &Map<String, Value>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Body;
 
     fn reading(name: &str, bytes: impl AsRef<[u8]>) -> Result<Reading, ReadError> {
         let mut reading = Reading::default();
@@ -393,14 +406,7 @@ mod tests {
     }
 
     fn texts(reading: &Reading) -> Vec<(usize, String)> {
-        let text = |record: &Record| match &record.body {
-            Body::Text(text) => text.clone(),
-            Body::Chat(conversation) => conversation
-                .turns
-                .iter()
-                .map(|turn| turn.text.clone())
-                .collect(),
-        };
+        let text = |record: &Record| record.parts().map(|part| part.text).collect::<String>();
         reading
             .records
             .iter()

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hone_ledger::ContentId;
-use hone_text::{Conversation, RenderError};
-use serde_json::json;
+use hone_text::{Conversation, RenderError, Role, Turn};
+use serde_json::{Map, Value, json};
 
 use crate::Shape;
 
@@ -18,19 +18,60 @@ pub struct Record {
     pub task: String,
     /// Rows of one group never stand on both sides of a split.
     pub group: Option<String>,
+    /// The collection it belongs to, where one was named.
+    pub origin: Option<String>,
+    /// The licence its text is under, as an SPDX expression, where it is known.
+    pub licence: Option<String>,
     /// What is learnt.
     pub body: Body,
     /// Where it was read.
     pub source: Source,
 }
 
-/// A conversation whose replies are learnt, or a text that is learnt whole.
+/// A conversation whose replies are learnt, a text that is learnt whole, or two replies to choose between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Only the assistant's turns are supervised.
     Chat(Conversation),
     /// Everything is supervised.
     Text(String),
+    /// A better and a worse way to go on; curated and kept, not yet trained on.
+    Preference(Preference),
+}
+
+/// Two ways to go on from one prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preference {
+    /// What both answer.
+    pub prompt: Conversation,
+    /// The better way to go on.
+    pub chosen: Conversation,
+    /// The worse one.
+    pub rejected: Conversation,
+}
+
+/// One text of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part<'a> {
+    /// Which one.
+    pub place: Place,
+    /// Who says it; `None` for a text learnt whole.
+    pub role: Option<Role>,
+    /// What it says.
+    pub text: &'a str,
+}
+
+/// Which text of a record. Turns are counted from 0 here, and from 1 where people read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// The text itself.
+    Text,
+    /// A turn of the conversation, or of a preference's prompt.
+    Turn(usize),
+    /// A turn of the better continuation.
+    Chosen(usize),
+    /// A turn of the worse one.
+    Rejected(usize),
 }
 
 /// A file and a line in it, counted from 1.
@@ -75,6 +116,8 @@ pub enum Reason {
     TooLong { tokens: usize, limit: usize },
     #[error("the prompt alone fills the limit of {limit} tokens ({tokens} in all)")]
     PromptTooLong { tokens: usize, limit: usize },
+    #[error("a pair of preferences: there is nothing yet that trains on them")]
+    Preference,
     #[error("has no token to learn from (no reply of the assistant)")]
     NothingSupervised,
     #[error(transparent)]
@@ -95,11 +138,124 @@ pub struct Count {
 impl Record {
     /// The id of what is learnt: equal text has equal ids, wherever it was read.
     pub fn content_id(&self) -> ContentId {
-        let canonical = match &self.body {
-            Body::Chat(conversation) => json!({ "messages": conversation }),
-            Body::Text(text) => json!({ "text": text }),
+        ContentId::of(self.body.to_json().to_string().as_bytes())
+    }
+
+    /// All its texts, first to last.
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> + use<'_> {
+        let whole = self.body.whole().map(|text| Part {
+            place: Place::Text,
+            role: None,
+            text,
+        });
+        let turns = self.body.turns().map(|(place, turn)| Part {
+            place,
+            role: Some(turn.role),
+            text: &turn.text,
+        });
+        whole.into_iter().chain(turns)
+    }
+
+    /// The text at a place.
+    pub fn text(&self, place: Place) -> Option<&str> {
+        self.parts()
+            .find(|part| part.place == place)
+            .map(|part| part.text)
+    }
+
+    /// The text at a place, to be changed.
+    pub fn text_mut(&mut self, place: Place) -> Option<&mut String> {
+        let (turns, index) = match (&mut self.body, place) {
+            (Body::Text(text), Place::Text) => return Some(text),
+            (Body::Chat(chat), Place::Turn(index)) => (&mut chat.turns, index),
+            (Body::Preference(pair), Place::Turn(index)) => (&mut pair.prompt.turns, index),
+            (Body::Preference(pair), Place::Chosen(index)) => (&mut pair.chosen.turns, index),
+            (Body::Preference(pair), Place::Rejected(index)) => (&mut pair.rejected.turns, index),
+            _ => return None,
         };
-        ContentId::of(canonical.to_string().as_bytes())
+        turns.get_mut(index).map(|turn| &mut turn.text)
+    }
+
+    /// The record as a row of a dataset: its labels and its text, in a fixed order.
+    pub fn to_json(&self) -> Value {
+        let labels = [
+            ("task", Some(&self.task)),
+            ("group", self.group.as_ref()),
+            ("origin", self.origin.as_ref()),
+            ("licence", self.licence.as_ref()),
+        ];
+        let labels = labels
+            .into_iter()
+            .filter_map(|(name, label)| Some((name.to_owned(), label?.as_str().into())));
+        let mut row: Map<String, Value> = labels.collect();
+        if let Value::Object(body) = self.body.to_json() {
+            row.extend(body);
+        }
+        row.into()
+    }
+}
+
+impl Body {
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Chat(conversation) => json!({ "messages": conversation }),
+            Self::Text(text) => json!({ "text": text }),
+            Self::Preference(pair) => {
+                json!({ "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected })
+            }
+        }
+    }
+
+    fn whole(&self) -> Option<&str> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn turns(&self) -> impl Iterator<Item = (Place, &Turn)> {
+        type Named<'a> = (fn(usize) -> Place, &'a [Turn]);
+        let lists: [Named<'_>; 3] = match self {
+            Self::Text(_) => [
+                (Place::Turn, &[]),
+                (Place::Chosen, &[]),
+                (Place::Rejected, &[]),
+            ],
+            Self::Chat(chat) => [
+                (Place::Turn, &chat.turns),
+                (Place::Chosen, &[]),
+                (Place::Rejected, &[]),
+            ],
+            Self::Preference(pair) => [
+                (Place::Turn, &pair.prompt.turns),
+                (Place::Chosen, &pair.chosen.turns),
+                (Place::Rejected, &pair.rejected.turns),
+            ],
+        };
+        lists.into_iter().flat_map(|(place, turns)| {
+            turns
+                .iter()
+                .enumerate()
+                .map(move |(index, turn)| (place(index), turn))
+        })
+    }
+}
+
+impl Part<'_> {
+    /// Is this text learnt, and not only read?
+    pub fn is_learnt(&self) -> bool {
+        matches!(self.role, None | Some(Role::Assistant))
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("text"),
+            Self::Turn(index) => write!(f, "turn {}", index + 1),
+            Self::Chosen(index) => write!(f, "chosen turn {}", index + 1),
+            Self::Rejected(index) => write!(f, "rejected turn {}", index + 1),
+        }
     }
 }
 
@@ -157,6 +313,8 @@ mod tests {
         Record {
             task: task.into(),
             group: None,
+            origin: None,
+            licence: None,
             body: Body::Text(text.into()),
             source: Source::new(file, 1),
         }

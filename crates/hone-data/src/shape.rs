@@ -9,7 +9,7 @@ use std::fmt;
 use hone_text::{Conversation, Role, Turn};
 use serde_json::{Map, Value};
 
-use crate::{Body, Reason};
+use crate::{Body, Preference, Reason};
 
 /// A way of writing one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +18,8 @@ pub enum Shape {
     Messages,
     /// `conversations`: a list of `from` and `value`.
     ShareGpt,
+    /// `chosen` and `rejected`, and the `prompt` that both answer.
+    Preference,
     /// `prompt` and `completion`, texts or lists of messages.
     PromptCompletion,
     /// `instruction`, `input` and `output`.
@@ -30,9 +32,10 @@ type Row = Map<String, Value>;
 
 impl Shape {
     /// All shapes, in the order in which they are tried.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Messages,
         Self::ShareGpt,
+        Self::Preference,
         Self::PromptCompletion,
         Self::Alpaca,
         Self::Text,
@@ -53,6 +56,7 @@ impl Shape {
         match self {
             Self::Messages => "messages: [{role, content}, …]",
             Self::ShareGpt => "ShareGPT: conversations: [{from, value}, …]",
+            Self::Preference => "preference pairs: chosen and rejected, optional prompt",
             Self::PromptCompletion => "prompt and completion (texts, or lists of {role, content})",
             Self::Alpaca => "alpaca: instruction, output, optional input and system",
             Self::Text => "text: one text per row, learnt whole",
@@ -64,6 +68,7 @@ impl Shape {
         let turns = match self {
             Self::Messages => messages(&row["messages"], "messages")?,
             Self::ShareGpt => share_gpt(row)?,
+            Self::Preference => return Ok(Body::Preference(preference(row)?)),
             Self::PromptCompletion => prompt_completion(row)?,
             Self::Alpaca => alpaca(row)?,
             Self::Text => return Ok(Body::Text(text(row, "text")?)),
@@ -79,6 +84,7 @@ impl Shape {
         match self {
             Self::Messages => &[&["messages"]],
             Self::ShareGpt => &[&["conversations"]],
+            Self::Preference => &[&["chosen"], &["rejected"]],
             Self::PromptCompletion => &[&["prompt"], COMPLETION],
             Self::Alpaca => &[&["instruction"], OUTPUT],
             Self::Text => &[&["text"]],
@@ -95,6 +101,7 @@ impl fmt::Display for Shape {
         f.write_str(match self {
             Self::Messages => "messages",
             Self::ShareGpt => "ShareGPT conversations",
+            Self::Preference => "preference pairs",
             Self::PromptCompletion => "prompt/completion",
             Self::Alpaca => "alpaca",
             Self::Text => "text",
@@ -132,6 +139,40 @@ fn prompt_completion(row: &Row) -> Result<Vec<Turn>, Reason> {
         }
     }
     Ok(turns)
+}
+
+/// A pair whose prompt is a field of its own, or the turns with which both continuations begin.
+fn preference(row: &Row) -> Result<Preference, Reason> {
+    let side = |key: &str| match &row[key] {
+        list @ Value::Array(_) => messages(list, key),
+        _ => Ok(vec![Turn::new(Role::Assistant, text(row, key)?)]),
+    };
+    let (mut chosen, mut rejected) = (side("chosen")?, side("rejected")?);
+    let mut prompt = system(row)?;
+    match row.get("prompt") {
+        Some(list @ Value::Array(_)) => prompt.extend(messages(list, "prompt")?),
+        Some(_) => prompt.push(Turn::new(Role::User, text(row, "prompt")?)),
+        None => {
+            let shared = chosen
+                .iter()
+                .zip(&rejected)
+                .take_while(|(a, b)| a == b)
+                .count();
+            prompt.extend(chosen.drain(..shared));
+            rejected.drain(..shared);
+        }
+    }
+    for (key, turns) in [("chosen", &chosen), ("rejected", &rejected)] {
+        if turns.is_empty() {
+            return Err(field(key, "has nothing that the other does not have"));
+        }
+    }
+    let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(Conversation::new);
+    Ok(Preference {
+        prompt,
+        chosen,
+        rejected,
+    })
 }
 
 fn share_gpt(row: &Row) -> Result<Vec<Turn>, Reason> {
@@ -307,6 +348,11 @@ mod tests {
                 .map(|turn| (turn.role, turn.text))
                 .collect()),
             Body::Text(text) => Ok(vec![(Role::Tool, text)]),
+            Body::Preference(pair) => Ok([pair.prompt, pair.chosen, pair.rejected]
+                .into_iter()
+                .flat_map(|part| part.turns)
+                .map(|turn| (turn.role, turn.text))
+                .collect()),
         }
     }
 
@@ -336,6 +382,12 @@ mod tests {
             turns(r#"{"instruction": "q", "input": "i", "output": "a"}"#),
             dialogue(&[(U, "q\n\ni"), (A, "a")])
         );
+        for pair in [
+            r#"{"prompt": "q", "chosen": "a", "rejected": "b"}"#,
+            r#"{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#,
+        ] {
+            assert_eq!(turns(pair), dialogue(&[(U, "q"), (A, "a"), (A, "b")]));
+        }
         assert_eq!(turns(r#"{"text": "t"}"#), dialogue(&[(Role::Tool, "t")]));
     }
 
@@ -384,6 +436,10 @@ mod tests {
                 "`output` must be text, not nothing",
             ),
             (r#"{"text": "a\u0000b"}"#, "`text` holds a NUL"),
+            (
+                r#"{"chosen": [{"role": "user", "content": "q"}], "rejected": [{"role": "user", "content": "q"}]}"#,
+                "`chosen` has nothing that the other",
+            ),
             (r#"{"question": "x"}"#, "no shape"),
         ] {
             let error = turns(row).unwrap_err();

@@ -146,6 +146,8 @@ mod tests {
         Record {
             task: task.into(),
             group: group.map(|group| format!("g{group}")),
+            origin: None,
+            licence: None,
             body: Body::Text(format!("text {text}")),
             source: Source::new("f", 1),
         }

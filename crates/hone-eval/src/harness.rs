@@ -311,6 +311,8 @@ mod tests {
         Record {
             task: "talk".into(),
             group: None,
+            origin: None,
+            licence: None,
             body,
             source: Source::new("rows.jsonl", line),
         }

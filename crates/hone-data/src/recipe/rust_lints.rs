@@ -218,21 +218,17 @@ fn record(lint: &Lint, task: &str, question: String, answer: String) -> Record {
     Record {
         task: task.to_owned(),
         group: Some(lint.name.clone()),
+        origin: None,
+        licence: None,
         body: Body::Chat(Conversation::new(turns)),
         source: Source::new(format!("cargo clippy --explain {}", lint.name), 1),
     }
 }
 
 fn lines(records: &[Record]) -> String {
-    let row = |record: &Record| match &record.body {
-        Body::Chat(messages) => {
-            json!({"task": record.task, "group": record.group, "messages": messages})
-        }
-        Body::Text(text) => json!({"task": record.task, "group": record.group, "text": text}),
-    };
     records
         .iter()
-        .map(|record| format!("{}\n", row(record)))
+        .map(|record| format!("{}\n", record.to_json()))
         .collect()
 }
 
@@ -611,7 +607,7 @@ lamps = 3
                 assert_eq!(system.text, SYSTEM);
                 (question.text.clone(), answer.text.clone())
             }
-            Body::Text(_) => panic!("a conversation"),
+            _ => panic!("a conversation"),
         };
         recipe
             .records

@@ -8,7 +8,7 @@ use crate::screen::{self, Talk, count, plural};
 use anyhow::Result;
 use clap::ValueEnum;
 use hone_data::recipe::rust_lints::{self, RecipeError, Written};
-use hone_data::{Body, Record};
+use hone_data::{Reason, Record, encode_row};
 use hone_ledger::Seed;
 use hone_text::{Encoded, Renderer};
 use serde_json::json;
@@ -73,7 +73,7 @@ impl Show {
         for record in reading.records.iter().skip(first).take(self.rows) {
             self.print_row(
                 record,
-                encode(&open.renderer, record),
+                encode_row(&open.renderer, record),
                 &open.renderer,
                 marks,
             )?;
@@ -85,7 +85,7 @@ impl Show {
     fn print_row(
         &self,
         record: &Record,
-        encoded: Result<Encoded, hone_text::RenderError>,
+        encoded: Result<Encoded, Reason>,
         renderer: &Renderer,
         marks: Marks,
     ) -> Result<()> {
@@ -118,7 +118,7 @@ impl Show {
     fn print_counts(&self, records: &[Record], renderer: &Renderer) -> Result<()> {
         let encoded: Vec<Encoded> = records
             .iter()
-            .filter_map(|record| encode(renderer, record).ok())
+            .filter_map(|record| encode_row(renderer, record).ok())
             .collect();
         let tokens: usize = encoded.iter().map(|encoded| encoded.ids.len()).sum();
         let learnt: usize = encoded.iter().map(num_learnt).sum();
@@ -143,13 +143,6 @@ impl Show {
             "── {rows}, {} usable, {tokens} tokens, {learnt} learnt, longest {longest}",
             encoded.len()
         ))?)
-    }
-}
-
-fn encode(renderer: &Renderer, record: &Record) -> Result<Encoded, hone_text::RenderError> {
-    match &record.body {
-        Body::Chat(conversation) => renderer.encode_conversation(conversation),
-        Body::Text(text) => renderer.encode_text(text),
     }
 }
 
