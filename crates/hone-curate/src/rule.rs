@@ -78,8 +78,8 @@ pub struct Entry {
 pub enum Check {
     /// A look at each row by itself.
     Row(fn(&mut Params) -> Result<Box<dyn Rule>, BadParam>),
-    /// A stage of the build that sees all rows.
-    Dataset,
+    /// A stage of the build that sees all rows; the function takes its parameters, to check them.
+    Dataset(fn(&mut Params) -> Result<(), BadParam>),
 }
 
 /// What a rule is about.
