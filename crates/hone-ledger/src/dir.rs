@@ -46,6 +46,78 @@ pub fn publish_dir(
     Ok(manifest.id)
 }
 
+/// A directory in the making, for files too large to be handed over as bytes.
+///
+/// Whoever holds it writes files under [`path_of`](Self::path_of); [`publish`](Self::publish) lists them and gives
+/// the directory its name. Dropped before, it leaves nothing.
+#[derive(Debug)]
+pub struct Unpublished {
+    path: PathBuf,
+    partial: PathBuf,
+    names: Vec<String>,
+}
+
+impl Unpublished {
+    /// Begins the directory `path`, empty.
+    pub fn begin(path: &Path) -> Result<Self, DirError> {
+        let partial = partial_path(path);
+        remove_if_there(&partial)
+            .and_then(|()| fs::create_dir_all(&partial))
+            .map_err(|source| WriteError::new(path, 0, source))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            partial,
+            names: Vec::new(),
+        })
+    }
+
+    /// Where to write the file of this name; files are listed in the order in which they were asked for.
+    pub fn path_of(&mut self, name: &str) -> PathBuf {
+        if !self.names.iter().any(|known| known == name) {
+            self.names.push(name.to_owned());
+        }
+        self.partial.join(name)
+    }
+
+    /// The id that publishing would give.
+    pub fn id(&self, note: Value) -> Result<ContentId, DirError> {
+        Ok(self.manifest(note)?.id)
+    }
+
+    /// Publishes what was written, and a note, all or nothing.
+    ///
+    /// Returns the id of the content, as [`publish_dir`] does.
+    pub fn publish(self, note: Value) -> Result<ContentId, DirError> {
+        let manifest = self.manifest(note)?;
+        let fail = |source| DirError::Write(WriteError::new(&self.path, 0, source));
+        write_synced(&self.partial.join(MANIFEST), &manifest.to_json()).map_err(fail)?;
+        sync_dir(&self.partial).map_err(fail)?;
+        take_the_name(&self.partial, &self.path).map_err(fail)?;
+        sync_parent(&self.path)?;
+        remove_if_there(&replaced_path(&self.path)).map_err(fail)?;
+        Ok(manifest.id)
+    }
+
+    fn manifest(&self, note: Value) -> Result<Manifest, DirError> {
+        let names: Vec<(&str, &[u8])> = self
+            .names
+            .iter()
+            .map(|name| (name.as_str(), &[][..]))
+            .collect();
+        check_names(&self.path, &names)?;
+        let files = self.names.iter();
+        let files = files.map(|name| Entry::of_file(&self.partial, name));
+        Ok(Manifest::with(files.collect::<Result<_, _>>()?, note))
+    }
+}
+
+impl Drop for Unpublished {
+    fn drop(&mut self) {
+        // After publishing there is nothing of that name; a failure leaves what the next beginning removes.
+        let _ = fs::remove_dir_all(&self.partial);
+    }
+}
+
 /// Opens a published directory after checking every file against the manifest.
 pub fn open_dir(path: &Path) -> Result<VerifiedDir, DirError> {
     let path = held_at(path);
@@ -275,6 +347,26 @@ struct Entry {
     sha256: ContentId,
 }
 
+impl Entry {
+    /// The file as it is on disk by now.
+    fn of_file(dir: &Path, name: &str) -> Result<Self, DirError> {
+        let path = dir.join(name);
+        let sync = || {
+            fs::File::open(&path)?
+                .sync_all()
+                .and_then(|()| fs::metadata(&path))
+        };
+        let bytes = sync()
+            .map_err(|source| WriteError::new(&path, 0, source))?
+            .len();
+        Ok(Self {
+            name: name.to_owned(),
+            bytes,
+            sha256: ContentId::of_file(&path)?,
+        })
+    }
+}
+
 impl Manifest {
     fn of(files: &[(&str, &[u8])], note: Value) -> Self {
         let entry = |&(name, bytes): &(&str, &[u8])| Entry {
@@ -282,7 +374,10 @@ impl Manifest {
             bytes: bytes.len() as u64,
             sha256: ContentId::of(bytes),
         };
-        let files: Vec<Entry> = files.iter().map(entry).collect();
+        Self::with(files.iter().map(entry).collect(), note)
+    }
+
+    fn with(files: Vec<Entry>, note: Value) -> Self {
         Self {
             id: id_of(&files, &note),
             files,
@@ -421,6 +516,31 @@ mod tests {
         for (file, bytes) in &FILES[..num_files] {
             fs::write(partial.join(file), bytes).unwrap();
         }
+    }
+
+    #[test]
+    fn a_directory_filled_by_its_holder_is_the_same_as_one_of_bytes() {
+        let (root, path) = published();
+        let twin = root.path().join("twin");
+        let mut dir = Unpublished::begin(&twin).unwrap();
+        for (name, bytes) in FILES {
+            fs::write(dir.path_of(name), bytes).unwrap();
+        }
+        let id = dir.publish(json!({"step": 10})).unwrap();
+        assert_eq!(id, open_dir(&path).unwrap().id());
+        assert_eq!(
+            open_dir(&twin).unwrap().read("state.bin").unwrap(),
+            b"moments"
+        );
+    }
+
+    #[test]
+    fn an_unpublished_directory_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = Unpublished::begin(&root.path().join("d")).unwrap();
+        fs::write(dir.path_of("a"), b"1").unwrap();
+        drop(dir);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod whole;
 
 pub use content::{ContentId, Hasher, NotAContentId, ReadError};
 pub use dir::{
-    DirError, MANIFEST, Newest, VerifiedDir, complete_dirs, discard_dir, keep_newest, open_dir,
-    open_newest, publish_dir,
+    DirError, MANIFEST, Newest, Unpublished, VerifiedDir, complete_dirs, discard_dir, keep_newest,
+    open_dir, open_newest, publish_dir,
 };
 pub use events::{EventError, EventLog, Events, read_events};
 pub use registry::{Registry, RegistryError, RunRow, RunStatus};

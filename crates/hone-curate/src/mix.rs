@@ -1,0 +1,265 @@
+//! How much of each collection is learnt.
+//!
+//! A collection's weight is its share of what is learnt. It is reached by whole repeats of all its rows
+//! and, for the rest, by rows chosen by their content: never by drawing the same row twice by accident.
+//! A repeated row stays one row with a count, so that curating a mixture again changes nothing.
+
+use std::collections::BTreeMap;
+
+use hone_ledger::{ContentId, Seed};
+
+use crate::recipe::{MixBy, RawMix, RecipeError};
+
+/// A row as a mixture sees it.
+#[derive(Clone, Debug)]
+pub struct Ingredient {
+    /// Its collection.
+    pub origin: String,
+    /// Its id: which rows are repeated depends on it and the seed alone.
+    pub id: ContentId,
+    /// Its length, for mixtures by tokens.
+    pub tokens: usize,
+    /// How often it stands in the data as read.
+    pub copies: usize,
+}
+
+/// One collection before and after.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Portion {
+    /// The collection.
+    pub origin: String,
+    /// Different rows.
+    pub rows: usize,
+    /// Rows learnt, repeats included.
+    pub copies: usize,
+    /// What was weighed before (rows or tokens).
+    pub before: usize,
+    /// What was weighed after.
+    pub after: usize,
+}
+
+/// How often each row is learnt, and what that makes of each collection.
+pub fn mix(
+    rows: &[Ingredient],
+    recipe: &RawMix,
+    seed: Seed,
+) -> Result<(Vec<usize>, Vec<Portion>), RecipeError> {
+    let mut collections: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (row, ingredient) in rows.iter().enumerate() {
+        collections.entry(&ingredient.origin).or_default().push(row);
+    }
+    let weigh = |row: usize| match recipe.by.unwrap_or_default() {
+        MixBy::Rows => 1,
+        MixBy::Tokens => rows[row].tokens,
+    };
+    let total = |members: &[usize]| {
+        members
+            .iter()
+            .map(|&row| weigh(row) * rows[row].copies)
+            .sum::<usize>()
+    };
+    let weights = weights(&collections, recipe, total)?;
+    let (sum, whole) = (
+        weights.values().sum::<f64>(),
+        collections.values().map(|rows| total(rows)).sum::<usize>(),
+    );
+    let mut copies = vec![0; rows.len()];
+    let mut portions = Vec::new();
+    for (origin, members) in &collections {
+        let target = weights[origin] / sum * whole as f64;
+        share_out(
+            members,
+            target,
+            weigh,
+            recipe,
+            |row| order_key(seed, &rows[row]),
+            &mut copies,
+        );
+        portions.push(Portion {
+            origin: (*origin).to_owned(),
+            rows: members.len(),
+            copies: members.iter().map(|&row| copies[row]).sum(),
+            before: total(members),
+            after: members.iter().map(|&row| weigh(row) * copies[row]).sum(),
+        });
+    }
+    Ok((copies, portions))
+}
+
+fn weights<'a>(
+    collections: &BTreeMap<&'a str, Vec<usize>>,
+    recipe: &RawMix,
+    total: impl Fn(&[usize]) -> usize,
+) -> Result<BTreeMap<&'a str, f64>, RecipeError> {
+    let temperature = recipe.temperature.unwrap_or(1.0);
+    if temperature.is_nan() || temperature <= 0.0 {
+        return Err(RecipeError::OutOfRange {
+            name: "mix.temperature",
+            value: temperature,
+            wanted: "it must be above 0",
+        });
+    }
+    for (name, &weight) in &recipe.weights {
+        if !collections.contains_key(name.as_str()) {
+            let known: Vec<&str> = collections.keys().copied().collect();
+            let what = format!("no rows of this collection; there are {}", known.join(", "));
+            return Err(RecipeError::Section {
+                name: format!("mix.weights.{name}"),
+                what,
+            });
+        }
+        if !(weight >= 0.0 && weight.is_finite()) {
+            return Err(RecipeError::OutOfRange {
+                name: "mix.weights",
+                value: weight,
+                wanted: "a weight must be at least 0",
+            });
+        }
+    }
+    let all: usize = collections.values().map(|rows| total(rows)).sum();
+    let own = |members: &[usize]| total(members) as f64 / all.max(1) as f64;
+    let weight = |(&origin, members): (&&'a str, &Vec<usize>)| {
+        let size = own(members).powf(1.0 / temperature);
+        (origin, recipe.weights.get(origin).copied().unwrap_or(size))
+    };
+    Ok(collections.iter().map(weight).collect())
+}
+
+/// Whole repeats of all rows, then rows in the order of `key` for what is left of the target.
+fn share_out(
+    members: &[usize],
+    target: f64,
+    weigh: impl Fn(usize) -> usize,
+    recipe: &RawMix,
+    key: impl Fn(usize) -> ContentId,
+    copies: &mut [usize],
+) {
+    let once: usize = members.iter().map(|&row| weigh(row)).sum();
+    let max_repeats = recipe.max_repeats.unwrap_or(4).max(1);
+    let whole = ((target / once.max(1) as f64 + 1e-9) as usize).min(max_repeats);
+    members.iter().for_each(|&row| copies[row] = whole);
+    let mut order = members.to_vec();
+    order.sort_by_cached_key(|&row| key(row));
+    let mut left = target - (whole * once) as f64;
+    if whole < max_repeats {
+        for &row in &order {
+            // Half a row over the target is nearer to it than the whole row under it.
+            if left < weigh(row) as f64 / 2.0 {
+                break;
+            }
+            copies[row] += 1;
+            left -= weigh(row) as f64;
+        }
+    }
+    let Some(cap) = recipe.cap else { return };
+    let mut over = members
+        .iter()
+        .map(|&row| copies[row])
+        .sum::<usize>()
+        .saturating_sub(cap);
+    while over > 0 {
+        let most = members.iter().map(|&row| copies[row]).max().unwrap_or(0);
+        for &row in order
+            .iter()
+            .rev()
+            .filter(|&&row| copies[row] == most)
+            .take(over)
+            .collect::<Vec<_>>()
+        {
+            copies[row] -= 1;
+            over -= 1;
+        }
+    }
+}
+
+fn order_key(seed: Seed, ingredient: &Ingredient) -> ContentId {
+    ContentId::of(format!("{:016x} {}", seed.value(), ingredient.id).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(sizes: &[(&str, usize)]) -> Vec<Ingredient> {
+        let of = |(origin, count): &(&str, usize)| {
+            let origin = origin.to_string();
+            (0..*count)
+                .map(move |index| Ingredient {
+                    id: ContentId::of(format!("{origin}{index}").as_bytes()),
+                    origin: origin.clone(),
+                    tokens: 10,
+                    copies: 1,
+                })
+                .collect::<Vec<_>>()
+        };
+        sizes.iter().flat_map(of).collect()
+    }
+
+    fn portions(rows: &[Ingredient], recipe: &str) -> Vec<(usize, usize)> {
+        let recipe: RawMix = toml::from_str(recipe).unwrap();
+        let (_, portions) = mix(rows, &recipe, Seed::new(0)).unwrap();
+        portions
+            .iter()
+            .map(|portion| (portion.rows, portion.copies))
+            .collect()
+    }
+
+    #[test]
+    fn weights_are_reached_by_whole_repeats_and_a_remainder() {
+        let rows = rows(&[("a", 90), ("b", 10)]);
+        assert_eq!(
+            portions(&rows, "weights = { a = 3, b = 1 }"),
+            [(90, 75), (10, 25)]
+        );
+        assert_eq!(
+            portions(&rows, "weights = { a = 3, b = 1 }\nmax-repeats = 2"),
+            [(90, 75), (10, 20)]
+        );
+        assert_eq!(portions(&rows, "cap = 40"), [(90, 40), (10, 10)]);
+        assert_eq!(portions(&rows, ""), [(90, 90), (10, 10)]);
+        assert_eq!(portions(&rows, "weights = { b = 0 }"), [(90, 100), (10, 0)]);
+    }
+
+    #[test]
+    fn temperature_evens_out_sizes() {
+        let rows = rows(&[("a", 81), ("b", 9)]);
+        // 9 : 3 of 90 rows.
+        assert_eq!(portions(&rows, "temperature = 2"), [(81, 68), (9, 23)]);
+    }
+
+    #[test]
+    fn mixing_a_mixture_again_changes_nothing() {
+        let mut rows = rows(&[("a", 90), ("b", 10)]);
+        let recipe: RawMix = toml::from_str("weights = { a = 3, b = 1 }").unwrap();
+        let (first, _) = mix(&rows, &recipe, Seed::new(3)).unwrap();
+        rows.iter_mut()
+            .zip(&first)
+            .for_each(|(row, &copies)| row.copies = copies);
+        let (mut kept, copies): (Vec<_>, Vec<_>) = rows
+            .into_iter()
+            .zip(first)
+            .filter(|(_, copies)| *copies > 0)
+            .unzip();
+        assert_eq!(mix(&kept, &recipe, Seed::new(3)).unwrap().0, copies);
+        kept.reverse();
+        let again: Vec<usize> = mix(&kept, &recipe, Seed::new(3))
+            .unwrap()
+            .0
+            .into_iter()
+            .rev()
+            .collect();
+        assert_eq!(again, copies, "whatever the order of rows");
+    }
+
+    #[test]
+    fn a_weight_of_a_collection_that_is_not_there_is_refused() {
+        let recipe: RawMix = toml::from_str("weights = { c = 1 }").unwrap();
+        let error = mix(&rows(&[("a", 1)]), &recipe, Seed::new(0))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.ends_with("no rows of this collection; there are a"),
+            "{error}"
+        );
+    }
+}

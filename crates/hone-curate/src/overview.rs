@@ -1,0 +1,355 @@
+//! What came in, what left and why, and what the dataset is like: the numbers of a report.
+
+use std::collections::BTreeMap;
+
+use hone_data::{Part, Record};
+use hone_text::Role;
+use serde::Serialize;
+
+use crate::mix::Portion;
+use crate::recipe::Side;
+use crate::{Decision, Family, Finding, excerpt};
+
+/// Everything a report tells, in the order in which it is read.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Overview {
+    /// What the dataset is called.
+    pub name: String,
+    /// The hash of what is in it.
+    pub id: String,
+    /// Rows read.
+    pub rows_in: usize,
+    /// Rows in the dataset, repeats not counted.
+    pub rows_out: usize,
+    /// Rows set aside.
+    pub rows_set_aside: usize,
+    /// Rows whose text was changed.
+    pub rows_changed: usize,
+    /// Findings that wait for a decision.
+    pub undecided: usize,
+    /// Rows and tokens of each side and task.
+    pub sides: Vec<SideRow>,
+    /// What each rule saw.
+    pub rules: Vec<RuleRow>,
+    /// Each collection before and after.
+    pub origins: Vec<OriginRow>,
+    /// Rows by length.
+    pub lengths: Vec<Bar>,
+    /// What the lengths are counted in.
+    pub length_unit: String,
+    /// Rows by language of what is learnt.
+    pub languages: Vec<Bar>,
+    /// The commonest ways in which replies begin.
+    pub openers: Vec<Bar>,
+    /// Different pairs of words per pair of words, over all replies.
+    pub distinct_pairs: f64,
+    /// The largest groups of near-duplicates.
+    pub clusters: Vec<ClusterRow>,
+    /// How surely a pair of a likeness is looked at: likeness and probability.
+    pub curve: Vec<(f64, f64)>,
+    /// The mixture, where there is one.
+    pub portions: Vec<Portion>,
+    /// Files read.
+    pub files: Vec<FileRow>,
+}
+
+/// One task on one side.
+#[derive(Clone, Debug, Serialize)]
+pub struct SideRow {
+    /// The side.
+    pub side: &'static str,
+    /// The task.
+    pub task: String,
+    /// Its rows.
+    pub rows: usize,
+    /// Their length.
+    pub length: usize,
+}
+
+/// What one rule saw.
+#[derive(Clone, Debug, Serialize)]
+pub struct RuleRow {
+    /// The rule.
+    pub rule: String,
+    /// Its family.
+    pub family: Family,
+    /// What became of the rows, with how many times.
+    pub decisions: Vec<(Decision, usize)>,
+    /// Some of them.
+    pub examples: Vec<Finding>,
+}
+
+/// One collection before and after.
+#[derive(Clone, Debug, Serialize)]
+pub struct OriginRow {
+    /// The collection.
+    pub origin: String,
+    /// Rows read.
+    pub rows_in: usize,
+    /// Rows kept.
+    pub rows_out: usize,
+}
+
+/// A bar of a chart.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Bar {
+    /// What it stands for.
+    pub label: String,
+    /// How many.
+    pub count: usize,
+}
+
+/// A group of near-duplicates.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterRow {
+    /// Its rows.
+    pub rows: usize,
+    /// The row that was kept.
+    pub kept: String,
+    /// How it begins.
+    pub excerpt: String,
+}
+
+/// A file that was read.
+#[derive(Clone, Debug, Serialize)]
+pub struct FileRow {
+    /// As it was named.
+    pub file: String,
+    /// What its rows turned out to be.
+    pub shape: String,
+    /// Rows read.
+    pub rows: usize,
+    /// Rows that are unusable.
+    pub refused: usize,
+}
+
+/// Examples shown of a rule.
+const EXAMPLES: usize = 3;
+
+/// Findings as they are made, counted.
+#[derive(Debug, Default)]
+pub struct Tally {
+    rules: BTreeMap<(Family, String), BTreeMap<Decision, usize>>,
+    examples: BTreeMap<String, Vec<Finding>>,
+}
+
+impl Tally {
+    /// Counts a finding.
+    pub fn add(&mut self, finding: &Finding) {
+        let rule = self
+            .rules
+            .entry((finding.family, finding.rule.clone()))
+            .or_default();
+        *rule.entry(finding.decision).or_default() += 1;
+        let examples = self.examples.entry(finding.rule.clone()).or_default();
+        if examples.len() < EXAMPLES {
+            examples.push(finding.clone());
+        }
+    }
+
+    /// What each rule saw, family by family.
+    pub fn rows(&self) -> Vec<RuleRow> {
+        let row = |((family, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
+            RuleRow {
+                rule: rule.clone(),
+                family: *family,
+                decisions: decisions
+                    .iter()
+                    .map(|(&decision, &count)| (decision, count))
+                    .collect(),
+                examples: self.examples.get(rule).cloned().unwrap_or_default(),
+            }
+        };
+        self.rules.iter().map(row).collect()
+    }
+
+    /// How often something was decided.
+    pub fn count(&self, decision: Decision) -> usize {
+        self.rules
+            .values()
+            .filter_map(|decisions| decisions.get(&decision))
+            .sum()
+    }
+
+    /// How often each rule left a decision open.
+    pub fn undecided(&self) -> BTreeMap<String, usize> {
+        let open = |((_, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
+            Some((rule.clone(), *decisions.get(&Decision::Undecided)?))
+        };
+        self.rules.iter().filter_map(open).collect()
+    }
+}
+
+/// What the rows of a dataset are like, gathered row by row.
+#[derive(Debug, Default)]
+pub struct Portrait {
+    sides: BTreeMap<(Side, String), (usize, usize)>,
+    lengths: BTreeMap<u32, usize>,
+    languages: BTreeMap<&'static str, usize>,
+    openers: BTreeMap<String, usize>,
+    pairs: usize,
+    different_pairs: std::collections::HashSet<u64>,
+}
+
+impl Portrait {
+    /// Looks at a row of this length and language.
+    pub fn add(&mut self, record: &Record, side: Side, length: usize, language: &'static str) {
+        let (rows, lengths) = self.sides.entry((side, record.task.clone())).or_default();
+        (*rows, *lengths) = (*rows + 1, *lengths + length);
+        *self.lengths.entry(length.max(1).ilog2()).or_default() += 1;
+        *self.languages.entry(language).or_default() += 1;
+        for reply in record.parts().filter(Part::is_learnt) {
+            self.add_reply(&reply);
+        }
+    }
+
+    fn add_reply(&mut self, reply: &Part<'_>) {
+        let words: Vec<&str> = reply.text.split_whitespace().collect();
+        if reply.role == Some(Role::Assistant) && words.len() > OPENER {
+            *self.openers.entry(words[..OPENER].join(" ")).or_default() += 1;
+        }
+        for pair in words.windows(2) {
+            self.pairs += 1;
+            let hash = crate::select::hash(&format!("{} {}", pair[0], pair[1]));
+            if self.different_pairs.len() < MAX_PAIRS {
+                self.different_pairs.insert(hash);
+            }
+        }
+    }
+
+    /// Puts what was seen into an overview.
+    pub fn tell(self, overview: &mut Overview) {
+        overview.sides = self
+            .sides
+            .into_iter()
+            .map(|((side, task), (rows, length))| SideRow {
+                side: side.name(),
+                task,
+                rows,
+                length,
+            })
+            .collect();
+        let length = |(log, count): (u32, usize)| Bar {
+            label: format!("{} to {}", 1u64 << log, (1u64 << (log + 1)) - 1),
+            count,
+        };
+        overview.lengths = self.lengths.into_iter().map(length).collect();
+        overview.languages = commonest(
+            self.languages
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count)),
+            8,
+        );
+        overview.openers = commonest(self.openers.into_iter().filter(|(_, count)| *count > 1), 8);
+        overview.distinct_pairs = self.different_pairs.len() as f64 / self.pairs.max(1) as f64;
+    }
+}
+
+/// Words of an opener.
+const OPENER: usize = 3;
+/// Different pairs kept apart; more than that are counted as if they were known.
+const MAX_PAIRS: usize = 1 << 22;
+
+fn commonest(counts: impl Iterator<Item = (String, usize)>, limit: usize) -> Vec<Bar> {
+    let mut bars: Vec<Bar> = counts
+        .map(|(label, count)| Bar {
+            label: excerpt(&label),
+            count,
+        })
+        .collect();
+    bars.sort_by(|a, b| b.count.cmp(&a.count).then(a.label.cmp(&b.label)));
+    bars.truncate(limit);
+    bars
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_portrait_counts_rows_lengths_and_openers() {
+        let row = |reply: &str| {
+            Record::from_json(&format!(
+                r#"{{"task": "t", "prompt": "q", "completion": "{reply}"}}"#
+            ))
+            .unwrap()
+        };
+        let mut portrait = Portrait::default();
+        portrait.add(&row("Sure, here is one"), Side::Train, 9, "en");
+        portrait.add(&row("Sure, here is another"), Side::Train, 12, "en");
+        portrait.add(&row("No"), Side::Valid, 1, "de");
+        let mut overview = Overview::default();
+        portrait.tell(&mut overview);
+        assert_eq!(
+            overview.openers,
+            [Bar {
+                label: "Sure, here is".into(),
+                count: 2
+            }]
+        );
+        assert_eq!(
+            overview.lengths,
+            [
+                Bar {
+                    label: "1 to 1".into(),
+                    count: 1
+                },
+                Bar {
+                    label: "8 to 15".into(),
+                    count: 2
+                }
+            ]
+        );
+        assert_eq!(
+            overview.languages[0],
+            Bar {
+                label: "en".into(),
+                count: 2
+            }
+        );
+        assert_eq!(
+            (
+                overview.sides[0].rows,
+                overview.sides[0].length,
+                overview.sides[1].side
+            ),
+            (2, 21, "valid")
+        );
+        // Six pairs, of which "Sure, here" and "here is" stand twice.
+        assert!((overview.distinct_pairs - 4.0 / 6.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_tally_counts_by_rule_and_decision_and_keeps_the_first_examples() {
+        let mut tally = Tally::default();
+        for line in 1..=5 {
+            let source = hone_data::Source::new("f", line);
+            let decision = if line == 5 {
+                Decision::Undecided
+            } else {
+                Decision::SetAside
+            };
+            tally.add(&Finding::of_row(
+                "r",
+                Family::Format,
+                decision,
+                &source,
+                "m",
+            ));
+        }
+        let rows = tally.rows();
+        assert_eq!(
+            rows[0].decisions,
+            [(Decision::Undecided, 1), (Decision::SetAside, 4)]
+        );
+        assert_eq!(
+            rows[0]
+                .examples
+                .iter()
+                .map(|finding| finding.line)
+                .collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+        assert_eq!(tally.undecided(), BTreeMap::from([("r".to_owned(), 1)]));
+    }
+}

@@ -1,0 +1,547 @@
+//! A recipe: which files become a dataset, by which rules, and what to do about what they see.
+//!
+//! [`RawRecipe`] is what was written, [`Curation`] what will happen. A rule's section is its name, or the
+//! name of its family; the rule's own section wins. What the recipe does not mention keeps the rule's
+//! default, and the plan lists every value in force, so that a manifest tells them all.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Action, BadParam, Check, Doc, Entry, Family, Params, Rule, rules};
+
+/// What was written.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawRecipe {
+    /// Where the rows come from.
+    #[serde(default)]
+    pub sources: Vec<RawSource>,
+    /// The model whose tokenizer counts tokens: a name or a path.
+    pub model: Option<String>,
+    /// Decides which rows are held out, which are repeated, and how names are made up.
+    pub seed: Option<u64>,
+    /// Share of unusable rows of a file from which the build stops; 0.05 if not given.
+    pub max_bad_rows: Option<f64>,
+    /// Actions and parameters, by rule or family.
+    #[serde(default)]
+    pub rules: BTreeMap<String, toml::Value>,
+    /// Shares that are held out.
+    pub split: Option<RawSplit>,
+    /// Files of evaluation rows that must not be learnt.
+    #[serde(default)]
+    pub benchmarks: Vec<String>,
+    /// How long texts are cut.
+    pub chunk: Option<RawChunk>,
+    /// How many rows to choose.
+    pub select: Option<RawSelect>,
+    /// How much of each collection.
+    pub mix: Option<RawMix>,
+    /// The file that keeps made-up names and what they stand for.
+    pub pseudonym_key: Option<PathBuf>,
+}
+
+/// Files that belong together.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawSource {
+    /// Paths, folders or patterns.
+    pub files: Vec<String>,
+    /// The collection's name.
+    pub name: Option<String>,
+    /// The task of rows that name none.
+    pub task: Option<String>,
+    /// The licence of rows that name none.
+    pub licence: Option<String>,
+    /// Which column is meant by which of our fields.
+    #[serde(default)]
+    pub columns: BTreeMap<String, String>,
+    /// The side on which all its rows stand.
+    pub side: Option<Side>,
+}
+
+/// A side of the split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Rows to learn from.
+    Train,
+    /// Rows to watch learning by.
+    Valid,
+    /// Rows to judge the result by.
+    Test,
+}
+
+impl Side {
+    /// All sides, in the order of their files.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
+
+    /// The side's name, which is its file's.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Shares that are held out.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawSplit {
+    /// Of each task, to watch learning by; 0.1 if not given.
+    pub valid: Option<f64>,
+    /// Of each task, to judge the result by; 0 if not given.
+    pub test: Option<f64>,
+}
+
+/// How long texts are cut.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawChunk {
+    /// Tokens of a piece at most.
+    pub tokens: Option<usize>,
+    /// Tokens that a piece repeats of the one before.
+    pub overlap: Option<usize>,
+}
+
+/// How many rows to choose.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawSelect {
+    /// Rows to keep for learning.
+    pub rows: usize,
+    /// How they are chosen.
+    pub by: Option<SelectBy>,
+    /// Rows more alike than this are not both chosen (cosine).
+    pub max_similarity: Option<f64>,
+}
+
+/// How rows are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectBy {
+    /// The best first, leaving out what is like a chosen one (DEITA's rule).
+    #[default]
+    QualityThenDiversity,
+    /// The set that stands for the whole best (facility location).
+    FacilityLocation,
+}
+
+/// How much of each collection.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawMix {
+    /// What is weighed.
+    pub by: Option<MixBy>,
+    /// A weight for each collection; those not named weigh as much as they have.
+    #[serde(default)]
+    pub weights: BTreeMap<String, f64>,
+    /// Evens out sizes: weights are taken to the power of 1/temperature.
+    pub temperature: Option<f64>,
+    /// No collection gives more rows than this, repeats included.
+    pub cap: Option<usize>,
+    /// No row is repeated more often than this; 4 if not given.
+    pub max_repeats: Option<usize>,
+}
+
+/// What a mixture weighs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MixBy {
+    /// Rows.
+    #[default]
+    Rows,
+    /// Tokens.
+    Tokens,
+}
+
+/// What will happen.
+pub struct Curation {
+    /// Where the rows come from.
+    pub sources: Vec<RawSource>,
+    /// Decides about chance.
+    pub seed: u64,
+    /// Share of unusable rows of a file from which the build stops.
+    pub max_bad_rows: f64,
+    /// Every rule, with what is done about what it sees.
+    pub rules: Vec<Ruled>,
+    /// Held out to watch learning by, 0 to 1.
+    pub valid: f64,
+    /// Held out to judge the result by, 0 to 1.
+    pub test: f64,
+    /// Files of evaluation rows that must not be learnt.
+    pub benchmarks: Vec<String>,
+    /// Tokens of a piece of a long text, and how many of them it repeats.
+    pub chunk: (usize, usize),
+    /// How many rows to choose, and how.
+    pub select: Option<RawSelect>,
+    /// How much of each collection.
+    pub mix: Option<RawMix>,
+    /// The file that keeps made-up names and what they stand for.
+    pub pseudonym_key: Option<PathBuf>,
+}
+
+/// A rule and what is done about what it sees.
+pub struct Ruled {
+    /// What is told about it.
+    pub doc: &'static Doc,
+    /// What is done.
+    pub action: Action,
+    /// Why it is allowed.
+    pub reason: Option<String>,
+    /// Its parameters in force.
+    pub params: toml::Table,
+    /// Who looks at single rows; `None` for rules that see all rows.
+    pub rule: Option<Box<dyn Rule>>,
+}
+
+/// Why a recipe cannot be followed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says what each field is
+pub enum RecipeError {
+    #[error("cannot read the recipe {}: {source}", path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("{}:{line}: {what}", path.display())]
+    Malformed {
+        path: PathBuf,
+        line: usize,
+        what: String,
+    },
+    #[error("there is no rule and no family `{name}`")]
+    NoSuchRule { name: String },
+    #[error("rule `{name}`: {source}")]
+    Params { name: String, source: BadParam },
+    #[error("rule `{name}`: {what}")]
+    Section { name: String, what: String },
+    #[error("the recipe names no sources")]
+    NoSources,
+    #[error("`{name}` is {value}; {wanted}")]
+    OutOfRange {
+        name: &'static str,
+        value: f64,
+        wanted: &'static str,
+    },
+}
+
+impl RecipeError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NoSuchRule { name } => {
+                let near = rules::all()
+                    .map(|entry| entry.doc.name)
+                    .find(|known| known.contains(name.as_str()) || name.contains(known));
+                near.map(|near| format!("did you mean `{near}`?"))
+                    .into_iter()
+                    .chain(["`hone data rules` lists them".to_owned()])
+                    .collect()
+            }
+            Self::NoSources => vec!["add [[sources]] with files = [\"rows.jsonl\"]".into()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl RawRecipe {
+    /// Reads a recipe; relative paths in it mean relative to the recipe.
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let text = std::fs::read_to_string(path).map_err(|source| RecipeError::Unreadable {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let mut raw: Self = toml::from_str(&text).map_err(|error| RecipeError::Malformed {
+            path: path.to_path_buf(),
+            line: error
+                .span()
+                .map_or(1, |span| text[..span.start].matches('\n').count() + 1),
+            what: error.message().to_owned(),
+        })?;
+        raw.stand_beside(path.parent().unwrap_or(Path::new("")));
+        Ok(raw)
+    }
+
+    fn stand_beside(&mut self, dir: &Path) {
+        let files = self.sources.iter_mut().flat_map(|source| &mut source.files);
+        for file in files.chain(&mut self.benchmarks) {
+            *file = dir.join(&*file).display().to_string();
+        }
+        if let Some(key) = &mut self.pseudonym_key {
+            *key = dir.join(&*key);
+        }
+    }
+}
+
+impl Curation {
+    /// What will happen by a recipe, every value decided.
+    pub fn resolve(raw: RawRecipe) -> Result<Self, RecipeError> {
+        if raw.sources.is_empty() {
+            return Err(RecipeError::NoSources);
+        }
+        let split = raw.split.unwrap_or_default();
+        let (valid, test) = (split.valid.unwrap_or(0.1), split.test.unwrap_or(0.0));
+        let max_bad_rows = raw.max_bad_rows.unwrap_or(0.05);
+        let below_one = "it must be at least 0 and below 1";
+        within("split.valid", valid, (0.0..1.0).contains(&valid), below_one)?;
+        within(
+            "split.test",
+            test,
+            (0.0..1.0 - valid).contains(&test),
+            "valid and test together must be below 1",
+        )?;
+        within(
+            "max-bad-rows",
+            max_bad_rows,
+            (0.0..=1.0).contains(&max_bad_rows),
+            "it must be 0 to 1",
+        )?;
+        let chunk = raw.chunk.unwrap_or_default();
+        Ok(Self {
+            sources: raw.sources,
+            seed: raw.seed.unwrap_or(0),
+            max_bad_rows,
+            rules: ruled(&raw.rules)?,
+            valid,
+            test,
+            benchmarks: raw.benchmarks,
+            chunk: (chunk.tokens.unwrap_or(512), chunk.overlap.unwrap_or(0)),
+            select: raw.select,
+            mix: raw.mix,
+            pseudonym_key: raw.pseudonym_key,
+        })
+    }
+
+    /// The rule of a name, unless it is off.
+    pub fn rule(&self, name: &str) -> Option<&Ruled> {
+        let rule = self.rules.iter().find(|ruled| ruled.doc.name == name);
+        rule.filter(|ruled| ruled.action != Action::Off)
+    }
+
+    /// The rules and their parameters in force, for the manifest.
+    pub fn steps(&self) -> Value {
+        let rule = |ruled: &Ruled| {
+            let mut step =
+                json!({ "rule": ruled.doc.name, "action": ruled.action, "params": ruled.params });
+            if let Some(reason) = &ruled.reason {
+                step["reason"] = reason.as_str().into();
+            }
+            step
+        };
+        let active = self
+            .rules
+            .iter()
+            .filter(|ruled| ruled.action != Action::Off);
+        active.map(rule).collect()
+    }
+}
+
+/// All rules under the sections of a recipe.
+pub fn ruled(sections: &BTreeMap<String, toml::Value>) -> Result<Vec<Ruled>, RecipeError> {
+    for (name, section) in sections {
+        if rules::named(name).is_none() && rules::family(name).is_none() {
+            return Err(RecipeError::NoSuchRule { name: name.clone() });
+        }
+        Section::read(name, section)?;
+    }
+    rules::all()
+        .map(|entry| rule_under(entry, sections))
+        .collect()
+}
+
+fn rule_under(
+    entry: &'static Entry,
+    sections: &BTreeMap<String, toml::Value>,
+) -> Result<Ruled, RecipeError> {
+    let read = |name: &str| {
+        sections
+            .get(name)
+            .map(|section| Section::read(name, section))
+            .transpose()
+    };
+    let (own, family) = (
+        read(entry.doc.name)?.unwrap_or_default(),
+        read(entry.doc.family.name())?.unwrap_or_default(),
+    );
+    if let Some(param) = family.params.keys().next() {
+        return Err(RecipeError::Section {
+            name: entry.doc.family.to_string(),
+            what: format!(
+                "`{param}` belongs to one rule, not to a family; a family has action and reason"
+            ),
+        });
+    }
+    let wrong = |source| RecipeError::Params {
+        name: entry.doc.name.to_owned(),
+        source,
+    };
+    let mut params = Params::new(own.params);
+    let rule = match entry.check {
+        Check::Row(make) => Some(make(&mut params).map_err(wrong)?),
+        Check::Dataset(take) => {
+            take(&mut params).map_err(wrong)?;
+            None
+        }
+    };
+    Ok(Ruled {
+        doc: entry.doc,
+        action: own.action.or(family.action).unwrap_or(entry.doc.default),
+        reason: own.reason.or(family.reason),
+        params: params.finish().map_err(wrong)?,
+        rule,
+    })
+}
+
+/// One section of `[rules]`.
+#[derive(Default)]
+struct Section {
+    action: Option<Action>,
+    reason: Option<String>,
+    params: toml::Table,
+}
+
+impl Section {
+    fn read(name: &str, section: &toml::Value) -> Result<Self, RecipeError> {
+        let wrong = |what: String| RecipeError::Section {
+            name: name.to_owned(),
+            what,
+        };
+        let action = |value: toml::Value| {
+            value.clone().try_into::<Action>().map_err(|_| {
+            wrong(format!("{value} is no action; there are off, report, ask, allow, redact, pseudonymise and drop"))
+        })
+        };
+        let section = match section {
+            toml::Value::Table(table) => {
+                let mut params = table.clone();
+                let reason = match params.remove("reason") {
+                    None => None,
+                    Some(toml::Value::String(reason)) => Some(reason),
+                    Some(other) => {
+                        return Err(wrong(format!("`reason` must be text, not {other}")));
+                    }
+                };
+                Self {
+                    action: params.remove("action").map(action).transpose()?,
+                    reason,
+                    params,
+                }
+            }
+            other => Self {
+                action: Some(action(other.clone())?),
+                ..Self::default()
+            },
+        };
+        if section.action == Some(Action::Allow)
+            && section.reason.as_deref().unwrap_or("").trim().is_empty()
+        {
+            return Err(wrong(
+                "`allow` needs a reason = \"…\", which is kept with the dataset".into(),
+            ));
+        }
+        Ok(section)
+    }
+}
+
+impl Ruled {
+    /// Is it about text that must not be learnt unseen?
+    pub fn must_be_decided(&self) -> bool {
+        self.action == Action::Ask
+            && matches!(
+                self.doc.family,
+                Family::PersonalData | Family::Leak | Family::Licence
+            )
+    }
+}
+
+fn within(
+    name: &'static str,
+    value: f64,
+    is_within: bool,
+    wanted: &'static str,
+) -> Result<(), RecipeError> {
+    match is_within {
+        true => Ok(()),
+        false => Err(RecipeError::OutOfRange {
+            name,
+            value,
+            wanted,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolved(rules: &str) -> Result<Vec<Ruled>, RecipeError> {
+        ruled(&toml::from_str(rules).unwrap())
+    }
+
+    fn action(rules: &str, name: &str) -> Action {
+        let all = resolved(rules).unwrap();
+        all.iter()
+            .find(|ruled| ruled.doc.name == name)
+            .unwrap()
+            .action
+    }
+
+    #[test]
+    fn a_rule_of_its_own_wins_over_its_family_and_both_over_the_default() {
+        assert_eq!(action("", "empty-reply"), Action::Drop);
+        assert_eq!(action("format = \"report\"", "empty-reply"), Action::Report);
+        assert_eq!(
+            action("format = \"report\"\nempty-reply = \"off\"", "empty-reply"),
+            Action::Off
+        );
+    }
+
+    #[test]
+    fn what_a_recipe_cannot_mean_is_refused_in_one_sentence() {
+        for (rules, told) in [
+            (
+                "emty-reply = \"drop\"",
+                "there is no rule and no family `emty-reply`",
+            ),
+            (
+                "empty-reply = \"delete\"",
+                "rule `empty-reply`: \"delete\" is no action",
+            ),
+            (
+                "empty-reply = \"allow\"",
+                "rule `empty-reply`: `allow` needs a reason",
+            ),
+            (
+                "empty-reply = { threshold = 1 }",
+                "rule `empty-reply`: no parameter `threshold`",
+            ),
+            (
+                "format = { threshold = 1 }",
+                "rule `format`: `threshold` belongs to one rule",
+            ),
+        ] {
+            let error = resolved(rules).err().expect(rules).to_string();
+            assert!(error.starts_with(told), "{rules}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_recipe_says_where_it_is_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recipe.toml");
+        std::fs::write(&path, "seed = 1\nsources = 3\n").unwrap();
+        let error = RawRecipe::read(&path).unwrap_err().to_string();
+        assert!(error.contains("recipe.toml:2: "), "{error}");
+        std::fs::write(&path, "[[sources]]\nfiles = [\"a.jsonl\"]\n").unwrap();
+        let raw = RawRecipe::read(&path).unwrap();
+        assert_eq!(
+            Path::new(&raw.sources[0].files[0]),
+            dir.path().join("a.jsonl")
+        );
+    }
+}
