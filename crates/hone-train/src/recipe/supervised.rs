@@ -283,9 +283,12 @@ pub fn train(
     let mut entries = entries(model, data, plan, &sampler, dir)?;
     model.device().reset_peak();
 
-    if first_step == 0 {
-        look(model, data, plan, dir, 0, &mut totals, sink)?;
-    }
+    // What the held-out rows say of the unchanged adapter is asked after the first step: that a run works, and how
+    // long it takes, should not wait for them.
+    let mut unchanged = match first_step {
+        0 => Some(parameters(model)?),
+        _ => None,
+    };
     for step in first_step..plan.steps {
         if stop.load(Ordering::Relaxed) {
             save(model, &optimizer, dir, step, totals)?;
@@ -303,6 +306,11 @@ pub fn train(
         )?;
         totals.add(&stepped);
         emit(sink, Event::Stepped(stepped))?;
+        if let Some(unchanged) = unchanged.take() {
+            let changed = exchange_parameters(model, &unchanged)?;
+            look(model, data, plan, dir, 0, &mut totals, sink)?;
+            exchange_parameters(model, &changed)?;
+        }
 
         let (done, last) = (step + 1, step + 1 == plan.steps);
         if done % plan.eval_every == 0 || last {
@@ -629,6 +637,21 @@ fn check(model: &Model, data: Data) -> Result<(), TrainError> {
     Ok(())
 }
 
+/// The adapter's numbers.
+fn parameters(model: &Model) -> Result<Vec<f32>, TrainError> {
+    let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
+    Ok(adapter.parameters().to_vec()?)
+}
+
+/// Gives the adapter other numbers, and returns those it had.
+fn exchange_parameters(model: &mut Model, others: &[f32]) -> Result<Vec<f32>, TrainError> {
+    let had = parameters(model)?;
+    let device = model.device().clone();
+    let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
+    device.write(others, adapter.parameters_mut());
+    Ok(had)
+}
+
 fn save(
     model: &Model,
     optimizer: &AdamW,
@@ -638,11 +661,7 @@ fn save(
 ) -> Result<(), TrainError> {
     // What is written is copied first; the room of activations is free between two steps.
     model.device().trim();
-    let parameters = model
-        .adapter()
-        .ok_or(TrainError::NoAdapter)?
-        .parameters()
-        .to_vec()?;
+    let parameters = parameters(model)?;
     let (first, second) = optimizer.moments()?;
     let note = Note {
         step,

@@ -220,15 +220,15 @@ impl Sink for Witness<'_> {
                 });
             }
             Event::Validated(look) => {
-                let best = if look.best && look.step > 0 {
-                    ", the best so far"
-                } else {
-                    ""
+                let line = match (look.step, look.best) {
+                    (0, _) => format!("validation before the first step: {:.4}", look.loss),
+                    (step, true) => format!(
+                        "validation after step {step}: {:.4}, the best so far",
+                        look.loss
+                    ),
+                    (step, false) => format!("validation after step {step}: {:.4}", look.loss),
                 };
-                self.line.say(&format!(
-                    "validation after step {}: {:.4}{best}",
-                    look.step, look.loss
-                ));
+                self.line.say(&line);
             }
             Event::Saved { .. } => self.log.sync()?,
         }
