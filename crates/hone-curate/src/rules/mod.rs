@@ -6,10 +6,17 @@
 use crate::{Entry, Family};
 
 pub mod format;
+pub mod harm;
+pub mod licence;
+mod phrases;
+mod prose;
+pub mod quality;
 
 /// All rules, family by family.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    [format::RULES].into_iter().flatten()
+    [format::RULES, harm::RULES, licence::RULES, quality::RULES]
+        .into_iter()
+        .flatten()
 }
 
 /// The rule of a name.

@@ -1,0 +1,29 @@
+//! Text that harms.
+
+use crate::{Check, Entry};
+
+mod assistant_self;
+mod harmful_text;
+mod harmful_words;
+mod refusal;
+mod replies;
+
+/// The family's rules.
+pub const RULES: &[Entry] = &[
+    Entry {
+        doc: &harmful_words::DOC,
+        check: Check::Row(harmful_words::rule),
+    },
+    Entry {
+        doc: &harmful_text::DOC,
+        check: Check::Row(harmful_text::rule),
+    },
+    Entry {
+        doc: &refusal::DOC,
+        check: Check::Row(|_| Ok(Box::new(refusal::Refusal))),
+    },
+    Entry {
+        doc: &assistant_self::DOC,
+        check: Check::Row(|_| Ok(Box::new(assistant_self::AssistantSelf))),
+    },
+];
