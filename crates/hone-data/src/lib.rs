@@ -19,7 +19,10 @@ mod split;
 pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row};
 pub use order::{Sampler, order};
 pub use pack::{Batch, Target, micro_batches, pack, within_budget};
-pub use read::{FileReport, MAX_LINE_BYTES, ReadError, Reading, read};
+pub use read::{
+    ChunkOptions, Chunking, FileReport, Format, Inputs, MAX_LINE_BYTES, Progress, ReadError,
+    ReadOptions, Reading, read, stream,
+};
 pub use record::{
     Body, Count, Part, Place, Preference, Reason, Record, Refused, Source, counts, dataset_id,
 };

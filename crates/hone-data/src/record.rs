@@ -59,6 +59,8 @@ pub struct Part<'a> {
     pub role: Option<Role>,
     /// What it says.
     pub text: &'a str,
+    /// Is it learnt, and not only read?
+    pub is_learnt: bool,
 }
 
 /// Which text of a record. Turns are counted from 0 here, and from 1 where people read it.
@@ -68,6 +70,13 @@ pub enum Place {
     Text,
     /// A turn of the conversation, or of a preference's prompt.
     Turn(usize),
+    /// A text among what a turn tells the tools it calls.
+    Argument {
+        /// The turn.
+        turn: usize,
+        /// Which of the texts of all its calls.
+        index: usize,
+    },
     /// A turn of the better continuation.
     Chosen(usize),
     /// A turn of the worse one.
@@ -104,6 +113,10 @@ pub enum Reason {
     Nul,
     #[error("the line is {bytes} bytes long; the limit is {limit}")]
     LineTooLong { bytes: usize, limit: usize },
+    #[error("the row is {bytes} bytes long; the limit is {limit}")]
+    RowTooLong { bytes: usize, limit: usize },
+    #[error("has {found} cells, where the header names {columns} columns")]
+    Width { found: usize, columns: usize },
     #[error("not an object but {found}")]
     NotAnObject { found: &'static str },
     #[error("of no known shape (keys: {})", keys.join(", "))]
@@ -147,13 +160,9 @@ impl Record {
             place: Place::Text,
             role: None,
             text,
+            is_learnt: true,
         });
-        let turns = self.body.turns().map(|(place, turn)| Part {
-            place,
-            role: Some(turn.role),
-            text: &turn.text,
-        });
-        whole.into_iter().chain(turns)
+        whole.into_iter().chain(self.body.turns().flat_map(parts))
     }
 
     /// The text at a place.
@@ -167,6 +176,9 @@ impl Record {
     pub fn text_mut(&mut self, place: Place) -> Option<&mut String> {
         let (turns, index) = match (&mut self.body, place) {
             (Body::Text(text), Place::Text) => return Some(text),
+            (Body::Chat(chat), Place::Argument { turn, index }) => {
+                return chat.turns.get_mut(turn)?.arguments_mut().nth(index);
+            }
             (Body::Chat(chat), Place::Turn(index)) => (&mut chat.turns, index),
             (Body::Preference(pair), Place::Turn(index)) => (&mut pair.prompt.turns, index),
             (Body::Preference(pair), Place::Chosen(index)) => (&mut pair.chosen.turns, index),
@@ -198,7 +210,8 @@ impl Record {
 impl Body {
     fn to_json(&self) -> Value {
         match self {
-            Self::Chat(conversation) => json!({ "messages": conversation }),
+            Self::Chat(chat) if chat.tools.is_empty() => json!({ "messages": chat }),
+            Self::Chat(chat) => json!({ "messages": chat, "tools": chat.tools }),
             Self::Text(text) => json!({ "text": text }),
             Self::Preference(pair) => {
                 json!({ "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected })
@@ -241,10 +254,32 @@ impl Body {
     }
 }
 
+/// What a turn says, and what it tells tools. A turn that only calls says nothing.
+fn parts((place, turn): (Place, &Turn)) -> impl Iterator<Item = Part<'_>> {
+    let part = |place, text| Part {
+        place,
+        role: Some(turn.role),
+        text,
+        is_learnt: turn.role == Role::Assistant && turn.is_learnt,
+    };
+    let said = turn.calls.is_empty() || !turn.text.is_empty();
+    let text = said.then(|| part(place, turn.text.as_str()));
+    let arguments = turn
+        .arguments()
+        .enumerate()
+        .filter_map(move |(index, text)| {
+            let Place::Turn(turn) = place else {
+                return None;
+            };
+            Some(part(Place::Argument { turn, index }, text))
+        });
+    text.into_iter().chain(arguments)
+}
+
 impl Part<'_> {
     /// Is this text learnt, and not only read?
     pub fn is_learnt(&self) -> bool {
-        matches!(self.role, None | Some(Role::Assistant))
+        self.is_learnt
     }
 }
 
@@ -253,6 +288,9 @@ impl fmt::Display for Place {
         match self {
             Self::Text => f.write_str("text"),
             Self::Turn(index) => write!(f, "turn {}", index + 1),
+            Self::Argument { turn, index } => {
+                write!(f, "turn {}, argument {}", turn + 1, index + 1)
+            }
             Self::Chosen(index) => write!(f, "chosen turn {}", index + 1),
             Self::Rejected(index) => write!(f, "rejected turn {}", index + 1),
         }
@@ -347,6 +385,74 @@ mod tests {
         };
         assert_ne!(chat("a").content_id(), chat("b").content_id());
         assert_eq!(chat("a").content_id(), chat("a").content_id());
+    }
+
+    fn called(arguments: &str, more: &str) -> Record {
+        let row = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": ARGUMENTS}}]MORE}]}"#;
+        let row = row.replace("ARGUMENTS", arguments).replace("MORE", more);
+        Record::from_json(&row).unwrap()
+    }
+
+    #[test]
+    fn ids_of_plain_rows_know_nothing_of_calls_and_ids_of_calls_see_every_character() {
+        let plain = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "weight": 1}]}"#;
+        let id = Record::from_json(plain).unwrap().content_id();
+        let written =
+            r#"{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}"#;
+        assert_eq!(id, ContentId::of(written.as_bytes()));
+        let ids = [
+            called(r#"{"a": "x"}"#, ""),
+            called(r#"{"a": "y"}"#, ""),
+            called(r#"{"b": "x"}"#, ""),
+            called(r#"{"a": "x"}"#, r#", "weight": 0"#),
+        ];
+        let ids: std::collections::BTreeSet<_> = ids.iter().map(Record::content_id).collect();
+        assert_eq!(ids.len(), 4);
+    }
+
+    #[test]
+    fn a_record_read_back_from_its_row_is_the_same() {
+        let mut record = called(r#"{"a": ["x", 1]}"#, r#", "weight": 0"#);
+        record.task = "t".into();
+        let row = record.to_json().to_string();
+        assert_eq!(Record::from_json(&row).unwrap().body, record.body);
+    }
+
+    #[test]
+    fn what_tools_are_told_are_parts_that_can_be_changed() {
+        let mut record = called(r#"{"a": ["x", 1, {"b": "y"}]}"#, "");
+        let told = |record: &Record| {
+            let parts = record.parts();
+            parts
+                .map(|part| {
+                    (
+                        part.place.to_string(),
+                        part.text.to_owned(),
+                        part.is_learnt(),
+                    )
+                })
+                .collect::<Vec<_>>()
+        };
+        let part =
+            |place: &str, text: &str, is_learnt| (place.to_owned(), text.to_owned(), is_learnt);
+        let expected = [
+            part("turn 1", "q", false),
+            part("turn 2, argument 1", "x", true),
+            part("turn 2, argument 2", "y", true),
+        ];
+        assert_eq!(told(&record), expected);
+        *record
+            .text_mut(Place::Argument { turn: 1, index: 1 })
+            .unwrap() = "z".into();
+        assert_eq!(
+            record.text(Place::Argument { turn: 1, index: 1 }),
+            Some("z")
+        );
+        assert!(
+            told(&called("{}", r#", "weight": 0, "content": "hm""#))
+                .iter()
+                .all(|part| !part.2)
+        );
     }
 
     #[test]

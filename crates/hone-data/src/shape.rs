@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use hone_text::{Conversation, Role, Turn};
+use hone_text::{Conversation, Role, ToolCall, Turn};
 use serde_json::{Map, Value};
 
 use crate::{Body, Preference, Reason};
@@ -43,28 +43,53 @@ impl Shape {
 
     /// The shape of a row with these keys.
     pub fn of(row: &Row) -> Option<Self> {
-        Self::ALL.into_iter().find(|shape| {
-            shape
-                .keys()
-                .iter()
-                .all(|alternatives| first(row, alternatives).is_some())
-        })
+        Self::ALL.into_iter().find(|shape| shape.fits(row))
+    }
+
+    /// Does the row have the keys of the shape?
+    pub(crate) fn fits(self, row: &Row) -> bool {
+        let mut keys = self.keys().iter();
+        keys.all(|alternatives| first(row, alternatives).is_some())
+    }
+
+    /// Does the shape have a text of this name?
+    pub(crate) fn takes(self, field: &str) -> bool {
+        let mut keys = self.keys().iter().copied().flatten();
+        keys.any(|key| *key == field) || self.more().contains(&field)
+    }
+
+    /// The names of the texts of all shapes, each once.
+    pub(crate) fn fields() -> impl Iterator<Item = &'static str> {
+        let of = |shape: &Self| {
+            let keys = shape.keys().iter().copied().flatten().copied();
+            keys.chain(shape.more().iter().copied())
+        };
+        let mut fields: Vec<&str> = Vec::new();
+        for field in Self::ALL.iter().flat_map(of) {
+            if !fields.contains(&field) {
+                fields.push(field);
+            }
+        }
+        fields.into_iter()
     }
 
     /// A line that describes the shape to somebody whose file has another one.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Messages => "messages: [{role, content}, …]",
+            Self::Messages => "messages: [{role, content}, …], optional tools",
             Self::ShareGpt => "ShareGPT: conversations: [{from, value}, …]",
             Self::Preference => "preference pairs: chosen and rejected, optional prompt",
             Self::PromptCompletion => "prompt and completion (texts, or lists of {role, content})",
-            Self::Alpaca => "alpaca: instruction, output, optional input and system",
+            Self::Alpaca => "alpaca: instruction, output, optional input, system and history",
             Self::Text => "text: one text per row, learnt whole",
         }
     }
 
     /// The record's body, read from a row of this shape.
     pub(crate) fn body(self, row: &Row) -> Result<Body, Reason> {
+        if is_present(row.get("functions")) {
+            return Err(field("functions", "is not supported; write `tools`"));
+        }
         let turns = match self {
             Self::Messages => messages(&row["messages"], "messages")?,
             Self::ShareGpt => share_gpt(row)?,
@@ -75,7 +100,20 @@ impl Shape {
         };
         match turns.is_empty() {
             true => Err(field(self.keys()[0][0], "has no turns")),
-            false => Ok(Body::Chat(Conversation { turns })),
+            false => Ok(Body::Chat(
+                Conversation::new(turns).with_tools(tools(row.get("tools"))?),
+            )),
+        }
+    }
+
+    /// What a row may have beside its keys.
+    fn more(self) -> &'static [&'static str] {
+        match self {
+            Self::Messages => &["tools"],
+            Self::ShareGpt | Self::PromptCompletion => &["system", "tools"],
+            Self::Preference => &["prompt", "system"],
+            Self::Alpaca => &["input", "context", "system", "history"],
+            Self::Text => &[],
         }
     }
 
@@ -110,13 +148,8 @@ impl fmt::Display for Shape {
 }
 
 fn alpaca(row: &Row) -> Result<Vec<Turn>, Reason> {
-    if is_present(row.get("history")) {
-        return Err(field(
-            "history",
-            "is not supported; write the turns as `messages`",
-        ));
-    }
     let mut turns = system(row)?;
+    turns.extend(history(row)?);
     let mut question = text(row, "instruction")?;
     if let Some(input) = first(row, INPUT).filter(|key| is_present(row.get(*key))) {
         question = format!("{question}\n\n{}", text(row, input)?);
@@ -126,6 +159,24 @@ fn alpaca(row: &Row) -> Result<Vec<Turn>, Reason> {
         Turn::new(Role::User, question),
         Turn::new(Role::Assistant, answer),
     ]);
+    Ok(turns)
+}
+
+/// Questions and answers that came before.
+fn history(row: &Row) -> Result<Vec<Turn>, Reason> {
+    if !is_present(row.get("history")) {
+        return Ok(Vec::new());
+    }
+    let mut turns = Vec::new();
+    for (index, pair) in list(&row["history"], "history")?.iter().enumerate() {
+        let place = format!("history[{index}]");
+        let Some([question, answer]) = pair.as_array().map(Vec::as_slice) else {
+            return Err(field(&place, "must be a question and an answer"));
+        };
+        for (role, value) in [(Role::User, question), (Role::Assistant, answer)] {
+            turns.push(Turn::new(role, content(value, &place)?));
+        }
+    }
     Ok(turns)
 }
 
@@ -165,6 +216,15 @@ fn preference(row: &Row) -> Result<Preference, Reason> {
     for (key, turns) in [("chosen", &chosen), ("rejected", &rejected)] {
         if turns.is_empty() {
             return Err(field(key, "has nothing that the other does not have"));
+        }
+    }
+    for (key, turns) in [
+        ("prompt", &prompt),
+        ("chosen", &chosen),
+        ("rejected", &rejected),
+    ] {
+        if turns.iter().any(|turn| !turn.calls.is_empty()) {
+            return Err(field(key, "calls tools, which preference pairs cannot yet"));
         }
     }
     let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(Conversation::new);
@@ -223,25 +283,106 @@ fn message(item: &Value, place: &str) -> Result<Turn, Reason> {
             ));
         }
     };
-    for key in ["tool_calls", "function_call"] {
-        if is_present(item.get(key)) {
-            return Err(field(&format!("{place}.{key}"), "is not supported"));
-        }
+    if is_present(item.get("function_call")) {
+        let place = format!("{place}.function_call");
+        return Err(field(&place, "is not supported; write `tool_calls`"));
     }
-    if item
-        .get("weight")
-        .is_some_and(|weight| weight.as_f64() != Some(1.0))
-    {
-        return Err(field(
-            &format!("{place}.weight"),
-            "is not supported: every reply is learnt alike",
-        ));
+    let calls = calls(item.get("tool_calls"), &format!("{place}.tool_calls"))?;
+    let weight = weight(item.get("weight"), &format!("{place}.weight"))?;
+    if role != Role::Assistant && !calls.is_empty() {
+        let place = format!("{place}.tool_calls");
+        return Err(field(&place, "only the assistant calls tools"));
     }
-    let content_place = format!("{place}.content");
-    Ok(Turn::new(
-        role,
-        content(item.get("content").unwrap_or(&Value::Null), &content_place)?,
-    ))
+    let text = match item.get("content") {
+        None | Some(Value::Null) if !calls.is_empty() => String::new(),
+        said => content(said.unwrap_or(&Value::Null), &format!("{place}.content"))?,
+    };
+    let of_tool = |key: &str| match role {
+        Role::Tool => name(item.get(key), &format!("{place}.{key}")),
+        _ => Ok(None),
+    };
+    Ok(Turn {
+        calls,
+        call_id: of_tool("tool_call_id")?,
+        name: of_tool("name")?,
+        is_learnt: weight || role != Role::Assistant,
+        ..Turn::new(role, text)
+    })
+}
+
+/// Whether a reply is learnt.
+fn weight(value: Option<&Value>, place: &str) -> Result<bool, Reason> {
+    match value {
+        None | Some(Value::Null) => Ok(true),
+        Some(value) if value.as_f64() == Some(1.0) => Ok(true),
+        Some(value) if value.as_f64() == Some(0.0) => Ok(false),
+        Some(other) => Err(field(place, format!("must be 0 or 1, not {other}"))),
+    }
+}
+
+fn calls(value: Option<&Value>, place: &str) -> Result<Vec<ToolCall>, Reason> {
+    if !is_present(value) {
+        return Ok(Vec::new());
+    }
+    let calls = list(value.unwrap_or(&Value::Null), place)?;
+    let call = |(index, value): (usize, &Value)| call(value, &format!("{place}[{index}]"));
+    calls.iter().enumerate().map(call).collect()
+}
+
+fn call(value: &Value, place: &str) -> Result<ToolCall, Reason> {
+    let function = value.get("function").unwrap_or(value);
+    let place_of = |key: &str| format!("{place}.function.{key}");
+    let Some(name) = name(function.get("name"), &place_of("name"))? else {
+        return Err(field(place, "needs a function's `name` and `arguments`"));
+    };
+    let place = place_of("arguments");
+    // OpenAI writes the arguments as JSON in a text, Hugging Face as an object.
+    let arguments = match function.get("arguments") {
+        None | Some(Value::Null) => Value::Object(Map::new()),
+        Some(Value::String(written)) => serde_json::from_str(checked(written, &place)?.as_str())
+            .map_err(|_| field(&place, "is not JSON"))?,
+        Some(other) => other.clone(),
+    };
+    match arguments {
+        Value::Object(arguments) => Ok(ToolCall {
+            id: self::name(value.get("id"), &place)?,
+            name,
+            arguments,
+        }),
+        other => Err(field(
+            &place,
+            format!("must be an object, not {}", kind(&other)),
+        )),
+    }
+}
+
+/// The tools a row names: a list of schemas, or the same as JSON in a text, as tables hold it.
+fn tools(value: Option<&Value>) -> Result<Vec<Value>, Reason> {
+    if !is_present(value) {
+        return Ok(Vec::new());
+    }
+    let written = match value {
+        Some(Value::String(text)) => serde_json::from_str(text).ok(),
+        other => other.cloned(),
+    };
+    let tools = written.unwrap_or(Value::Null);
+    let is_schema = |tool: &Value| tool.get("function").unwrap_or(tool)["name"].is_string();
+    match tools {
+        Value::Array(tools) if tools.iter().all(is_schema) => Ok(tools),
+        _ => Err(field(
+            "tools",
+            "must be a list of function schemas, each with a `name`",
+        )),
+    }
+}
+
+/// A name of the wire: none, or a text.
+fn name(value: Option<&Value>, place: &str) -> Result<Option<String>, Reason> {
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(name)) => checked(name, place).map(Some),
+        Some(other) => Err(field(place, format!("must be text, not {}", kind(other)))),
+    }
 }
 
 /// A text, or a list of `{"type": "text", "text": …}` parts put together.
@@ -382,6 +523,10 @@ mod tests {
             turns(r#"{"instruction": "q", "input": "i", "output": "a"}"#),
             dialogue(&[(U, "q\n\ni"), (A, "a")])
         );
+        assert_eq!(
+            turns(r#"{"instruction": "q", "output": "a", "history": [["x", "y"], ["z", ""]]}"#),
+            dialogue(&[(U, "x"), (A, "y"), (U, "z"), (A, ""), (U, "q"), (A, "a")])
+        );
         for pair in [
             r#"{"prompt": "q", "chosen": "a", "rejected": "b"}"#,
             r#"{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#,
@@ -412,11 +557,39 @@ mod tests {
             ),
             (
                 r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{}]}]}"#,
-                "tool_calls",
+                "`messages[0].tool_calls[0]` needs a function's `name`",
             ),
             (
-                r#"{"messages": [{"role": "assistant", "content": "x", "weight": 0}]}"#,
-                "weight",
+                r#"{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "[1]"}}]}]}"#,
+                "function.arguments` must be an object, not a list",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]}"#,
+                "function.arguments` is not JSON",
+            ),
+            (
+                r#"{"messages": [{"role": "user", "content": "x", "tool_calls": [{"function": {"name": "f"}}]}]}"#,
+                "only the assistant calls tools",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": null, "function_call": {"name": "f"}}]}"#,
+                "write `tool_calls`",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": "x"}], "tools": [{"type": "function"}]}"#,
+                "`tools` must be a list of function schemas",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": "x"}], "functions": [{"name": "f"}]}"#,
+                "write `tools`",
+            ),
+            (
+                r#"{"chosen": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}], "rejected": "b"}"#,
+                "`chosen` calls tools",
+            ),
+            (
+                r#"{"messages": [{"role": "assistant", "content": "x", "weight": 0.5}]}"#,
+                "`messages[0].weight` must be 0 or 1, not 0.5",
             ),
             (r#"{"messages": []}"#, "`messages` has no turns"),
             (
@@ -428,8 +601,8 @@ mod tests {
                 "\"alien\"",
             ),
             (
-                r#"{"instruction": "q", "output": "a", "history": [["x", "y"]]}"#,
-                "`history`",
+                r#"{"instruction": "q", "output": "a", "history": [["x"]]}"#,
+                "`history[0]` must be a question and an answer",
             ),
             (
                 r#"{"instruction": "q", "output": null}"#,
@@ -445,5 +618,45 @@ mod tests {
             let error = turns(row).unwrap_err();
             assert!(error.contains(told), "{row}: {error}");
         }
+    }
+
+    fn body(json: &str) -> Body {
+        let row: Row = serde_json::from_str(json).unwrap();
+        Shape::of(&row).unwrap().body(&row).unwrap()
+    }
+
+    #[test]
+    fn calls_are_the_same_with_arguments_as_text_or_as_an_object_and_tools_likewise() {
+        let openai = body(
+            r#"{"messages": [{"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\": [\"x\"]}"}}]}, {"role": "tool", "tool_call_id": "c", "name": "f", "content": "1"}], "tools": "[{\"type\": \"function\", \"function\": {\"name\": \"f\"}}]"}"#,
+        );
+        let hugging_face = body(
+            r#"{"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": {"arguments": {"a": ["x"]}, "name": "f"}}]}, {"role": "tool", "tool_call_id": "c", "name": "f", "content": "1"}], "tools": [{"type": "function", "function": {"name": "f"}}]}"#,
+        );
+        assert_eq!(openai, hugging_face);
+        let Body::Chat(chat) = openai else {
+            panic!("a chat")
+        };
+        assert_eq!(chat.turns[0].calls[0].arguments["a"][0], "x");
+        assert_eq!(chat.tools[0]["function"]["name"], "f");
+        assert_eq!(chat.turns[1].call_id.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn a_weight_of_nothing_keeps_a_reply_from_being_learnt_and_one_changes_nothing() {
+        let learnt = |weight: &str| {
+            let row = format!(
+                r#"{{"messages": [{{"role": "user", "content": "q", "weight": 0}}, {{"role": "assistant", "content": "a"{weight}}}]}}"#
+            );
+            let Body::Chat(chat) = body(&row) else {
+                panic!("a chat")
+            };
+            chat.turns
+                .iter()
+                .map(|turn| turn.is_learnt)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(learnt(r#", "weight": 0"#), [true, false]);
+        assert_eq!(learnt(r#", "weight": 1"#), learnt(""));
     }
 }

@@ -105,6 +105,12 @@ impl Exam {
             let Body::Chat(conversation) = &records[encoded.row].body else {
                 return None;
             };
+            // A call is judged by its loss alone: what a tool is told has no one wording. So is a reply
+            // that is not to be learnt.
+            let reply = conversation.turns.last()?;
+            if !reply.calls.is_empty() || !reply.is_learnt {
+                return None;
+            }
             let (prompt, reference) = conversation.split_reply()?;
             let asked = prompt.turns.iter().rfind(|turn| turn.role == Role::User);
             Some(Question {

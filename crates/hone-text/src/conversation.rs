@@ -4,7 +4,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
 
 /// Who is speaking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -43,9 +44,112 @@ impl fmt::Display for Role {
 pub struct Turn {
     /// Who said it.
     pub role: Role,
-    /// What was said.
-    #[serde(rename = "content")]
+    /// What was said; empty where an assistant only calls tools.
+    #[serde(rename = "content", deserialize_with = "text_or_null")]
     pub text: String,
+    /// Tools that the assistant calls.
+    #[serde(default, rename = "tool_calls", skip_serializing_if = "Vec::is_empty")]
+    pub calls: Vec<ToolCall>,
+    /// Which call a tool answers.
+    #[serde(
+        default,
+        rename = "tool_call_id",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub call_id: Option<String>,
+    /// The tool that speaks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Is the reply learnt, and not only read?
+    #[serde(
+        default = "learnt",
+        rename = "weight",
+        skip_serializing_if = "is_learnt",
+        serialize_with = "as_weight",
+        deserialize_with = "from_weight"
+    )]
+    pub is_learnt: bool,
+}
+
+/// A tool that is called, with what it is told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "WrittenCall", into = "WrittenCall")]
+pub struct ToolCall {
+    /// What the tool's answer refers to.
+    pub id: Option<String>,
+    /// The tool's name.
+    pub name: String,
+    /// What it is told.
+    pub arguments: Map<String, Value>,
+}
+
+/// A call as it is written on disk and shown to chat templates.
+#[derive(Serialize, Deserialize)]
+struct WrittenCall {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    #[serde(rename = "type", default)]
+    kind: CallKind,
+    function: Function,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum CallKind {
+    #[default]
+    Function,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Function {
+    name: String,
+    arguments: Map<String, Value>,
+}
+
+impl From<WrittenCall> for ToolCall {
+    fn from(WrittenCall { id, function, .. }: WrittenCall) -> Self {
+        let Function { name, arguments } = function;
+        Self {
+            id,
+            name,
+            arguments,
+        }
+    }
+}
+
+impl From<ToolCall> for WrittenCall {
+    fn from(call: ToolCall) -> Self {
+        let ToolCall {
+            id,
+            name,
+            arguments,
+        } = call;
+        Self {
+            id,
+            kind: CallKind::Function,
+            function: Function { name, arguments },
+        }
+    }
+}
+
+fn text_or_null<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(text)?.unwrap_or_default())
+}
+
+fn learnt() -> bool {
+    true
+}
+
+fn is_learnt(is_learnt: &bool) -> bool {
+    *is_learnt
+}
+
+fn as_weight<S: Serializer>(is_learnt: &bool, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u8(u8::from(*is_learnt))
+}
+
+fn from_weight<'de, D: Deserializer<'de>>(weight: D) -> Result<bool, D::Error> {
+    Ok(f64::deserialize(weight)? != 0.0)
 }
 
 impl Turn {
@@ -54,7 +158,52 @@ impl Turn {
         Self {
             role,
             text: text.into(),
+            calls: Vec::new(),
+            call_id: None,
+            name: None,
+            is_learnt: true,
         }
+    }
+
+    /// The texts among the arguments of its calls, in their order.
+    pub fn arguments(&self) -> impl Iterator<Item = &str> {
+        let mut texts = Vec::new();
+        for value in self.calls.iter().flat_map(|call| call.arguments.values()) {
+            collect_texts(value, &mut texts);
+        }
+        texts.into_iter()
+    }
+
+    /// The same texts, to be changed.
+    pub fn arguments_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let mut texts = Vec::new();
+        let calls = self.calls.iter_mut();
+        for value in calls.flat_map(|call| call.arguments.values_mut()) {
+            collect_texts_mut(value, &mut texts);
+        }
+        texts.into_iter()
+    }
+}
+
+fn collect_texts<'a>(value: &'a Value, texts: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items.iter().for_each(|item| collect_texts(item, texts)),
+        Value::Object(fields) => fields.values().for_each(|item| collect_texts(item, texts)),
+        _ => {}
+    }
+}
+
+fn collect_texts_mut<'a>(value: &'a mut Value, texts: &mut Vec<&'a mut String>) {
+    match value {
+        Value::String(text) => texts.push(text),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| collect_texts_mut(item, texts)),
+        Value::Object(fields) => fields
+            .values_mut()
+            .for_each(|item| collect_texts_mut(item, texts)),
+        _ => {}
     }
 }
 
@@ -64,6 +213,9 @@ impl Turn {
 pub struct Conversation {
     /// The turns, first to last.
     pub turns: Vec<Turn>,
+    /// The tools that the assistant may call, as JSON schemas; on disk they stand beside the turns.
+    #[serde(skip)]
+    pub tools: Vec<Value>,
 }
 
 impl Conversation {
@@ -71,13 +223,25 @@ impl Conversation {
     pub fn new(turns: impl IntoIterator<Item = Turn>) -> Self {
         Self {
             turns: turns.into_iter().collect(),
+            tools: Vec::new(),
         }
+    }
+
+    /// The same with tools that the assistant may call.
+    pub fn with_tools(self, tools: Vec<Value>) -> Self {
+        Self { tools, ..self }
+    }
+
+    /// The first turns, and the tools.
+    pub fn up_to(&self, turn: usize) -> Self {
+        Self::new(self.turns[..turn].to_vec()).with_tools(self.tools.clone())
     }
 
     /// The conversation up to its last reply, and that reply; `None` when it does not end in one.
     pub fn split_reply(&self) -> Option<(Self, &str)> {
-        let (last, before) = self.turns.split_last()?;
-        (last.role == Role::Assistant).then(|| (Self::new(before.to_vec()), last.text.as_str()))
+        let last = self.turns.last()?;
+        let is_reply = last.role == Role::Assistant;
+        is_reply.then(|| (self.up_to(self.turns.len() - 1), last.text.as_str()))
     }
 }
 
@@ -92,6 +256,28 @@ mod tests {
         assert_eq!(json, r#"[{"role":"user","content":"hi"}]"#);
         let back: Conversation = serde_json::from_str(&json).expect("what was written can be read");
         assert_eq!(back, conversation);
+    }
+
+    #[test]
+    fn calls_and_weights_are_written_as_openai_writes_them_and_only_where_they_are() {
+        let written = r#"[{"role":"assistant","content":"","tool_calls":[{"id":"c1","type":"function","function":{"name":"find","arguments":{"q":"a"}}}],"weight":0},{"role":"tool","content":"b","tool_call_id":"c1","name":"find"}]"#;
+        let conversation: Conversation = serde_json::from_str(written).unwrap();
+        assert_eq!(conversation.turns[0].calls[0].name, "find");
+        assert!(!conversation.turns[0].is_learnt && conversation.turns[1].is_learnt);
+        assert_eq!(serde_json::to_string(&conversation).unwrap(), written);
+        let sparse = r#"[{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{}}}],"weight":1.0}]"#;
+        let conversation: Conversation = serde_json::from_str(sparse).unwrap();
+        assert!(conversation.turns[0].is_learnt && conversation.turns[0].text.is_empty());
+    }
+
+    #[test]
+    fn the_texts_of_arguments_are_found_and_changed_in_their_order() {
+        let written = r#"[{"role":"assistant","content":"","tool_calls":[{"function":{"name":"f","arguments":{"b":["x",{"c":"y"}],"a":1}}},{"function":{"name":"g","arguments":{"d":"z"}}}]}]"#;
+        let mut conversation: Conversation = serde_json::from_str(written).unwrap();
+        let turn = &mut conversation.turns[0];
+        assert_eq!(turn.arguments().collect::<Vec<_>>(), ["x", "y", "z"]);
+        *turn.arguments_mut().nth(1).unwrap() = "w".into();
+        assert_eq!(turn.arguments().collect::<Vec<_>>(), ["x", "w", "z"]);
     }
 
     #[test]

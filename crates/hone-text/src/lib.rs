@@ -12,7 +12,7 @@ mod stream;
 mod template;
 mod tokenizer;
 
-pub use conversation::{Conversation, Role, Turn};
+pub use conversation::{Conversation, Role, ToolCall, Turn};
 pub use gguf::{GgufVocabulary, KNOWN_PRE_TOKENIZERS};
 pub use render::{Encoded, RenderError, Renderer};
 pub use stream::StreamDecoder;

@@ -9,10 +9,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use crate::skeleton::{Place, Skeleton, stand_in};
+use serde_json::json;
+
+use crate::skeleton::{Place, Point, Skeleton, Word, probe, stand_in, words};
 use crate::tokenizer::{Borders, Span};
 use crate::{
     ChatTemplate, Conversation, Role, TemplateError, TemplateOrigin, Tokenizer, TokenizerError,
+    Turn,
 };
 
 /// Why a conversation has no ids.
@@ -49,6 +52,14 @@ pub enum RenderError {
         "the reply in turn {number} melts into the prompt before it, so what is supervised cannot be exact"
     )]
     Straddled { number: usize },
+    #[error("the chat template does not show what turn {number} tells the tool it calls")]
+    CallDropped { number: usize },
+    #[error("the chat template does not show the tools that the row names")]
+    ToolsDropped,
+    #[error("where the tool call in turn {number} begins cannot be told from what comes before it")]
+    CallUnplaced { number: usize },
+    #[error("a tool or a call holds the control token {token:?}")]
+    ControlInCall { token: String },
     #[error("the tokenizer names no end-of-sequence token, which this kind of text must end with")]
     NoEndOfSequence,
 }
@@ -68,6 +79,9 @@ impl RenderError {
             | Self::Dropped { .. }
             | Self::Repeated { .. } => {
                 vec!["give the model a chat template that writes every turn as it is".into()]
+            }
+            Self::CallDropped { .. } | Self::ToolsDropped => {
+                vec!["choose a model whose chat template knows tools".into()]
             }
             Self::NoEndToken { .. } => {
                 vec!["give the model a chat template that ends replies with a control token, as `{{ eos_token }}`".into()]
@@ -97,8 +111,8 @@ pub struct Renderer {
     layouts: RwLock<Layouts>,
 }
 
-/// Layouts by the roles in order and whether a generation prompt follows.
-type Layouts = HashMap<(Vec<Role>, bool), Arc<Layout>>;
+/// Layouts by the form of a conversation and whether a generation prompt follows.
+type Layouts = HashMap<(Conversation, bool), Arc<Layout>>;
 
 /// A rendering in which every place is known.
 struct Proven {
@@ -109,21 +123,22 @@ struct Proven {
     replies: Vec<Place>,
 }
 
-/// The part of an encoding that follows from the roles alone.
+/// The part of an encoding that follows from everything but the words: the roles, mostly.
 struct Layout {
     skeleton: Skeleton,
     replies: Vec<Reply>,
 }
 
-/// One reply: what stands between its prompt and its text, and what of the glue after it is its end.
+/// One reply: from the end of its prompt to the end of its end token.
 struct Reply {
     turn: usize,
-    /// `None` when the prompt is not how this conversation begins.
-    gap: Option<usize>,
-    end: usize,
+    start: Point,
+    /// Whether the conversation begins with the prompt; else the reply starts at its first word.
+    follows_prompt: bool,
+    end: Point,
 }
 
-/// More different role sequences than this are not remembered.
+/// More different forms than this are not remembered.
 const MAX_LAYOUTS: usize = 1024;
 
 impl Renderer {
@@ -182,9 +197,13 @@ impl Renderer {
     pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Encoded, RenderError> {
         let proven = self.prove(conversation, false)?;
         let spans = self.encode_proven(&proven)?;
+        let learnt: Vec<&Place> = proven
+            .replies
+            .iter()
+            .filter(|reply| conversation.turns[reply.turn].is_learnt)
+            .collect();
         let is_reply = |span: &Span| {
-            proven
-                .replies
+            learnt
                 .iter()
                 .any(|reply| reply.bytes.contains(&span.bytes.start))
         };
@@ -239,18 +258,17 @@ impl Renderer {
             return Err(RenderError::Empty);
         };
         let text = self.render(conversation, generation_prompt)?;
-        let roles: Vec<Role> = conversation.turns.iter().map(|turn| turn.role).collect();
-        let layout = self.layout(roles, generation_prompt)?;
+        let layout = self.layout(stand_in(conversation), generation_prompt)?;
         // Every other reply is context; the last one is what serving would be asked for.
         if layout
             .replies
             .iter()
-            .any(|reply| reply.turn == last && reply.gap.is_none())
+            .any(|reply| reply.turn == last && !reply.follows_prompt)
         {
             let proven = self.prove_by_prompt(conversation, &text, &layout);
             return proven.ok_or_else(|| self.prompt_differs(conversation));
         }
-        match layout.skeleton.place(&text, conversation) {
+        match layout.skeleton.place(&text, &words(conversation)) {
             Ok(places) => Ok(Proven {
                 replies: layout.spans(&places),
                 said: places,
@@ -275,12 +293,15 @@ impl Renderer {
         layout: &Layout,
     ) -> Option<Proven> {
         let (asked, said) = conversation.split_reply()?;
+        if !conversation.turns[asked.turns.len()].calls.is_empty() {
+            return None;
+        }
         let mut proven = self.prove(&asked, true).ok()?;
         let turn = asked.turns.len();
         let reply = layout.replies.last().filter(|reply| reply.turn == turn)?;
         let written = text
             .strip_prefix(&proven.text)?
-            .strip_suffix(layout.skeleton.glue_after(turn))?;
+            .strip_suffix(layout.skeleton.glue(reply.end.glue))?;
         let start = proven.text.len();
         let end = start + written.len();
         let control = self
@@ -296,7 +317,7 @@ impl Renderer {
         });
         proven.replies.push(Place {
             turn,
-            bytes: start..end + reply.end,
+            bytes: start..end + reply.end.offset,
         });
         proven.text = text.to_owned();
         Some(proven)
@@ -329,10 +350,10 @@ impl Renderer {
 
     fn layout(
         &self,
-        roles: Vec<Role>,
+        form: Conversation,
         generation_prompt: bool,
     ) -> Result<Arc<Layout>, RenderError> {
-        let key = (roles, generation_prompt);
+        let key = (form, generation_prompt);
         if let Some(known) = self.layouts.read().expect("no writer panics").get(&key) {
             return Ok(known.clone());
         }
@@ -345,11 +366,17 @@ impl Renderer {
         Ok(layout)
     }
 
-    fn make_layout(&self, roles: &[Role], generation_prompt: bool) -> Result<Layout, RenderError> {
-        let skeleton = self.skeleton(roles, generation_prompt)?;
-        for (turn, &role) in roles.iter().enumerate() {
-            let number = turn + 1;
-            match skeleton.count(turn) {
+    fn make_layout(
+        &self,
+        form: &Conversation,
+        generation_prompt: bool,
+    ) -> Result<Layout, RenderError> {
+        self.check_calls(form)?;
+        let words = words(form);
+        let skeleton = self.skeleton(form, generation_prompt)?;
+        for (word, &Word { turn, .. }) in words.iter().enumerate() {
+            let (number, role) = (turn + 1, form.turns[turn].role);
+            match skeleton.count(word) {
                 1 => {}
                 0 => return Err(RenderError::Dropped { number, role }),
                 count if role == Role::Assistant => {
@@ -362,12 +389,10 @@ impl Renderer {
                 _ => {}
             }
         }
-        let replies = roles
-            .iter()
-            .enumerate()
-            .filter(|(_, role)| **role == Role::Assistant);
+        let turns = form.turns.iter().enumerate();
+        let replies = turns.filter(|(_, turn)| turn.role == Role::Assistant);
         let replies: Result<_, _> = replies
-            .map(|(turn, _)| self.reply(&skeleton, roles, turn))
+            .map(|(turn, _)| self.reply(&skeleton, form, turn))
             .collect();
         Ok(Layout {
             replies: replies?,
@@ -375,51 +400,122 @@ impl Renderer {
         })
     }
 
-    fn skeleton(&self, roles: &[Role], generation_prompt: bool) -> Result<Skeleton, RenderError> {
-        let rendered = self.render(&stand_in(roles), generation_prompt)?;
-        let role = roles.first().copied().unwrap_or(Role::User);
-        Skeleton::read(&rendered).ok_or(RenderError::Rewritten { number: 1, role })
+    /// Tools and calls are shown whole, and none of their names speaks in control tokens.
+    fn check_calls(&self, form: &Conversation) -> Result<(), RenderError> {
+        let calls = form.turns.iter().flat_map(|turn| &turn.calls);
+        if form.tools.is_empty() && calls.clone().next().is_none() {
+            return Ok(());
+        }
+        let ids = form
+            .turns
+            .iter()
+            .flat_map(|turn| [&turn.call_id, &turn.name]);
+        let texts = calls
+            .map(|call| json!([call]).to_string())
+            .chain(form.tools.iter().map(ToString::to_string))
+            .chain(ids.flatten().cloned());
+        for text in texts {
+            if let Some(span) = self.tokenizer.first_added(&text) {
+                let token = text[span.bytes].to_owned();
+                return Err(RenderError::ControlInCall { token });
+            }
+        }
+        let (probe, marks) = probe(form);
+        let rendered = self.render(&probe, false)?;
+        match marks.iter().find(|(mark, _)| !rendered.contains(mark)) {
+            None => Ok(()),
+            Some((_, None)) => Err(RenderError::ToolsDropped),
+            Some((_, Some(turn))) => Err(RenderError::CallDropped { number: turn + 1 }),
+        }
+    }
+
+    fn skeleton(
+        &self,
+        form: &Conversation,
+        generation_prompt: bool,
+    ) -> Result<Skeleton, RenderError> {
+        let rendered = self.render(form, generation_prompt)?;
+        let role = form.turns.first().map_or(Role::User, |turn| turn.role);
+        Skeleton::read(&rendered, &words(form)).ok_or(RenderError::Rewritten { number: 1, role })
     }
 
     fn reply(
         &self,
         skeleton: &Skeleton,
-        roles: &[Role],
+        form: &Conversation,
         turn: usize,
     ) -> Result<Reply, RenderError> {
-        let prompt = self.skeleton(&roles[..turn], true).ok();
-        let gap = prompt.and_then(|prompt| skeleton.gap_after(&prompt, turn));
-        let glue = skeleton.glue_after(turn);
+        let prompt = self.skeleton(&form.up_to(turn), true).ok();
+        let start = prompt.and_then(|prompt| skeleton.after(&prompt));
+        let number = turn + 1;
+        if !form.turns[turn].calls.is_empty() {
+            let start = start.ok_or(RenderError::CallUnplaced { number })?;
+            let end = self.end_of_call(skeleton, turn, start)?;
+            return Ok(Reply {
+                turn,
+                start,
+                follows_prompt: true,
+                end,
+            });
+        }
+        let before = skeleton.glue_before(turn).expect("every word was counted");
+        let start = start.filter(|start| start.glue == before);
+        let glue = skeleton.glue(before + 1);
         let end = self
             .tokenizer
             .first_added(glue)
             .filter(|span| glue[..span.bytes.start].trim().is_empty());
-        match end {
-            Some(span) => Ok(Reply {
-                turn,
-                gap,
-                end: span.bytes.end,
+        let end = end.ok_or_else(|| RenderError::NoEndToken {
+            glue: glue.to_owned(),
+        })?;
+        Ok(Reply {
+            turn,
+            start: start.unwrap_or(Point {
+                glue: before,
+                offset: skeleton.glue(before).len(),
             }),
-            None => Err(RenderError::NoEndToken {
-                glue: glue.to_owned(),
-            }),
+            follows_prompt: start.is_some(),
+            end: Point {
+                glue: before + 1,
+                offset: end.bytes.end,
+            },
+        })
+    }
+
+    /// Calls may be fenced by control tokens of their own; what ends them is the first one that stops.
+    fn end_of_call(
+        &self,
+        skeleton: &Skeleton,
+        turn: usize,
+        start: Point,
+    ) -> Result<Point, RenderError> {
+        let last = skeleton.glue_after(turn).unwrap_or(start.glue);
+        for glue in start.glue..=last {
+            let text = skeleton.glue(glue);
+            let mut offset = if glue == start.glue { start.offset } else { 0 };
+            while let Some(span) = self.tokenizer.first_added(&text[offset..]) {
+                offset += span.bytes.end;
+                if self.stops.contains(&span.id) {
+                    return Ok(Point { glue, offset });
+                }
+            }
         }
+        Err(RenderError::NoEndToken {
+            glue: skeleton.glue(last).to_owned(),
+        })
     }
 
     /// The token that closes a reply, if the template closes one in the simplest conversation.
     fn turn_end(&self) -> Option<u32> {
-        let skeleton = self.skeleton(&[Role::User, Role::Assistant], false).ok()?;
-        Some(self.tokenizer.first_added(skeleton.glue_after(1))?.id)
+        let turns = [Role::User, Role::Assistant].map(|role| Turn::new(role, ""));
+        let form = stand_in(&Conversation::new(turns));
+        let skeleton = self.skeleton(&form, false).ok()?;
+        let glue = skeleton.glue(skeleton.glue_after(1)?);
+        Some(self.tokenizer.first_added(glue)?.id)
     }
 
     fn prompt_differs(&self, conversation: &Conversation) -> RenderError {
-        let asked = Conversation::new(
-            conversation
-                .turns
-                .split_last()
-                .map_or(&[][..], |(_, asked)| asked)
-                .to_vec(),
-        );
+        let asked = conversation.up_to(conversation.turns.len() - 1);
         match self.render(&asked, true) {
             Ok(prompt) => RenderError::PromptDiffers {
                 tail: tail(&prompt, 40),
@@ -432,16 +528,9 @@ impl Renderer {
 impl Layout {
     /// Every reply from the end of its prompt to the end of its end token.
     fn spans(&self, places: &[Place]) -> Vec<Place> {
-        let span = |reply: &Reply| {
-            let place = places
-                .iter()
-                .find(|place| place.turn == reply.turn)
-                .expect("every reply is placed");
-            let bytes = place.bytes.start - reply.gap.unwrap_or(0)..place.bytes.end + reply.end;
-            Place {
-                turn: reply.turn,
-                bytes,
-            }
+        let span = |reply: &Reply| Place {
+            turn: reply.turn,
+            bytes: reply.start.byte(places)..reply.end.byte(places),
         };
         self.replies.iter().map(span).collect()
     }
@@ -469,7 +558,6 @@ fn tail(text: &str, chars: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Turn;
     use crate::samples::{byte_level, chatml, sentence_piece};
 
     const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -745,6 +833,118 @@ mod tests {
             matches!(error, RenderError::Straddled { number: 2 }),
             "{error}"
         );
+    }
+
+    /// As Qwen and Hermes write calls; what is written here is our own.
+    const TOOLS: &str = r#"{% if tools %}{{ '<|im_start|>system\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role }}{% if m.content %}{{ '\n' + m.content }}{% endif %}{% for call in m.tool_calls %}{{ '\n<call>\n{"name": "' + call.function.name + '", "arguments": ' + call.function.arguments | tojson + '}\n</call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"#;
+
+    fn called(arguments: &str, text: &str) -> Conversation {
+        let turns = r#"[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "TEXT", "tool_calls": [{"function": {"name": "find", "arguments": ARGUMENTS}}]}, {"role": "tool", "content": "1", "name": "find"}, {"role": "assistant", "content": "one"}]"#;
+        let turns = turns.replace("ARGUMENTS", arguments).replace("TEXT", text);
+        serde_json::from_str(&turns).unwrap()
+    }
+
+    #[test]
+    fn a_call_is_supervised_from_its_prompt_to_its_end_token() {
+        let tools = renderer(TOOLS);
+        let conversation = called(
+            r#"{"q": "say \"hi\"\n", "n": 3, "all": [true, null, "x"]}"#,
+            "",
+        );
+        assert_eq!(
+            supervised(&tools, &conversation),
+            [
+                "\n<call>\n{\"name\": \"find\", \"arguments\": {\"q\": \"say \\\"hi\\\"\\n\", \"n\": 3, \"all\": [true, null, \"x\"]}}\n</call><|im_end|>",
+                "\none<|im_end|>"
+            ]
+        );
+        let with_text = called("{}", "wait");
+        assert_eq!(
+            supervised(&tools, &with_text)[0],
+            "\nwait\n<call>\n{\"name\": \"find\", \"arguments\": {}}\n</call><|im_end|>"
+        );
+        for conversation in [conversation, with_text] {
+            assert_prompt_is_a_prefix(&tools, &conversation);
+            assert_prompt_is_a_prefix(&tools, &conversation.up_to(2));
+        }
+    }
+
+    #[test]
+    fn tools_are_shown_or_the_row_is_refused() {
+        let schema = json!({"type": "function", "function": {"name": "find", "parameters": {}}});
+        let conversation = called("{}", "").with_tools(vec![schema]);
+        let text = renderer(TOOLS).render(&conversation, false).unwrap();
+        assert!(
+            text.contains(
+                r#"{"type": "function", "function": {"name": "find", "parameters": {}}}"#
+            ),
+            "{text}"
+        );
+        assert!(renderer(TOOLS).encode_conversation(&conversation).is_ok());
+        let deaf = renderer(&TOOLS.replace("{% if tools %}", "{% if false %}"));
+        let error = deaf.encode_conversation(&conversation).unwrap_err();
+        assert!(matches!(error, RenderError::ToolsDropped), "{error}");
+        for template in [
+            CHATML,
+            &TOOLS.replace("call.function.arguments | tojson", "'{}'"),
+        ] {
+            let error = renderer(template)
+                .encode_conversation(&called(r#"{"q": 1}"#, "x"))
+                .unwrap_err();
+            assert!(
+                matches!(error, RenderError::CallDropped { number: 2 }),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn control_tokens_in_a_call_do_not_control() {
+        let attack = called(r#"{"q": "<|im_end|>"}"#, "");
+        let encoded = renderer(TOOLS).encode_conversation(&attack).unwrap();
+        assert_eq!(encoded.ids.iter().filter(|&&id| id == 1).count(), 4);
+        let error = renderer(TOOLS)
+            .encode_conversation(&called(r#"{"<|im_end|>": "x"}"#, ""))
+            .unwrap_err();
+        assert!(
+            matches!(&error, RenderError::ControlInCall { token } if token == "<|im_end|>"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_call_whose_beginning_is_not_the_prompt_is_refused() {
+        let early =
+            renderer(&TOOLS.replace("'<|im_start|>assistant'", "'<|im_start|>assistant<think>'"));
+        let error = early
+            .encode_conversation(&called("{}", "").up_to(2))
+            .unwrap_err();
+        assert!(
+            matches!(error, RenderError::CallUnplaced { number: 2 }),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_reply_of_no_weight_is_read_and_not_learnt() {
+        let mut conversation = talk(&[(U, "hi"), (A, "one"), (U, "more"), (A, "two")]);
+        let whole = renderer(CHATML).encode_conversation(&conversation).unwrap();
+        conversation.turns[1].is_learnt = false;
+        assert_eq!(
+            supervised(&renderer(CHATML), &conversation),
+            ["two<|im_end|>"]
+        );
+        let weighed = renderer(CHATML).encode_conversation(&conversation).unwrap();
+        assert_eq!(weighed.ids, whole.ids);
+    }
+
+    #[test]
+    fn very_many_turns_are_placed_or_refused_and_do_not_overflow() {
+        let many: Vec<_> = (0..20_000).map(|_| Turn::new(U, "x ")).collect();
+        let trimming = renderer("{% for m in messages %}{{ m.content.strip() + ' ' }}{% endfor %}");
+        trimming
+            .encode_conversation(&Conversation::new(many))
+            .unwrap();
     }
 
     #[test]

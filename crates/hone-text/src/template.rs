@@ -7,11 +7,11 @@
 use std::io::{self, Write};
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Value};
+use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind};
 
-use crate::Conversation;
 use crate::tokenizer::sha256_hex;
+use crate::{Conversation, Turn};
 
 /// Used for models that bring no template: headed paragraphs, each reply closed by the model's EOS.
 const FALLBACK: &str = "\
@@ -181,9 +181,11 @@ impl ChatTemplate {
         named_tokens: &[(&'static str, String)],
         add_bos: bool,
     ) -> Result<String, TemplateError> {
-        let messages = conversation.turns.iter().map(|turn| {
-            Value::from_pairs([("role", turn.role.name()), ("content", turn.text.as_str())])
-        });
+        let messages = conversation.turns.iter().map(message);
+        let tools = match conversation.tools.is_empty() {
+            true => Value::from(()),
+            false => Value::from(Serde(&conversation.tools)),
+        };
         let tokens = named_tokens
             .iter()
             .map(|(name, token)| (*name, Value::from(token)));
@@ -191,7 +193,7 @@ impl ChatTemplate {
             ("messages", messages.collect()),
             ("add_generation_prompt", Value::from(generation_prompt)),
             ("add_bos", Value::from(add_bos)),
-            ("tools", Value::from(())),
+            ("tools", tools),
             ("documents", Value::from(())),
         ];
         let context = Value::from_pairs(tokens.chain(rest));
@@ -266,6 +268,24 @@ impl ChatTemplate {
             },
         }
     }
+}
+
+/// A turn as Hugging Face shows it to templates; what it has not is not there.
+fn message(turn: &Turn) -> Value {
+    let calls = (!turn.calls.is_empty()).then(|| Value::from(Serde(&turn.calls)));
+    let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let fields = [
+        ("role", Some(Value::from(turn.role.name()))),
+        ("content", Some(Value::from(turn.text.as_str()))),
+        ("tool_calls", calls),
+        ("tool_call_id", text(&turn.call_id)),
+        ("name", text(&turn.name)),
+    ];
+    Value::from_pairs(
+        fields
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?))),
+    )
 }
 
 /// Python's idea of it: `none` is not, though it could be looped over here.
@@ -477,7 +497,7 @@ impl Write for Bounded {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Role, Turn};
+    use crate::Role;
 
     fn render(source: &str) -> Result<String, TemplateError> {
         render_with(ChatTemplate::new(source)?)

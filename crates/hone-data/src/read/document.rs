@@ -1,0 +1,361 @@
+//! One JSON document that holds rows: a list of them, or an object with one list.
+//!
+//! The document is not parsed as a whole: a scanner that knows only strings and brackets finds where
+//! each row begins and ends, and the parser sees one row at a time. So a document of any size is read,
+//! and a row nested too deep or too long to be one is refused by itself.
+
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use serde_json::value::RawValue;
+
+use super::lines::endless;
+use super::row::{Object, Row, complaint, keys, object};
+use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError};
+use crate::{Reason, Shape};
+
+/// Does the first line hold a row by itself? Not if it is the whole file and only holds a list of rows.
+pub(super) fn first_line_is_a_row(head: &[u8]) -> bool {
+    let mut lines = head
+        .split(|&byte| byte == b'\n')
+        .filter(|line| !line.trim_ascii().is_empty());
+    let Some(Ok(first)) = lines.next().map(serde_json::from_slice::<Object>) else {
+        return false;
+    };
+    let holds_a_list = first.values().filter(|value| value.is_array()).count() == 1;
+    Shape::of(&first).is_some() || !holds_a_list || lines.next().is_some()
+}
+
+/// Is this a document, or the beginning of one?
+pub(super) fn is_document(head: &[u8], is_whole: bool) -> bool {
+    match serde_json::from_slice::<&RawValue>(head) {
+        Ok(_) => true,
+        Err(error) => !is_whole && error.is_eof(),
+    }
+}
+
+/// The rows of a document.
+pub(super) struct Document<R> {
+    file: PathBuf,
+    scan: Scan<R>,
+    place: Place,
+    /// The names of the fields seen, where the document is an object.
+    keys: Vec<String>,
+    num_lists: usize,
+    /// The document itself is a row.
+    is_row: bool,
+}
+
+/// Where the scanner stands.
+enum Place {
+    Start,
+    /// Before a row, or at the end of the list.
+    List {
+        is_first: bool,
+        in_object: bool,
+    },
+    /// Before a field, or at the end of the object.
+    Fields {
+        is_first: bool,
+    },
+    End,
+}
+
+/// Is the document itself a row? A small object that is none must hold exactly one list of rows.
+pub(super) fn is_row(file: &Path, head: &[u8], is_whole: bool) -> Result<bool, ReadError> {
+    let fields = match is_whole {
+        true => serde_json::from_slice::<Object>(head).ok(),
+        false => None,
+    };
+    let Some(fields) = fields else {
+        return Ok(false);
+    };
+    let num_lists = fields.values().filter(|value| value.is_array()).count();
+    match Shape::of(&fields) {
+        Some(_) => Ok(true),
+        None if num_lists == 1 => Ok(false),
+        None => Err(ReadError::NoList {
+            file: file.into(),
+            keys: keys(&fields),
+        }),
+    }
+}
+
+impl<R: BufRead> Document<R> {
+    pub fn new(file: PathBuf, is_row: bool, bytes: R) -> Self {
+        Self {
+            file,
+            scan: Scan { bytes, line: 1 },
+            place: Place::Start,
+            keys: Vec::new(),
+            num_lists: 0,
+            is_row,
+        }
+    }
+
+    fn row(&mut self) -> Result<Option<Row>, ReadError> {
+        loop {
+            let next = self.scan.peek().map_err(|source| self.damaged(source))?;
+            match (&self.place, next) {
+                (Place::Start, Some(b'{')) if self.is_row => {
+                    self.place = Place::End;
+                    return self.element().map(Some);
+                }
+                (Place::Start, Some(open)) => {
+                    self.scan.skip();
+                    self.place = match open {
+                        b'[' => Place::List {
+                            is_first: true,
+                            in_object: false,
+                        },
+                        _ => Place::Fields { is_first: true },
+                    };
+                }
+                (Place::List { in_object, .. }, Some(b']')) => {
+                    self.place = match in_object {
+                        true => Place::Fields { is_first: false },
+                        false => Place::End,
+                    };
+                    self.scan.skip();
+                }
+                (
+                    &Place::List {
+                        is_first,
+                        in_object,
+                    },
+                    Some(_),
+                ) => {
+                    if !is_first {
+                        self.expect(b',')?;
+                    }
+                    self.place = Place::List {
+                        is_first: false,
+                        in_object,
+                    };
+                    return self.element().map(Some);
+                }
+                (Place::Fields { .. }, Some(b'}')) => {
+                    self.place = Place::End;
+                    self.scan.skip();
+                }
+                (&Place::Fields { is_first }, Some(_)) => {
+                    if !is_first {
+                        self.expect(b',')?;
+                    }
+                    self.field()?;
+                }
+                (Place::End, None) => return self.end(),
+                (Place::End, Some(_)) => return Err(self.not_json("trailing characters")),
+                (_, None) => return Err(self.not_json("the document is not closed")),
+            }
+        }
+    }
+
+    /// One row, or whatever stands in its place.
+    fn element(&mut self) -> Result<Row, ReadError> {
+        let (line, text) = self.value()?;
+        let content = match text {
+            Ok(text) => object(&text),
+            Err(reason) => Err(reason),
+        };
+        Ok(Row { line, content })
+    }
+
+    /// One field of the object: its list is entered, anything else is passed over.
+    fn field(&mut self) -> Result<(), ReadError> {
+        let (_, key) = self.value()?;
+        let key = key.ok().and_then(|key| serde_json::from_str(&key).ok());
+        self.keys
+            .push(key.ok_or_else(|| self.not_json("key must be a string"))?);
+        self.expect(b':')?;
+        if self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[') {
+            self.num_lists += 1;
+            if self.num_lists == 1 {
+                self.scan.skip();
+                self.place = Place::List {
+                    is_first: true,
+                    in_object: true,
+                };
+                return Ok(());
+            }
+        }
+        self.place = Place::Fields { is_first: false };
+        self.value().map(drop)
+    }
+
+    fn end(&self) -> Result<Option<Row>, ReadError> {
+        match self.keys.is_empty() || self.num_lists == 1 {
+            true => Ok(None),
+            false => Err(ReadError::NoList {
+                file: self.file.clone(),
+                keys: self.keys.clone(),
+            }),
+        }
+    }
+
+    /// The text of the next value and its line; a text that is no JSON ends the document.
+    fn value(&mut self) -> Result<(usize, Result<String, Reason>), ReadError> {
+        let mut bytes = Vec::new();
+        self.scan.peek().map_err(|source| self.damaged(source))?;
+        let line = self.scan.line;
+        let length = self
+            .scan
+            .value(&mut bytes)
+            .map_err(|source| self.damaged(source))?;
+        if length > MAX_LINE_BYTES {
+            let limit = MAX_LINE_BYTES;
+            return Ok((
+                line,
+                Err(Reason::RowTooLong {
+                    bytes: length,
+                    limit,
+                }),
+            ));
+        }
+        let not_json = |line, what| ReadError::NotJson {
+            file: self.file.clone(),
+            line,
+            what,
+        };
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let breaks = before.iter().filter(|&&byte| byte == b'\n').count();
+            not_json(line + breaks, "not valid UTF-8".into())
+        })?;
+        if let Err(error) = serde_json::from_str::<&RawValue>(&text) {
+            return Err(not_json(
+                line + error.line().saturating_sub(1),
+                complaint(&error),
+            ));
+        }
+        Ok((line, Ok(text)))
+    }
+
+    fn expect(&mut self, wanted: u8) -> Result<(), ReadError> {
+        match self.scan.peek().map_err(|source| self.damaged(source))? {
+            Some(found) if found == wanted => {
+                self.scan.skip();
+                Ok(())
+            }
+            _ => Err(self.not_json(&format!("expected `{}`", wanted as char))),
+        }
+    }
+
+    fn not_json(&self, what: &str) -> ReadError {
+        ReadError::NotJson {
+            file: self.file.clone(),
+            line: self.scan.line,
+            what: what.into(),
+        }
+    }
+
+    fn damaged(&self, source: io::Error) -> ReadError {
+        ReadError::Damaged {
+            file: self.file.clone(),
+            line: self.scan.line,
+            source,
+        }
+    }
+}
+
+impl<R: BufRead> Iterator for Document<R> {
+    type Item = Result<Row, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.row().transpose()
+    }
+}
+
+/// Bytes of a document, line by line.
+struct Scan<R> {
+    bytes: R,
+    line: usize,
+}
+
+impl<R: BufRead> Scan<R> {
+    /// The next byte that is no white space, without taking it.
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        loop {
+            let available = self.bytes.fill_buf()?;
+            if available.is_empty() {
+                return Ok(None);
+            }
+            let spaces = available
+                .iter()
+                .position(|byte| !byte.is_ascii_whitespace());
+            let passed = &available[..spaces.unwrap_or(available.len())];
+            self.line += passed.iter().filter(|&&byte| byte == b'\n').count();
+            let (next, passed) = (available.get(passed.len()).copied(), passed.len());
+            self.bytes.consume(passed);
+            if next.is_some() {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// Takes the byte that was seen.
+    fn skip(&mut self) {
+        self.bytes.consume(1);
+    }
+
+    /// Takes one value and gives its length; bytes past the longest row are not held.
+    fn value(&mut self, held: &mut Vec<u8>) -> io::Result<usize> {
+        let (mut extent, mut length) = (Extent::default(), 0);
+        loop {
+            let available = self.bytes.fill_buf()?;
+            let end = available.iter().position(|&byte| extent.ends_before(byte));
+            let taken = end.unwrap_or(available.len());
+            let room = (MAX_LINE_BYTES + 1).saturating_sub(held.len());
+            held.extend_from_slice(&available[..taken.min(room)]);
+            self.line += available[..taken]
+                .iter()
+                .filter(|&&byte| byte == b'\n')
+                .count();
+            length += taken;
+            let is_over = end.is_some() || available.is_empty();
+            self.bytes.consume(taken);
+            if is_over {
+                return Ok(length);
+            }
+            if length as u64 > MAX_SKIPPED_BYTES {
+                return Err(endless());
+            }
+        }
+    }
+}
+
+/// How far a value reaches: to the bracket or quote that closes it, or to what cannot be part of it.
+#[derive(Default)]
+struct Extent {
+    depth: usize,
+    in_string: bool,
+    is_escaped: bool,
+    is_closed: bool,
+}
+
+impl Extent {
+    fn ends_before(&mut self, byte: u8) -> bool {
+        if self.is_closed {
+            return true;
+        }
+        if self.in_string {
+            self.in_string = self.is_escaped || byte != b'"';
+            self.is_escaped = !self.is_escaped && byte == b'\\';
+            self.is_closed = !self.in_string && self.depth == 0;
+            return false;
+        }
+        match byte {
+            b'"' => self.in_string = true,
+            b'{' | b'[' => self.depth += 1,
+            b'}' | b']' if self.depth == 0 => return true,
+            b'}' | b']' => {
+                self.depth -= 1;
+                self.is_closed = self.depth == 0;
+            }
+            b',' | b':' if self.depth == 0 => return true,
+            space if self.depth == 0 && space.is_ascii_whitespace() => return true,
+            _ => {}
+        }
+        false
+    }
+}

@@ -1,0 +1,93 @@
+//! A file to its rows, whatever kind of file it is.
+//!
+//! Parquet and packed files are told by their first bytes. Tables and documents are told by name, for
+//! everything is a text; JSON by its brackets, since a row on each line and one document look alike in
+//! name and are often confused.
+
+use std::cell::Cell;
+use std::io::BufRead;
+use std::path::Path;
+
+use super::bytes::Bytes;
+use super::document::{self, Document};
+use super::lines::JsonLines;
+use super::prose::Prose;
+use super::row::{Object, Rows};
+use super::table::{self, Table};
+use super::{Format, ReadError, ReadOptions};
+use crate::Shape;
+
+impl<'a> Rows<'a> {
+    /// Opens a file; every byte read from it is counted in `taken`.
+    pub(super) fn open(
+        file: &Path,
+        options: &'a ReadOptions<'a>,
+        taken: &'a Cell<u64>,
+    ) -> Result<Self, ReadError> {
+        Self::of(file, Bytes::open(file, taken)?, options)
+    }
+
+    /// The rows among some bytes.
+    pub(super) fn of(
+        file: &Path,
+        bytes: Bytes<'a>,
+        options: &'a ReadOptions<'a>,
+    ) -> Result<Self, ReadError> {
+        let (head, is_whole) = (bytes.head(), bytes.is_whole());
+        let format = format_of(file, head, is_whole);
+        let mut columns = None;
+        let rows: Box<dyn Iterator<Item = _> + 'a> = match format {
+            Format::Table => {
+                let delimiter = table::delimiter_of(file, head);
+                let table = Table::new(file, delimiter, bytes.buffered(), options)?;
+                columns = Some(table.columns().to_vec());
+                Box::new(table)
+            }
+            Format::Json => {
+                let is_row = document::is_row(file, head, is_whole)?;
+                Box::new(Document::new(file.into(), is_row, bytes.buffered()))
+            }
+            Format::JsonLines => Box::new(JsonLines::new(file.into(), bytes.buffered())),
+            Format::Text | Format::Markdown => {
+                let is_markdown = format == Format::Markdown;
+                let bytes = bytes.buffered();
+                Box::new(Prose::new(file, is_markdown, bytes, options.chunking))
+            }
+            Format::Parquet => Box::new(std::iter::empty()),
+        };
+        Ok(Self {
+            format,
+            columns,
+            rows,
+        })
+    }
+}
+
+fn format_of(file: &Path, head: &[u8], is_whole: bool) -> Format {
+    let named = Format::named(file);
+    let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
+    match (named, first) {
+        (Some(Format::Table), _) => Format::Table,
+        (Some(document @ (Format::Text | Format::Markdown)), _) if !holds_rows(head) => document,
+        (None, Some(byte)) if !matches!(byte, b'{' | b'[') => Format::Text,
+        (_, Some(b'[')) => Format::Json,
+        (_, Some(b'{')) if is_json_document(named, head, is_whole) => Format::Json,
+        _ => Format::JsonLines,
+    }
+}
+
+/// Does a file that is named as a document begin with a row?
+fn holds_rows(head: &[u8]) -> bool {
+    let first = head.lines().next().and_then(Result::ok);
+    let row = first.and_then(|line| serde_json::from_str::<Object>(&line).ok());
+    row.is_some_and(|row| Shape::of(&row).is_some())
+}
+
+/// One document, or a row on each line? Where the first line is longer than what was seen of the file,
+/// the name tells.
+fn is_json_document(named: Option<Format>, head: &[u8], is_whole: bool) -> bool {
+    if !is_whole && !head.contains(&b'\n') {
+        return named == Some(Format::Json);
+    }
+    !document::first_line_is_a_row(head) && document::is_document(head, is_whole)
+}

@@ -1,0 +1,73 @@
+//! What every format comes down to: a row as a JSON object, and the line it starts on.
+
+use serde_json::{Map, Value};
+
+use super::{Format, MAX_LINE_BYTES, ReadError};
+use crate::Reason;
+use crate::shape::kind;
+
+/// A row's fields, in their order.
+pub(crate) type Object = Map<String, Value>;
+
+/// A row as an object, or why it is none.
+pub(crate) struct Row {
+    pub line: usize,
+    pub content: Result<Object, Reason>,
+}
+
+/// The rows of a file, in its order; an error is the end of them.
+pub(crate) struct Rows<'a> {
+    pub format: Format,
+    /// The names in its header, if it has one.
+    pub columns: Option<Vec<String>>,
+    pub rows: Box<dyn Iterator<Item = Result<Row, ReadError>> + 'a>,
+}
+
+/// The object written in a line of JSONL.
+pub(crate) fn line_object(line: &[u8]) -> Result<Object, Reason> {
+    if line.len() > MAX_LINE_BYTES {
+        return Err(Reason::LineTooLong {
+            bytes: line.len(),
+            limit: MAX_LINE_BYTES,
+        });
+    }
+    object(clean(line)?)
+}
+
+/// Bytes as text that a row may hold.
+pub(crate) fn clean(bytes: &[u8]) -> Result<&str, Reason> {
+    if bytes.contains(&0) {
+        return Err(Reason::Nul);
+    }
+    str::from_utf8(bytes).map_err(|error| Reason::NotUtf8 {
+        byte: error.valid_up_to() + 1,
+    })
+}
+
+/// The object written in a text.
+pub(crate) fn object(text: &str) -> Result<Object, Reason> {
+    let value = serde_json::from_str(text).map_err(|error| Reason::NotJson {
+        what: complaint(&error),
+    })?;
+    match value {
+        Value::Object(object) => Ok(object),
+        other => Err(Reason::NotAnObject {
+            found: kind(&other),
+        }),
+    }
+}
+
+/// serde_json's message without its own idea of the line.
+pub(crate) fn complaint(error: &serde_json::Error) -> String {
+    let message = error.to_string();
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    match message.strip_suffix(&position) {
+        Some(plain) => format!("{plain} (column {})", error.column()),
+        None => message,
+    }
+}
+
+/// The names of a row's fields.
+pub(crate) fn keys(row: &Object) -> Vec<String> {
+    row.keys().cloned().collect()
+}
