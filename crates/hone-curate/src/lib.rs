@@ -7,23 +7,28 @@
 //!
 //! A rule only says what it sees; what happens then is the recipe's decision, and each decision is a
 //! finding with its place and evidence. Rules about one row live in [`rules`], one file each, with
-//! their documentation and their cases beside them.
+//! their documentation and their cases beside them; rules that compare rows in [`duplicates`] and [`leaks`].
 
 pub mod dataset;
+pub mod duplicates;
 mod examine;
 mod finding;
+pub mod leaks;
 pub mod mix;
 pub mod overview;
 pub mod pages;
 pub mod recipe;
 pub mod redact;
 pub mod report;
+mod rows;
 mod rule;
 pub mod rules;
 pub mod select;
 mod spool;
+pub mod text;
 
 pub use examine::{Examined, Examiner};
 pub use finding::{Decision, Finding, Hit, excerpt};
+pub use rows::{Rows, RowsError};
 pub use rule::{Action, BadParam, Check, Doc, Entry, Family, Param, Params, Row, Rule};
 pub use spool::{Spool, SpoolWriter};

@@ -244,6 +244,17 @@ impl Params {
         Ok(value)
     }
 
+    /// A text.
+    pub fn text(&mut self, name: &str, default: &str) -> Result<String, BadParam> {
+        let value = match self.written.remove(name) {
+            None => default.to_owned(),
+            Some(toml::Value::String(value)) => value,
+            Some(other) => return Err(wrong(name, "a text", &other)),
+        };
+        self.used.insert(name.into(), value.clone().into());
+        Ok(value)
+    }
+
     /// A list of texts.
     pub fn texts(&mut self, name: &str, default: &[&str]) -> Result<Vec<String>, BadParam> {
         let texts = match self.written.remove(name) {

@@ -38,7 +38,7 @@ fn the_pages_of_the_rules_are_made_from_the_rules() {
 }
 
 fn made() -> BTreeMap<String, String> {
-    let cases = cases(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/rules")));
+    let cases = cases(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src")));
     let page = |entry| {
         let mut text = pages::page(entry);
         if let Some(cases) = cases.get(entry.doc.name) {

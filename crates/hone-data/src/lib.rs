@@ -1,7 +1,7 @@
 //! Files to batches: read, split, mix, encode, pack.
 //!
 //! ```text
-//! files ─read→ Record ─split→ train, valid ─encode→ Example ─order→ ─pack→ Batch
+//! files ─read→ Record ─split→ train, valid, test ─encode→ Example ─order→ ─pack→ Batch
 //! ```
 //!
 //! A row that cannot be used is set aside with its file, its line and the reason; none disappears.
@@ -27,4 +27,4 @@ pub use record::{
     Body, Count, Part, Place, Preference, Reason, Record, Refused, Source, counts, dataset_id,
 };
 pub use shape::Shape;
-pub use split::{ShareOutOfRange, Split, split};
+pub use split::{RowKey, Sets, ShareOutOfRange, Shares, Side, Split, sides, split};

@@ -3,7 +3,7 @@
 //! To add one: a file in the folder of its family with a `DOC` and a type that is a [`Rule`], cases in
 //! the `.md` beside it, and a line in the family's `RULES`.
 
-use crate::{Entry, Family};
+use crate::{Entry, Family, duplicates, leaks};
 
 pub mod format;
 pub mod harm;
@@ -14,9 +14,16 @@ pub mod quality;
 
 /// All rules, family by family.
 pub fn all() -> impl Iterator<Item = &'static Entry> {
-    [format::RULES, harm::RULES, licence::RULES, quality::RULES]
-        .into_iter()
-        .flatten()
+    [
+        format::RULES,
+        duplicates::RULES,
+        harm::RULES,
+        licence::RULES,
+        leaks::RULES,
+        quality::RULES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The rule of a name.

@@ -1,0 +1,107 @@
+//! What is remembered of a row: ids of what it says and the bands of its MinHash.
+
+use hone_data::{Part, Place, Record};
+use hone_ledger::{ContentId, Hasher};
+use hone_text::Role;
+
+use super::near::{MinHash, NearOptions, Shingles};
+use crate::text::same_but_case;
+
+/// One row, remembered in a few hundred bytes.
+#[derive(Clone, Debug)]
+pub struct Fingerprint {
+    /// The row's number.
+    pub row: usize,
+    /// The id of what it says.
+    pub content: ContentId,
+    /// The id of all its texts but for case and white space.
+    pub exact: ContentId,
+    /// The id of all that stands before its last reply, system turns included; `None` for a text.
+    pub prompt: Option<ContentId>,
+    /// The id of its last reply.
+    pub reply: Option<ContentId>,
+    /// How many words the last reply has.
+    pub reply_words: usize,
+    /// How many bytes of it are learnt.
+    pub learnt_bytes: usize,
+    /// One hash per band of its MinHash; none when it has no words.
+    pub(super) bands: Box<[u64]>,
+    labels: ContentId,
+}
+
+/// Makes fingerprints, the same ones on any thread.
+pub struct Fingerprints {
+    options: NearOptions,
+    minhash: MinHash,
+}
+
+impl Fingerprints {
+    /// Fingerprints for a search of near-duplicates under these options.
+    pub fn new(options: &NearOptions) -> Self {
+        Self {
+            minhash: MinHash::new(options),
+            options: options.clone(),
+        }
+    }
+
+    /// The fingerprint of a row.
+    pub fn of(&self, row: usize, record: &Record) -> Fingerprint {
+        let parts: Vec<Part<'_>> = record.parts().collect();
+        let folded: Vec<String> = parts.iter().map(|part| same_but_case(part.text)).collect();
+        let said: Vec<(&Part<'_>, &str)> = parts
+            .iter()
+            .zip(folded.iter().map(String::as_str))
+            .collect();
+        let halves = halves(&said);
+        let learnt = parts.iter().filter(|part| part.is_learnt());
+        Fingerprint {
+            row,
+            content: record.content_id(),
+            exact: id(&said),
+            prompt: halves.map(|(prompt, _)| id(prompt)),
+            reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
+            reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
+            learnt_bytes: learnt.map(|part| part.text.len()).sum(),
+            bands: self.minhash.bands(&Shingles::of(record, &self.options)),
+            labels: labels(record),
+        }
+    }
+}
+
+impl Fingerprint {
+    /// An order of rows that does not know their numbers, except for rows that are the same in everything.
+    pub(super) fn rank(&self) -> (ContentId, ContentId, usize) {
+        (self.content, self.labels, self.row)
+    }
+}
+
+type Said<'a> = (&'a Part<'a>, &'a str);
+
+/// All before the last reply that is to be learnt, and that reply; `None` for a text, and without a reply.
+fn halves<'a>(said: &'a [Said<'a>]) -> Option<(&'a [Said<'a>], &'a str)> {
+    let reply = said.iter().rposition(|(part, _)| {
+        part.role == Some(Role::Assistant) && !matches!(part.place, Place::Rejected(_))
+    })?;
+    Some((&said[..reply], said[reply].1))
+}
+
+/// The id of who says what.
+fn id(said: &[Said<'_>]) -> ContentId {
+    let mut hasher = Hasher::new();
+    for (part, text) in said {
+        let role = part.role.map_or("text", Role::name);
+        hasher.update(format!("{role} {} ", text.len()).as_bytes());
+        hasher.update(text.as_bytes());
+    }
+    hasher.finish()
+}
+
+fn labels(record: &Record) -> ContentId {
+    let labels = [
+        Some(&record.task),
+        record.group.as_ref(),
+        record.origin.as_ref(),
+        record.licence.as_ref(),
+    ];
+    ContentId::of(format!("{labels:?}").as_bytes())
+}

@@ -1,0 +1,475 @@
+//! Rows that say nearly the same.
+//!
+//! MinHash with banding (Broder 1997; Leskovec, Rajaraman & Ullman, chapter 3) with datatrove's numbers proposes
+//! pairs; each pair is then looked at again and verified by the exact Jaccard similarity of its shingles, which
+//! datatrove leaves out. A web page is one text, a row to learn from is two: what is asked and what is answered.
+//! Rows are alike only if both halves are, or the same passage with another question would be a duplicate.
+
+use std::collections::HashMap;
+
+use hone_data::{Record, Sets};
+use hone_ledger::Seed;
+use hone_text::Role;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use super::join::Joining;
+use super::{Cluster, Fingerprint};
+use crate::text::{Numbers, Words, mix, ngrams};
+use crate::{Action, BadParam, Doc, Family, Param, Params, Rows, RowsError};
+
+/// `near-duplicate`.
+pub static DOC: Doc = Doc {
+    name: "near-duplicate",
+    family: Family::Duplicate,
+    summary: "the row says nearly the same as another one",
+    why: "Copies with a changed word or a new headline are learnt by heart like exact ones, crowd out what is rare, and put \
+          the same row on both sides of a split.",
+    what: "Shingles are runs of `ngram` words without case, accents and punctuation; a shorter text is one shingle. Candidates \
+           share a band of their MinHash: `bands` bands of `band-hashes` hashes, as in datatrove (5, 14, 8). Each candidate \
+           pair is verified: the Jaccard similarity of the shingles must reach `threshold`, in what is asked and in what is \
+           answered alike; system turns are not compared. At 0.8 the bands miss 8 pairs of 100, at 0.9 none of 2,000; below \
+           they miss so many that a lower threshold would depend on the seed. Clusters are connected pairs; the row with the \
+           most bytes to learn stays.",
+    default: Action::Drop,
+    params: &[
+        Param {
+            name: "threshold",
+            what: "least Jaccard similarity of both halves, above 0 and up to 1; 0.8",
+        },
+        Param {
+            name: "ngram",
+            what: "words of a shingle; 5",
+        },
+        Param {
+            name: "bands",
+            what: "bands of the MinHash; 14",
+        },
+        Param {
+            name: "band-hashes",
+            what: "hashes of a band; 8",
+        },
+        Param {
+            name: "fold-numbers",
+            what: "read every number as 0, as datatrove does; false, since numbers are all that tells sums apart",
+        },
+        Param {
+            name: "seed",
+            what: "seed of the hashes; 1",
+        },
+    ],
+};
+
+/// How near-duplicates are found.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NearOptions {
+    /// The least Jaccard similarity of a pair, in both halves.
+    pub threshold: f64,
+    /// Words of a shingle.
+    pub ngram: usize,
+    /// Bands of the MinHash.
+    pub bands: usize,
+    /// Hashes of a band.
+    pub band_hashes: usize,
+    /// What becomes of numbers.
+    pub numbers: Numbers,
+    /// The seed of the hashes.
+    pub seed: u64,
+}
+
+impl Default for NearOptions {
+    fn default() -> Self {
+        Self {
+            threshold: 0.8,
+            ngram: 5,
+            bands: 14,
+            band_hashes: 8,
+            numbers: Numbers::Kept,
+            seed: 1,
+        }
+    }
+}
+
+impl NearOptions {
+    /// What the recipe says.
+    pub fn take(params: &mut Params) -> Result<Self, BadParam> {
+        let default = Self::default();
+        let options = Self {
+            threshold: params.number("threshold", default.threshold)?,
+            ngram: params.count("ngram", default.ngram)?,
+            bands: params.count("bands", default.bands)?,
+            band_hashes: params.count("band-hashes", default.band_hashes)?,
+            numbers: match params.flag("fold-numbers", false)? {
+                true => Numbers::Zero,
+                false => Numbers::Kept,
+            },
+            seed: params.count("seed", default.seed as usize)? as u64,
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    fn check(&self) -> Result<(), BadParam> {
+        let counts = [
+            ("ngram", self.ngram, 100),
+            ("bands", self.bands, 200),
+            ("band-hashes", self.band_hashes, 50),
+        ];
+        let count = counts
+            .into_iter()
+            .find(|&(_, value, most)| !(1..=most).contains(&value))
+            .map(|(name, value, most)| (name, format!("must be 1 to {most}, not {value}")));
+        let threshold = (!(self.threshold > 0.0 && self.threshold <= 1.0)).then(|| {
+            let problem = format!("must be above 0 and at most 1, not {}", self.threshold);
+            ("threshold", problem)
+        });
+        match count.or(threshold) {
+            None => Ok(()),
+            Some((name, problem)) => Err(BadParam::Value {
+                name: name.into(),
+                problem,
+            }),
+        }
+    }
+
+    /// How likely a pair of this similarity is to become a candidate: `1 - (1 - sʰ)ᵇ`.
+    pub fn curve(&self, similarity: f64) -> f64 {
+        1.0 - (1.0 - similarity.powi(self.band_hashes as i32)).powi(self.bands as i32)
+    }
+}
+
+/// Clusters of rows that say nearly the same, exact twins included.
+pub fn clusters(
+    prints: &[Fingerprint],
+    rows: &dyn Rows,
+    options: &NearOptions,
+) -> Result<Vec<Cluster>, RowsError> {
+    // From here on a row is its rank, so that nothing depends on where it stands.
+    let mut ranked: Vec<&Fingerprint> = prints.iter().collect();
+    ranked.par_sort_unstable_by_key(|print| print.rank());
+    let groups = Group::all(ranked.len(), buckets(&ranked, options.bands));
+    let clusters: Vec<Vec<Cluster>> = groups
+        .into_par_iter()
+        .map(|group| group.verify(&ranked, rows, options))
+        .collect::<Result<_, _>>()?;
+    let mut clusters: Vec<Cluster> = clusters.into_iter().flatten().collect();
+    clusters.sort_unstable_by_key(|cluster| cluster.rows[0]);
+    Ok(clusters)
+}
+
+/// Rows that share a band, for every band: the candidates.
+fn buckets(ranked: &[&Fingerprint], bands: usize) -> Vec<Vec<usize>> {
+    let of_band = |band: usize| {
+        let mut keyed: Vec<(u64, usize)> = ranked
+            .iter()
+            .enumerate()
+            .filter_map(|(rank, print)| Some((*print.bands.get(band)?, rank)))
+            .collect();
+        keyed.sort_unstable();
+        keyed
+            .chunk_by(|a, b| a.0 == b.0)
+            .filter(|bucket| bucket.len() > 1)
+            .map(|bucket| bucket.iter().map(|&(_, rank)| rank).collect())
+            .collect::<Vec<Vec<usize>>>()
+    };
+    (0..bands).into_par_iter().flat_map_iter(of_band).collect()
+}
+
+/// Rows that are connected by candidates, and by no candidate with any other row.
+struct Group {
+    ranks: Vec<usize>,
+    buckets: Vec<Vec<usize>>,
+}
+
+impl Group {
+    fn all(rows: usize, buckets: Vec<Vec<usize>>) -> Vec<Self> {
+        let mut sets = Sets::new(rows);
+        for bucket in &buckets {
+            bucket
+                .windows(2)
+                .for_each(|pair| sets.join(pair[0], pair[1]));
+        }
+        let mut of_root: HashMap<usize, Vec<Vec<usize>>> = HashMap::new();
+        for bucket in buckets {
+            of_root
+                .entry(sets.root(bucket[0]))
+                .or_default()
+                .push(bucket);
+        }
+        let group = |ranks: Vec<usize>| {
+            let mut buckets = of_root.remove(&ranks[0])?;
+            buckets.sort_unstable();
+            buckets.dedup();
+            Some(Self { ranks, buckets })
+        };
+        sets.into_clusters().into_iter().filter_map(group).collect()
+    }
+
+    /// Looks at the rows again and keeps the pairs that are alike.
+    fn verify(
+        self,
+        ranked: &[&Fingerprint],
+        rows: &dyn Rows,
+        options: &NearOptions,
+    ) -> Result<Vec<Cluster>, RowsError> {
+        let prints: Vec<&Fingerprint> = self.ranks.iter().map(|&rank| ranked[rank]).collect();
+        let shingles: Vec<Shingles> = prints
+            .par_iter()
+            .map(|print| Ok(Shingles::of(&*rows.record(print.row)?, options)))
+            .collect::<Result<_, _>>()?;
+        let alike = |a: usize, b: usize| {
+            let similarity = shingles[a].similarity(&shingles[b]);
+            (similarity >= options.threshold).then_some(similarity)
+        };
+        let mut joining = Joining::new(prints.len());
+        for bucket in &self.buckets {
+            joining.bucket(&self.members(bucket), alike);
+        }
+        Ok(joining.into_clusters(&prints))
+    }
+
+    /// Ranks as numbers within the group.
+    fn members(&self, ranks: &[usize]) -> Vec<usize> {
+        let member = |rank| {
+            self.ranks
+                .binary_search(rank)
+                .expect("a group has the rows of its buckets")
+        };
+        ranks.iter().map(member).collect()
+    }
+}
+
+/// The shingles of a row, each half as a sorted set.
+pub(super) struct Shingles {
+    asked: Vec<u64>,
+    learnt: Vec<u64>,
+}
+
+/// Sets what is asked apart from what is answered.
+const ASKED: u64 = 0x6173_6b65_645f_5f5f;
+
+impl Shingles {
+    pub fn of(record: &Record, options: &NearOptions) -> Self {
+        let (mut asked, mut learnt) = (Vec::new(), Vec::new());
+        for part in record
+            .parts()
+            .filter(|part| part.role != Some(Role::System))
+        {
+            let words: Vec<u64> = Words::of(part.text, options.numbers).hashes().collect();
+            let n = options.ngram.min(words.len()).max(1);
+            match part.is_learnt() {
+                true => learnt.extend(ngrams(&words, n)),
+                false => asked.extend(ngrams(&words, n).map(|gram| mix(gram ^ ASKED))),
+            }
+        }
+        for half in [&mut asked, &mut learnt] {
+            half.sort_unstable();
+            half.dedup();
+        }
+        Self { asked, learnt }
+    }
+
+    /// The Jaccard similarity of the halves, the lesser of the two.
+    pub fn similarity(&self, other: &Self) -> f64 {
+        jaccard(&self.learnt, &other.learnt).min(jaccard(&self.asked, &other.asked))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u64> + '_ {
+        self.asked.iter().chain(&self.learnt).copied()
+    }
+}
+
+/// The share of two sorted sets that is common to both; two empty ones are the same.
+fn jaccard(a: &[u64], b: &[u64]) -> f64 {
+    let (mut common, mut rest) = (0_usize, b);
+    for value in a {
+        rest = &rest[rest.iter().take_while(|other| *other < value).count()..];
+        common += usize::from(rest.first() == Some(value));
+    }
+    match a.len() + b.len() - common {
+        0 => 1.0,
+        all => common as f64 / all as f64,
+    }
+}
+
+/// Hash functions `h ↦ (a·h + b) >> 32` with odd `a`, and how their minima form bands.
+pub(super) struct MinHash {
+    factors: Vec<(u64, u64)>,
+    band_hashes: usize,
+}
+
+impl MinHash {
+    pub fn new(options: &NearOptions) -> Self {
+        let mut stream = Seed::new(options.seed).child("minhash").stream();
+        let count = options.bands * options.band_hashes;
+        Self {
+            factors: (0..count)
+                .map(|_| (stream.next_u64() | 1, stream.next_u64()))
+                .collect(),
+            band_hashes: options.band_hashes,
+        }
+    }
+
+    /// One hash per band; rows that share one share all minima of that band. None for a row without words.
+    pub fn bands(&self, shingles: &Shingles) -> Box<[u64]> {
+        let mut minima = vec![u32::MAX; self.factors.len()];
+        let mut any = false;
+        for shingle in shingles.iter() {
+            any = true;
+            for (least, (a, b)) in minima.iter_mut().zip(&self.factors) {
+                let value = (a.wrapping_mul(shingle).wrapping_add(*b) >> 32) as u32;
+                *least = value.min(*least);
+            }
+        }
+        let band = |minima: &[u32]| {
+            minima.iter().fold(0, |hash, &least| {
+                mix(hash ^ u64::from(least)).wrapping_add(1)
+            })
+        };
+        match any {
+            true => minima.chunks(self.band_hashes).map(band).collect(),
+            false => Box::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use hone_ledger::ContentId;
+    use proptest::prelude::*;
+
+    use super::super::planted::{chat, copies, prints, text};
+    use super::*;
+
+    fn near(rows: &Vec<Record>) -> Vec<Cluster> {
+        clusters(&prints(rows), rows, &NearOptions::default()).unwrap()
+    }
+
+    fn similarity(a: &Record, b: &Record) -> f64 {
+        let options = NearOptions::default();
+        Shingles::of(a, &options).similarity(&Shingles::of(b, &options))
+    }
+
+    fn kept(rows: &Vec<Record>) -> BTreeSet<ContentId> {
+        let mut kept: BTreeSet<usize> = (0..rows.len()).collect();
+        for cluster in near(rows) {
+            kept.retain(|row| *row == cluster.keep || !cluster.rows.contains(row));
+        }
+        kept.into_iter().map(|row| rows[row].content_id()).collect()
+    }
+
+    #[test]
+    fn every_link_is_verified_and_close_copies_are_found() {
+        let rows: Vec<Record> = [copies(300, 1, 1), copies(300, 4, 2)].concat();
+        let clusters = near(&rows);
+        for link in clusters.iter().flat_map(|cluster| &cluster.links) {
+            assert_eq!(link.similarity, similarity(&rows[link.a], &rows[link.b]));
+            assert!(link.similarity >= 0.8);
+        }
+        let found: BTreeSet<usize> = clusters.iter().map(|cluster| cluster.rows[0]).collect();
+        let pairs = (0..rows.len()).step_by(2);
+        let alike: Vec<usize> = pairs
+            .filter(|&row| similarity(&rows[row], &rows[row + 1]) >= 0.8)
+            .collect();
+        let missed = alike.iter().filter(|row| !found.contains(row)).count();
+        // One changed word of 40 leaves 0.76 or more; the bands promise nine of ten at 0.8.
+        assert!(alike.len() > 30 && alike.len() < 300, "{}", alike.len());
+        assert!(missed * 10 <= alike.len(), "{missed} of {}", alike.len());
+        assert!(found.iter().all(|row| alike.contains(row)));
+    }
+
+    #[test]
+    fn the_order_of_rows_changes_nothing() {
+        let rows = [copies(100, 1, 3), copies(50, 0, 4)].concat();
+        let mut shuffled = rows.clone();
+        Seed::new(5).stream().shuffle(&mut shuffled);
+        assert_eq!(kept(&rows), kept(&shuffled));
+        assert!(kept(&rows).len() < 250, "{}", kept(&rows).len());
+    }
+
+    #[test]
+    fn one_thread_finds_what_many_find() {
+        let rows = [copies(100, 1, 3), copies(50, 0, 4)].concat();
+        let with = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.unwrap().install(|| near(&rows))
+        };
+        assert_eq!(with(1), with(4));
+    }
+
+    #[test]
+    fn thousands_of_copies_take_no_square_of_comparisons() {
+        let rows = vec![text("one two three four five six seven"); 20_000];
+        let clusters = near(&rows);
+        assert_eq!(clusters.len(), 1);
+        assert_eq!(clusters[0].links.len(), rows.len() - 1);
+    }
+
+    #[test]
+    fn both_halves_count_and_rows_without_words_are_alike_to_none() {
+        let passage = "the quick brown fox jumps over the lazy dog and runs far away from here";
+        let asked = similarity(&chat(passage, "yes"), &chat(passage, "no"));
+        let answered = similarity(&chat("why", passage), &chat("how", passage));
+        assert_eq!((asked, answered), (0.0, 0.0));
+        assert_eq!(
+            similarity(&chat(passage, "yes"), &chat(passage, "YES!")),
+            1.0
+        );
+        assert!(near(&vec![text("…"), text("!!!")]).is_empty());
+    }
+
+    #[test]
+    fn the_curve_is_that_of_the_bands() {
+        let options = NearOptions::default();
+        let at = |similarity| (1000.0 * options.curve(similarity)).round() / 1000.0;
+        assert_eq!(
+            [at(0.0), at(0.7), at(0.8), at(0.9), at(1.0)],
+            [0.0, 0.565, 0.924, 1.0, 1.0]
+        );
+    }
+
+    #[test]
+    fn minima_agree_as_often_as_the_sets_are_similar() {
+        let options = NearOptions {
+            bands: 4000,
+            band_hashes: 1,
+            ..NearOptions::default()
+        };
+        let minhash = MinHash::new(&options);
+        let set = |from: u64| Shingles {
+            asked: Vec::new(),
+            learnt: (from..from + 60).map(mix).collect(),
+        };
+        let (a, b) = (minhash.bands(&set(0)), minhash.bands(&set(20)));
+        let agreed = a.iter().zip(&b).filter(|(a, b)| a == b).count();
+        // 40 of 80 in common; the standard error of 4,000 draws is 0.008.
+        assert!((agreed as f64 / 4000.0 - 0.5).abs() < 0.03, "{agreed}");
+    }
+
+    #[test]
+    fn options_without_a_meaning_are_refused() {
+        for written in [
+            "threshold = 0",
+            "threshold = 1.1",
+            "bands = 0",
+            "ngram = 101",
+            "seed = -1",
+        ] {
+            let mut params = Params::new(toml::from_str(written).unwrap());
+            assert!(NearOptions::take(&mut params).is_err(), "{written}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn jaccard_is_that_of_sets(a in prop::collection::btree_set(0..30_u64, 0..20), b in prop::collection::btree_set(0..30_u64, 0..20)) {
+            let (x, y): (Vec<u64>, Vec<u64>) = (a.iter().copied().collect(), b.iter().copied().collect());
+            let all = a.union(&b).count();
+            let expected = if all == 0 { 1.0 } else { a.intersection(&b).count() as f64 / all as f64 };
+            prop_assert_eq!(jaccard(&x, &y), expected);
+        }
+    }
+}

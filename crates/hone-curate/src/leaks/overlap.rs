@@ -1,0 +1,355 @@
+//! Shared runs of words: one rule's n-grams of all evaluation rows, and the rows that have them.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hone_data::{Part, Record};
+use hone_text::Role;
+use serde::Serialize;
+
+use super::Leak;
+use crate::text::{Numbers, Words, ngrams};
+use crate::{BadParam, Params};
+
+/// A rule about shared n-grams.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Overlap {
+    /// Its name.
+    pub name: &'static str,
+    /// Raised when it begins to find other rows.
+    pub version: u32,
+    /// Words of an n-gram.
+    pub ngram: usize,
+    /// What becomes of numbers.
+    pub numbers: Numbers,
+    /// Which texts are compared.
+    pub texts: Texts,
+    /// An n-gram in more training rows than this is ignored.
+    pub common_rows: Option<usize>,
+    /// The share of the evaluation text's words that shared n-grams must exceed.
+    pub coverage: f64,
+}
+
+/// Which texts of a row are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Texts {
+    /// All but the system turns, which whole datasets have in common.
+    All,
+    /// What users say, and texts learnt whole.
+    Asked,
+}
+
+impl Overlap {
+    /// The rule with what the recipe says.
+    pub(super) fn take(self, params: &mut Params) -> Result<Self, BadParam> {
+        let common_rows = params.count("common-rows", self.common_rows.unwrap_or(0))?;
+        let coverage = match self.coverage > 0.0 {
+            true => params.number("coverage", self.coverage)?,
+            false => self.coverage,
+        };
+        if !(0.0..1.0).contains(&coverage) {
+            return Err(BadParam::Value {
+                name: "coverage".into(),
+                problem: format!("must be at least 0 and below 1, not {coverage}"),
+            });
+        }
+        Ok(Self {
+            common_rows: (common_rows > 0).then_some(common_rows),
+            coverage,
+            ..self
+        })
+    }
+}
+
+impl Texts {
+    fn contains(self, part: &Part<'_>) -> bool {
+        match self {
+            Self::All => part.role != Some(Role::System),
+            Self::Asked => matches!(part.role, None | Some(Role::User)),
+        }
+    }
+}
+
+/// The texts of a row as lists of words.
+pub(super) struct Reading<'a> {
+    numbers: Numbers,
+    texts: Vec<Text<'a>>,
+}
+
+struct Text<'a> {
+    part: Part<'a>,
+    words: Words,
+    hashes: Vec<u64>,
+}
+
+impl<'a> Reading<'a> {
+    pub fn of(record: &'a Record, numbers: Numbers) -> Self {
+        let text = |part: Part<'a>| {
+            let words = Words::of(part.text, numbers);
+            Text {
+                part,
+                hashes: words.hashes().collect(),
+                words,
+            }
+        };
+        Self {
+            numbers,
+            texts: record.parts().map(text).collect(),
+        }
+    }
+}
+
+/// All n-grams that one rule looks for.
+pub(super) struct Grams {
+    rule: Overlap,
+    evaluation: Vec<Vec<u64>>,
+    sieve: Sieve,
+    numbers: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
+    grams: Vec<Gram>,
+}
+
+#[derive(Default)]
+struct Gram {
+    /// Evaluation rows and word positions where it begins.
+    places: Vec<(usize, usize)>,
+    /// How many training rows have it.
+    rows: AtomicUsize,
+}
+
+/// An n-gram that a training row shares: where it begins there, and where in an evaluation row.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Shared {
+    evaluation: usize,
+    position: usize,
+    text: usize,
+    word: usize,
+}
+
+impl Grams {
+    pub fn new(rule: Overlap) -> Self {
+        Self {
+            rule,
+            evaluation: Vec::new(),
+            sieve: Sieve::default(),
+            numbers: HashMap::default(),
+            grams: Vec::new(),
+        }
+    }
+
+    pub fn rule(&self) -> &Overlap {
+        &self.rule
+    }
+
+    /// Takes the next evaluation row. Its texts are read as one, so that question and answer are found in a
+    /// training text that has them together.
+    pub fn add(&mut self, record: &Record) {
+        let reading = Reading::of(record, self.rule.numbers);
+        let compared = reading
+            .texts
+            .iter()
+            .filter(|text| self.rule.texts.contains(&text.part));
+        let words: Vec<u64> = compared
+            .flat_map(|text| text.hashes.iter().copied())
+            .collect();
+        for (position, hash) in ngrams(&words, self.rule.ngram).enumerate() {
+            let number = *self.numbers.entry(hash).or_insert(self.grams.len());
+            if number == self.grams.len() {
+                self.grams.push(Gram::default());
+            }
+            self.grams[number]
+                .places
+                .push((self.evaluation.len(), position));
+        }
+        self.evaluation.push(words);
+    }
+
+    /// To be called when all evaluation rows are there.
+    pub fn finish(&mut self) {
+        self.sieve = Sieve::of(self.numbers.keys().copied(), self.numbers.len());
+    }
+
+    /// Evaluation rows with too few words for a single n-gram.
+    pub fn blind(&self) -> usize {
+        let short = |words: &&Vec<u64>| words.len() < self.rule.ngram;
+        self.evaluation.iter().filter(short).count()
+    }
+
+    /// Counts the row for each n-gram it shares; false if there is none.
+    pub fn note(&self, readings: &[Reading<'_>]) -> bool {
+        let mut found: Vec<usize> = self.shared(readings).map(|(_, _, number)| number).collect();
+        found.sort_unstable();
+        found.dedup();
+        for &number in &found {
+            self.grams[number].rows.fetch_add(1, Ordering::Relaxed);
+        }
+        !found.is_empty()
+    }
+
+    /// What the rule has to say about a row, and all evaluation rows it finds there.
+    pub fn leak(&self, row: usize, readings: &[Reading<'_>]) -> Option<(Leak, Vec<usize>)> {
+        let texts = self.texts(readings)?;
+        let found = self.places(readings);
+        let rows: Vec<(&[Shared], f64)> = found
+            .chunk_by(|a, b| a.evaluation == b.evaluation)
+            .map(|shared| (shared, self.coverage(shared)))
+            .filter(|&(_, coverage)| coverage > self.rule.coverage)
+            .collect();
+        // The last of equal maxima wins, so the search goes backwards.
+        let &(shared, coverage) = rows.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1))?;
+        let (text, words) = longest_stretch(shared, self.rule.ngram);
+        let leak = Leak {
+            rule: self.rule.name,
+            row,
+            evaluation: shared[0].evaluation,
+            others: rows.len() - 1,
+            place: texts[text].part.place,
+            span: texts[text].words.span(words),
+            coverage,
+        };
+        Some((
+            leak,
+            rows.iter()
+                .map(|(shared, _)| shared[0].evaluation)
+                .collect(),
+        ))
+    }
+
+    /// The n-grams that the row shares: text, word, number.
+    fn shared<'a>(
+        &'a self,
+        readings: &'a [Reading<'_>],
+    ) -> impl Iterator<Item = (usize, usize, usize)> + 'a {
+        let texts = self.texts(readings).unwrap_or_default().iter().enumerate();
+        texts
+            .filter(|(_, text)| self.rule.texts.contains(&text.part))
+            .flat_map(move |(at, text)| {
+                ngrams(&text.hashes, self.rule.ngram)
+                    .enumerate()
+                    .filter(|&(_, hash)| self.sieve.may_hold(hash))
+                    .filter_map(move |(word, hash)| Some((at, word, *self.numbers.get(&hash)?)))
+            })
+    }
+
+    /// Where the row's n-grams stand in evaluation rows, those left out that are too common to prove anything.
+    fn places(&self, readings: &[Reading<'_>]) -> Vec<Shared> {
+        let Some(texts) = self.texts(readings) else {
+            return Vec::new();
+        };
+        let common = self.rule.common_rows.unwrap_or(usize::MAX);
+        let mut places = Vec::new();
+        for (text, word, number) in self.shared(readings) {
+            let gram = &self.grams[number];
+            if gram.rows.load(Ordering::Relaxed) > common {
+                continue;
+            }
+            let here = &texts[text].hashes[word..word + self.rule.ngram];
+            // Two n-grams with one hash would be a find of nothing.
+            let same = |&&(row, position): &&(usize, usize)| {
+                self.evaluation[row][position..].starts_with(here)
+            };
+            places.extend(
+                gram.places
+                    .iter()
+                    .filter(same)
+                    .map(|&(evaluation, position)| Shared {
+                        evaluation,
+                        position,
+                        text,
+                        word,
+                    }),
+            );
+        }
+        places.sort_unstable();
+        places
+    }
+
+    /// The share of an evaluation row's words that lie in shared n-grams, which are in order.
+    fn coverage(&self, shared: &[Shared]) -> f64 {
+        let (mut covered, mut end) = (0, 0);
+        for place in shared {
+            let from = place.position.max(end);
+            end = place.position + self.rule.ngram;
+            covered += end - from.min(end);
+        }
+        covered as f64 / self.evaluation[shared[0].evaluation].len() as f64
+    }
+
+    fn texts<'a, 'r>(&self, readings: &'r [Reading<'a>]) -> Option<&'r [Text<'a>]> {
+        let reading = readings
+            .iter()
+            .find(|reading| reading.numbers == self.rule.numbers)?;
+        Some(&reading.texts)
+    }
+}
+
+/// The text and the words of the longest stretch of shared n-grams that overlap or touch; the first of equals.
+fn longest_stretch(shared: &[Shared], ngram: usize) -> (usize, Range<usize>) {
+    let mut words: Vec<(usize, usize)> = shared
+        .iter()
+        .map(|place| (place.text, place.word))
+        .collect();
+    words.sort_unstable();
+    let mut longest = (words[0].0, words[0].1..words[0].1 + ngram);
+    let mut current = longest.clone();
+    for (text, word) in words {
+        match text == current.0 && word <= current.1.end {
+            true => current.1.end = word + ngram,
+            false => current = (text, word..word + ngram),
+        }
+        if current.1.len() > longest.1.len() {
+            longest = current.clone();
+        }
+    }
+    longest
+}
+
+/// Bits of the hashes that are there: most words of most texts share nothing, and one look tells.
+#[derive(Default)]
+struct Sieve {
+    bits: Vec<u64>,
+}
+
+impl Sieve {
+    fn of(hashes: impl Iterator<Item = u64>, count: usize) -> Self {
+        let mut sieve = Self {
+            bits: vec![0; (count / 4).next_power_of_two()],
+        };
+        for hash in hashes {
+            let (word, bit) = sieve.place(hash);
+            sieve.bits[word] |= bit;
+        }
+        sieve
+    }
+
+    fn may_hold(&self, hash: u64) -> bool {
+        let (word, bit) = self.place(hash);
+        self.bits.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn place(&self, hash: u64) -> (usize, u64) {
+        let word = (hash >> 6) as usize & self.bits.len().wrapping_sub(1);
+        (word, 1 << (hash & 63))
+    }
+}
+
+/// A hasher for keys that are hashes.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are u64")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}

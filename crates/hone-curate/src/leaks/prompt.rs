@@ -1,0 +1,90 @@
+//! Prompts that are the same.
+
+use std::collections::HashMap;
+
+use hone_data::{Part, Place, Record};
+use hone_ledger::{ContentId, Hasher};
+use hone_text::Role;
+
+use super::Leak;
+use crate::text::same_but_case;
+use crate::{Action, Doc, Family};
+
+/// `prompt-exact`.
+pub static DOC: Doc = Doc {
+    name: "prompt-exact",
+    family: Family::Leak,
+    summary: "the row answers the very prompt of an evaluation row",
+    why: "The plainest leak, and the only one that short prompts show: they have too few words for any n-gram.",
+    what: "Version 1. What is said before a reply, roles included and system turns left out, equal but for case and white \
+           space (SHA-256): any reply of the training row against the last one of the evaluation row. Texts that are learnt \
+           whole are compared whole.",
+    default: Action::Ask,
+    params: &[],
+};
+
+/// The evaluation prompts, by their ids.
+#[derive(Default)]
+pub(super) struct Prompts(HashMap<ContentId, Vec<usize>>);
+
+impl Prompts {
+    pub fn add(&mut self, evaluation: usize, record: &Record) {
+        if let Some((id, _)) = prompts(record).pop() {
+            self.0.entry(id).or_default().push(evaluation);
+        }
+    }
+
+    pub fn contains(&self, record: &Record) -> bool {
+        prompts(record)
+            .iter()
+            .any(|(id, _)| self.0.contains_key(id))
+    }
+
+    /// The leak through the first prompt that an evaluation row has too, and all evaluation rows with any of the prompts.
+    pub fn leak(&self, row: usize, record: &Record) -> Option<(Leak, Vec<usize>)> {
+        let shared: Vec<(&Vec<usize>, Part<'_>)> = prompts(record)
+            .iter()
+            .filter_map(|(id, part)| Some((self.0.get(id)?, *part)))
+            .collect();
+        let &(evaluations, part) = shared.first()?;
+        let mut all: Vec<usize> = shared
+            .iter()
+            .flat_map(|(rows, _)| rows.iter().copied())
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        let leak = Leak {
+            rule: DOC.name,
+            row,
+            evaluation: evaluations[0],
+            others: all.len() - 1,
+            place: part.place,
+            span: 0..part.text.len(),
+            coverage: 1.0,
+        };
+        Some((leak, all))
+    }
+}
+
+/// The ids of all prompts of a record, each with its last text; a text learnt whole is its own.
+fn prompts(record: &Record) -> Vec<(ContentId, Part<'_>)> {
+    let mut prompts = Vec::new();
+    let mut said = Hasher::new();
+    let mut last: Option<Part<'_>> = None;
+    let compared = record.parts().filter(|part| {
+        part.role != Some(Role::System) && !matches!(part.place, Place::Rejected(_))
+    });
+    for part in compared {
+        if let (Some(Role::Assistant), Some(prompt)) = (part.role, last) {
+            prompts.push((said.clone().finish(), prompt));
+        }
+        let text = same_but_case(part.text);
+        let role = part.role.map_or(Role::User, |role| role);
+        said.update(format!("{role} {} {text}", text.len()).as_bytes());
+        last = Some(part);
+        if part.role.is_none() {
+            prompts.push((said.clone().finish(), part));
+        }
+    }
+    prompts
+}
