@@ -23,6 +23,7 @@ pub(super) struct Bytes<'a> {
     failed: Option<io::Error>,
     rest: Box<dyn Read + 'a>,
     is_whole: bool,
+    was_packed: bool,
 }
 
 impl<'a> Bytes<'a> {
@@ -38,11 +39,16 @@ impl<'a> Bytes<'a> {
 
     /// The bytes of a file that was opened.
     pub fn unpack(file: &Path, packed: Box<dyn Read + 'a>) -> Result<Self, ReadError> {
-        let rest = unpacked(packed).map_err(|source| ReadError::Unreadable {
+        let unpacked = unpacked(packed).map_err(|source| ReadError::Unreadable {
             file: file.into(),
             source,
-        })?;
-        Self::of(rest, MAX_LINE_BYTES + 1).without_mark(file)
+        });
+        let (rest, was_packed) = unpacked?;
+        let bytes = Self::of(rest, MAX_LINE_BYTES + 1).without_mark(file)?;
+        Ok(Self {
+            was_packed,
+            ..bytes
+        })
     }
 
     fn of(mut rest: Box<dyn Read + 'a>, head_bytes: usize) -> Self {
@@ -57,6 +63,7 @@ impl<'a> Bytes<'a> {
             head: Cursor::new(head),
             failed,
             rest,
+            was_packed: false,
         }
     }
 
@@ -82,6 +89,11 @@ impl<'a> Bytes<'a> {
         self.is_whole
     }
 
+    /// Was the file packed?
+    pub fn was_packed(&self) -> bool {
+        self.was_packed
+    }
+
     /// All of it, to be read on.
     pub fn buffered(self) -> BufReader<Self> {
         BufReader::with_capacity(1 << 16, self)
@@ -103,16 +115,17 @@ impl Read for Bytes<'_> {
     }
 }
 
-fn unpacked<'a>(file: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
+/// The bytes inside, and whether they were packed.
+fn unpacked<'a>(file: Box<dyn Read + 'a>) -> io::Result<(Box<dyn Read + 'a>, bool)> {
     let mut file = BufReader::with_capacity(1 << 16, file);
     Ok(match file.fill_buf()? {
-        [0x1f, 0x8b, ..] => Box::new(MultiGzDecoder::new(file)),
+        [0x1f, 0x8b, ..] => (Box::new(MultiGzDecoder::new(file)), true),
         [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
             let mut decoder = zstd::Decoder::with_buffer(file)?;
             decoder.window_log_max(ZSTD_WINDOW_LOG)?;
-            Box::new(decoder)
+            (Box::new(decoder), true)
         }
-        _ => Box::new(file),
+        _ => (Box::new(file), false),
     })
 }
 

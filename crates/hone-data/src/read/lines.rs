@@ -24,7 +24,7 @@ impl<R: BufRead> Lines<R> {
         }
     }
 
-    /// The next line with its end, or how many bytes it has if they are too many.
+    /// The next line with its break, or how many bytes it has, break and all, if they are too many.
     pub fn next_line(&mut self) -> io::Result<Option<Result<&[u8], usize>>> {
         self.line.clear();
         let most = MAX_LINE_BYTES + 2;

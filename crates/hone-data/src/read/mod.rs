@@ -31,6 +31,7 @@ mod inputs;
 mod lines;
 mod open;
 mod options;
+mod parquet;
 mod prose;
 mod row;
 mod table;
@@ -98,6 +99,14 @@ pub enum ReadError {
     Header { file: PathBuf, what: String },
     #[error("{}:{line}: a quote that opens in this row is never closed", file.display())]
     OpenQuote { file: PathBuf, line: usize },
+    #[error("{}: not a sound Parquet file at row {row}: {what}", file.display())]
+    Parquet {
+        file: PathBuf,
+        row: usize,
+        what: String,
+    },
+    #[error("{}: a Parquet file that is packed once more; unpack it", file.display())]
+    PackedParquet { file: PathBuf },
     #[error("{}:{line}: rows of no known shape (keys: {})", file.display(), keys.join(", "))]
     UnknownShape {
         file: PathBuf,

@@ -8,9 +8,12 @@ use std::cell::Cell;
 use std::io::BufRead;
 use std::path::Path;
 
+use serde_json::Value;
+
 use super::bytes::Bytes;
 use super::document::{self, Document};
 use super::lines::JsonLines;
+use super::parquet::{self, Parquet};
 use super::prose::Prose;
 use super::row::{Object, Rows};
 use super::table::{self, Table};
@@ -24,7 +27,46 @@ impl<'a> Rows<'a> {
         options: &'a ReadOptions<'a>,
         taken: &'a Cell<u64>,
     ) -> Result<Self, ReadError> {
-        Self::of(file, Bytes::open(file, taken)?, options)
+        let before = taken.get();
+        let bytes = Bytes::open(file, taken)?;
+        match bytes.head().starts_with(parquet::MAGIC) {
+            true if bytes.was_packed() => Err(ReadError::PackedParquet { file: file.into() }),
+            true => {
+                taken.set(before);
+                Self::of_parquet(file, options, taken)
+            }
+            false if Format::named(file) == Some(Format::Parquet) => Err(ReadError::Parquet {
+                file: file.into(),
+                row: 1,
+                what: "it does not begin as one".into(),
+            }),
+            false => Self::of(file, bytes, options),
+        }
+    }
+
+    fn of_parquet(
+        file: &Path,
+        options: &'a ReadOptions<'a>,
+        taken: &'a Cell<u64>,
+    ) -> Result<Self, ReadError> {
+        let wanted = |name: &str| options.reads(name);
+        let rows = Parquet::open(file, taken, &wanted)?;
+        let columns = rows.columns();
+        let named = columns.iter().filter(|name| wanted(name));
+        let mut row: Object = named.map(|name| (name.clone(), Value::Null)).collect();
+        options.rename(&mut row);
+        if options.shape_of(&row).is_err() && options.missing(&columns).next().is_none() {
+            return Err(ReadError::UnknownShape {
+                file: file.into(),
+                line: 1,
+                keys: columns,
+            });
+        }
+        Ok(Self {
+            format: Format::Parquet,
+            columns: Some(columns),
+            rows: Box::new(rows),
+        })
     }
 
     /// The rows among some bytes.
@@ -47,13 +89,15 @@ impl<'a> Rows<'a> {
                 let is_row = document::is_row(file, head, is_whole)?;
                 Box::new(Document::new(file.into(), is_row, bytes.buffered()))
             }
-            Format::JsonLines => Box::new(JsonLines::new(file.into(), bytes.buffered())),
+            // Parquet is opened by its path: its rows are all over the file.
+            Format::JsonLines | Format::Parquet => {
+                Box::new(JsonLines::new(file.into(), bytes.buffered()))
+            }
             Format::Text | Format::Markdown => {
                 let is_markdown = format == Format::Markdown;
                 let bytes = bytes.buffered();
                 Box::new(Prose::new(file, is_markdown, bytes, options.chunking))
             }
-            Format::Parquet => Box::new(std::iter::empty()),
         };
         Ok(Self {
             format,

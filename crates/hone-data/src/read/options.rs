@@ -43,6 +43,12 @@ impl ReadOptions<'_> {
         self.columns.get(field).map_or(field, String::as_str)
     }
 
+    /// Is a column of this name read at all?
+    pub(super) fn reads(&self, column: &str) -> bool {
+        let mut fields = Shape::fields().chain(LABELS).chain(["id", "functions"]);
+        self.columns.values().any(|mapped| mapped == column) || fields.any(|field| field == column)
+    }
+
     /// Refuses what could not be honoured in any file.
     pub(super) fn check(&self) -> Result<(), ReadError> {
         let is_field =

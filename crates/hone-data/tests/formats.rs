@@ -1,0 +1,302 @@
+//! The same rows, however they are written, packed and named.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io::Write;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hone_data::{
+    ChunkOptions, Chunking, Format, Progress, ReadOptions, Reading, Record, Shape, read, stream,
+};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures/rows")
+        .join(name)
+}
+
+/// Rows without where they stand.
+fn said(records: &[Record]) -> Vec<String> {
+    records
+        .iter()
+        .map(|record| record.to_json().to_string())
+        .collect()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+    gzip.write_all(bytes).unwrap();
+    gzip.finish().unwrap()
+}
+
+#[test]
+fn parquet_gives_the_records_of_its_twin() {
+    for name in ["chats", "calls", "datasets", "pairs"] {
+        let twin = read(&[fixture(&format!("{name}.jsonl"))]).unwrap();
+        let found = read(&[fixture(&format!("{name}.parquet"))]).unwrap();
+        assert_eq!(said(&found.records), said(&twin.records), "{name}");
+        let lines = |reading: &Reading| {
+            let records = reading.records.iter().map(|record| record.source.line);
+            records.collect::<Vec<_>>()
+        };
+        assert_eq!(lines(&found), lines(&twin), "{name}");
+        assert_eq!(found.refused.len(), twin.refused.len());
+        assert_eq!(
+            (found.files[0].format, found.files[0].shape),
+            (Format::Parquet, twin.files[0].shape)
+        );
+    }
+}
+
+#[test]
+fn packed_files_are_told_by_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = fs::read(fixture("chats.jsonl")).unwrap();
+    let expected = said(&read(&[fixture("chats.jsonl")]).unwrap().records);
+    let twice = [gzip(&rows[..100]), gzip(&rows[100..])].concat();
+    let packed = [
+        gzip(&rows),
+        twice,
+        zstd::encode_all(rows.as_slice(), 3).unwrap(),
+        rows,
+    ];
+    for name in ["chats.jsonl.gz", "chats.jsonl.zst", "chats.jsonl", "chats"] {
+        for bytes in &packed {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            assert_eq!(said(&read(&[path]).unwrap().records), expected, "{name}");
+        }
+    }
+    let path = dir.path().join("chats.parquet.gz");
+    fs::write(&path, gzip(&fs::read(fixture("chats.parquet")).unwrap())).unwrap();
+    let error = read(&[path]).unwrap_err().to_string();
+    assert!(
+        error.ends_with("a Parquet file that is packed once more; unpack it"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_long_document_is_read_like_a_short_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let filler = "x".repeat(1 << 20);
+    let rows: Vec<String> = (0..20)
+        .map(|n| format!("{{\"text\": \"{n} {filler}\"}}"))
+        .collect();
+    let list = format!("[{}]", rows.join(",\n"));
+    for (name, text) in [
+        ("list.json", list.clone()),
+        (
+            "object.json",
+            format!("{{\"version\": [1, \"}}\"][0], \"data\": {list}}}")
+                .replace("[1, \"}\"][0]", "{\"a\": \"]\"}"),
+        ),
+        (
+            "pretty.json",
+            format!("{{\n \"data\": {list},\n \"end\": null\n}}\n"),
+        ),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, text).unwrap();
+        let reading = read(&[path]).unwrap();
+        assert_eq!(
+            (reading.records.len(), reading.files[0].format),
+            (20, Format::Json),
+            "{name}"
+        );
+        let first = reading.records[0].source.line;
+        assert_eq!(reading.records[19].source.line, first + 19, "{name}");
+    }
+    let path = dir.path().join("two.json");
+    fs::write(&path, format!("{{\"a\": {list}, \"b\": []}}")).unwrap();
+    let error = read(&[path]).unwrap_err().to_string();
+    assert!(error.ends_with("its keys are a, b"), "{error}");
+}
+
+#[test]
+fn columns_are_mapped_and_labels_filled_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = dir.path().join("qa.csv");
+    fs::write(
+        &table,
+        "question,answer,prompt,kind,messages\nq,a,no,,no\nr,b,no,sums,no\n",
+    )
+    .unwrap();
+    let lines = dir.path().join("qa.jsonl");
+    fs::write(&lines, "{\"question\": \"q\", \"answer\": \"a\"}\n{\"question\": \"r\", \"answer\": \"b\", \"kind\": \"sums\"}\n").unwrap();
+    let mapping = [
+        ("prompt", "question"),
+        ("completion", "answer"),
+        ("task", "kind"),
+    ];
+    let options = ReadOptions {
+        columns: mapping
+            .map(|(field, column)| (field.into(), column.into()))
+            .into(),
+        task: Some("mine".into()),
+        origin: Some("o".into()),
+        licence: Some("MIT".into()),
+        ..ReadOptions::default()
+    };
+    for file in [&table, &lines] {
+        let reading = Reading::of(&[file], &options).unwrap();
+        assert_eq!(reading.files[0].shape, Shape::PromptCompletion);
+        let expected = |task: &str, q: &str, a: &str| {
+            format!(
+                r#"{{"task":"{task}","origin":"o","licence":"MIT","messages":[{{"role":"user","content":"{q}"}},{{"role":"assistant","content":"{a}"}}]}}"#
+            )
+        };
+        assert_eq!(
+            said(&reading.records),
+            [expected("mine", "q", "a"), expected("sums", "r", "b")]
+        );
+    }
+    let error = |field: &str, column: &str, file: &Path| {
+        let columns = [(field.to_owned(), column.to_owned())].into();
+        let options = ReadOptions {
+            columns,
+            ..ReadOptions::default()
+        };
+        Reading::of(&[file], &options).unwrap_err()
+    };
+    let missing = "has no column `query` for `prompt`; its columns are question, answer";
+    for file in [&table, &lines] {
+        assert!(error("prompt", "query", file).to_string().contains(missing));
+    }
+    let missing = error("text", "body", &fixture("chats.parquet")).to_string();
+    assert!(
+        missing.ends_with("no column `body` for `text`; its columns are messages, task, id, score"),
+        "{missing}"
+    );
+    let unknown = error("question", "answer", &table);
+    assert!(
+        unknown
+            .to_string()
+            .contains("no shape has a field `question`")
+    );
+    assert!(
+        unknown.hints()[0].contains("prompt, completion"),
+        "{unknown:?}"
+    );
+}
+
+#[test]
+fn documents_become_chunks_of_one_group_and_one_task() {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("b.txt", "One.\n\nTwo two.\n"),
+        ("a.md", "# A\n\nx y z\n\n# B\n\nu v w\n"),
+    ] {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let options = ReadOptions {
+        chunking: Some(Chunking {
+            options: ChunkOptions {
+                tokens: 6,
+                overlap: 0,
+            },
+            count: &|text| text.split_whitespace().count(),
+        }),
+        ..ReadOptions::default()
+    };
+    let reading = Reading::of(&[dir.path()], &options).unwrap();
+    let found: Vec<_> = reading
+        .records
+        .iter()
+        .map(|record| {
+            let group = record
+                .group
+                .as_deref()
+                .unwrap_or("")
+                .rsplit('/')
+                .next()
+                .unwrap_or("")
+                .to_owned();
+            (
+                group,
+                record.task.clone(),
+                record.source.line,
+                record.parts().map(|part| part.text).collect::<String>(),
+            )
+        })
+        .collect();
+    let chunk =
+        |file: &str, line, text: &str| (file.to_owned(), "text".to_owned(), line, text.to_owned());
+    assert_eq!(
+        found,
+        [
+            chunk("a.md", 1, "# A\n\nx y z\n\n"),
+            chunk("a.md", 5, "# B\n\nu v w\n"),
+            chunk("b.txt", 1, "One.\n\nTwo two.\n")
+        ]
+    );
+    let whole = read(&[dir.path().join("a.md")]).unwrap();
+    assert_eq!(whole.records.len(), 1);
+    let none = Chunking {
+        options: ChunkOptions {
+            tokens: 4,
+            overlap: 4,
+        },
+        ..options.chunking.unwrap()
+    };
+    let options = ReadOptions {
+        chunking: Some(none),
+        ..options
+    };
+    assert!(Reading::of(&[dir.path()], &options).is_err());
+}
+
+#[test]
+fn a_reader_may_stop_early_and_hears_how_far_it_is() {
+    let files = [
+        fixture("pairs.jsonl"),
+        fixture("chats.parquet"),
+        fixture("pairs.parquet"),
+    ];
+    let heard = RefCell::new(Vec::new());
+    let told = |progress| heard.borrow_mut().push(progress);
+    let options = ReadOptions {
+        told: Some(&told),
+        ..ReadOptions::default()
+    };
+    let mut rows = 0;
+    let reports = stream(&files, &options, &mut |_| {
+        rows += 1;
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    assert_eq!(
+        reports
+            .iter()
+            .map(|report| report.rows + report.refused)
+            .sum::<usize>(),
+        rows
+    );
+    let last: Progress = *heard.borrow().last().unwrap();
+    assert_eq!(
+        (last.rows, last.total_bytes),
+        (
+            rows,
+            files
+                .iter()
+                .map(|file| fs::metadata(file).unwrap().len())
+                .sum()
+        )
+    );
+    assert!(last.bytes > 0 && last.bytes <= last.total_bytes, "{last:?}");
+    assert!(heard.borrow().is_sorted_by_key(|progress| progress.bytes));
+    let mut taken = 0;
+    let reports = stream(&files, &ReadOptions::default(), &mut |_| {
+        taken += 1;
+        if taken == 3 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })
+    .unwrap();
+    assert_eq!((taken, reports.len(), reports[0].rows), (3, 1, 3));
+}
