@@ -1,5 +1,6 @@
 //! What a rule saw, and what was decided about it.
 
+use std::fmt;
 use std::ops::Range;
 
 use hone_data::{Place, Source};
@@ -133,6 +134,24 @@ impl Finding {
             score: 1.0,
             other: None,
             reason: None,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    /// Where and what, in a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)?;
+        if let Some(place) = &self.place {
+            write!(f, ", {place}")?;
+        }
+        write!(f, ": {}", self.message)?;
+        if !self.evidence.is_empty() {
+            write!(f, ": {}", self.evidence)?;
+        }
+        match &self.other {
+            Some(other) => write!(f, " ({other})"),
+            None => Ok(()),
         }
     }
 }

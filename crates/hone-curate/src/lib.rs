@@ -9,6 +9,7 @@
 //! finding with its place and evidence. Rules about one row live in [`rules`], one file each, with
 //! their documentation and their cases beside them; rules that compare rows in [`duplicates`] and [`leaks`].
 
+mod curate;
 pub mod dataset;
 pub mod duplicates;
 mod examine;
@@ -26,9 +27,12 @@ pub mod rules;
 pub mod select;
 mod spool;
 pub mod text;
+mod write;
 
+pub use curate::{CountRow, CurateError, Curated, Judge, Kept, Tools, curate};
 pub use examine::{Examined, Examiner};
 pub use finding::{Decision, Finding, Hit, excerpt};
 pub use rows::{Rows, RowsError};
 pub use rule::{Action, BadParam, Check, Doc, Entry, Family, Param, Params, Row, Rule};
 pub use spool::{Spool, SpoolWriter};
+pub use write::{Sink, WriteError, Written, write};

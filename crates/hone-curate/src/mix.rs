@@ -9,6 +9,26 @@ use std::collections::BTreeMap;
 use hone_ledger::{ContentId, Seed};
 
 use crate::recipe::{MixBy, RawMix, RecipeError};
+use crate::{Action, Check, Doc, Entry, Family};
+
+/// `mixed-out`.
+pub static DOC: Doc = Doc {
+    name: "mixed-out",
+    family: Family::Quality,
+    summary: "the mixture takes fewer rows of the collection than there are",
+    why: "A collection ten times the size of another is learnt ten times as much, whatever it is worth; weights say what is wanted, \
+          and which rows pay for it should be seen.",
+    what: "Works when the recipe has [mix]: weights per collection, by rows or tokens, a temperature, a cap. Rows are repeated as a \
+           whole and chosen by their content and the seed.",
+    default: Action::Drop,
+    params: &[],
+};
+
+/// The rule, carried out when the recipe asks for it.
+pub const RULES: &[Entry] = &[Entry {
+    doc: &DOC,
+    check: Check::Dataset(|_| Ok(())),
+}];
 
 /// A row as a mixture sees it.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+pub use hone_data::Side;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -62,32 +63,6 @@ pub struct RawSource {
     pub side: Option<Side>,
 }
 
-/// A side of the split.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Side {
-    /// Rows to learn from.
-    Train,
-    /// Rows to watch learning by.
-    Valid,
-    /// Rows to judge the result by.
-    Test,
-}
-
-impl Side {
-    /// All sides, in the order of their files.
-    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
-
-    /// The side's name, which is its file's.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Valid => "valid",
-            Self::Test => "test",
-        }
-    }
-}
-
 /// Shares that are held out.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -109,7 +84,7 @@ pub struct RawChunk {
 }
 
 /// How many rows to choose.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawSelect {
     /// Rows to keep for learning.
@@ -132,7 +107,7 @@ pub enum SelectBy {
 }
 
 /// How much of each collection.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawMix {
     /// What is weighed.
@@ -302,11 +277,21 @@ impl Curation {
             "it must be 0 to 1",
         )?;
         let chunk = raw.chunk.unwrap_or_default();
+        let rules = ruled(&raw.rules)?;
+        let made_up = rules
+            .iter()
+            .find(|ruled| ruled.action == Action::Pseudonymise);
+        if let (Some(ruled), None) = (made_up, &raw.pseudonym_key) {
+            return Err(RecipeError::Section {
+                name: ruled.doc.name.to_owned(),
+                what: "`pseudonymise` needs pseudonym-key = \"FILE\", which leads back from made-up names".into(),
+            });
+        }
         Ok(Self {
             sources: raw.sources,
             seed: raw.seed.unwrap_or(0),
             max_bad_rows,
-            rules: ruled(&raw.rules)?,
+            rules,
             valid,
             test,
             benchmarks: raw.benchmarks,
@@ -321,6 +306,19 @@ impl Curation {
     pub fn rule(&self, name: &str) -> Option<&Ruled> {
         let rule = self.rules.iter().find(|ruled| ruled.doc.name == name);
         rule.filter(|ruled| ruled.action != Action::Off)
+    }
+
+    /// What is decided beside the rules, for the manifest.
+    pub fn settings(&self) -> Value {
+        json!({
+            "seed": self.seed,
+            "valid": self.valid,
+            "test": self.test,
+            "max-bad-rows": self.max_bad_rows,
+            "chunk": { "tokens": self.chunk.0, "overlap": self.chunk.1 },
+            "select": self.select,
+            "mix": self.mix,
+        })
     }
 
     /// The rules and their parameters in force, for the manifest.

@@ -93,13 +93,15 @@ pub enum KeyError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{} is not a pseudonym key: {what}", path.display())]
     NotAKey { path: PathBuf, what: String },
+    #[error("the system gives no random numbers for a key: {source}")]
+    NoKey { source: io::Error },
     #[error(transparent)]
     Write(#[from] WriteError),
 }
 
 impl Pseudonyms {
-    /// Those of a key file; if there is none yet, `fresh` becomes the key of a new one.
-    pub fn open(path: &Path, fresh: impl FnOnce() -> String) -> Result<Self, KeyError> {
+    /// Those of a key file; if there is none yet, `fresh` makes the key of a new one.
+    pub fn open(path: &Path, fresh: impl FnOnce() -> io::Result<String>) -> Result<Self, KeyError> {
         let (key, known) = match fs::read(path) {
             Ok(bytes) => {
                 let file: KeyFile =
@@ -109,7 +111,10 @@ impl Pseudonyms {
                     })?;
                 (file.key, file.pseudonyms)
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => (fresh(), BTreeMap::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = fresh().map_err(|source| KeyError::NoKey { source })?;
+                (key, BTreeMap::new())
+            }
             Err(source) => {
                 return Err(KeyError::Unreadable {
                     path: path.to_path_buf(),
@@ -202,14 +207,14 @@ mod tests {
     fn pseudonyms_are_stable_under_their_key_and_lead_back_only_by_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
-        let first = Pseudonyms::open(&path, || "k1".into()).unwrap();
+        let first = Pseudonyms::open(&path, || Ok("k1".into())).unwrap();
         let name = first.of("EMAIL", "ann@corp.test");
         assert_eq!(name, first.of("EMAIL", "Ann@corp.test"));
         assert_ne!(name, first.of("EMAIL", "bob@corp.test"));
         first.save().unwrap();
-        let again = Pseudonyms::open(&path, || "k2".into()).unwrap();
+        let again = Pseudonyms::open(&path, || Ok("k2".into())).unwrap();
         assert_eq!(again.of("EMAIL", "ann@corp.test"), name);
-        let other = Pseudonyms::open(&dir.path().join("other"), || "k2".into()).unwrap();
+        let other = Pseudonyms::open(&dir.path().join("other"), || Ok("k2".into())).unwrap();
         assert_ne!(other.of("EMAIL", "ann@corp.test"), name);
         assert!(fs::read_to_string(&path).unwrap().contains("ann@corp.test"));
     }
@@ -219,7 +224,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
         fs::write(&path, "{}").unwrap();
-        let error = Pseudonyms::open(&path, || "k".into())
+        let error = Pseudonyms::open(&path, || Ok("k".into()))
             .unwrap_err()
             .to_string();
         assert!(error.contains("is not a pseudonym key"), "{error}");

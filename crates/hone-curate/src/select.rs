@@ -12,6 +12,28 @@ use hone_ledger::ContentId;
 use rayon::prelude::*;
 
 use crate::recipe::SelectBy;
+use crate::{Action, Check, Doc, Entry, Family};
+
+/// `not-chosen`.
+pub static DOC: Doc = Doc {
+    name: "not-chosen",
+    family: Family::Quality,
+    summary: "the row is not among those chosen",
+    why: "A thousand rows that are good and unlike each other often teach more than ten thousand; what was left out should be \
+          seen, or a choice cannot be questioned.",
+    what: "Works when the recipe has [select]. A row's worth is its IFD (Superfiltering): the perplexity of its reply with its \
+           prompt over that without, by the base model at hand; rows whose prompt does not help (1 and more) are worth nothing. \
+           `quality-then-diversity` takes the best first and leaves out what is like a chosen row; `facility-location` takes \
+           the set that stands for all.",
+    default: Action::Drop,
+    params: &[],
+};
+
+/// The rule, carried out when the recipe asks for it.
+pub const RULES: &[Entry] = &[Entry {
+    doc: &DOC,
+    check: Check::Dataset(|_| Ok(())),
+}];
 
 /// A row that may be chosen.
 #[derive(Clone, Debug)]

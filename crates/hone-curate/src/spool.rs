@@ -4,12 +4,15 @@
 //! needs of all of them at once: for each row its place here and where it was read. The file has no name
 //! and is gone with the process.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use hone_data::{Record, Source};
+
+use crate::{Rows, RowsError};
 
 /// Rows being written down.
 #[derive(Debug)]
@@ -66,21 +69,16 @@ impl SpoolWriter {
 }
 
 impl Spool {
-    /// How many rows there are.
-    pub fn len(&self) -> usize {
-        self.index.ends.len()
+    /// Where a row was read.
+    pub fn source(&self, row: usize) -> Source {
+        let (file, line) = self.index.sources[row];
+        Source {
+            file: self.index.files[file as usize].clone(),
+            line: line as usize,
+        }
     }
 
-    /// Is there none?
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// A row by its number.
-    ///
-    /// # Errors
-    /// What the disk says.
-    pub fn record(&self, row: usize) -> io::Result<Record> {
+    fn read(&self, row: usize) -> io::Result<Record> {
         let start = row
             .checked_sub(1)
             .map_or(0, |before| self.index.ends[before]);
@@ -97,14 +95,19 @@ impl Spool {
             ..record
         })
     }
+}
 
-    /// Where a row was read.
-    pub fn source(&self, row: usize) -> Source {
-        let (file, line) = self.index.sources[row];
-        Source {
-            file: self.index.files[file as usize].clone(),
-            line: line as usize,
-        }
+impl Rows for Spool {
+    fn len(&self) -> usize {
+        self.index.ends.len()
+    }
+
+    fn record(&self, row: usize) -> Result<Cow<'_, Record>, RowsError> {
+        let read = self.read(row).map(Cow::Owned);
+        read.map_err(|source| RowsError {
+            row,
+            source: Box::new(source),
+        })
     }
 }
 
@@ -152,7 +155,7 @@ mod tests {
             .for_each(|record| writer.push(record).unwrap());
         let spool = writer.finish().unwrap();
         for row in [2, 0, 1, 0] {
-            assert_eq!(spool.record(row).unwrap(), records[row]);
+            assert_eq!(*spool.record(row).unwrap(), records[row]);
         }
         assert_eq!(spool.len(), 3);
     }

@@ -231,6 +231,7 @@ mod tests {
             group: None,
             origin: None,
             licence: None,
+            copies: 1,
             body: Body::Chat(Conversation::new(
                 turns.iter().map(|&(role, text)| Turn::new(role, text)),
             )),

@@ -22,6 +22,8 @@ pub struct Record {
     pub origin: Option<String>,
     /// The licence its text is under, as an SPDX expression, where it is known.
     pub licence: Option<String>,
+    /// How often it is learnt in an epoch: mixtures repeat rows.
+    pub copies: usize,
     /// What is learnt.
     pub body: Body,
     /// Where it was read.
@@ -200,6 +202,9 @@ impl Record {
             .into_iter()
             .filter_map(|(name, label)| Some((name.to_owned(), label?.as_str().into())));
         let mut row: Map<String, Value> = labels.collect();
+        if self.copies != 1 {
+            row.insert("copies".into(), self.copies.into());
+        }
         if let Value::Object(body) = self.body.to_json() {
             row.extend(body);
         }
@@ -353,6 +358,7 @@ mod tests {
             group: None,
             origin: None,
             licence: None,
+            copies: 1,
             body: Body::Text(text.into()),
             source: Source::new(file, 1),
         }

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use hone_ledger::{ContentId, Seed};
+use serde::{Deserialize, Serialize};
 
 use crate::Record;
 
@@ -23,7 +24,8 @@ pub struct Split {
 }
 
 /// Where a row stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// Among the rows to learn from.
     Train,
@@ -31,6 +33,20 @@ pub enum Side {
     Valid,
     /// Among the rows held out until the end.
     Test,
+}
+
+impl Side {
+    /// All sides.
+    pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];
+
+    /// The side's name, which is that of its file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Valid => "valid",
+            Self::Test => "test",
+        }
+    }
 }
 
 /// The shares of the rows of every task that are held out.
@@ -236,6 +252,7 @@ mod tests {
             group: group.map(|group| format!("g{group}")),
             origin: None,
             licence: None,
+            copies: 1,
             body: Body::Text(format!("text {text}")),
             source: Source::new("f", 1),
         }

@@ -319,6 +319,7 @@ mod tests {
             group: None,
             origin: None,
             licence: None,
+            copies: 1,
             body,
             source: Source::new("rows.jsonl", line),
         }

@@ -1,5 +1,6 @@
 //! Judging: tasks, metrics, comparisons.
 
 pub mod harness;
+pub mod ifd;
 pub mod metric;
 pub mod report;

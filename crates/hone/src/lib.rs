@@ -3,6 +3,7 @@
 //! The engine is in the crates re-exported here; what this crate adds is what a person meets: models by name, run files
 //! and plans, screens, reports, and the command line.
 
+pub use hone_curate as curate;
 pub use hone_data as data;
 pub use hone_eval as eval;
 pub use hone_ledger as ledger;
@@ -13,6 +14,7 @@ pub use hone_train as train;
 
 pub mod base;
 pub mod cli;
+pub mod curation;
 pub mod dataset;
 pub mod judge;
 pub mod machine;

@@ -17,6 +17,8 @@ pub enum Exit {
     Usage = 2,
     /// It was interrupted and has saved its work.
     Interrupted = 3,
+    /// It looked, and found something to decide or a difference.
+    Found = 4,
 }
 
 impl From<Exit> for ExitCode {

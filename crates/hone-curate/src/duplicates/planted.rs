@@ -43,6 +43,7 @@ fn record(body: Body) -> Record {
         group: None,
         origin: None,
         licence: None,
+        copies: 1,
         body,
         source: Source::new("f", 1),
     }

@@ -144,6 +144,7 @@ mod tests {
             group: None,
             origin: None,
             licence: None,
+            copies: 1,
             body: Body::Text(text.into()),
             source: Source::new("f", 1),
         }

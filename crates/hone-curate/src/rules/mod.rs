@@ -3,7 +3,7 @@
 //! To add one: a file in the folder of its family with a `DOC` and a type that is a [`Rule`], cases in
 //! the `.md` beside it, and a line in the family's `RULES`.
 
-use crate::{Entry, Family, duplicates, leaks};
+use crate::{Entry, Family, duplicates, leaks, mix, select};
 
 pub mod format;
 pub mod harm;
@@ -21,6 +21,8 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
         licence::RULES,
         leaks::RULES,
         quality::RULES,
+        select::RULES,
+        mix::RULES,
     ]
     .into_iter()
     .flatten()

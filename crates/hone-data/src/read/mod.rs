@@ -448,10 +448,28 @@ fn record(row: &Object, shape: Shape, task: &str, source: Source) -> Result<Reco
         group,
         origin: label(row, "origin")?,
         licence: label(row, "licence")?,
+        copies: copies(row)?,
         body: shape.body(row)?,
         source,
     })
 }
+
+/// How often the row is learnt, as mixtures note it.
+fn copies(row: &Object) -> Result<usize, Reason> {
+    match row.get("copies") {
+        None | Some(Value::Null) => Ok(1),
+        Some(count) => match count.as_u64() {
+            Some(count @ 1..=MAX_COPIES) => Ok(count as usize),
+            _ => Err(field(
+                "copies",
+                format!("must be 1 to {MAX_COPIES}, not {count}"),
+            )),
+        },
+    }
+}
+
+/// No row is worth more repeats; a larger number is a mistake, or an attack on memory.
+const MAX_COPIES: u64 = 1000;
 
 /// A name or a number that says something about the row.
 fn label(row: &Object, key: &str) -> Result<Option<String>, Reason> {

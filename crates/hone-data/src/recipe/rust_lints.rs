@@ -220,6 +220,7 @@ fn record(lint: &Lint, task: &str, question: String, answer: String) -> Record {
         group: Some(lint.name.clone()),
         origin: None,
         licence: None,
+        copies: 1,
         body: Body::Chat(Conversation::new(turns)),
         source: Source::new(format!("cargo clippy --explain {}", lint.name), 1),
     }

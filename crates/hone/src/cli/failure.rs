@@ -7,6 +7,8 @@ use crate::base::{BaseError, NoHome, OpenError};
 use crate::dataset::DatasetError;
 use crate::plan::{PlanError, RunFileError, SettingError};
 pub use crate::refusal::{Exit, Refusal};
+use hone_curate::recipe::RecipeError as CurationError;
+use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
 use hone_ledger::WriteError;
@@ -55,13 +57,14 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, DatasetError, ReadError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
+    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
         WriteError)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
     let of_link = |link: &(dyn std::error::Error + 'static)| {
-        let is_usage = link.is::<RunFileError>() || link.is::<SettingError>();
+        let is_usage =
+            link.is::<RunFileError>() || link.is::<SettingError>() || link.is::<CurationError>();
         link.downcast_ref::<Refusal>()
             .map(Refusal::exit)
             .or_else(|| is_usage.then_some(Exit::Usage))

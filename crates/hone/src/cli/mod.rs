@@ -11,7 +11,7 @@ mod generate;
 mod interrupt;
 mod logits;
 mod model;
-mod progress;
+pub mod progress;
 mod pull;
 mod quickstart;
 mod runs;
@@ -34,7 +34,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong command line or run file, 3 interrupted and saved.
+Exit codes: 0 done, 1 failed, 2 wrong command line, run file or recipe, 3 interrupted and saved,
+4 looked and found something to decide (data check, data build) or a difference (data diff).
 Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOME/hone or ~/.cache/hone).";
 
 #[derive(Debug, Subcommand)]
@@ -51,7 +52,7 @@ enum Verb {
     Generate(generate::Generate),
     /// Talk with a model
     Chat(chat::Chat),
-    /// Look at a dataset, or build one
+    /// Look at a dataset, check it, build one
     #[command(subcommand)]
     Data(data::Data),
     /// List the runs of this machine

@@ -40,7 +40,7 @@ impl Train {
         }
         show_plan(&run.plan, talk);
         show_set_aside(&run, talk);
-        warn_of_leaks(&run, talk);
+        show_noted(&run, talk);
         if self.dry_run {
             return Ok(Exit::Done);
         }
@@ -86,13 +86,17 @@ pub fn show_plan(plan: &TrainPlan, talk: Talk) {
     }
 }
 
-/// Held-out rows that cannot judge anything; only a file of the user's own can hold some.
-fn warn_of_leaks(run: &Prepared, talk: Talk) {
-    let leaked = run.dataset.num_leaked();
-    if leaked > 0 {
-        let rows = plural(leaked, "held-out row");
+/// What the rules saw in rows that stay, a line for all.
+fn show_noted(run: &Prepared, talk: Talk) {
+    let noted = run.dataset.noted();
+    if !noted.is_empty() {
+        let rules: Vec<String> = noted
+            .iter()
+            .map(|(rule, count)| format!("{count} of {rule}"))
+            .collect();
         talk.say(format!(
-            "warning: {rows} also in the training data; the validation loss flatters the run"
+            "noted: {}; `hone data check` lists them",
+            rules.join(", ")
         ));
     }
 }

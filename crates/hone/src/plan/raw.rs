@@ -3,6 +3,7 @@
 //! One struct serves both, so a knob has one name, one type and one description wherever it is met. Nothing is decided
 //! here; [`super::Settings`] does that.
 
+use crate::curation::RuleFlag;
 use clap::{Args, ValueEnum};
 use hone_model::LayerRange;
 use serde::{Deserialize, Serialize};
@@ -17,7 +18,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "M")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// Files of examples, JSONL or JSON; several are mixed into one run
+    /// Dataset directory of `hone data build`, or files of examples in any form that it reads; several are mixed into one run
     #[arg(long, value_name = "F", num_args = 1..)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<PathBuf>>,
@@ -29,6 +30,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_share: Option<f64>,
+    /// What to do about what a rule or a family of rules sees in files, such as personal-data=redact or leak=drop
+    #[arg(long = "rule", value_name = "RULE=ACTION")]
+    #[serde(rename = "rule", skip_serializing_if = "Option::is_none")]
+    pub rules: Option<Vec<RuleFlag>>,
     /// Directory of the run: adapter, events, report
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ use super::chosen::{Chosen, Origin};
 use super::raw::{
     Activations, Method, Optimizer, RawTrain, SaveDtype, Schedule, Shortcut, Size, TooLong,
 };
+use crate::curation::RuleFlag;
 use hone_model::LayerRange;
 use serde::Serialize;
 use std::fmt;
@@ -20,6 +21,8 @@ pub struct Settings {
     pub model: Chosen<String>,
     pub data: Chosen<Vec<PathBuf>>,
     pub valid: Chosen<Valid>,
+    #[serde(rename = "rule")]
+    pub rules: Chosen<Vec<RuleFlag>>,
     pub out: Chosen<PathBuf>,
     pub method: Chosen<Method>,
     pub rank: Chosen<usize>,
@@ -194,6 +197,7 @@ impl Settings {
             data: pick!(data),
             out: pick!(out),
             valid: asked.valid(flags, file)?,
+            rules: pick!(rules, vec![]),
             method: pick!(method, Method::Lora),
             rank: pick!(rank, 16),
             alpha: pick!(alpha, 32.0),

@@ -1,6 +1,7 @@
 //! The command line as a user meets it: what it says, what it leaves, how it ends.
 
 mod command;
+mod curation;
 mod optimizer;
 mod refusals;
 mod road;

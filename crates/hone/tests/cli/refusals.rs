@@ -72,21 +72,6 @@ fn rows_that_cannot_be_learnt_are_counted_and_listed() {
 }
 
 #[test]
-fn held_out_rows_that_are_also_learnt_are_remarked_on() {
-    let place = place_with_rows();
-    place.examples("held.jsonl", 3);
-    let ran = place.ok(&format!("{TRAIN} rows.jsonl --valid held.jsonl --dry-run"));
-    assert!(
-        ran.stderr
-            .contains("warning: 3 held-out rows also in the training data"),
-        "{}",
-        ran.stderr
-    );
-    let ran = place.ok(&format!("{TRAIN} rows.jsonl --dry-run"));
-    assert!(!ran.stderr.contains("warning"), "{}", ran.stderr);
-}
-
-#[test]
 fn damaged_weights_are_refused() {
     let place = place_with_rows();
     let whole = std::fs::read(fixtures().join("models/tiny-llama.gguf")).unwrap();

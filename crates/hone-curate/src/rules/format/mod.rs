@@ -13,9 +13,14 @@ mod special_token;
 mod too_long;
 mod truncated_reply;
 mod unanswered_turn;
+pub mod unusable_row;
 
 /// The family's rules.
 pub const RULES: &[Entry] = &[
+    Entry {
+        doc: &unusable_row::DOC,
+        check: Check::Dataset(|_| Ok(())),
+    },
     Entry {
         doc: &role_order::DOC,
         check: Check::Row(|_| Ok(Box::new(role_order::RoleOrder))),

@@ -12,6 +12,8 @@ mod repeated_sentence;
 mod reply_language;
 mod reply_length;
 
+pub use language::LanguageDetector;
+
 /// The family's rules.
 pub const RULES: &[Entry] = &[
     Entry {

@@ -1,39 +1,13 @@
-//! `hone data`: look at a dataset as a model sees it, or build one.
+//! `hone data show`: rows as a model sees them, with the tokens that are learnt marked.
 
-use super::failure::{Exit, Refusal};
-use super::model::ModelArgs;
-use super::progress::Count;
-use crate::base::Home;
+use crate::cli::failure::{Exit, Refusal};
+use crate::cli::model::ModelArgs;
 use crate::screen::{self, Talk, count, plural};
 use anyhow::Result;
-use clap::ValueEnum;
-use hone_data::recipe::rust_lints::{self, RecipeError, Written};
 use hone_data::{Reason, Record, encode_row};
-use hone_ledger::Seed;
 use hone_text::{Encoded, Renderer};
 use serde_json::json;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Mutex;
-
-/// Verbs about datasets.
-#[derive(Debug, clap::Subcommand)]
-pub enum Data {
-    /// Print rows with the tokens that are learnt marked
-    Show(Show),
-    /// Build a dataset from what is on this machine
-    Build(Build),
-}
-
-impl Data {
-    /// Runs the verb.
-    pub fn run(self, talk: Talk) -> Result<Exit> {
-        match self {
-            Self::Show(verb) => verb.run(talk),
-            Self::Build(verb) => verb.run(talk),
-        }
-    }
-}
+use std::path::PathBuf;
 
 /// Arguments of `hone data show`.
 #[derive(Debug, clap::Args)]
@@ -54,7 +28,8 @@ pub struct Show {
 }
 
 impl Show {
-    fn run(self, talk: Talk) -> Result<Exit> {
+    /// Prints the rows.
+    pub fn run(self, talk: Talk) -> Result<Exit> {
         let open = self.model.open()?;
         let reading = hone_data::read(&[&self.file])?;
         for refused in &reading.refused {
@@ -177,108 +152,4 @@ fn mark(encoded: &Encoded, renderer: &Renderer, (begin, end): Marks) -> Result<S
         rest = after;
     }
     Ok(marked)
-}
-
-/// Arguments of `hone data build`.
-#[derive(Debug, clap::Args)]
-pub struct Build {
-    /// Which dataset
-    recipe: Recipe,
-    /// Where to write it; kept in HONE_HOME if not given
-    #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
-    /// End with one JSON object
-    #[arg(long)]
-    json: bool,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Recipe {
-    /// Meaning, group and fix of about 800 Clippy lints, from the installed Rust toolchain
-    RustLints,
-}
-
-impl Build {
-    fn run(self, talk: Talk) -> Result<Exit> {
-        let Recipe::RustLints = self.recipe;
-        let home = Home::from_env()?;
-        let written = match &self.out {
-            Some(dir) => build_rust_lints(dir, talk)?,
-            None => rust_lints_at_home(&home, talk)?,
-        };
-        let provenance = written.provenance.display().to_string();
-        if self.json {
-            let object = json!({
-                "train": written.train, "valid": written.valid, "provenance": provenance,
-                "train_rows": written.train_rows, "valid_rows": written.valid_rows,
-            });
-            screen::data_json(&object)?;
-        } else {
-            talk.say(format!(
-                "{} to learn from, {} held out",
-                plural(written.train_rows, "row"),
-                written.valid_rows
-            ));
-            for path in [&written.train, &written.valid, &written.provenance] {
-                screen::data(path.display().to_string())?;
-            }
-        }
-        Ok(Exit::Done)
-    }
-}
-
-/// Share of the lints that is held out.
-const VALID_SHARE: f64 = 0.2;
-
-/// The dataset of this toolchain, built on first use: another toolchain has other lints.
-pub fn rust_lints_at_home(home: &Home, talk: Talk) -> Result<Written> {
-    let toolchain = clippy_version()?;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '.';
-    let parts: Vec<&str> = toolchain
-        .split(|c| !is_part(c))
-        .filter(|part| !part.is_empty())
-        .collect();
-    let dir = home
-        .datasets()
-        .join(format!("rust-lints-{}", parts.join("-")));
-    let written = Written {
-        train: dir.join("train.jsonl"),
-        valid: dir.join("valid.jsonl"),
-        provenance: dir.join("provenance.json"),
-        train_rows: 0,
-        valid_rows: 0,
-    };
-    // The provenance is written last: where it is, the rest is.
-    if !written.provenance.is_file() {
-        return build_rust_lints(&dir, talk);
-    }
-    let num_rows = |path: &Path| std::fs::read_to_string(path).map(|text| text.lines().count());
-    Ok(Written {
-        train_rows: num_rows(&written.train)?,
-        valid_rows: num_rows(&written.valid)?,
-        ..written
-    })
-}
-
-/// The version of the Clippy that would be asked.
-fn clippy_version() -> Result<String> {
-    let output = Command::new("clippy-driver").arg("-V").output();
-    let output = output
-        .ok()
-        .filter(|output| output.status.success())
-        .ok_or(RecipeError::MissingClippy)?;
-    Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
-}
-
-fn build_rust_lints(dir: &Path, talk: Talk) -> Result<Written> {
-    let count = Mutex::new(Count::start(talk));
-    let lints = rust_lints::build(&|done, total| {
-        if let Ok(mut count) = count.lock() {
-            count.tell_of(done, total, "lints explained");
-        }
-    })?;
-    if let Ok(count) = count.into_inner() {
-        count.finish();
-    }
-    Ok(lints.write(dir, VALID_SHARE, Seed::new(0))?)
 }

@@ -1,0 +1,16 @@
+//! Rows that cannot be read.
+
+use crate::{Action, Doc, Family};
+
+/// `unusable-row`.
+pub static DOC: Doc = Doc {
+    name: "unusable-row",
+    family: Family::Format,
+    summary: "the row cannot be read",
+    why: "A row that breaks a loader is often passed over in silence, and with it whatever made it odd.",
+    what: "Rows that are not JSON, of no known shape, of another shape than their file, too long for a line, not UTF-8, with a NUL, or \
+           with fields that would change the meaning and cannot be honoured. They are always set aside; a file with more of them \
+           than `max-bad-rows` stops the build.",
+    default: Action::Drop,
+    params: &[],
+};

@@ -1,0 +1,310 @@
+//! Curated rows to a dataset directory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use hone_ledger::{ContentId, DirError, Hasher, Unpublished};
+use serde_json::json;
+
+use crate::curate::{CurateError, Curated, Kept};
+use crate::dataset::{
+    DatasetError, FINDINGS, KIND, Note, Parent, REPORT, SideNote, file_of, is_dataset,
+};
+use crate::duplicates::near::NearOptions;
+use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait, Tally};
+use crate::recipe::{Curation, Side};
+use crate::{Decision, Finding, Rows as _, excerpt, report};
+
+/// A dataset that is on disk.
+pub struct Written {
+    /// The id of the directory: rows, findings, report and manifest.
+    pub id: ContentId,
+    /// What its manifest says.
+    pub note: Note,
+    /// Findings, counted.
+    pub tally: Tally,
+    /// Was the very same directory there before?
+    pub was_there: bool,
+}
+
+/// Why a dataset could not be written.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says what each field is
+pub enum WriteError {
+    #[error(transparent)]
+    Curate(#[from] CurateError),
+    #[error(transparent)]
+    Dir(#[from] DirError),
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error("cannot write {}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} holds something that is not a dataset", path.display())]
+    InUse { path: PathBuf },
+    #[error("{} holds another dataset, and datasets do not change", path.display())]
+    Another { path: PathBuf },
+    #[error("no row is left to learn from; {rows} were read")]
+    NothingLeft { rows: usize },
+    #[error("the report cannot be laid out: {source}")]
+    Report { source: minijinja::Error },
+}
+
+impl WriteError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Curate(error) => error.hints(),
+            Self::InUse { .. } | Self::Another { .. } => {
+                vec!["choose another --out; `hone data diff` compares two datasets".into()]
+            }
+            Self::NothingLeft { .. } => {
+                vec!["`hone data check` with the same files says why".into()]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Somewhere for findings to go.
+pub type Sink<'a> = &'a mut dyn FnMut(&Finding) -> io::Result<()>;
+
+/// Writes what `run` curates as the directory `out`; `length_unit` is what lengths are counted in.
+pub fn write(
+    out: &Path,
+    curation: &Curation,
+    length_unit: &str,
+    run: impl FnOnce(Sink<'_>) -> Result<Curated, CurateError>,
+) -> Result<Written, WriteError> {
+    if out.exists() && !is_dataset(out) {
+        return Err(WriteError::InUse {
+            path: out.to_path_buf(),
+        });
+    }
+    let mut dir = Unpublished::begin(out)?;
+    let mut findings = Lines::create(dir.path_of(FINDINGS))?;
+    let curated = run(&mut |finding| findings.push(&serde_json::to_string(finding)?))?;
+    findings.finish()?;
+    if !curated.kept.iter().any(|kept| kept.side == Side::Train) {
+        return Err(WriteError::NothingLeft {
+            rows: curated.rows_in,
+        });
+    }
+    let (rows, portrait) = write_rows(&mut dir, &curated)?;
+    let note = note(&rows, &curated, curation)?;
+    let name = out
+        .file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let page = overview(name, &note, portrait, &curated, curation, length_unit)?;
+    let page = report::render(&page).map_err(|source| WriteError::Report { source })?;
+    let path = dir.path_of(REPORT);
+    std::fs::write(&path, page).map_err(|source| WriteError::Io { path, source })?;
+    let manifest = json!(note);
+    let id = dir.id(manifest.clone())?;
+    let was_there = out.exists();
+    if was_there && hone_ledger::open_dir(out)?.id() != id {
+        return Err(WriteError::Another {
+            path: out.to_path_buf(),
+        });
+    }
+    if !was_there {
+        dir.publish(manifest)?;
+    }
+    Ok(Written {
+        id,
+        note,
+        tally: curated.tally,
+        was_there,
+    })
+}
+
+/// The lines of each side that go into its id.
+type Rows = BTreeMap<Side, Vec<ContentId>>;
+
+fn write_rows(dir: &mut Unpublished, curated: &Curated) -> Result<(Rows, Portrait), WriteError> {
+    let (mut rows, mut portrait) = (Rows::from([(Side::Train, Vec::new())]), Portrait::default());
+    for side in Side::ALL {
+        let mut file = None;
+        for kept in curated.kept.iter().filter(|kept| kept.side == side) {
+            let line = row(curated, *kept, &mut portrait)?;
+            let file = match &mut file {
+                Some(file) => file,
+                None => file.insert(Lines::create(dir.path_of(&file_of(side)))?),
+            };
+            file.push(&line).map_err(|source| file.failed(source))?;
+            rows.entry(side)
+                .or_default()
+                .push(ContentId::of(line.as_bytes()));
+        }
+        file.map(Lines::finish).transpose()?;
+    }
+    Ok((rows, portrait))
+}
+
+fn row(curated: &Curated, kept: Kept, portrait: &mut Portrait) -> Result<String, CurateError> {
+    let mut record = curated.spool.record(kept.row)?.into_owned();
+    record.copies = kept.copies;
+    portrait.add(&record, kept.side, kept.length, kept.language);
+    Ok(record.to_json().to_string())
+}
+
+/// The id of rows in whatever order.
+fn id_of<'a>(rows: impl IntoIterator<Item = &'a ContentId>) -> ContentId {
+    let mut rows: Vec<&ContentId> = rows.into_iter().collect();
+    rows.sort_unstable();
+    let mut hasher = Hasher::new();
+    rows.iter()
+        .for_each(|row| hasher.update(row.to_string().as_bytes()));
+    hasher.finish()
+}
+
+fn note(rows: &Rows, curated: &Curated, curation: &Curation) -> Result<Note, WriteError> {
+    let side = |(&side, rows): (&Side, &Vec<ContentId>)| {
+        (
+            side,
+            SideNote {
+                id: id_of(rows),
+                rows: rows.len(),
+            },
+        )
+    };
+    let parents = curated.files.iter().map(|file| {
+        let sha256 = ContentId::of_file(&file.file).map_err(DirError::from)?;
+        let name = file
+            .file
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Parent {
+            file: name,
+            sha256,
+            rows: file.rows,
+            refused: file.refused,
+        })
+    });
+    let sides: BTreeMap<Side, SideNote> = rows.iter().map(side).collect();
+    let ids: Vec<ContentId> = sides.values().map(|side| side.id).collect();
+    let counts = [
+        ("read", curated.rows_in),
+        ("kept", curated.kept.len()),
+        ("set aside", curated.rows_in - curated.kept.len()),
+        ("changed", curated.rows_changed),
+    ];
+    Ok(Note {
+        kind: KIND.into(),
+        tool: format!("hone {}", env!("CARGO_PKG_VERSION")),
+        content: id_of(&ids),
+        sides,
+        parents: parents.collect::<Result<_, WriteError>>()?,
+        settings: curation.settings(),
+        steps: curation.steps(),
+        counts: counts.map(|(name, count)| (name.to_owned(), count)).into(),
+        undecided: curated.tally.undecided(),
+    })
+}
+
+fn overview(
+    name: String,
+    note: &Note,
+    portrait: Portrait,
+    curated: &Curated,
+    curation: &Curation,
+    length_unit: &str,
+) -> Result<Overview, CurateError> {
+    let mut overview = Overview {
+        name,
+        id: note.content.to_string(),
+        rows_in: curated.rows_in,
+        rows_out: curated.kept.len(),
+        rows_set_aside: curated.rows_in - curated.kept.len(),
+        rows_changed: curated.rows_changed,
+        undecided: curated.tally.count(Decision::Undecided),
+        rules: curated.tally.rows(),
+        origins: origins(curated)?,
+        length_unit: length_unit.to_owned(),
+        portions: curated.portions.clone(),
+        ..Overview::default()
+    };
+    if let Ok(near) = crate::curate::near_options(curation) {
+        overview.curve = curve(&near);
+    }
+    for &(rows, keep) in &curated.clusters {
+        let record = curated.spool.record(keep)?;
+        let text = record
+            .parts()
+            .last()
+            .map(|part| excerpt(part.text))
+            .unwrap_or_default();
+        overview.clusters.push(ClusterRow {
+            rows,
+            kept: record.source.to_string(),
+            excerpt: text,
+        });
+    }
+    let file = |file: &hone_data::FileReport| FileRow {
+        file: file.file.display().to_string(),
+        shape: file.shape.to_string(),
+        rows: file.rows,
+        refused: file.refused,
+    };
+    overview.files = curated.files.iter().map(file).collect();
+    portrait.tell(&mut overview);
+    Ok(overview)
+}
+
+fn curve(near: &NearOptions) -> Vec<(f64, f64)> {
+    (0..=50)
+        .map(|step| f64::from(step) / 50.0)
+        .map(|alike| (alike, near.curve(alike)))
+        .collect()
+}
+
+fn origins(curated: &Curated) -> Result<Vec<OriginRow>, CurateError> {
+    let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
+    for origin in curated.kept.iter().map(|kept| &curated.origin_of[kept.row]) {
+        *kept.entry(origin.as_str()).or_default() += 1;
+    }
+    let row = |(origin, &rows_in): (&String, &usize)| OriginRow {
+        origin: origin.clone(),
+        rows_in,
+        rows_out: kept.get(origin.as_str()).copied().unwrap_or(0),
+    };
+    Ok(curated.origins.iter().map(row).collect())
+}
+
+/// A file of lines in the making.
+struct Lines {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl Lines {
+    fn create(path: PathBuf) -> Result<Self, WriteError> {
+        match File::create(&path) {
+            Ok(file) => Ok(Self {
+                path,
+                file: BufWriter::new(file),
+            }),
+            Err(source) => Err(WriteError::Io { path, source }),
+        }
+    }
+
+    fn push(&mut self, line: &str) -> io::Result<()> {
+        writeln!(self.file, "{line}")
+    }
+
+    fn failed(&self, source: io::Error) -> WriteError {
+        WriteError::Io {
+            path: self.path.clone(),
+            source,
+        }
+    }
+
+    fn finish(mut self) -> Result<(), WriteError> {
+        self.file.flush().map_err(|source| self.failed(source))
+    }
+}

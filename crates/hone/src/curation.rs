@@ -1,0 +1,321 @@
+//! What the product lends to curation: recipes from files and flags, a tokenizer, a model's opinion, a line that tells.
+
+use crate::base::{self, Home, OpenBase};
+use crate::cli::progress::Count;
+use crate::screen::Talk;
+use anyhow::Result;
+use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit};
+use hone_curate::{CurateError, Curated, Family, Finding, Tools, curate, rules};
+use hone_data::{Record, encode_row};
+use hone_eval::ifd::{MAX_TOKENS, difficulty};
+use hone_model::{BaseFormat, Model};
+use hone_tensor::Device;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// Flags about what becomes a dataset; each wins over the recipe.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct RecipeArgs {
+    /// Files, folders or patterns of rows: JSONL, JSON, CSV, TSV, Parquet, text, Markdown; also .gz and .zst
+    #[arg(long, value_name = "F", num_args = 1..)]
+    from: Vec<String>,
+    /// What to do about what a rule or a family of rules sees, such as personal-data=redact or licence=allow:REASON
+    #[arg(long = "rule", value_name = "RULE=ACTION")]
+    rules: Vec<RuleFlag>,
+    /// Files of evaluation rows that must not be learnt
+    #[arg(long, value_name = "F", num_args = 1..)]
+    benchmark: Vec<String>,
+    /// Model whose tokens are counted: a directory, a .gguf file, a built-in name, or a hub id
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// Share of each task held out to watch learning by [default: 0.1]
+    #[arg(long, value_name = "SHARE")]
+    valid_share: Option<f64>,
+    /// Share of each task held out to judge the result by [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    test_share: Option<f64>,
+    /// Seed of everything random [default: 0]
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
+}
+
+/// `RULE=ACTION` or `RULE=ACTION:REASON`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RuleFlag {
+    name: String,
+    action: String,
+    reason: Option<String>,
+}
+
+impl std::str::FromStr for RuleFlag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, action) = text
+            .split_once('=')
+            .ok_or_else(|| format!("`{text}` is not RULE=ACTION, such as personal-data=redact"))?;
+        let (action, reason) = match action.split_once(':') {
+            Some((action, reason)) => (action, Some(reason.trim().to_owned())),
+            None => (action, None),
+        };
+        Ok(Self {
+            name: name.trim().into(),
+            action: action.trim().into(),
+            reason,
+        })
+    }
+}
+
+impl TryFrom<String> for RuleFlag {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<RuleFlag> for String {
+    fn from(flag: RuleFlag) -> Self {
+        flag.to_string()
+    }
+}
+
+impl fmt::Display for RuleFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.action)?;
+        match &self.reason {
+            Some(reason) => write!(f, ":{reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl RuleFlag {
+    fn section(&self) -> toml::Value {
+        let action = ("action".to_owned(), self.action.clone().into());
+        let reason = self
+            .reason
+            .clone()
+            .map(|reason| ("reason".to_owned(), reason.into()));
+        toml::Value::Table([action].into_iter().chain(reason).collect())
+    }
+}
+
+/// The sections of flags, by rule or family.
+pub fn sections(flags: &[RuleFlag]) -> BTreeMap<String, toml::Value> {
+    flags
+        .iter()
+        .map(|flag| (flag.name.clone(), flag.section()))
+        .collect()
+}
+
+impl RecipeArgs {
+    /// These flags with more files.
+    pub fn with_files(&self, files: &[String]) -> Self {
+        let from = [&self.from[..], files].concat();
+        Self {
+            from,
+            ..self.clone()
+        }
+    }
+
+    /// The recipe of a file, if one is given, under these flags.
+    pub fn over(&self, recipe: Option<&Path>) -> Result<RawRecipe> {
+        let mut raw = recipe.map(RawRecipe::read).transpose()?.unwrap_or_default();
+        if !self.from.is_empty() {
+            raw.sources = vec![RawSource {
+                files: self.from.clone(),
+                ..RawSource::default()
+            }];
+        }
+        for (name, section) in sections(&self.rules) {
+            // A flag says what to do; parameters that the recipe sets stay.
+            match (raw.rules.get_mut(&name), section) {
+                (Some(toml::Value::Table(known)), toml::Value::Table(given)) => known.extend(given),
+                (_, section) => {
+                    raw.rules.insert(name, section);
+                }
+            }
+        }
+        raw.benchmarks.extend(self.benchmark.iter().cloned());
+        raw.model = self.model.clone().or(raw.model);
+        raw.seed = self.seed.or(raw.seed);
+        let split = raw.split.unwrap_or_default();
+        raw.split = Some(RawSplit {
+            valid: self.valid_share.or(split.valid),
+            test: self.test_share.or(split.test),
+        });
+        Ok(raw)
+    }
+}
+
+/// A recipe, and the model that counts its tokens.
+pub struct Curator {
+    /// What will happen.
+    pub curation: Curation,
+    open: Option<OpenBase>,
+    /// The base in memory, where rows are chosen by what it has to learn from them.
+    judge: Option<Model>,
+}
+
+impl Curator {
+    /// Resolves a recipe and opens its model.
+    pub fn new(raw: RawRecipe) -> Result<Self> {
+        let open = match &raw.model {
+            Some(model) => Some(OpenBase::open(base::find(model, &Home::from_env()?)?)?),
+            None => None,
+        };
+        let curation = Curation::resolve(raw)?;
+        let choosing = open.as_ref().filter(|_| curation.select.is_some());
+        let judge = choosing.map(load_judge).transpose()?;
+        Ok(Self {
+            curation,
+            open,
+            judge,
+        })
+    }
+
+    /// Follows the recipe, with room for rows in `room`.
+    pub fn curate(
+        &self,
+        room: &Path,
+        talk: Talk,
+        sink: &mut dyn FnMut(&Finding) -> io::Result<()>,
+    ) -> Result<Curated, CurateError> {
+        let line = Mutex::new(Count::start(talk));
+        let watch = |stage: &str, done: u64, total: u64| {
+            if let Ok(mut line) = line.lock() {
+                line.tell_of(done as usize, total as usize, stage);
+            }
+        };
+        let count_row = |record: &Record| self.row_tokens(record);
+        let count_text = |text: &str| self.text_tokens(text);
+        let judge = self.judge.as_ref().zip(self.open.as_ref());
+        let worth = |records: &[Record]| {
+            judge.map_or(Ok(vec![]), |(model, open)| worth(model, open, records))
+        };
+        let tools = Tools {
+            row_tokens: self.open.is_some().then_some(&count_row as _),
+            text_tokens: &count_text,
+            worth: judge.is_some().then_some(&worth as _),
+            watch: &watch,
+        };
+        let curated = curate(&self.curation, tools, room, sink);
+        if let Ok(line) = line.into_inner() {
+            line.finish();
+        }
+        curated
+    }
+
+    /// What lengths are counted in.
+    pub fn length_unit(&self) -> &'static str {
+        if self.open.is_some() {
+            "tokens"
+        } else {
+            "words"
+        }
+    }
+
+    fn row_tokens(&self, record: &Record) -> Option<usize> {
+        let open = self.open.as_ref()?;
+        encode_row(&open.renderer, record)
+            .ok()
+            .map(|encoded| encoded.ids.len())
+    }
+
+    /// Tokens of a text; a word and a third where no model is named, which is what English takes.
+    fn text_tokens(&self, text: &str) -> usize {
+        let counted = self
+            .open
+            .as_ref()
+            .and_then(|open| open.renderer.tokenizer().encode_plain(text).ok());
+        counted.map_or_else(|| text.split_whitespace().count() * 4 / 3, |ids| ids.len())
+    }
+}
+
+/// The base, ready to judge rows.
+fn load_judge(open: &OpenBase) -> Result<Model> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let positions = MAX_TOKENS.min(open.weights.config().context_len);
+    Ok(Model::load(
+        &open.weights,
+        &Device::cpu(threads)?,
+        BaseFormat::Stored,
+        positions,
+    )?)
+}
+
+/// What there is to learn from each row: its difficulty, or nothing where the prompt does not help.
+fn worth(model: &Model, open: &OpenBase, records: &[Record]) -> Result<Vec<f64>, String> {
+    let found = difficulty(model, &open.renderer, records).map_err(|error| error.to_string())?;
+    Ok(found
+        .into_iter()
+        .map(|ifd| if ifd < 1.0 { ifd } else { 0.0 })
+        .collect())
+}
+
+/// The flags that would decide about findings of these rules, the first rule as the example.
+pub fn ways_to_decide(undecided: &BTreeMap<String, usize>) -> String {
+    let Some(rule) = undecided.keys().next() else {
+        return "--rule".into();
+    };
+    let redact = match rules::named(rule).map(|entry| entry.doc.family) {
+        Some(Family::PersonalData) => format!("--rule {rule}=redact, "),
+        _ => String::new(),
+    };
+    format!("{redact}--rule {rule}=drop or --rule '{rule}=allow:REASON'")
+}
+
+/// The folder in which a dataset directory will stand.
+pub fn beside(out: &Path) -> PathBuf {
+    match out.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_path_buf(),
+        _ => PathBuf::from("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_flag_has_an_action_and_perhaps_a_reason() {
+        let flag: RuleFlag = "licence=allow: we wrote it".parse().unwrap();
+        assert_eq!(flag.name, "licence");
+        assert_eq!(
+            flag.section().to_string(),
+            "{ action = \"allow\", reason = \"we wrote it\" }"
+        );
+        assert!(
+            "licence"
+                .parse::<RuleFlag>()
+                .unwrap_err()
+                .contains("RULE=ACTION")
+        );
+    }
+
+    #[test]
+    fn a_flag_changes_the_action_and_keeps_the_parameters_of_the_recipe() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("recipe.toml");
+        std::fs::write(
+            &path,
+            "[rules]\nphone = { action = \"report\", regions = [\"DE\"] }\n",
+        )
+        .unwrap();
+        let args = RecipeArgs {
+            rules: vec!["phone=drop".parse().unwrap()],
+            ..RecipeArgs::default()
+        };
+        let raw = args.over(Some(&path)).unwrap();
+        assert_eq!(
+            raw.rules["phone"].to_string(),
+            "{ action = \"drop\", regions = [\"DE\"] }"
+        );
+    }
+}

@@ -1,0 +1,238 @@
+//! From raw rows to a dataset, as somebody at a terminal does it.
+
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+
+use crate::command::Place;
+
+/// Rows of which some should not be learnt as they are.
+const ROWS: &str = r#"{"prompt": "How tall is the tower in the middle of the old town?", "completion": "About sixty metres, counted from the pavement to the tip of the spire."}
+{"prompt": "How tall is the tower in the middle of the old town?", "completion": "About sixty metres, counted from the pavement to the tip of the spire. "}
+{"prompt": "Who rings the bell?", "completion": ""}
+{"prompt": "What is red and round?", "completion": "An apple."}
+{"prompt": "What is long and yellow?", "completion": "A banana."}
+{"prompt": "What is small and blue?", "completion": "A berry."}
+{"prompt": "What barks at night?", "completion": "The dog next door."}
+{"prompt": "What flies south?", "completion": "Geese, in autumn."}
+not a row
+"#;
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("rows.jsonl", ROWS);
+    place
+}
+
+fn files(place: &Place, dir: &str) -> BTreeMap<String, Vec<u8>> {
+    let entries = fs::read_dir(place.path(dir)).unwrap();
+    let read = |path: std::path::PathBuf| {
+        (
+            path.file_name().unwrap().to_string_lossy().into_owned(),
+            fs::read(&path).unwrap(),
+        )
+    };
+    entries.map(|entry| read(entry.unwrap().path())).collect()
+}
+
+fn manifest(place: &Place, dir: &str) -> Value {
+    serde_json::from_slice(&files(place, dir)["manifest.json"]).unwrap()
+}
+
+const BUILD: &str = "data build --from rows.jsonl --valid-share 0.2 --rule unusable-row=drop";
+
+#[test]
+fn a_build_says_what_left_and_why_and_the_same_inputs_give_the_same_bytes() {
+    let place = place();
+    place.write(
+        "recipe.toml",
+        "max-bad-rows = 0.5\nsplit = { valid = 0.2 }\n[[sources]]\nfiles = [\"rows.jsonl\"]\n",
+    );
+    let ran = place.ok("data build recipe.toml --out one");
+    assert!(
+        ran.stdout.contains("empty-reply (format): 1 set aside"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout
+            .contains("exact-duplicate (duplicate): 1 set aside"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout.contains("unusable-row (format): 1 set aside"),
+        "{}",
+        ran.stdout
+    );
+    let mut one_thread = place.command("data build recipe.toml --out two");
+    assert!(
+        one_thread
+            .env("RAYON_NUM_THREADS", "1")
+            .output()
+            .unwrap()
+            .status
+            .success()
+    );
+    let (one, two) = (files(&place, "one"), files(&place, "two"));
+    for name in ["train.jsonl", "valid.jsonl", "findings.jsonl"] {
+        assert_eq!(one[name], two[name], "{name}");
+    }
+    let note = &manifest(&place, "one")["note"];
+    assert_eq!(note["counts"]["read"], 9);
+    assert_eq!(note["counts"]["kept"], 6);
+    assert_eq!(note["sides"]["valid"]["rows"], 2);
+    assert_eq!(
+        one["findings.jsonl"]
+            .split(|&byte| byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .count(),
+        3
+    );
+
+    let again = place.ok("data build recipe.toml --out one");
+    assert!(again.stderr.contains("byte for byte"), "{}", again.stderr);
+    place.ok("data diff one two");
+}
+
+#[test]
+fn building_a_dataset_from_itself_changes_nothing() {
+    let place = place();
+    place.write("recipe.toml", "max-bad-rows = 0.5\n[[sources]]\nfiles = [\"rows.jsonl\"]\n[mix]\nweights = { rows = 1 }\n");
+    place.ok("data build recipe.toml --out one");
+    place.ok("data build --from one --out two");
+    for name in ["train.jsonl", "valid.jsonl"] {
+        assert_eq!(
+            files(&place, "one")[name],
+            files(&place, "two")[name],
+            "{name}"
+        );
+    }
+    assert_eq!(
+        manifest(&place, "one")["note"]["content"],
+        manifest(&place, "two")["note"]["content"]
+    );
+}
+
+#[test]
+fn one_changed_character_is_another_dataset_and_diff_names_the_row() {
+    let place = place();
+    place.write(
+        "recipe.toml",
+        "max-bad-rows = 0.5\n[[sources]]\nfiles = [\"rows.jsonl\"]\n",
+    );
+    place.ok("data build recipe.toml --out one");
+    place.write(
+        "rows.jsonl",
+        &ROWS.replace("Geese, in autumn.", "Geese, in autumn!"),
+    );
+    place.ok("data build recipe.toml --out two");
+    let content = |dir: &str| manifest(&place, dir)["note"]["content"].clone();
+    assert_ne!(content("one"), content("two"));
+    let ran = place.run("data diff one two");
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("Geese, in autumn!") && ran.stdout.contains("1 row only in the second"),
+        "{}",
+        ran.stdout
+    );
+    let refused = place.refusal("data build recipe.toml --out one");
+    assert!(refused.contains("holds another dataset"), "{refused}");
+}
+
+#[test]
+fn too_many_bad_rows_stop_a_build() {
+    let place = place();
+    let refused = place.refusal(&format!("{BUILD} --out one"));
+    assert!(
+        refused.contains("1 of 9 rows are unusable") && refused.contains("hint: "),
+        "{refused}"
+    );
+    assert!(!place.path("one").exists());
+}
+
+#[test]
+fn a_check_changes_nothing_and_its_exit_code_tells() {
+    let place = place();
+    place.write(
+        "clean.jsonl",
+        "{\"prompt\": \"What flies south?\", \"completion\": \"Geese, in autumn.\"}\n",
+    );
+    let ran = place.ok("data check clean.jsonl");
+    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    place.write(
+        "double.jsonl",
+        ROWS.lines().take(2).collect::<Vec<_>>().join("\n").as_str(),
+    );
+    let ran = place.run("data check double.jsonl --json");
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    let finding: Value = serde_json::from_str(ran.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(finding["rule"], "exact-duplicate");
+}
+
+#[test]
+fn every_rule_tells_why_it_matters() {
+    let place = place();
+    let list = place.ok("data rules").stdout;
+    assert!(
+        list.contains("near-duplicate") && list.contains("empty-reply"),
+        "{list}"
+    );
+    let page = place.ok("data rules near-duplicate").stdout;
+    assert!(
+        page.contains("## Why it matters") && page.contains("`threshold`"),
+        "{page}"
+    );
+    let refused = place.refusal("data rules near-duplicat");
+    assert!(
+        refused.contains("did you mean `near-duplicate`?"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn rows_that_give_away_the_held_out_ones_stop_a_run_until_it_is_decided() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 12);
+    place.examples("held.jsonl", 3);
+    const TRAIN: &str = "train --model {tied} --out run --dry-run --data";
+    let refused = place.refusal(&format!("{TRAIN} rows.jsonl --valid held.jsonl"));
+    assert!(
+        refused.contains("3 findings wait for a decision before training: 3 of prompt-exact"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("--rule prompt-exact=drop") && !refused.contains("redact"),
+        "{refused}"
+    );
+    place.ok(&format!(
+        "{TRAIN} rows.jsonl --valid held.jsonl --rule leak=drop"
+    ));
+    place.ok(&format!("{TRAIN} rows.jsonl"));
+}
+
+#[test]
+fn a_dataset_is_trained_on_as_it_is_unless_something_in_it_is_undecided() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 12);
+    place.examples("held.jsonl", 3);
+    place.write(
+        "recipe.toml",
+        "[[sources]]\nfiles = [\"rows.jsonl\"]\nside = \"train\"\n[[sources]]\nfiles = [\"held.jsonl\"]\nside = \"valid\"\n[rules]\nduplicate = \"report\"\n",
+    );
+    let ran = place.run("data build recipe.toml --out open");
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("undecided: 3 of prompt-exact"),
+        "{}",
+        ran.stderr
+    );
+    let refused = place.refusal("train --model {tied} --out run --dry-run --data open");
+    assert!(
+        refused.contains("decide in the recipe and build again"),
+        "{refused}"
+    );
+    place.ok("data build recipe.toml --rule leak=drop --out decided");
+    let ran = place.ok("train --model {tied} --out run --dry-run --data decided");
+    assert!(ran.stderr.contains("9 "), "{}", ran.stderr);
+}
