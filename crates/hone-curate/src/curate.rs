@@ -6,10 +6,11 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hone_data::{
     ChunkOptions, Chunking, FileReport, Part, Progress, ReadError, ReadOptions, Record, Refused,
@@ -20,7 +21,11 @@ use rayon::prelude::*;
 
 use crate::dataset::{DatasetDir, DatasetError, is_dataset};
 use crate::duplicates::near::NearOptions;
-use crate::duplicates::{self, Cluster, Fingerprint, Fingerprints};
+use crate::duplicates::replies::ReplyOptions;
+use crate::duplicates::semantic::{Embeddings, EmbeddingsError, SemanticOptions};
+use crate::duplicates::{
+    Cluster, Fingerprint, Fingerprints, exact, near, prompts, replies, semantic,
+};
 use crate::leaks::{self, Index, Leak, LeakOptions};
 use crate::mix::{self, Ingredient, Portion, mix};
 use crate::overview::Tally;
@@ -70,7 +75,7 @@ pub struct Curated {
     /// Rows read of each collection.
     pub origins: BTreeMap<String, usize>,
     /// The collection of each row of the spool.
-    pub origin_of: Vec<String>,
+    pub origin_of: Vec<Arc<str>>,
     /// Groups of near-duplicates, the largest first: rows, and the one kept.
     pub clusters: Vec<(usize, usize)>,
     /// The mixture, where one was asked for.
@@ -120,6 +125,8 @@ pub enum CurateError {
     NoJudge,
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Embeddings(#[from] EmbeddingsError),
     #[error("the recipe asks to {what}, and the rule `{rule}` that does it is off")]
     Contradiction {
         what: &'static str,
@@ -211,22 +218,25 @@ impl Noted<'_> {
 
 /// What is kept in memory of each row.
 struct Fact {
-    task: String,
-    group: Option<String>,
-    origin: String,
+    task: Arc<str>,
+    group: Option<Box<str>>,
+    origin: Arc<str>,
     length: usize,
     language: &'static str,
     /// How often it stands in the data as read.
     copies: usize,
     /// The side it was read from, where that is settled.
     pinned: Option<Side>,
-    fingerprint: Fingerprint,
+    /// The id of what it says.
+    content: ContentId,
 }
 
 /// All rows, and which of them are still in.
 struct Table {
     spool: Spool,
     facts: Vec<Fact>,
+    /// What duplicates are told by, of the rows that are in; empty once they have been.
+    prints: Vec<Fingerprint>,
     /// How often each row is learnt; 0 once it is out.
     copies: Vec<usize>,
     sides: Vec<Side>,
@@ -267,6 +277,8 @@ impl Table {
             batch: Vec::with_capacity(BATCH),
             pinned: None,
             facts: Vec::new(),
+            prints: Vec::new(),
+            names: BTreeSet::new(),
             files: Vec::new(),
             rows_in: 0,
             rows_changed: 0,
@@ -286,59 +298,80 @@ impl Table {
         tools: Tools<'_>,
         noted: &mut Noted<'_>,
     ) -> Result<(), CurateError> {
-        (tools.watch)("looking for duplicates", 0, 1);
-        if let Some(rule) = curation.rule(duplicates::exact::DOC.name) {
-            self.settle(rule, duplicates::exact::clusters(&self.prints()), noted)?;
+        const STAGES: u64 = 5;
+        let told = |stage| (tools.watch)("looking for duplicates", stage, STAGES);
+        told(0);
+        if let Some(rule) = curation.rule(exact::DOC.name) {
+            let clusters = exact::clusters(&self.prints);
+            self.settle(rule, &clusters, noted)?;
+            self.tie(&clusters);
         }
-        if let Some(rule) = curation.rule(duplicates::near::DOC.name) {
-            let clusters =
-                duplicates::near::clusters(&self.prints(), &self.spool, &near_options(curation)?)?;
-            let mut largest: Vec<(usize, usize)> = clusters
-                .iter()
-                .map(|cluster| (cluster.rows.len(), cluster.keep))
-                .collect();
-            largest.sort_by_key(|&(rows, keep)| (Reverse(rows), keep));
-            largest.truncate(10);
-            self.clusters = largest;
-            self.settle(rule, clusters, noted)?;
+        told(1);
+        if let Some(rule) = curation.rule(near::DOC.name) {
+            let clusters = near::clusters(&self.prints, &self.spool, &near_options(curation)?)?;
+            self.settle(rule, &clusters, noted)?;
+            self.tie(&clusters);
+            self.clusters = largest(&clusters);
         }
-        if let Some(rule) = curation.rule(duplicates::prompts::DOC.name) {
-            self.settle(rule, duplicates::prompts::clusters(&self.prints()), noted)?;
+        told(2);
+        if let Some(rule) = curation.rule(prompts::DOC.name) {
+            let clusters = prompts::clusters(&self.prints);
+            self.settle(rule, &clusters, noted)?;
+            self.tie(&clusters);
         }
-        if let Some(rule) = curation.rule(duplicates::replies::DOC.name) {
-            let options = duplicates::replies::ReplyOptions::take(&mut params_of(rule))
-                .map_err(|source| wrong(rule, source))?;
-            self.settle(
-                rule,
-                duplicates::replies::clusters(&self.prints(), &options),
-                noted,
-            )?;
+        told(3);
+        if let Some(rule) = curation.rule(replies::DOC.name) {
+            let options = ReplyOptions::take(&mut params_of(rule));
+            let options = options.map_err(|source| wrong(rule, source))?;
+            // Rows with one answer are as many as a task has; they need not stand on one side.
+            self.settle(rule, &replies::clusters(&self.prints, &options), noted)?;
         }
-        (tools.watch)("looking for duplicates", 1, 1);
+        told(4);
+        if let Some(rule) = curation.rule(semantic::DOC.name) {
+            let options = SemanticOptions::take(&mut params_of(rule));
+            if let Some(options) = options.map_err(|source| wrong(rule, source))? {
+                let table = Embeddings::load(&options.embeddings, &options.tokenizer)?;
+                let clusters = semantic::clusters(&self.prints, &self.spool, &table, &options)?;
+                self.settle(rule, &clusters, noted)?;
+                self.tie(&clusters);
+            }
+        }
+        told(STAGES);
+        self.prints = Vec::new();
         Ok(())
     }
 
-    /// Does to each row of a cluster but the kept one what the recipe says, and ties them together.
+    /// Has the rows of each cluster stand on one side.
+    fn tie(&mut self, clusters: &[Cluster]) {
+        for cluster in clusters {
+            let others = cluster.rows.iter().filter(|&&row| row != cluster.keep);
+            self.links.extend(others.map(|&row| (cluster.keep, row)));
+        }
+    }
+
+    /// Does to each row of a cluster but the kept one what the recipe says.
     fn settle(
         &mut self,
         rule: &Ruled,
-        clusters: Vec<Cluster>,
+        clusters: &[Cluster],
         noted: &mut Noted<'_>,
     ) -> Result<(), CurateError> {
         for cluster in clusters {
-            let keep = self.spool.source(cluster.keep);
+            let kept = format!("{} is kept", self.spool.source(cluster.keep));
             for &row in cluster.rows.iter().filter(|&&row| row != cluster.keep) {
-                self.links.push((cluster.keep, row));
-                let similarity = similarity(&cluster, row);
-                let mut finding = self.finding(rule, row, rule.doc.summary);
-                finding.other = Some(format!("{} is kept", keep));
-                finding.score = similarity as f32;
+                let finding = Finding {
+                    other: Some(kept.clone()),
+                    score: similarity(cluster, row) as f32,
+                    ..self.finding(rule, row, rule.doc.summary)
+                };
                 if finding.decision == Decision::SetAside {
                     self.copies[row] = 0;
                 }
                 noted.note(&finding)?;
             }
         }
+        let copies = &self.copies;
+        self.prints.retain(|print| copies[print.row] > 0);
         Ok(())
     }
 
@@ -546,7 +579,7 @@ impl Table {
                 .collect();
             let found = some.iter().zip(worth).zip(features);
             candidates.extend(found.map(|((&row, quality), features)| Candidate {
-                id: self.facts[row].fingerprint.content,
+                id: self.facts[row].content,
                 quality,
                 features,
             }));
@@ -565,8 +598,8 @@ impl Table {
         let ingredient = |&row: &usize| {
             let fact = &self.facts[row];
             Ingredient {
-                origin: fact.origin.clone(),
-                id: fact.fingerprint.content,
+                origin: fact.origin.to_string(),
+                id: fact.content,
                 tokens: fact.length,
                 copies: fact.copies,
             }
@@ -614,12 +647,6 @@ impl Table {
         (0..self.facts.len()).filter(|&row| self.copies[row] > 0)
     }
 
-    fn prints(&self) -> Vec<Fingerprint> {
-        self.alive()
-            .map(|row| self.facts[row].fingerprint.clone())
-            .collect()
-    }
-
     /// A finding about a row under the action of a rule.
     fn finding(&self, rule: &Ruled, row: usize, message: &str) -> Finding {
         let decision = match rule.action {
@@ -650,7 +677,7 @@ impl Fact {
         RowKey {
             task: &self.task,
             group: self.group.as_deref(),
-            content: self.fingerprint.content,
+            content: self.content,
         }
     }
 }
@@ -666,6 +693,8 @@ struct Gathering<'a, 'b> {
     /// The side of the rows in the batch.
     pinned: Option<Side>,
     facts: Vec<Fact>,
+    prints: Vec<Fingerprint>,
+    names: BTreeSet<Arc<str>>,
     files: Vec<FileReport>,
     rows_in: usize,
     rows_changed: usize,
@@ -823,17 +852,29 @@ impl Gathering<'_, '_> {
             .push(&record)
             .map_err(|source| self.noted.no_room(source))?;
         fingerprint.row = self.facts.len();
+        let (task, origin) = (self.name(record.task), self.name(looked.origin));
         self.facts.push(Fact {
-            task: record.task,
-            group: record.group,
-            origin: looked.origin,
+            task,
+            group: record.group.map(String::into_boxed_str),
+            origin,
             length,
             language,
             copies: record.copies,
             pinned: self.pinned,
-            fingerprint,
+            content: fingerprint.content,
         });
+        self.prints.push(fingerprint);
         Ok(())
+    }
+
+    /// A name that many rows have, kept once.
+    fn name(&mut self, name: String) -> Arc<str> {
+        if let Some(known) = self.names.get(name.as_str()) {
+            return known.clone();
+        }
+        let name: Arc<str> = name.into();
+        self.names.insert(name.clone());
+        name
     }
 
     fn finish(self) -> Result<Table, CurateError> {
@@ -846,6 +887,7 @@ impl Gathering<'_, '_> {
             copies: self.facts.iter().map(|fact| fact.copies).collect(),
             sides: vec![Side::Train; self.facts.len()],
             facts: self.facts,
+            prints: self.prints,
             links: Vec::new(),
             files: self.files,
             rows_in: self.rows_in,
@@ -947,7 +989,7 @@ pub(crate) fn near_options(curation: &Curation) -> Result<NearOptions, CurateErr
     let rule = curation
         .rules
         .iter()
-        .find(|ruled| ruled.doc.name == duplicates::near::DOC.name);
+        .find(|ruled| ruled.doc.name == near::DOC.name);
     rule.map_or(Ok(NearOptions::default()), |rule| {
         NearOptions::take(&mut params_of(rule)).map_err(|source| wrong(rule, source))
     })
@@ -987,6 +1029,15 @@ fn active<'a>(
     curation
         .rule(rule)
         .ok_or(CurateError::Contradiction { what, rule })
+}
+
+/// Rows and kept row of the largest clusters, for the report.
+fn largest(clusters: &[Cluster]) -> Vec<(usize, usize)> {
+    let size = |cluster: &Cluster| (cluster.rows.len(), cluster.keep);
+    let mut largest: Vec<(usize, usize)> = clusters.iter().map(size).collect();
+    largest.sort_by_key(|&(rows, keep)| (Reverse(rows), keep));
+    largest.truncate(10);
+    largest
 }
 
 fn similarity(cluster: &Cluster, row: usize) -> f64 {

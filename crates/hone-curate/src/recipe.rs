@@ -250,6 +250,34 @@ impl RawRecipe {
         if let Some(key) = &mut self.pseudonym_key {
             *key = dir.join(&*key);
         }
+        for (rule, param) in FILE_PARAMS {
+            if let Some(value) = self
+                .rules
+                .get_mut(rule)
+                .and_then(|section| section.get_mut(param))
+            {
+                stand_value_beside(value, dir);
+            }
+        }
+    }
+}
+
+/// Parameters of rules that are files.
+const FILE_PARAMS: [(&str, &str); 3] = [
+    ("semantic-duplicate", "embeddings"),
+    ("semantic-duplicate", "tokenizer"),
+    ("verbatim-overlap", "files"),
+];
+
+fn stand_value_beside(value: &mut toml::Value, dir: &Path) {
+    match value {
+        toml::Value::String(file) => *file = dir.join(&*file).display().to_string(),
+        toml::Value::Array(files) => {
+            files
+                .iter_mut()
+                .for_each(|file| stand_value_beside(file, dir));
+        }
+        _ => {}
     }
 }
 
@@ -535,8 +563,14 @@ mod tests {
         std::fs::write(&path, "seed = 1\nsources = 3\n").unwrap();
         let error = RawRecipe::read(&path).unwrap_err().to_string();
         assert!(error.contains("recipe.toml:2: "), "{error}");
-        std::fs::write(&path, "[[sources]]\nfiles = [\"a.jsonl\"]\n").unwrap();
+        let text = "[[sources]]\nfiles = [\"a.jsonl\"]\n[rules]\nverbatim-overlap = { files = [\"b.txt\"] }\n";
+        std::fs::write(&path, text).unwrap();
         let raw = RawRecipe::read(&path).unwrap();
+        let files = raw.rules["verbatim-overlap"]["files"].as_array().unwrap();
+        assert_eq!(
+            Path::new(files[0].as_str().unwrap()),
+            dir.path().join("b.txt")
+        );
         assert_eq!(
             Path::new(&raw.sources[0].files[0]),
             dir.path().join("a.jsonl")

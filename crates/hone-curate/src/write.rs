@@ -266,7 +266,7 @@ fn curve(near: &NearOptions) -> Vec<(f64, f64)> {
 fn origins(curated: &Curated) -> Result<Vec<OriginRow>, CurateError> {
     let mut kept: BTreeMap<&str, usize> = BTreeMap::new();
     for origin in curated.kept.iter().map(|kept| &curated.origin_of[kept.row]) {
-        *kept.entry(origin.as_str()).or_default() += 1;
+        *kept.entry(&**origin).or_default() += 1;
     }
     let row = |(origin, &rows_in): (&String, &usize)| OriginRow {
         origin: origin.clone(),
