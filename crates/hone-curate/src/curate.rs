@@ -419,30 +419,36 @@ impl Table {
 
     /// Finds evaluation rows among the rows to learn from.
     ///
-    /// Rows from elsewhere are looked for by every rule that is asked. Rows that this build held out itself stand
-    /// apart from their groups and near-duplicates already; what they share beyond that is the form of the task,
-    /// and only an equal prompt would give them away.
+    /// Benchmarks are looked for by every rule under its action. Held-out rows of the tasks that are learnt share
+    /// the form of the task with them, and with it whole n-grams: of those that came with a side, n-grams are
+    /// reported rather than asked about; those that this build held out stand apart from their groups and
+    /// near-duplicates already, and only an equal prompt would give them away.
     fn leave_out_leaks(
         &mut self,
         curation: &Curation,
         tools: Tools<'_>,
         noted: &mut Noted<'_>,
     ) -> Result<(), CurateError> {
+        const STAGES: u64 = 3;
+        let told = |stage| (tools.watch)("looking for leaks", stage, STAGES);
         let all = leak_options(curation)?;
         let prompts = LeakOptions {
             prompt_exact: all.prompt_exact,
             overlaps: Vec::new(),
         };
-        (tools.watch)("looking for leaks", 0, 2);
-        self.leave_out_leaks_of(&self.evaluation(curation)?, &all, curation, noted)?;
-        (tools.watch)("looking for leaks", 1, 2);
-        self.leave_out_leaks_of(
-            &self.held_out(|fact| fact.pinned.is_none())?,
-            &prompts,
-            curation,
-            noted,
-        )?;
-        (tools.watch)("looking for leaks", 2, 2);
+        told(0);
+        let benchmarks = match &curation.benchmarks[..] {
+            [] => Vec::new(),
+            files => hone_data::read(files)?.records,
+        };
+        self.leave_out_leaks_of(&benchmarks, &all, false, curation, noted)?;
+        told(1);
+        let brought = self.held_out(|fact| fact.pinned.is_some())?;
+        self.leave_out_leaks_of(&brought, &all, true, curation, noted)?;
+        told(2);
+        let own = self.held_out(|fact| fact.pinned.is_none())?;
+        self.leave_out_leaks_of(&own, &prompts, true, curation, noted)?;
+        told(STAGES);
         Ok(())
     }
 
@@ -450,6 +456,7 @@ impl Table {
         &mut self,
         evaluation: &[Record],
         options: &LeakOptions,
+        share_the_form: bool,
         curation: &Curation,
         noted: &mut Noted<'_>,
     ) -> Result<(), CurateError> {
@@ -467,22 +474,17 @@ impl Table {
             let rule = curation
                 .rule(leak.rule)
                 .expect("only rules that are asked find something");
-            let finding = self.leak(rule, row, &leak, &evaluation[leak.evaluation])?;
+            let mut finding = self.leak(rule, row, &leak, &evaluation[leak.evaluation])?;
+            let by_ngrams = leak.rule != leaks::PROMPT_EXACT;
+            if share_the_form && by_ngrams && finding.decision == Decision::Undecided {
+                finding.decision = Decision::Reported;
+            }
             if finding.decision == Decision::SetAside {
                 self.copies[row] = 0;
             }
             noted.note(&finding)?;
         }
         Ok(())
-    }
-
-    /// Evaluation rows from elsewhere: benchmarks, and rows that came with a side.
-    fn evaluation(&self, curation: &Curation) -> Result<Vec<Record>, CurateError> {
-        let mut evaluation = self.held_out(|fact| fact.pinned.is_some())?;
-        if !curation.benchmarks.is_empty() {
-            evaluation.extend(hone_data::read(&curation.benchmarks)?.records);
-        }
-        Ok(evaluation)
     }
 
     /// Held-out rows of which something holds.
@@ -933,7 +935,7 @@ impl Lens<'_> {
     fn language(&self, record: &Record) -> &'static str {
         let mut learnt = record.parts().filter(Part::is_learnt);
         let found = learnt.find_map(|part| self.languages.language(&part));
-        found.map_or("not told", |language| language.eng_name())
+        found.map_or("too short to tell", |language| language.eng_name())
     }
 }
 

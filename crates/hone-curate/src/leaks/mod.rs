@@ -26,6 +26,9 @@ mod tulu3;
 pub use index::{Index, find};
 pub use overlap::{Overlap, Texts};
 
+/// The name of the rule about equal prompts.
+pub const PROMPT_EXACT: &str = prompt::DOC.name;
+
 /// The family's rules.
 pub const RULES: &[Entry] = &[
     Entry {

@@ -236,3 +236,39 @@ fn a_dataset_is_trained_on_as_it_is_unless_something_in_it_is_undecided() {
     let ran = place.ok("train --model {tied} --out run --dry-run --data decided");
     assert!(ran.stderr.contains("9 "), "{}", ran.stderr);
 }
+
+#[test]
+fn a_benchmark_inside_a_longer_row_waits_for_a_decision() {
+    let place = place();
+    let question = "A farmer has seventeen sheep in the north field and nine goats in the south field, how many animals is that";
+    place.write(
+        "bench.jsonl",
+        &format!("{{\"prompt\": \"{question}?\", \"completion\": \"26\"}}\n"),
+    );
+    let learnt = format!(
+        "{{\"prompt\": \"Here is one for you. {}! Think.\", \"completion\": \"Twenty-six.\"}}\n",
+        question.to_uppercase()
+    );
+    place.write(
+        "rows.jsonl",
+        &format!(
+            "{}\n{learnt}",
+            ROWS.lines().skip(3).take(5).collect::<Vec<_>>().join("\n")
+        ),
+    );
+    const LOOK: &str = "data build --from rows.jsonl --benchmark bench.jsonl --valid-share 0";
+    let ran = place.run(&format!("{LOOK} --out open"));
+    assert_eq!(ran.code, 4, "{}{}", ran.stdout, ran.stderr);
+    assert!(
+        ran.stdout.contains("gpt3-13 (leak): 1 undecided"),
+        "{}",
+        ran.stdout
+    );
+    let ran = place.ok(&format!("{LOOK} --rule leak=drop --out clean"));
+    assert_eq!(
+        manifest(&place, "clean")["note"]["counts"]["set aside"],
+        1,
+        "{}",
+        ran.stdout
+    );
+}
