@@ -49,6 +49,8 @@ fn renderings_ids_and_masks_are_those_of_transformers() {
 
 fn check(renderer: &Renderer, case: &Value) {
     let conversation: Conversation = serde_json::from_value(case["messages"].clone()).unwrap();
+    let tools = case["tools"].as_array().cloned().unwrap_or_default();
+    let conversation = conversation.with_tools(tools);
     let encoded = renderer.encode_conversation(&conversation).unwrap();
     let context = format!("{} {:?}", case["template"], encoded.text);
     assert_eq!(encoded.text, case["text"].as_str().unwrap(), "{context}");
