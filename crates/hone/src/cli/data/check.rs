@@ -26,10 +26,12 @@ pub struct Check {
 impl Check {
     /// Looks, tells, and ends with 4 if something waits for a decision or would be left out.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        let raw = self
+        let mut raw = self
             .flags
             .with_files(&self.files)
             .over(self.recipe.as_deref())?;
+        // A check tells of all rows, however many are bad.
+        raw.max_bad_rows.get_or_insert(1.0);
         if raw.sources.is_empty() {
             return Err(Refusal::usage("there is nothing to check")
                 .hint("hone data check rows.jsonl")
