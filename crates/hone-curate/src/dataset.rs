@@ -5,6 +5,7 @@
 //! by which steps, with every parameter in force.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -133,36 +134,17 @@ impl DatasetDir {
 
     /// The findings of the build.
     pub fn findings(&self) -> Result<Vec<Finding>, DatasetError> {
-        let path = self.dir.path().join(FINDINGS);
-        lines(&path)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, line)| {
-                serde_json::from_str(&line).map_err(|error| DatasetError::Row {
-                    path: path.clone(),
-                    line: index + 1,
-                    what: error.to_string(),
-                })
-            })
-            .collect()
+        each_line(&self.dir.path().join(FINDINGS), |line| {
+            serde_json::from_str(line)
+        })
     }
 
     /// Every row of a side.
     pub fn records(&self, side: Side) -> Result<Vec<Record>, DatasetError> {
-        let Some(path) = self.rows_of(side) else {
-            return Ok(Vec::new());
-        };
-        lines(&path)?
-            .into_iter()
-            .enumerate()
-            .map(|(index, line)| {
-                Record::from_json(&line).map_err(|reason| DatasetError::Row {
-                    path: path.clone(),
-                    line: index + 1,
-                    what: reason.to_string(),
-                })
-            })
-            .collect()
+        match self.rows_of(side) {
+            Some(path) => each_line(&path, Record::from_json),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -171,15 +153,24 @@ pub fn file_of(side: Side) -> String {
     format!("{}.jsonl", side.name())
 }
 
-fn lines(path: &Path) -> Result<Vec<String>, DatasetError> {
+/// What every line of a file says.
+fn each_line<T, E: fmt::Display>(
+    path: &Path,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<Vec<T>, DatasetError> {
     let fail = |source| DatasetError::Unreadable {
         path: path.to_path_buf(),
         source,
     };
-    BufReader::new(File::open(path).map_err(fail)?)
-        .lines()
-        .collect::<Result<_, _>>()
-        .map_err(fail)
+    let lines = BufReader::new(File::open(path).map_err(fail)?).lines();
+    let parsed = lines.enumerate().map(|(index, line)| {
+        parse(&line.map_err(fail)?).map_err(|error| DatasetError::Row {
+            path: path.to_path_buf(),
+            line: index + 1,
+            what: error.to_string(),
+        })
+    });
+    parsed.collect()
 }
 
 /// What is different between two datasets.

@@ -1,0 +1,227 @@
+//! A recipe followed: from files to rows that are kept, each on its side, and findings for all that is not.
+//!
+//! Read downwards: rows are read and examined one by one and written down; then what needs all rows at once
+//! (twins, sides, leaks, choice, mixture) works on a few numbers of each row and looks a row up again only
+//! where it must. So a million rows need little memory, and each step sees what the step before has left.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hone_data::{FileReport, ReadError, Record, Refused};
+use hone_ledger::ContentId;
+
+use crate::dataset::DatasetError;
+use crate::duplicates::near::{self, NearOptions};
+use crate::duplicates::semantic::EmbeddingsError;
+use crate::mix::Portion;
+use crate::overview::Tally;
+use crate::recipe::{Curation, RecipeError, Ruled, Side};
+use crate::redact::{KeyError, Pseudonyms};
+use crate::{Action, BadParam, Finding, Params, RowsError, Spool};
+
+mod gather;
+mod table;
+
+use table::Table;
+
+/// Tokens of a row; `None` if the model cannot render it.
+pub type CountRow<'a> = dyn Fn(&Record) -> Option<usize> + Sync + 'a;
+
+/// The worth of each of some rows, or why it cannot be told.
+pub type Judge<'a> = dyn Fn(&[Record]) -> Result<Vec<f64>, String> + Sync + 'a;
+
+/// What the product lends to curation: a tokenizer, a model's opinion, and somebody to tell.
+#[derive(Clone, Copy)]
+pub struct Tools<'a> {
+    /// Tokens of a row as the target model reads it; `None` if it cannot render the row.
+    pub row_tokens: Option<&'a CountRow<'a>>,
+    /// Tokens of a text.
+    pub text_tokens: &'a (dyn Fn(&str) -> usize + Sync),
+    /// How much a reply's own model learns from it (IFD), for each of some rows.
+    pub worth: Option<&'a Judge<'a>>,
+    /// Hears how far a stage is: its name, units done, units in all.
+    pub watch: &'a (dyn Fn(&str, u64, u64) + Sync),
+}
+
+/// What became of all rows.
+pub struct Curated {
+    /// Every row that the rules about single rows have left, as it is now.
+    pub spool: Spool,
+    /// Those that stay, in the order in which they were read.
+    pub kept: Vec<Kept>,
+    /// Findings, counted.
+    pub tally: Tally,
+    /// The files read.
+    pub files: Vec<FileReport>,
+    /// Rows read, usable or not.
+    pub rows_in: usize,
+    /// Rows whose text was changed.
+    pub rows_changed: usize,
+    /// Rows read of each collection.
+    pub origins: BTreeMap<String, usize>,
+    /// The collection of each row of the spool.
+    pub origin_of: Vec<Arc<str>>,
+    /// Groups of near-duplicates, the largest first: rows, and the one kept.
+    pub clusters: Vec<(usize, usize)>,
+    /// The mixture, where one was asked for.
+    pub portions: Vec<Portion>,
+}
+
+/// A row that stays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Kept {
+    /// Its number in the spool.
+    pub row: usize,
+    /// Its side.
+    pub side: Side,
+    /// How often it is learnt.
+    pub copies: usize,
+    /// Its length in tokens, or in words where no tokenizer counts.
+    pub length: usize,
+    /// The language of what is learnt, where it is sure enough.
+    pub language: &'static str,
+}
+
+/// Why curation stopped.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says what each field is
+pub enum CurateError {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Recipe(#[from] RecipeError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    #[error("cannot write to {}: {source}", dir.display())]
+    Room { dir: PathBuf, source: io::Error },
+    #[error("{}: {refused} of {rows} rows are unusable, which is more than max-bad-rows allows ({allowed}); the first is {first}", file.display())]
+    TooManyBadRows {
+        file: PathBuf,
+        refused: usize,
+        rows: usize,
+        allowed: f64,
+        first: Box<Refused>,
+    },
+    #[error("the model cannot judge the rows: {what}")]
+    Worth { what: String },
+    #[error("selection by quality needs a model that judges; the recipe names none")]
+    NoJudge,
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Embeddings(#[from] EmbeddingsError),
+    #[error("the recipe asks to {what}, and the rule `{rule}` that does it is off")]
+    Contradiction {
+        what: &'static str,
+        rule: &'static str,
+    },
+}
+
+impl CurateError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Read(error) => error.hints(),
+            Self::Recipe(error) => error.hints(),
+            Self::TooManyBadRows { .. } => vec![
+                "the file may be of another shape; `columns` in its [[sources]] names its columns"
+                    .into(),
+                "max-bad-rows = 1.0 in the recipe sets all of them aside".into(),
+            ],
+            Self::NoJudge => vec!["name one: model = \"smollm2-135m-instruct\"".into()],
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Follows a recipe. Rows are written down in a nameless file in `room`; each finding goes to `sink`.
+pub fn curate(
+    curation: &Curation,
+    tools: Tools<'_>,
+    room: &Path,
+    sink: &mut dyn FnMut(&Finding) -> io::Result<()>,
+) -> Result<Curated, CurateError> {
+    let pseudonyms = pseudonyms(curation)?;
+    let mut noted = Noted {
+        tally: Tally::default(),
+        sink,
+        room,
+    };
+    let mut table = Table::gather(curation, tools, pseudonyms.as_ref(), &mut noted)?;
+    if let Some(pseudonyms) = &pseudonyms {
+        pseudonyms.save()?;
+    }
+    table.leave_out_twins(curation, tools, &mut noted)?;
+    table.take_sides(curation)?;
+    table.leave_out_leaks(curation, tools, &mut noted)?;
+    table.choose(curation, tools, &mut noted)?;
+    table.weigh(curation, &mut noted)?;
+    Ok(table.finish(noted.tally))
+}
+
+/// Made-up names, if a rule asks for them.
+fn pseudonyms(curation: &Curation) -> Result<Option<Pseudonyms>, CurateError> {
+    let wanted = curation
+        .rules
+        .iter()
+        .any(|ruled| ruled.action == Action::Pseudonymise);
+    let (true, Some(path)) = (wanted, &curation.pseudonym_key) else {
+        return Ok(None);
+    };
+    Ok(Some(Pseudonyms::open(path, fresh_key)?))
+}
+
+/// A key that nobody can guess; the seed of the recipe would be known to all who read it.
+fn fresh_key() -> io::Result<String> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(ContentId::of(&bytes).to_string())
+}
+
+/// Findings on their way out.
+struct Noted<'a> {
+    tally: Tally,
+    sink: &'a mut dyn FnMut(&Finding) -> io::Result<()>,
+    room: &'a Path,
+}
+
+impl Noted<'_> {
+    fn note(&mut self, finding: &Finding) -> Result<(), CurateError> {
+        self.tally.add(finding);
+        (self.sink)(finding).map_err(|source| self.no_room(source))
+    }
+
+    fn no_room(&self, source: io::Error) -> CurateError {
+        CurateError::Room {
+            dir: self.room.to_path_buf(),
+            source,
+        }
+    }
+}
+
+/// How near-duplicates are looked for, whether or not they are.
+pub(crate) fn near_options(curation: &Curation) -> Result<NearOptions, CurateError> {
+    let rule = curation
+        .rules
+        .iter()
+        .find(|ruled| ruled.doc.name == near::DOC.name);
+    rule.map_or(Ok(NearOptions::default()), |rule| {
+        NearOptions::take(&mut params_of(rule)).map_err(|source| wrong(rule, source))
+    })
+}
+
+fn params_of(rule: &Ruled) -> Params {
+    Params::new(rule.params.clone())
+}
+
+fn wrong(rule: &Ruled, source: BadParam) -> CurateError {
+    RecipeError::Params {
+        name: rule.doc.name.to_owned(),
+        source,
+    }
+    .into()
+}

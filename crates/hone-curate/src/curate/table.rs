@@ -1,0 +1,523 @@
+//! All rows at once: twins, sides, leaks, choice, mixture.
+//!
+//! A table keeps a few numbers of each row; a row that is out is learnt zero times. Each stage looks only at rows that
+//! the stage before has left.
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use hone_data::{FileReport, Record, RowKey, Shares};
+use hone_ledger::{ContentId, Seed};
+use rayon::prelude::*;
+
+use super::gather::BATCH;
+use super::{CurateError, Curated, Kept, Noted, Tools, near_options, params_of, wrong};
+use crate::duplicates::replies::ReplyOptions;
+use crate::duplicates::semantic::{Embeddings, SemanticOptions};
+use crate::duplicates::{Cluster, Fingerprint, exact, near, prompts, replies, semantic};
+use crate::leaks::{self, Index, Leak, LeakOptions};
+use crate::mix::{self, Ingredient, Portion, mix};
+use crate::overview::Tally;
+use crate::recipe::{Curation, RecipeError, Ruled, Side};
+use crate::select::{self, Candidate, Passed, features, select};
+use crate::{Action, Decision, Finding, Rows, RowsError, Spool, excerpt};
+
+/// What is kept in memory of each row.
+pub(super) struct Fact {
+    pub(super) task: Arc<str>,
+    pub(super) group: Option<Box<str>>,
+    pub(super) origin: Arc<str>,
+    pub(super) length: usize,
+    pub(super) language: &'static str,
+    /// How often it stands in the data as read.
+    pub(super) copies: usize,
+    /// The side it was read from, where that is settled.
+    pub(super) pinned: Option<Side>,
+    /// The id of what it says.
+    pub(super) content: ContentId,
+}
+
+/// All rows, and which of them are still in.
+pub(super) struct Table {
+    pub(super) spool: Spool,
+    pub(super) facts: Vec<Fact>,
+    /// What duplicates are told by, of the rows that are in; empty once they have been.
+    pub(super) prints: Vec<Fingerprint>,
+    /// How often each row is learnt; 0 once it is out.
+    pub(super) copies: Vec<usize>,
+    pub(super) sides: Vec<Side>,
+    /// Rows that must stand on one side.
+    pub(super) links: Vec<(usize, usize)>,
+    pub(super) files: Vec<FileReport>,
+    pub(super) rows_in: usize,
+    pub(super) rows_changed: usize,
+    pub(super) origins: BTreeMap<String, usize>,
+    pub(super) clusters: Vec<(usize, usize)>,
+    pub(super) portions: Vec<Portion>,
+}
+
+impl Table {
+    /// Leaves out all but one of rows that say the same, and ties together what must stand on one side.
+    pub(super) fn leave_out_twins(
+        &mut self,
+        curation: &Curation,
+        tools: Tools<'_>,
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        const STAGES: u64 = 5;
+        let told = |stage| (tools.watch)("looking for duplicates", stage, STAGES);
+        told(0);
+        if let Some(rule) = curation.rule(exact::DOC.name) {
+            let clusters = exact::clusters(&self.prints);
+            self.settle(rule, &clusters, noted)?;
+            self.tie(&clusters);
+        }
+        told(1);
+        if let Some(rule) = curation.rule(near::DOC.name) {
+            let clusters = near::clusters(&self.prints, &self.spool, &near_options(curation)?)?;
+            self.settle(rule, &clusters, noted)?;
+            self.tie(&clusters);
+            self.clusters = largest(&clusters);
+        }
+        told(2);
+        if let Some(rule) = curation.rule(prompts::DOC.name) {
+            let clusters = prompts::clusters(&self.prints);
+            self.settle(rule, &clusters, noted)?;
+            self.tie(&clusters);
+        }
+        told(3);
+        if let Some(rule) = curation.rule(replies::DOC.name) {
+            let options = ReplyOptions::take(&mut params_of(rule));
+            let options = options.map_err(|source| wrong(rule, source))?;
+            // Rows with one answer are as many as a task has; they need not stand on one side.
+            self.settle(rule, &replies::clusters(&self.prints, &options), noted)?;
+        }
+        told(4);
+        if let Some(rule) = curation.rule(semantic::DOC.name) {
+            let options = SemanticOptions::take(&mut params_of(rule));
+            if let Some(options) = options.map_err(|source| wrong(rule, source))? {
+                let table = Embeddings::load(&options.embeddings, &options.tokenizer)?;
+                let clusters = semantic::clusters(&self.prints, &self.spool, &table, &options)?;
+                self.settle(rule, &clusters, noted)?;
+                self.tie(&clusters);
+            }
+        }
+        told(STAGES);
+        self.prints = Vec::new();
+        Ok(())
+    }
+
+    /// Has the rows of each cluster stand on one side.
+    fn tie(&mut self, clusters: &[Cluster]) {
+        for cluster in clusters {
+            let others = cluster.rows.iter().filter(|&&row| row != cluster.keep);
+            self.links.extend(others.map(|&row| (cluster.keep, row)));
+        }
+    }
+
+    /// Does to each row of a cluster but the kept one what the recipe says.
+    fn settle(
+        &mut self,
+        rule: &Ruled,
+        clusters: &[Cluster],
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        for cluster in clusters {
+            let kept = format!("{} is kept", self.spool.source(cluster.keep));
+            for &row in cluster.rows.iter().filter(|&&row| row != cluster.keep) {
+                let finding = Finding {
+                    other: Some(kept.clone()),
+                    score: similarity(cluster, row) as f32,
+                    ..self.finding(rule, row, rule.doc.summary)
+                };
+                if finding.decision == Decision::SetAside {
+                    self.copies[row] = 0;
+                }
+                noted.note(&finding)?;
+            }
+        }
+        let copies = &self.copies;
+        self.prints.retain(|print| copies[print.row] > 0);
+        Ok(())
+    }
+
+    /// Gives every row its side: the one it was read from, or its share by content and seed.
+    pub(super) fn take_sides(&mut self, curation: &Curation) -> Result<(), CurateError> {
+        let shares = Shares {
+            valid: curation.valid,
+            test: curation.test,
+        };
+        let loose: Vec<usize> = self
+            .alive()
+            .filter(|&row| self.facts[row].pinned.is_none())
+            .collect();
+        let at: BTreeMap<usize, usize> = loose
+            .iter()
+            .enumerate()
+            .map(|(at, &row)| (row, at))
+            .collect();
+        let links: Vec<(usize, usize)> = self
+            .links
+            .iter()
+            .filter_map(|(a, b)| Some((*at.get(a)?, *at.get(b)?)))
+            .collect();
+        let keys: Vec<RowKey<'_>> = loose.iter().map(|&row| self.facts[row].key()).collect();
+        let sides = hone_data::sides(
+            &keys,
+            &links,
+            shares,
+            Seed::new(curation.seed).child("split"),
+        );
+        let sides = sides.map_err(|error| RecipeError::OutOfRange {
+            name: "split",
+            value: error.share,
+            wanted: "shares must leave rows to learn from",
+        })?;
+        for (row, fact) in self.facts.iter().enumerate() {
+            self.sides[row] = fact.pinned.unwrap_or(Side::Train);
+        }
+        loose
+            .iter()
+            .zip(sides)
+            .for_each(|(&row, side)| self.sides[row] = side);
+        Ok(())
+    }
+
+    /// Finds evaluation rows among the rows to learn from.
+    ///
+    /// Benchmarks are looked for by every rule under its action. Held-out rows of the tasks that are learnt share
+    /// the form of the task with them, and with it whole n-grams: of those that came with a side, n-grams are
+    /// reported rather than asked about; those that this build held out stand apart from their groups and
+    /// near-duplicates already, and only an equal prompt would give them away.
+    pub(super) fn leave_out_leaks(
+        &mut self,
+        curation: &Curation,
+        tools: Tools<'_>,
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        const STAGES: u64 = 3;
+        let told = |stage| (tools.watch)("looking for leaks", stage, STAGES);
+        let all = leak_options(curation)?;
+        let prompts = LeakOptions {
+            prompt_exact: all.prompt_exact,
+            overlaps: Vec::new(),
+        };
+        told(0);
+        let benchmarks = match &curation.benchmarks[..] {
+            [] => Vec::new(),
+            files => hone_data::read(files)?.records,
+        };
+        self.leave_out_leaks_of(&benchmarks, &all, false, curation, noted)?;
+        told(1);
+        let brought = self.held_out(|fact| fact.pinned.is_some())?;
+        self.leave_out_leaks_of(&brought, &all, true, curation, noted)?;
+        told(2);
+        let own = self.held_out(|fact| fact.pinned.is_none())?;
+        self.leave_out_leaks_of(&own, &prompts, true, curation, noted)?;
+        told(STAGES);
+        Ok(())
+    }
+
+    fn leave_out_leaks_of(
+        &mut self,
+        evaluation: &[Record],
+        options: &LeakOptions,
+        share_the_form: bool,
+        curation: &Curation,
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        if evaluation.is_empty() {
+            return Ok(());
+        }
+        let train = self.on(Side::Train);
+        let index = Index::new(options, &evaluation)?;
+        let rows = Chosen {
+            spool: &self.spool,
+            rows: &train,
+        };
+        for leak in leaks::find(&index, &rows)? {
+            let row = train[leak.row];
+            let rule = curation
+                .rule(leak.rule)
+                .expect("only rules that are asked find something");
+            let mut finding = self.leak(rule, row, &leak, &evaluation[leak.evaluation])?;
+            let by_ngrams = leak.rule != leaks::PROMPT_EXACT;
+            if share_the_form && by_ngrams && finding.decision == Decision::Undecided {
+                finding.decision = Decision::Reported;
+            }
+            if finding.decision == Decision::SetAside {
+                self.copies[row] = 0;
+            }
+            noted.note(&finding)?;
+        }
+        Ok(())
+    }
+
+    /// Held-out rows of which something holds.
+    fn held_out(&self, holds: impl Fn(&Fact) -> bool) -> Result<Vec<Record>, CurateError> {
+        let rows = [Side::Valid, Side::Test]
+            .into_iter()
+            .flat_map(|side| self.on(side));
+        let rows = rows.filter(|&row| holds(&self.facts[row]));
+        let records = rows.map(|row| self.spool.record(row).map(Cow::into_owned));
+        Ok(records.collect::<Result<_, _>>()?)
+    }
+
+    fn leak(
+        &self,
+        rule: &Ruled,
+        row: usize,
+        leak: &Leak,
+        evaluation: &Record,
+    ) -> Result<Finding, CurateError> {
+        let record = self.spool.record(row)?;
+        let text = record.text(leak.place).unwrap_or("");
+        let more = match leak.others {
+            0 => String::new(),
+            others => format!(", and {others} more"),
+        };
+        Ok(Finding {
+            place: Some(leak.place.to_string()),
+            span: Some([leak.span.start, leak.span.end]),
+            evidence: excerpt(&text[leak.span.clone()]),
+            score: leak.coverage as f32,
+            other: Some(format!("evaluation row {}{more}", evaluation.source)),
+            ..self.finding(
+                rule,
+                row,
+                &format!("shares {:.0} % of an evaluation row", 100.0 * leak.coverage),
+            )
+        })
+    }
+
+    /// Rows of a side that are still in.
+    fn on(&self, side: Side) -> Vec<usize> {
+        self.alive()
+            .filter(|&row| self.sides[row] == side)
+            .collect()
+    }
+
+    /// Keeps the rows to learn from that are worth most and unlike each other, if the recipe asks for fewer.
+    pub(super) fn choose(
+        &mut self,
+        curation: &Curation,
+        tools: Tools<'_>,
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        let Some(wanted) = &curation.select else {
+            return Ok(());
+        };
+        let rule = active(curation, select::DOC.name, "choose rows")?;
+        let train = self.on(Side::Train);
+        let candidates = self.candidates(&train, tools)?;
+        let selection = select(
+            &candidates,
+            wanted.rows,
+            wanted.by.unwrap_or_default(),
+            wanted.max_similarity.unwrap_or(0.9),
+        );
+        for (at, why) in selection.passed {
+            let row = train[at];
+            let mut finding = self.finding(rule, row, "not chosen: there was no room for it");
+            finding.decision = Decision::SetAside;
+            finding.score = candidates[at].quality as f32;
+            if let Passed::Like(other, cosine) = why {
+                finding.message =
+                    format!("not chosen: it is like a chosen row (cosine {cosine:.2})");
+                finding.other = Some(self.spool.source(train[other]).to_string());
+            }
+            self.copies[row] = 0;
+            noted.note(&finding)?;
+        }
+        Ok(())
+    }
+
+    fn candidates(&self, rows: &[usize], tools: Tools<'_>) -> Result<Vec<Candidate>, CurateError> {
+        let judge = tools.worth.ok_or(CurateError::NoJudge)?;
+        let mut candidates = Vec::with_capacity(rows.len());
+        for some in rows.chunks(BATCH) {
+            let records = some
+                .iter()
+                .map(|&row| self.spool.record(row).map(Cow::into_owned));
+            let records: Vec<Record> = records.collect::<Result<_, _>>()?;
+            let worth = judge(&records).map_err(|what| CurateError::Worth { what })?;
+            let features: Vec<Vec<f32>> = records
+                .par_iter()
+                .map(|record| features(&said(record)))
+                .collect();
+            let found = some.iter().zip(worth).zip(features);
+            candidates.extend(found.map(|((&row, quality), features)| Candidate {
+                id: self.facts[row].content,
+                quality,
+                features,
+            }));
+            (tools.watch)("judging rows", candidates.len() as u64, rows.len() as u64);
+        }
+        Ok(candidates)
+    }
+
+    /// Repeats and leaves out rows to learn from until each collection has its weight.
+    pub(super) fn weigh(
+        &mut self,
+        curation: &Curation,
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        let Some(wanted) = &curation.mix else {
+            return Ok(());
+        };
+        let rule = active(curation, mix::DOC.name, "mix collections")?;
+        let train = self.on(Side::Train);
+        let ingredient = |&row: &usize| {
+            let fact = &self.facts[row];
+            Ingredient {
+                origin: fact.origin.to_string(),
+                id: fact.content,
+                tokens: fact.length,
+                copies: fact.copies,
+            }
+        };
+        let ingredients: Vec<Ingredient> = train.iter().map(ingredient).collect();
+        let (copies, portions) = mix(&ingredients, wanted, Seed::new(curation.seed).child("mix"))?;
+        self.portions = portions;
+        for (&row, copies) in train.iter().zip(copies) {
+            self.copies[row] = copies;
+            if copies == 0 {
+                let message = format!("the mixture takes fewer rows of {}", self.facts[row].origin);
+                let mut finding = self.finding(rule, row, &message);
+                finding.decision = Decision::SetAside;
+                noted.note(&finding)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(self, tally: Tally) -> Curated {
+        let kept = |row: usize| Kept {
+            row,
+            side: self.sides[row],
+            copies: self.copies[row],
+            length: self.facts[row].length,
+            language: self.facts[row].language,
+        };
+        let kept = self.alive().map(kept).collect();
+        Curated {
+            kept,
+            origin_of: self.facts.into_iter().map(|fact| fact.origin).collect(),
+            spool: self.spool,
+            tally,
+            files: self.files,
+            rows_in: self.rows_in,
+            rows_changed: self.rows_changed,
+            origins: self.origins,
+            clusters: self.clusters,
+            portions: self.portions,
+        }
+    }
+
+    /// Rows that are still in.
+    fn alive(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.facts.len()).filter(|&row| self.copies[row] > 0)
+    }
+
+    /// A finding about a row under the action of a rule.
+    fn finding(&self, rule: &Ruled, row: usize, message: &str) -> Finding {
+        let decision = match rule.action {
+            Action::Drop => Decision::SetAside,
+            Action::Allow => Decision::Allowed,
+            Action::Report => Decision::Reported,
+            _ => Decision::Undecided,
+        };
+        let finding = Finding::of_row(
+            rule.doc.name,
+            rule.doc.family,
+            decision,
+            &self.spool.source(row),
+            message,
+        );
+        Finding {
+            reason: rule
+                .reason
+                .clone()
+                .filter(|_| decision == Decision::Allowed),
+            ..finding
+        }
+    }
+}
+
+impl Fact {
+    fn key(&self) -> RowKey<'_> {
+        RowKey {
+            task: &self.task,
+            group: self.group.as_deref(),
+            content: self.content,
+        }
+    }
+}
+
+/// All that a record says.
+fn said(record: &Record) -> String {
+    record
+        .parts()
+        .map(|part| part.text)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn leak_options(curation: &Curation) -> Result<LeakOptions, CurateError> {
+    let mut options = LeakOptions::none();
+    for rule in curation
+        .rules
+        .iter()
+        .filter(|rule| rule.action != Action::Off)
+    {
+        options
+            .add(rule.doc.name, &mut params_of(rule))
+            .map_err(|source| wrong(rule, source))?;
+    }
+    Ok(options)
+}
+
+fn active<'a>(
+    curation: &'a Curation,
+    rule: &'static str,
+    what: &'static str,
+) -> Result<&'a Ruled, CurateError> {
+    curation
+        .rule(rule)
+        .ok_or(CurateError::Contradiction { what, rule })
+}
+
+/// Rows and kept row of the largest clusters, for the report.
+fn largest(clusters: &[Cluster]) -> Vec<(usize, usize)> {
+    let size = |cluster: &Cluster| (cluster.rows.len(), cluster.keep);
+    let mut largest: Vec<(usize, usize)> = clusters.iter().map(size).collect();
+    largest.sort_by_key(|&(rows, keep)| (Reverse(rows), keep));
+    largest.truncate(10);
+    largest
+}
+
+fn similarity(cluster: &Cluster, row: usize) -> f64 {
+    let links = cluster
+        .links
+        .iter()
+        .filter(|link| link.a == row || link.b == row);
+    links.map(|link| link.similarity).fold(0.0, f64::max)
+}
+
+/// Some rows of a spool, numbered from 0.
+struct Chosen<'a> {
+    spool: &'a Spool,
+    rows: &'a [usize],
+}
+
+impl Rows for Chosen<'_> {
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn record(&self, row: usize) -> Result<Cow<'_, Record>, RowsError> {
+        self.spool.record(self.rows[row])
+    }
+}
