@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use hone_ledger::{ContentId, Seed};
+use serde::{Deserialize, Serialize};
 
-use crate::recipe::{MixBy, RawMix, RecipeError};
 use crate::{Action, Check, Doc, Entry, Family};
 
 /// `mixed-out`.
@@ -30,6 +30,46 @@ pub const RULES: &[Entry] = &[Entry {
     check: Check::Dataset(|_| Ok(())),
 }];
 
+/// How much of each collection.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawMix {
+    /// What is weighed.
+    pub by: Option<MixBy>,
+    /// A weight for each collection; those not named weigh as much as they have.
+    #[serde(default)]
+    pub weights: BTreeMap<String, f64>,
+    /// Evens out sizes: weights are taken to the power of 1/temperature.
+    pub temperature: Option<f64>,
+    /// No collection gives more rows than this, repeats included.
+    pub cap: Option<usize>,
+    /// No row is repeated more often than this; 4 if not given.
+    pub max_repeats: Option<usize>,
+}
+
+/// What a mixture weighs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MixBy {
+    /// Rows.
+    #[default]
+    Rows,
+    /// Tokens.
+    Tokens,
+}
+
+/// Why a mixture cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)] // the message says what each field is
+pub enum MixError {
+    #[error("mix.temperature is {temperature}; it must be above 0")]
+    Temperature { temperature: f64 },
+    #[error("mix.weights.{origin} is {weight}; a weight must be at least 0")]
+    Weight { origin: String, weight: f64 },
+    #[error("mix.weights.{origin}: there are no rows of this collection; there are {}", known.join(", "))]
+    NoSuchCollection { origin: String, known: Vec<String> },
+}
+
 /// A row as a mixture sees it.
 #[derive(Clone, Debug)]
 pub struct Ingredient {
@@ -44,7 +84,7 @@ pub struct Ingredient {
 }
 
 /// One collection before and after.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Portion {
     /// The collection.
     pub origin: String,
@@ -63,7 +103,7 @@ pub fn mix(
     rows: &[Ingredient],
     recipe: &RawMix,
     seed: Seed,
-) -> Result<(Vec<usize>, Vec<Portion>), RecipeError> {
+) -> Result<(Vec<usize>, Vec<Portion>), MixError> {
     let mut collections: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (row, ingredient) in rows.iter().enumerate() {
         collections.entry(&ingredient.origin).or_default().push(row);
@@ -110,30 +150,19 @@ fn weights<'a>(
     collections: &BTreeMap<&'a str, Vec<usize>>,
     recipe: &RawMix,
     total: impl Fn(&[usize]) -> usize,
-) -> Result<BTreeMap<&'a str, f64>, RecipeError> {
+) -> Result<BTreeMap<&'a str, f64>, MixError> {
     let temperature = recipe.temperature.unwrap_or(1.0);
     if temperature.is_nan() || temperature <= 0.0 {
-        return Err(RecipeError::OutOfRange {
-            name: "mix.temperature",
-            value: temperature,
-            wanted: "it must be above 0",
-        });
+        return Err(MixError::Temperature { temperature });
     }
-    for (name, &weight) in &recipe.weights {
-        if !collections.contains_key(name.as_str()) {
-            let known: Vec<&str> = collections.keys().copied().collect();
-            let what = format!("no rows of this collection; there are {}", known.join(", "));
-            return Err(RecipeError::Section {
-                name: format!("mix.weights.{name}"),
-                what,
-            });
+    for (origin, &weight) in &recipe.weights {
+        let origin = origin.clone();
+        if !collections.contains_key(origin.as_str()) {
+            let known = collections.keys().map(ToString::to_string).collect();
+            return Err(MixError::NoSuchCollection { origin, known });
         }
-        if !(weight >= 0.0 && weight.is_finite()) {
-            return Err(RecipeError::OutOfRange {
-                name: "mix.weights",
-                value: weight,
-                wanted: "a weight must be at least 0",
-            });
+        if weight.is_nan() || weight < 0.0 || weight.is_infinite() {
+            return Err(MixError::Weight { origin, weight });
         }
     }
     let all: usize = collections.values().map(|rows| total(rows)).sum();
@@ -278,7 +307,7 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.ends_with("no rows of this collection; there are a"),
+            error.ends_with("there are no rows of this collection; there are a"),
             "{error}"
         );
     }

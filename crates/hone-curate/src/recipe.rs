@@ -8,9 +8,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use hone_data::Side;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
+use crate::mix::RawMix;
+use crate::select::RawSelect;
 use crate::{Action, BadParam, Check, Doc, Entry, Family, Params, Rule, rules};
 
 /// What was written.
@@ -81,57 +83,6 @@ pub struct RawChunk {
     pub tokens: Option<usize>,
     /// Tokens that a piece repeats of the one before.
     pub overlap: Option<usize>,
-}
-
-/// How many rows to choose.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawSelect {
-    /// Rows to keep for learning.
-    pub rows: usize,
-    /// How they are chosen.
-    pub by: Option<SelectBy>,
-    /// Rows more alike than this are not both chosen (cosine).
-    pub max_similarity: Option<f64>,
-}
-
-/// How rows are chosen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SelectBy {
-    /// The best first, leaving out what is like a chosen one (DEITA's rule).
-    #[default]
-    QualityThenDiversity,
-    /// The set that stands for the whole best (facility location).
-    FacilityLocation,
-}
-
-/// How much of each collection.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct RawMix {
-    /// What is weighed.
-    pub by: Option<MixBy>,
-    /// A weight for each collection; those not named weigh as much as they have.
-    #[serde(default)]
-    pub weights: BTreeMap<String, f64>,
-    /// Evens out sizes: weights are taken to the power of 1/temperature.
-    pub temperature: Option<f64>,
-    /// No collection gives more rows than this, repeats included.
-    pub cap: Option<usize>,
-    /// No row is repeated more often than this; 4 if not given.
-    pub max_repeats: Option<usize>,
-}
-
-/// What a mixture weighs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum MixBy {
-    /// Rows.
-    #[default]
-    Rows,
-    /// Tokens.
-    Tokens,
 }
 
 /// What will happen.

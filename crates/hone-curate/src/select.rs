@@ -10,8 +10,8 @@ use std::collections::BinaryHeap;
 
 use hone_ledger::ContentId;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
-use crate::recipe::SelectBy;
 use crate::{Action, Check, Doc, Entry, Family};
 
 /// `not-chosen`.
@@ -34,6 +34,29 @@ pub const RULES: &[Entry] = &[Entry {
     doc: &DOC,
     check: Check::Dataset(|_| Ok(())),
 }];
+
+/// How many rows to choose.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawSelect {
+    /// Rows to keep for learning.
+    pub rows: usize,
+    /// How they are chosen.
+    pub by: Option<SelectBy>,
+    /// Rows more alike than this are not both chosen (cosine).
+    pub max_similarity: Option<f64>,
+}
+
+/// How rows are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SelectBy {
+    /// The best first, leaving out what is like a chosen one (DEITA's rule).
+    #[default]
+    QualityThenDiversity,
+    /// The set that stands for the whole best (facility location).
+    FacilityLocation,
+}
 
 /// A row that may be chosen.
 #[derive(Clone, Debug)]

@@ -24,7 +24,7 @@ use crate::rules::quality::LanguageDetector;
 use crate::{Decision, Examined, Examiner, Finding, Params, SpoolWriter};
 
 /// Rows examined together, on all threads.
-pub(super) const BATCH: usize = 1024;
+const BATCH: usize = 1024;
 
 impl Table {
     /// Reads, examines and writes down every row of every source.

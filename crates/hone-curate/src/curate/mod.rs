@@ -15,7 +15,7 @@ use hone_ledger::ContentId;
 use crate::dataset::DatasetError;
 use crate::duplicates::near::{self, NearOptions};
 use crate::duplicates::semantic::EmbeddingsError;
-use crate::mix::Portion;
+use crate::mix::{MixError, Portion};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
 use crate::redact::{KeyError, Pseudonyms};
@@ -112,6 +112,8 @@ pub enum CurateError {
     NoJudge,
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    #[error(transparent)]
+    Mix(#[from] MixError),
     #[error(transparent)]
     Embeddings(#[from] EmbeddingsError),
     #[error("the recipe asks to {what}, and the rule `{rule}` that does it is off")]

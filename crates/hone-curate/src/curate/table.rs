@@ -12,7 +12,6 @@ use hone_data::{FileReport, Record, RowKey, Shares};
 use hone_ledger::{ContentId, Seed};
 use rayon::prelude::*;
 
-use super::gather::BATCH;
 use super::{CurateError, Curated, Kept, Noted, Tools, near_options, params_of, wrong};
 use crate::duplicates::replies::ReplyOptions;
 use crate::duplicates::semantic::{Embeddings, SemanticOptions};
@@ -337,7 +336,7 @@ impl Table {
     fn candidates(&self, rows: &[usize], tools: Tools<'_>) -> Result<Vec<Candidate>, CurateError> {
         let judge = tools.worth.ok_or(CurateError::NoJudge)?;
         let mut candidates = Vec::with_capacity(rows.len());
-        for some in rows.chunks(BATCH) {
+        for some in rows.chunks(JUDGED_AT_ONCE) {
             let records = some
                 .iter()
                 .map(|&row| self.spool.record(row).map(Cow::into_owned));
@@ -445,6 +444,9 @@ impl Table {
         }
     }
 }
+
+/// Rows that the judge is given at a time.
+const JUDGED_AT_ONCE: usize = 256;
 
 impl Fact {
     fn key(&self) -> RowKey<'_> {
