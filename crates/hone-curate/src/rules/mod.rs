@@ -8,6 +8,7 @@ use crate::{Entry, Family, duplicates, leaks, mix, select};
 pub mod format;
 pub mod harm;
 pub mod licence;
+pub mod personal;
 mod phrases;
 mod prose;
 pub mod quality;
@@ -17,6 +18,7 @@ pub fn all() -> impl Iterator<Item = &'static Entry> {
     [
         format::RULES,
         duplicates::RULES,
+        personal::RULES,
         harm::RULES,
         licence::RULES,
         leaks::RULES,

@@ -272,3 +272,52 @@ fn a_benchmark_inside_a_longer_row_waits_for_a_decision() {
         ran.stdout
     );
 }
+
+#[test]
+fn personal_data_stops_a_run_until_it_is_redacted() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 6);
+    let rows = fs::read_to_string(place.path("rows.jsonl")).unwrap();
+    let row =
+        r#"{"instruction": "Whom do I ask?", "output": "Write to ana.berg@nordlicht-mail.de."}"#;
+    place.write("rows.jsonl", &format!("{rows}{row}\n"));
+    let train = "train --model {tied} --out run --dry-run --data rows.jsonl";
+    let refused = place.refusal(train);
+    assert!(
+        refused.contains("1 finding waits for a decision before training: 1 of email"),
+        "{refused}"
+    );
+    assert!(
+        refused.contains("--rule email=redact") && !refused.contains("ana.berg"),
+        "{refused}"
+    );
+    place.ok(&format!("{train} --rule personal-data=redact"));
+
+    place
+        .ok("data build --from rows.jsonl --valid-share 0 --rule personal-data=redact --out clean");
+    let clean = files(&place, "clean");
+    for (name, bytes) in &clean {
+        assert!(
+            !String::from_utf8_lossy(bytes).contains("ana.berg"),
+            "{name}"
+        );
+    }
+    assert!(String::from_utf8_lossy(&clean["train.jsonl"]).contains("Write to <EMAIL>."));
+
+    place.write(
+        "recipe.toml",
+        "pseudonym-key = \"names.key\"\nsplit = { valid = 0.0 }\nrules = { email = \"pseudonymise\" }\n[[sources]]\nfiles = [\"rows.jsonl\"]\n",
+    );
+    place.ok("data build recipe.toml --out named");
+    let named = files(&place, "named")["train.jsonl"].clone();
+    let named = String::from_utf8_lossy(&named);
+    assert!(
+        named.contains("@example.com") && !named.contains("ana.berg"),
+        "{named}"
+    );
+    assert!(
+        fs::read_to_string(place.path("names.key"))
+            .unwrap()
+            .contains("ana.berg@nordlicht-mail.de")
+    );
+}

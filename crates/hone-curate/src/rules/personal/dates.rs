@@ -1,0 +1,85 @@
+//! Days as people write them: what the rules about births and dates look for.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::check_digits::is_day;
+
+static NUMERIC: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"(?-u:\b)(?:[0-9]{1,2}[/.-][0-9]{1,2}[/.-](?:[0-9]{4}|[0-9]{2})|[0-9]{4}[/.-][0-9]{1,2}[/.-][0-9]{1,2})(?-u:\b)";
+    Regex::new(pattern).expect("the pattern is valid")
+});
+
+static NAMED: LazyLock<Regex> = LazyLock::new(|| {
+    let month = "(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|märz|apr(?:il)?|ma[yi]|june?|juni|july?|juli|aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?|janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)";
+    let day = r"[0-3]?[0-9](?:st|nd|rd|th|\.)?";
+    let year = r"[12][0-9]{3}(?-u:\b)";
+    let pattern = format!(
+        r"(?i)(?-u:\b)(?:{day} (?:of |de )?{month}\.?,? (?:de )?{year}|{month}\.? {day},? {year})"
+    );
+    Regex::new(&pattern).expect("the pattern is valid")
+});
+
+/// Days of the calendar, in numbers or with the month's name, year included.
+pub fn days(text: &str) -> Vec<Range<usize>> {
+    if !text.bytes().any(|c| c.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let numeric = NUMERIC
+        .find_iter(text)
+        .filter(|found| is_numeric_day(found.as_str()) && stands_free(text, found.range()));
+    let named = NAMED.find_iter(text);
+    numeric.chain(named).map(|found| found.range()).collect()
+}
+
+fn is_numeric_day(text: &str) -> bool {
+    let fields: Vec<u32> = text
+        .split(['/', '.', '-'])
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    let joints: Vec<char> = text.chars().filter(|c| !c.is_ascii_digit()).collect();
+    let [a, b, c] = fields[..] else { return false };
+    let year = |year: u32| match year {
+        0..100 => 1900 + year,
+        _ => year,
+    };
+    let likely = |year: u32| (1880..=2050).contains(&year);
+    joints[0] == joints[1]
+        && match a {
+            1000.. => likely(a) && is_day(a, b, c),
+            _ => likely(year(c)) && (is_day(year(c), b, a) || is_day(year(c), a, b)),
+        }
+}
+
+/// Is it no part of a longer number, path or version?
+fn stands_free(text: &str, span: Range<usize>) -> bool {
+    let joins = |c: char| matches!(c, '/' | '-' | '.' | '_');
+    let before = text[..span.start].chars().next_back();
+    let mut after = text[span.end..].chars();
+    let goes_on =
+        after.next().is_some_and(joins) && after.next().is_some_and(char::is_alphanumeric);
+    !before.is_some_and(joins) && !goes_on
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<&str> {
+        days(text).into_iter().map(|span| &text[span]).collect()
+    }
+
+    #[test]
+    fn days_are_found_in_the_usual_orders() {
+        let text = "2/28/1990 28.2.1990 1990-02-28 28 February 1990, Feb. 28th, 1990; 28 de febrero de 1990";
+        assert_eq!(found(text).len(), 6, "{:?}", found(text));
+    }
+
+    #[test]
+    fn versions_paths_and_days_that_do_not_exist_are_none() {
+        let text = "1.2.3 31/31/1990 2023-02-29 1990-02-28-rc1 2/1990 a/2/28/1990 12-31 10.20.30.40 1.12.2150";
+        assert_eq!(found(text), Vec::<&str>::new());
+    }
+}

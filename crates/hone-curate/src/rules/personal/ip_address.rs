@@ -1,0 +1,148 @@
+//! Addresses of machines on the internet.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::sighting::{self, Sighting, stands_beside};
+use crate::{Action, Doc, Family};
+
+pub static DOC: Doc = Doc {
+    name: "ip-address",
+    family: Family::PersonalData,
+    summary: "a public IP address",
+    why: "An address at a time of day points to a household; European courts count it as personal data.",
+    what: "IPv4 in four decimal numbers and IPv6 as RFC 4291 writes it, public ones only: private, loopback, link-local, multicast, shared and documentation ranges (RFC 5737, 3849) are nobody's, nor are ten well-known resolvers. Four small numbers look like a version and score 0.4 unless a word such as *host* stands beside; after *version* or *v* they are one. IPv6 with fewer than three groups is not looked at, since `a::b` is a path in a program. Label `IP_ADDRESS`.",
+    default: Action::Ask,
+    params: &[sighting::THRESHOLD],
+};
+
+const CONTEXT: &[&str] = &[
+    "ip",
+    "ipv4",
+    "ipv6",
+    "address",
+    "addresses",
+    "host",
+    "hostname",
+    "client",
+    "server",
+    "dns",
+    "ping",
+    "login",
+    "logged in",
+    "visitor",
+    "from",
+    "adresse",
+    "dirección",
+];
+
+const VERSION: &[&str] = &[
+    "version", "v", "ver", "release", "released", "update", "upgrade", "firmware", "section",
+    "chapter", "oid", "requires", "python", "chrome", "mozilla", "firefox", "safari", "build",
+];
+
+/// Public resolvers, in every manual.
+const KNOWN: &[[u8; 4]] = &[
+    [8, 8, 8, 8],
+    [8, 8, 4, 4],
+    [1, 1, 1, 1],
+    [1, 0, 0, 1],
+    [9, 9, 9, 9],
+    [149, 112, 112, 112],
+    [208, 67, 222, 222],
+    [208, 67, 220, 220],
+    [1, 2, 3, 4],
+    [4, 3, 2, 1],
+];
+
+static V4: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"(?-u:\b)[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}(?-u:\b)";
+    Regex::new(pattern).expect("the pattern is valid")
+});
+
+static V6: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"(?-u:\b)[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?-u:\b)";
+    Regex::new(pattern).expect("the pattern is valid")
+});
+
+/// See [`DOC`].
+pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+    for found in V4.find_iter(text) {
+        let alone = (!goes_on(text, &found.range())).then(|| score_v4(text, &found.range()));
+        seen.extend(alone.flatten().map(|alone| sighting(found.range(), alone)));
+    }
+    for found in V6.find_iter(text) {
+        if is_public_v6(found.as_str()) && !goes_on(text, &found.range()) {
+            seen.push(sighting(found.range(), 0.8));
+        }
+    }
+}
+
+fn sighting(span: Range<usize>, alone: f32) -> Sighting {
+    Sighting::new(span, "IP_ADDRESS", "a public IP address")
+        .scored(alone)
+        .beside(CONTEXT)
+}
+
+/// How sure four numbers make; `None` when they are no address of somebody.
+fn score_v4(text: &str, span: &Range<usize>) -> Option<f32> {
+    let address: Ipv4Addr = text[span.clone()].parse().ok()?;
+    let octets = address.octets();
+    let (a, b) = (octets[0], octets[1]);
+    let special = address.is_private()
+        || address.is_loopback()
+        || address.is_link_local()
+        || address.is_documentation()
+        || address.is_multicast()
+        || matches!(
+            (a, b),
+            (0 | 240.., _) | (100, 64..=127) | (192, 0) | (198, 18 | 19)
+        )
+        || KNOWN.contains(&octets);
+    if special || stands_beside(text, span, VERSION) || text[..span.start].ends_with(['v', 'V']) {
+        return None;
+    }
+    Some(if octets.iter().all(|&octet| octet < 32) {
+        0.15
+    } else {
+        0.6
+    })
+}
+
+fn is_public_v6(text: &str) -> bool {
+    let Ok(address) = text.parse::<Ipv6Addr>() else {
+        return false;
+    };
+    let segments = address.segments();
+    // Pairs of digits are a hardware address or a fingerprint, or a time of day.
+    let wide = text.split(':').any(|group| group.len() > 2);
+    let written = text.split(':').filter(|group| !group.is_empty()).count();
+    let special = address.is_unspecified()
+        || address.is_loopback()
+        || address.is_multicast()
+        || (segments[0] & 0xfe00) == 0xfc00
+        || (segments[0] & 0xffc0) == 0xfe80
+        || segments[..2] == [0x2001, 0xdb8]
+        || segments[0] == 0x3fff;
+    let global = (0x2000..0x4000).contains(&segments[0]);
+    wide && !special && (written == 8 || global && written >= 3)
+}
+
+/// Is it part of a longer dotted, joined or colon-separated thing?
+fn goes_on(text: &str, span: &Range<usize>) -> bool {
+    let bytes = text.as_bytes();
+    let joins = |c: u8| matches!(c, b'.' | b'-' | b':');
+    let before = match &bytes[..span.start] {
+        [.., c, joint] => joins(*joint) && c.is_ascii_alphanumeric(),
+        _ => false,
+    };
+    let after = match &bytes[span.end..] {
+        [b':', c, ..] => !c.is_ascii_digit() && c.is_ascii_alphanumeric(),
+        [joint, c, ..] => joins(*joint) && c.is_ascii_alphanumeric(),
+        _ => false,
+    };
+    before || after
+}
