@@ -8,12 +8,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGES: [&str; 5] = [
+const PAGES: [&str; 6] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "AGENTS.md",
     "docs/benchmarks.md",
+    "docs/curation.md",
 ];
 const FOLDERS: [&str; 7] = [
     "crates/",
