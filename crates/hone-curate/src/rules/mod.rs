@@ -1,6 +1,6 @@
 //! The rules of the house, one file each.
 //!
-//! To add one: a file in the folder of its family with a `DOC` and a type that is a [`Rule`], cases in
+//! To add one: a file in the folder of its family with a `DOC` and a type that is a [`Rule`](crate::Rule), cases in
 //! the `.md` beside it, and a line in the family's `RULES`.
 
 use crate::{Entry, Family, duplicates, leaks, mix, select};

@@ -1,6 +1,6 @@
 //! Text that points to a person, and secrets.
 //!
-//! A recogniser only sees; [`sighting`] says how sure a form, its check digits and the words beside it make, as Presidio
+//! A recogniser only sees; `sighting.rs` says how sure a form, its check digits and the words beside it make, as Presidio
 //! does. Labels name what stands in for the text when it is redacted.
 
 use crate::{Check, Entry};
