@@ -129,9 +129,11 @@ mod tests {
         let dir =
             Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models/tiny-llama-tied");
         let weights = BaseWeights::open(&dir).unwrap();
+        let config = weights.file("tokenizer_config.json").unwrap().unwrap();
         let tokenizer = Tokenizer::from_json(&weights.tokenizer_json().unwrap().unwrap()).unwrap();
-        let model =
-            Model::load(&weights, &Device::cpu(1).unwrap(), BaseFormat::Stored, 256).unwrap();
+        let tokenizer = tokenizer.with_config(&config).unwrap();
+        let device = Device::cpu(1).unwrap();
+        let model = Model::load(&weights, &device, BaseFormat::Stored, 256).unwrap();
         (model, Renderer::new(tokenizer, None, &[]).unwrap())
     }
 
