@@ -1,0 +1,221 @@
+//! A pass through the decoder, there and back, with the derivatives written by hand.
+//!
+//! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
+//! activations, and for nothing else. Each layer either keeps what its backward pass will read or
+//! keeps only its input and runs forward again; the numbers are the same either way.
+//! Three pages: this one goes through the network and its loss, [`layer`] through one block, [`projection`] through
+//! linear layers with the adapters on them.
+
+mod layer;
+mod projection;
+
+use hone_tensor::{Device, Tensor, TensorError};
+
+use crate::adapter::Adapter;
+use crate::decoder::{Decoder, Group};
+use crate::keep::{Activations, Held, Kept};
+use crate::layout::Layout;
+use projection::Back;
+
+/// Logits of this many bytes are alive at a time, and not of the whole batch.
+pub(crate) const LOGITS_BYTES: usize = 64 << 20;
+
+/// One network, possibly with an adapter, possibly training.
+#[derive(Clone, Copy)]
+pub(crate) struct Pass<'a> {
+    pub decoder: &'a Decoder,
+    pub adapter: Option<&'a Adapter>,
+    /// Probability and seed, while training.
+    pub dropout: Option<(f32, u64)>,
+}
+
+/// A layer on the way back: its input, and the rest if there was room.
+struct Trace {
+    input: Held,
+    kept: Option<Kept<Held>>,
+}
+
+/// How much of the way is kept and gone back.
+#[derive(Clone, Copy)]
+pub(crate) struct Way {
+    /// Layers, counted from the top, that keep their activations.
+    pub kept_layers: usize,
+    /// In which form.
+    pub activations: Activations,
+    /// The way back ends here; nothing below has an adapter.
+    pub lowest: usize,
+}
+
+impl<'a> Pass<'a> {
+    /// Loss of each target, in nats.
+    pub fn nats(&self, layout: &Layout) -> Result<Vec<f64>, TensorError> {
+        let hidden = self.below(self.decoder.layers.len(), layout);
+        let picked = self.gather(&hidden, &layout.head_rows);
+        drop(hidden);
+        Ok(self.head_loss(&picked, layout, None)?.0)
+    }
+
+    /// What enters layer `end`.
+    pub fn below(&self, end: usize, layout: &Layout) -> Tensor {
+        let step = |hidden, layer| self.layer(layer, &hidden, &layout.rows, None, false).0;
+        (0..end).fold(self.embed(&layout.ids), step)
+    }
+
+    /// Loss of each target, in nats, from what enters layer `start`; adds the gradients of their sum to
+    /// `grads`, which is laid out like the adapter's parameters.
+    pub fn nats_and_grads(
+        &self,
+        layout: &Layout,
+        (start, entry): (usize, Tensor),
+        way: Way,
+        grads: &mut Tensor,
+    ) -> Result<Vec<f64>, TensorError> {
+        let (num_layers, rows, device) = (self.decoder.layers.len(), &layout.rows, self.device());
+        let mut traces = Vec::with_capacity(num_layers);
+        let mut hidden = entry;
+        for layer in start..num_layers {
+            // Below the lowest adapter nothing is read on the way back.
+            let on_the_way = layer >= way.lowest;
+            let keep = on_the_way && layer >= num_layers.saturating_sub(way.kept_layers);
+            let (output, kept) = self.layer(layer, &hidden, rows, None, keep);
+            let input = std::mem::replace(&mut hidden, output);
+            traces.push(on_the_way.then(|| Trace {
+                input: Held::new(input, way.activations),
+                kept: kept.map(|kept| kept.hold(way.activations)),
+            }));
+        }
+        let picked = self.gather(&hidden, &layout.head_rows);
+        let out_rows = hidden.rows();
+        drop(hidden);
+        let (nats, dpicked) = self.head_loss(&picked, layout, Some(grads))?;
+        if way.lowest >= num_layers {
+            return Ok(nats);
+        }
+        let mut dhidden = device.zeros(out_rows, self.decoder.config.d_model);
+        let dpicked = dpicked.expect("gradients were asked for");
+        device.scatter_add_rows(&dpicked, &layout.head_rows, &mut dhidden);
+        for layer in (way.lowest..num_layers).rev() {
+            let Trace { input, kept } = traces
+                .pop()
+                .flatten()
+                .expect("each adapted layer left a trace");
+            let input = input.release();
+            let kept = kept.map(Kept::release).unwrap_or_else(|| {
+                self.layer(layer, &input, rows, None, true)
+                    .1
+                    .expect("the layer was told to keep")
+            });
+            let needs_input = layer > way.lowest;
+            self.layer_backward(layer, &input, kept, rows, &mut dhidden, needs_input, grads);
+        }
+        Ok(nats)
+    }
+
+    /// Logits of the chosen rows of a hidden state that has passed all layers.
+    pub fn logits(&self, hidden: &Tensor, rows: &[usize]) -> Tensor {
+        let normed = self.norm(&self.gather(hidden, rows), &self.decoder.final_norm);
+        let (outs, _) = self.project(
+            self.decoder.layers.len(),
+            Group::Head,
+            &self.decoder.head,
+            &normed,
+        );
+        let [logits] = take(outs);
+        logits
+    }
+
+    pub fn embed(&self, ids: &[u32]) -> Tensor {
+        let mut hidden = self.device().empty(ids.len(), self.decoder.config.d_model);
+        self.device()
+            .embed(ids, &self.decoder.embedding, &mut hidden);
+        hidden
+    }
+
+    fn device(&self) -> &'a Device {
+        &self.decoder.device
+    }
+
+    fn eps(&self) -> f32 {
+        self.decoder.config.norm_eps
+    }
+
+    pub fn gather(&self, x: &Tensor, rows: &[usize]) -> Tensor {
+        let mut picked = self.device().empty(rows.len(), x.cols());
+        self.device().gather_rows(x, rows, &mut picked);
+        picked
+    }
+
+    /// `rows` rows of zeros with `x` added at their places.
+    fn scatter(&self, x: &Tensor, places: &[usize], rows: usize) -> Tensor {
+        let mut out = self.device().zeros(rows, x.cols());
+        self.device().scatter_add_rows(x, places, &mut out);
+        out
+    }
+
+    fn norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
+        let mut out = self.device().empty(x.rows(), x.cols());
+        self.device().rms_norm(x, weight, self.eps(), &mut out);
+        out
+    }
+
+    /// Head and loss in chunks of rows, so that `[rows, vocabulary]` is never whole. With `grads`, also
+    /// the gradient of `picked`.
+    fn head_loss(
+        &self,
+        picked: &Tensor,
+        layout: &Layout,
+        mut grads: Option<&mut Tensor>,
+    ) -> Result<(Vec<f64>, Option<Tensor>), TensorError> {
+        let (device, decoder) = (self.device(), self.decoder);
+        let (head_index, width) = (decoder.layers.len(), picked.cols());
+        let (targets, supervised) = (&layout.targets, layout.supervised);
+        let chunk = head_chunk_rows(decoder.config.vocab_size);
+        let mut nats = Vec::with_capacity(targets.len());
+        let mut dpicked = grads.is_some().then(|| device.empty(picked.rows(), width));
+        for first in (0..targets.len()).step_by(chunk) {
+            let count = chunk.min(targets.len() - first);
+            let mut rows = device.empty(count, width);
+            device.copy_rows(picked, first, count, &mut rows, 0);
+            let normed = self.norm(&rows, &decoder.final_norm);
+            let (outs, low) = self.project(head_index, Group::Head, &decoder.head, &normed);
+            let [mut logits] = take(outs);
+            nats.extend(device.cross_entropy(
+                &mut logits,
+                &targets[first..first + count],
+                grads.is_some(),
+            )?);
+            let ignored = first.max(supervised)..first + count;
+            if grads.is_some() && !ignored.is_empty() {
+                let zeros = device.zeros(ignored.len(), logits.cols());
+                device.copy_rows(&zeros, 0, ignored.len(), &mut logits, ignored.start - first);
+            }
+            if let (Some(grads), Some(dpicked)) = (grads.as_deref_mut(), dpicked.as_mut()) {
+                let mut back = Back {
+                    pass: self,
+                    index: head_index,
+                    grads,
+                };
+                let dnormed = back
+                    .project(Group::Head, &decoder.head, &normed, &low, &[&logits], true)
+                    .expect(ASKED);
+                let mut drows = device.zeros(count, width);
+                self.norm_backward(&dnormed, &rows, &decoder.final_norm, &mut drows);
+                device.copy_rows(&drows, 0, count, dpicked, first);
+            }
+        }
+        nats.truncate(supervised);
+        Ok((nats, dpicked))
+    }
+}
+
+fn take<const N: usize>(outs: Vec<Tensor>) -> [Tensor; N] {
+    outs.try_into()
+        .expect("as many outputs as projections in the group")
+}
+
+const ASKED: &str = "the gradient of the input was asked for";
+
+/// How many rows of logits are alive at a time.
+pub(crate) fn head_chunk_rows(vocab_size: usize) -> usize {
+    (LOGITS_BYTES / (4 * vocab_size)).max(1)
+}
