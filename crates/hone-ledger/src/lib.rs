@@ -18,4 +18,4 @@ pub use dir::{
 pub use events::{EventError, EventLog, Events, read_events};
 pub use registry::{Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
-pub use whole::{WriteError, write_whole};
+pub use whole::{SealedFile, WholeFile, WriteError, write_whole};

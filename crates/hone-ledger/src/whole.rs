@@ -5,7 +5,7 @@
 //! write replaces. One writer per path: the run directory has one owner.
 
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// Replaces the content of `path` with `bytes`, all or nothing, and waits for the disk.
@@ -18,6 +18,92 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
         return Err(WriteError::new(path, bytes.len() as u64, error));
     }
     sync_parent(path)
+}
+
+/// A file in the making, for contents too large to be handed over as bytes.
+///
+/// Bytes are appended; [`finish`](Self::finish) gives the file its name. Several files that belong together are each
+/// [`sealed`](Self::seal), which is where a disk runs full, and then named one after the other. Dropped before that, it
+/// leaves nothing, and what was there before is untouched.
+#[derive(Debug)]
+pub struct WholeFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+    len: u64,
+    remains: Remains,
+}
+
+/// A whole file that has reached the disk and lacks its name only.
+#[derive(Debug)]
+pub struct SealedFile {
+    path: PathBuf,
+    remains: Remains,
+}
+
+/// The partial file, removed unless it takes its name. Failing to remove it changes nothing: the next write does.
+#[derive(Debug)]
+struct Remains(PathBuf);
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl WholeFile {
+    /// Begins the file `path`, empty.
+    pub fn begin(path: &Path) -> Result<Self, WriteError> {
+        let partial = partial_path(path);
+        let file = File::create(&partial).map_err(|error| WriteError::new(path, 0, error))?;
+        Ok(Self {
+            path: path.to_path_buf(),
+            file: BufWriter::with_capacity(1 << 20, file),
+            len: 0,
+            remains: Remains(partial),
+        })
+    }
+
+    /// How many bytes there are.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Adds bytes at the end.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.len += bytes.len() as u64;
+        let written = self.file.write_all(bytes);
+        written.map_err(|error| WriteError::new(&self.path, self.len, error))
+    }
+
+    /// Waits until the bytes are on the disk.
+    pub fn seal(mut self) -> Result<SealedFile, WriteError> {
+        let written = self.file.flush();
+        let synced = written.and_then(|()| self.file.get_ref().sync_all());
+        synced.map_err(|error| WriteError::new(&self.path, self.len, error))?;
+        Ok(SealedFile {
+            path: self.path,
+            remains: self.remains,
+        })
+    }
+
+    /// Waits until the bytes are on the disk, and gives the file its name.
+    pub fn finish(self) -> Result<(), WriteError> {
+        self.seal()?.take_the_name()
+    }
+}
+
+impl SealedFile {
+    /// Gives the file its name; another of that name is replaced.
+    pub fn take_the_name(self) -> Result<(), WriteError> {
+        let Self { path, remains } = self;
+        fs::rename(&remains.0, &path).map_err(|error| WriteError::new(&path, 0, error))?;
+        sync_parent(&path)
+    }
 }
 
 /// A write that did not happen, or that the disk did not confirm.
@@ -180,6 +266,39 @@ mod tests {
             partial_path(Path::new("a.json")),
             partial_path(Path::new("a.bin"))
         );
+    }
+
+    #[test]
+    fn a_file_written_in_parts_has_its_name_only_when_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        write_whole(&path, b"old").unwrap();
+        let mut file = WholeFile::begin(&path).unwrap();
+        file.append(b"ne").unwrap();
+        file.append(b"w").unwrap();
+        assert_eq!((file.len(), fs::read(&path).unwrap()), (3, b"old".to_vec()));
+        let sealed = file.seal().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        sealed.take_the_name().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_file_given_up_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.gguf");
+        for is_sealed in [false, true] {
+            let mut file = WholeFile::begin(&path).unwrap();
+            file.append(b"half").unwrap();
+            assert!(partial_path(&path).exists());
+            if is_sealed {
+                drop(file.seal().unwrap());
+            } else {
+                drop(file);
+            }
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        }
     }
 
     #[test]
