@@ -8,12 +8,17 @@ mod gguf;
 mod mapped;
 mod names;
 mod rope;
+mod sections;
 mod shards;
+mod shards_writer;
 mod source;
 
 pub use config::{ConfigError, DecoderConfig};
-pub use gguf::{Gguf, GgufError, Malformed, TensorEntry, Value};
+pub use gguf::{Gguf, GgufError, GgufTensor, GgufWriter, Malformed, TensorEntry, Typed, Value};
 pub use names::{Slot, slots};
 pub use rope::{Rope, RopeScaling};
+pub use safetensors::Dtype;
+pub use sections::WriterError;
 pub use shards::{Shards, ShardsError};
+pub use shards_writer::{ShardsWriter, TensorSpec};
 pub use source::{BaseWeights, WeightsError};
