@@ -161,6 +161,24 @@ pub enum StoredError {
         /// The value itself.
         value: f32,
     },
+    /// A number beyond what the format can hold.
+    #[error("the value at row {row}, column {col} is {value}, which is beyond what {format} can hold", format = format.name())]
+    OutOfRange {
+        /// The format asked for.
+        format: Format,
+        /// Row of the first such value, or block.
+        row: usize,
+        /// Its column; of a block, its largest value's.
+        col: usize,
+        /// The value itself.
+        value: f32,
+    },
+    /// A format that is only read.
+    #[error("Hone reads {format} but does not write it", format = format.name())]
+    NoEncoder {
+        /// The format asked for.
+        format: Format,
+    },
 }
 
 /// A frozen `[rows, cols]` weight (`[out, in]` of a linear layer), row-major, in its stored form.
@@ -234,6 +252,22 @@ impl StoredMatrix {
             .flat_map(|value| value.to_le_bytes())
             .collect();
         Self::new(rows, cols, Format::F32, Bytes::from_vec(bytes))
+    }
+
+    /// Row-major numbers in the format asked for, on all threads of the current pool; the result does not depend on
+    /// how many those are.
+    ///
+    /// F32, F16 and BF16 (to the nearest, ties to even), Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 (as the `gguf` package), Q4_K,
+    /// Q5_K, Q6_K (as llama.cpp's reference) and NF4 (double-quantised, as bitsandbytes). Refused: other formats,
+    /// numbers that are not finite, and those beyond what the format can hold. A large matrix may be encoded in bands
+    /// of rows, whose [`bytes`](Self::bytes) follow each other; not so NF4, whose blocks run over rows.
+    pub fn encode(
+        format: Format,
+        values: &[f32],
+        rows: usize,
+        cols: usize,
+    ) -> Result<Self, StoredError> {
+        quant::encode::encode(format, values, rows, cols)
     }
 
     /// NF4 codes with the scales of their blocks of 64, which `nf4::quantize` made to fit.

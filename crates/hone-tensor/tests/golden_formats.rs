@@ -59,6 +59,27 @@ fn every_gguf_type_dequantises_like_the_gguf_package() {
     }
 }
 
+#[test]
+fn simple_formats_are_encoded_like_the_gguf_package() {
+    let golden = Golden::read("gguf_encoded.safetensors");
+    let (shape, values) = golden.f32("input");
+    for format in [
+        Format::F16,
+        Format::Bf16,
+        Format::Q4_0,
+        Format::Q4_1,
+        Format::Q5_0,
+        Format::Q5_1,
+        Format::Q8_0,
+    ] {
+        let matrix = StoredMatrix::encode(format, &values, shape[0], shape[1]).unwrap();
+        let (_, theirs) = golden.bytes(&format!("{}.bytes", format.name()));
+        for (row, theirs) in theirs.chunks(format.row_bytes(shape[1])).enumerate() {
+            assert_eq!(matrix.row_bytes(row), theirs, "{} row {row}", format.name());
+        }
+    }
+}
+
 const NF4_CASES: [&str; 9] = [
     "normal",
     "nested",

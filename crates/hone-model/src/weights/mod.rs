@@ -6,6 +6,7 @@
 mod config;
 mod gguf;
 mod mapped;
+pub mod mixture;
 mod names;
 mod rope;
 mod sections;

@@ -46,6 +46,19 @@ pub(super) fn q8_0(block: &[u8; 34], out: &mut [f32; 32]) {
     }
 }
 
+/// The levels of IQ4_NL: closer to each other around zero, where most weights are.
+pub(super) const IQ4_NL_LEVELS: [f32; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
+    89.0, 113.0,
+];
+
+/// `scale`, 16 bytes of nibbles: `scale · level[q]`.
+#[inline(always)]
+pub(super) fn iq4_nl(block: &[u8; 18], out: &mut [f32; 32]) {
+    let scale = half(block, 0);
+    nibbles(block, 2, out, |_, q| scale * IQ4_NL_LEVELS[q as usize]);
+}
+
 #[inline(always)]
 fn nibbles<const BYTES: usize>(
     block: &[u8; BYTES],

@@ -7,6 +7,8 @@
 mod blocks;
 mod dense;
 pub(crate) mod dynamic;
+pub(crate) mod encode;
+mod encode_super;
 pub mod nf4;
 mod superblocks;
 
@@ -33,19 +35,27 @@ pub enum Format {
     Q5_1,
     /// 8 bits around zero, one scale for 32.
     Q8_0,
+    /// 16 uneven levels, one scale for 32.
+    Iq4Nl,
+    /// 2 bits above a minimum, in superblocks of 256 with 4-bit scales and minima for 16.
+    Q2K,
+    /// 3 bits around zero, in superblocks of 256 with 6-bit scales for 16.
+    Q3K,
     /// 4 bits above a minimum, in superblocks of 256 with 6-bit scales and minima for 32.
     Q4K,
     /// 5 bits above a minimum, in superblocks of 256 with 6-bit scales and minima for 32.
     Q5K,
     /// 6 bits around zero, in superblocks of 256 with 8-bit scales for 16.
     Q6K,
+    /// 8 bits around zero, one f32 scale for 256.
+    Q8K,
     /// 16 levels of a normal distribution, one scale for 64, as bitsandbytes stores them.
     Nf4,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 16] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -54,9 +64,13 @@ impl Format {
         Self::Q5_0,
         Self::Q5_1,
         Self::Q8_0,
+        Self::Iq4Nl,
+        Self::Q2K,
+        Self::Q3K,
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Q8K,
         Self::Nf4,
     ];
 
@@ -90,9 +104,13 @@ impl Format {
             Self::Q5_0 => ("Q5_0", 32, 22),
             Self::Q5_1 => ("Q5_1", 32, 24),
             Self::Q8_0 => ("Q8_0", 32, 34),
+            Self::Iq4Nl => ("IQ4_NL", 32, 18),
+            Self::Q2K => ("Q2_K", 256, 84),
+            Self::Q3K => ("Q3_K", 256, 110),
             Self::Q4K => ("Q4_K", 256, 144),
             Self::Q5K => ("Q5_K", 256, 176),
             Self::Q6K => ("Q6_K", 256, 210),
+            Self::Q8K => ("Q8_K", 256, 292),
             Self::Nf4 => ("NF4", 64, 32),
         }
     }
@@ -173,9 +191,13 @@ fn decode_blocks_anywhere(format: Format, bytes: &[u8], out: &mut [f32]) {
         Format::Q5_0 => each_block!(blocks::q5_0, bytes, out),
         Format::Q5_1 => each_block!(blocks::q5_1, bytes, out),
         Format::Q8_0 => each_block!(blocks::q8_0, bytes, out),
+        Format::Iq4Nl => each_block!(blocks::iq4_nl, bytes, out),
+        Format::Q2K => each_block!(superblocks::q2_k, bytes, out),
+        Format::Q3K => each_block!(superblocks::q3_k, bytes, out),
         Format::Q4K => each_block!(superblocks::q4_k, bytes, out),
         Format::Q5K => each_block!(superblocks::q5_k, bytes, out),
         Format::Q6K => each_block!(superblocks::q6_k, bytes, out),
+        Format::Q8K => each_block!(superblocks::q8_k, bytes, out),
         Format::Nf4 => unreachable!("NF4 is decoded with its scales"),
     }
 }
@@ -228,6 +250,20 @@ mod tests {
             Format::Q5_0 => half(0) * ((nibble(6) | bits(16 + i, 1) << 4) - 16) as f32,
             Format::Q5_1 => half(0) * (nibble(8) | bits(32 + i, 1) << 4) as f32 + half(2),
             Format::Q8_0 => half(0) * f32::from(b[2 + i] as i8),
+            Format::Iq4Nl => half(0) * blocks::IQ4_NL_LEVELS[nibble(2) as usize],
+            Format::Q2K => {
+                let q = bits((16 + i / 128 * 32 + i % 32) * 8 + i / 32 % 4 * 2, 2);
+                let (s, m) = (bits(i / 16 * 8, 4), bits(i / 16 * 8 + 4, 4));
+                half(80) * s as f32 * q as f32 - half(82) * m as f32
+            }
+            Format::Q3K => {
+                let j = i / 16;
+                let q = bits((32 + i / 128 * 32 + i % 32) * 8 + i / 32 % 4 * 2, 2);
+                let third = bits((i % 32) * 8 + i / 32, 1);
+                let low = bits((96 + j % 8) * 8 + j / 8 * 4, 4);
+                let scale = (low | bits((104 + j % 4) * 8 + j / 4 * 2, 2) << 4) - 32;
+                half(108) * scale as f32 * (q - 4 * (1 - third)) as f32
+            }
             Format::Q4K => k(k_nibble(16)),
             Format::Q5K => k(k_nibble(48) | bits((16 + i % 32) * 8 + i / 32, 1) << 4),
             Format::Q6K => {
@@ -235,6 +271,7 @@ mod tests {
                 let high = bits((128 + i / 128 * 32 + i % 32) * 8 + i / 32 % 4 * 2, 2);
                 half(208) * f32::from(b[192 + i / 16] as i8) * ((low | high << 4) - 32) as f32
             }
+            Format::Q8K => f32::from_le_bytes([b[0], b[1], b[2], b[3]]) * f32::from(b[4 + i] as i8),
             Format::Nf4 => unreachable!(),
         }
     }

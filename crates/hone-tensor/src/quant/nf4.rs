@@ -153,7 +153,8 @@ static PAIRS: [[f32; 2]; 256] = {
     pairs
 };
 
-fn check(values: &[f32], rows: usize, cols: usize) -> Result<(), StoredError> {
+/// Finite numbers, as many as the shape takes.
+pub(super) fn check(values: &[f32], rows: usize, cols: usize) -> Result<(), StoredError> {
     let count = rows
         .checked_mul(cols)
         .ok_or(StoredError::TooLarge { rows, cols })?;

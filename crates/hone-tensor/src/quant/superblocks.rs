@@ -2,6 +2,55 @@
 
 use super::half_to_f32;
 
+/// 16 bytes of 4-bit scales below 4-bit minima, 64 of bit pairs, `scale`, `min_scale`.
+///
+/// Each half of the superblock has four layers of 32 values one above the other in the same 32 bytes.
+#[inline(always)]
+pub(super) fn q2_k(block: &[u8; 84], out: &mut [f32; 256]) {
+    let (scale, min_scale) = (half(block[80], block[81]), half(block[82], block[83]));
+    for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let pairs: &[u8; 32] = part_of(block, 16 + part / 4 * 32);
+        let shift = part % 4 * 2;
+        for i in 0..32 {
+            out[i] = f32::from((pairs[i] >> shift) & 3);
+        }
+        for (at, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let both = block[part * 2 + at];
+            let (scale, min) = (
+                scale * f32::from(both & 15),
+                min_scale * f32::from(both >> 4),
+            );
+            out.iter_mut()
+                .for_each(|value| *value = scale * *value - min);
+        }
+    }
+}
+
+/// 32 bytes of third bits, 64 of bit pairs, 12 of 6-bit scales, `scale`: `scale · (s − 32) · (q − 4)`.
+///
+/// Bit `p` of byte `i` of the third bits belongs to value `i` of part `p`. Scales: low four bits of the first eight
+/// in low halves of eight bytes, of the others in the high halves; the upper two of four scales in each of four more.
+#[inline(always)]
+pub(super) fn q3_k(block: &[u8; 110], out: &mut [f32; 256]) {
+    let scale = half(block[108], block[109]);
+    let thirds: &[u8; 32] = part_of(block, 0);
+    for (part, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let pairs: &[u8; 32] = part_of(block, 32 + part / 4 * 32);
+        let shift = part % 4 * 2;
+        for i in 0..32 {
+            let q = (pairs[i] >> shift) & 3 | ((thirds[i] >> part) & 1) << 2;
+            out[i] = (i32::from(q) - 4) as f32;
+        }
+        for (at, out) in out.as_chunks_mut::<16>().0.iter_mut().enumerate() {
+            let index = part * 2 + at;
+            let low = (block[96 + index % 8] >> (index / 8 * 4)) & 15;
+            let high = (block[104 + index % 4] >> (index / 4 * 2)) & 3;
+            let scale = scale * (i32::from(low | high << 4) - 32) as f32;
+            out.iter_mut().for_each(|value| *value *= scale);
+        }
+    }
+}
+
 /// `scale`, `min_scale`, 12 bytes of 6-bit scales and minima, 128 bytes of nibbles.
 #[inline(always)]
 pub(super) fn q4_k(block: &[u8; 144], out: &mut [f32; 256]) {
@@ -52,6 +101,16 @@ pub(super) fn q6_k(block: &[u8; 210], out: &mut [f32; 256]) {
             let scale = scale * f32::from(block[192 + part * 2 + at] as i8);
             out.iter_mut().for_each(|value| *value *= scale);
         }
+    }
+}
+
+/// `scale` in f32, 256 signed bytes, and the sums of each 16, which only products of two such blocks need.
+#[inline(always)]
+pub(super) fn q8_k(block: &[u8; 292], out: &mut [f32; 256]) {
+    let scale = f32::from_le_bytes(*part_of(block, 0));
+    let codes: &[u8; 256] = part_of(block, 4);
+    for i in 0..256 {
+        out[i] = scale * f32::from(codes[i] as i8);
     }
 }
 

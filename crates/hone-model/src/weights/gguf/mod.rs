@@ -396,7 +396,7 @@ pub(super) mod tests {
         file.tensors[0] = tensor("w", &[256], 22, 0);
         assert_eq!(
             file.refusal(),
-            "tensor `w` is stored as IQ2_S; Hone reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K"
+            "tensor `w` is stored as IQ2_S; Hone reads F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, IQ4_NL, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, Q8_K"
         );
         file.tensors[0] = tensor("w", &[256], 99, 0);
         assert!(file.refusal().contains("stored as type 99"));

@@ -5,7 +5,7 @@ use hone_tensor::Format;
 use super::Malformed;
 
 /// The types Hone reads, by their numbers in the file.
-const READ: [(u32, Format); 11] = [
+const READ: [(u32, Format); 15] = [
     (0, Format::F32),
     (1, Format::F16),
     (30, Format::Bf16),
@@ -14,22 +14,22 @@ const READ: [(u32, Format); 11] = [
     (6, Format::Q5_0),
     (7, Format::Q5_1),
     (8, Format::Q8_0),
+    (20, Format::Iq4Nl),
+    (10, Format::Q2K),
+    (11, Format::Q3K),
     (12, Format::Q4K),
     (13, Format::Q5K),
     (14, Format::Q6K),
+    (15, Format::Q8K),
 ];
 
 /// The types it only knows by name.
-const NAMED: [(u32, &str); 23] = [
+const NAMED: [(u32, &str); 19] = [
     (9, "Q8_1"),
-    (10, "Q2_K"),
-    (11, "Q3_K"),
-    (15, "Q8_K"),
     (16, "IQ2_XXS"),
     (17, "IQ2_XS"),
     (18, "IQ3_XXS"),
     (19, "IQ1_S"),
-    (20, "IQ4_NL"),
     (21, "IQ3_S"),
     (22, "IQ2_S"),
     (23, "IQ4_XS"),
