@@ -233,7 +233,13 @@ impl<'a> Pass<'a> {
         (dgate, dup)
     }
 
-    pub(super) fn norm_backward(&self, dnormed: &Tensor, x: &Tensor, weight: &Tensor, dx: &mut Tensor) {
+    pub(super) fn norm_backward(
+        &self,
+        dnormed: &Tensor,
+        x: &Tensor,
+        weight: &Tensor,
+        dx: &mut Tensor,
+    ) {
         self.device()
             .rms_norm_backward(dnormed, x, weight, self.eps(), dx, true);
     }

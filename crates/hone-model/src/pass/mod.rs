@@ -18,7 +18,7 @@ use crate::layout::Layout;
 use projection::Back;
 
 /// Logits of this many bytes are alive at a time, and not of the whole batch.
-pub(crate) const LOGITS_BYTES: usize = 64 << 20;
+pub(crate) const LOGITS_BYTES: usize = 32 << 20;
 
 /// One network, possibly with an adapter, possibly training.
 #[derive(Clone, Copy)]

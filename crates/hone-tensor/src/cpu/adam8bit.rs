@@ -6,7 +6,6 @@
 
 use rayon::prelude::*;
 
-use super::simd::has_avx2;
 use crate::device::AdamWStep;
 use crate::moment8::{BLOCK, BLOCK_WORDS, is_coded, words_of};
 use crate::quant::dynamic::{self, CodeBook};
@@ -81,7 +80,7 @@ impl<'a> Piece<'a> {
             fn wide(piece: Piece, is_coded: bool, numbers: Numbers) {
                 piece.plain(is_coded, numbers);
             }
-            if has_avx2() {
+            if super::simd::has_avx2() {
                 // SAFETY: the processor has AVX2 and FMA, just checked.
                 return unsafe { wide(self, is_coded, numbers) };
             }

@@ -1,7 +1,7 @@
 //! The one place with vector instructions: the register tile of the matrix product, and the switch
-//! that compiles a plain loop twice, once for AVX2 and once for whatever the target has.
+//! that compiles a plain loop for AVX-512, for AVX2 and for whatever the target has.
 //!
-//! Plain loops here use `a * b + c` and never a fused multiply-add, so the AVX2 build of a loop
+//! Plain loops here use `a * b + c` and never a fused multiply-add, so every build of a loop
 //! gives the same bits as the portable one. Only the matrix tile fuses.
 
 /// Rows of the register tile.
@@ -9,7 +9,7 @@ pub const TILE_ROWS: usize = 6;
 /// Columns of the register tile: two AVX2 registers, one AVX-512 register.
 pub const TILE_COLS: usize = 16;
 
-/// Compiles the body for AVX2 as well as for the base target and picks at run time.
+/// Compiles the body for AVX-512 and AVX2 as well as for the base target and picks at run time.
 macro_rules! vectorised {
     ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
         $(#[$meta])*
@@ -18,11 +18,16 @@ macro_rules! vectorised {
             fn plain($($arg: $ty),*) $(-> $ret)? $body
             #[cfg(target_arch = "x86_64")]
             {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+                fn widest($($arg: $ty),*) $(-> $ret)? { plain($($arg),*) }
                 #[target_feature(enable = "avx2")]
                 fn wide($($arg: $ty),*) $(-> $ret)? { plain($($arg),*) }
-                if $crate::cpu::simd::has_avx2() {
-                    // SAFETY: the processor has AVX2, just checked.
-                    return unsafe { wide($($arg),*) };
+                match $crate::cpu::simd::Simd::best() {
+                    // SAFETY: the processor has what the function was compiled for, just checked.
+                    $crate::cpu::simd::Simd::Avx512 => return unsafe { widest($($arg),*) },
+                    // SAFETY: as above.
+                    $crate::cpu::simd::Simd::Avx2 => return unsafe { wide($($arg),*) },
+                    $crate::cpu::simd::Simd::Portable => {}
                 }
             }
             plain($($arg),*)
@@ -38,11 +43,14 @@ pub fn has_avx2() -> bool {
     std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
 }
 
-/// Whether this processor has AVX2 and FMA.
-#[cfg(not(target_arch = "x86_64"))]
+/// Whether this processor has the parts of AVX-512 that every server core since Skylake-X and Zen 4 has.
+#[cfg(target_arch = "x86_64")]
 #[inline]
-pub fn has_avx2() -> bool {
-    false
+fn has_avx512() -> bool {
+    std::arch::is_x86_feature_detected!("avx512f")
+        && std::arch::is_x86_feature_detected!("avx512bw")
+        && std::arch::is_x86_feature_detected!("avx512dq")
+        && std::arch::is_x86_feature_detected!("avx512vl")
 }
 
 /// Where the left operand is: row `i`, step `k` is at `start + i * row + k * step`.
@@ -124,7 +132,7 @@ impl Simd {
     pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         if has_avx2() {
-            return if std::arch::is_x86_feature_detected!("avx512f") {
+            return if has_avx512() {
                 Self::Avx512
             } else {
                 Self::Avx2

@@ -286,7 +286,7 @@ pub fn train(
     // What the held-out rows say of the unchanged adapter is asked after the first step: that a run works, and how
     // long it takes, should not wait for them.
     let mut unchanged = match first_step {
-        0 => Some(parameters(model)?),
+        0 if !data.valid.is_empty() => Some(parameters(model)?),
         _ => None,
     };
     for step in first_step..plan.steps {
