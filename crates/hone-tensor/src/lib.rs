@@ -13,7 +13,7 @@ pub use device::{
     Weight,
 };
 pub use moment8::Moment8;
-pub use quant::{Format, nf4};
+pub use quant::{Format, ScaleGrid, int4, nf4};
 pub use rehearsal::{Cost, Rehearsal};
 pub use stored::{BAND_BYTES, Bytes, StoredError, StoredMatrix};
 pub use tensor::{MatMut, MatRef, Storage, Tensor};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 
-use crate::quant::{self, Format, Nf4Scales};
+use crate::quant::{self, Aside, Format, Int4Groups, Nf4Scales, ScaleGrid};
 
 /// A stretch of read-only bytes, owned or memory-mapped; clones share the same memory.
 #[derive(Clone)]
@@ -148,9 +148,29 @@ pub enum StoredError {
         /// Values in a row.
         cols: usize,
     },
-    /// NF4 keeps its scales outside the blocks, so its bytes alone are not a matrix.
-    #[error("NF4 codes without their scales: make them with nf4::quantize")]
+    /// Some formats keep their scales outside the blocks, so their bytes alone are not a matrix.
+    #[error("codes without the scales that this format keeps apart")]
     ScalesMissing,
+    /// Too few or too many scales.
+    #[error("a {rows} × {cols} matrix of {format} takes {expected} scales, found {found}", format = format.name())]
+    WrongScales {
+        /// How the codes are stored.
+        format: Format,
+        /// Rows of the matrix.
+        rows: usize,
+        /// Values in a row.
+        cols: usize,
+        /// Scales that shape takes.
+        expected: usize,
+        /// Scales there are.
+        found: usize,
+    },
+    /// Groups of columns that do not fit the matrix.
+    #[error("{problem}")]
+    Groups {
+        /// What does not fit.
+        problem: String,
+    },
     /// Quantising needs numbers.
     #[error("the value at row {row}, column {col} is {value}, which cannot be quantised")]
     NotFinite {
@@ -191,7 +211,7 @@ pub struct StoredMatrix {
     row_bytes: usize,
     format: Format,
     bytes: Bytes,
-    scales: Option<Arc<Nf4Scales>>,
+    aside: Option<Arc<Aside>>,
     /// Which stored row is row `r`, where the file has another order.
     order: Option<Arc<[u32]>>,
     is_streamed: bool,
@@ -211,9 +231,19 @@ impl StoredMatrix {
         format: Format,
         bytes: Bytes,
     ) -> Result<Self, StoredError> {
-        if format == Format::Nf4 {
+        if format.has_scales_aside() {
             return Err(StoredError::ScalesMissing);
         }
+        Self::with_aside(rows, cols, format, bytes, None)
+    }
+
+    fn with_aside(
+        rows: usize,
+        cols: usize,
+        format: Format,
+        bytes: Bytes,
+        aside: Option<Aside>,
+    ) -> Result<Self, StoredError> {
         if !cols.is_multiple_of(format.block_len()) {
             return Err(StoredError::RaggedRow { format, cols });
         }
@@ -237,12 +267,94 @@ impl StoredMatrix {
             row_bytes: format.row_bytes(cols),
             format,
             bytes,
-            scales: None,
+            aside: aside.map(Arc::new),
             order: None,
             is_streamed: false,
             first_row: 0,
             whole_rows: rows,
         })
+    }
+
+    /// Codes of 4 bits, NF4 or FP4, with the scales of blocks of `block` values, an even number of them. Two codes share
+    /// a byte, the first in its high half; blocks run over the flattened matrix, and the last may be shorter.
+    pub fn four_bit(
+        format: Format,
+        rows: usize,
+        cols: usize,
+        codes: Bytes,
+        block: usize,
+        scales: Nf4Scales,
+    ) -> Result<Self, StoredError> {
+        let count = rows
+            .checked_mul(cols)
+            .ok_or(StoredError::TooLarge { rows, cols })?;
+        if !matches!(format, Format::Nf4 | Format::Fp4) || block == 0 || !block.is_multiple_of(2) {
+            let problem = format!("{} has no blocks of {block}", format.name());
+            return Err(StoredError::Groups { problem });
+        }
+        if codes.len() != count.div_ceil(2) {
+            return Err(StoredError::WrongLength {
+                format,
+                rows,
+                cols,
+                expected: count.div_ceil(2),
+                found: codes.len(),
+            });
+        }
+        let (expected, found) = (count.div_ceil(block), scales.len());
+        if expected != found || !scales.is_whole() {
+            return Err(StoredError::WrongScales {
+                format,
+                rows,
+                cols,
+                expected,
+                found,
+            });
+        }
+        Ok(Self {
+            rows,
+            cols,
+            row_bytes: format.row_bytes(cols),
+            format,
+            bytes: codes,
+            aside: Some(Arc::new(Aside::FourBit { block, scales })),
+            order: None,
+            is_streamed: false,
+            first_row: 0,
+            whole_rows: rows,
+        })
+    }
+
+    /// Floats of 8 bits, E4M3, each times the scale of its block.
+    pub fn fp8(
+        rows: usize,
+        cols: usize,
+        bytes: Bytes,
+        grid: ScaleGrid,
+    ) -> Result<Self, StoredError> {
+        let format = Format::F8E4M3;
+        let (expected, found) = (grid.expected(rows, cols), grid.scales.len());
+        if expected != found {
+            return Err(StoredError::WrongScales {
+                format,
+                rows,
+                cols,
+                expected,
+                found,
+            });
+        }
+        Self::with_aside(rows, cols, format, bytes, Some(Aside::Grid(grid)))
+    }
+
+    /// Codes of 4 bits as [`int4::pack`](crate::int4::pack) lays them out, with the scales and zeros of their groups.
+    pub fn int4(
+        rows: usize,
+        cols: usize,
+        codes: Bytes,
+        groups: Int4Groups,
+    ) -> Result<Self, StoredError> {
+        groups.check(rows, cols)?;
+        Self::with_aside(rows, cols, Format::Int4, codes, Some(Aside::Groups(groups)))
     }
 
     /// Numbers that are already f32.
@@ -272,20 +384,16 @@ impl StoredMatrix {
 
     /// NF4 codes with the scales of their blocks of 64, which `nf4::quantize` made to fit.
     pub(crate) fn nf4(rows: usize, cols: usize, codes: Vec<u8>, scales: Nf4Scales) -> Self {
-        debug_assert_eq!(codes.len(), (rows * cols).div_ceil(2));
-        let bytes = Bytes::from_vec(codes);
-        Self {
+        let block = quant::nf4::BLOCK;
+        Self::four_bit(
+            Format::Nf4,
             rows,
             cols,
-            row_bytes: Format::Nf4.row_bytes(cols),
-            format: Format::Nf4,
-            bytes,
-            scales: Some(Arc::new(scales)),
-            order: None,
-            is_streamed: false,
-            first_row: 0,
-            whole_rows: rows,
-        }
+            Bytes::from_vec(codes),
+            block,
+            scales,
+        )
+        .expect("codes and scales of every block")
     }
 
     /// Rows: outputs of a linear layer.
@@ -303,12 +411,12 @@ impl StoredMatrix {
         self.format
     }
 
-    /// The stored bytes, rows in the order of the file; for NF4 the packed codes only.
+    /// The stored bytes, rows in the order of the file; without scales that lie beside them.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()
     }
 
-    /// The stored bytes of one row; NF4, whose blocks run over rows, has none.
+    /// The stored bytes of one row; NF4 and FP4, whose blocks run over rows, have none.
     pub fn row_bytes(&self, row: usize) -> &[u8] {
         &self.bytes()[self.stored_row(row) * self.row_bytes..][..self.row_bytes]
     }
@@ -323,20 +431,23 @@ impl StoredMatrix {
         self.whole_rows
     }
 
-    /// The scales of an NF4 matrix.
+    /// The scales of an NF4 or FP4 matrix.
     pub fn nf4_scales(&self) -> Option<&Nf4Scales> {
-        self.scales.as_deref()
+        match self.aside.as_deref() {
+            Some(Aside::FourBit { scales, .. }) => Some(scales),
+            _ => None,
+        }
     }
 
     /// Memory the stored form takes, scales included.
     pub fn size_bytes(&self) -> usize {
-        self.bytes.len() + self.scales.as_ref().map_or(0, |scales| scales.size_bytes())
+        self.bytes.len() + self.aside.as_ref().map_or(0, |aside| aside.size_bytes())
     }
 
     /// Expands `cols` of one row into `out`, which has as many places.
     ///
     /// In block formats the range starts and ends at multiples of [`Self::RANGE_UNIT`]; their rows are whole
-    /// blocks. F32, F16, BF16 and NF4 take any range. Panics on a range that breaks this.
+    /// blocks. F32, F16, BF16, E4M3, NF4 and FP4 take any range. Panics on a range that breaks this.
     #[inline]
     pub fn decode_row(&self, row: usize, cols: Range<usize>, out: &mut [f32]) {
         assert!(
@@ -346,11 +457,20 @@ impl StoredMatrix {
             self.cols
         );
         assert_eq!(cols.len(), out.len(), "one place for each column");
-        match &self.scales {
-            Some(scales) => {
-                quant::nf4::decode(self.bytes(), scales, row * self.cols + cols.start, out)
-            }
+        match self.aside.as_deref() {
             None => quant::decode(self.format, self.row_bytes(row), cols, out),
+            Some(Aside::FourBit { block, scales }) => {
+                let start = (self.first_row + row) * self.cols + cols.start;
+                quant::nf4::decode_any(self.format, self.bytes(), scales, *block, start, out)
+            }
+            Some(Aside::Grid(grid)) => {
+                let (codes, row) = (self.row_bytes(row), self.stored_row(row));
+                quant::fp8::decode(codes, grid, row, self.cols, cols, out)
+            }
+            Some(Aside::Groups(groups)) => {
+                let (codes, row) = (self.row_bytes(row), self.stored_row(row));
+                quant::int4::decode(codes, groups, row, cols, out)
+            }
         }
     }
 
@@ -365,11 +485,11 @@ impl StoredMatrix {
 
     /// The matrix whose row `r` is this one's row `source(r)`; the bytes stay where they are.
     ///
-    /// For formats with whole rows of bytes, which is all but NF4: that one is made after rows are in place.
+    /// For formats with whole rows of bytes, which is all but NF4 and FP4: those are made after rows are in place.
     pub fn permute_rows(&self, source: impl Fn(usize) -> usize) -> Self {
         assert!(
-            self.format != Format::Nf4,
-            "NF4 is made once rows are in place"
+            !self.runs_over_rows(),
+            "NF4 and FP4 are made once rows are in place"
         );
         let stored =
             |row| u32::try_from(self.stored_row(source(row))).expect("fewer rows than 2³²");
@@ -387,11 +507,34 @@ impl StoredMatrix {
         }
     }
 
-    /// Hands out the bytes of every row; of a mapped matrix no more than a band is in memory meanwhile.
+    /// Hands out the bytes of every row, and after them those of the scales beside them; of a mapped matrix no more
+    /// than a band is in memory meanwhile. NF4 and FP4, whose rows need not be whole bytes, come in stretches of any length.
     pub fn read_rows(&self, mut each: impl FnMut(&[u8])) {
+        if self.runs_over_rows() {
+            for start in (0..self.bytes.len()).step_by(BAND_BYTES) {
+                let part = start..self.bytes.len().min(start + BAND_BYTES);
+                each(&self.bytes()[part.clone()]);
+                self.bytes.release(part);
+            }
+            each(
+                &self
+                    .aside
+                    .as_ref()
+                    .map_or_else(Vec::new, |aside| aside.to_bytes()),
+            );
+            return;
+        }
         for band in self.clone().streamed().bands(1) {
             (0..band.rows()).for_each(|row| each(band.row_bytes(row)));
         }
+        if let Some(aside) = &self.aside {
+            each(&aside.to_bytes());
+        }
+    }
+
+    /// Whether blocks, and even bytes, may hold the end of one row and the start of the next.
+    fn runs_over_rows(&self) -> bool {
+        matches!(self.format, Format::Nf4 | Format::Fp4)
     }
 
     /// Lets the memory of a mapped matrix go; the next use reads it from disk again.
@@ -432,6 +575,10 @@ impl StoredMatrix {
 
     /// The bytes from the first of its rows to the last.
     fn extent(&self) -> Range<usize> {
+        if self.runs_over_rows() {
+            let values = self.first_row * self.cols..(self.first_row + self.rows) * self.cols;
+            return values.start / 2..values.end.div_ceil(2);
+        }
         let stored = || (0..self.rows).map(|row| self.stored_row(row));
         let (Some(first), Some(last)) = (stored().min(), stored().max()) else {
             return 0..0;

@@ -120,7 +120,6 @@ const FAMILIES: &[Family] = &[Family {
         ("attention_dropout", Only::Number(0.0)),
         ("partial_rotary_factor", Only::Number(1.0)),
         ("sliding_window", Only::Nothing),
-        ("quantization_config", Only::Nothing),
         ("num_local_experts", Only::Nothing),
     ],
     gguf_keys: &[
@@ -786,10 +785,6 @@ mod tests {
             (
                 json!({"sliding_window": 4096}),
                 "`sliding_window` is 4096; Hone supports models without it",
-            ),
-            (
-                json!({"quantization_config": {"bits": 4}}),
-                "`quantization_config` is {\"bits\":4}; Hone supports models without it",
             ),
             (
                 json!({"rope_scaling": {"rope_type": "yarn", "factor": 4, "beta_fast": 32}}),

@@ -8,15 +8,18 @@ mod gguf;
 mod mapped;
 pub mod mixture;
 mod names;
+mod quantised;
 mod rope;
 mod sections;
 mod shards;
 mod shards_writer;
 mod source;
+mod unique;
 
 pub use config::{ConfigError, DecoderConfig};
 pub use gguf::{Gguf, GgufError, GgufTensor, GgufWriter, Malformed, TensorEntry, Typed, Value};
 pub use names::{Slot, slots};
+pub use quantised::QuantisedError;
 pub use rope::{Rope, RopeScaling};
 pub use safetensors::Dtype;
 pub use sections::WriterError;

@@ -1,6 +1,6 @@
 //! Safetensors as Hugging Face lays them out: one `model.safetensors`, or several with an index.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -9,24 +9,31 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
+use super::quantised::{Quantised, QuantisedError};
+use super::unique;
+
 /// Tensors of a directory, each in one of its files.
 #[derive(Clone, Debug)]
 pub struct Shards {
     tensors: BTreeMap<String, Located>,
+    quantised: Option<Quantised>,
+    /// The names of whole weights: quantised ones are made of several tensors.
+    names: BTreeSet<String>,
 }
 
+/// A tensor where it lies.
 #[derive(Clone, Debug)]
-struct Located {
-    path: PathBuf,
-    info: TensorInfo,
-    bytes: Bytes,
+pub(super) struct Located {
+    pub path: PathBuf,
+    pub info: TensorInfo,
+    pub bytes: Bytes,
 }
 
 /// Safetensors that cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum ShardsError {
-    /// Neither one file nor an index.
-    #[error("{} holds neither {SINGLE} nor {INDEX}", dir.display())]
+    /// Neither one file nor an index. Pickles, which can run code, are not opened.
+    #[error("{} holds neither {SINGLE} nor {INDEX}{}", dir.display(), pickles(others))]
     NoWeights {
         /// The directory.
         dir: PathBuf,
@@ -54,6 +61,14 @@ pub enum ShardsError {
         path: PathBuf,
         /// What the header's reader says.
         source: SafeTensorError,
+    },
+    /// A header that names a tensor twice.
+    #[error("{}: the header is not JSON with each key once: {source}", path.display())]
+    Twice {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        source: serde_json::Error,
     },
     /// An index that is not one.
     #[error("{} is not an index of shards: {source}", path.display())]
@@ -99,6 +114,9 @@ pub enum ShardsError {
         /// Its shape.
         shape: Vec<usize>,
     },
+    /// A quantised checkpoint that is not read.
+    #[error(transparent)]
+    Quantised(#[from] QuantisedError),
     /// A tensor that does not fit its type.
     #[error("{}: `{tensor}`: {source}", path.display())]
     Matrix {
@@ -121,30 +139,47 @@ struct Index {
 
 impl Shards {
     /// Maps every file of a directory and reads the headers. A whole file wins over an index, as in transformers.
+    /// Weights are as `quantization_config` of the directory's `config.json` says, if there is one.
     pub fn open(dir: &Path) -> Result<Self, ShardsError> {
         let (single, index) = (dir.join(SINGLE), dir.join(INDEX));
-        if single.exists() {
-            return Ok(Self {
-                tensors: read_file(&single)?,
-            });
-        }
-        if !index.exists() {
+        let tensors = if single.exists() {
+            read_file(&single)?
+        } else if index.exists() {
+            read_index(dir, &index)?
+        } else {
             return Err(ShardsError::NoWeights {
                 dir: dir.to_path_buf(),
                 others: other_weights(dir),
             });
-        }
-        read_index(dir, &index).map(|tensors| Self { tensors })
+        };
+        let config = dir.join("config.json");
+        let quantised = match std::fs::read(&config) {
+            Ok(json) => Quantised::from_config(&json, &config)?,
+            Err(_) => None,
+        };
+        let names = match &quantised {
+            Some(quantised) => quantised.names(&tensors),
+            None => tensors.keys().cloned().collect(),
+        };
+        Ok(Self {
+            tensors,
+            quantised,
+            names,
+        })
     }
 
-    /// Every tensor's name.
+    /// Every weight's name.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        self.names.iter().map(String::as_str)
     }
 
-    /// A tensor in its stored form, when it is there; it shares the file's memory.
+    /// A weight in its stored form, when it is there; it shares the file's memory, unless its codes had to be laid out
+    /// anew (GPTQ and AWQ).
     pub fn matrix(&self, name: &str) -> Option<Result<StoredMatrix, ShardsError>> {
-        self.tensors.get(name).map(|located| located.matrix(name))
+        let quantised = self.quantised.as_ref();
+        quantised
+            .and_then(|quantised| quantised.matrix(name, &self.tensors))
+            .or_else(|| Some(self.tensors.get(name)?.matrix(name)))
     }
 }
 
@@ -189,8 +224,9 @@ fn read_index(dir: &Path, index: &Path) -> Result<BTreeMap<String, Located>, Sha
         path: index.into(),
         source,
     })?;
-    let Index { weight_map } =
-        serde_json::from_slice(&text).map_err(|source| ShardsError::Index {
+    let Index { weight_map } = unique::check(&text)
+        .and_then(|()| serde_json::from_slice(&text))
+        .map_err(|source| ShardsError::Index {
             path: index.into(),
             source,
         })?;
@@ -240,6 +276,10 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, Located>, ShardsError> {
             source,
         })?;
     let data = 8 + header;
+    unique::check(&bytes.as_slice()[8..data]).map_err(|source| ShardsError::Twice {
+        path: path.into(),
+        source,
+    })?;
     let locate = |(name, info): (String, &TensorInfo)| {
         let (start, end) = info.data_offsets;
         let bytes = bytes
@@ -255,6 +295,27 @@ fn read_file(path: &Path) -> Result<BTreeMap<String, Located>, ShardsError> {
         )
     };
     Ok(metadata.tensors().into_iter().map(locate).collect())
+}
+
+/// Says that pickles are there and stay closed.
+fn pickles(others: &[String]) -> String {
+    let is_pickle = |name: &&String| {
+        [".bin", ".pt", ".pth"]
+            .iter()
+            .any(|end| name.ends_with(end))
+    };
+    let pickles: Vec<&str> = others
+        .iter()
+        .filter(is_pickle)
+        .map(String::as_str)
+        .collect();
+    match pickles[..] {
+        [] => String::new(),
+        _ => format!(
+            "; {} may be pickles, which can run code, and are not opened",
+            pickles.join(", ")
+        ),
+    }
 }
 
 /// Weight files Hone does not read, to say so instead of "nothing there".

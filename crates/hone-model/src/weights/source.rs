@@ -16,6 +16,7 @@ use super::config::{ConfigError, DecoderConfig, OneOrMany};
 use super::gguf::{Gguf, GgufError, Malformed};
 use super::names::{self, Slot};
 use super::shards::{Shards, ShardsError};
+use super::unique;
 
 /// A base model's weights and what belongs to them.
 #[derive(Clone, Debug)]
@@ -141,8 +142,12 @@ impl BaseWeights {
     }
 
     fn open_dir(dir: &Path) -> Result<Self, WeightsError> {
-        let mut config =
-            DecoderConfig::from_hf(&read(&dir.join("config.json"))?, &dir.join("config.json"))?;
+        let path = dir.join("config.json");
+        let json = read(&path)?;
+        if let Err(source) = unique::check(&json) {
+            return Err(WeightsError::Json { path, source });
+        }
+        let mut config = DecoderConfig::from_hf(&json, &path)?;
         for id in generation_eos(dir)? {
             if !config.eos.contains(&id) {
                 config.eos.push(id);
@@ -522,7 +527,9 @@ fn parse_beside<T: for<'de> Deserialize<'de>>(
     if !path.exists() {
         return Ok(None);
     }
-    serde_json::from_slice(&read(&path)?)
+    let json = read(&path)?;
+    unique::check(&json)
+        .and_then(|()| serde_json::from_slice(&json))
         .map(Some)
         .map_err(|source| WeightsError::Json { path, source })
 }

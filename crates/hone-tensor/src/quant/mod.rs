@@ -9,11 +9,15 @@ mod dense;
 pub(crate) mod dynamic;
 pub(crate) mod encode;
 mod encode_super;
+pub(crate) mod fp8;
+pub mod int4;
 pub mod nf4;
 mod superblocks;
 
 use std::ops::Range;
 
+pub use fp8::ScaleGrid;
+pub use int4::Int4Groups;
 pub use nf4::Nf4Scales;
 
 /// How numbers are stored.
@@ -51,11 +55,17 @@ pub enum Format {
     Q8K,
     /// 16 levels of a normal distribution, one scale for 64, as bitsandbytes stores them.
     Nf4,
+    /// 16 floats of four bits, one scale for 64, as bitsandbytes stores them.
+    Fp4,
+    /// Floats of eight bits with four of exponent; scales for the matrix, its rows or its blocks.
+    F8E4M3,
+    /// 4 bits around a zero, scale and zero for a group of columns, as GPTQ and AWQ choose them.
+    Int4,
 }
 
 impl Format {
     /// Every format there is.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -72,7 +82,15 @@ impl Format {
         Self::Q6K,
         Self::Q8K,
         Self::Nf4,
+        Self::Fp4,
+        Self::F8E4M3,
+        Self::Int4,
     ];
+
+    /// Whether the scales lie beside the blocks, so that the bytes alone are not a matrix.
+    pub fn has_scales_aside(self) -> bool {
+        matches!(self, Self::Nf4 | Self::Fp4 | Self::F8E4M3 | Self::Int4)
+    }
 
     /// The name people know it by.
     pub fn name(self) -> &'static str {
@@ -84,12 +102,12 @@ impl Format {
         self.facts().1
     }
 
-    /// Bytes of a block. NF4 keeps its scales elsewhere: these are its codes alone.
+    /// Bytes of a block; of formats that keep their scales elsewhere, its codes alone.
     pub fn block_bytes(self) -> usize {
         self.facts().2
     }
 
-    /// Bytes of a row of `cols` values, a multiple of the block (NF4 blocks run over rows: rounded up there).
+    /// Bytes of a row of `cols` values, a multiple of the block (NF4 and FP4 blocks run over rows: rounded up there).
     pub fn row_bytes(self, cols: usize) -> usize {
         cols.div_ceil(self.block_len()) * self.block_bytes()
     }
@@ -112,6 +130,74 @@ impl Format {
             Self::Q6K => ("Q6_K", 256, 210),
             Self::Q8K => ("Q8_K", 256, 292),
             Self::Nf4 => ("NF4", 64, 32),
+            Self::Fp4 => ("FP4", 64, 32),
+            Self::F8E4M3 => ("F8_E4M3", 1, 1),
+            Self::Int4 => ("INT4", 32, 16),
+        }
+    }
+}
+
+/// What a matrix keeps beside its codes.
+#[derive(Clone, Debug)]
+pub(crate) enum Aside {
+    /// NF4 and FP4: scales of `block` values of the flattened matrix.
+    FourBit {
+        /// Values that share a scale.
+        block: usize,
+        /// The scales.
+        scales: Nf4Scales,
+    },
+    /// E4M3.
+    Grid(ScaleGrid),
+    /// INT4.
+    Groups(Int4Groups),
+}
+
+impl Aside {
+    /// Memory it takes.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::FourBit { scales, .. } => scales.size_bytes(),
+            Self::Grid(grid) => grid.scales.len() * 4,
+            Self::Groups(groups) => {
+                let listed = match &groups.columns {
+                    int4::Columns::Listed(groups) => groups.len() * 4,
+                    int4::Columns::Neighbours(_) => 0,
+                };
+                groups.scales.len() * 4 + groups.zeros.len() + listed
+            }
+        }
+    }
+
+    /// Its numbers as bytes, in a fixed order, for a hash over the matrix.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let numbers = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        match self {
+            Self::FourBit { block, scales } => {
+                let mut bytes = (*block as u64).to_le_bytes().to_vec();
+                match scales {
+                    Nf4Scales::Plain(scales) => bytes.extend::<Vec<u8>>(numbers(scales)),
+                    Nf4Scales::Double {
+                        codes,
+                        nested,
+                        offset,
+                    } => {
+                        bytes.extend(codes);
+                        bytes.extend::<Vec<u8>>(numbers(nested));
+                        bytes.extend(offset.to_le_bytes());
+                    }
+                }
+                bytes
+            }
+            Self::Grid(grid) => numbers(&grid.scales),
+            Self::Groups(groups) => {
+                let mut bytes: Vec<u8> = numbers(&groups.scales);
+                bytes.extend(&groups.zeros);
+                if let int4::Columns::Listed(listed) = &groups.columns {
+                    bytes.extend(listed.iter().flat_map(|group| group.to_le_bytes()));
+                }
+                bytes
+            }
         }
     }
 }
@@ -198,7 +284,9 @@ fn decode_blocks_anywhere(format: Format, bytes: &[u8], out: &mut [f32]) {
         Format::Q5K => each_block!(superblocks::q5_k, bytes, out),
         Format::Q6K => each_block!(superblocks::q6_k, bytes, out),
         Format::Q8K => each_block!(superblocks::q8_k, bytes, out),
-        Format::Nf4 => unreachable!("NF4 is decoded with its scales"),
+        Format::Nf4 | Format::Fp4 | Format::F8E4M3 | Format::Int4 => {
+            unreachable!("decoded with the scales beside it")
+        }
     }
 }
 
@@ -272,14 +360,14 @@ mod tests {
                 half(208) * f32::from(b[192 + i / 16] as i8) * ((low | high << 4) - 32) as f32
             }
             Format::Q8K => f32::from_le_bytes([b[0], b[1], b[2], b[3]]) * f32::from(b[4 + i] as i8),
-            Format::Nf4 => unreachable!(),
+            Format::Nf4 | Format::Fp4 | Format::F8E4M3 | Format::Int4 => unreachable!(),
         }
     }
 
     fn block_formats() -> impl Iterator<Item = Format> {
         Format::ALL
             .into_iter()
-            .filter(|format| *format != Format::Nf4)
+            .filter(|format| !format.has_scales_aside())
     }
 
     fn noise(format: Format, blocks: usize) -> Vec<u8> {

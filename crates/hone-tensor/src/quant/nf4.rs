@@ -33,7 +33,27 @@ pub const LEVELS: [f32; 16] = [
     1.0,
 ];
 
-/// The scales of an NF4 matrix, one for every 64 values.
+/// The sixteen values of FP4, in the order of their codes: a sign, two bits of exponent, one of mantissa.
+pub const FP4_LEVELS: [f32; 16] = [
+    0.0,
+    0.005_208_333_4,
+    0.666_666_7,
+    1.0,
+    0.333_333_34,
+    0.5,
+    0.166_666_67,
+    0.25,
+    0.0,
+    -0.005_208_333_4,
+    -0.666_666_7,
+    -1.0,
+    -0.333_333_34,
+    -0.5,
+    -0.166_666_67,
+    -0.25,
+];
+
+/// The scales of an NF4 or FP4 matrix, one for every 64 values (or as many as a block of it has).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Nf4Scales {
     /// Largest magnitudes.
@@ -60,6 +80,29 @@ impl Nf4Scales {
                 nested,
                 offset,
             } => dynamic_map()[usize::from(codes[block])] * nested[block / NESTED_BLOCK] + offset,
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Plain(scales) => scales.len(),
+            Self::Double { codes, .. } => codes.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether every code has its nested scale.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Plain(_) => true,
+            Self::Double { codes, nested, .. } => {
+                nested.len() == codes.len().div_ceil(NESTED_BLOCK)
+            }
         }
     }
 
@@ -114,6 +157,32 @@ pub(crate) fn decode(codes: &[u8], scales: &Nf4Scales, start: usize, out: &mut [
     }
 }
 
+/// Expands values of the flattened matrix from `start` on, for blocks of any even length and either table of levels.
+pub(crate) fn decode_any(
+    format: super::Format,
+    codes: &[u8],
+    scales: &Nf4Scales,
+    block: usize,
+    start: usize,
+    out: &mut [f32],
+) {
+    let pairs = match format {
+        super::Format::Nf4 if block == BLOCK => return decode(codes, scales, start, out),
+        super::Format::Nf4 => &PAIRS,
+        _ => &FP4_PAIRS,
+    };
+    let (mut at, mut rest) = (start, out);
+    while !rest.is_empty() {
+        let here = rest.len().min(block - at % block);
+        let (stretch, later) = rest.split_at_mut(here);
+        let scale = scales.get(at / block);
+        for (at, value) in (at..).zip(stretch) {
+            *value = pairs[usize::from(codes[at / 2])][at % 2] * scale;
+        }
+        (at, rest) = (at + here, later);
+    }
+}
+
 /// Expands values that share a scale.
 #[inline]
 fn decode_stretch(codes: &[u8], scale: f32, start: usize, out: &mut [f32]) {
@@ -143,15 +212,19 @@ fn decode_block(codes: &[u8; BLOCK / 2], scale: f32, out: &mut [f32; BLOCK]) {
 }
 
 /// Both levels of a byte, the high nibble's first.
-static PAIRS: [[f32; 2]; 256] = {
+static PAIRS: [[f32; 2]; 256] = pairs(&LEVELS);
+
+static FP4_PAIRS: [[f32; 2]; 256] = pairs(&FP4_LEVELS);
+
+const fn pairs(levels: &[f32; 16]) -> [[f32; 2]; 256] {
     let mut pairs = [[0.0; 2]; 256];
     let mut byte = 0;
     while byte < 256 {
-        pairs[byte] = [LEVELS[byte >> 4], LEVELS[byte & 15]];
+        pairs[byte] = [levels[byte >> 4], levels[byte & 15]];
         byte += 1;
     }
     pairs
-};
+}
 
 /// Finite numbers, as many as the shape takes.
 pub(super) fn check(values: &[f32], rows: usize, cols: usize) -> Result<(), StoredError> {

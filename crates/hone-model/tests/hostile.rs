@@ -1,0 +1,328 @@
+//! Files made to do harm: each is refused in one line that names it, without a panic and without the memory it asks for.
+//!
+//! They are built here, byte by byte, so that what is wrong with each can be read.
+
+use std::path::{Path, PathBuf};
+
+use hone_model::weights::BaseWeights;
+use serde_json::{Value as Json, json};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../fixtures/models")
+        .join(name)
+}
+
+/// A copy of a small model to spoil.
+fn copy() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(fixture("tiny-llama-tied")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    dir
+}
+
+/// The line that a model is refused with, after its directory's name.
+fn refusal(dir: &Path) -> String {
+    let error = BaseWeights::open(dir).expect_err("a hostile file");
+    let line = error.to_string();
+    assert!(!line.contains('\n'), "{line}");
+    let rest = line.strip_prefix(&dir.display().to_string());
+    rest.unwrap_or_else(|| panic!("{line} does not name the file"))
+        .trim_start_matches('/')
+        .to_owned()
+}
+
+fn with_safetensors(header: &[u8], data_bytes: usize) -> String {
+    let length = (header.len() as u64).to_le_bytes();
+    with_file(&[&length[..], header, &vec![0; data_bytes]].concat())
+}
+
+fn with_file(bytes: &[u8]) -> String {
+    let dir = copy();
+    std::fs::write(dir.path().join("model.safetensors"), bytes).unwrap();
+    refusal(dir.path())
+}
+
+#[test]
+fn hostile_safetensors_end_in_one_line() {
+    let headers: [(&str, &str); 18] = [
+        ("not JSON", "{"),
+        ("not an object", "[]"),
+        ("cut text", r#"{"a"#),
+        ("no offsets", r#"{"a":{"dtype":"F32","shape":[1]}}"#),
+        (
+            "unknown type",
+            r#"{"a":{"dtype":"F99","shape":[1],"data_offsets":[0,4]}}"#,
+        ),
+        (
+            "backwards",
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
+        ),
+        (
+            "negative",
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[-4,0]}}"#,
+        ),
+        (
+            "fraction",
+            r#"{"a":{"dtype":"F32","shape":[1.5],"data_offsets":[0,6]}}"#,
+        ),
+        (
+            "not a number",
+            r#"{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}"#,
+        ),
+        (
+            "too long for its shape",
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}"#,
+        ),
+        (
+            "beyond the file",
+            r#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}"#,
+        ),
+        (
+            "overlap",
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+        ),
+        (
+            "a hole",
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+        ),
+        (
+            "shape overflows",
+            r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,2],"data_offsets":[0,8]}}"#,
+        ),
+        (
+            "offset overflows",
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[18446744073709551612,18446744073709551616]}}"#,
+        ),
+        (
+            "metadata that is no text",
+            r#"{"__metadata__":{"a":{"b":1}},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+        ),
+        (
+            "twice",
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+        ),
+        (
+            "twice in metadata",
+            r#"{"__metadata__":{"a":"b","a":"c"},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+        ),
+    ];
+    for (what, header) in headers {
+        let line = with_safetensors(header.as_bytes(), 8);
+        assert!(line.starts_with("model.safetensors"), "{what}: {line}");
+    }
+    let deep = [&b"{\"a\":".repeat(100_000)[..], b"1"].concat();
+    assert!(with_safetensors(&deep, 8).starts_with("model.safetensors"));
+    assert!(with_safetensors(b"{\"\xff\":1}", 8).starts_with("model.safetensors"));
+    for length in [0, 1, u64::MAX, u64::MAX - 7, 1 << 63, 1 << 40, 100_000_001] {
+        let line = with_file(&[&length.to_le_bytes()[..], b"{}      "].concat());
+        assert!(
+            line.starts_with("model.safetensors is not a whole"),
+            "{line}"
+        );
+    }
+    assert!(with_file(b"").contains("model.safetensors"));
+    let twice = with_safetensors(headers[16].1.as_bytes(), 8);
+    assert!(twice.contains("`a` appears twice"), "{twice}");
+}
+
+#[test]
+fn a_tensor_of_another_type_is_refused_by_name() {
+    for (dtype, bytes) in [
+        ("I64", 8),
+        ("F64", 8),
+        ("U8", 1),
+        ("F8_E5M2", 1),
+        ("BOOL", 1),
+    ] {
+        let header = json!({"model.embed_tokens.weight":
+            {"dtype": dtype, "shape": [300, 32], "data_offsets": [0, 9600 * bytes]}});
+        let line = with_safetensors(header.to_string().as_bytes(), 9600 * bytes);
+        assert!(
+            line.contains("`model.embed_tokens.weight` is stored as"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn hostile_indices_end_in_one_line() {
+    let dir = copy();
+    let weights = dir.path().join("model.safetensors");
+    std::fs::rename(&weights, dir.path().join("shard.safetensors")).unwrap();
+    std::fs::create_dir(dir.path().join("folder")).unwrap();
+    let with_index = |text: &str| {
+        std::fs::write(dir.path().join("model.safetensors.index.json"), text).unwrap();
+        refusal(dir.path())
+    };
+    let outside = [
+        "../shard.safetensors",
+        "/etc/passwd",
+        "folder/../shard.safetensors",
+        "folder/shard.safetensors",
+        "./../x",
+        "..",
+        ".",
+        "",
+        "/",
+        "//shard.safetensors",
+    ];
+    for shard in outside {
+        let line = with_index(&json!({"weight_map": {"a": shard}}).to_string());
+        assert!(
+            line.contains("is not a file name in the same directory"),
+            "{shard}: {line}"
+        );
+    }
+    for (shard, expected) in [
+        ("absent.safetensors", "is named by"),
+        ("folder", "folder cannot be read"),
+        ("config.json", "is not a whole safetensors file"),
+        ("shard.safetensors\u{0}", "shard.safetensors\u{0}"),
+    ] {
+        let line = with_index(&json!({"weight_map": {"a": shard}}).to_string());
+        assert!(line.contains(expected), "{shard}: {line}");
+    }
+    for text in [
+        "",
+        "[]",
+        "{}",
+        r#"{"weight_map": []}"#,
+        r#"{"weight_map": {"a": 1}}"#,
+        r#"{"weight_map": {"a": "shard.safetensors", "a": "shard.safetensors"}}"#,
+        r#"{"weight_map": {}, "weight_map": {}}"#,
+    ] {
+        let line = with_index(text);
+        assert!(line.contains("is not an index of shards"), "{text}: {line}");
+    }
+}
+
+#[test]
+fn hostile_configurations_end_in_one_line() {
+    let dir = copy();
+    let path = dir.path().join("config.json");
+    let original: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let numbers = [
+        json!(0),
+        json!(-1),
+        json!(1.5),
+        json!(4_294_967_295_u64),
+        json!(4_294_967_296_u64),
+        json!(u64::MAX),
+        json!(1e300),
+        json!("many"),
+        json!([]),
+        json!({}),
+        json!(true),
+    ];
+    let fields = [
+        "vocab_size",
+        "hidden_size",
+        "num_hidden_layers",
+        "num_attention_heads",
+        "num_key_value_heads",
+        "intermediate_size",
+        "head_dim",
+    ];
+    for field in fields {
+        for number in &numbers {
+            let mut config = original.clone();
+            config[field] = number.clone();
+            std::fs::write(&path, config.to_string()).unwrap();
+            // A count that another field contradicts, a shape that no tensor has, or no count at all.
+            refusal(dir.path());
+        }
+    }
+    for text in [
+        "",
+        "[]",
+        "null",
+        "{\"model_type\": \"llama\"",
+        "{\"model_type\": \"llama\", \"model_type\": \"llama\"}",
+        "{\"model_type\": 7}",
+        "{\"model_type\": \"llama\", \"rms_norm_eps\": NaN}",
+        "{\"model_type\": \"llama\", \"quantization_config\": 4}",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        refusal(dir.path());
+    }
+    let deep = "{\"a\":".repeat(100_000);
+    std::fs::write(&path, deep).unwrap();
+    assert!(refusal(dir.path()).starts_with("config.json"));
+}
+
+#[test]
+fn no_pickle_is_opened() {
+    for name in ["pytorch_model.bin", "model.pt", "consolidated.00.pth"] {
+        let dir = copy();
+        std::fs::remove_file(dir.path().join("model.safetensors")).unwrap();
+        std::fs::write(dir.path().join(name), b"\x80\x04cos\nsystem\n").unwrap();
+        let line = refusal(dir.path());
+        assert!(
+            line.ends_with(&format!(
+                "; {name} may be pickles, which can run code, and are not opened"
+            )),
+            "{line}"
+        );
+    }
+}
+
+/// A GGUF file from the tiny model's, one stretch replaced by another of the same length.
+fn gguf_with(from: &[u8], to: &[u8]) -> String {
+    let mut bytes = std::fs::read(fixture("tiny-llama.gguf")).unwrap();
+    let at = bytes.windows(from.len()).position(|window| window == from);
+    let at = at.expect("the stretch is there");
+    bytes[at..at + to.len()].copy_from_slice(to);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hostile.gguf");
+    std::fs::write(&path, bytes).unwrap();
+    refusal(&path)
+}
+
+/// A key with its type and value.
+fn key(name: &str, id: u32, value: &[u8]) -> Vec<u8> {
+    let length = (name.len() as u64).to_le_bytes();
+    [&length[..], name.as_bytes(), &id.to_le_bytes(), value].concat()
+}
+
+#[test]
+fn hostile_metadata_of_gguf_ends_in_one_line() {
+    let u32_key = |name: &str, value: u32| key(name, 4, &value.to_le_bytes());
+    let counts = [
+        ("llama.block_count", 2_u32),
+        ("llama.embedding_length", 32),
+        ("llama.attention.head_count", 4),
+        ("llama.attention.head_count_kv", 2),
+        ("llama.attention.key_length", 16),
+        ("llama.feed_forward_length", 96),
+    ];
+    for (name, value) in counts {
+        for hostile in [0, 1, 3, u32::MAX, u32::MAX - 1, 1 << 31] {
+            gguf_with(&u32_key(name, value), &u32_key(name, hostile));
+        }
+    }
+    let from = u32_key("llama.block_count", 2);
+    for (id, value) in [
+        (5, (-1_i32).to_le_bytes()),
+        (6, f32::NAN.to_le_bytes()),
+        (6, 2.0_f32.to_le_bytes()),
+        (8, [0; 4]),
+        (9, [0; 4]),
+        (99, [0; 4]),
+    ] {
+        gguf_with(&from, &key("llama.block_count", id, &value));
+    }
+    let epsilon = 1e-6_f32.to_le_bytes();
+    let name = "llama.attention.layer_norm_rms_epsilon";
+    for hostile in [f32::NAN, f32::INFINITY, 0.0, -1.0] {
+        let line = gguf_with(
+            &key(name, 6, &epsilon),
+            &key(name, 6, &hostile.to_le_bytes()),
+        );
+        assert!(line.contains("must be positive"), "{line}");
+    }
+    let line = gguf_with(b"general.architecture", b"general.architectura");
+    assert!(line.contains("general.architecture"), "{line}");
+}
