@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod ci;
+mod fuzz;
 mod layers;
 mod pages;
 mod python;
@@ -37,6 +38,15 @@ enum Task {
         /// Only these parts, by the name of their script.
         #[arg(long, num_args = 1..)]
         only: Vec<String>,
+    },
+    /// Throws hostile files at everything that reads them, for some time each; installs cargo-fuzz if absent.
+    Fuzz {
+        /// For each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// These only.
+        #[arg(value_parser = fuzz::NAMES)]
+        targets: Vec<String>,
     },
     /// Trains a small adapter and lets PEFT load it and compare logits.
     Interop,
@@ -76,6 +86,7 @@ fn run(task: Task) -> Result<()> {
         Task::Layers => layers::check(root),
         Task::Pages => pages::check(root),
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
+        Task::Fuzz { seconds, targets } => fuzz::run(root, &targets, seconds),
         Task::Interop => python::interop(root),
         Task::Bench { arguments } => bench(root, &arguments),
         Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
