@@ -107,6 +107,8 @@ pub fn heads(config: &DecoderConfig) -> Heads {
         num_kv_heads: config.num_kv_heads,
         head_dim: config.head_dim,
         scale: (config.head_dim as f32).sqrt().recip(),
+        window: None,
+        cap: None,
     }
 }
 

@@ -124,6 +124,57 @@ pub struct Heads {
     pub head_dim: usize,
     /// What scores are multiplied with, `1/√head_dim` as a rule.
     pub scale: f32,
+    /// How many keys a query sees at most, itself among them: the nearest. All before it, if not said.
+    pub window: Option<usize>,
+    /// Scores become `cap · tanh(score / cap)`, if said (Bello et al. 2016; Gemma 2).
+    pub cap: Option<f32>,
+}
+
+/// The two forms of the Gaussian error linear unit (Hendrycks & Gimpel 2016).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gelu {
+    /// `x · Φ(x)`.
+    Erf,
+    /// `x · (1 + tanh(√(2/π) · (x + 0.044715 x³))) / 2`.
+    Tanh,
+}
+
+/// The weights of a layer norm, and over what it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerNorm<'a> {
+    /// `[1, cols]`, or `[1, width]` and the same for each stretch.
+    pub weight: &'a Tensor,
+    /// Like the weight.
+    pub bias: Option<&'a Tensor>,
+    /// Columns that are normed together; divides the columns of a row.
+    pub width: usize,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// Some columns of a wider matrix: `count` stretches of `width` columns, each `period` after the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// First column of the first stretch.
+    pub first: usize,
+    /// Columns of a stretch.
+    pub width: usize,
+    /// Distance between the starts of two stretches.
+    pub period: usize,
+    /// How many stretches.
+    pub count: usize,
+}
+
+impl Columns {
+    /// How many columns they are together.
+    pub fn total(&self) -> usize {
+        self.width * self.count
+    }
+
+    /// Columns that a matrix must have for these to be inside.
+    pub fn end(&self) -> usize {
+        self.first + self.period * (self.count - 1) + self.width
+    }
 }
 
 /// One AdamW step's numbers (Loshchilov & Hutter 2019, as in `torch.optim.AdamW`).
@@ -201,7 +252,19 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Back from [`Backend::round_to_bf16`].
     fn widen_bf16(&self, x: &Tensor, out: &mut Tensor);
 
-    /// RMS norm (Zhang & Sennrich 2019): `out = x / rms(x) · weight`.
+    /// Copies some columns of `x` side by side into `out`.
+    fn split_columns(&self, x: &Tensor, columns: Columns, out: &mut Tensor);
+    /// The reverse: writes `x` to some columns of `out` and leaves its others.
+    fn merge_columns(&self, x: &Tensor, columns: Columns, out: &mut Tensor);
+    /// `x *= factor`.
+    fn scale(&self, x: &mut Tensor, factor: f32);
+    /// `x = cap · tanh(x / cap)`.
+    fn soft_cap(&self, x: &mut Tensor, cap: f32);
+    /// `dx *= 1 - (y / cap)²`, with `y` what [`Backend::soft_cap`] gave.
+    fn soft_cap_backward(&self, y: &Tensor, cap: f32, dx: &mut Tensor);
+
+    /// RMS norm (Zhang & Sennrich 2019): `out = x / rms(x) · weight`. A weight shorter than a row norms each
+    /// stretch of its length by itself, head by head for example.
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor);
     /// `dx (+)= ∂rms_norm/∂x · dy`; recomputes the root mean square from `x`.
     fn rms_norm_backward(
@@ -214,9 +277,32 @@ pub trait Backend: Send + Sync + fmt::Debug {
         accumulate: bool,
     );
 
-    /// Rotary embedding, half-split pairs, in place (Su et al. 2021). `table` is `[positions, head_dim]`,
-    /// cosines then sines. `inverse` rotates back, which is also the backward pass.
+    /// Layer norm (Ba et al. 2016): `out = (x - mean) / √(variance + eps) · weight + bias`.
+    fn layer_norm(&self, x: &Tensor, norm: LayerNorm, out: &mut Tensor);
+    /// `dx (+)= ∂layer_norm/∂x · dy`; recomputes mean and variance from `x`.
+    fn layer_norm_backward(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        norm: LayerNorm,
+        dx: &mut Tensor,
+        accumulate: bool,
+    );
+
+    /// Rotary embedding, half-split pairs, in place (Su et al. 2021). `table` is `[positions, rotary width]`,
+    /// cosines then sines; a head's columns past the rotary width stay as they are. `inverse` rotates back, which is
+    /// also the backward pass.
     fn rope(
+        &self,
+        x: &mut Tensor,
+        head_dim: usize,
+        positions: &[u32],
+        table: &Tensor,
+        inverse: bool,
+    );
+
+    /// The same with neighbouring columns as pairs, as in the original paper.
+    fn rope_interleaved(
         &self,
         x: &mut Tensor,
         head_dim: usize,
@@ -251,6 +337,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Gradients of [`Backend::gated_silu`].
     fn gated_silu_backward(
         &self,
+        dout: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+        dgate: &mut Tensor,
+        dup: &mut Tensor,
+    );
+
+    /// `out = gelu(x)`.
+    fn gelu(&self, kind: Gelu, x: &Tensor, out: &mut Tensor);
+    /// `dx = dout · gelu'(x)`.
+    fn gelu_backward(&self, kind: Gelu, dout: &Tensor, x: &Tensor, dx: &mut Tensor);
+    /// `out = gelu(gate) · up`.
+    fn gated_gelu(&self, kind: Gelu, gate: &Tensor, up: &Tensor, out: &mut Tensor);
+    /// Gradients of [`Backend::gated_gelu`].
+    fn gated_gelu_backward(
+        &self,
+        kind: Gelu,
         dout: &Tensor,
         gate: &Tensor,
         up: &Tensor,

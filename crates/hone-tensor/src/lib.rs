@@ -9,8 +9,8 @@ mod stored;
 mod tensor;
 
 pub use device::{
-    AdamWStep, AttentionGrads, AttentionSaved, Backend, Device, Heads, Memory, Span, TensorError,
-    Weight,
+    AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Device, Gelu, Heads, LayerNorm,
+    Memory, Span, TensorError, Weight,
 };
 pub use moment8::Moment8;
 pub use quant::{Format, ScaleGrid, int4, nf4};

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use crate::cpu::size_class;
 use crate::device::{
-    AdamWStep, AttentionGrads, AttentionSaved, Backend, Device, Heads, Memory, Span, TensorError,
-    Weight,
+    AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Device, Gelu, Heads, LayerNorm,
+    Memory, Span, TensorError, Weight,
 };
 use crate::moment8::Moment8;
 use crate::stored::StoredMatrix;
@@ -71,10 +71,12 @@ impl Rehearsal {
 
     /// Products over the visible part of the score matrix.
     fn over_scores(&self, products: f64, spans: &[Span], heads: Heads) {
-        let visible = |span: &Span| {
-            let (queries, keys) = (span.query_len as f64, span.key_len as f64);
-            queries * (keys - queries) + queries * (queries + 1.0) / 2.0
+        // Sum over `1..=n` of what a window leaves of each.
+        let up_to = |n: usize| {
+            let (n, window) = (n as f64, heads.window.unwrap_or(n).min(n) as f64);
+            window * (window + 1.0) / 2.0 + (n - window) * window
         };
+        let visible = |span: &Span| up_to(span.key_len) - up_to(span.key_len - span.query_len);
         let pairs: f64 = spans.iter().map(visible).sum();
         let width = (heads.num_heads * heads.head_dim) as f64;
         self.with(|cost| cost.flops += 2.0 * products * pairs * width);
@@ -191,7 +193,28 @@ impl Backend for Rehearsal {
         _: bool,
     ) {
     }
+    fn split_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
+    fn merge_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
+    fn scale(&self, _: &mut Tensor, _: f32) {}
+    fn soft_cap(&self, _: &mut Tensor, _: f32) {}
+    fn soft_cap_backward(&self, _: &Tensor, _: f32, _: &mut Tensor) {}
+    fn layer_norm(&self, _: &Tensor, _: LayerNorm, _: &mut Tensor) {}
+    fn layer_norm_backward(&self, _: &Tensor, _: &Tensor, _: LayerNorm, _: &mut Tensor, _: bool) {}
     fn rope(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
+    fn rope_interleaved(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
+    fn gelu(&self, _: Gelu, _: &Tensor, _: &mut Tensor) {}
+    fn gelu_backward(&self, _: Gelu, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
+    fn gated_gelu(&self, _: Gelu, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
+    fn gated_gelu_backward(
+        &self,
+        _: Gelu,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &mut Tensor,
+        _: &mut Tensor,
+    ) {
+    }
     fn gated_silu(&self, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
     fn gated_silu_backward(
         &self,
@@ -255,6 +278,8 @@ mod tests {
             num_kv_heads: 1,
             head_dim: 8,
             scale: 1.0,
+            window: None,
+            cap: None,
         };
         let span = Span {
             query_start: 0,
@@ -265,5 +290,13 @@ mod tests {
         let rehearsal = Rehearsal::new();
         let ((), cost) = rehearsal.of(|| rehearsal.over_scores(2.0, &[span], heads));
         assert_eq!(cost.flops, 2.0 * 2.0 * (4.0 + 5.0) * 16.0);
+        for (window, pairs) in [(3, 3.0 + 3.0), (4, 4.0 + 4.0), (9, 4.0 + 5.0)] {
+            let heads = Heads {
+                window: Some(window),
+                ..heads
+            };
+            let ((), cost) = rehearsal.of(|| rehearsal.over_scores(2.0, &[span], heads));
+            assert_eq!(cost.flops, 2.0 * 2.0 * pairs * 16.0, "window {window}");
+        }
     }
 }

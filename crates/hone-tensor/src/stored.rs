@@ -499,6 +499,27 @@ impl StoredMatrix {
         }
     }
 
+    /// The matrix with rows and columns exchanged, in memory; numbers of the same kind where each has bytes of its
+    /// own, as in F32, F16 and BF16, and f32 otherwise.
+    pub fn transposed(&self) -> Self {
+        let (rows, cols, size) = (self.rows, self.cols, self.row_bytes / self.cols.max(1));
+        if !matches!(self.format, Format::F32 | Format::F16 | Format::Bf16) {
+            let values = self.to_f32();
+            let turned: Vec<f32> = (0..rows * cols)
+                .map(|at| values[at % rows * cols + at / rows])
+                .collect();
+            return Self::from_f32(&turned, cols, rows).expect("as many numbers as before");
+        }
+        let mut bytes = Vec::with_capacity(rows * cols * size);
+        for col in 0..cols {
+            for row in 0..rows {
+                bytes.extend_from_slice(&self.row_bytes(row)[col * size..][..size]);
+            }
+        }
+        Self::new(cols, rows, self.format, Bytes::from_vec(bytes))
+            .expect("as many numbers as before")
+    }
+
     /// The same matrix, read from disk whenever it is used and not held in memory in between.
     pub fn streamed(self) -> Self {
         Self {
@@ -687,6 +708,19 @@ mod tests {
         );
         let again = swapped.permute_rows(|row| (row + 1) % 3);
         assert_eq!(again.to_f32(), [2.0, 3.0, 0.0, 1.0, 4.0, 5.0]);
+    }
+
+    #[test]
+    fn rows_and_columns_change_places() {
+        let turned = counting(2, 3).permute_rows(|row| 1 - row).transposed();
+        assert_eq!((turned.rows(), turned.cols()), (3, 2));
+        assert_eq!(turned.to_f32(), [3.0, 0.0, 4.0, 1.0, 5.0, 2.0]);
+        let halves: Vec<u8> = (0..32_u16).flat_map(|x| (x << 8).to_le_bytes()).collect();
+        let stored = StoredMatrix::new(4, 8, Format::Bf16, Bytes::from_vec(halves)).unwrap();
+        assert_eq!(stored.transposed().transposed().bytes(), stored.bytes());
+        let blocks = Bytes::from_vec((0..68).collect());
+        let stored = StoredMatrix::new(2, 32, Format::Q8_0, blocks).unwrap();
+        assert_eq!(stored.transposed().transposed().to_f32(), stored.to_f32());
     }
 
     /// A mapped matrix whose rows begin with their number.

@@ -70,7 +70,7 @@ pub struct Written<'a> {
     pub lse: Option<&'a mut [f32]>,
 }
 
-/// `softmax(q·kᵀ · scale) · v`, causal within each span.
+/// `softmax(q·kᵀ · scale) · v`, causal within each span; scores capped and keys far back unseen as `heads` says.
 pub fn forward(
     pool: &Arc<Pool>,
     q: Sided,
@@ -157,18 +157,22 @@ impl<'a> HeadView<'a> {
         self.q.at(self.task.span.query_start + query, head)
     }
 
-    /// The squares of one block of queries that hold anything visible, from the first key on.
+    /// The squares of one block of queries that hold anything visible, in the order of their keys.
     fn squares(&self, query: usize) -> impl Iterator<Item = Square> + use<> {
         let Span {
             query_len, key_len, ..
         } = self.task.span;
         let rows = QUERIES.min(query_len - query);
         let seen = key_len - query_len + query;
-        (0..seen + rows).step_by(KEYS).map(move |key| Square {
+        let window = self.heads.window.unwrap_or(usize::MAX);
+        let start = (seen + 1).saturating_sub(window) / KEYS * KEYS;
+        (start..seen + rows).step_by(KEYS).map(move |key| Square {
             rows,
             key,
+            is_first: key == start,
             cols: KEYS.min(seen + rows - key),
             seen: (seen + 1) as isize - key as isize,
+            window: window.min(isize::MAX as usize) as isize,
         })
     }
 
@@ -222,17 +226,27 @@ struct Square {
     rows: usize,
     /// First key.
     key: usize,
-    /// Keys that the last row sees.
+    /// Whether no square before it holds anything visible.
+    is_first: bool,
+    /// Keys up to the last that the last row sees.
     cols: usize,
     /// Keys that the first row sees, counted from the first of this square: more than `cols` left of the
     /// diagonal, and less than one where later rows only see any.
     seen: isize,
+    /// Keys that a row sees at most, the nearest.
+    window: isize,
 }
 
 impl Square {
-    /// Columns that a row sees.
+    /// The end of the columns that a row sees.
     fn visible(&self, row: usize) -> usize {
         (self.seen + row as isize).clamp(0, self.cols as isize) as usize
+    }
+
+    /// The start of the columns that a row sees: none, if its window begins further right.
+    fn hidden(&self, row: usize) -> usize {
+        let start = (self.seen + row as isize).saturating_sub(self.window);
+        start.clamp(0, self.visible(row) as isize) as usize
     }
 
     /// Whole panels that every row sees.
@@ -379,13 +393,13 @@ impl Forward<'_> {
                         row: width,
                         col: 1,
                         alpha: 1.0,
-                        accumulate: square.key > 0,
+                        accumulate: !square.is_first,
                     };
                     // SAFETY: the queries are rows of this span; `sums` holds a row for each.
                     unsafe {
                         let scale = head.heads.scale;
                         square.by_keys(width, left, key_panels.as_slice(), scale, scores);
-                        soften(scores, square, &mut running, sums, width);
+                        soften(scores, square, head.heads.cap, &mut running, sums, width);
                         let values = value_panels.as_slice();
                         square.over_keys(scores, values, head.task.span.key_len, width, out);
                     }
@@ -427,17 +441,21 @@ impl Forward<'_> {
         for query_head in head.query_heads() {
             for query in 0..head.task.span.query_len {
                 let visible = head.task.span.key_len - head.task.span.query_len + query + 1;
-                let scores = &mut scores.as_mut_slice()[..visible];
+                let hidden = visible.saturating_sub(head.heads.window.unwrap_or(usize::MAX));
+                let scores = &mut scores.as_mut_slice()[..visible - hidden];
                 let q = head.query(query, query_head);
                 for (key, score) in scores.iter_mut().enumerate() {
-                    *score = head.heads.scale * simd::dot(q, head.key(key));
+                    *score = head.heads.scale * simd::dot(q, head.key(hidden + key));
+                }
+                if let Some(cap) = head.heads.cap {
+                    cap_scores(scores, cap);
                 }
                 let mut running = Running::default();
                 running.soften(scores);
                 let sums = sums.as_mut_slice();
                 sums.fill(0.0);
                 for (key, &weight) in scores.iter().enumerate() {
-                    simd::axpy(weight, head.value(key), sums);
+                    simd::axpy(weight, head.value(hidden + key), sums);
                 }
                 self.write_row(query_head, query, sums, running);
             }
@@ -483,18 +501,31 @@ impl Running {
 
 simd::vectorised! {
     /// Softens each row of a square, and rescales the sums of earlier squares.
-    fn soften(scores: &mut [f32], square: Square, running: &mut [Running; QUERIES], sums: &mut [f32], width: usize) {
+    fn soften(scores: &mut [f32], square: Square, cap: Option<f32>, running: &mut [Running; QUERIES], sums: &mut [f32], width: usize) {
         for row in 0..square.rows {
-            let visible = square.visible(row);
+            let (hidden, visible) = (square.hidden(row), square.visible(row));
             let scores = &mut scores[row * STRIDE..][..STRIDE];
-            let rescale = running[row].soften(&mut scores[..visible]);
+            if let Some(cap) = cap {
+                cap_scores(&mut scores[hidden..visible], cap);
+            }
+            let rescale = running[row].soften(&mut scores[hidden..visible]);
+            scores[..hidden].fill(0.0);
             hide(scores, visible);
-            if square.key > 0 && rescale != 1.0 {
+            if !square.is_first && rescale != 1.0 {
                 for x in &mut sums[row * width..][..width] {
                     *x *= rescale;
                 }
             }
         }
+    }
+}
+
+/// `cap · tanh(score / cap)`.
+#[inline(always)]
+fn cap_scores(scores: &mut [f32], cap: f32) {
+    let inverse = cap.recip();
+    for score in scores {
+        *score = cap * simd::tanh(*score * inverse);
     }
 }
 
@@ -698,12 +729,12 @@ impl Backward<'_> {
                     self.saved.dout.left(token, query_head),
                 );
                 for square in head.squares(query) {
-                    let dq = self.query_out(query, query_head, square.key > 0);
+                    let dq = self.query_out(query, query_head, !square.is_first);
                     // SAFETY: all operands are rows of this span, and this task alone writes these heads.
                     unsafe {
                         square.by_keys(width, q, key_panels.as_slice(), head.heads.scale, p);
                         square.by_keys(width, dout, value_panels.as_slice(), 1.0, ds);
-                        score_grads(p, ds, square, &softmax, head.heads.scale);
+                        score_grads(p, ds, square, &softmax, head.heads);
                         square.over_queries(p, dout_rows, width, self.dv.out(square.key));
                         square.over_queries(ds, query_rows, width, self.dk.out(square.key));
                         square.over_keys(
@@ -780,17 +811,30 @@ struct SoftmaxRow {
 
 simd::vectorised! {
     /// Scores become weights, and `ds`, holding `dP`, becomes the gradient of the scores.
-    fn score_grads(p: &mut [f32], ds: &mut [f32], square: Square, softmax: &[SoftmaxRow; QUERIES], scale: f32) {
+    fn score_grads(p: &mut [f32], ds: &mut [f32], square: Square, softmax: &[SoftmaxRow; QUERIES], heads: Heads) {
+        let scale = heads.scale;
         for row in 0..square.rows {
-            let (visible, SoftmaxRow { lse, delta }) = (square.visible(row), softmax[row]);
+            let (hidden, visible, SoftmaxRow { lse, delta }) = (square.hidden(row), square.visible(row), softmax[row]);
             let (p, ds) = (&mut p[row * STRIDE..][..STRIDE], &mut ds[row * STRIDE..][..STRIDE]);
-            for (p, dp) in p[..visible].iter_mut().zip(&mut ds[..visible]) {
-                let x = *p - lse;
-                *p = if x < -87.0 { 0.0 } else { simd::exp(x) };
-                *dp = scale * (*p * (*dp - delta));
+            let seen = p[hidden..visible].iter_mut().zip(&mut ds[hidden..visible]);
+            match heads.cap {
+                None => for (p, dp) in seen {
+                    let x = *p - lse;
+                    *p = if x < -87.0 { 0.0 } else { simd::exp(x) };
+                    *dp = scale * (*p * (*dp - delta));
+                },
+                // d cap·tanh(s / cap) / ds = 1 - tanh²
+                Some(cap) => for (p, dp) in seen {
+                    let share = simd::tanh(*p * cap.recip());
+                    let x = cap * share - lse;
+                    *p = if x < -87.0 { 0.0 } else { simd::exp(x) };
+                    *dp = scale * (*p * (*dp - delta)) * (1.0 - share * share);
+                },
             }
-            hide(p, visible);
-            hide(ds, visible);
+            for side in [p, ds] {
+                side[..hidden].fill(0.0);
+                hide(side, visible);
+            }
         }
     }
 }

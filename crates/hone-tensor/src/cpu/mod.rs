@@ -2,6 +2,8 @@
 
 mod adam8bit;
 mod attention;
+mod gelu;
+mod layer_norm;
 mod moving;
 mod paged;
 mod pool;
@@ -16,7 +18,8 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::device::{
-    AdamWStep, AttentionGrads, AttentionSaved, Backend, Heads, Memory, Span, TensorError, Weight,
+    AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Gelu, Heads, LayerNorm, Memory,
+    Span, TensorError, Weight,
 };
 use crate::moment8::Moment8;
 use crate::stored::StoredMatrix;
@@ -336,9 +339,70 @@ impl Backend for Cpu {
         self.threads.install(|| moving::widen_bf16(numbers(x), out));
     }
 
+    fn split_columns(&self, x: &Tensor, columns: Columns, out: &mut Tensor) {
+        check_columns(columns, out, x);
+        let cols = x.cols();
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| moving::split_columns(numbers(x), cols, columns, out));
+    }
+
+    fn merge_columns(&self, x: &Tensor, columns: Columns, out: &mut Tensor) {
+        check_columns(columns, x, out);
+        let cols = out.cols();
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| moving::merge_columns(numbers(x), columns, cols, out));
+    }
+
+    fn scale(&self, x: &mut Tensor, factor: f32) {
+        let x = numbers_mut(x);
+        self.threads.install(|| rows::scale(x, factor));
+    }
+
+    fn soft_cap(&self, x: &mut Tensor, cap: f32) {
+        let x = numbers_mut(x);
+        self.threads.install(|| rows::soft_cap(x, cap));
+    }
+
+    fn soft_cap_backward(&self, y: &Tensor, cap: f32, dx: &mut Tensor) {
+        assert_same_shape(y, dx);
+        let dx = numbers_mut(dx);
+        self.threads
+            .install(|| rows::soft_cap_backward(numbers(y), cap, dx));
+    }
+
+    fn layer_norm(&self, x: &Tensor, norm: LayerNorm, out: &mut Tensor) {
+        assert_same_shape(x, out);
+        let settings = layer_norm_settings(norm, x.cols());
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| layer_norm::layer_norm(numbers(x), settings, out));
+    }
+
+    fn layer_norm_backward(
+        &self,
+        dy: &Tensor,
+        x: &Tensor,
+        norm: LayerNorm,
+        dx: &mut Tensor,
+        accumulate: bool,
+    ) {
+        assert_same_shape(dy, x);
+        assert_same_shape(x, dx);
+        let settings = layer_norm_settings(norm, x.cols());
+        let dx = numbers_mut(dx);
+        self.threads.install(|| {
+            layer_norm::layer_norm_backward(numbers(dy), numbers(x), settings, dx, accumulate)
+        });
+    }
+
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor) {
         assert_same_shape(x, out);
-        assert_eq!(x.cols(), weight.len(), "one weight for each column");
+        assert!(
+            x.cols().is_multiple_of(weight.len()),
+            "a weight for each column, or for each of a stretch"
+        );
         let out = numbers_mut(out);
         self.threads
             .install(|| rows::rms_norm(numbers(x), numbers(weight), eps, out));
@@ -376,15 +440,27 @@ impl Backend for Cpu {
         table: &Tensor,
         inverse: bool,
     ) {
-        assert_eq!(
-            (x.rows(), table.cols()),
-            (positions.len(), head_dim),
-            "a position for each row"
-        );
-        let cols = x.cols();
-        let x = numbers_mut(x);
+        check_rope(x, head_dim, positions, table);
+        let (cols, rotary_dim) = (x.cols(), table.cols());
+        let (x, table) = (numbers_mut(x), numbers(table));
         self.threads
-            .install(|| rows::rope(x, cols, head_dim, positions, numbers(table), inverse));
+            .install(|| rows::rope(x, cols, head_dim, positions, table, rotary_dim, inverse));
+    }
+
+    fn rope_interleaved(
+        &self,
+        x: &mut Tensor,
+        head_dim: usize,
+        positions: &[u32],
+        table: &Tensor,
+        inverse: bool,
+    ) {
+        check_rope(x, head_dim, positions, table);
+        let (cols, rotary_dim) = (x.cols(), table.cols());
+        let (x, table) = (numbers_mut(x), numbers(table));
+        self.threads.install(|| {
+            rows::rope_interleaved(x, cols, head_dim, positions, table, rotary_dim, inverse)
+        });
     }
 
     fn attention(
@@ -467,6 +543,47 @@ impl Backend for Cpu {
         });
     }
 
+    fn gelu(&self, kind: Gelu, x: &Tensor, out: &mut Tensor) {
+        assert_same_shape(x, out);
+        let out = numbers_mut(out);
+        self.threads.install(|| gelu::gelu(kind, numbers(x), out));
+    }
+
+    fn gelu_backward(&self, kind: Gelu, dout: &Tensor, x: &Tensor, dx: &mut Tensor) {
+        assert_same_shape(dout, x);
+        assert_same_shape(x, dx);
+        let dx = numbers_mut(dx);
+        self.threads
+            .install(|| gelu::gelu_backward(kind, numbers(dout), numbers(x), dx));
+    }
+
+    fn gated_gelu(&self, kind: Gelu, gate: &Tensor, up: &Tensor, out: &mut Tensor) {
+        assert_same_shape(gate, up);
+        assert_same_shape(gate, out);
+        let out = numbers_mut(out);
+        self.threads
+            .install(|| gelu::gated_gelu(kind, numbers(gate), numbers(up), out));
+    }
+
+    fn gated_gelu_backward(
+        &self,
+        kind: Gelu,
+        dout: &Tensor,
+        gate: &Tensor,
+        up: &Tensor,
+        dgate: &mut Tensor,
+        dup: &mut Tensor,
+    ) {
+        assert_same_shape(dout, gate);
+        assert_same_shape(gate, up);
+        assert_same_shape(dgate, dup);
+        let (dgate, dup) = (numbers_mut(dgate), numbers_mut(dup));
+        self.threads.install(|| {
+            let (dout, gate, up) = (numbers(dout), numbers(gate), numbers(up));
+            gelu::gated_gelu_backward(kind, dout, gate, up, dgate, dup)
+        });
+    }
+
     fn dropout(&self, x: &Tensor, p: f32, seed: u64, out: &mut Tensor, accumulate: bool) {
         assert_same_shape(x, out);
         assert!((0.0..1.0).contains(&p), "a probability below one");
@@ -530,6 +647,47 @@ impl Backend for Cpu {
         self.threads
             .install(|| adam8bit::adamw8bit(&lengths, p, g, m, v, step));
     }
+}
+
+fn check_columns(columns: Columns, narrow: &Tensor, wide: &Tensor) {
+    assert_eq!(
+        (narrow.rows(), narrow.cols()),
+        (wide.rows(), columns.total()),
+        "as many columns as are picked"
+    );
+    assert!(
+        columns.end() <= wide.cols() && columns.width <= columns.period,
+        "columns inside the wider matrix"
+    );
+}
+
+fn layer_norm_settings(norm: LayerNorm<'_>, cols: usize) -> layer_norm::Settings<'_> {
+    let LayerNorm {
+        weight,
+        bias,
+        width,
+        eps,
+    } = norm;
+    let fits = |x: &Tensor| x.len() == cols || x.len() == width;
+    assert!(
+        cols.is_multiple_of(width) && fits(weight) && bias.is_none_or(fits),
+        "a weight for each column, or for each of a stretch"
+    );
+    layer_norm::Settings {
+        weight: numbers(weight),
+        bias: bias.map(numbers),
+        cols,
+        width,
+        eps,
+    }
+}
+
+fn check_rope(x: &Tensor, head_dim: usize, positions: &[u32], table: &Tensor) {
+    assert_eq!(x.rows(), positions.len(), "a position for each row");
+    assert!(
+        table.cols() <= head_dim && x.cols().is_multiple_of(head_dim),
+        "heads at least as wide as what turns"
+    );
 }
 
 fn check_spans(spans: &[Span], q: &Tensor, k: &Tensor) {

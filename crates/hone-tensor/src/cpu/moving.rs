@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::rows::by_rows;
 use super::simd::{self, Shared, vectorised};
+use crate::device::Columns;
 
 /// Columns that one scattering task owns.
 const COLUMNS: usize = 64;
@@ -38,6 +39,32 @@ pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, out: &mut [f32])
                 simd::axpy(1.0, &x[i * cols + first..][..width], to);
             }
         });
+}
+
+/// Copies `columns` of `x`, `[rows, x_cols]`, side by side into `out`.
+pub fn split_columns(x: &[f32], x_cols: usize, columns: Columns, out: &mut [f32]) {
+    let cols = columns.total();
+    by_rows(out, cols, |first, out| {
+        for (row, out) in out.chunks_exact_mut(cols).enumerate() {
+            let x = &x[(first + row) * x_cols..][..x_cols];
+            for (i, out) in out.chunks_exact_mut(columns.width).enumerate() {
+                out.copy_from_slice(&x[columns.first + i * columns.period..][..columns.width]);
+            }
+        }
+    });
+}
+
+/// The reverse of [`split_columns`]: writes `columns` of `out` and leaves its others.
+pub fn merge_columns(x: &[f32], columns: Columns, out_cols: usize, out: &mut [f32]) {
+    let cols = columns.total();
+    by_rows(out, out_cols, |first, out| {
+        for (row, out) in out.chunks_exact_mut(out_cols).enumerate() {
+            let x = &x[(first + row) * cols..][..cols];
+            for (i, x) in x.chunks_exact(columns.width).enumerate() {
+                out[columns.first + i * columns.period..][..columns.width].copy_from_slice(x);
+            }
+        }
+    });
 }
 
 /// Rounds to bf16 (nearest, ties to even), two to each number of `out`.

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::simd::{exp, vectorised};
+use super::simd::{exp, tanh, vectorised};
 
 /// Elements that a task should have at least, so that starting it costs less than doing it.
-const TASK: usize = 16_384;
+pub const TASK: usize = 16_384;
 
 /// Runs `work(first_row, rows of out)` over tasks of whole rows.
 pub fn by_rows(out: &mut [f32], cols: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
@@ -123,23 +123,55 @@ vectorised! {
     }
 }
 
-/// Rotates pairs `(i, i + head_dim/2)` of each head by its token's angles.
+/// Rotates pairs `(i, i + rotary_dim/2)` of each head by its token's angles; what is past `rotary_dim` stays.
 pub fn rope(
     x: &mut [f32],
     cols: usize,
     head_dim: usize,
     positions: &[u32],
     table: &[f32],
+    rotary_dim: usize,
     inverse: bool,
 ) {
-    let half = head_dim / 2;
+    let half = rotary_dim / 2;
     let sign = if inverse { -1.0 } else { 1.0 };
     by_rows(x, cols, |first, x| {
         for (row, x) in x.chunks_exact_mut(cols).enumerate() {
-            let angles = &table[positions[first + row] as usize * head_dim..][..head_dim];
+            let angles = &table[positions[first + row] as usize * rotary_dim..][..rotary_dim];
             let (cos, sin) = angles.split_at(half);
             x.chunks_exact_mut(head_dim)
                 .for_each(|head| rotate(head, cos, sin, sign));
+        }
+    });
+}
+
+vectorised! {
+    fn rotate_neighbours(head: &mut [f32], cos: &[f32], sin: &[f32], sign: f32) {
+        let (pairs, _) = head.as_chunks_mut::<2>();
+        for ((pair, cos), sin) in pairs.iter_mut().zip(cos).zip(sin) {
+            let ([a, b], s) = (*pair, sign * sin);
+            *pair = [a * cos - b * s, b * cos + a * s];
+        }
+    }
+}
+
+/// Rotates pairs `(2i, 2i + 1)` of each head by its token's angles.
+pub fn rope_interleaved(
+    x: &mut [f32],
+    cols: usize,
+    head_dim: usize,
+    positions: &[u32],
+    table: &[f32],
+    rotary_dim: usize,
+    inverse: bool,
+) {
+    let sign = if inverse { -1.0 } else { 1.0 };
+    by_rows(x, cols, |first, x| {
+        for (row, x) in x.chunks_exact_mut(cols).enumerate() {
+            let angles = &table[positions[first + row] as usize * rotary_dim..][..rotary_dim];
+            let (cos, sin) = angles.split_at(rotary_dim / 2);
+            x.chunks_exact_mut(head_dim)
+                .for_each(|head| rotate_neighbours(&mut head[..rotary_dim], cos, sin, sign));
         }
     });
 }
@@ -300,6 +332,40 @@ vectorised! {
 /// `y += x`.
 pub fn add(y: &mut [f32], x: &[f32]) {
     by_rows(y, 1, |first, y| add_to(y, &x[first..]));
+}
+
+/// `x *= factor`.
+pub fn scale(x: &mut [f32], factor: f32) {
+    by_rows(x, 1, |_, x| scale_by(x, factor));
+}
+
+vectorised! {
+    fn cap_all(x: &mut [f32], cap: f32) {
+        let inverse = cap.recip();
+        for x in x {
+            *x = cap * tanh(*x * inverse);
+        }
+    }
+}
+
+/// `x = cap · tanh(x / cap)`.
+pub fn soft_cap(x: &mut [f32], cap: f32) {
+    by_rows(x, 1, |_, x| cap_all(x, cap));
+}
+
+vectorised! {
+    fn cap_grad(y: &[f32], cap: f32, dx: &mut [f32]) {
+        let inverse = cap.recip();
+        for (dx, y) in dx.iter_mut().zip(y) {
+            let share = y * inverse;
+            *dx *= 1.0 - share * share;
+        }
+    }
+}
+
+/// `dx *= 1 - (y / cap)²`, from the capped values.
+pub fn soft_cap_backward(y: &[f32], cap: f32, dx: &mut [f32]) {
+    by_rows(dx, 1, |first, dx| cap_grad(&y[first..], cap, dx));
 }
 
 /// Adds `bias` to every row.

@@ -1,6 +1,8 @@
 //! What every device must do: each op against a slow f64 loop, each gradient against finite
 //! differences of that loop. A new back-end adds a line to `devices` and passes or does not.
 
+mod families;
+
 use hone_tensor::{
     AdamWStep, AttentionGrads, AttentionSaved, Device, Heads, Span, StoredMatrix, Tensor,
 };
@@ -335,6 +337,8 @@ fn attention_agrees_with_a_loop_whatever_the_lengths() {
                 num_kv_heads,
                 head_dim,
                 scale: (head_dim as f32).sqrt().recip(),
+                window: None,
+                cap: None,
             };
             let tokens: usize = lengths.iter().sum();
             let spans = packed(lengths);
@@ -370,6 +374,8 @@ fn queries_at_the_end_of_longer_keys_see_all_before_them() {
         num_kv_heads: 1,
         head_dim: 16,
         scale: 0.25,
+        window: None,
+        cap: None,
     };
     for query_len in [1, 3, 60] {
         let spans = [
@@ -418,6 +424,8 @@ fn attention_gradients_by_finite_differences() {
                 num_kv_heads,
                 head_dim,
                 scale: 0.4,
+                window: None,
+                cap: None,
             };
             let tokens: usize = lengths.iter().sum();
             let spans = packed(lengths);
@@ -527,6 +535,8 @@ fn attention_gradients_of_long_sequences_agree_with_a_loop_and_not_with_the_thre
         num_kv_heads: 2,
         head_dim: 20,
         scale: 0.3,
+        window: None,
+        cap: None,
     };
     let lengths = [1100, 530, 49];
     let tokens: usize = lengths.iter().sum();
