@@ -8,13 +8,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "AGENTS.md",
     "docs/benchmarks.md",
     "docs/curation.md",
+    "docs/families.md",
 ];
 const FOLDERS: [&str; 7] = [
     "crates/",

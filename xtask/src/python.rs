@@ -46,7 +46,7 @@ pub fn golden(root: &Path, base: Option<&Path>, only: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Trains a small adapter with the release binary and lets PEFT judge it.
+/// Trains a small adapter with the release binary and lets PEFT judge it, and an adapter on each family.
 pub fn interop(root: &Path) -> Result<()> {
     let python = environment(root)?;
     let hone = release_binary(root)?;
@@ -98,16 +98,50 @@ pub fn interop(root: &Path) -> Result<()> {
     ours["ids"] = IDS.as_slice().into();
     fs::write(&logits, ours.to_string())?;
 
+    judge(root, &python, &model, &adapter, &logits)?;
+    judge_families(root, &python, &work.join("families"))
+}
+
+/// An adapter on a tiny model of each family.
+fn judge_families(root: &Path, python: &Path, work: &Path) -> Result<()> {
+    let mut write = Command::new(env!("CARGO"));
+    write
+        .args(["run", "-p", "hone-model", "--example", "family_adapters"])
+        .arg("--")
+        .arg(work)
+        .current_dir(root);
+    run(&mut write)?;
+    let mut families: Vec<PathBuf> = fs::read_dir(work)?
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<_>>()?;
+    families.sort();
+    for ours in families {
+        let name = ours.file_name().context("an entry has a name")?;
+        println!("{}", name.display());
+        let base = root.join("fixtures/families").join(name).join("base");
+        judge(
+            root,
+            python,
+            &base,
+            &ours.join("adapter"),
+            &ours.join("logits.json"),
+        )?;
+    }
+    Ok(())
+}
+
+/// Lets PEFT load an adapter and compare logits.
+fn judge(root: &Path, python: &Path, base: &Path, adapter: &Path, logits: &Path) -> Result<()> {
     let mut judge = Command::new(python);
     judge
         .arg(root.join("fixtures/scripts/interop.py"))
         .arg("--base")
-        .arg(&model);
+        .arg(base);
     run(judge
         .arg("--adapter")
-        .arg(&adapter)
+        .arg(adapter)
         .arg("--logits")
-        .arg(&logits))
+        .arg(logits))
 }
 
 /// What Hone can be compared with, by the names of bench/peers.py.

@@ -6,154 +6,12 @@
 use std::sync::Arc;
 
 use half::bf16;
-use hone_tensor::{Bytes, Device, Format, Heads, StoredError, StoredMatrix, Tensor, Weight, nf4};
+use hone_tensor::{Bytes, Device, Format, StoredError, StoredMatrix, Tensor, Weight, nf4};
 
-use crate::weights::{BaseWeights, DecoderConfig, WeightsError};
-
-/// Projections that read the same input, in the order of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Group {
-    /// Query, key and value.
-    AttentionIn,
-    /// What attention gives back.
-    AttentionOut,
-    /// Gate and up.
-    MlpIn,
-    /// Down.
-    MlpOut,
-    /// Hidden state to vocabulary.
-    Head,
-}
-
-/// One projection of one layer: a place where an adapter can sit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Site {
-    layer: Option<usize>,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
-    Query,
-    Key,
-    Value,
-    Output,
-    Gate,
-    Up,
-    Down,
-    Head,
-}
-
-/// Name on disk, group, and parent module of each kind.
-const KINDS: [(Kind, &str, Group, &str); 8] = [
-    (Kind::Query, "q_proj", Group::AttentionIn, "self_attn"),
-    (Kind::Key, "k_proj", Group::AttentionIn, "self_attn"),
-    (Kind::Value, "v_proj", Group::AttentionIn, "self_attn"),
-    (Kind::Output, "o_proj", Group::AttentionOut, "self_attn"),
-    (Kind::Gate, "gate_proj", Group::MlpIn, "mlp"),
-    (Kind::Up, "up_proj", Group::MlpIn, "mlp"),
-    (Kind::Down, "down_proj", Group::MlpOut, "mlp"),
-    (Kind::Head, "lm_head", Group::Head, ""),
-];
-
-impl Site {
-    /// The head.
-    pub const HEAD: Self = Self {
-        layer: None,
-        kind: Kind::Head,
-    };
-
-    fn row(self) -> &'static (Kind, &'static str, Group, &'static str) {
-        KINDS
-            .iter()
-            .find(|row| row.0 == self.kind)
-            .expect("each kind has a row")
-    }
-
-    /// The last part of its path: `q_proj`.
-    pub fn name(self) -> &'static str {
-        self.row().1
-    }
-
-    /// Its module path as Hugging Face names it: `model.layers.0.self_attn.q_proj`.
-    pub fn path(self) -> String {
-        let (_, name, _, parent) = self.row();
-        match self.layer {
-            Some(layer) => format!("model.layers.{layer}.{parent}.{name}"),
-            None => (*name).to_owned(),
-        }
-    }
-
-    /// The projections that read the same input.
-    pub(crate) fn group(self) -> Group {
-        self.row().2
-    }
-
-    /// Its place among the projections of its group.
-    pub(crate) fn slot(self) -> usize {
-        let same_group = KINDS.iter().filter(|row| row.2 == self.group());
-        same_group.take_while(|row| row.0 != self.kind).count()
-    }
-
-    /// Its layer; the head counts as one past the last.
-    pub(crate) fn layer_index(self, num_layers: usize) -> usize {
-        self.layer.unwrap_or(num_layers)
-    }
-}
-
-impl DecoderConfig {
-    /// Every projection, in the order of the network.
-    pub fn sites(&self) -> Vec<Site> {
-        let in_layer = |layer| {
-            KINDS
-                .iter()
-                .filter(|row| row.0 != Kind::Head)
-                .map(move |row| Site {
-                    layer: Some(layer),
-                    kind: row.0,
-                })
-        };
-        (0..self.num_layers)
-            .flat_map(in_layer)
-            .chain([Site::HEAD])
-            .collect()
-    }
-
-    /// `(out, in)` of a projection.
-    pub fn projection(&self, site: Site) -> (usize, usize) {
-        let (queries, keys) = (
-            self.num_heads * self.head_dim,
-            self.num_kv_heads * self.head_dim,
-        );
-        match site.kind {
-            Kind::Query => (queries, self.d_model),
-            Kind::Key | Kind::Value => (keys, self.d_model),
-            Kind::Output => (self.d_model, queries),
-            Kind::Gate | Kind::Up => (self.d_ff, self.d_model),
-            Kind::Down => (self.d_model, self.d_ff),
-            Kind::Head => (self.vocab_size, self.d_model),
-        }
-    }
-
-    /// Numbers in the linear layers, the head not counted: the `N` of the cost formulas.
-    pub fn linear_parameters(&self) -> usize {
-        let size = |site: &Site| self.projection(*site).0 * self.projection(*site).1;
-        self.sites()
-            .iter()
-            .filter(|site| **site != Site::HEAD)
-            .map(size)
-            .sum()
-    }
-
-    pub(crate) fn heads(&self) -> Heads {
-        Heads {
-            num_heads: self.num_heads,
-            num_kv_heads: self.num_kv_heads,
-            head_dim: self.head_dim,
-            scale: (self.head_dim as f32).sqrt().recip(),
-        }
-    }
-}
+use crate::site::Site;
+use crate::weights::{
+    BaseWeights, DecoderConfig, Group, NormAt, Positions, QueryKeyNorm, Rope, WeightsError,
+};
 
 /// How a base is taken into memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -206,15 +64,29 @@ pub(crate) struct Projection {
     pub bias: Option<Tensor>,
 }
 
+/// A frozen norm, ready for use: what the family adds to its weights is added.
+#[derive(Debug)]
+pub(crate) struct Norm {
+    pub weight: Tensor,
+    pub bias: Option<Tensor>,
+    /// Columns that are normed together.
+    pub width: usize,
+}
+
 /// One transformer block.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    pub attention_norm: Tensor,
+    pub attention_norm: Option<Arc<Norm>>,
     pub attention_in: Vec<Projection>,
+    /// On queries and on keys.
+    pub query_key_norms: Option<[Norm; 2]>,
     pub attention_out: Vec<Projection>,
-    pub mlp_norm: Tensor,
+    pub attention_out_norm: Option<Norm>,
+    /// In a parallel block of one norm, attention's own.
+    pub mlp_norm: Option<Arc<Norm>>,
     pub mlp_in: Vec<Projection>,
     pub mlp_out: Vec<Projection>,
+    pub mlp_out_norm: Option<Norm>,
 }
 
 impl Layer {
@@ -237,15 +109,19 @@ pub struct Decoder {
     pub(crate) device: Device,
     pub(crate) embedding: Arc<Weight>,
     pub(crate) layers: Vec<Layer>,
-    pub(crate) final_norm: Tensor,
+    /// A vector for each position, where positions are learned.
+    pub(crate) positions: Option<Arc<Weight>>,
+    pub(crate) final_norm: Norm,
     /// One projection; its matrix is the embedding's own when the two are tied.
     pub(crate) head: Vec<Projection>,
-    pub(crate) rope_table: Tensor,
+    rope_table: Tensor,
+    local_rope_table: Option<Tensor>,
+    max_positions: usize,
 }
 
 impl Decoder {
     /// Takes a base into memory, or maps it where its format allows. `max_positions` bounds the rotary
-    /// table: the longest sequence that will be asked for.
+    /// table: the longest sequence that will be asked for. Learned positions end with the context.
     pub fn load(
         base: &BaseWeights,
         device: &Device,
@@ -262,26 +138,37 @@ impl Decoder {
         let layers = (0..config.num_layers)
             .map(|layer| loader.layer(layer))
             .collect::<Result<_, _>>()?;
-        let (vocab, d_model) = (config.vocab_size, config.d_model);
-        let embedding = loader.weight(
-            "model.embed_tokens.weight",
-            vocab,
-            d_model,
-            BaseFormat::Stored,
-        )?;
+        let (names, vocab, d_model) = (config.names, config.vocab_size, config.d_model);
+        let whole = |module: &str, rows| {
+            let name = format!("{module}.weight");
+            loader.weight(&name, rows, d_model, BaseFormat::Stored)
+        };
+        let embedding = whole(names.embedding.0, vocab)?;
         let head = match config.tied_head {
             true => Arc::clone(&embedding),
-            false => loader.weight("lm_head.weight", vocab, d_model, BaseFormat::Stored)?,
+            false => whole(names.head.module, vocab)?,
         };
+        let positions = match names.positions.filter(|_| config.learned_positions) {
+            Some((module, _)) => Some(whole(module, config.context_len)?),
+            None => None,
+        };
+        let max_positions = match positions {
+            Some(_) => max_positions.min(config.context_len),
+            None => max_positions,
+        };
+        let table = |rope: &Rope| rope_table(rope, config.rotary_dim, device, max_positions);
         Ok(Self {
             embedding,
             layers,
-            final_norm: loader.norm("model.norm.weight")?,
+            positions,
+            final_norm: loader.norm(names.final_norm.0, d_model, config.logit_scale)?,
             head: vec![Projection {
                 weight: head,
-                bias: None,
+                bias: loader.bias(config.head(), names.head.module)?,
             }],
-            rope_table: rope_table(&config, device, max_positions),
+            rope_table: table(&config.rope),
+            local_rope_table: config.local_rope.as_ref().map(table),
+            max_positions,
             device: device.clone(),
             config,
         })
@@ -299,7 +186,16 @@ impl Decoder {
 
     /// The longest sequence it was loaded for.
     pub fn max_positions(&self) -> usize {
-        self.rope_table.rows()
+        self.max_positions
+    }
+
+    /// By how much queries and keys of a layer turn, if they do.
+    pub(crate) fn rope_table(&self, layer: usize) -> Option<&Tensor> {
+        match self.config.layers[layer].positions {
+            Positions::Rope => Some(&self.rope_table),
+            Positions::LocalRope => self.local_rope_table.as_ref(),
+            Positions::Unmarked => None,
+        }
     }
 
     fn weights(&self) -> impl Iterator<Item = &Weight> {
@@ -308,6 +204,7 @@ impl Decoder {
         linear
             .map(|projection| &*projection.weight)
             .chain([&*self.embedding])
+            .chain(self.positions.as_deref())
     }
 
     /// Bytes of the frozen matrices, in the form they are kept in.
@@ -340,40 +237,47 @@ struct Loader<'a> {
 impl Loader<'_> {
     fn layer(&self, layer: usize) -> Result<Layer, LoadError> {
         let group = |group| -> Result<Vec<Projection>, LoadError> {
-            let of_layer = KINDS.iter().filter(|row| row.2 == group).map(|row| Site {
-                layer: Some(layer),
-                kind: row.0,
-            });
-            of_layer.map(|site| self.projection(site)).collect()
+            let sites = self.config.group_sites(layer, group);
+            sites.map(|site| self.projection(site)).collect()
+        };
+        let norm = |at| self.block_norm(layer, at);
+        let attention_norm = norm(NormAt::AttentionIn)?.map(Arc::new);
+        let mlp_norm = match norm(NormAt::MlpIn)? {
+            None if self.config.block.is_parallel() => attention_norm.clone(),
+            own => own.map(Arc::new),
         };
         Ok(Layer {
-            attention_norm: self.norm(&format!("model.layers.{layer}.input_layernorm.weight"))?,
             attention_in: group(Group::AttentionIn)?,
+            query_key_norms: norm(NormAt::Query)?
+                .zip(norm(NormAt::Key)?)
+                .map(<[Norm; 2]>::from),
             attention_out: group(Group::AttentionOut)?,
-            mlp_norm: self.norm(&format!(
-                "model.layers.{layer}.post_attention_layernorm.weight"
-            ))?,
+            attention_out_norm: norm(NormAt::AttentionOut)?,
             mlp_in: group(Group::MlpIn)?,
             mlp_out: group(Group::MlpOut)?,
+            mlp_out_norm: norm(NormAt::MlpOut)?,
+            attention_norm,
+            mlp_norm,
         })
     }
 
     fn projection(&self, site: Site) -> Result<Projection, LoadError> {
         let (rows, cols) = self.config.projection(site);
         let path = site.path();
-        let has_bias = match site.group() {
-            Group::AttentionIn | Group::AttentionOut => self.config.attention_bias,
-            _ => self.config.mlp_bias,
-        };
-        let bias = if has_bias {
-            Some(self.vector(&format!("{path}.bias"), rows)?)
-        } else {
-            None
-        };
         Ok(Projection {
             weight: self.weight(&format!("{path}.weight"), rows, cols, self.format)?,
-            bias,
+            bias: self.bias(site, &path)?,
         })
+    }
+
+    fn bias(&self, site: Site, path: &str) -> Result<Option<Tensor>, LoadError> {
+        let len = self.config.projection(site).0;
+        match self.config.has_bias(site.group()) {
+            true => Ok(Some(
+                self.tensor(&self.vector(&format!("{path}.bias"), len)?),
+            )),
+            false => Ok(None),
+        }
     }
 
     fn weight(
@@ -412,11 +316,64 @@ impl Loader<'_> {
         Ok(Arc::new(self.device.weight(converted)))
     }
 
-    fn norm(&self, name: &str) -> Result<Tensor, LoadError> {
-        self.vector(name, self.config.d_model)
+    /// A norm of a block, if this model has one there.
+    fn block_norm(&self, layer: usize, at: NormAt) -> Result<Option<Norm>, LoadError> {
+        let found = self.config.names.norm(at).zip(self.config.norm_width(at));
+        let Some((module, len)) = found else {
+            return Ok(None);
+        };
+        let module = format!("{}.{layer}.{module}", self.config.names.layers);
+        match at {
+            NormAt::Query | NormAt::Key => self.heads_norm(&module, len).map(Some),
+            _ => self.norm(&module, len, 1.0).map(Some),
+        }
     }
 
-    fn vector(&self, name: &str, len: usize) -> Result<Tensor, LoadError> {
+    /// A norm of the block's kind. Weight and bias are multiplied with `scale`, as if what comes out were.
+    fn norm(&self, module: &str, len: usize, scale: f32) -> Result<Norm, LoadError> {
+        let weight = self.vector(&format!("{module}.weight"), len)?;
+        let scaled = |numbers: Vec<f32>, offset: f32| -> Tensor {
+            let numbers: Vec<f32> = numbers.iter().map(|x| (x + offset) * scale).collect();
+            self.tensor(&numbers)
+        };
+        let bias = match self.config.norm.has_bias() {
+            true => Some(scaled(self.vector(&format!("{module}.bias"), len)?, 0.0)),
+            false => None,
+        };
+        Ok(Norm {
+            weight: scaled(weight, self.config.norm_offset),
+            bias,
+            width: len,
+        })
+    }
+
+    /// A norm of queries or keys, which has no bias.
+    fn heads_norm(&self, module: &str, len: usize) -> Result<Norm, LoadError> {
+        let head_dim = self.config.head_dim;
+        let weight = match self.config.query_key_norm {
+            QueryKeyNorm::ListOfHeads => {
+                let name = |head| format!("{module}.norms.{head}.weight");
+                let heads = (0..len / head_dim).map(|head| self.vector(&name(head), head_dim));
+                heads.collect::<Result<Vec<_>, _>>()?.concat()
+            }
+            _ => self.vector(&format!("{module}.weight"), len)?,
+        };
+        let weight: Vec<f32> = weight.iter().map(|x| x + self.config.norm_offset).collect();
+        Ok(Norm {
+            weight: self.tensor(&weight),
+            bias: None,
+            width: match self.config.query_key_norm {
+                QueryKeyNorm::Whole => len,
+                _ => head_dim,
+            },
+        })
+    }
+
+    fn tensor(&self, numbers: &[f32]) -> Tensor {
+        self.device.tensor(1, numbers.len(), numbers)
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>, LoadError> {
         let numbers = self.base.vector(name)?;
         if numbers.len() != len {
             let got_cols = numbers.len();
@@ -428,7 +385,7 @@ impl Loader<'_> {
                 cols: len,
             });
         }
-        Ok(self.device.tensor(1, len, &numbers))
+        Ok(numbers)
     }
 }
 
@@ -438,18 +395,18 @@ fn to_bf16(values: &[f32], rows: usize, cols: usize) -> Result<StoredMatrix, Sto
     StoredMatrix::new(rows, cols, Format::Bf16, bytes)
 }
 
-/// `[positions, head_dim]`: cosines, then sines, of `position · frequency` (Su et al. 2021).
-fn rope_table(config: &DecoderConfig, device: &Device, max_positions: usize) -> Tensor {
-    let dim = config.head_dim;
-    let frequencies = config.rope.inverse_frequencies(dim);
-    let mut table = vec![0.0; max_positions * dim];
-    for (position, row) in table.chunks_exact_mut(dim).enumerate() {
-        let (cos, sin) = row.split_at_mut(dim / 2);
+/// `[positions, rotary_dim]`: cosines, then sines, of `position · frequency` (Su et al. 2021).
+fn rope_table(rope: &Rope, rotary_dim: usize, device: &Device, max_positions: usize) -> Tensor {
+    let frequencies = rope.speeds(rotary_dim, max_positions);
+    let factor = rope.scaling.attention_factor();
+    let mut table = vec![0.0; max_positions * rotary_dim];
+    for (position, row) in table.chunks_exact_mut(rotary_dim).enumerate() {
+        let (cos, sin) = row.split_at_mut(rotary_dim / 2);
         for (i, frequency) in frequencies.iter().enumerate() {
             // The product in f32, as transformers forms it: the angle itself must agree.
             let angle = f64::from(position as f32 * frequency);
-            (cos[i], sin[i]) = (angle.cos() as f32, angle.sin() as f32);
+            (cos[i], sin[i]) = (angle.cos() as f32 * factor, angle.sin() as f32 * factor);
         }
     }
-    device.tensor(max_positions, dim, &table)
+    device.tensor(max_positions, rotary_dim, &table)
 }

@@ -86,7 +86,7 @@ impl Cache {
             rows: last,
         });
         let pass: Pass = model.pass();
-        let mut hidden = pass.embed(&ids);
+        let mut hidden = pass.embed(&ids, &rows.positions);
         for (index, cache) in self.layers.iter_mut().enumerate() {
             hidden = pass.layer(index, &hidden, &rows, Some(cache), false).0;
         }

@@ -24,32 +24,59 @@ impl Activations {
     }
 }
 
-/// What a layer's backward pass reads.
+/// What a layer's backward pass reads beside the layer's input.
 pub(crate) struct Kept<T = Tensor> {
+    pub attention: KeptAttention<T>,
+    /// What the MLP reads, where that is not what the layer reads.
+    pub middle: Option<T>,
+    pub mlp: KeptMlp<T>,
+}
+
+/// What attention's backward pass reads.
+pub(crate) struct KeptAttention<T = Tensor> {
+    /// Queries and keys before their norms.
+    pub raw: Option<[T; 2]>,
     pub q: T,
     pub k: T,
     pub v: T,
     pub attended: T,
     /// Small, and its error would be magnified: never rounded.
     pub lse: Tensor,
-    pub middle: T,
-    pub gate: T,
+    /// What it gives back, before its norm.
+    pub out: Option<T>,
+    pub lows: [Option<T>; 2],
+}
+
+/// What the MLP's backward pass reads.
+pub(crate) struct KeptMlp<T = Tensor> {
+    pub gate: Option<T>,
     pub up: T,
-    pub lows: [Option<T>; 4],
+    /// What it gives back, before its norm.
+    pub out: Option<T>,
+    pub lows: [Option<T>; 2],
 }
 
 impl<T> Kept<T> {
     fn map<U>(self, f: impl Fn(T) -> U) -> Kept<U> {
+        let (attention, mlp) = (self.attention, self.mlp);
         Kept {
-            q: f(self.q),
-            k: f(self.k),
-            v: f(self.v),
-            attended: f(self.attended),
-            lse: self.lse,
-            middle: f(self.middle),
-            gate: f(self.gate),
-            up: f(self.up),
-            lows: self.lows.map(|low| low.map(&f)),
+            attention: KeptAttention {
+                raw: attention.raw.map(|raw| raw.map(&f)),
+                q: f(attention.q),
+                k: f(attention.k),
+                v: f(attention.v),
+                attended: f(attention.attended),
+                lse: attention.lse,
+                out: attention.out.map(&f),
+                lows: attention.lows.map(|low| low.map(&f)),
+            },
+            middle: self.middle.map(&f),
+            mlp: KeptMlp {
+                gate: mlp.gate.map(&f),
+                up: f(mlp.up),
+                out: mlp.out.map(&f),
+                lows: mlp.lows.map(|low| low.map(&f)),
+            },
         }
     }
 }

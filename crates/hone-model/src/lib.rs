@@ -9,6 +9,7 @@ mod layout;
 mod model;
 mod pass;
 mod prefix;
+mod site;
 pub mod weights;
 
 pub use adapter::{
@@ -16,8 +17,10 @@ pub use adapter::{
     PeftError, Provenance, SaveDtype, Targets,
 };
 pub use batch::{LossSum, Packed};
-pub use decoder::{BaseFormat, Decoder, Group, LoadError, Site};
+pub use decoder::{BaseFormat, Decoder, LoadError};
 pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Stop};
 pub use keep::Activations;
 pub use layout::Shortcuts;
 pub use model::{Model, StepOptions};
+pub use site::Site;
+pub use weights::Group;

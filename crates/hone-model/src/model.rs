@@ -95,7 +95,7 @@ impl Model {
 
     /// Negative log-likelihood of each target of the batch, in nats.
     pub fn nats(&self, batch: Packed) -> Result<Vec<f64>, TensorError> {
-        let layout = Layout::new(&batch, Shortcuts::ALL);
+        let layout = self.layout(&batch, Shortcuts::ALL);
         self.device().scope(|| self.pass().nats(&layout))
     }
 
@@ -110,7 +110,7 @@ impl Model {
         let (pass, layout) = self.step(&batch, options);
         let way = self.way(options);
         self.device().scope(|| {
-            let entry = pass.embed(&layout.ids);
+            let entry = pass.embed(&layout.ids, &layout.rows.positions);
             pass.nats_and_grads(&layout, (0, entry), way, grads)
         })
     }
@@ -125,7 +125,7 @@ impl Model {
 
     /// What enters the lowest adapted layer, `[tokens, d_model]`.
     pub fn entry(&self, batch: Packed) -> Tensor {
-        let layout = Layout::new(&batch, Shortcuts::ALL);
+        let layout = self.layout(&batch, Shortcuts::ALL);
         self.device().scope(|| {
             let hidden = self.pass().below(self.lowest_adapted_layer(), &layout);
             self.pass().gather(&hidden, &layout.row_of)
@@ -160,7 +160,17 @@ impl Model {
             dropout: Some((dropout, options.dropout_seed)),
             ..self.pass()
         };
-        (pass, Layout::new(batch, shortcuts))
+        (pass, self.layout(batch, shortcuts))
+    }
+
+    /// Where positions are learned, equal tokens enter the first layer differently.
+    fn layout(&self, batch: &Packed, shortcuts: Shortcuts) -> Layout {
+        let distinct_tokens = shortcuts.distinct_tokens && self.config().is_first_layer_blind();
+        let shortcuts = Shortcuts {
+            distinct_tokens,
+            ..shortcuts
+        };
+        Layout::new(batch, shortcuts)
     }
 
     fn way(&self, options: StepOptions) -> Way {

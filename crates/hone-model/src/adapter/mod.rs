@@ -13,8 +13,8 @@ pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};
 
-use crate::decoder::{Group, Site};
-use crate::weights::DecoderConfig;
+use crate::site::Site;
+use crate::weights::{DecoderConfig, Group};
 
 /// A trained or trainable adapter of one decoder.
 #[derive(Debug)]
@@ -245,7 +245,7 @@ fn select(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<Site>, Attach
 fn select_by_name(targets: &Targets, base: &DecoderConfig) -> Result<Vec<Site>, AttachError> {
     let sites = base.sites();
     let names = match targets {
-        Targets::AllLinear => return Ok(sites.into_iter().filter(|s| *s != Site::HEAD).collect()),
+        Targets::AllLinear => return Ok(sites.into_iter().filter(|s| !s.is_head()).collect()),
         Targets::Names(names) => names,
     };
     for name in names {
@@ -256,7 +256,7 @@ fn select_by_name(targets: &Targets, base: &DecoderConfig) -> Result<Vec<Site>, 
         if hits.peek().is_none() {
             return Err(unknown_target(name, &sites));
         }
-        if base.tied_head && hits.any(|site| *site == Site::HEAD) {
+        if base.tied_head && hits.any(|site| site.is_head()) {
             return Err(AttachError::TiedHead);
         }
     }

@@ -15,7 +15,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
 use super::{Adapter, LoraConfig, Member, NamedMatrix, Targets, target_matches};
-use crate::decoder::Site;
+use crate::site::Site;
 use crate::weights::DecoderConfig;
 
 const CONFIG: &str = "adapter_config.json";
@@ -258,7 +258,7 @@ impl Adapter {
             "alpha_pattern": own(&|m| (m.alpha != config.alpha).then(|| number(m.alpha))),
             "base_model_name_or_path": provenance.base_name,
             "bias": "none",
-            "fan_in_fan_out": false,
+            "fan_in_fan_out": base.names.is_transposed,
             "inference_mode": true,
             "init_lora_weights": true,
             "layers_pattern": null,
@@ -485,7 +485,7 @@ impl AdapterFiles {
             Targets::AllLinear => base
                 .sites()
                 .into_iter()
-                .filter(|site| *site != Site::HEAD)
+                .filter(|site| !site.is_head())
                 .collect(),
             Targets::Names(names) => {
                 let named =
@@ -571,9 +571,11 @@ struct Patterns {
 }
 
 /// Settings that change nothing in the numbers of a plain LoRA.
-const HARMLESS: [&str; 12] = [
+const HARMLESS: [&str; 13] = [
     "auto_mapping",
     "base_model_name_or_path",
+    // Says how the base's own matrices lie; the adapter's lie the same way either way.
+    "fan_in_fan_out",
     "inference_mode",
     "loftq_config",
     "megatron_config",

@@ -1,10 +1,10 @@
-//! One block of the decoder, there and back.
+//! One block of the decoder, there and back: its branches, and how they are added to the stream.
 
-use hone_tensor::{AttentionGrads, AttentionSaved, Tensor};
+use hone_tensor::Tensor;
 
+use super::Pass;
 use super::projection::Back;
-use super::{ASKED, Pass, take};
-use crate::decoder::Group;
+use crate::decoder::Norm;
 use crate::generate::CacheLayer;
 use crate::keep::Kept;
 use crate::layout::{LastRows, Rows};
@@ -19,105 +19,37 @@ impl<'a> Pass<'a> {
         cache: Option<&mut CacheLayer>,
         keep: bool,
     ) -> (Tensor, Option<Kept>) {
-        let layer = &self.decoder.layers[index];
         let device = self.device();
-        let heads = self.decoder.config.heads();
-        let ([mut q, mut k, v], low_in) = self.attention_in(index, input, rows);
-        for x in [&mut q, &mut k] {
-            self.rope(x, rows, false);
-        }
-        let last = rows.last.as_ref().filter(|_| self.is_last(index));
-        let (spans, residual) = match last {
-            None => (&rows.spans, None),
-            Some(last) => {
-                q = self.gather(&q, &last.rows);
-                (&last.spans, Some(self.gather(input, &last.rows)))
-            }
+        let (mut attended, attention) = self.attention(index, input, rows, cache, keep);
+        let picked = self
+            .last_rows(index, rows)
+            .map(|last| self.gather(input, &last.rows));
+        let residual = picked.as_ref().unwrap_or(input);
+        let is_parallel = self.decoder.config.block.is_parallel();
+        let (output, middle, mlp) = if is_parallel {
+            let (mut output, mlp) = self.mlp(index, residual, keep);
+            device.add(&mut output, &attended);
+            device.add(&mut output, residual);
+            (output, None, mlp)
+        } else {
+            device.add(&mut attended, residual);
+            let middle = attended;
+            let (mut output, mlp) = self.mlp(index, &middle, keep);
+            device.add(&mut output, &middle);
+            (output, Some(middle), mlp)
         };
-        let residual = residual.as_ref().unwrap_or(input);
-        let mut attended = device.empty(q.rows(), q.cols());
-        let mut lse = keep.then(|| device.empty(q.rows(), heads.num_heads));
-        match cache {
-            None => {
-                let copies = self.copies(&k, &v, rows);
-                let (k, v) = copies.as_ref().map_or((&k, &v), |(k, v)| (k, v));
-                device.attention(&q, k, v, spans, heads, &mut attended, lse.as_mut());
-            }
-            Some(cache) => {
-                cache.append(&k, &v, &rows.spans);
-                let (k, v) = (&cache.keys, &cache.values);
-                device.attention(&q, k, v, spans, heads, &mut attended, None);
-            }
-        }
-        let (out, low_out) =
-            self.project(index, Group::AttentionOut, &layer.attention_out, &attended);
-        let [mut middle] = take(out);
-        device.add(&mut middle, residual);
-
-        let normed = self.norm(&middle, &layer.mlp_norm);
-        let (gate_up, low_mlp) = self.project(index, Group::MlpIn, &layer.mlp_in, &normed);
-        drop(normed);
-        let [gate, up] = take(gate_up);
-        let active = self.activate(&gate, &up);
-        let (out, low_down) = self.project(index, Group::MlpOut, &layer.mlp_out, &active);
-        drop(active);
-        let [mut output] = take(out);
-        device.add(&mut output, &middle);
-        let kept = lse.map(|lse| Kept {
-            q,
-            k,
-            v,
-            attended,
-            lse,
+        let kept = attention.zip(mlp).map(|(attention, mlp)| Kept {
+            attention,
             middle,
-            gate,
-            up,
-            lows: [low_in, low_out, low_mlp, low_down],
+            mlp,
         });
         (output, kept)
     }
 
-    fn is_last(&self, index: usize) -> bool {
-        index + 1 == self.decoder.layers.len()
-    }
-
-    fn rope(&self, x: &mut Tensor, rows: &Rows, inverse: bool) {
-        let head_dim = self.decoder.config.head_dim;
-        let table = &self.decoder.rope_table;
-        self.device()
-            .rope(x, head_dim, &rows.positions, table, inverse);
-    }
-
-    /// Query, key and value of every row, before rotation. The first layer projects each distinct token
-    /// once.
-    fn attention_in(
-        &self,
-        index: usize,
-        input: &Tensor,
-        rows: &Rows,
-    ) -> ([Tensor; 3], Option<Tensor>) {
-        let layer = &self.decoder.layers[index];
-        let first = rows.first.as_ref().filter(|_| index == 0);
-        let distinct = first.map(|first| self.gather(input, &first.representatives));
-        let normed = self.norm(distinct.as_ref().unwrap_or(input), &layer.attention_norm);
-        let (outs, low) = self.project(index, Group::AttentionIn, &layer.attention_in, &normed);
-        let outs: [Tensor; 3] = take(outs);
-        match first {
-            None => (outs, low),
-            Some(first) => (outs.map(|y| self.gather(&y, &first.of_row)), low),
-        }
-    }
-
-    /// Keys and values laid out path by path, where sequences share their beginnings.
-    fn copies(&self, k: &Tensor, v: &Tensor, rows: &Rows) -> Option<(Tensor, Tensor)> {
-        let keys = rows.keys.as_ref()?;
-        Some((self.gather(k, keys), self.gather(v, keys)))
-    }
-
-    fn activate(&self, gate: &Tensor, up: &Tensor) -> Tensor {
-        let mut active = self.device().empty(gate.rows(), gate.cols());
-        self.device().gated_silu(gate, up, &mut active);
-        active
+    /// The only rows that matter after this layer's keys and values, if not all do.
+    pub(super) fn last_rows<'r>(&self, index: usize, rows: &'r Rows) -> Option<&'r LastRows> {
+        let is_last = index + 1 == self.decoder.layers.len();
+        rows.last.as_ref().filter(|_| is_last)
     }
 
     /// One layer back: `dhidden` is the gradient of the output on entry and of the input on return.
@@ -131,156 +63,110 @@ impl<'a> Pass<'a> {
         needs_input: bool,
         grads: &mut Tensor,
     ) {
-        let layer = &self.decoder.layers[index];
-        let [low_in, low_out, low_mlp, low_down] = &kept.lows;
+        let Kept {
+            attention,
+            middle,
+            mlp,
+        } = kept;
+        let last = self.last_rows(index, rows);
         let mut back = Back {
             pass: self,
             index,
             grads,
         };
-        let dactive = {
-            let active = self.activate(&kept.gate, &kept.up);
-            back.project(
-                Group::MlpOut,
-                &layer.mlp_out,
-                &active,
-                low_down,
-                &[dhidden],
-                true,
-            )
+        // In a parallel block the MLP reads what the layer reads, and attention's gradient is the output's.
+        let beside = match &middle {
+            Some(middle) => {
+                self.mlp_backward(&mut back, middle, mlp, dhidden, Into::Stream);
+                None
+            }
+            None => {
+                let picked = last.map(|last| self.gather(input, &last.rows));
+                let residual = picked.as_ref().unwrap_or(input);
+                let into = match needs_input {
+                    true => Into::Aside,
+                    false => Into::Nowhere,
+                };
+                self.mlp_backward(&mut back, residual, mlp, dhidden, into)
+            }
         };
-        let (dgate, dup) = self.activate_backward(&dactive.expect(ASKED), &kept.gate, &kept.up);
-        let dnormed = {
-            let normed = self.norm(&kept.middle, &layer.mlp_norm);
-            back.project(
-                Group::MlpIn,
-                &layer.mlp_in,
-                &normed,
-                low_mlp,
-                &[&dgate, &dup],
-                true,
-            )
-        };
-        drop((dgate, dup));
-        self.norm_backward(
-            &dnormed.expect(ASKED),
-            &kept.middle,
-            &layer.mlp_norm,
-            dhidden,
-        );
-
-        let dattended = back.project(
-            Group::AttentionOut,
-            &layer.attention_out,
-            &kept.attended,
-            low_out,
-            &[dhidden],
-            true,
-        );
-        let last = rows.last.as_ref().filter(|_| self.is_last(index));
-        let [mut dq, mut dk, dv] =
-            self.attention_backward(&kept, &dattended.expect(ASKED), rows, last);
+        drop(middle);
+        let dattended = self.attention_out_backward(&mut back, &attention, dhidden);
+        if let Some(beside) = beside {
+            self.device().add(dhidden, &beside);
+        }
         if let Some(last) = last {
-            dq = self.scatter(&dq, &last.rows, input.rows());
             *dhidden = self.scatter(dhidden, &last.rows, input.rows());
         }
-        for dx in [&mut dq, &mut dk] {
-            self.rope(dx, rows, true);
-        }
-        let dqkv = [dq, dk, dv];
-        let dnormed = self.attention_in_backward(&mut back, input, low_in, dqkv, rows, needs_input);
+        let dqkv = self.attention_backward(index, attention.parts(), &dattended, rows);
+        drop(dattended);
+        let dnormed =
+            self.attention_in_backward(&mut back, input, &attention, dqkv, rows, needs_input);
         if let Some(dnormed) = dnormed {
-            self.norm_backward(&dnormed, input, &layer.attention_norm, dhidden);
+            let norm = self.decoder.layers[index].attention_norm.as_deref();
+            self.through_norm(dnormed, input, norm, dhidden);
         }
     }
 
-    fn attention_in_backward(
+    /// Adds to `dx` the gradient of a branch's input, given that of its normed input.
+    pub(super) fn through_norm(
         &self,
-        back: &mut Back,
-        input: &Tensor,
-        low: &Option<Tensor>,
-        dqkv: [Tensor; 3],
-        rows: &Rows,
-        needs_input: bool,
-    ) -> Option<Tensor> {
-        let layer = &self.decoder.layers[back.index];
-        let first = rows.first.as_ref().filter(|_| back.index == 0);
-        let distinct = first.map(|first| self.gather(input, &first.representatives));
-        let input = distinct.as_ref().unwrap_or(input);
-        let [dq, dk, dv] = match first {
-            None => dqkv,
-            Some(first) => dqkv.map(|dy| self.scatter(&dy, &first.of_row, input.rows())),
-        };
-        let normed = self.norm(input, &layer.attention_norm);
-        back.project(
-            Group::AttentionIn,
-            &layer.attention_in,
-            &normed,
-            low,
-            &[&dq, &dk, &dv],
-            needs_input,
-        )
-    }
-
-    fn activate_backward(&self, dactive: &Tensor, gate: &Tensor, up: &Tensor) -> (Tensor, Tensor) {
-        let (rows, cols) = (gate.rows(), gate.cols());
-        let (mut dgate, mut dup) = (
-            self.device().empty(rows, cols),
-            self.device().empty(rows, cols),
-        );
-        self.device()
-            .gated_silu_backward(dactive, gate, up, &mut dgate, &mut dup);
-        (dgate, dup)
-    }
-
-    pub(super) fn norm_backward(
-        &self,
-        dnormed: &Tensor,
+        dnormed: Tensor,
         x: &Tensor,
-        weight: &Tensor,
+        norm: Option<&Norm>,
         dx: &mut Tensor,
     ) {
-        self.device()
-            .rms_norm_backward(dnormed, x, weight, self.eps(), dx, true);
-    }
-
-    /// Gradients of queries, keys and values as they were after rotation.
-    fn attention_backward(
-        &self,
-        kept: &Kept,
-        dattended: &Tensor,
-        rows: &Rows,
-        last: Option<&LastRows>,
-    ) -> [Tensor; 3] {
-        let (device, heads) = (self.device(), self.decoder.config.heads());
-        let copies = self.copies(&kept.k, &kept.v, rows);
-        let (k, v) = copies.as_ref().map_or((&kept.k, &kept.v), |(k, v)| (k, v));
-        // In the last layer, keys that no needed row sees are not written.
-        let like = |x: &Tensor| match last {
-            None => device.empty(x.rows(), x.cols()),
-            Some(_) => device.zeros(x.rows(), x.cols()),
-        };
-        let spans = last.map_or(&rows.spans, |last| &last.spans);
-        let (mut dq, mut dk, mut dv) = (like(&kept.q), like(k), like(v));
-        let saved = AttentionSaved {
-            q: &kept.q,
-            k,
-            v,
-            out: &kept.attended,
-            lse: &kept.lse,
-        };
-        let grads = AttentionGrads {
-            dq: &mut dq,
-            dk: &mut dk,
-            dv: &mut dv,
-        };
-        device.attention_backward(saved, dattended, spans, heads, grads);
-        match &rows.keys {
-            None => [dq, dk, dv],
-            Some(keys) => {
-                let merge = |dx: &Tensor| self.scatter(dx, keys, kept.k.rows());
-                [dq, merge(&dk), merge(&dv)]
-            }
+        match norm {
+            Some(norm) => self.norm_backward(&dnormed, x, norm, dx, true),
+            None => self.device().add(dx, &dnormed),
         }
     }
+
+    /// What a branch adds to the stream: normed and scaled, as the family does. Also what it was before its norm.
+    pub(super) fn branch(&self, out: Tensor, norm: Option<&Norm>) -> (Tensor, Option<Tensor>) {
+        let (mut added, raw) = match norm {
+            Some(norm) => (self.norm(&out, norm), Some(out)),
+            None => (out, None),
+        };
+        let scale = self.decoder.config.residual_scale;
+        if scale != 1.0 {
+            self.device().scale(&mut added, scale);
+        }
+        (added, raw)
+    }
+
+    /// The gradient of what a branch gives back, if it is not that of the stream.
+    pub(super) fn branch_backward(
+        &self,
+        dhidden: &Tensor,
+        norm: Option<&Norm>,
+        raw: Option<&Tensor>,
+    ) -> Option<Tensor> {
+        let (device, scale) = (self.device(), self.decoder.config.residual_scale);
+        let (rows, cols) = (dhidden.rows(), dhidden.cols());
+        let scaled = (scale != 1.0).then(|| {
+            let mut scaled = device.empty(rows, cols);
+            device.copy_rows(dhidden, 0, rows, &mut scaled, 0);
+            device.scale(&mut scaled, scale);
+            scaled
+        });
+        let Some((norm, raw)) = norm.zip(raw) else {
+            return scaled;
+        };
+        let mut dout = device.empty(rows, cols);
+        let dadded = scaled.as_ref().unwrap_or(dhidden);
+        self.norm_backward(dadded, raw, norm, &mut dout, false);
+        Some(dout)
+    }
+}
+
+/// Where the gradient of a branch's input goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    /// Onto the gradient of the stream.
+    Stream,
+    /// Into a tensor of its own.
+    Aside,
+    /// Nobody asks for it.
+    Nowhere,
 }

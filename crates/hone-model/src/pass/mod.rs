@@ -3,18 +3,22 @@
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
-//! Three pages: this one goes through the network and its loss, [`layer`] through one block, [`projection`] through
-//! linear layers with the adapters on them.
+//! Five pages: this one goes through the network and its loss, [`layer`] through one block, [`attention`] and [`mlp`]
+//! through its branches, [`projection`] through linear layers with the adapters on them.
 
+mod attention;
 mod layer;
+mod mlp;
+mod parts;
 mod projection;
 
-use hone_tensor::{Device, Tensor, TensorError};
+use hone_tensor::{Device, LayerNorm, Tensor, TensorError};
 
 use crate::adapter::Adapter;
-use crate::decoder::{Decoder, Group};
+use crate::decoder::{Decoder, Norm};
 use crate::keep::{Activations, Held, Kept};
 use crate::layout::Layout;
+use crate::weights::{Group, NormKind};
 use projection::Back;
 
 /// Logits of this many bytes are alive at a time, and not of the whole batch.
@@ -58,7 +62,8 @@ impl<'a> Pass<'a> {
     /// What enters layer `end`.
     pub fn below(&self, end: usize, layout: &Layout) -> Tensor {
         let step = |hidden, layer| self.layer(layer, &hidden, &layout.rows, None, false).0;
-        (0..end).fold(self.embed(&layout.ids), step)
+        let entry = self.embed(&layout.ids, &layout.rows.positions);
+        (0..end).fold(entry, step)
     }
 
     /// Loss of each target, in nats, from what enters layer `start`; adds the gradients of their sum to
@@ -120,14 +125,28 @@ impl<'a> Pass<'a> {
             &self.decoder.head,
             &normed,
         );
-        let [logits] = take(outs);
+        let [mut logits] = take(outs);
+        if let Some(cap) = self.decoder.config.logit_cap {
+            self.device().soft_cap(&mut logits, cap);
+        }
         logits
     }
 
-    pub fn embed(&self, ids: &[u32]) -> Tensor {
-        let mut hidden = self.device().empty(ids.len(), self.decoder.config.d_model);
-        self.device()
-            .embed(ids, &self.decoder.embedding, &mut hidden);
+    /// What enters the first layer.
+    pub fn embed(&self, ids: &[u32], positions: &[u32]) -> Tensor {
+        let (device, decoder) = (self.device(), self.decoder);
+        let rows = |ids: &[u32], weight| {
+            let mut rows = device.empty(ids.len(), decoder.config.d_model);
+            device.embed(ids, weight, &mut rows);
+            rows
+        };
+        let mut hidden = rows(ids, &decoder.embedding);
+        if decoder.config.embedding_scale != 1.0 {
+            device.scale(&mut hidden, decoder.config.embedding_scale);
+        }
+        if let Some(learned) = &decoder.positions {
+            device.add(&mut hidden, &rows(positions, learned));
+        }
         hidden
     }
 
@@ -152,10 +171,46 @@ impl<'a> Pass<'a> {
         out
     }
 
-    fn norm(&self, x: &Tensor, weight: &Tensor) -> Tensor {
+    fn norm(&self, x: &Tensor, norm: &Norm) -> Tensor {
         let mut out = self.device().empty(x.rows(), x.cols());
-        self.device().rms_norm(x, weight, self.eps(), &mut out);
+        match self.decoder.config.norm {
+            NormKind::Rms => self
+                .device()
+                .rms_norm(x, &norm.weight, self.eps(), &mut out),
+            NormKind::Layer | NormKind::LayerNoBias => {
+                self.device().layer_norm(x, self.layer_norm(norm), &mut out)
+            }
+        }
         out
+    }
+
+    fn layer_norm<'n>(&self, norm: &'n Norm) -> LayerNorm<'n> {
+        LayerNorm {
+            weight: &norm.weight,
+            bias: norm.bias.as_ref(),
+            width: norm.width,
+            eps: self.eps(),
+        }
+    }
+
+    /// `dx (+)= ∂norm/∂x · dnormed`.
+    fn norm_backward(
+        &self,
+        dnormed: &Tensor,
+        x: &Tensor,
+        norm: &Norm,
+        dx: &mut Tensor,
+        accumulate: bool,
+    ) {
+        let (device, eps) = (self.device(), self.eps());
+        match self.decoder.config.norm {
+            NormKind::Rms => {
+                device.rms_norm_backward(dnormed, x, &norm.weight, eps, dx, accumulate)
+            }
+            NormKind::Layer | NormKind::LayerNoBias => {
+                device.layer_norm_backward(dnormed, x, self.layer_norm(norm), dx, accumulate)
+            }
+        }
     }
 
     /// Head and loss in chunks of rows, so that `[rows, vocabulary]` is never whole. With `grads`, also
@@ -179,6 +234,7 @@ impl<'a> Pass<'a> {
             let normed = self.norm(&rows, &decoder.final_norm);
             let (outs, low) = self.project(head_index, Group::Head, &decoder.head, &normed);
             let [mut logits] = take(outs);
+            let capped = self.cap_logits(&mut logits, grads.is_some());
             nats.extend(device.cross_entropy(
                 &mut logits,
                 &targets[first..first + count],
@@ -189,6 +245,10 @@ impl<'a> Pass<'a> {
                 let zeros = device.zeros(ignored.len(), logits.cols());
                 device.copy_rows(&zeros, 0, ignored.len(), &mut logits, ignored.start - first);
             }
+            if let (Some(cap), Some(capped)) = (decoder.config.logit_cap, &capped) {
+                device.soft_cap_backward(capped, cap, &mut logits);
+            }
+            drop(capped);
             if let (Some(grads), Some(dpicked)) = (grads.as_deref_mut(), dpicked.as_mut()) {
                 let mut back = Back {
                     pass: self,
@@ -198,13 +258,25 @@ impl<'a> Pass<'a> {
                 let dnormed = back
                     .project(Group::Head, &decoder.head, &normed, &low, &[&logits], true)
                     .expect(ASKED);
-                let mut drows = device.zeros(count, width);
-                self.norm_backward(&dnormed, &rows, &decoder.final_norm, &mut drows);
+                let mut drows = device.empty(count, width);
+                self.norm_backward(&dnormed, &rows, &decoder.final_norm, &mut drows, false);
                 device.copy_rows(&drows, 0, count, dpicked, first);
             }
         }
         nats.truncate(supervised);
         Ok((nats, dpicked))
+    }
+
+    /// Caps logits if the model does; with `keep`, returns a copy, because the loss overwrites them.
+    fn cap_logits(&self, logits: &mut Tensor, keep: bool) -> Option<Tensor> {
+        let cap = self.decoder.config.logit_cap?;
+        self.device().soft_cap(logits, cap);
+        keep.then(|| {
+            let mut copy = self.device().empty(logits.rows(), logits.cols());
+            let rows = logits.rows();
+            self.device().copy_rows(logits, 0, rows, &mut copy, 0);
+            copy
+        })
     }
 }
 

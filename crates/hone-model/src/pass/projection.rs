@@ -4,7 +4,8 @@ use hone_tensor::Tensor;
 
 use super::Pass;
 use crate::adapter::{AdaptedGroup, Adapter, LowRank};
-use crate::decoder::{Group, Projection};
+use crate::decoder::Projection;
+use crate::weights::Group;
 
 impl<'a> Pass<'a> {
     fn adapted(&self, index: usize, group: Group) -> Option<(&'a Adapter, &'a AdaptedGroup)> {

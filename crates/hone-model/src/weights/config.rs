@@ -1,15 +1,18 @@
-//! What a decoder looks like, from Hugging Face's `config.json` or from GGUF metadata.
+//! What a decoder looks like: the settings that make one definition compute every family.
 //!
-//! A family of models is a row of [`FAMILIES`]. A field that would change the arithmetic either is read or has to
-//! hold the one value the decoder computes; nothing of that kind is skipped.
+//! A family is a file under [`families`](super::families) that turns its own `config.json` or GGUF metadata into
+//! these settings. A field that would change the arithmetic either is read or has to hold the one value that is
+//! computed; nothing of that kind is skipped.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json};
+use hone_tensor::{Gelu, Heads};
+use serde::Serialize;
 
-use super::gguf::{Gguf, GgufError, Malformed};
-use super::rope::{Rope, RopeScaling};
+use super::gguf::{Gguf, GgufError};
+use super::names::{Names, NormAt};
+use super::rope::Rope;
+use super::{hf, metadata};
 
 /// Everything the decoder needs to know before it sees a weight.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -30,22 +33,195 @@ pub struct DecoderConfig {
     pub head_dim: usize,
     /// Width inside the MLP.
     pub d_ff: usize,
-    /// What RMS norms add under the root.
+    /// How norms and branches follow each other.
+    pub block: Block,
+    /// What the norms of a block and the one before the head compute.
+    pub norm: NormKind,
+    /// What norms add under the root.
     pub norm_eps: f32,
+    /// What is added to a norm's weights: 1 for Gemma, which stores them less one.
+    pub norm_offset: f32,
+    /// Whether queries and keys are normed before they turn.
+    pub query_key_norm: QueryKeyNorm,
+    /// What stands between the linear layers of the MLP.
+    pub activation: Activation,
     /// Rotary positions.
     pub rope: Rope,
+    /// Rotary positions of layers that say so.
+    pub local_rope: Option<Rope>,
+    /// How much of a head turns, from its beginning.
+    pub rotary_dim: usize,
+    /// Which columns turn together.
+    pub rope_pairs: Pairs,
+    /// Whether a learned vector for each position is added to the embedding.
+    pub learned_positions: bool,
+    /// Where the layers differ.
+    pub layers: Vec<LayerKind>,
+    /// What attention scores are multiplied with.
+    pub attention_scale: f32,
+    /// Scores become `cap · tanh(score / cap)`.
+    pub attention_cap: Option<f32>,
+    /// Logits become `cap · tanh(logit / cap)`.
+    pub logit_cap: Option<f32>,
+    /// What the embedding is multiplied with.
+    pub embedding_scale: f32,
+    /// What attention and MLP are multiplied with before they are added to the stream.
+    pub residual_scale: f32,
+    /// What logits are multiplied with.
+    pub logit_scale: f32,
     /// Whether the embedding is the head too.
     pub tied_head: bool,
-    /// Whether q, k, v and o add a bias.
+    /// Whether q, k and v add a bias.
     pub attention_bias: bool,
-    /// Whether gate, up and down add a bias.
+    /// Whether the output of attention adds a bias.
+    pub output_bias: bool,
+    /// Whether the linear layers of the MLP add a bias.
     pub mlp_bias: bool,
+    /// Whether the head adds a bias.
+    pub head_bias: bool,
     /// Longest text the model was made for, in tokens.
     pub context_len: usize,
     /// Token that starts a text, if the model has one.
     pub bos: Option<u32>,
     /// Tokens that end a reply.
     pub eos: Vec<u32>,
+    /// What its tensors are called.
+    #[serde(skip)]
+    pub(crate) names: &'static Names,
+}
+
+/// The order of a block; `x` is what enters it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Block {
+    /// `h = x + attention(norm(x))`, `h + mlp(norm(h))`.
+    PreNorm,
+    /// `h = x + norm(attention(x))`, `h + norm(mlp(h))`.
+    PostNorm,
+    /// `h = x + norm(attention(norm(x)))`, `h + norm(mlp(norm(h)))`.
+    Sandwich,
+    /// `x + attention(norm(x)) + mlp(norm(x))`, one norm for both.
+    Parallel,
+    /// `x + attention(norm(x)) + mlp(norm(x))`, each with a norm of its own.
+    ParallelTwoNorms,
+}
+
+impl Block {
+    /// Whether attention and MLP read the same.
+    pub(crate) fn is_parallel(self) -> bool {
+        matches!(self, Self::Parallel | Self::ParallelTwoNorms)
+    }
+
+    pub(super) fn has(self, at: NormAt) -> bool {
+        match at {
+            NormAt::AttentionIn => self != Self::PostNorm,
+            NormAt::MlpIn => !matches!(self, Self::PostNorm | Self::Parallel),
+            NormAt::AttentionOut | NormAt::MlpOut => {
+                matches!(self, Self::PostNorm | Self::Sandwich)
+            }
+            NormAt::Query | NormAt::Key => true,
+        }
+    }
+}
+
+/// What a norm computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// By the root mean square (Zhang & Sennrich 2019).
+    Rms,
+    /// By mean and variance (Ba et al. 2016), with weight and bias.
+    Layer,
+    /// The same without a bias.
+    LayerNoBias,
+}
+
+impl NormKind {
+    pub(crate) fn has_bias(self) -> bool {
+        self == Self::Layer
+    }
+}
+
+/// Norms on queries and keys, of the block's kind but without a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryKeyNorm {
+    /// None.
+    None,
+    /// Each head by itself, one weight vector for all.
+    PerHead,
+    /// Each head by itself, with weights of its own, stored as a matrix.
+    EachHead,
+    /// The same, stored as a list of vectors.
+    ListOfHeads,
+    /// All heads together.
+    Whole,
+}
+
+/// What stands between the linear layers of an MLP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `silu(gate) · up`.
+    GatedSilu,
+    /// `gelu(gate) · up`, with the tanh.
+    GatedGeluTanh,
+    /// `gelu(gate) · up`, with the normal distribution.
+    GatedGeluErf,
+    /// `gelu(up)`, with the tanh.
+    GeluTanh,
+    /// `gelu(up)`, with the normal distribution.
+    GeluErf,
+}
+
+impl Activation {
+    /// The form of its GELU; none for SiLU.
+    pub(crate) fn gelu(self) -> Option<Gelu> {
+        match self {
+            Self::GatedSilu => None,
+            Self::GatedGeluTanh | Self::GeluTanh => Some(Gelu::Tanh),
+            Self::GatedGeluErf | Self::GeluErf => Some(Gelu::Erf),
+        }
+    }
+}
+
+/// Which columns of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pairs {
+    /// The first with the first of the second half.
+    Halves,
+    /// The first with the second.
+    Neighbours,
+}
+
+/// What one layer does differently from others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct LayerKind {
+    /// How many tokens back it sees, itself among them; all of them if not said.
+    pub window: Option<usize>,
+    /// How its queries and keys turn.
+    pub positions: Positions,
+}
+
+/// How queries and keys of a layer know where they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Positions {
+    /// They turn as [`DecoderConfig::rope`] says.
+    Rope,
+    /// They turn as [`DecoderConfig::local_rope`] says.
+    LocalRope,
+    /// They do not turn.
+    Unmarked,
+}
+
+impl LayerKind {
+    /// Sees everything before it, with rotary positions.
+    pub const PLAIN: Self = Self {
+        window: None,
+        positions: Positions::Rope,
+    };
 }
 
 /// A configuration that cannot be used, and why.
@@ -57,6 +233,16 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// What is wrong, with line and column.
+        source: serde_json::Error,
+    },
+    /// A field of a wrong type.
+    #[error("{}: `{field}`: {source}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// What is wrong.
         source: serde_json::Error,
     },
     /// Metadata of a wrong type.
@@ -92,141 +278,32 @@ pub enum ConfigError {
     },
 }
 
-/// A kind of model this decoder computes.
-struct Family {
-    /// `model_type` in config.json, `general.architecture` in GGUF.
-    name: &'static str,
-    /// Fields of config.json that would change the arithmetic, each with the one value that is computed.
-    fixed: &'static [(&'static str, Only)],
-    /// Metadata under the family's prefix that is read below; any other is refused.
-    gguf_keys: &'static [&'static str],
-    /// Whether the head is the embedding when config.json does not say.
-    tied_by_default: bool,
-}
-
-/// The one value a field may have; null and absence are always allowed.
-#[derive(Clone, Copy)]
-enum Only {
-    Text(&'static str),
-    Number(f64),
-    Nothing,
-}
-
-const FAMILIES: &[Family] = &[Family {
-    name: "llama",
-    fixed: &[
-        ("hidden_act", Only::Text("silu")),
-        ("pretraining_tp", Only::Number(1.0)),
-        ("attention_dropout", Only::Number(0.0)),
-        ("partial_rotary_factor", Only::Number(1.0)),
-        ("sliding_window", Only::Nothing),
-        ("num_local_experts", Only::Nothing),
-    ],
-    gguf_keys: &[
-        "vocab_size",
-        "context_length",
-        "embedding_length",
-        "block_count",
-        "feed_forward_length",
-        "attention.head_count",
-        "attention.head_count_kv",
-        "attention.key_length",
-        "attention.value_length",
-        "attention.layer_norm_rms_epsilon",
-        "rope.dimension_count",
-        "rope.freq_base",
-        "rope.scaling.type",
-        "rope.scaling.factor",
-        "rope.scaling.original_context_length",
-        "rope.scaling.finetuned",
-    ],
-    tied_by_default: false,
-}];
-
-#[derive(Deserialize)]
-struct RawConfig {
-    vocab_size: Option<usize>,
-    hidden_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    num_attention_heads: Option<usize>,
-    num_key_value_heads: Option<usize>,
-    head_dim: Option<usize>,
-    intermediate_size: Option<usize>,
-    rms_norm_eps: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RawRope>,
-    rope_parameters: Option<RawRope>,
-    tie_word_embeddings: Option<bool>,
-    attention_bias: Option<bool>,
-    mlp_bias: Option<bool>,
-    max_position_embeddings: Option<usize>,
-    bos_token_id: Option<u32>,
-    eos_token_id: Option<OneOrMany>,
-}
-
-/// `rope_scaling` of transformers 4 and `rope_parameters` of transformers 5.
-#[derive(Clone, Default, Deserialize)]
-struct RawRope {
-    rope_theta: Option<f64>,
-    rope_type: Option<String>,
-    #[serde(rename = "type")]
-    older_type: Option<String>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<usize>,
-    #[serde(flatten)]
-    others: Map<String, Json>,
-}
-
-/// Hugging Face writes one end token as a number and several as a list.
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(super) enum OneOrMany {
-    One(u32),
-    Many(Vec<u32>),
-}
-
-impl OneOrMany {
-    pub(super) fn into_vec(self) -> Vec<u32> {
-        match self {
-            Self::One(id) => vec![id],
-            Self::Many(ids) => ids,
-        }
-    }
-}
-
 impl DecoderConfig {
     /// Reads the contents of a `config.json`; `path` is for messages.
     pub fn from_hf(json: &[u8], path: &Path) -> Result<Self, ConfigError> {
-        let source = Source { path };
-        let fields: Map<String, Json> =
-            serde_json::from_slice(json).map_err(|error| source.json(error))?;
-        let raw: RawConfig = serde_json::from_slice(json).map_err(|error| source.json(error))?;
-        let model_type = fields
-            .get("model_type")
-            .and_then(Json::as_str)
-            .ok_or_else(|| source.missing("model_type"))?;
-        let family = source.family("model_type", model_type)?;
-        source.only_fixed(family, &fields)?;
-        source.hf(family, raw)?.checked(path)
+        hf::read(json, path)?.checked(path)
     }
 
     /// Reads the metadata of a GGUF file; `path` is for messages.
     pub fn from_gguf(gguf: &Gguf, path: &Path) -> Result<Self, ConfigError> {
-        let source = Metadata {
-            gguf,
-            path,
-            prefix: "",
-        };
-        let architecture = source.need("general.architecture", Gguf::str)?;
-        let family = Source { path }.family("general.architecture", architecture)?;
-        Metadata {
-            prefix: family.name,
-            ..source
+        metadata::read(gguf, path)?.checked(path)
+    }
+
+    /// The shape of attention in one layer.
+    pub(crate) fn heads(&self, layer: usize) -> Heads {
+        Heads {
+            num_heads: self.num_heads,
+            num_kv_heads: self.num_kv_heads,
+            head_dim: self.head_dim,
+            scale: self.attention_scale,
+            window: self.layers[layer].window,
+            cap: self.attention_cap,
         }
-        .decoder(family)?
-        .checked(path)
+    }
+
+    /// Whether what enters the first layer depends on the token alone.
+    pub(crate) fn is_first_layer_blind(&self) -> bool {
+        !self.learned_positions
     }
 
     /// Refuses what no decoder could be.
@@ -265,424 +342,72 @@ impl DecoderConfig {
                 "{heads} query heads cannot share {kv} key/value heads evenly"
             ));
         }
-        if !self.head_dim.is_multiple_of(2) {
+        let width = self.rotary_dim;
+        if !width.is_multiple_of(2) {
             return Some(format!(
-                "rotary positions need an even head width, not {}",
+                "rotary positions need an even head width, not {width}"
+            ));
+        }
+        if width == 0 || width > self.head_dim {
+            return Some(format!(
+                "{width} columns of a head {} wide are said to turn",
                 self.head_dim
             ));
         }
         let positive = |number: f32| number > 0.0 && number.is_finite();
-        if !positive(self.norm_eps) || !positive(self.rope.theta) {
+        let ropes = || {
+            [Some(&self.rope), self.local_rope.as_ref()]
+                .into_iter()
+                .flatten()
+        };
+        if let Some(rope) = ropes().find(|rope| !positive(self.norm_eps) || !positive(rope.theta)) {
             return Some(format!(
                 "norm epsilon {} and rope theta {} must be positive",
-                self.norm_eps, self.rope.theta
+                self.norm_eps, rope.theta
             ));
         }
-        let speeds = match &self.rope.scaling {
-            RopeScaling::Factors { factors } if factors.len() != self.head_dim / 2 => {
-                return Some(format!(
-                    "{} rope factors for heads {} wide",
-                    factors.len(),
-                    self.head_dim
-                ));
-            }
-            _ => self.rope.inverse_frequencies(self.head_dim),
-        };
-        let wrong = speeds.into_iter().find(|speed| !positive(*speed))?;
+        let scales = [
+            ("attention scale", self.attention_scale),
+            ("attention cap", self.attention_cap.unwrap_or(1.0)),
+            ("logit cap", self.logit_cap.unwrap_or(1.0)),
+            ("embedding scale", self.embedding_scale),
+            ("residual scale", self.residual_scale),
+            ("logit scale", self.logit_scale),
+        ];
+        if let Some((name, scale)) = scales.into_iter().find(|row| !positive(row.1)) {
+            return Some(format!("the {name} is {scale}, and must be positive"));
+        }
+        if self.layers.iter().any(|layer| layer.window == Some(0)) {
+            return Some("a layer sees 0 tokens".to_owned());
+        }
+        ropes().find_map(|rope| self.wrong_rope(rope))
+    }
+
+    fn wrong_rope(&self, rope: &Rope) -> Option<String> {
+        if let Some(count) = rope.scaling.wrong_count(self.rotary_dim / 2) {
+            return Some(format!(
+                "{count} rope factors for heads {} wide",
+                self.rotary_dim
+            ));
+        }
+        let positive = |number: f32| number > 0.0 && number.is_finite();
+        let speeds = [0, usize::MAX].map(|positions| rope.speeds(self.rotary_dim, positions));
+        let factor = rope.scaling.attention_factor();
+        let mut numbers = speeds.into_iter().flatten().chain([factor]);
+        let wrong = numbers.find(|number| !positive(*number))?;
         Some(format!(
             "rope scaling {:?} makes a pair turn by {wrong}",
-            self.rope.scaling
+            rope.scaling
         ))
-    }
-}
-
-/// A config.json being read.
-#[derive(Clone, Copy)]
-struct Source<'a> {
-    path: &'a Path,
-}
-
-impl Source<'_> {
-    fn json(self, source: serde_json::Error) -> ConfigError {
-        ConfigError::Json {
-            path: self.path.into(),
-            source,
-        }
-    }
-
-    fn missing(self, field: &str) -> ConfigError {
-        ConfigError::Missing {
-            path: self.path.into(),
-            field: field.into(),
-        }
-    }
-
-    fn unsupported(self, field: &str, found: impl ToString, supported: &str) -> ConfigError {
-        let (found, supported) = (found.to_string(), supported.to_owned());
-        ConfigError::Unsupported {
-            path: self.path.into(),
-            field: field.into(),
-            found,
-            supported,
-        }
-    }
-
-    fn family(self, field: &str, name: &str) -> Result<&'static Family, ConfigError> {
-        let known = || {
-            FAMILIES
-                .iter()
-                .map(|family| family.name)
-                .collect::<Vec<_>>()
-                .join(", ")
-        };
-        let family = FAMILIES.iter().find(|family| family.name == name);
-        family.ok_or_else(|| self.unsupported(field, format_args!("`{name}`"), &known()))
-    }
-
-    fn only_fixed(self, family: &Family, fields: &Map<String, Json>) -> Result<(), ConfigError> {
-        for (field, only) in family.fixed {
-            let found = fields.get(*field).unwrap_or(&Json::Null);
-            if !only.allows(found) {
-                return Err(self.unsupported(field, found, &only.describe()));
-            }
-        }
-        Ok(())
-    }
-
-    fn hf(self, family: &Family, raw: RawConfig) -> Result<DecoderConfig, ConfigError> {
-        let need = |field: &str, value: Option<usize>| value.ok_or_else(|| self.missing(field));
-        let d_model = need("hidden_size", raw.hidden_size)?;
-        let num_heads = need("num_attention_heads", raw.num_attention_heads)?;
-        let context_len = raw.max_position_embeddings.unwrap_or(2048);
-        let head_dim = match raw.head_dim {
-            Some(head_dim) => head_dim,
-            None => self.divide(d_model, num_heads)?,
-        };
-        Ok(DecoderConfig {
-            model_type: family.name.to_owned(),
-            vocab_size: need("vocab_size", raw.vocab_size)?,
-            d_model,
-            num_layers: need("num_hidden_layers", raw.num_hidden_layers)?,
-            num_heads,
-            num_kv_heads: raw.num_key_value_heads.unwrap_or(num_heads),
-            head_dim,
-            d_ff: need("intermediate_size", raw.intermediate_size)?,
-            norm_eps: raw.rms_norm_eps.unwrap_or(1e-6) as f32,
-            rope: self.rope(
-                raw.rope_parameters,
-                raw.rope_scaling,
-                raw.rope_theta,
-                context_len,
-            )?,
-            tied_head: raw.tie_word_embeddings.unwrap_or(family.tied_by_default),
-            attention_bias: raw.attention_bias.unwrap_or(false),
-            mlp_bias: raw.mlp_bias.unwrap_or(false),
-            context_len,
-            bos: raw.bos_token_id,
-            eos: raw.eos_token_id.map_or_else(Vec::new, OneOrMany::into_vec),
-        })
-    }
-
-    fn divide(self, d_model: usize, num_heads: usize) -> Result<usize, ConfigError> {
-        d_model
-            .checked_div(num_heads)
-            .filter(|width| width * num_heads == d_model)
-            .ok_or_else(|| {
-                let problem =
-                    format!("a width of {d_model} does not divide into {num_heads} heads");
-                ConfigError::Impossible {
-                    path: self.path.into(),
-                    problem,
-                }
-            })
-    }
-
-    fn rope(
-        self,
-        newer: Option<RawRope>,
-        older: Option<RawRope>,
-        theta: Option<f64>,
-        context_len: usize,
-    ) -> Result<Rope, ConfigError> {
-        let (field, raw) = match (newer, older) {
-            (Some(raw), None) => ("rope_parameters", raw),
-            (None, raw) => ("rope_scaling", raw.unwrap_or_default()),
-            (Some(_), Some(_)) => {
-                return Err(self.unsupported(
-                    "rope_scaling",
-                    "set beside rope_parameters",
-                    "one of them",
-                ));
-            }
-        };
-        let theta = raw.rope_theta.or(theta).unwrap_or(10_000.0) as f32;
-        let need = |name: &str, value: Option<f64>| {
-            value
-                .map(|value| value as f32)
-                .ok_or_else(|| self.missing(&format!("{field}.{name}")))
-        };
-        let kind = raw
-            .rope_type
-            .as_deref()
-            .or(raw.older_type.as_deref())
-            .unwrap_or("default");
-        let scaling = match kind {
-            "default" => RopeScaling::None,
-            "linear" => RopeScaling::Linear {
-                factor: need("factor", raw.factor)?,
-            },
-            "llama3" => RopeScaling::Llama3 {
-                factor: need("factor", raw.factor)?,
-                low_freq_factor: need("low_freq_factor", raw.low_freq_factor)?,
-                high_freq_factor: need("high_freq_factor", raw.high_freq_factor)?,
-                original_context: raw.original_max_position_embeddings.unwrap_or(context_len),
-            },
-            _ => {
-                let (field, found) = (format!("{field}.rope_type"), format!("`{kind}`"));
-                return Err(self.unsupported(&field, found, "default, linear, llama3"));
-            }
-        };
-        self.no_other_rope(field, kind, &raw)?;
-        Ok(Rope { theta, scaling })
-    }
-
-    /// A setting that the chosen type does not read would have no effect, which nobody who wrote it expects.
-    fn no_other_rope(self, field: &str, kind: &str, raw: &RawRope) -> Result<(), ConfigError> {
-        let known = [
-            ("factor", raw.factor.is_some(), kind != "default"),
-            (
-                "low_freq_factor",
-                raw.low_freq_factor.is_some(),
-                kind == "llama3",
-            ),
-            (
-                "high_freq_factor",
-                raw.high_freq_factor.is_some(),
-                kind == "llama3",
-            ),
-        ];
-        let idle = known.iter().find(|row| row.1 && !row.2).map(|row| row.0);
-        let neutral = |name: &str, value: &Json| {
-            name == "partial_rotary_factor" && Only::Number(1.0).allows(value)
-        };
-        let other = || {
-            raw.others
-                .iter()
-                .find(|(name, value)| !value.is_null() && !neutral(name, value))
-        };
-        match idle.or_else(|| other().map(|other| other.0.as_str())) {
-            Some(name) => Err(self.unsupported(
-                &format!("{field}.{name}"),
-                "set",
-                &format!("no such setting for rope type `{kind}`"),
-            )),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Only {
-    fn allows(self, value: &Json) -> bool {
-        match (self, value) {
-            (_, Json::Null) => true,
-            (Self::Text(text), Json::String(found)) => text == found,
-            (Self::Number(number), Json::Number(found)) => found.as_f64() == Some(number),
-            (Self::Nothing, Json::Bool(found)) => !found,
-            _ => false,
-        }
-    }
-
-    fn describe(self) -> String {
-        match self {
-            Self::Text(text) => format!("`{text}`"),
-            Self::Number(number) => number.to_string(),
-            Self::Nothing => "models without it".to_owned(),
-        }
-    }
-}
-
-/// GGUF metadata being read.
-#[derive(Clone, Copy)]
-struct Metadata<'a> {
-    gguf: &'a Gguf,
-    path: &'a Path,
-    prefix: &'a str,
-}
-
-impl<'a> Metadata<'a> {
-    fn decoder(self, family: &Family) -> Result<DecoderConfig, ConfigError> {
-        self.only_known(family)?;
-        let d_model = self.size("embedding_length")?;
-        let num_heads = self.size("attention.head_count")?;
-        let head_dim = match self.maybe("attention.key_length", Gguf::u32)? {
-            Some(head_dim) => head_dim as usize,
-            None => Source { path: self.path }.divide(d_model, num_heads)?,
-        };
-        self.same_width("attention.value_length", head_dim)?;
-        self.same_width("rope.dimension_count", head_dim)?;
-        let num_kv_heads = self.maybe("attention.head_count_kv", Gguf::u32)?;
-        let has = |name: &str| self.gguf.tensor(name).is_some();
-        Ok(DecoderConfig {
-            model_type: family.name.to_owned(),
-            vocab_size: self.vocab_size()?,
-            d_model,
-            num_layers: self.size("block_count")?,
-            num_heads,
-            num_kv_heads: num_kv_heads.map_or(num_heads, |heads| heads as usize),
-            head_dim,
-            d_ff: self.size("feed_forward_length")?,
-            norm_eps: self.need(&self.key("attention.layer_norm_rms_epsilon"), Gguf::f32)?,
-            rope: self.rope()?,
-            tied_head: !has("output.weight"),
-            attention_bias: has("blk.0.attn_q.bias"),
-            mlp_bias: has("blk.0.ffn_gate.bias"),
-            context_len: self.size("context_length")?,
-            bos: self.get("tokenizer.ggml.bos_token_id", Gguf::u32)?,
-            eos: self.eos()?,
-        })
-    }
-
-    fn only_known(self, family: &Family) -> Result<(), ConfigError> {
-        let own = |key: &'a str| key.strip_prefix(self.prefix)?.strip_prefix('.');
-        // Converters write counts of experts for models that have none.
-        let no_experts = |key: &str| {
-            key.starts_with("expert_")
-                && self
-                    .maybe(key, Gguf::u32)
-                    .is_ok_and(|count| count == Some(0))
-        };
-        let known = |key: &&str| family.gguf_keys.contains(key) || no_experts(key);
-        match self.gguf.keys().filter_map(own).find(|key| !known(key)) {
-            Some(key) => Err(self.unsupported(key, "set", "models without it")),
-            None => Ok(()),
-        }
-    }
-
-    fn vocab_size(self) -> Result<usize, ConfigError> {
-        let embedding = || {
-            self.gguf
-                .tensor("token_embd.weight")
-                .and_then(|entry| entry.dims.get(1).copied())
-        };
-        let written = self
-            .maybe("vocab_size", Gguf::u32)?
-            .map(|size| size as usize);
-        written
-            .or_else(embedding)
-            .ok_or_else(|| self.missing(&self.key("vocab_size")))
-    }
-
-    fn rope(self) -> Result<Rope, ConfigError> {
-        let theta = self.maybe("rope.freq_base", Gguf::f32)?.unwrap_or(10_000.0);
-        let factor = self.maybe("rope.scaling.factor", Gguf::f32)?;
-        let scaling = match (self.maybe("rope.scaling.type", Gguf::str)?, factor) {
-            (Some("none"), _) | (None, None | Some(1.0)) => self.factors()?,
-            (Some("linear") | None, Some(factor)) => match self.factors()? {
-                RopeScaling::None => RopeScaling::Linear { factor },
-                _ => {
-                    return Err(self.unsupported(
-                        "rope.scaling.type",
-                        "linear beside rope_freqs",
-                        "one of them",
-                    ));
-                }
-            },
-            (Some("linear"), None) => return Err(self.missing(&self.key("rope.scaling.factor"))),
-            (Some(kind), _) => {
-                return Err(self.unsupported(
-                    "rope.scaling.type",
-                    &format!("`{kind}`"),
-                    "none, linear",
-                ));
-            }
-        };
-        Ok(Rope { theta, scaling })
-    }
-
-    /// Llama 3's stretching, which llama.cpp's converter writes as a tensor.
-    fn factors(self) -> Result<RopeScaling, ConfigError> {
-        match self.gguf.matrix("rope_freqs.weight") {
-            None => Ok(RopeScaling::None),
-            Some(Ok(factors)) => Ok(RopeScaling::Factors {
-                factors: factors.to_f32(),
-            }),
-            Some(Err(problem)) => Err(self.malformed(problem)),
-        }
-    }
-
-    fn eos(self) -> Result<Vec<u32>, ConfigError> {
-        let mut ids = Vec::new();
-        for key in ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"] {
-            ids.extend(self.get(key, Gguf::u32)?.filter(|id| !ids.contains(id)));
-        }
-        Ok(ids)
-    }
-
-    fn same_width(self, key: &str, head_dim: usize) -> Result<(), ConfigError> {
-        match self.maybe(key, Gguf::u32)? {
-            Some(width) if width as usize != head_dim => Err(self.unsupported(
-                key,
-                &width.to_string(),
-                &format!("the head width, {head_dim}"),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    fn key(self, key: &str) -> String {
-        format!("{}.{key}", self.prefix)
-    }
-
-    fn size(self, key: &str) -> Result<usize, ConfigError> {
-        Ok(self.need(&self.key(key), Gguf::u32)? as usize)
-    }
-
-    fn maybe<T>(
-        self,
-        key: &str,
-        read: impl Fn(&'a Gguf, &str) -> Result<Option<T>, Malformed>,
-    ) -> Result<Option<T>, ConfigError> {
-        self.get(&self.key(key), read)
-    }
-
-    fn need<T>(
-        self,
-        key: &str,
-        read: impl Fn(&'a Gguf, &str) -> Result<Option<T>, Malformed>,
-    ) -> Result<T, ConfigError> {
-        self.get(key, read)?.ok_or_else(|| self.missing(key))
-    }
-
-    fn get<T>(
-        self,
-        key: &str,
-        read: impl Fn(&'a Gguf, &str) -> Result<Option<T>, Malformed>,
-    ) -> Result<Option<T>, ConfigError> {
-        read(self.gguf, key).map_err(|problem| self.malformed(problem))
-    }
-
-    fn malformed(self, problem: Malformed) -> ConfigError {
-        GgufError {
-            path: self.path.into(),
-            problem,
-        }
-        .into()
-    }
-
-    fn missing(self, key: &str) -> ConfigError {
-        Source { path: self.path }.missing(key)
-    }
-
-    fn unsupported(self, key: &str, found: &str, supported: &str) -> ConfigError {
-        Source { path: self.path }.unsupported(&self.key(key), found, supported)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::gguf::tests as written;
+    use super::super::rope::RopeScaling;
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value as Json, json};
 
     fn small() -> Json {
         json!({
@@ -718,13 +443,32 @@ mod tests {
             head_dim: 8,
             d_ff: 80,
             norm_eps: 1e-5,
+            block: Block::PreNorm,
+            norm: NormKind::Rms,
+            norm_offset: 0.0,
+            query_key_norm: QueryKeyNorm::None,
+            activation: Activation::GatedSilu,
             rope: Rope {
                 theta: 10_000.0,
                 scaling: RopeScaling::None,
             },
+            local_rope: None,
+            rotary_dim: 8,
+            rope_pairs: Pairs::Halves,
+            learned_positions: false,
+            layers: vec![LayerKind::PLAIN; 2],
+            attention_scale: 8_f32.sqrt().recip(),
+            attention_cap: None,
+            logit_cap: None,
+            embedding_scale: 1.0,
+            residual_scale: 1.0,
+            logit_scale: 1.0,
             tied_head: false,
             attention_bias: false,
+            output_bias: false,
             mlp_bias: false,
+            head_bias: false,
+            names: &super::super::families::LLAMA_NAMES,
             context_len: 2048,
             bos: Some(1),
             eos: vec![2, 5],
@@ -768,7 +512,7 @@ mod tests {
         let cases = [
             (
                 json!({"model_type": "mamba"}),
-                "`model_type` is `mamba`; Hone supports llama",
+                "`model_type` is `mamba`; Hone supports llama, mistral, qwen2, qwen3, granite, smollm3, olmo2, phi3, gemma, gemma2, gemma3_text, cohere, stablelm, starcoder2, phi, gpt_neox, falcon, gpt2",
             ),
             (
                 json!({"hidden_act": "gelu"}),
@@ -787,8 +531,8 @@ mod tests {
                 "`sliding_window` is 4096; Hone supports models without it",
             ),
             (
-                json!({"rope_scaling": {"rope_type": "yarn", "factor": 4, "beta_fast": 32}}),
-                "`rope_scaling.rope_type` is `yarn`; Hone supports default, linear, llama3",
+                json!({"rope_scaling": {"rope_type": "dynamic", "factor": 4}}),
+                "`rope_scaling.rope_type` is `dynamic`; Hone supports default, linear, llama3, yarn, longrope",
             ),
             (
                 json!({"rope_scaling": {"factor": 4}}),
@@ -936,12 +680,12 @@ mod tests {
 
     #[test]
     fn gguf_metadata_that_would_change_the_arithmetic_is_refused() {
-        let cases: [(&str, u32, &[u8], &str); 8] = [
+        let cases: [(&str, u32, &[u8], &str); 9] = [
             (
                 "general.architecture",
                 8,
                 &written::text("mamba"),
-                "`general.architecture` is `mamba`; Hone supports llama",
+                "`general.architecture` is `mamba`; Hone supports llama, qwen2, qwen3, granite, smollm3, olmo2, phi3, gemma, gemma2, gemma3, command-r, stablelm, starcoder2, phi2, gptneox, falcon, gpt2",
             ),
             (
                 "general.architecture",
@@ -971,7 +715,13 @@ mod tests {
                 "llama.rope.scaling.type",
                 8,
                 &written::text("yarn"),
-                "`llama.rope.scaling.type` is `yarn`; Hone supports none, linear",
+                "`llama.rope.scaling.factor` is missing",
+            ),
+            (
+                "llama.rope.scaling.type",
+                8,
+                &written::text("ntk"),
+                "`llama.rope.scaling.type` is `ntk`; Hone supports none, linear, yarn, longrope",
             ),
             (
                 "llama.block_count",

@@ -4,8 +4,12 @@
 //! every tensor with the configuration before it opens.
 
 mod config;
+mod converted;
+mod families;
 mod gguf;
+mod hf;
 mod mapped;
+mod metadata;
 pub mod mixture;
 mod names;
 mod quantised;
@@ -16,9 +20,12 @@ mod shards_writer;
 mod source;
 mod unique;
 
-pub use config::{ConfigError, DecoderConfig};
+pub use config::{
+    Activation, Block, ConfigError, DecoderConfig, LayerKind, NormKind, Pairs, Positions,
+    QueryKeyNorm,
+};
 pub use gguf::{Gguf, GgufError, GgufTensor, GgufWriter, Malformed, TensorEntry, Typed, Value};
-pub use names::{Slot, slots};
+pub use names::{Group, Names, NormAt, NormName, Packing, Part, Place, Slot, slots};
 pub use quantised::QuantisedError;
 pub use rope::{Rope, RopeScaling};
 pub use safetensors::Dtype;

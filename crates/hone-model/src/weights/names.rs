@@ -1,8 +1,197 @@
-//! The tensors a decoder has, under their Hugging Face names, and what GGUF calls them.
+//! The tensors a decoder has, under their Hugging Face names, and what GGUF calls them: one table for each family.
 //!
-//! Readers and the decoder share this list; a file with one tensor missing, or one too many, is refused by it.
+//! Readers, the decoder and adapters share the tables; a file with one tensor missing, or one too many, is refused
+//! by them.
 
-use super::config::DecoderConfig;
+use hone_tensor::Columns;
+
+use super::config::{DecoderConfig, QueryKeyNorm};
+
+/// What the outputs of a linear layer are, all of them or a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Part {
+    /// Queries of all heads.
+    Query,
+    /// Keys of all key heads.
+    Key,
+    /// Values of all key heads.
+    Value,
+    /// What attention adds to the stream.
+    Output,
+    /// The gate of the MLP.
+    Gate,
+    /// What the gate lets through, or the only way in of an MLP without one.
+    Up,
+    /// What the MLP adds to the stream.
+    Down,
+    /// Logits.
+    Head,
+}
+
+/// Projections that read the same input, in the order of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// Query, key and value.
+    AttentionIn,
+    /// What attention gives back.
+    AttentionOut,
+    /// Gate and up.
+    MlpIn,
+    /// Down.
+    MlpOut,
+    /// Hidden state to vocabulary.
+    Head,
+}
+
+/// How the parts of a fused linear layer lie in its outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Packing {
+    /// One after the other.
+    Blocks,
+    /// By key head: its queries, its key, its value, and then those of the next.
+    ByKeyHead,
+}
+
+/// A linear layer of a family: where it is, what GGUF calls it, and what it computes.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Place {
+    /// Module path inside a block, `self_attn.q_proj`, or inside the model.
+    pub module: &'static str,
+    /// The same in GGUF.
+    pub gguf: &'static str,
+    /// What else reads its input.
+    pub group: Group,
+    /// What its outputs are; several if it is fused.
+    pub parts: &'static [Part],
+    /// How they lie.
+    pub packing: Packing,
+}
+
+impl Place {
+    /// A linear layer of one part.
+    pub(super) const fn one(
+        module: &'static str,
+        gguf: &'static str,
+        group: Group,
+        part: &'static [Part],
+    ) -> Self {
+        Self {
+            module,
+            gguf,
+            group,
+            parts: part,
+            packing: Packing::Blocks,
+        }
+    }
+
+    /// The last part of its path: `q_proj`.
+    pub fn name(&self) -> &'static str {
+        self.module.rsplit('.').next().unwrap_or(self.module)
+    }
+}
+
+/// Where a norm of a block stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormAt {
+    /// Before attention.
+    AttentionIn,
+    /// On queries.
+    Query,
+    /// On keys.
+    Key,
+    /// On what attention gives back.
+    AttentionOut,
+    /// Before the MLP.
+    MlpIn,
+    /// On what the MLP gives back.
+    MlpOut,
+}
+
+/// A norm of a block: where it stands, its module path, and what GGUF calls it.
+pub type NormName = (NormAt, &'static str, &'static str);
+
+/// A family's tensors by name.
+#[derive(Debug, PartialEq)]
+pub struct Names {
+    /// Path of the blocks, before their number.
+    pub layers: &'static str,
+    /// The embedding, in Hugging Face's words and in GGUF's.
+    pub embedding: (&'static str, &'static str),
+    /// Learned positions.
+    pub positions: Option<(&'static str, &'static str)>,
+    /// The norm before the head.
+    pub final_norm: (&'static str, &'static str),
+    /// The head.
+    pub head: Place,
+    /// Linear layers of a block, in the order of the network.
+    pub places: &'static [Place],
+    /// Norms of a block.
+    pub norms: &'static [NormName],
+    /// What the names of some files leave out at their beginning.
+    pub optional_prefix: &'static str,
+    /// Ends of the names of tensors that hold no weights.
+    pub buffers: &'static [&'static str],
+    /// Linear layers are stored `[in, out]`, as GPT-2's `Conv1D` does.
+    pub is_transposed: bool,
+    /// llama.cpp's converter interleaves the rows of q and k.
+    pub gguf_interleaves: bool,
+}
+
+impl Names {
+    /// The linear layers that read one input.
+    pub(crate) fn group(&self, group: Group) -> impl Iterator<Item = &'static Place> + use<> {
+        self.places.iter().filter(move |place| place.group == group)
+    }
+
+    /// The norm at one point of a block, if the family has one there.
+    pub(crate) fn norm(&self, at: NormAt) -> Option<&'static str> {
+        self.norms.iter().find(|row| row.0 == at).map(|row| row.1)
+    }
+
+    /// What GGUF calls a tensor with this Hugging Face name.
+    pub(super) fn gguf_name(&self, name: &str) -> Option<String> {
+        let (module, kind) = name.rsplit_once('.')?;
+        let outside = [
+            Some(self.embedding),
+            self.positions,
+            Some(self.final_norm),
+            Some((self.head.module, self.head.gguf)),
+        ];
+        let Some((layer, part)) = self.in_layer(module) else {
+            let row = outside.into_iter().flatten().find(|row| row.0 == module)?;
+            return Some(format!("{}.{kind}", row.1));
+        };
+        let places = self.places.iter().map(|place| (place.module, place.gguf));
+        let norms = self.norms.iter().map(|row| (row.1, row.2));
+        let row = places.chain(norms).find(|row| row.0 == part)?;
+        Some(format!("blk.{layer}.{}.{kind}", row.1))
+    }
+
+    /// The block's number and the path inside it.
+    fn in_layer<'a>(&self, module: &'a str) -> Option<(&'a str, &'a str)> {
+        module
+            .strip_prefix(self.layers)?
+            .strip_prefix('.')?
+            .split_once('.')
+    }
+
+    /// The linear layer that a weight or a bias belongs to.
+    pub(super) fn place_of(&self, name: &str) -> Option<&'static Place> {
+        let (_, part) = self.in_layer(name.rsplit_once('.')?.0)?;
+        self.places.iter().find(|place| place.module == part)
+    }
+
+    /// Whether a tensor is the weight of a norm.
+    pub(super) fn is_norm(&self, name: &str) -> bool {
+        let Some(module) = name.strip_suffix(".weight") else {
+            return false;
+        };
+        match self.in_layer(module) {
+            Some((_, part)) => self.norms.iter().any(|row| row.1 == part),
+            None => module == self.final_norm.0,
+        }
+    }
+}
 
 /// A tensor the configuration calls for; a vector has one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,85 +206,154 @@ pub struct Slot {
 
 /// Every tensor the configuration calls for, from the embedding to the head.
 pub fn slots(config: &DecoderConfig) -> impl Iterator<Item = Slot> {
-    let embedding = slot(
-        "model.embed_tokens.weight",
-        config.vocab_size,
-        config.d_model,
+    let (names, d, vocab) = (config.names, config.d_model, config.vocab_size);
+    let mut before = vec![slot(names.embedding.0, "weight", vocab, d)];
+    let positions = names.positions.filter(|_| config.learned_positions);
+    before.extend(positions.map(|row| slot(row.0, "weight", config.context_len, d)));
+    let mut after = norm_slots(config, names.final_norm.0.to_owned(), d);
+    if !config.tied_head {
+        after.push(slot(names.head.module, "weight", vocab, d));
+    }
+    after.extend(
+        config
+            .head_bias
+            .then(|| slot(names.head.module, "bias", 1, vocab)),
     );
-    let norm = slot("model.norm.weight", 1, config.d_model);
-    let head =
-        (!config.tied_head).then(|| slot("lm_head.weight", config.vocab_size, config.d_model));
     let layers = (0..config.num_layers).flat_map(|layer| layer_slots(config, layer));
-    std::iter::once(embedding)
-        .chain(layers)
-        .chain([norm])
-        .chain(head)
+    before.into_iter().chain(layers).chain(after)
 }
 
 fn layer_slots(config: &DecoderConfig, layer: usize) -> Vec<Slot> {
-    let (d, ff) = (config.d_model, config.d_ff);
-    let (q, kv) = (
-        config.num_heads * config.head_dim,
-        config.num_kv_heads * config.head_dim,
-    );
-    let linears = [
-        ("self_attn.q_proj", q, d, config.attention_bias),
-        ("self_attn.k_proj", kv, d, config.attention_bias),
-        ("self_attn.v_proj", kv, d, config.attention_bias),
-        ("self_attn.o_proj", d, q, config.attention_bias),
-        ("mlp.gate_proj", ff, d, config.mlp_bias),
-        ("mlp.up_proj", ff, d, config.mlp_bias),
-        ("mlp.down_proj", d, ff, config.mlp_bias),
-    ];
-    let within = |part: &str, rows, cols| slot(&format!("model.layers.{layer}.{part}"), rows, cols);
-    let mut slots: Vec<Slot> = ["input_layernorm.weight", "post_attention_layernorm.weight"]
-        .map(|norm| within(norm, 1, d))
-        .into();
-    for (part, rows, cols, bias) in linears {
-        slots.push(within(&format!("{part}.weight"), rows, cols));
-        slots.extend(bias.then(|| within(&format!("{part}.bias"), 1, rows)));
+    let within = |module: &str| format!("{}.{layer}.{module}", config.names.layers);
+    let mut slots = Vec::new();
+    for (at, module, _) in config.names.norms {
+        match config.norm_width(*at) {
+            Some(width) => slots.extend(norm_slots_at(config, *at, within(module), width)),
+            None => continue,
+        }
+    }
+    for place in config.names.places {
+        let (rows, cols) = config.place(place);
+        slots.push(slot(&within(place.module), "weight", rows, cols));
+        let bias = config.has_bias(place.group);
+        slots.extend(bias.then(|| slot(&within(place.module), "bias", 1, rows)));
     }
     slots
 }
 
-fn slot(name: &str, rows: usize, cols: usize) -> Slot {
-    Slot {
-        name: name.to_owned(),
-        rows,
-        cols,
+fn norm_slots(config: &DecoderConfig, module: String, width: usize) -> Vec<Slot> {
+    let mut slots = vec![slot(&module, "weight", 1, width)];
+    slots.extend(
+        config
+            .norm
+            .has_bias()
+            .then(|| slot(&module, "bias", 1, width)),
+    );
+    slots
+}
+
+/// Queries' and keys' norms have no bias in any family; those of each head by itself are a matrix, or as many
+/// vectors as there are heads.
+fn norm_slots_at(config: &DecoderConfig, at: NormAt, module: String, width: usize) -> Vec<Slot> {
+    if !matches!(at, NormAt::Query | NormAt::Key) {
+        return norm_slots(config, module, width);
+    }
+    let heads = width / config.head_dim;
+    match config.query_key_norm {
+        QueryKeyNorm::EachHead => vec![slot(&module, "weight", heads, config.head_dim)],
+        QueryKeyNorm::ListOfHeads => (0..heads)
+            .map(|head| {
+                slot(
+                    &format!("{module}.norms.{head}"),
+                    "weight",
+                    1,
+                    config.head_dim,
+                )
+            })
+            .collect(),
+        _ => vec![slot(&module, "weight", 1, width)],
     }
 }
 
-const OUTSIDE: [(&str, &str); 3] = [
-    ("model.embed_tokens", "token_embd"),
-    ("model.norm", "output_norm"),
-    ("lm_head", "output"),
-];
+fn slot(module: &str, kind: &str, rows: usize, cols: usize) -> Slot {
+    let name = format!("{module}.{kind}");
+    Slot { name, rows, cols }
+}
 
-const IN_LAYER: [(&str, &str); 9] = [
-    ("input_layernorm", "attn_norm"),
-    ("post_attention_layernorm", "ffn_norm"),
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-];
+impl DecoderConfig {
+    /// What GGUF calls a tensor with this Hugging Face name, if this family has it.
+    pub fn gguf_name(&self, name: &str) -> Option<String> {
+        self.names.gguf_name(name)
+    }
 
-/// What GGUF calls a tensor with this Hugging Face name.
-pub(super) fn gguf_name(name: &str) -> Option<String> {
-    let (part, kind) = name.rsplit_once('.')?;
-    let find = |table: &[(&str, &'static str)], part| {
-        table.iter().find(|row| row.0 == part).map(|row| row.1)
-    };
-    match part
-        .strip_prefix("model.layers.")
-        .and_then(|rest| rest.split_once('.'))
-    {
-        Some((layer, part)) => Some(format!("blk.{layer}.{}.{kind}", find(&IN_LAYER, part)?)),
-        None => Some(format!("{}.{kind}", find(&OUTSIDE, part)?)),
+    /// `(out, in)` of a linear layer.
+    pub(crate) fn place(&self, place: &Place) -> (usize, usize) {
+        let out = place.parts.iter().map(|part| self.part_width(*part)).sum();
+        let width = match place.group {
+            Group::AttentionIn | Group::MlpIn | Group::Head => self.d_model,
+            Group::AttentionOut => self.num_heads * self.head_dim,
+            Group::MlpOut => self.d_ff,
+        };
+        (out, width)
+    }
+
+    fn part_width(&self, part: Part) -> usize {
+        match part {
+            Part::Query => self.num_heads * self.head_dim,
+            Part::Key | Part::Value => self.num_kv_heads * self.head_dim,
+            Part::Output | Part::Down => self.d_model,
+            Part::Gate | Part::Up => self.d_ff,
+            Part::Head => self.vocab_size,
+        }
+    }
+
+    /// Where the parts of a fused linear layer lie in its outputs, in their order.
+    pub(crate) fn columns(&self, place: &Place) -> Vec<Columns> {
+        let widths = place.parts.iter().map(|part| self.part_width(*part));
+        let count = match place.packing {
+            Packing::Blocks => 1,
+            Packing::ByKeyHead => self.num_kv_heads,
+        };
+        let period = widths.clone().sum::<usize>() / count;
+        let mut first = 0;
+        let columns = widths.map(|width| {
+            let width = width / count;
+            first += width;
+            Columns {
+                first: first - width,
+                width,
+                period,
+                count,
+            }
+        });
+        columns.collect()
+    }
+
+    pub(crate) fn has_bias(&self, group: Group) -> bool {
+        match group {
+            Group::AttentionIn => self.attention_bias,
+            Group::AttentionOut => self.output_bias,
+            Group::MlpIn | Group::MlpOut => self.mlp_bias,
+            Group::Head => self.head_bias,
+        }
+    }
+
+    /// The length of a norm's weights, all heads together; `None` where this model has no such norm.
+    pub(crate) fn norm_width(&self, at: NormAt) -> Option<usize> {
+        let heads = match at {
+            NormAt::Query => self.num_heads,
+            NormAt::Key => self.num_kv_heads,
+            NormAt::AttentionIn | NormAt::AttentionOut | NormAt::MlpIn | NormAt::MlpOut => {
+                return self.block.has(at).then_some(self.d_model);
+            }
+        };
+        match self.query_key_norm {
+            QueryKeyNorm::None => None,
+            QueryKeyNorm::PerHead => Some(self.head_dim),
+            QueryKeyNorm::EachHead | QueryKeyNorm::ListOfHeads | QueryKeyNorm::Whole => {
+                Some(heads * self.head_dim)
+            }
+        }
     }
 }
 
@@ -121,6 +379,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::families;
     use super::*;
 
     #[test]
@@ -140,7 +399,8 @@ mod tests {
             ("weight", None),
         ];
         for (name, expected) in pairs {
-            assert_eq!(gguf_name(name).as_deref(), expected, "{name}");
+            let found = families::LLAMA_NAMES.gguf_name(name);
+            assert_eq!(found.as_deref(), expected, "{name}");
         }
     }
 

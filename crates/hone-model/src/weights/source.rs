@@ -12,8 +12,10 @@ use hone_tensor::{Format, StoredMatrix};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::config::{ConfigError, DecoderConfig, OneOrMany};
+use super::config::{ConfigError, DecoderConfig};
+use super::converted;
 use super::gguf::{Gguf, GgufError, Malformed};
+use super::hf::OneOrMany;
 use super::names::{self, Slot};
 use super::shards::{Shards, ShardsError};
 use super::unique;
@@ -154,13 +156,20 @@ impl BaseWeights {
             }
         }
         let shards = Shards::open(dir)?;
+        let held = shards.names().collect::<Vec<_>>();
+        let own_name = |name: &str| {
+            let short = name.strip_prefix(config.names.optional_prefix);
+            let short = short.filter(|short| !held.contains(&name) && held.contains(short));
+            Some(short.unwrap_or(name).to_owned())
+        };
         let find = |name: &str| shards.matrix(name).transpose().map_err(WeightsError::from);
         let collector = Collector {
             path: dir,
             config: &config,
-            own_name: |name| Some(name.to_owned()),
+            own_name: &own_name,
+            is_directory: true,
         };
-        let weights = collector.collect(find, &shards.names().collect::<Vec<_>>())?;
+        let weights = collector.collect(find, &held)?;
         Ok(Self {
             path: dir.into(),
             config,
@@ -185,7 +194,8 @@ impl BaseWeights {
         let collector = Collector {
             path,
             config: &config,
-            own_name: names::gguf_name,
+            own_name: &|name| config.names.gguf_name(name),
+            is_directory: false,
         };
         let weights = collector.collect(
             find,
@@ -235,8 +245,8 @@ impl BaseWeights {
                 name: name.to_owned(),
                 near: names::nearest(name, self.names()),
             })?;
-        let weight = match self.interleaved_heads(name) {
-            Some(num_heads) => hf_rows(stored, num_heads),
+        let weight = match self.gguf {
+            Some(_) => converted::hugging_face(stored, name, &self.config),
             None => stored.clone(),
         };
         Ok(match self.is_streamed {
@@ -248,17 +258,6 @@ impl BaseWeights {
     /// A norm or a bias as f32.
     pub fn vector(&self, name: &str) -> Result<Vec<f32>, WeightsError> {
         Ok(self.matrix(name)?.to_f32())
-    }
-
-    /// Heads of a projection whose rows llama.cpp's converter has interleaved.
-    fn interleaved_heads(&self, name: &str) -> Option<usize> {
-        self.gguf.as_ref()?;
-        let (part, _) = name.rsplit_once('.')?;
-        match part.rsplit_once('.')?.1 {
-            "q_proj" => Some(self.config.num_heads),
-            "k_proj" => Some(self.config.num_kv_heads),
-            _ => None,
-        }
     }
 
     /// The opened GGUF file, when it is one: its vocabulary and merges are metadata.
@@ -363,7 +362,9 @@ struct Collector<'a> {
     path: &'a Path,
     config: &'a DecoderConfig,
     /// What this kind of file calls a tensor with that Hugging Face name.
-    own_name: fn(&str) -> Option<String>,
+    own_name: &'a dyn Fn(&str) -> Option<String>,
+    /// Whether it is a directory of Hugging Face's.
+    is_directory: bool,
 }
 
 impl Collector<'_> {
@@ -384,6 +385,10 @@ impl Collector<'_> {
                     name,
                     near,
                 });
+            };
+            let weight = match self.is_directory && self.config.is_stored_transposed(&slot.name) {
+                true => weight.transposed(),
+                false => weight,
             };
             self.check_shape(&slot, &name, &weight)?;
             known.insert(name);
@@ -421,13 +426,14 @@ impl Collector<'_> {
         find: &impl Fn(&str) -> Result<Option<StoredMatrix>, WeightsError>,
         weights: &BTreeMap<String, StoredMatrix>,
     ) -> Result<(), WeightsError> {
+        let (head, embedding) = self.head_and_embedding();
         let head = if self.config.tied_head {
-            find("lm_head.weight")?
+            find(&head)?
         } else {
             None
         };
         match head {
-            Some(head) if hash_of(&head) != hash_of(&weights["model.embed_tokens.weight"]) => {
+            Some(head) if hash_of(&head) != hash_of(&weights[&embedding]) => {
                 Err(WeightsError::HeadIsNotEmbedding {
                     path: self.path.into(),
                 })
@@ -436,11 +442,24 @@ impl Collector<'_> {
         }
     }
 
+    /// What Hugging Face calls the two.
+    fn head_and_embedding(&self) -> (String, String) {
+        let names = self.config.names;
+        let weight = |module| format!("{module}.weight");
+        (weight(names.head.module), weight(names.embedding.0))
+    }
+
     /// Tensors that say nothing the configuration has not said.
     fn harmless(&self, name: &str) -> bool {
-        name.ends_with(".rotary_emb.inv_freq")
-            || name == "rope_freqs.weight"
-            || name == "lm_head.weight" && self.config.tied_head
+        const ROPE: [&str; 3] = [
+            "rope_freqs.weight",
+            "rope_factors_long.weight",
+            "rope_factors_short.weight",
+        ];
+        let mut buffers = self.config.names.buffers.iter();
+        buffers.any(|end| name.ends_with(end))
+            || ROPE.contains(&name)
+            || name == self.head_and_embedding().0 && self.config.tied_head
     }
 
     fn check_extra<'b>(&self, extra: impl Iterator<Item = &'b str>) -> Result<(), WeightsError> {
@@ -462,32 +481,6 @@ fn hash_of(weight: &StoredMatrix) -> ContentId {
     let mut hasher = Hasher::new();
     weight.read_rows(|row| hasher.update(row));
     hasher.finish()
-}
-
-/// Undoes `w.reshape(heads, 2, half, cols).swapaxes(1, 2)`: GGUF row `2j + s` of a head is row `s · half + j`.
-fn hf_rows(stored: &StoredMatrix, num_heads: usize) -> StoredMatrix {
-    // A bias is one row of as many values as the weight has rows.
-    if stored.rows() == 1 {
-        return hf_bias(stored, num_heads);
-    }
-    let source = interleaved(stored.rows() / num_heads);
-    stored.permute_rows(source)
-}
-
-fn hf_bias(stored: &StoredMatrix, num_heads: usize) -> StoredMatrix {
-    let values = stored.to_f32();
-    let source = interleaved(values.len() / num_heads);
-    let ordered: Vec<f32> = (0..values.len()).map(|at| values[source(at)]).collect();
-    StoredMatrix::from_f32(&ordered, 1, ordered.len()).expect("as many values as before")
-}
-
-/// Where GGUF keeps what Hugging Face keeps in a row.
-fn interleaved(head_dim: usize) -> impl Fn(usize) -> usize {
-    let half = head_dim / 2;
-    move |row| {
-        let (head, within) = (row / head_dim, row % head_dim);
-        head * head_dim + within % half * 2 + within / half
-    }
 }
 
 #[derive(Deserialize)]
@@ -660,18 +653,6 @@ mod tests {
                 stored.format().name()
             );
         }
-    }
-
-    #[test]
-    fn interleaved_rows_return_to_halves() {
-        // Two heads of width 4. Hugging Face rows 0 1 2 3 of a head are two halves (0 1) (2 3); GGUF writes 0 2 1 3.
-        let gguf = StoredMatrix::from_f32(&[0., 2., 1., 3., 4., 6., 5., 7.], 8, 1).unwrap();
-        assert_eq!(hf_rows(&gguf, 2).to_f32(), [0., 1., 2., 3., 4., 5., 6., 7.]);
-        let bias = StoredMatrix::from_f32(&gguf.to_f32(), 1, 8).unwrap();
-        assert_eq!(hf_rows(&bias, 2).to_f32(), [0., 1., 2., 3., 4., 5., 6., 7.]);
-        // Width 6, to tell the permutation from its inverse: GGUF writes 0 3 1 4 2 5.
-        let gguf = StoredMatrix::from_f32(&[0., 3., 1., 4., 2., 5.], 6, 1).unwrap();
-        assert_eq!(hf_rows(&gguf, 1).to_f32(), [0., 1., 2., 3., 4., 5.]);
     }
 
     #[test]

@@ -1,0 +1,239 @@
+//! The attention of a block, there and back.
+
+use hone_tensor::{AttentionGrads, AttentionSaved, Tensor};
+
+use super::projection::Back;
+use super::{ASKED, Pass, take};
+use crate::generate::CacheLayer;
+use crate::keep::KeptAttention;
+use crate::layout::Rows;
+use crate::weights::{Group, Pairs};
+
+/// What the softmax's backward pass reads.
+pub(super) struct Parts<'k> {
+    q: &'k Tensor,
+    k: &'k Tensor,
+    v: &'k Tensor,
+    attended: &'k Tensor,
+    lse: &'k Tensor,
+}
+
+impl KeptAttention {
+    pub(super) fn parts(&self) -> Parts<'_> {
+        Parts {
+            q: &self.q,
+            k: &self.k,
+            v: &self.v,
+            attended: &self.attended,
+            lse: &self.lse,
+        }
+    }
+}
+
+/// Query, key and value, and query and key before their norms.
+type Projected = ([Tensor; 3], Option<[Tensor; 2]>, Option<Tensor>);
+
+impl<'a> Pass<'a> {
+    /// What attention adds to the stream.
+    pub(super) fn attention(
+        &self,
+        index: usize,
+        input: &Tensor,
+        rows: &Rows,
+        cache: Option<&mut CacheLayer>,
+        keep: bool,
+    ) -> (Tensor, Option<KeptAttention>) {
+        let (layer, device) = (&self.decoder.layers[index], self.device());
+        let heads = self.decoder.config.heads(index);
+        let ([mut q, mut k, v], raw, low_in) = self.attention_in(index, input, rows);
+        for x in [&mut q, &mut k] {
+            self.rope(index, x, rows, false);
+        }
+        let last = self.last_rows(index, rows);
+        let spans = last.map_or(&rows.spans, |last| &last.spans);
+        if let Some(last) = last {
+            q = self.gather(&q, &last.rows);
+        }
+        let mut attended = device.empty(q.rows(), q.cols());
+        let mut lse = keep.then(|| device.empty(q.rows(), heads.num_heads));
+        match cache {
+            None => {
+                let copies = self.copies(&k, &v, rows);
+                let (k, v) = copies.as_ref().map_or((&k, &v), |(k, v)| (k, v));
+                device.attention(&q, k, v, spans, heads, &mut attended, lse.as_mut());
+            }
+            Some(cache) => {
+                cache.append(&k, &v, &rows.spans);
+                let (k, v) = (&cache.keys, &cache.values);
+                device.attention(&q, k, v, spans, heads, &mut attended, None);
+            }
+        }
+        let (out, low_out) =
+            self.project(index, Group::AttentionOut, &layer.attention_out, &attended);
+        let [out] = take(out);
+        let (added, out) = self.branch(out, layer.attention_out_norm.as_ref());
+        let kept = lse.map(|lse| KeptAttention {
+            raw,
+            q,
+            k,
+            v,
+            attended,
+            lse,
+            out,
+            lows: [low_in, low_out],
+        });
+        (added, kept)
+    }
+
+    fn rope(&self, index: usize, x: &mut Tensor, rows: &Rows, inverse: bool) {
+        let Some(table) = self.decoder.rope_table(index) else {
+            return;
+        };
+        let config = &self.decoder.config;
+        let (device, width) = (self.device(), config.head_dim);
+        match config.rope_pairs {
+            Pairs::Halves => device.rope(x, width, &rows.positions, table, inverse),
+            Pairs::Neighbours => device.rope_interleaved(x, width, &rows.positions, table, inverse),
+        }
+    }
+
+    /// Query, key and value of every row, before rotation. The first layer projects each distinct token
+    /// once.
+    fn attention_in(&self, index: usize, input: &Tensor, rows: &Rows) -> Projected {
+        let layer = &self.decoder.layers[index];
+        let first = rows.first.as_ref().filter(|_| index == 0);
+        let distinct = first.map(|first| self.gather(input, &first.representatives));
+        let input = distinct.as_ref().unwrap_or(input);
+        let norm = layer.attention_norm.as_ref();
+        let normed = norm.map(|norm| self.norm(input, norm));
+        let read = normed.as_ref().unwrap_or(input);
+        let (outs, low) = self.project(index, Group::AttentionIn, &layer.attention_in, read);
+        let [mut q, mut k, v] = take(self.split(Group::AttentionIn, outs));
+        let raw = layer.query_key_norms.as_ref().map(|[query, key]| {
+            let normed = [self.norm(&q, query), self.norm(&k, key)];
+            let [q_normed, k_normed] = normed;
+            [
+                std::mem::replace(&mut q, q_normed),
+                std::mem::replace(&mut k, k_normed),
+            ]
+        });
+        let parts = match first {
+            None => [q, k, v],
+            Some(first) => [q, k, v].map(|y| self.gather(&y, &first.of_row)),
+        };
+        (parts, raw, low)
+    }
+
+    /// Keys and values laid out path by path, where sequences share their beginnings.
+    fn copies(&self, k: &Tensor, v: &Tensor, rows: &Rows) -> Option<(Tensor, Tensor)> {
+        let keys = rows.keys.as_ref()?;
+        Some((self.gather(k, keys), self.gather(v, keys)))
+    }
+
+    /// The gradient of what attention gave, from that of the stream.
+    pub(super) fn attention_out_backward(
+        &self,
+        back: &mut Back,
+        kept: &KeptAttention,
+        dhidden: &Tensor,
+    ) -> Tensor {
+        let layer = &self.decoder.layers[back.index];
+        let norm = layer.attention_out_norm.as_ref();
+        let dout = self.branch_backward(dhidden, norm, kept.out.as_ref());
+        let dattended = back.project(
+            Group::AttentionOut,
+            &layer.attention_out,
+            &kept.attended,
+            &kept.lows[1],
+            &[dout.as_ref().unwrap_or(dhidden)],
+            true,
+        );
+        dattended.expect(ASKED)
+    }
+
+    pub(super) fn attention_in_backward(
+        &self,
+        back: &mut Back,
+        input: &Tensor,
+        kept: &KeptAttention,
+        mut dqkv: [Tensor; 3],
+        rows: &Rows,
+        needs_input: bool,
+    ) -> Option<Tensor> {
+        let [dq, dk, _] = &mut dqkv;
+        for dx in [dq, dk] {
+            self.rope(back.index, dx, rows, true);
+        }
+        let layer = &self.decoder.layers[back.index];
+        let first = rows.first.as_ref().filter(|_| back.index == 0);
+        let distinct = first.map(|first| self.gather(input, &first.representatives));
+        let input = distinct.as_ref().unwrap_or(input);
+        let [mut dq, mut dk, dv] = match first {
+            None => dqkv,
+            Some(first) => dqkv.map(|dy| self.scatter(&dy, &first.of_row, input.rows())),
+        };
+        if let Some(([query, key], [q, k])) = layer.query_key_norms.as_ref().zip(kept.raw.as_ref())
+        {
+            for (dx, raw, norm) in [(&mut dq, q, query), (&mut dk, k, key)] {
+                let mut draw = self.device().empty(raw.rows(), raw.cols());
+                self.norm_backward(dx, raw, norm, &mut draw, false);
+                *dx = draw;
+            }
+        }
+        let dys = self.merge(Group::AttentionIn, vec![dq, dk, dv]);
+        let norm = layer.attention_norm.as_ref();
+        let normed = norm.map(|norm| self.norm(input, norm));
+        back.project(
+            Group::AttentionIn,
+            &layer.attention_in,
+            normed.as_ref().unwrap_or(input),
+            &kept.lows[0],
+            &dys.iter().collect::<Vec<_>>(),
+            needs_input,
+        )
+    }
+
+    /// Gradients of queries, keys and values of every row, as they were after rotation.
+    pub(super) fn attention_backward(
+        &self,
+        index: usize,
+        kept: Parts,
+        dattended: &Tensor,
+        rows: &Rows,
+    ) -> [Tensor; 3] {
+        let (device, heads) = (self.device(), self.decoder.config.heads(index));
+        let last = self.last_rows(index, rows);
+        let copies = self.copies(kept.k, kept.v, rows);
+        let (k, v) = copies.as_ref().map_or((kept.k, kept.v), |(k, v)| (k, v));
+        // In the last layer, keys that no needed row sees are not written.
+        let like = |x: &Tensor| match last {
+            None => device.empty(x.rows(), x.cols()),
+            Some(_) => device.zeros(x.rows(), x.cols()),
+        };
+        let spans = last.map_or(&rows.spans, |last| &last.spans);
+        let (mut dq, mut dk, mut dv) = (like(kept.q), like(k), like(v));
+        let saved = AttentionSaved {
+            q: kept.q,
+            k,
+            v,
+            out: kept.attended,
+            lse: kept.lse,
+        };
+        let grads = AttentionGrads {
+            dq: &mut dq,
+            dk: &mut dk,
+            dv: &mut dv,
+        };
+        device.attention_backward(saved, dattended, spans, heads, grads);
+        if let Some(last) = last {
+            dq = self.scatter(&dq, &last.rows, kept.k.rows());
+        }
+        match &rows.keys {
+            None => [dq, dk, dv],
+            Some(keys) => {
+                let merge = |dx: &Tensor| self.scatter(dx, keys, kept.k.rows());
+                [dq, merge(&dk), merge(&dv)]
+            }
+        }
+    }
+}

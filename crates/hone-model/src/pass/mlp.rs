@@ -1,0 +1,134 @@
+//! The MLP of a block, there and back.
+
+use hone_tensor::Tensor;
+
+use super::layer::Into;
+use super::projection::Back;
+use super::{ASKED, Pass, take};
+use crate::keep::KeptMlp;
+use crate::weights::Group;
+
+impl<'a> Pass<'a> {
+    /// What the MLP adds to the stream.
+    pub(super) fn mlp(&self, index: usize, x: &Tensor, keep: bool) -> (Tensor, Option<KeptMlp>) {
+        let layer = &self.decoder.layers[index];
+        let normed = layer.mlp_norm.as_ref().map(|norm| self.norm(x, norm));
+        let read = normed.as_ref().unwrap_or(x);
+        let (outs, low_in) = self.project(index, Group::MlpIn, &layer.mlp_in, read);
+        drop(normed);
+        let (gate, up) = gate_and_up(self.split(Group::MlpIn, outs));
+        let active = self.activate(gate.as_ref(), &up);
+        let (outs, low_out) = self.project(index, Group::MlpOut, &layer.mlp_out, &active);
+        drop(active);
+        let [out] = take(outs);
+        let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
+        let kept = keep.then(|| KeptMlp {
+            gate,
+            up,
+            out,
+            lows: [low_in, low_out],
+        });
+        (added, kept)
+    }
+
+    /// Back from the gradient of the stream, `dhidden`, to that of what the MLP read.
+    pub(super) fn mlp_backward(
+        &self,
+        back: &mut Back,
+        x: &Tensor,
+        kept: KeptMlp,
+        dhidden: &mut Tensor,
+        into: Into,
+    ) -> Option<Tensor> {
+        let layer = &self.decoder.layers[back.index];
+        let [low_in, low_out] = &kept.lows;
+        let dout = self.branch_backward(dhidden, layer.mlp_out_norm.as_ref(), kept.out.as_ref());
+        let dactive = {
+            let active = self.activate(kept.gate.as_ref(), &kept.up);
+            let dout = dout.as_ref().unwrap_or(dhidden);
+            let dactive = back.project(
+                Group::MlpOut,
+                &layer.mlp_out,
+                &active,
+                low_out,
+                &[dout],
+                true,
+            );
+            dactive.expect(ASKED)
+        };
+        drop(dout);
+        let dparts = self.activate_backward(dactive, kept.gate.as_ref(), &kept.up);
+        let dys = self.merge(Group::MlpIn, dparts);
+        let norm = layer.mlp_norm.as_deref();
+        let dnormed = {
+            let normed = norm.map(|norm| self.norm(x, norm));
+            let read = normed.as_ref().unwrap_or(x);
+            let dys: Vec<&Tensor> = dys.iter().collect();
+            back.project(
+                Group::MlpIn,
+                &layer.mlp_in,
+                read,
+                low_in,
+                &dys,
+                into != Into::Nowhere,
+            )
+        };
+        drop(dys);
+        match into {
+            Into::Stream => {
+                self.through_norm(dnormed.expect(ASKED), x, norm, dhidden);
+                None
+            }
+            Into::Aside => {
+                let mut dx = self.device().zeros(x.rows(), x.cols());
+                self.through_norm(dnormed.expect(ASKED), x, norm, &mut dx);
+                Some(dx)
+            }
+            Into::Nowhere => None,
+        }
+    }
+
+    fn activate(&self, gate: Option<&Tensor>, up: &Tensor) -> Tensor {
+        let device = self.device();
+        let mut active = device.empty(up.rows(), up.cols());
+        match (gate, self.decoder.config.activation.gelu()) {
+            (Some(gate), None) => device.gated_silu(gate, up, &mut active),
+            (Some(gate), Some(kind)) => device.gated_gelu(kind, gate, up, &mut active),
+            (None, Some(kind)) => device.gelu(kind, up, &mut active),
+            (None, None) => unreachable!("a family without a gate has a GELU"),
+        }
+        active
+    }
+
+    /// Gradients of gate and up, or of up alone.
+    fn activate_backward(
+        &self,
+        dactive: Tensor,
+        gate: Option<&Tensor>,
+        up: &Tensor,
+    ) -> Vec<Tensor> {
+        let device = self.device();
+        let empty = || device.empty(up.rows(), up.cols());
+        let mut dup = empty();
+        let kind = self.decoder.config.activation.gelu();
+        let Some(gate) = gate else {
+            let kind = kind.expect("a family without a gate has a GELU");
+            device.gelu_backward(kind, &dactive, up, &mut dup);
+            return vec![dup];
+        };
+        let mut dgate = empty();
+        match kind {
+            None => device.gated_silu_backward(&dactive, gate, up, &mut dgate, &mut dup),
+            Some(kind) => {
+                device.gated_gelu_backward(kind, &dactive, gate, up, &mut dgate, &mut dup)
+            }
+        }
+        vec![dgate, dup]
+    }
+}
+
+fn gate_and_up(parts: Vec<Tensor>) -> (Option<Tensor>, Tensor) {
+    let mut parts = parts.into_iter().rev();
+    let up = parts.next().expect("an MLP has a way in");
+    (parts.next(), up)
+}

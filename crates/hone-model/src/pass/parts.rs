@@ -1,0 +1,48 @@
+//! Fused linear layers taken apart and put together again.
+
+use hone_tensor::{Columns, Tensor};
+
+use super::Pass;
+use crate::weights::Group;
+
+impl Pass<'_> {
+    /// Outputs of a group's linear layers as its parts, queries, keys and values for example; those that are fused
+    /// come apart.
+    pub(super) fn split(&self, group: Group, outs: Vec<Tensor>) -> Vec<Tensor> {
+        let config = &self.decoder.config;
+        let places = config.names.group(group).zip(outs);
+        let parts = places.flat_map(|(place, out)| {
+            if place.parts.len() == 1 {
+                return vec![out];
+            }
+            let part = |columns: Columns| {
+                let mut part = self.device().empty(out.rows(), columns.total());
+                self.device().split_columns(&out, columns, &mut part);
+                part
+            };
+            config.columns(place).into_iter().map(part).collect()
+        });
+        parts.collect()
+    }
+
+    /// The reverse of [`Self::split`], for gradients.
+    pub(super) fn merge(&self, group: Group, parts: Vec<Tensor>) -> Vec<Tensor> {
+        let config = &self.decoder.config;
+        let mut parts = parts.into_iter();
+        let places = config.names.group(group).map(|place| {
+            let mut part = || parts.next().expect("a gradient for each part");
+            if place.parts.len() == 1 {
+                return part();
+            }
+            let (width, columns) = (config.place(place).0, config.columns(place));
+            let first = part();
+            let mut out = self.device().empty(first.rows(), width);
+            self.device().merge_columns(&first, columns[0], &mut out);
+            for columns in &columns[1..] {
+                self.device().merge_columns(&part(), *columns, &mut out);
+            }
+            out
+        });
+        places.collect()
+    }
+}

@@ -1,0 +1,104 @@
+//! Places where an adapter can sit: the linear layers of a model, by the names its family gives them.
+
+use crate::weights::{DecoderConfig, Group, Place};
+
+/// One linear layer of one block, or the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Site {
+    layer: Option<usize>,
+    /// Path of the blocks.
+    stem: &'static str,
+    place: &'static Place,
+    slot: usize,
+}
+
+impl Site {
+    /// The last part of its path: `q_proj`.
+    pub fn name(self) -> &'static str {
+        self.place.name()
+    }
+
+    /// Its module path as Hugging Face names it: `model.layers.0.self_attn.q_proj`.
+    pub fn path(self) -> String {
+        let module = self.place.module;
+        match self.layer {
+            Some(layer) => format!("{}.{layer}.{module}", self.stem),
+            None => module.to_owned(),
+        }
+    }
+
+    /// Whether it is the head.
+    pub fn is_head(self) -> bool {
+        self.layer.is_none()
+    }
+
+    /// What it computes.
+    pub fn place(self) -> &'static Place {
+        self.place
+    }
+
+    /// The projections that read the same input.
+    pub(crate) fn group(self) -> Group {
+        self.place.group
+    }
+
+    /// Its place among the projections of its group.
+    pub(crate) fn slot(self) -> usize {
+        self.slot
+    }
+
+    /// Its layer; the head counts as one past the last.
+    pub(crate) fn layer_index(self, num_layers: usize) -> usize {
+        self.layer.unwrap_or(num_layers)
+    }
+}
+
+impl DecoderConfig {
+    /// The head.
+    pub fn head(&self) -> Site {
+        Site {
+            layer: None,
+            stem: "",
+            place: &self.names.head,
+            slot: 0,
+        }
+    }
+
+    /// The linear layers of one block that read one input.
+    pub(crate) fn group_sites(&self, layer: usize, group: Group) -> impl Iterator<Item = Site> {
+        let stem = self.names.layers;
+        let places = self.names.group(group).enumerate();
+        places.map(move |(slot, place)| Site {
+            layer: Some(layer),
+            stem,
+            place,
+            slot,
+        })
+    }
+
+    /// Every linear layer, in the order of the network.
+    pub fn sites(&self) -> Vec<Site> {
+        const GROUPS: [Group; 4] = [
+            Group::AttentionIn,
+            Group::AttentionOut,
+            Group::MlpIn,
+            Group::MlpOut,
+        ];
+        let blocks = (0..self.num_layers)
+            .flat_map(|layer| GROUPS.into_iter().map(move |group| (layer, group)))
+            .flat_map(|(layer, group)| self.group_sites(layer, group));
+        blocks.chain([self.head()]).collect()
+    }
+
+    /// `(out, in)` of a linear layer.
+    pub fn projection(&self, site: Site) -> (usize, usize) {
+        self.place(site.place)
+    }
+
+    /// Numbers in the linear layers, the head not counted: the `N` of the cost formulas.
+    pub fn linear_parameters(&self) -> usize {
+        let size = |site: &Site| self.projection(*site).0 * self.projection(*site).1;
+        let blocks = self.sites().into_iter().filter(|site| !site.is_head());
+        blocks.map(|site| size(&site)).sum()
+    }
+}

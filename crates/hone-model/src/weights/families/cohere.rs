@@ -1,0 +1,54 @@
+//! Cohere's Command R: one layer norm without a bias, attention and MLP in parallel, scaled logits.
+
+use super::Family;
+use super::llama::{LLAMA, NAMES, NORMS, biases};
+use crate::weights::config::{Block, NormKind, Pairs, QueryKeyNorm};
+use crate::weights::hf::Only;
+use crate::weights::names::{Names, NormAt};
+
+const COHERE_NAMES: Names = Names {
+    norms: &[
+        NORMS[0],
+        (NormAt::Query, "self_attn.q_norm", "attn_q_norm"),
+        (NormAt::Key, "self_attn.k_norm", "attn_k_norm"),
+    ],
+    gguf_interleaves: false,
+    ..NAMES
+};
+
+/// Command R and R+, and Aya 23.
+pub const COHERE: Family = Family {
+    name: "cohere",
+    architecture: Some("command-r"),
+    names: &COHERE_NAMES,
+    fixed: &[
+        ("hidden_act", Only::Text("silu")),
+        ("attention_dropout", Only::Number(0.0)),
+    ],
+    eps: ("layer_norm_eps", 1e-5),
+    theta: 500_000.0,
+    tied_by_default: true,
+    common: |config| {
+        config.block = Block::Parallel;
+        config.norm = NormKind::LayerNoBias;
+        config.rope_pairs = Pairs::Neighbours;
+    },
+    hf: |fields, config| {
+        biases(fields, config)?;
+        config.logit_scale = fields.number("logit_scale", 0.0625)?;
+        if fields.flag("use_qk_norm", false)? {
+            config.query_key_norm = QueryKeyNorm::EachHead;
+        }
+        Ok(())
+    },
+    gguf_keys: &["logit_scale"],
+    read_gguf: |metadata, config| {
+        config.logit_scale = metadata.number("logit_scale")?.unwrap_or(0.0625);
+        if metadata.has("blk.0.attn_q_norm.weight") {
+            config.query_key_norm = QueryKeyNorm::EachHead;
+        }
+        Ok(())
+    },
+    peft_targets: &[],
+    ..LLAMA
+};

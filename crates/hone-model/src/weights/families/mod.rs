@@ -1,0 +1,333 @@
+//! The families of models that the decoder computes: for each its names, and how its settings are read.
+//!
+//! A new family is a [`Family`] in a file here and a line of [`FAMILIES`].
+
+mod cohere;
+mod falcon;
+mod gemma;
+mod gpt2;
+mod llama;
+mod neox;
+mod phi;
+mod stablelm;
+mod starcoder;
+
+use super::config::{Activation, ConfigError, DecoderConfig};
+use super::hf::{Fields, Only};
+use super::metadata::Metadata;
+use super::names::Names;
+
+#[cfg(test)]
+pub(super) use llama::NAMES as LLAMA_NAMES;
+
+/// A kind of model this decoder computes.
+pub(super) struct Family {
+    /// `model_type` in config.json.
+    pub name: &'static str,
+    /// `general.architecture` in GGUF, where llama.cpp has it under a name of its own.
+    pub architecture: Option<&'static str>,
+    pub names: &'static Names,
+    /// Fields of config.json that would change the arithmetic, each with the one value that is computed.
+    pub fixed: &'static [(&'static str, Only)],
+    /// The usual name of a field and the family's own.
+    pub aliases: &'static [(&'static str, &'static str)],
+    /// What config.json calls the number under the root of norms, and what it is if not said.
+    pub eps: (&'static str, f64),
+    /// Rotary base if not said.
+    pub theta: f64,
+    /// Width of a head if not said; otherwise it follows from the width of the stream.
+    pub head_dim: Option<usize>,
+    /// Width of the MLP, in widths of the stream, if not said.
+    pub ff_times: Option<usize>,
+    /// Whether a part of a head may turn, and how much of it does if not said.
+    pub is_partial: bool,
+    pub rotary_share: f64,
+    /// Whether the head is the embedding when config.json does not say.
+    pub tied_by_default: bool,
+    /// What all models of the family have in common.
+    pub common: fn(&mut DecoderConfig),
+    /// What config.json says beyond what all families say.
+    pub hf: fn(&Fields, &mut DecoderConfig) -> Result<(), ConfigError>,
+    /// Metadata under the family's prefix, beyond what all families have; any other is refused.
+    pub gguf_keys: &'static [&'static str],
+    /// What GGUF says beyond what all families say.
+    pub read_gguf: fn(&Metadata, &mut DecoderConfig) -> Result<(), ConfigError>,
+    /// What PEFT adapts if no targets are named.
+    pub peft_targets: &'static [&'static str],
+}
+
+/// Every family, in the order in which they are listed to users.
+const FAMILIES: &[&Family] = &[
+    &llama::LLAMA,
+    &llama::MISTRAL,
+    &llama::QWEN2,
+    &llama::QWEN3,
+    &llama::GRANITE,
+    &llama::SMOLLM3,
+    &llama::OLMO2,
+    &phi::PHI3,
+    &gemma::GEMMA,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &cohere::COHERE,
+    &stablelm::STABLELM,
+    &starcoder::STARCODER2,
+    &phi::PHI,
+    &neox::GPT_NEOX,
+    &falcon::FALCON,
+    &gpt2::GPT2,
+];
+
+/// Fields that have one value in every family.
+pub(super) const EVERYWHERE: &[(&str, Only)] = &[("num_local_experts", Only::Nothing)];
+
+pub(super) fn by_name(name: &str) -> Option<&'static Family> {
+    FAMILIES.iter().find(|family| family.name == name).copied()
+}
+
+pub(super) fn by_architecture(name: &str) -> Option<&'static Family> {
+    let found = FAMILIES
+        .iter()
+        .find(|family| family.architecture == Some(name));
+    found.copied()
+}
+
+/// What config.json may call a model.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().map(|family| family.name)
+}
+
+/// What GGUF may call a model.
+pub(super) fn architectures() -> impl Iterator<Item = &'static str> {
+    FAMILIES.iter().filter_map(|family| family.architecture)
+}
+
+impl DecoderConfig {
+    /// The linear layers that PEFT adapts in this family if no targets are named; empty where it asks for them.
+    pub fn peft_targets(&self) -> &'static [&'static str] {
+        by_name(&self.model_type).map_or(&[], |family| family.peft_targets)
+    }
+}
+
+/// What transformers calls the two forms of GELU, without a gate.
+const GELUS: &[(&str, Activation)] = &[
+    ("gelu", Activation::GeluErf),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+];
+
+/// Nothing beyond what all families say, in GGUF.
+fn nothing_in_gguf(_: &Metadata, _: &mut DecoderConfig) -> Result<(), ConfigError> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use serde_json::{Value as Json, json};
+
+    use super::super::config::{Block, LayerKind, Positions};
+    use super::super::rope::RopeScaling;
+    use super::*;
+
+    fn read(config: &Json) -> Result<DecoderConfig, ConfigError> {
+        DecoderConfig::from_hf(config.to_string().as_bytes(), Path::new("config.json"))
+    }
+
+    fn windows(config: &DecoderConfig) -> Vec<Option<usize>> {
+        config.layers.iter().map(|layer| layer.window).collect()
+    }
+
+    #[test]
+    fn each_family_has_one_name_in_each_kind_of_file() {
+        for (at, family) in FAMILIES.iter().enumerate() {
+            let others = &FAMILIES[at + 1..];
+            assert!(others.iter().all(|other| other.name != family.name));
+            let gguf = family.architecture;
+            assert!(gguf.is_none() || others.iter().all(|other| other.architecture != gguf));
+        }
+    }
+
+    /// DeepSeek's distilled models are llamas and Qwens with nothing of their own.
+    #[test]
+    fn distilled_models_open_as_what_they_were_distilled_into() {
+        let llama = read(&json!({
+            "architectures": ["LlamaForCausalLM"], "attention_bias": false, "attention_dropout": 0.0,
+            "bos_token_id": 128000, "eos_token_id": 128001, "hidden_act": "silu", "hidden_size": 4096,
+            "initializer_range": 0.02, "intermediate_size": 14336, "max_position_embeddings": 131072,
+            "mlp_bias": false, "model_type": "llama", "num_attention_heads": 32, "num_hidden_layers": 32,
+            "num_key_value_heads": 8, "pretraining_tp": 1, "rms_norm_eps": 1e-05,
+            "rope_scaling": {
+                "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 8192, "rope_type": "llama3",
+            },
+            "rope_theta": 500000.0, "tie_word_embeddings": false, "torch_dtype": "bfloat16",
+            "transformers_version": "4.43.0.dev0", "use_cache": true, "vocab_size": 128256,
+        }))
+        .unwrap();
+        assert!(matches!(
+            llama.rope.scaling,
+            RopeScaling::Llama3 { factor: 8.0, .. }
+        ));
+        let qwen = read(&json!({
+            "architectures": ["Qwen2ForCausalLM"], "attention_dropout": 0.0, "bos_token_id": 151643,
+            "eos_token_id": 151643, "hidden_act": "silu", "hidden_size": 1536, "initializer_range": 0.02,
+            "intermediate_size": 8960, "max_position_embeddings": 131072, "max_window_layers": 21,
+            "model_type": "qwen2", "num_attention_heads": 12, "num_hidden_layers": 28,
+            "num_key_value_heads": 2, "rms_norm_eps": 1e-06, "rope_theta": 10000, "sliding_window": 4096,
+            "tie_word_embeddings": false, "torch_dtype": "bfloat16", "use_cache": true, "use_mrope": false,
+            "use_sliding_window": false, "vocab_size": 151936,
+        }))
+        .unwrap();
+        assert!(qwen.attention_bias && !qwen.output_bias);
+        assert_eq!(windows(&qwen), [None; 28]);
+    }
+
+    #[test]
+    fn windows_begin_where_a_family_says() {
+        let small = |model_type: &str, more: Json| {
+            let mut config = json!({
+                "model_type": model_type, "vocab_size": 300, "hidden_size": 32, "intermediate_size": 80,
+                "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2,
+            });
+            for (field, value) in more.as_object().unwrap() {
+                config[field] = value.clone();
+            }
+            read(&config)
+        };
+        let of = |model_type, more| windows(&small(model_type, more).unwrap());
+        let (all, w) = (None, Some(9));
+        assert_eq!(of("mistral", json!({"sliding_window": 9})), [w; 4]);
+        assert_eq!(of("mistral", json!({"sliding_window": null})), [all; 4]);
+        let from_second = json!({
+            "use_sliding_window": true, "sliding_window": 9, "max_window_layers": 1,
+        });
+        assert_eq!(of("qwen2", from_second), [all, w, w, w]);
+        assert_eq!(of("gemma2", json!({"sliding_window": 9})), [w, all, w, all]);
+        let pattern = json!({"sliding_window": 9, "sliding_window_pattern": 3});
+        assert_eq!(of("gemma3_text", pattern), [w, w, all, w]);
+        let types = json!({
+            "sliding_window": 9,
+            "layer_types": ["full_attention", "full_attention", "sliding_attention", "full_attention"],
+        });
+        let unasked = small("qwen3", types.clone()).unwrap_err().to_string();
+        assert_eq!(unasked, "config.json: `sliding_window` is missing");
+        assert_eq!(of("gemma2", types), [all, all, w, all]);
+        let scalar = small("gemma2", json!({"query_pre_attn_scalar": 144})).unwrap();
+        assert_eq!(scalar.attention_scale, 1.0 / 12.0);
+        let refused = |more| small("gemma2", more).unwrap_err().to_string();
+        assert!(
+            refused(json!({"layer_types": ["chunked_attention"]})).contains("chunked_attention")
+        );
+        assert!(refused(json!({"layer_types": ["full_attention"]})).contains("one for each of 4"));
+        assert!(refused(json!({"sliding_window": 0})).contains("a layer sees 0 tokens"));
+    }
+
+    #[test]
+    fn layers_of_smollm3_that_do_not_turn_are_every_fourth() {
+        let config = read(&json!({
+            "model_type": "smollm3", "vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 11008,
+            "num_hidden_layers": 8, "num_attention_heads": 16, "num_key_value_heads": 4,
+            "rope_theta": 5000000.0, "max_window_layers": 28, "no_rope_layer_interval": 4,
+            "layer_types": vec!["full_attention"; 8],
+        }));
+        let unmarked = LayerKind {
+            positions: Positions::Unmarked,
+            ..LayerKind::PLAIN
+        };
+        let layers = config.unwrap().layers;
+        for (index, layer) in layers.into_iter().enumerate() {
+            let is_fourth = index == 3 || index == 7;
+            assert_eq!(layer == unmarked, is_fourth, "layer {index}");
+        }
+    }
+
+    #[test]
+    fn older_spellings_of_settings_are_read() {
+        let pythia = read(&json!({
+            "model_type": "gpt_neox", "vocab_size": 50304, "hidden_size": 512, "intermediate_size": 2048,
+            "num_hidden_layers": 6, "num_attention_heads": 8, "rotary_pct": 0.25, "rotary_emb_base": 20000,
+            "use_parallel_residual": true, "layer_norm_eps": 1e-05, "tie_word_embeddings": false,
+        }))
+        .unwrap();
+        assert_eq!((pythia.rotary_dim, pythia.rope.theta), (16, 20_000.0));
+        assert!(pythia.block == Block::ParallelTwoNorms && pythia.attention_bias);
+        let gemma3 = read(&json!({
+            "model_type": "gemma3_text", "vocab_size": 262144, "hidden_size": 1152, "head_dim": 256,
+            "intermediate_size": 6912, "num_hidden_layers": 26, "num_attention_heads": 4,
+            "num_key_value_heads": 1, "query_pre_attn_scalar": 256, "rope_local_base_freq": 20000,
+            "rope_theta": 1000000, "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+            "sliding_window": 512, "sliding_window_pattern": 6, "cache_implementation": "hybrid",
+        }))
+        .unwrap();
+        assert_eq!(gemma3.rope.scaling, RopeScaling::Linear { factor: 8.0 });
+        let local = gemma3.local_rope.unwrap();
+        assert_eq!((local.theta, local.scaling), (20_000.0, RopeScaling::None));
+        let phi3 = read(&json!({
+            "model_type": "phi3", "vocab_size": 32064, "hidden_size": 32, "intermediate_size": 80,
+            "num_hidden_layers": 2, "num_attention_heads": 4, "max_position_embeddings": 131072,
+            "original_max_position_embeddings": 4096, "sliding_window": 262144,
+            "rope_scaling": {"type": "su", "short_factor": [1.0, 1.1, 1.2, 1.3], "long_factor": [2, 3, 4, 5]},
+        }))
+        .unwrap();
+        let RopeScaling::Long {
+            attention_factor, ..
+        } = phi3.rope.scaling
+        else {
+            panic!("LongRoPE was asked for");
+        };
+        // √(1 + ln 32 / ln 4096)
+        assert!((attention_factor - 1.190_238).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_a_family_would_compute_otherwise_is_refused_by_name() {
+        let cases = [
+            (
+                json!({"model_type": "falcon", "alibi": true}),
+                "`alibi` is true; Hone supports false",
+            ),
+            (
+                json!({"model_type": "gpt2", "scale_attn_by_inverse_layer_idx": true}),
+                "scale_attn_by_inverse_layer_idx",
+            ),
+            (
+                json!({"model_type": "phi", "qk_layernorm": true}),
+                "`qk_layernorm` is true",
+            ),
+            (
+                json!({"model_type": "gemma2", "hidden_activation": "relu"}),
+                "`hidden_activation` is `relu`",
+            ),
+            (
+                json!({"model_type": "gemma3_text", "use_bidirectional_attention": true}),
+                "use_bidirectional_attention",
+            ),
+            (
+                json!({"model_type": "starcoder2", "hidden_act": "silu"}),
+                "`hidden_act` is `silu`",
+            ),
+            (
+                json!({"model_type": "cohere", "num_local_experts": 8}),
+                "`num_local_experts` is 8; Hone supports models without it",
+            ),
+            (
+                json!({"model_type": "falcon", "num_ln_in_parallel_attn": 2}),
+                "num_ln_in_parallel_attn",
+            ),
+        ];
+        for (mut config, part) in cases {
+            let sizes = json!({
+                "vocab_size": 300, "hidden_size": 32, "intermediate_size": 80, "num_hidden_layers": 2,
+                "num_attention_heads": 4,
+            });
+            for (field, value) in sizes.as_object().unwrap() {
+                config[field] = value.clone();
+            }
+            let error = read(&config).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
