@@ -10,7 +10,7 @@ use hone_model::{
     Activations, Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, Model, Packed,
     Provenance, Sampling, SaveDtype, Session, Shortcuts, StepOptions, Targets,
 };
-use hone_tensor::Device;
+use hone_tensor::{Device, Rehearsal};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
@@ -37,9 +37,24 @@ const FAMILIES: [&str; 20] = [
     "gpt2",
 ];
 
-const AS_GGUF: [&str; 11] = [
-    "qwen2", "qwen3", "granite", "olmo2", "phi3", "gemma2", "gemma3", "cohere", "gpt_neox",
-    "falcon", "gpt2",
+const AS_GGUF: [&str; 17] = [
+    "qwen2",
+    "qwen3",
+    "granite",
+    "smollm3",
+    "olmo2",
+    "phi3",
+    "gemma",
+    "gemma2",
+    "gemma3",
+    "cohere",
+    "stablelm",
+    "starcoder2",
+    "phi",
+    "gpt_neox",
+    "falcon",
+    "falcon-one-norm",
+    "gpt2",
 ];
 
 /// Of their scale; f32 sums in another order.
@@ -427,6 +442,41 @@ fn each_shortcut_and_recomputing_give_the_numbers_of_the_plain_path_in_every_fam
                 assert!(off < 2e-5, "{family}, {shortcuts:?}: {off:e}");
             }
         }
+    }
+}
+
+/// The most memory that a step takes, on a device that computes or on one that only counts.
+fn peak_bytes(family: &str, device: &Device) -> usize {
+    let base = BaseWeights::open(&path(family, "base")).unwrap();
+    let mut model = Model::load(&base, device, BaseFormat::Stored, 64).unwrap();
+    let config = LoraConfig::default();
+    model.attach(Adapter::new(config, model.config(), device, Seed::new(3)).unwrap());
+    let mut batch = Batch::default();
+    for first in 3..43 {
+        let ids: Vec<u32> = (0..24).map(|at| 3 + (first * 7 + at * at) % 90).collect();
+        batch.rows.extend((10..23).map(|at| batch.ids.len() + at));
+        batch.targets.extend(&ids[11..]);
+        batch.push(&ids);
+    }
+    let mut grads = device.zeros(1, model.adapter().unwrap().num_parameters());
+    device.reset_peak();
+    let before = device.memory().live_bytes;
+    let nats = model.loss_and_grads(batch.packed(), KEEP_ALL, &mut grads);
+    nats.unwrap();
+    device.memory().peak_bytes - before
+}
+
+#[test]
+fn a_rehearsal_takes_the_memory_of_the_step_in_every_family() {
+    for family in FAMILIES {
+        let counted = peak_bytes(family, &Rehearsal::new().device());
+        let taken = peak_bytes(family, &Device::cpu(1).unwrap());
+        println!("{family}: {counted} bytes counted, {taken} taken");
+        // The CPU also packs what it multiplies.
+        assert!(
+            counted <= taken && taken < counted + (300 << 10),
+            "{family}"
+        );
     }
 }
 
