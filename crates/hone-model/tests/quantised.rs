@@ -331,6 +331,7 @@ fn a_checkpoint_in_nf4_is_the_model_that_is_quantised_on_loading() {
     let quantised_here = logits(&fixture("tiny-llama-untied"), BaseFormat::Nf4);
     assert!(saved.iter().any(|logit| logit.abs() > 1e-3));
     assert!(saved == quantised_here);
+    assert!(BaseWeights::open(dir.path()).unwrap().is_mapped());
     assert_eq!(
         BaseWeights::open(dir.path()).unwrap().format_summary(),
         "F32, NF4"

@@ -411,6 +411,11 @@ impl StoredMatrix {
         self.format
     }
 
+    /// Whether the bytes are a mapped file's, whose memory can be let go and read again.
+    pub fn is_mapped(&self) -> bool {
+        matches!(self.bytes.owner, Owner::File(_))
+    }
+
     /// The stored bytes, rows in the order of the file; without scales that lie beside them.
     pub fn bytes(&self) -> &[u8] {
         self.bytes.as_slice()

@@ -230,6 +230,12 @@ impl BaseWeights {
         self.is_streamed = true;
     }
 
+    /// Whether every weight is a part of a mapped file, so that streaming holds none of them in memory. GPTQ and AWQ, whose
+    /// codes are laid out anew, are not.
+    pub fn is_mapped(&self) -> bool {
+        self.weights.values().all(StoredMatrix::is_mapped)
+    }
+
     /// Whether weights are read from disk whenever they are used.
     pub fn is_streamed(&self) -> bool {
         self.is_streamed

@@ -125,12 +125,31 @@ fn decode_anywhere(
             }
             Columns::Listed(listed) => {
                 let listed = &listed[at..at + BLOCK];
-                differences(block, place, |i| i32::from(zeros[listed[i] as usize]));
-                for (value, group) in place.iter_mut().zip(listed) {
-                    *value *= scales[*group as usize];
-                }
+                decode_listed(block, place, listed, scales, zeros);
             }
         }
+    }
+}
+
+/// Value by value, each looked up in its own group: 0.3 G values a second on one thread where neighbours come at 8, which a
+/// packed batch of a thousand tokens does not notice.
+fn decode_listed(
+    block: &[u8; 16],
+    out: &mut [f32; BLOCK],
+    listed: &[u32],
+    scales: &[f32],
+    zeros: &[u8],
+) {
+    let value = |code: u8, group: u32| {
+        let group = group as usize;
+        (i32::from(code) - i32::from(zeros[group])) as f32 * scales[group]
+    };
+    let (low, high) = out.split_at_mut(16);
+    for ((place, byte), group) in low.iter_mut().zip(block).zip(listed) {
+        *place = value(byte & 15, *group);
+    }
+    for ((place, byte), group) in high.iter_mut().zip(block).zip(&listed[16..]) {
+        *place = value(byte >> 4, *group);
     }
 }
 

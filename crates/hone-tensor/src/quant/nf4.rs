@@ -175,12 +175,27 @@ pub(crate) fn decode_any(
     while !rest.is_empty() {
         let here = rest.len().min(block - at % block);
         let (stretch, later) = rest.split_at_mut(here);
-        let scale = scales.get(at / block);
-        for (at, value) in (at..).zip(stretch) {
-            *value = pairs[usize::from(codes[at / 2])][at % 2] * scale;
-        }
+        decode_pairs(pairs, codes, scales.get(at / block), at, stretch);
         (at, rest) = (at + here, later);
     }
+}
+
+/// Expands values that share a scale: a first one that is the second of its byte, whole bytes, and the first half of a
+/// last one.
+fn decode_pairs(pairs: &[[f32; 2]; 256], codes: &[u8], scale: f32, start: usize, out: &mut [f32]) {
+    let (odd, out) = out.split_at_mut((start % 2).min(out.len()));
+    if let [value] = odd {
+        *value = pairs[usize::from(codes[start / 2])][1] * scale;
+    }
+    let codes = &codes[start.div_ceil(2)..];
+    let (whole, last) = out.as_chunks_mut::<2>();
+    for (pair, byte) in whole.iter_mut().zip(codes) {
+        *pair = pairs[usize::from(*byte)];
+    }
+    if let [value] = last {
+        *value = pairs[usize::from(codes[whole.len()])][0];
+    }
+    out.iter_mut().for_each(|value| *value *= scale);
 }
 
 /// Expands values that share a scale.

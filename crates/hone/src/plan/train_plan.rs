@@ -163,7 +163,7 @@ impl TrainPlan {
                 program_bytes: PROGRAM_BYTES + TOKEN_BYTES * config.vocab_size,
                 base_bytes: base_bytes(open, base_format),
                 moment_bytes: kind.resident_bytes(&lengths),
-                is_mapped: base_format == BaseFormat::Stored,
+                is_mapped: base_format == BaseFormat::Stored && open.weights.is_mapped(),
             },
             steps,
         )?;
