@@ -158,7 +158,7 @@ fn fuzz(root: &Path, cargo_fuzz: &Path, target: &Target, seconds: u64) -> Result
         .with_context(|| format!("{} cannot be run", cargo_fuzz.display()))?;
     ensure!(
         status.success(),
-        "{} has a finding, described above; its input is in fuzz/artifacts/{0}",
+        "{} ended with an error, shown above; the input of a finding is in fuzz/artifacts/{0}",
         target.name
     );
     Ok(())
