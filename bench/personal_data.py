@@ -21,7 +21,7 @@ def sentences() -> Path:
     found = CACHE / DATA
     if not found.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         subprocess.run([*command, "--no-binary", ":all:", "--dest", CACHE, PACKAGE], check=True)
         with tarfile.open(CACHE / "presidio_evaluator-0.3.2.tar.gz") as archive:
             archive.extract(DATA, CACHE, filter="data")

@@ -37,6 +37,9 @@ pub struct Note {
     pub sides: BTreeMap<Side, SideNote>,
     /// What it was made from.
     pub parents: Vec<Parent>,
+    /// Evaluation rows that leaks were looked for from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub benchmarks: Vec<Parent>,
     /// Values that are not a rule's: seed, shares, mixture.
     pub settings: Value,
     /// Rules in force, with their parameters.

@@ -6,6 +6,7 @@ use hone_data::{Part, Record};
 use hone_text::Role;
 use serde::Serialize;
 
+use crate::curate::Kept;
 use crate::mix::Portion;
 use crate::recipe::Side;
 use crate::{Decision, Family, Finding, excerpt};
@@ -33,6 +34,8 @@ pub struct Overview {
     pub rules: Vec<RuleRow>,
     /// Each collection before and after.
     pub origins: Vec<OriginRow>,
+    /// Rows set aside, by the rule that did.
+    pub left: Vec<Bar>,
     /// Rows by length.
     pub lengths: Vec<Bar>,
     /// What the lengths are counted in.
@@ -43,6 +46,12 @@ pub struct Overview {
     pub openers: Vec<Bar>,
     /// Different pairs of words per pair of words, over all replies.
     pub distinct_pairs: f64,
+    /// Rows about whose quality a rule said something.
+    pub rows_remarked: usize,
+    /// Rows by the share of different words in what is learnt, of those with words enough to tell.
+    pub variety: Vec<Bar>,
+    /// The likeness from which on rows count as near-duplicates.
+    pub near_threshold: f64,
     /// The largest groups of near-duplicates.
     pub clusters: Vec<ClusterRow>,
     /// How surely a pair of a likeness is looked at: likeness and probability.
@@ -171,6 +180,14 @@ impl Tally {
             .sum()
     }
 
+    /// Rows set aside, by the rule that did; a row is set aside once.
+    pub fn left(&self) -> Vec<Bar> {
+        let left = |((_, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
+            Some((rule.clone(), *decisions.get(&Decision::SetAside)?))
+        };
+        commonest(self.rules.iter().filter_map(left), usize::MAX)
+    }
+
     /// How often each rule left a decision open.
     pub fn undecided(&self) -> BTreeMap<String, usize> {
         let open = |((_, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
@@ -187,17 +204,26 @@ pub struct Portrait {
     lengths: BTreeMap<u32, usize>,
     languages: BTreeMap<&'static str, usize>,
     openers: BTreeMap<String, usize>,
+    rows_remarked: usize,
+    variety: BTreeMap<usize, usize>,
     pairs: usize,
     different_pairs: std::collections::HashSet<u64>,
 }
 
 impl Portrait {
-    /// Looks at a row of this length and language.
-    pub fn add(&mut self, record: &Record, side: Side, length: usize, language: &'static str) {
-        let (rows, lengths) = self.sides.entry((side, record.task.clone())).or_default();
-        (*rows, *lengths) = (*rows + 1, *lengths + length);
-        *self.lengths.entry(length.max(1).ilog2()).or_default() += 1;
-        *self.languages.entry(language).or_default() += 1;
+    /// Looks at a row that is kept.
+    pub fn add(&mut self, record: &Record, kept: &Kept) {
+        let (rows, lengths) = self
+            .sides
+            .entry((kept.side, record.task.clone()))
+            .or_default();
+        (*rows, *lengths) = (*rows + 1, *lengths + kept.length);
+        *self.lengths.entry(kept.length.max(1).ilog2()).or_default() += 1;
+        *self.languages.entry(kept.language).or_default() += 1;
+        self.rows_remarked += usize::from(kept.is_remarked);
+        if let Some(share) = variety(record) {
+            *self.variety.entry(share).or_default() += 1;
+        }
         for reply in record.parts().filter(Part::is_learnt) {
             self.add_reply(&reply);
         }
@@ -234,6 +260,12 @@ impl Portrait {
             count,
         };
         overview.lengths = self.lengths.into_iter().map(length).collect();
+        let variety = |(tenth, count): (usize, usize)| Bar {
+            label: format!("{} to {} %", 10 * tenth, 10 * (tenth + 1)),
+            count,
+        };
+        overview.variety = self.variety.into_iter().map(variety).collect();
+        overview.rows_remarked = self.rows_remarked;
         overview.languages = commonest(
             self.languages
                 .into_iter()
@@ -245,6 +277,21 @@ impl Portrait {
     }
 }
 
+/// How many tenths of the first hundred words that are learnt are different ones, if there are so many: longer texts
+/// repeat words whatever they say.
+fn variety(record: &Record) -> Option<usize> {
+    let learnt = record.parts().filter(Part::is_learnt);
+    let words: Vec<String> = learnt
+        .flat_map(|part| part.text.split_whitespace())
+        .take(VARIETY_WORDS)
+        .map(str::to_lowercase)
+        .collect();
+    let different: std::collections::HashSet<&String> = words.iter().collect();
+    (words.len() == VARIETY_WORDS).then(|| (10 * different.len() / VARIETY_WORDS).min(9))
+}
+
+/// Words among which different ones are counted.
+const VARIETY_WORDS: usize = 100;
 /// Words of an opener.
 const OPENER: usize = 3;
 /// Different pairs kept apart; more than that are counted as if they were known.
@@ -275,9 +322,21 @@ mod tests {
             .unwrap()
         };
         let mut portrait = Portrait::default();
-        portrait.add(&row("Sure, here is one"), Side::Train, 9, "en");
-        portrait.add(&row("Sure, here is another"), Side::Train, 12, "en");
-        portrait.add(&row("No"), Side::Valid, 1, "de");
+        let kept = |side, length, language| Kept {
+            row: 0,
+            side,
+            copies: 1,
+            length,
+            language,
+            is_remarked: length == 1,
+        };
+        portrait.add(&row("Sure, here is one"), &kept(Side::Train, 9, "en"));
+        portrait.add(&row("Sure, here is another"), &kept(Side::Train, 12, "en"));
+        portrait.add(&row("No"), &kept(Side::Valid, 1, "de"));
+        portrait.add(
+            &row(&"one two three four five ".repeat(20)),
+            &kept(Side::Test, 100, "en"),
+        );
         let mut overview = Overview::default();
         portrait.tell(&mut overview);
         assert_eq!(
@@ -297,6 +356,10 @@ mod tests {
                 Bar {
                     label: "8 to 15".into(),
                     count: 2
+                },
+                Bar {
+                    label: "64 to 127".into(),
+                    count: 1
                 }
             ]
         );
@@ -304,9 +367,18 @@ mod tests {
             overview.languages[0],
             Bar {
                 label: "en".into(),
-                count: 2
+                count: 3
             }
         );
+        // Five different words in a hundred; the short rows do not tell.
+        assert_eq!(
+            overview.variety,
+            [Bar {
+                label: "0 to 10 %".into(),
+                count: 1
+            }]
+        );
+        assert_eq!(overview.rows_remarked, 1);
         assert_eq!(
             (
                 overview.sides[0].rows,
@@ -315,8 +387,8 @@ mod tests {
             ),
             (2, 21, "valid")
         );
-        // Six pairs, of which "Sure, here" and "here is" stand twice.
-        assert!((overview.distinct_pairs - 4.0 / 6.0).abs() < 1e-9);
+        // Six pairs, of which "Sure, here" and "here is" stand twice, and 99 of which five are different.
+        assert!((overview.distinct_pairs - 9.0 / 105.0).abs() < 1e-9);
     }
 
     #[test]
@@ -349,6 +421,13 @@ mod tests {
                 .map(|finding| finding.line)
                 .collect::<Vec<_>>(),
             [1, 2, 3]
+        );
+        assert_eq!(
+            tally.left(),
+            [Bar {
+                label: "r".into(),
+                count: 4
+            }]
         );
         assert_eq!(tally.undecided(), BTreeMap::from([("r".to_owned(), 1)]));
     }

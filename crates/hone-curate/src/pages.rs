@@ -1,6 +1,6 @@
 //! A rule's page, made from its documentation: for the terminal and for `docs/rules/`.
 
-use crate::{Action, Check, Entry, Family, rules};
+use crate::{Action, Entry, Family, rules};
 
 /// The page of one rule, in Markdown.
 pub fn page(entry: &Entry) -> String {
@@ -51,23 +51,10 @@ pub fn index() -> String {
 
 /// What a rule can be told to do.
 fn actions(entry: &Entry) -> Vec<String> {
-    let all = [
-        Action::Off,
-        Action::Report,
-        Action::Ask,
-        Action::Allow,
-        Action::Drop,
-    ];
-    let replacing = match (&entry.check, entry.doc.family) {
-        (Check::Row(_), Family::PersonalData | Family::Harm | Family::Format | Family::Licence) => {
-            &[Action::Redact, Action::Pseudonymise][..]
-        }
-        _ => &[],
-    };
-    all.iter()
-        .chain(replacing)
-        .map(|action| format!("`{action}`"))
-        .collect()
+    let told = Action::ALL
+        .into_iter()
+        .filter(|&action| entry.takes(action));
+    told.map(|action| format!("`{action}`")).collect()
 }
 
 fn example(default: Action) -> &'static str {

@@ -324,7 +324,18 @@ pub fn ruled(sections: &BTreeMap<String, toml::Value>) -> Result<Vec<Ruled>, Rec
         if rules::named(name).is_none() && rules::family(name).is_none() {
             return Err(RecipeError::NoSuchRule { name: name.clone() });
         }
-        Section::read(name, section)?;
+        let asked = Section::read(name, section)?.action;
+        let mut meant =
+            rules::all().filter(|entry| entry.doc.name == name || entry.doc.family.name() == name);
+        match asked {
+            Some(action) if !meant.any(|entry| entry.takes(action)) => {
+                return Err(RecipeError::Section {
+                    name: name.clone(),
+                    what: format!("`{action}` is nothing that can be done about what it sees"),
+                });
+            }
+            _ => {}
+        }
     }
     rules::all()
         .map(|entry| rule_under(entry, sections))
@@ -353,6 +364,10 @@ fn rule_under(
             ),
         });
     }
+    // Every year and every link is a date or a web address: whoever says what to do about personal data means neither.
+    let of_family = family
+        .action
+        .filter(|&action| entry.doc.default != Action::Off && entry.takes(action));
     let wrong = |source| RecipeError::Params {
         name: entry.doc.name.to_owned(),
         source,
@@ -367,7 +382,7 @@ fn rule_under(
     };
     Ok(Ruled {
         doc: entry.doc,
-        action: own.action.or(family.action).unwrap_or(entry.doc.default),
+        action: own.action.or(of_family).unwrap_or(entry.doc.default),
         reason: own.reason.or(family.reason),
         params: params.finish().map_err(wrong)?,
         rule,
@@ -479,6 +494,17 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_is_off_is_switched_on_by_its_own_name_only() {
+        let rules = "personal-data = \"redact\"";
+        assert_eq!(action(rules, "email"), Action::Redact);
+        assert_eq!(action(rules, "date-time"), Action::Off);
+        assert_eq!(
+            action("date-time = \"redact\"", "date-time"),
+            Action::Redact
+        );
+    }
+
+    #[test]
     fn what_a_recipe_cannot_mean_is_refused_in_one_sentence() {
         for (rules, told) in [
             (
@@ -500,6 +526,18 @@ mod tests {
             (
                 "format = { threshold = 1 }",
                 "rule `format`: `threshold` belongs to one rule",
+            ),
+            (
+                "near-duplicate = \"redact\"",
+                "rule `near-duplicate`: `redact` is nothing that can be done",
+            ),
+            (
+                "duplicate = \"redact\"",
+                "rule `duplicate`: `redact` is nothing that can be done",
+            ),
+            (
+                "unusable-row = \"report\"",
+                "rule `unusable-row`: `report` is nothing that can be done",
             ),
         ] {
             let error = resolved(rules).err().expect(rules).to_string();

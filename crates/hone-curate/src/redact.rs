@@ -40,15 +40,9 @@ pub fn replace(text: &str, mut replacements: Vec<Replacement>) -> String {
             .then(b.span.len().cmp(&a.span.len()))
             .then(a.span.start.cmp(&b.span.start))
     });
-    let mut chosen: Vec<Replacement> = Vec::new();
-    for replacement in replacements {
-        let overlaps = |other: &Replacement| {
-            replacement.span.start < other.span.end && other.span.start < replacement.span.end
-        };
-        if !chosen.iter().any(overlaps) {
-            chosen.push(replacement);
-        }
-    }
+    let mut taken = Taken::default();
+    let mut chosen = replacements;
+    chosen.retain(|replacement| taken.take(&replacement.span));
     chosen.sort_by_key(|replacement| replacement.span.start);
     let (mut changed, mut at) = (String::with_capacity(text.len()), 0);
     for Replacement { span, by, .. } in chosen {
@@ -57,6 +51,25 @@ pub fn replace(text: &str, mut replacements: Vec<Replacement>) -> String {
         at = span.end;
     }
     changed + &text[at..]
+}
+
+/// Stretches of one text of which no two overlap: a text may have a million.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// The end of each, by its start.
+    ends: BTreeMap<usize, usize>,
+}
+
+impl Taken {
+    /// Takes a stretch, unless it overlaps one that is taken.
+    pub fn take(&mut self, span: &Range<usize>) -> bool {
+        let before = self.ends.range(..span.end).next_back();
+        let is_free = before.is_none_or(|(_, &end)| end <= span.start);
+        if is_free {
+            self.ends.insert(span.start, span.end);
+        }
+        is_free
+    }
 }
 
 /// Personal text as it may be shown: its first and last character and its length.

@@ -18,7 +18,9 @@ pub fn render(overview: &Overview) -> Result<String, minijinja::Error> {
     engine.add_template("dataset.html", include_str!("dataset.html"))?;
     engine.add_filter("thousands", thousands);
     let charts = context! {
+        left => shares(&overview.left),
         lengths => shares(&overview.lengths),
+        variety => shares(&overview.variety),
         languages => shares(&overview.languages),
         openers => shares(&overview.openers),
         curve => polyline(&overview.curve),

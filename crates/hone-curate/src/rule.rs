@@ -74,6 +74,22 @@ pub struct Entry {
     pub check: Check,
 }
 
+impl Entry {
+    /// Can a recipe ask for this? Only text that was seen can be replaced, and what a step of the build leaves out is out.
+    pub fn takes(&self, action: Action) -> bool {
+        match (action, self.doc.name) {
+            (Action::Drop, _) => true,
+            (_, "unusable-row") => false,
+            (Action::Off, _) => true,
+            (_, "not-chosen" | "mixed-out") => false,
+            (Action::Redact | Action::Pseudonymise, _) => {
+                matches!(self.check, Check::Row(_)) && self.doc.family != Family::Quality
+            }
+            _ => true,
+        }
+    }
+}
+
 /// Who carries a rule out.
 pub enum Check {
     /// A look at each row by itself.
@@ -155,6 +171,17 @@ pub enum Action {
 }
 
 impl Action {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Off,
+        Self::Report,
+        Self::Ask,
+        Self::Allow,
+        Self::Drop,
+        Self::Redact,
+        Self::Pseudonymise,
+    ];
+
     /// The action's name in recipes.
     pub fn name(self) -> &'static str {
         match self {

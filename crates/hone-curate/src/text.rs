@@ -133,7 +133,7 @@ pub(crate) fn mix(mut z: u64) -> u64 {
 }
 
 /// The same on every machine; eight bytes at a time, since most words are no longer.
-fn hash(word: &[u8]) -> u64 {
+pub(crate) fn hash(word: &[u8]) -> u64 {
     word.chunks(8).fold(word.len() as u64, |hash, chunk| {
         let mut bytes = [0; 8];
         bytes[..chunk.len()].copy_from_slice(chunk);

@@ -147,7 +147,7 @@ fn write_rows(dir: &mut Unpublished, curated: &Curated) -> Result<(Rows, Portrai
 fn row(curated: &Curated, kept: Kept, portrait: &mut Portrait) -> Result<String, CurateError> {
     let mut record = curated.spool.record(kept.row)?.into_owned();
     record.copies = kept.copies;
-    portrait.add(&record, kept.side, kept.length, kept.language);
+    portrait.add(&record, &kept);
     Ok(record.to_json().to_string())
 }
 
@@ -171,7 +171,7 @@ fn note(rows: &Rows, curated: &Curated, curation: &Curation) -> Result<Note, Wri
             },
         )
     };
-    let parents = curated.files.iter().map(|file| {
+    let parent = |file: &hone_data::FileReport| {
         let sha256 = ContentId::of_file(&file.file).map_err(DirError::from)?;
         let name = file
             .file
@@ -185,7 +185,9 @@ fn note(rows: &Rows, curated: &Curated, curation: &Curation) -> Result<Note, Wri
             rows: file.rows,
             refused: file.refused,
         })
-    });
+    };
+    let parents = curated.files.iter().map(parent);
+    let benchmarks = curated.benchmarks.iter().map(parent);
     let sides: BTreeMap<Side, SideNote> = rows.iter().map(side).collect();
     let ids: Vec<ContentId> = sides.values().map(|side| side.id).collect();
     let counts = [
@@ -200,6 +202,7 @@ fn note(rows: &Rows, curated: &Curated, curation: &Curation) -> Result<Note, Wri
         content: id_of(&ids),
         sides,
         parents: parents.collect::<Result<_, WriteError>>()?,
+        benchmarks: benchmarks.collect::<Result<_, WriteError>>()?,
         settings: curation.settings(),
         steps: curation.steps(),
         counts: counts.map(|(name, count)| (name.to_owned(), count)).into(),
@@ -224,6 +227,7 @@ fn overview(
         rows_changed: curated.rows_changed,
         undecided: curated.tally.count(Decision::Undecided),
         rules: curated.tally.rows(),
+        left: curated.tally.left(),
         origins: origins(curated)?,
         length_unit: length_unit.to_owned(),
         portions: curated.portions.clone(),
@@ -231,6 +235,7 @@ fn overview(
     };
     if let Ok(near) = crate::curate::near_options(curation) {
         overview.curve = curve(&near);
+        overview.near_threshold = near.threshold;
     }
     for &(rows, keep) in &curated.clusters {
         let record = curated.spool.record(keep)?;

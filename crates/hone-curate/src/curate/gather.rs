@@ -21,7 +21,7 @@ use crate::recipe::{Curation, RawSource, Side};
 use crate::redact::Pseudonyms;
 use crate::rules::format::unusable_row;
 use crate::rules::quality::LanguageDetector;
-use crate::{Decision, Examined, Examiner, Finding, Params, SpoolWriter};
+use crate::{Decision, Examined, Examiner, Family, Finding, Params, SpoolWriter};
 
 /// Rows examined together, on all threads.
 const BATCH: usize = 1024;
@@ -231,6 +231,10 @@ impl Gathering<'_, '_> {
             .iter()
             .any(|finding| finding.decision == Decision::Changed);
         self.rows_changed += usize::from(changed);
+        let is_remarked = looked
+            .findings
+            .iter()
+            .any(|finding| finding.family == Family::Quality);
         self.spool
             .push(&record)
             .map_err(|source| self.noted.no_room(source))?;
@@ -242,6 +246,7 @@ impl Gathering<'_, '_> {
             origin,
             length,
             language,
+            is_remarked,
             copies: record.copies,
             pinned: self.pinned,
             content: fingerprint.content,
@@ -273,6 +278,7 @@ impl Gathering<'_, '_> {
             prints: self.prints,
             links: Vec::new(),
             files: self.files,
+            benchmarks: Vec::new(),
             rows_in: self.rows_in,
             rows_changed: self.rows_changed,
             origins: self.origins,

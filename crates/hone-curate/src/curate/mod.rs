@@ -55,6 +55,8 @@ pub struct Curated {
     pub tally: Tally,
     /// The files read.
     pub files: Vec<FileReport>,
+    /// Files of evaluation rows that leaks were looked for from.
+    pub benchmarks: Vec<FileReport>,
     /// Rows read, usable or not.
     pub rows_in: usize,
     /// Rows whose text was changed.
@@ -82,6 +84,8 @@ pub struct Kept {
     pub length: usize,
     /// The language of what is learnt, where it is sure enough.
     pub language: &'static str,
+    /// Did a rule about quality see something in it?
+    pub is_remarked: bool,
 }
 
 /// Why curation stopped.

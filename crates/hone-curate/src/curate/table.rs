@@ -30,6 +30,8 @@ pub(super) struct Fact {
     pub(super) origin: Arc<str>,
     pub(super) length: usize,
     pub(super) language: &'static str,
+    /// Did a rule about quality see something in it?
+    pub(super) is_remarked: bool,
     /// How often it stands in the data as read.
     pub(super) copies: usize,
     /// The side it was read from, where that is settled.
@@ -50,6 +52,7 @@ pub(super) struct Table {
     /// Rows that must stand on one side.
     pub(super) links: Vec<(usize, usize)>,
     pub(super) files: Vec<FileReport>,
+    pub(super) benchmarks: Vec<FileReport>,
     pub(super) rows_in: usize,
     pub(super) rows_changed: usize,
     pub(super) origins: BTreeMap<String, usize>,
@@ -206,7 +209,11 @@ impl Table {
         told(0);
         let benchmarks = match &curation.benchmarks[..] {
             [] => Vec::new(),
-            files => hone_data::read(files)?.records,
+            files => {
+                let reading = hone_data::read(files)?;
+                self.benchmarks = reading.files;
+                reading.records
+            }
         };
         self.leave_out_leaks_of(&benchmarks, &all, false, curation, noted)?;
         told(1);
@@ -399,6 +406,7 @@ impl Table {
             copies: self.copies[row],
             length: self.facts[row].length,
             language: self.facts[row].language,
+            is_remarked: self.facts[row].is_remarked,
         };
         let kept = self.alive().map(kept).collect();
         Curated {
@@ -407,6 +415,7 @@ impl Table {
             spool: self.spool,
             tally,
             files: self.files,
+            benchmarks: self.benchmarks,
             rows_in: self.rows_in,
             rows_changed: self.rows_changed,
             origins: self.origins,

@@ -69,10 +69,12 @@ pub fn sentences(text: &str, stretch: Range<usize>) -> impl Iterator<Item = Rang
     std::iter::from_fn(move || {
         while at < stretch.end {
             let rest = &text[at..stretch.end];
-            let length = sentence_length(rest);
-            let sentence = rest[..length].trim();
-            let begin = at + (rest.len() - rest.trim_start().len());
-            at += length;
+            // Only this sentence is trimmed: what follows may be a megabyte of empty lines, each looked at in turn.
+            let untrimmed = &rest[..sentence_length(rest)];
+            let sentence = untrimmed.trim_start();
+            let begin = at + (untrimmed.len() - sentence.len());
+            at += untrimmed.len();
+            let sentence = sentence.trim_end();
             if !sentence.is_empty() {
                 return Some(begin..begin + sentence.len());
             }
@@ -156,11 +158,10 @@ fn without_inline_code(text: &str, stretch: Range<usize>, found: &mut Vec<Range<
         let Some(close) = text[inside..stretch.end].find(&text[open..inside]) else {
             break;
         };
-        found.push(start..open);
+        found.extend((start < open).then_some(start..open));
         start = inside + close + ticks;
     }
-    found.push(start..stretch.end);
-    found.retain(|range| !range.is_empty());
+    found.extend((start < stretch.end).then_some(start..stretch.end));
 }
 
 /// Bytes up to and with the end of the first sentence.

@@ -149,7 +149,8 @@ impl ReadError {
                 let known = Shape::ALL
                     .map(Shape::description)
                     .map(|shape| format!("known shape: {shape}"));
-                known.to_vec()
+                let mapped = "a recipe of `hone data build` gives columns their meaning: columns = { prompt = \"question\", completion = \"answer\" }";
+                known.into_iter().chain([mapped.to_owned()]).collect()
             }
             Self::NoList { .. } => {
                 vec!["write one JSON object per line, or a list of objects".into()]
@@ -654,7 +655,9 @@ mod tests {
             error.to_string(),
             "x.jsonl:1: rows of no known shape (keys: question, answer)"
         );
-        assert_eq!(error.hints().len(), Shape::ALL.len());
+        let hints = error.hints();
+        assert_eq!(hints.len(), Shape::ALL.len() + 1);
+        assert!(hints[Shape::ALL.len()].contains("columns = {"), "{hints:?}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub static DOC: Doc = Doc {
     family: Family::PersonalData,
     summary: "a public IP address",
     why: "An address at a time of day points to a household; European courts count it as personal data.",
-    what: "IPv4 in four decimal numbers and IPv6 as RFC 4291 writes it, public ones only: private, loopback, link-local, multicast, shared and documentation ranges (RFC 5737, 3849) are nobody's, nor are ten well-known resolvers. Four small numbers look like a version and score 0.4 unless a word such as *host* stands beside; after *version* or *v* they are one. IPv6 with fewer than three groups is not looked at, since `a::b` is a path in a program. Label `IP_ADDRESS`.",
+    what: "IPv4 in four decimal numbers and IPv6 as RFC 4291 writes it, public ones only: private, loopback, link-local, multicast, shared and documentation ranges (RFC 5737, 3849) are nobody's, nor are whole networks (`/24`) and ten well-known resolvers. Four small numbers look like a version and score 0.4 unless a word such as *host* stands beside; after *version* or *v* they are one. IPv6 with fewer than three groups is not looked at, since `a::b` is a path in a program. Label `IP_ADDRESS`.",
     default: Action::Ask,
     params: &[sighting::THRESHOLD],
 };
@@ -87,6 +87,15 @@ fn sighting(span: Range<usize>, alone: f32) -> Sighting {
         .beside(CONTEXT)
 }
 
+/// Does the length of a prefix follow that leaves more than one address?
+fn is_network(rest: &str) -> bool {
+    let length = rest.strip_prefix('/').map(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        rest[..digits].parse::<u8>()
+    });
+    matches!(length, Some(Ok(8..32)))
+}
+
 /// How sure four numbers make; `None` when they are no address of somebody.
 fn score_v4(text: &str, span: &Range<usize>) -> Option<f32> {
     let address: Ipv4Addr = text[span.clone()].parse().ok()?;
@@ -102,7 +111,9 @@ fn score_v4(text: &str, span: &Range<usize>) -> Option<f32> {
             (0 | 240.., _) | (100, 64..=127) | (192, 0) | (198, 18 | 19)
         )
         || KNOWN.contains(&octets);
-    if special || stands_beside(text, span, VERSION) || text[..span.start].ends_with(['v', 'V']) {
+    let is_nobodys = special || is_network(&text[span.end..]);
+    if is_nobodys || stands_beside(text, span, VERSION) || text[..span.start].ends_with(['v', 'V'])
+    {
         return None;
     }
     Some(if octets.iter().all(|&octet| octet < 32) {

@@ -28,6 +28,10 @@ static PAIRS: LazyLock<Regex> = LazyLock::new(|| {
 
 /// See [`DOC`].
 pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+    let joints = text.bytes().filter(|byte| b":-.".contains(byte));
+    if joints.take(2).count() < 2 {
+        return;
+    }
     for found in PAIRS.find_iter(text) {
         let (start, end) = (found.start(), found.end());
         let joined = text[end..].starts_with(':')

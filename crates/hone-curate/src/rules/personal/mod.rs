@@ -14,11 +14,15 @@ mod crypto_address;
 mod date_time;
 mod dates;
 mod email;
+mod gazetteer;
 mod iban;
 mod ip_address;
 mod mac_address;
 mod national_number;
+mod organisation_name;
+mod person_name;
 mod phone;
+mod place_name;
 mod postal_code;
 mod sighting;
 mod url_credentials;
@@ -47,6 +51,9 @@ pub const RULES: &[Entry] = &[
     entry!(api_key),
     entry!(crypto_address),
     entry!(birth_date),
+    entry!(person_name),
+    entry!(place_name),
+    entry!(organisation_name),
     entry!(age),
     entry!(date_time),
     entry!(postal_code),

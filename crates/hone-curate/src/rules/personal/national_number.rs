@@ -282,7 +282,51 @@ fn all_alike(digits: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    /// What python-stdnum holds for valid is found beside its word, and what it refuses is not
+    /// (`fixtures/scripts/national_numbers.py`).
+    #[test]
+    fn numbers_are_told_from_their_neighbours_as_python_stdnum_tells_them() {
+        let path = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../../fixtures/golden/national_numbers.json"
+        );
+        let golden: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let golden = golden.as_object().unwrap();
+        for (label, numbers) in golden {
+            let is_found = |number: &Value| {
+                let text = format!(
+                    "{}: {}",
+                    numbers["beside"].as_str().unwrap(),
+                    number.as_str().unwrap()
+                );
+                let mut seen = Vec::new();
+                see(&text, &mut seen);
+                seen.iter()
+                    .any(|sighting| sighting.label == label && sighting.score(&text) >= 0.5)
+            };
+            for number in numbers["valid"].as_array().unwrap() {
+                assert!(is_found(number), "{label} {number}");
+            }
+            // Korea gives no check digit any more, nor the United States, whose wrong numbers are of areas never given.
+            for number in numbers["wrong"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|_| label != "KR_RRN")
+            {
+                assert!(!is_found(number), "{label} {number}");
+            }
+        }
+        let beside_the_rule = ["US_NPI", "UK_NINO", "AU_MEDICARE"];
+        let untested = SCHEMES.iter().find(|scheme| {
+            !golden.contains_key(scheme.label) && !beside_the_rule.contains(&scheme.label)
+        });
+        assert!(untested.is_none(), "{}", untested.unwrap().label);
+    }
 
     type Case = (fn(&str) -> bool, &'static str, &'static str);
 

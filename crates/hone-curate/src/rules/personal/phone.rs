@@ -105,7 +105,9 @@ pub fn see(text: &str, seen: &mut Vec<Sighting>) {
 /// A trunk `0` and three groups or more are how a telephone number is written, and little else is.
 fn sure_by_groups(number: &str, digits: usize) -> f32 {
     let groups = number.split([' ', '.', '-', '/']).count();
-    match number.starts_with(['0', '(']) && groups >= 3 && (9..=11).contains(&digits) {
+    // A year in brackets is a citation's: `31 (2010) 455-461`.
+    let trunk = number.starts_with("(0") || number.starts_with('0');
+    match trunk && groups >= 3 && (9..=11).contains(&digits) {
         true => 0.6,
         false => 0.2,
     }

@@ -52,6 +52,10 @@ static LOOSE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// See [`DOC`].
 pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+    // The shortest, `W1A 0AX`, has two digits.
+    if text.bytes().filter(u8::is_ascii_digit).take(2).count() < 2 {
+        return;
+    }
     for found in SURE.captures_iter(text) {
         let code = found
             .get(1)

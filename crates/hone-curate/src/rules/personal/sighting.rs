@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::redact::Taken;
 use crate::{BadParam, Hit, Param, Params, Row, Rule};
 
 /// A stretch that may be personal.
@@ -123,33 +124,21 @@ impl Rule for Personal {
                 let hit = Hit::at(part.place, sighting.span, sighting.message);
                 (score >= self.threshold).then(|| hit.scored(score).labelled(sighting.label))
             });
-            let found = scored.map(|hit| ((), hit)).collect();
-            hits.extend(settle(found).into_iter().map(|((), hit)| hit));
+            hits.extend(settle(scored.collect()));
         }
     }
 }
 
-/// Of hits that overlap, the surest, then the longest, then the first given; in the order of the text.
-///
-/// Each hit comes with what it is to be known by, a rule for instance.
-pub fn settle<R>(mut found: Vec<(R, Hit)>) -> Vec<(R, Hit)> {
-    found.sort_by(|(_, a), (_, b)| {
+/// Of hits in one text that overlap, the surest, then the longest, then the first given; in the order of the text.
+pub fn settle(mut found: Vec<Hit>) -> Vec<Hit> {
+    found.sort_by(|a, b| {
         let surer = b.score.total_cmp(&a.score);
         surer.then_with(|| b.span.len().cmp(&a.span.len()))
     });
-    let mut kept: Vec<(R, Hit)> = Vec::with_capacity(found.len());
-    for (rule, hit) in found {
-        let overlaps = |other: &Hit| {
-            other.place == hit.place
-                && other.span.start < hit.span.end
-                && hit.span.start < other.span.end
-        };
-        if !kept.iter().any(|(_, other)| overlaps(other)) {
-            kept.push((rule, hit));
-        }
-    }
-    kept.sort_by_key(|(_, hit)| (hit.place, hit.span.start));
-    kept
+    let mut taken = Taken::default();
+    found.retain(|hit| taken.take(&hit.span));
+    found.sort_by_key(|hit| hit.span.start);
+    found
 }
 
 /// How many words before a stretch are its context.
@@ -196,8 +185,8 @@ mod tests {
 
     use super::*;
 
-    fn hit(span: Range<usize>, score: f32) -> ((), Hit) {
-        ((), Hit::at(Place::Text, span, "").scored(score))
+    fn hit(span: Range<usize>, score: f32) -> Hit {
+        Hit::at(Place::Text, span, "").scored(score)
     }
 
     #[test]
@@ -208,7 +197,7 @@ mod tests {
             hit(8..20, 0.9),
             hit(30..31, 0.1),
         ];
-        let kept: Vec<_> = settle(found).into_iter().map(|(_, hit)| hit.span).collect();
+        let kept: Vec<_> = settle(found).into_iter().map(|hit| hit.span).collect();
         assert_eq!(kept, [0..4, 8..20, 30..31]);
     }
 
