@@ -243,9 +243,23 @@ pub trait Backend: Send + Sync + fmt::Debug {
     /// Rows of the embedding matrix for `ids`.
     fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor);
     /// `out[i] = x[rows[i]]`.
-    fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor);
+    fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
+        self.gather_window(x.view(), rows, out);
+    }
+    /// The same from a window into a tensor: rows of one matrix of a flat buffer.
+    fn gather_window(&self, x: MatRef, rows: &[usize], out: &mut Tensor);
     /// `out[rows[i]] += x[i]`, in the order of `i`; rows may repeat.
-    fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor);
+    fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
+        self.scatter_add_window(x, rows, out.view_mut());
+    }
+    /// The same into a window.
+    fn scatter_add_window(&self, x: &Tensor, rows: &[usize], out: MatMut);
+    /// Multiplies column `j` with element `j` of `factors [1, cols]`.
+    fn scale_cols(&self, x: &mut Tensor, factors: MatRef);
+    /// `out[j] (+)= alpha · Σᵢ a[i, j] · b[i, j]`, with `out [1, cols]`; summed in f64.
+    fn dot_cols(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool);
+    /// `out[j] (+)= x[j] / √squares[j]`, all `[1, cols]`; nothing where the square is zero.
+    fn divide_by_root(&self, x: MatRef, squares: &Tensor, out: MatMut, accumulate: bool);
     /// Rounds to bf16, for safekeeping only: `out` has half as many numbers, rounded up, and is good for
     /// [`Backend::widen_bf16`] alone.
     fn round_to_bf16(&self, x: &Tensor, out: &mut Tensor);
@@ -383,8 +397,20 @@ pub trait Backend: Send + Sync + fmt::Debug {
         first: &mut Tensor,
         second: &mut Tensor,
         step: AdamWStep,
+    ) {
+        let runs = [(parameters.len(), step)];
+        self.adamw_by_runs(parameters, gradients, first, second, &runs);
+    }
+    /// The same with a step of its own for each run of consecutive numbers, all of them together the whole buffer.
+    fn adamw_by_runs(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Tensor,
+        second: &mut Tensor,
+        runs: &[(usize, AdamWStep)],
     );
-    /// The same with moments in 8 bits, bit for bit as bitsandbytes' `AdamW8bit` on a CPU.
+    /// [`Backend::adamw`] with moments in 8 bits, bit for bit as bitsandbytes' `AdamW8bit` on a CPU.
     fn adamw8bit(
         &self,
         parameters: &mut Tensor,
@@ -392,6 +418,18 @@ pub trait Backend: Send + Sync + fmt::Debug {
         first: &mut Moment8,
         second: &mut Moment8,
         step: AdamWStep,
+    ) {
+        let runs = [(parameters.len(), step)];
+        self.adamw8bit_by_runs(parameters, gradients, first, second, &runs);
+    }
+    /// The same by runs, each of whole parameter tensors.
+    fn adamw8bit_by_runs(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Moment8,
+        second: &mut Moment8,
+        runs: &[(usize, AdamWStep)],
     );
 }
 

@@ -178,8 +178,11 @@ impl Backend for Rehearsal {
     fn add_bias(&self, _: &mut Tensor, _: &Tensor) {}
     fn add(&self, _: &mut Tensor, _: &Tensor) {}
     fn embed(&self, _: &[u32], _: &Weight, _: &mut Tensor) {}
-    fn gather_rows(&self, _: &Tensor, _: &[usize], _: &mut Tensor) {}
-    fn scatter_add_rows(&self, _: &Tensor, _: &[usize], _: &mut Tensor) {}
+    fn gather_window(&self, _: MatRef, _: &[usize], _: &mut Tensor) {}
+    fn scatter_add_window(&self, _: &Tensor, _: &[usize], _: MatMut) {}
+    fn scale_cols(&self, _: &mut Tensor, _: MatRef) {}
+    fn dot_cols(&self, _: MatRef, _: MatRef, _: f32, _: MatMut, _: bool) {}
+    fn divide_by_root(&self, _: MatRef, _: &Tensor, _: MatMut, _: bool) {}
     fn round_to_bf16(&self, _: &Tensor, _: &mut Tensor) {}
     fn widen_bf16(&self, _: &Tensor, _: &mut Tensor) {}
     fn rms_norm(&self, _: &Tensor, _: &Tensor, _: f32, _: &mut Tensor) {}
@@ -226,14 +229,22 @@ impl Backend for Rehearsal {
     ) {
     }
     fn dropout(&self, _: &Tensor, _: f32, _: u64, _: &mut Tensor, _: bool) {}
-    fn adamw(&self, _: &mut Tensor, _: &Tensor, _: &mut Tensor, _: &mut Tensor, _: AdamWStep) {}
-    fn adamw8bit(
+    fn adamw_by_runs(
+        &self,
+        _: &mut Tensor,
+        _: &Tensor,
+        _: &mut Tensor,
+        _: &mut Tensor,
+        _: &[(usize, AdamWStep)],
+    ) {
+    }
+    fn adamw8bit_by_runs(
         &self,
         _: &mut Tensor,
         _: &Tensor,
         _: &mut Moment8,
         _: &mut Moment8,
-        _: AdamWStep,
+        _: &[(usize, AdamWStep)],
     ) {
     }
 }

@@ -13,20 +13,38 @@ use crate::quant::dynamic::{self, CodeBook};
 /// Blocks of a task.
 const TASK_BLOCKS: usize = 16;
 
-/// One pass over flat buffers that hold parameter tensors of these lengths.
+/// One pass over flat buffers that hold parameter tensors of these lengths, with a step for each run of whole tensors.
 pub fn adamw8bit(
     lengths: &[usize],
     p: &mut [f32],
     g: &[f32],
     m: &mut [f32],
     v: &mut [f32],
-    step: AdamWStep,
+    runs: &[(usize, AdamWStep)],
 ) {
-    let numbers = Numbers::new(step);
+    let of_tensor = numbers_of_tensors(lengths, runs);
     let whole = Piece { p, g, m, v };
     pieces(lengths, whole)
         .into_par_iter()
-        .for_each(|(is_coded, piece)| piece.step(is_coded, numbers));
+        .for_each(|(tensor, is_coded, piece)| piece.step(is_coded, of_tensor[tensor]));
+}
+
+fn numbers_of_tensors(lengths: &[usize], runs: &[(usize, AdamWStep)]) -> Vec<Numbers> {
+    let mut ends = Vec::new();
+    for &(len, step) in runs {
+        let begin = ends.last().map_or(0, |&(end, _)| end);
+        ends.push((begin + len, Numbers::new(step)));
+    }
+    let mut end = 0;
+    let of_tensor = |&len: &usize| {
+        let begin = end;
+        end += len;
+        let run = ends.iter().find(|(run_end, _)| begin < *run_end);
+        let &(run_end, numbers) = run.expect("runs are the buffer");
+        assert!(end <= run_end, "a run is of whole tensors");
+        numbers
+    };
+    lengths.iter().map(of_tensor).collect()
 }
 
 /// Numbers of one parameter tensor, and the words of their moments.
@@ -37,22 +55,22 @@ struct Piece<'a> {
     v: &'a mut [f32],
 }
 
-/// Whole small tensors, and runs of blocks of the others.
-fn pieces<'a>(lengths: &[usize], mut rest: Piece<'a>) -> Vec<(bool, Piece<'a>)> {
+/// Whole small tensors, and runs of blocks of the others, each with the number of its tensor.
+fn pieces<'a>(lengths: &[usize], mut rest: Piece<'a>) -> Vec<(usize, bool, Piece<'a>)> {
     let mut pieces = Vec::new();
-    for &len in lengths {
+    for (index, &len) in lengths.iter().enumerate() {
         let (mut tensor, after) = rest.split(len, words_of(len));
         rest = after;
         if !is_coded(len) {
-            pieces.push((false, tensor));
+            pieces.push((index, false, tensor));
             continue;
         }
         while tensor.p.len() > TASK_BLOCKS * BLOCK {
             let (task, after) = tensor.split(TASK_BLOCKS * BLOCK, TASK_BLOCKS * BLOCK_WORDS);
-            pieces.push((true, task));
+            pieces.push((index, true, task));
             tensor = after;
         }
-        pieces.push((true, tensor));
+        pieces.push((index, true, tensor));
     }
     pieces
 }

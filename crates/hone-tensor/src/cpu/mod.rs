@@ -2,6 +2,7 @@
 
 mod adam8bit;
 mod attention;
+mod columns;
 mod gelu;
 mod layer_norm;
 mod moving;
@@ -302,28 +303,68 @@ impl Backend for Cpu {
         });
     }
 
-    fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
-        let cols = x.cols();
+    fn gather_window(&self, x: MatRef, rows: &[usize], out: &mut Tensor) {
         assert_eq!(
-            (rows.len(), cols),
-            (out.rows(), out.cols()),
+            (rows.len(), x.cols, false),
+            (out.rows(), out.cols(), x.transposed),
             "a row for each index"
         );
-        let out = numbers_mut(out);
+        let (cols, stride) = (x.cols, x.stride);
+        let (x, out) = (&numbers(x.tensor)[x.offset..], numbers_mut(out));
         self.threads
-            .install(|| moving::gather_rows(numbers(x), rows, cols, out));
+            .install(|| moving::gather_rows(x, stride, rows, cols, out));
     }
 
-    fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
-        let cols = x.cols();
+    fn scatter_add_window(&self, x: &Tensor, rows: &[usize], out: MatMut) {
         assert_eq!(
-            (rows.len(), cols),
-            (x.rows(), out.cols()),
+            (rows.len(), out.cols),
+            (x.rows(), x.cols()),
             "a row for each index"
         );
-        let out = numbers_mut(out);
+        assert!(
+            rows.iter().all(|&row| row < out.rows),
+            "rows lie inside the window"
+        );
+        let (cols, stride) = (out.cols, out.stride);
+        let out = &mut numbers_mut(out.tensor)[out.offset..];
         self.threads
-            .install(|| moving::scatter_add_rows(numbers(x), rows, cols, out));
+            .install(|| moving::scatter_add_rows(numbers(x), rows, cols, stride, out));
+    }
+
+    fn scale_cols(&self, x: &mut Tensor, factors: MatRef) {
+        assert_eq!(
+            (1, x.cols(), false),
+            (factors.rows, factors.cols, factors.transposed),
+            "one factor for each column"
+        );
+        let factors = &numbers(factors.tensor)[factors.offset..][..factors.cols];
+        let x = numbers_mut(x);
+        self.threads.install(|| columns::scale(x, factors));
+    }
+
+    fn dot_cols(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool) {
+        let (rows, cols) = a.shape();
+        assert_eq!(
+            ((rows, cols), (1, cols)),
+            (b.shape(), (out.rows, out.cols)),
+            "columns of two matrices of one shape"
+        );
+        let (a, b) = (dense(&a), dense(&b));
+        let out = &mut numbers_mut(out.tensor)[out.offset..][..cols];
+        self.threads
+            .install(|| columns::dot(a, b, rows, alpha, out, accumulate));
+    }
+
+    fn divide_by_root(&self, x: MatRef, squares: &Tensor, out: MatMut, accumulate: bool) {
+        assert_eq!(
+            (x.shape(), (1, x.cols)),
+            ((squares.rows(), squares.cols()), (out.rows, out.cols)),
+            "three rows of one length"
+        );
+        let cols = out.cols;
+        let x = &numbers(x.tensor)[x.offset..][..cols];
+        let out = &mut numbers_mut(out.tensor)[out.offset..][..cols];
+        columns::divide_by_root(x, numbers(squares), out, accumulate);
     }
 
     fn round_to_bf16(&self, x: &Tensor, out: &mut Tensor) {
@@ -610,34 +651,47 @@ impl Backend for Cpu {
         Ok(self.threads.install(|| rows::sum_squares(numbers(x))))
     }
 
-    fn adamw(
+    fn adamw_by_runs(
         &self,
         parameters: &mut Tensor,
         gradients: &Tensor,
         first: &mut Tensor,
         second: &mut Tensor,
-        step: AdamWStep,
+        runs: &[(usize, AdamWStep)],
     ) {
         assert_same_shape(parameters, gradients);
-        let (p, m, v) = (
+        assert_eq!(run_length(runs), parameters.len(), "runs are the buffer");
+        let (mut p, mut m, mut v) = (
             numbers_mut(parameters),
             numbers_mut(first),
             numbers_mut(second),
         );
-        self.threads
-            .install(|| rows::adamw(p, numbers(gradients), m, v, step));
+        let mut g = numbers(gradients);
+        self.threads.install(|| {
+            for &(len, step) in runs {
+                let ((run_p, later_p), (run_m, later_m), (run_v, later_v)) = (
+                    p.split_at_mut(len),
+                    m.split_at_mut(len),
+                    v.split_at_mut(len),
+                );
+                let (run_g, later_g) = g.split_at(len);
+                rows::adamw(run_p, run_g, run_m, run_v, step);
+                (p, m, v, g) = (later_p, later_m, later_v, later_g);
+            }
+        });
     }
 
-    fn adamw8bit(
+    fn adamw8bit_by_runs(
         &self,
         parameters: &mut Tensor,
         gradients: &Tensor,
         first: &mut Moment8,
         second: &mut Moment8,
-        step: AdamWStep,
+        runs: &[(usize, AdamWStep)],
     ) {
         assert_same_shape(parameters, gradients);
         assert_eq!(first.lengths(), second.lengths(), "moments of one adapter");
+        assert_eq!(run_length(runs), parameters.len(), "runs are the buffer");
         let lengths = first.lengths().to_vec();
         let (p, g) = (numbers_mut(parameters), numbers(gradients));
         let (m, v) = (
@@ -645,7 +699,7 @@ impl Backend for Cpu {
             numbers_mut(second.words_mut()),
         );
         self.threads
-            .install(|| adam8bit::adamw8bit(&lengths, p, g, m, v, step));
+            .install(|| adam8bit::adamw8bit(&lengths, p, g, m, v, runs));
     }
 }
 
@@ -688,6 +742,10 @@ fn check_rope(x: &Tensor, head_dim: usize, positions: &[u32], table: &Tensor) {
         table.cols() <= head_dim && x.cols().is_multiple_of(head_dim),
         "heads at least as wide as what turns"
     );
+}
+
+fn run_length(runs: &[(usize, AdamWStep)]) -> usize {
+    runs.iter().map(|(len, _)| len).sum()
 }
 
 fn check_spans(spans: &[Span], q: &Tensor, k: &Tensor) {

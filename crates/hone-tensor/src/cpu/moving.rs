@@ -10,20 +10,21 @@ use crate::device::Columns;
 /// Columns that one scattering task owns.
 const COLUMNS: usize = 64;
 
-/// `out[i] = x[rows[i]]`.
-pub fn gather_rows(x: &[f32], rows: &[usize], cols: usize, out: &mut [f32]) {
+/// `out[i] = x[rows[i]]`; rows of `x` begin `stride` numbers apart.
+pub fn gather_rows(x: &[f32], stride: usize, rows: &[usize], cols: usize, out: &mut [f32]) {
     by_rows(out, cols, |first, out| {
         for (out, &row) in out.chunks_exact_mut(cols).zip(&rows[first..]) {
-            out.copy_from_slice(&x[row * cols..][..cols]);
+            out.copy_from_slice(&x[row * stride..][..cols]);
         }
     });
 }
 
-/// `out[rows[i]] += x[i]`, in the order of `i`. A task owns columns, so rows may repeat.
-pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, out: &mut [f32]) {
-    let highest = rows.iter().max().map_or(0, |row| row + 1);
+/// `out[rows[i]] += x[i]`, in the order of `i`; rows of `out` begin `stride` numbers apart. A task owns columns, so
+/// rows may repeat.
+pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, stride: usize, out: &mut [f32]) {
+    let end = rows.iter().max().map_or(0, |row| row * stride + cols);
     assert!(
-        highest * cols <= out.len() && rows.len() * cols <= x.len(),
+        end <= out.len() && rows.len() * cols <= x.len(),
         "rows lie inside"
     );
     let out = Shared(out.as_mut_ptr());
@@ -34,7 +35,7 @@ pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, out: &mut [f32])
             for (i, &row) in rows.iter().enumerate() {
                 // SAFETY: inside `out`, checked above; these columns are this task's alone.
                 let to = unsafe {
-                    std::slice::from_raw_parts_mut(out.get().add(row * cols + first), width)
+                    std::slice::from_raw_parts_mut(out.get().add(row * stride + first), width)
                 };
                 simd::axpy(1.0, &x[i * cols + first..][..width], to);
             }
@@ -115,13 +116,13 @@ mod tests {
         let cols = COLUMNS + 3;
         let x: Vec<f32> = (0..3 * cols).map(|i| i as f32).collect();
         let mut out = vec![1.0; 2 * cols];
-        scatter_add_rows(&x, &[1, 0, 1], cols, &mut out);
+        scatter_add_rows(&x, &[1, 0, 1], cols, cols, &mut out);
         for col in 0..cols {
             assert_eq!(out[col], 1.0 + x[cols + col]);
             assert_eq!(out[cols + col], 1.0 + x[col] + x[2 * cols + col]);
         }
         let mut picked = vec![0.0; 3 * cols];
-        gather_rows(&out, &[1, 1, 0], cols, &mut picked);
+        gather_rows(&out, cols, &[1, 1, 0], cols, &mut picked);
         assert_eq!(picked[..cols], out[cols..]);
         assert_eq!(picked[2 * cols..], out[..cols]);
     }
