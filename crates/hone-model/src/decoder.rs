@@ -184,6 +184,21 @@ impl Decoder {
         &self.device
     }
 
+    /// The frozen matrix of a projection.
+    pub(crate) fn at(&self, site: Site) -> &Projection {
+        let group = match self.layers.get(site.layer_index(self.layers.len())) {
+            None => &self.head,
+            Some(layer) => match site.group() {
+                Group::AttentionIn => &layer.attention_in,
+                Group::AttentionOut => &layer.attention_out,
+                Group::MlpIn => &layer.mlp_in,
+                Group::MlpOut => &layer.mlp_out,
+                Group::Head => &self.head,
+            },
+        };
+        &group[site.slot()]
+    }
+
     /// The longest sequence it was loaded for.
     pub fn max_positions(&self) -> usize {
         self.max_positions

@@ -13,14 +13,14 @@ mod site;
 pub mod weights;
 
 pub use adapter::{
-    Adapter, AdapterFiles, AdapterSize, AttachError, LayerRange, LoraConfig, NamedMatrix,
-    PeftError, Provenance, SaveDtype, Targets,
+    Adapter, AdapterFiles, AdapterSize, AttachError, BeginError, Deltas, Ia3, Initial, LayerRange,
+    LoraConfig, NamedMatrix, PeftError, Provenance, Role, SaveDtype, Targets, TrainedBias,
 };
 pub use batch::{LossSum, Packed};
 pub use decoder::{BaseFormat, Decoder, LoadError};
 pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Stop};
 pub use keep::Activations;
 pub use layout::Shortcuts;
-pub use model::{Model, StepOptions};
+pub use model::{ActiveError, Model, StepOptions};
 pub use site::Site;
 pub use weights::Group;

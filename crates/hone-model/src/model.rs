@@ -1,8 +1,8 @@
-//! A base and, if there is one, the adapter on it.
+//! A base and the adapters on it.
 
 use hone_tensor::{Device, Tensor, TensorError};
 
-use crate::adapter::Adapter;
+use crate::adapter::{Adapter, BeginError};
 use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::generate::GenerateError;
@@ -11,11 +11,75 @@ use crate::layout::{Layout, Shortcuts};
 use crate::pass::{Pass, Way};
 use crate::weights::{BaseWeights, DecoderConfig};
 
-/// A frozen decoder with at most one adapter.
+/// A frozen decoder with any number of adapters, of which one learns.
 #[derive(Debug)]
 pub struct Model {
     decoder: Decoder,
-    adapter: Option<Adapter>,
+    format: BaseFormat,
+    worn: Vec<Worn>,
+}
+
+/// An adapter on a model.
+#[derive(Debug)]
+pub(crate) struct Worn {
+    pub name: String,
+    pub adapter: Adapter,
+    /// What its contribution is multiplied with; zero while it is off.
+    pub weight: f32,
+}
+
+/// The name of an adapter that was given none, as in PEFT.
+const DEFAULT: &str = "default";
+
+/// Why adapters cannot be used as asked.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum ActiveError {
+    /// There is none of this name.
+    #[error("this model has no adapter `{name}`")]
+    Unknown {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// The weight is no number.
+    #[error("the weight of adapter `{name}` is {weight}, and must be a number")]
+    BadWeight {
+        /// Which adapter.
+        name: String,
+        /// Its weight.
+        weight: f32,
+    },
+    /// It does more than add, so it cannot be one of several or count in part.
+    #[error(
+        "adapter `{name}` does more than add low-rank products, so it can only be used alone and whole"
+    )]
+    NotAdditive {
+        /// Which adapter.
+        name: String,
+    },
+    /// It is named twice.
+    #[error("adapter `{name}` is named twice")]
+    Twice {
+        /// Which adapter.
+        name: String,
+    },
+}
+
+impl ActiveError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Unknown { available, .. } if available.is_empty() => {
+                vec!["add it first, under that name".into()]
+            }
+            Self::Unknown { available, .. } => {
+                vec![format!("adapters of this model: {}", available.join(", "))]
+            }
+            Self::NotAdditive { .. } => vec!["give it weight 1 and no other beside it".into()],
+            Self::BadWeight { .. } | Self::Twice { .. } => vec![],
+        }
+    }
 }
 
 /// How one micro-batch is worked on; the numbers do not depend on it, dropout aside.
@@ -41,28 +105,116 @@ impl Model {
     ) -> Result<Self, LoadError> {
         Ok(Self {
             decoder: Decoder::load(base, device, format, max_positions)?,
-            adapter: None,
+            format,
+            worn: vec![],
         })
     }
 
-    /// Puts an adapter on the base, in place of any other.
+    /// Puts an adapter on the base, in place of any other. A fresh one takes lengths, biases and whole matrices from
+    /// the base; one that starts from the base's vectors goes through [`Self::begin`] instead.
     pub fn attach(&mut self, adapter: Adapter) {
-        self.adapter = Some(adapter);
+        self.worn.clear();
+        self.add(DEFAULT, adapter);
     }
 
-    /// Takes the adapter off.
+    /// [`Self::attach`] for a fresh adapter, once its low-rank pairs are what the configuration says they start from;
+    /// `base` is the files that this model was loaded from.
+    pub fn begin(&mut self, mut adapter: Adapter, base: &BaseWeights) -> Result<(), BeginError> {
+        adapter.decompose(&self.decoder, base, self.format)?;
+        self.attach(adapter);
+        Ok(())
+    }
+
+    /// Takes all adapters off, and gives back the first.
     pub fn detach(&mut self) -> Option<Adapter> {
-        self.adapter.take()
+        let first = self.worn.drain(..).next();
+        first.map(|worn| worn.adapter)
     }
 
-    /// The adapter, if there is one.
+    /// Puts an adapter on the base under a name, in place of one of that name. The first one is on at once, later ones
+    /// when they are asked for.
+    pub fn add(&mut self, name: &str, mut adapter: Adapter) {
+        adapter.fill_from(&self.decoder);
+        let had = self.worn.iter().position(|worn| worn.name == name);
+        let had = had.map_or(0.0, |place| self.worn.remove(place).weight);
+        let weight = match (self.worn.is_empty(), adapter.is_additive()) {
+            (true, _) => 1.0,
+            // One that does more than add may not stand where an adding one stood.
+            (false, is_additive) => f32::from(u8::from(is_additive)) * had,
+        };
+        let name = name.to_owned();
+        self.worn.push(Worn {
+            name,
+            adapter,
+            weight,
+        });
+    }
+
+    /// Takes one adapter off.
+    pub fn remove(&mut self, name: &str) -> Option<Adapter> {
+        let place = self.worn.iter().position(|worn| worn.name == name)?;
+        Some(self.worn.remove(place).adapter)
+    }
+
+    /// Names of the adapters and what each is multiplied with, in the order they were added.
+    pub fn adapters(&self) -> Vec<(&str, f32)> {
+        let worn = self.worn.iter();
+        worn.map(|worn| (worn.name.as_str(), worn.weight)).collect()
+    }
+
+    /// Uses these adapters, each with a weight, and no others: their contributions are added up. No adapter at all
+    /// gives the base.
+    pub fn set_active(&mut self, active: &[(&str, f32)]) -> Result<(), ActiveError> {
+        for (i, (name, weight)) in active.iter().enumerate() {
+            let name = || (*name).to_owned();
+            let Some(worn) = self.worn.iter().find(|worn| worn.name == name()) else {
+                let available = self.worn.iter().map(|worn| worn.name.clone()).collect();
+                return Err(ActiveError::Unknown {
+                    name: name(),
+                    available,
+                });
+            };
+            if !weight.is_finite() {
+                return Err(ActiveError::BadWeight {
+                    name: name(),
+                    weight: *weight,
+                });
+            }
+            if active[..i].iter().any(|(other, _)| *other == worn.name) {
+                return Err(ActiveError::Twice { name: name() });
+            }
+            let is_alone = active.len() == 1 && (*weight == 1.0 || *weight == 0.0);
+            if !worn.adapter.is_additive() && !is_alone {
+                return Err(ActiveError::NotAdditive { name: name() });
+            }
+        }
+        for worn in &mut self.worn {
+            let asked = active.iter().find(|(name, _)| *name == worn.name);
+            worn.weight = asked.map_or(0.0, |(_, weight)| *weight);
+        }
+        Ok(())
+    }
+
+    /// Does something with the base alone; afterwards the same adapters are on again.
+    pub fn with_adapter_disabled<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        let worn = std::mem::take(&mut self.worn);
+        let result = work(self);
+        self.worn = worn;
+        result
+    }
+
+    /// The adapter that is on, if it is the only one and counts whole: the one that learns and is saved.
     pub fn adapter(&self) -> Option<&Adapter> {
-        self.adapter.as_ref()
+        let mut on = self.worn.iter().filter(|worn| worn.weight != 0.0);
+        let worn = on.next().filter(|worn| worn.weight == 1.0)?;
+        on.next().is_none().then_some(&worn.adapter)
     }
 
-    /// The adapter, for the optimiser.
+    /// The same, for the optimiser.
     pub fn adapter_mut(&mut self) -> Option<&mut Adapter> {
-        self.adapter.as_mut()
+        self.adapter()?;
+        let on = self.worn.iter_mut().find(|worn| worn.weight != 0.0);
+        on.map(|worn| &mut worn.adapter)
     }
 
     /// The frozen network.
@@ -88,7 +240,7 @@ impl Model {
     pub(crate) fn pass(&self) -> Pass<'_> {
         Pass {
             decoder: &self.decoder,
-            adapter: self.adapter.as_ref(),
+            worn: &self.worn,
             dropout: None,
         }
     }
@@ -100,7 +252,7 @@ impl Model {
     }
 
     /// Negative log-likelihood of each target, in nats; adds the gradient of their sum to `grads`, a flat
-    /// tensor laid out like the adapter's parameters.
+    /// tensor laid out like the parameters of [`Self::adapter`], the one adapter that is on.
     pub fn loss_and_grads(
         &self,
         batch: Packed,
@@ -152,10 +304,13 @@ impl Model {
 
     fn step(&self, batch: &Packed, options: StepOptions) -> (Pass<'_>, Layout) {
         let dropout = self.adapter().map_or(0.0, |a| a.config().dropout);
-        let shortcuts = match dropout > 0.0 {
+        let mut shortcuts = match dropout > 0.0 {
             true => options.shortcuts.with_rows_apart(),
             false => options.shortcuts,
         };
+        // The way back to the embedding needs the gradient of every row.
+        let embedding = self.adapter().map(Adapter::embedding);
+        shortcuts.distinct_tokens &= !embedding.is_some_and(|e| e.is_trained());
         let pass = Pass {
             dropout: Some((dropout, options.dropout_seed)),
             ..self.pass()

@@ -732,8 +732,9 @@ fn a_defective_adapter_is_refused_with_its_defect() {
     assert!(refused(&|_, t| drop(t.insert(name.into(), vec![0.0; 5]))).contains("has shape [5]"));
     assert!(refused(&|c, _| c["r"] = 4.into()).contains("must be 4×32"));
     assert!(refused(&|c, _| c["r"] = 0.into()).contains("at least 1"));
-    assert!(refused(&|c, _| c["use_dora"] = true.into()).contains("use_dora"));
-    assert!(refused(&|c, _| c["peft_type"] = "IA3".into()).contains("peft_type"));
+    assert!(refused(&|c, _| c["use_dora"] = true.into()).contains("lora_magnitude_vector"));
+    assert!(refused(&|c, _| c["peft_type"] = "IA3".into()).contains("ia3_l` is missing"));
+    assert!(refused(&|c, _| c["peft_type"] = "LOHA".into()).contains("peft_type"));
     assert!(refused(&|c, _| c["some_future_setting"] = 3.into()).contains("some_future_setting"));
     assert!(refused(&|c, _| c["init_lora_weights"] = "pissa".into()).contains("init_lora_weights"));
     assert!(

@@ -91,6 +91,9 @@ pub struct AdamWConfig {
     pub weight_decay: f64,
     /// Greatest global norm of a gradient; 0 does not clip.
     pub clip: f32,
+    /// How many times as fast `B` learns as `A` (LoRA+, Hayou et al. 2024); `None` for alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub faster: Option<f64>,
 }
 
 impl Default for AdamWConfig {
@@ -102,6 +105,7 @@ impl Default for AdamWConfig {
             eps: 1e-8,
             weight_decay: 0.0,
             clip: 1.0,
+            faster: None,
         }
     }
 }
@@ -112,6 +116,8 @@ pub struct AdamW {
     config: AdamWConfig,
     moments: Moments,
     steps: u64,
+    /// Runs of consecutive numbers of one rate, and what that rate is multiplied with.
+    runs: Vec<(usize, f64)>,
 }
 
 #[derive(Debug)]
@@ -121,14 +127,16 @@ enum Moments {
 }
 
 impl AdamW {
-    /// Moments of zero for parameter tensors of these lengths, which lie one after the other in the flat buffer;
-    /// paged ones are kept in a file under `dir`.
+    /// Moments of zero for parameter tensors, each of so many numbers and possibly one of the faster ones, which lie one
+    /// after the other in the flat buffer; paged moments are kept in a file under `dir`.
     pub fn new(
         config: AdamWConfig,
-        lengths: &[usize],
+        tensors: &[(usize, bool)],
         device: &Device,
         dir: &Path,
     ) -> Result<Self, TensorError> {
+        let lengths: Vec<usize> = tensors.iter().map(|(len, _)| *len).collect();
+        let lengths = &lengths[..];
         let paged = config.kind.is_paged().then_some(dir);
         let moments = if config.kind.is_8bit() {
             let zeros = || Moment8::zeros(device, lengths, paged);
@@ -143,6 +151,7 @@ impl AdamW {
             config,
             moments,
             steps: 0,
+            runs: runs(config, tensors),
         })
     }
 
@@ -201,10 +210,17 @@ impl AdamW {
         }
         self.steps += 1;
         let step = self.numbers(norm, tokens, lr);
+        let of_run = |&(len, factor): &(usize, f64)| {
+            let lr = step.lr * factor;
+            (len, AdamWStep { lr, ..step })
+        };
+        let steps: Vec<(usize, AdamWStep)> = self.runs.iter().map(of_run).collect();
         match &mut self.moments {
-            Moments::F32 { first, second } => device.adamw(parameters, sums, first, second, step),
+            Moments::F32 { first, second } => {
+                device.adamw_by_runs(parameters, sums, first, second, &steps);
+            }
             Moments::In8Bits { first, second } => {
-                device.adamw8bit(parameters, sums, first, second, step);
+                device.adamw8bit_by_runs(parameters, sums, first, second, &steps);
             }
         }
         Ok(norm)
@@ -237,6 +253,19 @@ impl AdamW {
     }
 }
 
+/// Parameter tensors of one rate that lie side by side, as one.
+fn runs(config: AdamWConfig, tensors: &[(usize, bool)]) -> Vec<(usize, f64)> {
+    let mut runs: Vec<(usize, f64)> = Vec::new();
+    for &(len, is_faster) in tensors {
+        let factor = config.faster.filter(|_| is_faster).unwrap_or(1.0);
+        match runs.last_mut() {
+            Some((run, of_run)) if *of_run == factor => *run += len,
+            _ => runs.push((len, factor)),
+        }
+    }
+    runs
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,6 +279,16 @@ mod tests {
         assert_eq!(bytes(OptimizerKind::AdamW8bit), 2 * 36 * 260 + 8 * 3072);
         assert_eq!(bytes(OptimizerKind::PagedAdamW), 0);
         assert_eq!(bytes(OptimizerKind::PagedAdamW8bit), 0);
+    }
+
+    #[test]
+    fn tensors_of_one_rate_are_stepped_as_one() {
+        let tensors = [(3, false), (4, false), (5, true), (6, true), (7, false)];
+        let config = AdamWConfig::default();
+        assert_eq!(runs(config, &tensors), [(25, 1.0)]);
+        let faster = Some(16.0);
+        let config = AdamWConfig { faster, ..config };
+        assert_eq!(runs(config, &tensors), [(7, 1.0), (11, 16.0), (7, 1.0)]);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use hone_data::Example;
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    Activations, Adapter, AdapterFiles, BaseFormat, LoraConfig, Model, Provenance, Shortcuts,
+    Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, Model, Provenance,
+    Shortcuts, Targets, TrainedBias,
 };
 use hone_tensor::Device;
 use hone_train::{
@@ -23,10 +24,13 @@ fn fixture(path: &str) -> PathBuf {
         .join(path)
 }
 
+fn base(name: &str) -> BaseWeights {
+    BaseWeights::open(&fixture(&format!("models/tiny-llama-{name}"))).unwrap()
+}
+
 fn model(name: &str, threads: usize) -> Model {
-    let base = BaseWeights::open(&fixture(&format!("models/tiny-llama-{name}"))).unwrap();
     Model::load(
-        &base,
+        &base(name),
         &Device::cpu(threads).unwrap(),
         BaseFormat::Stored,
         64,
@@ -645,4 +649,157 @@ fn ten_adamw_steps_equal_pytorch() {
             }
         }
     }
+}
+
+/// Six full-batch steps from PEFT's adapter with B sixteen times as fast, against PEFT's `create_loraplus_optimizer`.
+#[test]
+fn a_faster_b_learns_as_pefts_lora_plus() {
+    let json = std::fs::read(fixture("golden/methods.json")).unwrap();
+    let json: Value = serde_json::from_slice(&json).unwrap();
+    let golden = &json["loraplus"];
+    let read = |name: &str| std::fs::read(fixture(&format!("golden/{name}.safetensors"))).unwrap();
+    let (sequences, finals) = (read("tied"), read("methods"));
+    let sequences = SafeTensors::deserialize(&sequences).unwrap();
+    let set: Vec<Example> = (0..3)
+        .map(|row| {
+            let tensor = |name: &str| sequences.tensor(&format!("{name}.{row}")).unwrap();
+            let ids = tensor("ids").data().as_chunks::<4>().0.to_vec();
+            Example {
+                ids: ids.into_iter().map(u32::from_le_bytes).collect(),
+                supervised: tensor("supervised")
+                    .data()
+                    .iter()
+                    .map(|&b| b == 1)
+                    .collect(),
+                task: 0,
+                row,
+            }
+        })
+        .collect();
+    let plan = TrainingPlan {
+        batch_size: 3,
+        learning_rate: LearningRate::new(1e-3, Schedule::Constant, 0.0, 6),
+        optimizer: AdamWConfig {
+            weight_decay: 0.01,
+            clip: 0.0,
+            faster: golden["ratio"].as_f64(),
+            ..AdamWConfig::default()
+        },
+        ..plan(6)
+    };
+    let mut model = model("tied", 1);
+    let files = AdapterFiles::read(&fixture("adapters/tiny-llama-tied")).unwrap();
+    let adapter = files.into_adapter(model.config(), model.device()).unwrap();
+    model.attach(adapter);
+    let (dir, tasks) = (tempfile::tempdir().unwrap(), vec!["all".to_owned()]);
+    let data = Data {
+        train: &set,
+        valid: &[],
+        tasks: &tasks,
+    };
+    let mut events = Vec::new();
+    let mut sink = |event: &Event| events.push(event.clone());
+    let (run_dir, stop) = (run_dir(dir.path()), AtomicBool::new(false));
+    train(&mut model, data, &plan, &run_dir, false, &mut sink, &stop).unwrap();
+    for (i, loss) in losses(&events).into_iter().enumerate() {
+        let want = golden["losses"][i].as_f64().unwrap();
+        assert!((loss - want).abs() < 1e-3, "step {i}: {loss} and {want}");
+    }
+    let finals = SafeTensors::deserialize(&finals).unwrap();
+    let numbers = model.adapter().unwrap().parameters().to_vec().unwrap();
+    let mut compared = 0;
+    for matrix in model.adapter().unwrap().matrices() {
+        let key = format!("loraplus.final.base_model.model.{}", matrix.name);
+        let Ok(want) = finals.tensor(&key) else {
+            continue;
+        };
+        let want = want
+            .data()
+            .as_chunks::<4>()
+            .0
+            .iter()
+            .map(|b| f32::from_le_bytes(*b));
+        let off = want
+            .zip(&numbers[matrix.offset..])
+            .map(|(w, g)| (w - g).abs());
+        let greatest = off.fold(0.0, f32::max);
+        assert!(greatest < 1e-3, "{key}: differs by {greatest}");
+        compared += 1;
+    }
+    assert_eq!(compared, 2, "A and B of one projection");
+}
+
+/// One of each kind of trained matrix.
+fn of_method(method: &str, threads: usize) -> Model {
+    let mut model = model(if method == "bias" { "bias" } else { "tied" }, threads);
+    let mut config = LoraConfig {
+        rank: 64,
+        alpha: 64.0,
+        targets: Targets::parse("q_proj,v_proj,down_proj"),
+        ..LoraConfig::default()
+    };
+    match method {
+        "dora" => config.dora = true,
+        "pissa" => (config.initial, config.dropout) = (Initial::Pissa, 0.1),
+        "bias" => config.bias = TrainedBias::All,
+        "whole" => config.whole = vec!["embed_tokens".into(), "layers.1".into()],
+        "rows" => config.token_rows = vec![20, 7],
+        "ia3" => {
+            config.ia3 = Some(Ia3 {
+                feed_forward: vec!["down_proj".into()],
+            });
+        }
+        other => panic!("no method {other}"),
+    }
+    let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(5)).unwrap();
+    let name = if method == "bias" { "bias" } else { "tied" };
+    model.begin(adapter, &base(name)).unwrap();
+    model
+}
+
+#[test]
+fn resume_equals_uninterrupted_for_every_method_and_two_rates() {
+    let kinds = [OptimizerKind::AdamW, OptimizerKind::PagedAdamW8bit];
+    for method in ["dora", "pissa", "bias", "whole", "rows", "ia3"] {
+        for kind in kinds {
+            let mut plan = plan_with(kind, 7);
+            plan.optimizer.faster = Some(4.0);
+            let whole = tempfile::tempdir().unwrap();
+            let mut model = of_method(method, 3);
+            let before = model.adapter().unwrap().parameters().to_vec().unwrap();
+            let all = run(&mut model, &plan, whole.path(), false, usize::MAX);
+            all.outcome.unwrap();
+            let after = model.adapter().unwrap().parameters().to_vec().unwrap();
+            assert!(before != after, "{method} learns");
+            let parts = tempfile::tempdir().unwrap();
+            let first = run(&mut of_method(method, 1), &plan, parts.path(), false, 4);
+            assert_eq!(first.outcome.unwrap(), Outcome::Interrupted { step: 4 });
+            let rest = run(
+                &mut of_method(method, 1),
+                &plan,
+                parts.path(),
+                true,
+                usize::MAX,
+            );
+            assert!(matches!(rest.outcome.unwrap(), Outcome::Finished(_)));
+            assert!(
+                adapters(parts.path()) == adapters(whole.path()),
+                "{method} with {kind}, interrupted and on another number of threads"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_adapter_without_what_it_starts_from_does_not_learn() {
+    let mut model = model("tied", 1);
+    let config = LoraConfig {
+        initial: Initial::Pissa,
+        ..LoraConfig::default()
+    };
+    let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(5)).unwrap();
+    model.attach(adapter);
+    let dir = tempfile::tempdir().unwrap();
+    let error = run(&mut model, &plan(3), dir.path(), false, usize::MAX).outcome;
+    assert!(matches!(error, Err(TrainError::NotBegun)));
 }

@@ -1,8 +1,8 @@
-//! What an adapter is asked to be: rank, alpha, targets.
+//! What an adapter is asked to be: its method, rank, alpha, targets, and what is trained beside.
 
 use serde::{Deserialize, Serialize};
 
-/// A low-rank adapter (Hu et al. 2021), as the user describes it.
+/// A low-rank adapter (Hu et al. 2021) and its relatives, as the user describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoraConfig {
     /// Width of the bottleneck.
@@ -18,6 +18,130 @@ pub struct LoraConfig {
     pub dropout: f32,
     /// Multiply with `alpha / √rank` instead (Kalajdzievski 2023).
     pub rank_stabilised: bool,
+    /// Projections that get no adapter although `targets` names them; matched as `targets` is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// Ranks that differ from `rank`; the first pattern that matches decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rank_pattern: Vec<(String, usize)>,
+    /// Alphas that differ from `alpha`; the first pattern that matches decides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alpha_pattern: Vec<(String, f32)>,
+    /// Direction and magnitude trained apart (DoRA, Liu et al. 2024).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub dora: bool,
+    /// What `A` and `B` start from.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub initial: Initial,
+    /// Which biases of the base are trained with it.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub bias: TrainedBias,
+    /// Modules that are trained whole, PEFT's `modules_to_save`: `embed_tokens`, `lm_head`, or projections by name or
+    /// path.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub whole: Vec<String>,
+    /// Tokens whose embedding is trained, PEFT's `trainable_token_indices`; in a tied model their rows of the head too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub token_rows: Vec<u32>,
+    /// Learnt factors in place of low-rank pairs (IA³, Liu et al. 2022).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ia3: Option<Ia3>,
+}
+
+/// IA³: a factor for each output of a target, or for each input of those that count as feed-forward.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ia3 {
+    /// Targets whose inputs are scaled, matched as targets are.
+    pub feed_forward: Vec<String>,
+}
+
+/// What a low-rank pair starts from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Initial {
+    /// `A` uniform within `±1/√in`, `B` zero.
+    #[default]
+    Random,
+    /// The base's greatest singular vectors, which are taken out of it while training (PiSSA, Meng et al. 2024).
+    Pissa,
+    /// The same found by so many rounds of a randomised search, PEFT's `pissa_niter_k`.
+    PissaRounds(usize),
+    /// The beginning of the base's QR decomposition (OLoRA, Büyükakyüz 2024).
+    Olora,
+    /// What quantising the base to NF4 took away, as far as the rank reaches (LoftQ, Li et al. 2023, one round).
+    Loftq,
+}
+
+impl Initial {
+    /// Whether what it starts from is subtracted again, so that nothing has changed before the first step.
+    pub fn is_subtracted(self) -> bool {
+        matches!(self, Self::Pissa | Self::PissaRounds(_) | Self::Olora)
+    }
+}
+
+impl std::str::FromStr for Initial {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || {
+            format!(
+                "`{text}` is no start; there are random, pissa, pissa-16 (rounds of a quicker search), olora, loftq"
+            )
+        };
+        Ok(match text {
+            "random" => Self::Random,
+            "pissa" => Self::Pissa,
+            "olora" => Self::Olora,
+            "loftq" => Self::Loftq,
+            _ => {
+                let rounds = text.strip_prefix("pissa-").ok_or_else(refuse)?;
+                Self::PissaRounds(rounds.parse().map_err(|_| refuse())?)
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for Initial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Random => f.pad("random"),
+            Self::Pissa => f.pad("pissa"),
+            Self::PissaRounds(rounds) => write!(f, "pissa-{rounds}"),
+            Self::Olora => f.pad("olora"),
+            Self::Loftq => f.pad("loftq"),
+        }
+    }
+}
+
+impl TryFrom<String> for Initial {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Initial> for String {
+    fn from(initial: Initial) -> Self {
+        initial.to_string()
+    }
+}
+
+/// Which biases of the base are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainedBias {
+    /// None of them.
+    #[default]
+    None,
+    /// Every bias of every linear layer.
+    All,
+    /// Those of adapted projections, PEFT's `lora_only`.
+    Adapted,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for LoraConfig {
@@ -29,6 +153,15 @@ impl Default for LoraConfig {
             layers: None,
             dropout: 0.0,
             rank_stabilised: false,
+            exclude: vec![],
+            rank_pattern: vec![],
+            alpha_pattern: vec![],
+            dora: false,
+            initial: Initial::Random,
+            bias: TrainedBias::None,
+            whole: vec![],
+            token_rows: vec![],
+            ia3: None,
         }
     }
 }
@@ -187,6 +320,41 @@ pub enum AttachError {
         "`lm_head` is tied to the embedding in this model, so an adapter on it would change both"
     )]
     TiedHead,
+    /// A module that is to be trained whole, and is tied to another.
+    #[error(
+        "`{module}` is tied in this model; train `embed_tokens` whole, which trains the head with it"
+    )]
+    TiedWhole {
+        /// What was asked for.
+        module: String,
+    },
+    /// A name that was to be left out or to have a rank of its own, and is adapted by nothing.
+    #[error("`{name}` in {list} matches no adapted projection")]
+    Unmatched {
+        /// Which setting.
+        list: &'static str,
+        /// The name.
+        name: String,
+    },
+    /// Two wishes that have no meaning together, or none that is built.
+    #[error("{first} together with {second} is not supported")]
+    Together {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+    /// Biases are to be trained and there are none.
+    #[error("the biases were to be trained, and this model's linear layers have none")]
+    NoBias,
+    /// A token that the model does not have.
+    #[error("token {id} was to be trained, and this model has {vocab_size} tokens")]
+    NoSuchToken {
+        /// The token.
+        id: u32,
+        /// How many there are.
+        vocab_size: usize,
+    },
 }
 
 impl AttachError {
@@ -199,7 +367,16 @@ impl AttachError {
                     available.join(", ")
                 )]
             }
-            Self::BadNumber { .. } | Self::NoSuchLayer { .. } => vec![],
+            Self::BadNumber { .. } | Self::NoSuchLayer { .. } | Self::TiedWhole { .. } => vec![],
+            Self::Unmatched { .. } => {
+                vec!["names match as targets do: a whole path, or its end after a dot".into()]
+            }
+            Self::Together { first, second } => vec![format!("leave out {first} or {second}")],
+            Self::NoBias => vec!["leave the biases as they are".into()],
+            Self::NoSuchToken { vocab_size, .. } => vec![format!(
+                "tokens are numbered from 0 to {}; new ones need a base whose embedding has rows for them",
+                vocab_size - 1
+            )],
             Self::TiedHead => vec!["leave `lm_head` out of the targets".into()],
         }
     }
@@ -228,7 +405,54 @@ impl LoraConfig {
                 "at least 0 and below 1",
             );
         }
-        Ok(())
+        if let Some((_, rank)) = self.rank_pattern.iter().find(|(_, rank)| *rank == 0) {
+            return bad("rank of a pattern", rank.to_string(), "at least 1");
+        }
+        let is_bad = |alpha: &f32| !(alpha.is_finite() && *alpha > 0.0);
+        if let Some((_, alpha)) = self.alpha_pattern.iter().find(|(_, alpha)| is_bad(alpha)) {
+            return bad("alpha of a pattern", alpha.to_string(), "a positive number");
+        }
+        self.check_methods()
+    }
+
+    /// Refuses methods that exclude each other.
+    fn check_methods(&self) -> Result<(), AttachError> {
+        let is_ia3 = self.ia3.is_some();
+        let decomposes = self.initial != Initial::Random;
+        let together = [
+            (self.dora && self.dropout > 0.0, "DoRA", "dropout"),
+            (
+                self.dora && decomposes,
+                "DoRA",
+                "a start from the base's own vectors",
+            ),
+            (is_ia3 && self.dora, "IA3", "DoRA"),
+            (
+                is_ia3 && decomposes,
+                "IA3",
+                "a start from the base's own vectors",
+            ),
+            (is_ia3 && self.dropout > 0.0, "IA3", "dropout"),
+            (
+                is_ia3 && self.bias != TrainedBias::None,
+                "IA3",
+                "trained biases",
+            ),
+            (
+                is_ia3 && !self.token_rows.is_empty(),
+                "IA3",
+                "trained token rows",
+            ),
+            (
+                is_ia3 && !self.whole.is_empty(),
+                "IA3",
+                "modules trained whole",
+            ),
+        ];
+        match together.into_iter().find(|(both, _, _)| *both) {
+            Some((_, first, second)) => Err(AttachError::Together { first, second }),
+            None => Ok(()),
+        }
     }
 
     /// What the low-rank product is multiplied with.

@@ -1,13 +1,31 @@
-//! Low-rank adapters: where they sit, how their numbers lie in memory, how they are applied.
+//! Adapters: what is trained on a frozen base, how its numbers lie in memory, and what it makes of the base.
 //!
 //! All matrices of an adapter live in one flat buffer, so that the optimiser makes one pass and a
 //! checkpoint is one blob. Projections that read the same input (query, key and value; gate and up)
 //! have their `A` side by side, so that one product serves them all.
+//!
+//! [`select`] turns names into projections, [`layout`] gives everything its place, [`begin`] fills in what starts from
+//! the base's own numbers, [`delta`] says what a matrix of the base becomes, [`peft`] is the form on disk.
 
+mod begin;
 mod config;
+mod decompose;
+mod delta;
+mod dora;
+mod layout;
 mod peft;
+mod peft_config;
+mod select;
 
-pub use config::{AttachError, LayerRange, LoraConfig, Targets, scale, target_matches};
+pub use begin::BeginError;
+pub use config::{
+    AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias, target_matches,
+};
+pub use delta::Deltas;
+pub(crate) use layout::{
+    AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
+};
+pub use layout::{NamedMatrix, Role};
 pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
 
 use hone_ledger::Seed;
@@ -15,91 +33,64 @@ use hone_tensor::{Device, Tensor};
 
 use crate::site::Site;
 use crate::weights::{DecoderConfig, Group};
+use dora::Gains;
 
 /// A trained or trainable adapter of one decoder.
 #[derive(Debug)]
 pub struct Adapter {
     config: LoraConfig,
-    groups: Vec<AdaptedGroup>,
+    layout: Layout,
     parameters: Tensor,
-}
-
-/// The adapted projections that read one input.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct AdaptedGroup {
-    pub layer: usize,
-    pub group: Group,
-    /// Input features.
-    pub width: usize,
-    /// Sum of the members' ranks.
-    pub total_rank: usize,
-    /// `A` of all members, `[total_rank, width]`, begins here in the flat buffer.
-    pub a_offset: usize,
-    pub members: Vec<LowRank>,
-}
-
-/// One adapted projection.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct LowRank {
-    pub site: Site,
-    pub rank: usize,
-    pub alpha: f32,
-    pub scale: f32,
-    /// First of its rows in the group's `A`.
-    pub rank_offset: usize,
-    /// Output features.
-    pub out: usize,
-    /// `B`, `[out, rank]`, begins here in the flat buffer.
-    pub b_offset: usize,
-}
-
-impl LowRank {
-    /// Its columns of the group's narrow activations.
-    pub fn ranks(&self) -> std::ops::Range<usize> {
-        self.rank_offset..self.rank_offset + self.rank
-    }
-}
-
-/// What one projection's adapter is, before it has a place in memory.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Member {
-    pub site: Site,
-    pub rank: usize,
-    pub alpha: f32,
-}
-
-/// One matrix of an adapter by its PEFT name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NamedMatrix {
-    /// For example `model.layers.0.self_attn.q_proj.lora_A.weight`.
-    pub name: String,
-    /// First element in the flat buffer.
-    pub offset: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub cols: usize,
-}
-
-impl NamedMatrix {
-    /// How many numbers.
-    pub fn size(&self) -> usize {
-        self.rows * self.cols
-    }
+    /// What a low-rank pair started from, laid out as the parameters are; subtracted whenever it is used.
+    start: Option<Tensor>,
+    /// Whether numbers of the base are in their places.
+    is_filled: bool,
+    /// Whether low-rank pairs are what they are to start from.
+    is_decomposed: bool,
+    gains: Gains,
 }
 
 impl Adapter {
     /// A fresh adapter as PEFT starts one: `A` uniform within `±1/√in` (Kaiming with `a = √5`), `B` zero,
-    /// so that it changes nothing yet.
+    /// so that it changes nothing yet. What starts from the base's own numbers is filled in when it is put on a model.
     pub fn new(
         config: LoraConfig,
         base: &DecoderConfig,
         device: &Device,
         seed: Seed,
     ) -> Result<Self, AttachError> {
-        let (groups, len) = lay_out_config(&config, base)?;
-        let mut numbers = vec![0.0f32; len];
-        for group in &groups {
+        let wanted = Wanted::of(&config, base)?;
+        let mut adapter = Self::of_wanted(config, &wanted, base, device);
+        adapter.is_filled = false;
+        adapter.is_decomposed = adapter.config.initial == Initial::Random;
+        adapter.draw(seed);
+        Ok(adapter)
+    }
+
+    /// All places, numbers still zero.
+    pub(crate) fn of_wanted(
+        config: LoraConfig,
+        wanted: &Wanted,
+        base: &DecoderConfig,
+        device: &Device,
+    ) -> Self {
+        let layout = Layout::new(wanted, base);
+        let zeros = || device.zeros(1, layout.len);
+        Self {
+            start: config.initial.is_subtracted().then(zeros),
+            parameters: zeros(),
+            gains: Gains::new(layout.sites.len()),
+            config,
+            layout,
+            is_filled: true,
+            is_decomposed: true,
+        }
+    }
+
+    /// Random numbers where an adapter begins with random numbers, and ones where it begins with factors.
+    fn draw(&mut self, seed: Seed) {
+        let mut numbers = vec![0.0f32; self.layout.len];
+        for group in &self.layout.groups {
             let bound = (group.width as f32).sqrt().recip();
             for member in &group.members {
                 let mut stream = seed.child(&member.site.path()).stream();
@@ -108,27 +99,21 @@ impl Adapter {
                     .fill_with(|| (2.0 * stream.unit_f32() - 1.0) * bound);
             }
         }
-        let parameters = device.tensor(1, len, &numbers);
-        Ok(Self {
-            config,
-            groups,
-            parameters,
-        })
-    }
-
-    /// From members with ranks and alphas of their own, numbers still zero.
-    pub(crate) fn from_members(
-        config: LoraConfig,
-        members: &[Member],
-        base: &DecoderConfig,
-        device: &Device,
-    ) -> Self {
-        let (groups, len) = lay_out(members, config.rank_stabilised, base);
-        Self {
-            config,
-            groups,
-            parameters: device.zeros(1, len),
+        for at in &self.layout.sites {
+            if let Some((offset, is_input)) = at.factors {
+                let len = if is_input { at.width } else { at.out };
+                numbers[offset..][..len].fill(1.0);
+            }
         }
+        // At the embedding PEFT draws B from a normal distribution and leaves A zero.
+        let mut stream = seed.child(self.layout.embedding_path).stream();
+        for matrix in self.matrices() {
+            if matrix.role() == Role::EmbeddingB {
+                numbers[matrix.offset..][..matrix.size()].fill_with(|| normal(&mut stream));
+            }
+        }
+        let device = self.parameters.device().clone();
+        device.write(&numbers, &mut self.parameters);
     }
 
     /// What it was asked to be.
@@ -143,6 +128,7 @@ impl Adapter {
 
     /// All trainable numbers, for the optimiser.
     pub fn parameters_mut(&mut self) -> &mut Tensor {
+        self.gains.forget();
         &mut self.parameters
     }
 
@@ -153,66 +139,76 @@ impl Adapter {
 
     /// Its matrices by PEFT name, in the order of the flat buffer.
     pub fn matrices(&self) -> Vec<NamedMatrix> {
-        self.groups.iter().flat_map(matrices_of).collect()
+        self.layout.matrices()
     }
 
     /// The adapted projections of one input, if there are any.
     pub(crate) fn group(&self, layer: usize, group: Group) -> Option<&AdaptedGroup> {
-        self.groups
+        self.layout
+            .groups
             .iter()
             .find(|g| g.layer == layer && g.group == group)
     }
 
+    /// What is trained at one projection beside a low-rank pair.
+    pub(crate) fn at(&self, layer: usize, group: Group, slot: usize) -> Option<&AtSite> {
+        let mut sites = self.layout.sites.iter();
+        sites.find(|at| at.layer == layer && at.group == group && at.site.slot() == slot)
+    }
+
+    /// The low-rank pair of a projection.
+    pub(crate) fn member(&self, site: Site) -> Option<&LowRank> {
+        self.layout.member(site).map(|(_, member)| member)
+    }
+
+    /// What is trained at the embedding.
+    pub(crate) fn embedding(&self) -> &AtEmbedding {
+        &self.layout.embedding
+    }
+
+    /// What low-rank pairs started from, where that is subtracted.
+    pub(crate) fn start(&self) -> Option<&Tensor> {
+        self.start.as_ref()
+    }
+
     /// The first layer with an adapter: nothing below it needs a gradient.
     pub(crate) fn lowest_layer(&self) -> usize {
-        self.groups
-            .iter()
-            .map(|g| g.layer)
-            .min()
-            .unwrap_or(usize::MAX)
+        self.layout.lowest_layer()
+    }
+
+    /// Whether it does nothing but add low-rank products, so that several can be added up.
+    pub fn is_additive(&self) -> bool {
+        self.layout.sites.is_empty()
+            && self.layout.embedding.whole.is_none()
+            && self.layout.embedding.token_rows.is_none()
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &LowRank> {
-        self.groups.iter().flat_map(|group| &group.members)
+        self.layout.groups.iter().flat_map(|group| &group.members)
     }
 
     /// Lengths of the matrices of an adapter that does not exist yet, in the order of the flat buffer.
     pub fn lengths(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<usize>, AttachError> {
-        let (groups, _) = lay_out_config(config, base)?;
-        let matrices = groups.iter().flat_map(matrices_of);
-        Ok(matrices.map(|matrix| matrix.size()).collect())
+        let layout = Layout::new(&Wanted::of(config, base)?, base);
+        Ok(layout.matrices().iter().map(NamedMatrix::size).collect())
     }
 
     /// Trainable numbers and summed ranks of an adapter that does not exist yet, for plans.
     pub fn size(config: &LoraConfig, base: &DecoderConfig) -> Result<AdapterSize, AttachError> {
-        let (groups, parameters) = lay_out_config(config, base)?;
-        let rank_sum = groups.iter().map(|g| g.total_rank).sum();
-        let lowest_layer = groups.iter().map(|g| g.layer).min().unwrap_or(0);
+        let layout = Layout::new(&Wanted::of(config, base)?, base);
         Ok(AdapterSize {
-            parameters,
-            rank_sum,
-            lowest_layer,
+            parameters: layout.len,
+            rank_sum: layout.groups.iter().map(|g| g.total_rank).sum(),
+            lowest_layer: layout.lowest_layer().min(base.num_layers),
         })
     }
 }
 
-/// The matrices of one group, in the order of the flat buffer.
-fn matrices_of(group: &AdaptedGroup) -> Vec<NamedMatrix> {
-    let matrix = |site: &Site, half: &str, offset, rows, cols| NamedMatrix {
-        name: format!("{}.lora_{half}.weight", site.path()),
-        offset,
-        rows,
-        cols,
-    };
-    let a = group.members.iter().map(|m| {
-        let offset = group.a_offset + m.rank_offset * group.width;
-        matrix(&m.site, "A", offset, m.rank, group.width)
-    });
-    let b = group
-        .members
-        .iter()
-        .map(|m| matrix(&m.site, "B", m.b_offset, m.out, m.rank));
-    a.chain(b).collect()
+/// Of mean 0 and variance 1 (Box and Muller 1958).
+fn normal(stream: &mut hone_ledger::Stream) -> f32 {
+    let (radius, angle) = (1.0 - stream.unit_f32(), stream.unit_f32());
+    let angle = 2.0 * std::f64::consts::PI * f64::from(angle);
+    ((-2.0 * f64::from(radius).ln()).sqrt() * angle.cos()) as f32
 }
 
 /// How large an adapter will be.
@@ -224,151 +220,4 @@ pub struct AdapterSize {
     pub rank_sum: usize,
     /// The first layer with an adapter.
     pub lowest_layer: usize,
-}
-
-/// The sites that a configuration names, in the order of the network.
-fn select(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<Site>, AttachError> {
-    let named = select_by_name(&config.targets, base)?;
-    let Some(layers) = config.layers else {
-        return Ok(named);
-    };
-    let inside = |site: &Site| layers.contains(site.layer_index(base.num_layers));
-    match named.into_iter().filter(inside).collect::<Vec<_>>() {
-        none if none.is_empty() => Err(AttachError::NoSuchLayer {
-            layers,
-            num_layers: base.num_layers,
-        }),
-        some => Ok(some),
-    }
-}
-
-fn select_by_name(targets: &Targets, base: &DecoderConfig) -> Result<Vec<Site>, AttachError> {
-    let sites = base.sites();
-    let names = match targets {
-        Targets::AllLinear => return Ok(sites.into_iter().filter(|s| !s.is_head()).collect()),
-        Targets::Names(names) => names,
-    };
-    for name in names {
-        let mut hits = sites
-            .iter()
-            .filter(|site| target_matches(name, &site.path()))
-            .peekable();
-        if hits.peek().is_none() {
-            return Err(unknown_target(name, &sites));
-        }
-        if base.tied_head && hits.any(|site| site.is_head()) {
-            return Err(AttachError::TiedHead);
-        }
-    }
-    let chosen = |site: &Site| names.iter().any(|name| target_matches(name, &site.path()));
-    match sites.into_iter().filter(chosen).collect::<Vec<_>>() {
-        none if none.is_empty() => Err(AttachError::BadNumber {
-            name: "targets",
-            value: "an empty list".into(),
-            must: "`all-linear` or names of projections",
-        }),
-        some => Ok(some),
-    }
-}
-
-fn unknown_target(target: &str, sites: &[Site]) -> AttachError {
-    let mut available: Vec<String> = sites.iter().map(|site| site.name().to_owned()).collect();
-    available.sort();
-    available.dedup();
-    let wanted = target.rsplit('.').next().unwrap_or(target).to_lowercase();
-    let distance = |name: &&String| edit_distance(&wanted, name);
-    let near = available
-        .iter()
-        .min_by_key(distance)
-        .filter(|name| edit_distance(&wanted, name) <= 3);
-    AttachError::UnknownTarget {
-        target: target.to_owned(),
-        near: near.cloned(),
-        available,
-    }
-}
-
-/// Levenshtein, for did-you-mean.
-pub(crate) fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-/// The layout of a fresh adapter: every target with the same rank and alpha.
-fn lay_out_config(
-    config: &LoraConfig,
-    base: &DecoderConfig,
-) -> Result<(Vec<AdaptedGroup>, usize), AttachError> {
-    config.check()?;
-    let member = |site| Member {
-        site,
-        rank: config.rank,
-        alpha: config.alpha,
-    };
-    let members: Vec<Member> = select(config, base)?.into_iter().map(member).collect();
-    Ok(lay_out(&members, config.rank_stabilised, base))
-}
-
-/// Gives every member its place in the flat buffer; also says how long that is.
-fn lay_out(
-    members: &[Member],
-    rank_stabilised: bool,
-    base: &DecoderConfig,
-) -> (Vec<AdaptedGroup>, usize) {
-    let mut groups: Vec<AdaptedGroup> = Vec::new();
-    for member in members {
-        let (layer, group) = (
-            member.site.layer_index(base.num_layers),
-            member.site.group(),
-        );
-        let (out, width) = base.projection(member.site);
-        let at = groups
-            .iter()
-            .position(|g| g.layer == layer && g.group == group)
-            .unwrap_or_else(|| {
-                groups.push(AdaptedGroup {
-                    layer,
-                    group,
-                    width,
-                    total_rank: 0,
-                    a_offset: 0,
-                    members: vec![],
-                });
-                groups.len() - 1
-            });
-        let target = &mut groups[at];
-        target.members.push(LowRank {
-            site: member.site,
-            rank: member.rank,
-            alpha: member.alpha,
-            scale: scale(member.alpha, member.rank, rank_stabilised),
-            rank_offset: target.total_rank,
-            out,
-            b_offset: 0,
-        });
-        target.total_rank += member.rank;
-    }
-    groups.sort_by_key(|g| (g.layer, g.group));
-    let mut len = 0;
-    let mut place = |size: usize| {
-        len += size;
-        len - size
-    };
-    for group in &mut groups {
-        group.a_offset = place(group.total_rank * group.width);
-        for member in &mut group.members {
-            member.b_offset = place(member.out * member.rank);
-        }
-    }
-    (groups, len)
 }

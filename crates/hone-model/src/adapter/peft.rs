@@ -14,11 +14,16 @@ use regex::Regex;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
-use super::{Adapter, LoraConfig, Member, NamedMatrix, Targets, target_matches};
+use super::layout::WantedEmbedding;
+use super::peft_config::{Patterns, read_config};
+use super::{
+    Adapter, Ia3, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted,
+    target_matches,
+};
 use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::weights::{BaseWeights, DecoderConfig};
 
-const CONFIG: &str = "adapter_config.json";
+pub(super) const CONFIG: &str = "adapter_config.json";
 const WEIGHTS: &str = "adapter_model.safetensors";
 const PREFIX: &str = "base_model.model.";
 
@@ -92,6 +97,8 @@ pub struct AdapterFiles {
     path: PathBuf,
     config: LoraConfig,
     patterns: Patterns,
+    /// The only layers with an adapter, if not all.
+    layers: Option<Vec<usize>>,
     provenance: Provenance,
     matrices: HashMap<String, (Vec<usize>, Vec<f32>)>,
 }
@@ -234,60 +241,215 @@ impl Adapter {
         provenance: &Provenance,
         dtype: SaveDtype,
     ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
-        let weights = to_safetensors(
-            &self.matrices(),
-            &self.parameters().to_vec()?,
-            dtype,
-            &provenance.to_metadata(),
-        )?;
+        let (matrices, numbers) = self.to_disk(base)?;
+        let metadata = provenance.to_metadata();
+        let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
         let config = serde_json::to_string_pretty(&self.to_peft(base, provenance))
             .expect("an object of plain values is JSON");
         Ok((config.into_bytes(), weights))
     }
 
-    /// The classic keys only: PEFT from 0.6 on reads them without a warning.
+    /// Its matrices and numbers in the order and form of the file.
+    fn to_disk(&self, base: &DecoderConfig) -> Result<(Vec<NamedMatrix>, Vec<f32>), PeftError> {
+        let flat = self.parameters().to_vec()?;
+        let start = self.start().map(|start| start.to_vec()).transpose()?;
+        let (mut matrices, mut numbers) = (Vec::new(), Vec::new());
+        for matrix in self.matrices() {
+            let mut own = matrix.to_disk(&flat);
+            let (mut rows, mut cols) = (matrix.rows, matrix.cols);
+            if let Some(start) = &start {
+                let start = matrix.to_disk(start);
+                match matrix.role() {
+                    // `B·A − B₀·A₀` is the product of `[B, −B₀]` and `A` over `A₀`.
+                    Role::A => {
+                        own.extend(start);
+                        rows *= 2;
+                    }
+                    Role::B => {
+                        own = beside(&own, &start, cols);
+                        cols *= 2;
+                    }
+                    _ => {}
+                }
+            }
+            matrices.push(NamedMatrix {
+                name: matrix.name.clone(),
+                offset: numbers.len(),
+                rows,
+                cols,
+            });
+            // A tied head is one matrix with the embedding; PEFT wants it by both names.
+            let is_tied = base.tied_head && matrix.name == embedding_weight(base);
+            if is_tied {
+                let (name, offset) = (head_weight(base), numbers.len());
+                matrices.push(NamedMatrix {
+                    name,
+                    offset,
+                    rows,
+                    cols,
+                });
+            }
+            numbers.extend(own);
+        }
+        Ok((matrices, numbers))
+    }
+
+    /// The keys that are used and the classic ones: PEFT from 0.6 on reads plain LoRA without a warning.
     fn to_peft(&self, base: &DecoderConfig, provenance: &Provenance) -> Value {
         let config = self.config();
+        if let Some(ia3) = &config.ia3 {
+            return json!({
+                "base_model_name_or_path": provenance.base_name,
+                "fan_in_fan_out": base.names.is_transposed,
+                "feedforward_modules": self.feed_forward_names(ia3),
+                "inference_mode": true,
+                "init_ia3_weights": true,
+                "modules_to_save": null,
+                "peft_type": "IA3",
+                "revision": null,
+                "target_modules": self.target_names(base),
+                "task_type": "CAUSAL_LM",
+            });
+        }
+        // What was subtracted doubles the rank; the scale stays what it was.
+        let doubled = if self.start().is_some() { 2 } else { 1 };
+        let stretched = match config.rank_stabilised {
+            true => (doubled as f32).sqrt(),
+            false => doubled as f32,
+        };
         let own = |pick: &dyn Fn(&super::LowRank) -> Option<Value>| -> Value {
             let entries = self
                 .members()
                 .filter_map(|m| Some((format!("^{}$", regex::escape(&m.site.path())), pick(m)?)));
             Value::Object(entries.collect())
         };
-        json!({
-            "alpha_pattern": own(&|m| (m.alpha != config.alpha).then(|| number(m.alpha))),
+        let alpha = |own: f32| number(own * stretched);
+        let whole = self.whole_names(base);
+        let mut written = json!({
+            "alpha_pattern": own(&|m| (m.alpha != config.alpha).then(|| alpha(m.alpha))),
             "base_model_name_or_path": provenance.base_name,
-            "bias": "none",
+            "bias": bias_name(config.bias),
             "fan_in_fan_out": base.names.is_transposed,
             "inference_mode": true,
             "init_lora_weights": true,
             "layers_pattern": null,
             "layers_to_transform": null,
-            "lora_alpha": number(config.alpha),
+            "lora_alpha": alpha(config.alpha),
             "lora_dropout": number(config.dropout),
-            "modules_to_save": null,
+            "modules_to_save": (!whole.is_empty()).then_some(whole),
             "peft_type": "LORA",
-            "r": config.rank,
-            "rank_pattern": own(&|m| (m.rank != config.rank).then(|| json!(m.rank))),
+            "r": config.rank * doubled,
+            "rank_pattern": own(&|m| (m.rank != config.rank).then(|| json!(m.rank * doubled))),
             "revision": null,
             "target_modules": self.target_names(base),
             "task_type": "CAUSAL_LM",
-            "use_dora": false,
+            "use_dora": config.dora,
             "use_rslora": config.rank_stabilised,
-        })
+        });
+        if base.tied_head && self.embedding().whole.is_some() {
+            written["ensure_weight_tying"] = json!(true);
+        }
+        if let Some(rows) = &self.embedding().token_rows {
+            written["trainable_token_indices"] = json!(rows.ids);
+        }
+        written
     }
 
-    /// Short names if they pick exactly the adapted projections, whole paths otherwise.
-    fn target_names(&self, base: &DecoderConfig) -> Vec<String> {
-        let adapted: Vec<Site> = self.members().map(|m| m.site).collect();
+    /// Modules trained whole, by their paths; embedding and head by their names.
+    fn whole_names(&self, base: &DecoderConfig) -> Vec<String> {
+        let trained = |at: &&super::AtSite| at.whole.is_some();
+        let is_own = |site: &Site| !(base.tied_head && site.is_head());
+        let sites = self.layout.sites.iter().filter(trained).map(|at| at.site);
+        let embedding = self.embedding().whole.map(|_| embedding_name(base));
+        sites
+            .filter(is_own)
+            .map(|site| site.path())
+            .chain(embedding)
+            .collect()
+    }
+
+    fn feed_forward_names(&self, ia3: &Ia3) -> Vec<String> {
+        let named = |site: &Site| {
+            let mut names = ia3.feed_forward.iter();
+            names.any(|name| target_matches(name, &site.path()))
+        };
+        let sites = self.layout.sites.iter().map(|at| at.site);
+        let mut paths: Vec<String> = sites.filter(named).map(|site| site.path()).collect();
+        paths.sort();
+        paths
+    }
+
+    /// Short names if they pick exactly the adapted projections, whole paths otherwise. PEFT passes over modules that are
+    /// trained whole, so they may be named.
+    fn target_names(&self, base: &DecoderConfig) -> Value {
+        let sites = &self.layout.sites;
+        let whole = |site: &Site| {
+            sites
+                .iter()
+                .any(|at| at.site == *site && at.whole.is_some())
+        };
+        let factors = sites.iter().filter(|at| at.factors.is_some());
+        let adapted: Vec<Site> = self
+            .members()
+            .map(|m| m.site)
+            .chain(factors.map(|at| at.site))
+            .collect();
+        let embedding = self
+            .embedding()
+            .low_rank
+            .as_ref()
+            .map(|_| embedding_name(base));
+        if adapted.is_empty() && embedding.is_none() {
+            // PEFT's own name for an adapter without targets.
+            return json!(NO_TARGETS);
+        }
         let mut short: Vec<String> = adapted.iter().map(|site| site.name().to_owned()).collect();
         short.sort();
         short.dedup();
-        let picked = |site: &Site| short.iter().any(|name| target_matches(name, &site.path()));
-        if base.sites().iter().filter(|site| picked(site)).count() == adapted.len() {
-            return short;
-        }
-        adapted.iter().map(|site| site.path()).collect()
+        let picked = |site: &Site| {
+            let mut names = short.iter();
+            names.any(|name| target_matches(name, &site.path())) && !whole(site)
+        };
+        let num_picked = base.sites().iter().filter(|site| picked(site)).count();
+        let names = match num_picked == adapted.len() {
+            true => short,
+            false => adapted.iter().map(|site| site.path()).collect(),
+        };
+        json!(embedding.into_iter().chain(names).collect::<Vec<_>>())
+    }
+}
+
+pub(super) const NO_TARGETS: &str = "dummy-target-modules";
+
+/// The last part of the embedding's path.
+fn embedding_name(base: &DecoderConfig) -> String {
+    let path = base.names.embedding.0;
+    path.rsplit('.').next().unwrap_or(path).to_owned()
+}
+
+fn embedding_weight(base: &DecoderConfig) -> String {
+    format!("{}.weight", base.names.embedding.0)
+}
+
+fn head_weight(base: &DecoderConfig) -> String {
+    format!("{}.weight", base.head().path())
+}
+
+/// Rows of two matrices side by side, the second negated.
+fn beside(left: &[f32], right: &[f32], cols: usize) -> Vec<f32> {
+    let rows = left.chunks_exact(cols).zip(right.chunks_exact(cols));
+    let row = |(left, right): (&[f32], &[f32])| {
+        let negated = right.iter().map(|x| -x);
+        left.iter().copied().chain(negated).collect::<Vec<f32>>()
+    };
+    rows.flat_map(row).collect()
+}
+
+fn bias_name(bias: TrainedBias) -> &'static str {
+    match bias {
+        TrainedBias::None => "none",
+        TrainedBias::All => "all",
+        TrainedBias::Adapted => "lora_only",
     }
 }
 
@@ -315,7 +477,7 @@ fn to_safetensors(
             })?;
         let entry = json!({
             "dtype": dtype.name().to_uppercase(),
-            "shape": [matrix.rows, matrix.cols],
+            "shape": matrix.shape(),
             "data_offsets": [start, data.len()],
         });
         header.insert(format!("{PREFIX}{}", matrix.name), entry);
@@ -421,6 +583,7 @@ impl AdapterFiles {
             path: dir.to_path_buf(),
             config: config.lora,
             patterns: config.patterns,
+            layers: config.layers,
             provenance,
             matrices,
         })
@@ -455,21 +618,26 @@ impl AdapterFiles {
         base: &DecoderConfig,
         device: &Device,
     ) -> Result<Adapter, PeftError> {
-        let members = self.members(base)?;
-        let mut adapter = Adapter::from_members(self.config.clone(), &members, base, device);
+        let wanted = self.wanted(base)?;
+        let mut adapter = Adapter::of_wanted(self.config.clone(), &wanted, base, device);
         let mut flat = vec![0.0; adapter.num_parameters()];
+        self.check_tied_head(base)?;
         for matrix in adapter.matrices() {
-            let Some((shape, numbers)) = self.matrices.remove(&matrix.name) else {
+            let Some((shape, mut numbers)) = self.matrices.remove(&matrix.name) else {
                 return Err(self.misfit(format!("`{PREFIX}{}` is missing", matrix.name)));
             };
-            if shape != [matrix.rows, matrix.cols] {
-                let want = format!("{}×{}", matrix.rows, matrix.cols);
+            if shape != matrix.shape() {
+                let want: Vec<String> = matrix.shape().iter().map(usize::to_string).collect();
+                let want = want.join("×");
                 return Err(self.misfit(format!(
                     "`{}` has shape {shape:?}, and must be {want}",
                     matrix.name
                 )));
             }
-            flat[matrix.offset..][..numbers.len()].copy_from_slice(&numbers);
+            if matrix.role() == Role::TokenRows {
+                numbers = self.rising(&numbers, matrix.cols);
+            }
+            matrix.place_from_disk(&numbers, &mut flat);
         }
         if let Some(name) = self.matrices.keys().min() {
             return Err(self.misfit(format!("`{name}` belongs to no adapted projection")));
@@ -478,37 +646,184 @@ impl AdapterFiles {
         Ok(adapter)
     }
 
-    /// The projections that the configuration names, each with its own rank and alpha. A tensor on a
-    /// projection that the configuration does not name is found by [`Self::into_adapter`].
-    fn members(&self, base: &DecoderConfig) -> Result<Vec<Member>, PeftError> {
-        let sites = match &self.config.targets {
-            Targets::AllLinear => base
-                .sites()
-                .into_iter()
-                .filter(|site| !site.is_head())
-                .collect(),
-            Targets::Names(names) => {
-                let named =
-                    |site: &Site| names.iter().any(|name| target_matches(name, &site.path()));
-                base.sites().into_iter().filter(named).collect::<Vec<_>>()
+    /// PEFT saves the whole embedding or head with an adapter of it: left out here where it is the base's own, which
+    /// `base` knows, and refused where it is not.
+    pub fn leave_out_copies(&mut self, base: &BaseWeights) -> Result<(), PeftError> {
+        let (embedding, head) = (base.config().names.embedding.0, base.config().head().path());
+        for module in [embedding, &head] {
+            let name = format!("{module}.base_layer.weight");
+            let Some((shape, numbers)) = self.matrices.get(&name) else {
+                continue;
+            };
+            let is_tied = base.config().tied_head;
+            let of_base = if is_tied { embedding } else { module };
+            let own = base.matrix(&format!("{of_base}.weight"));
+            let is_own =
+                own.is_ok_and(|own| *shape == [own.rows(), own.cols()] && own.to_f32() == *numbers);
+            if !is_own {
+                return Err(self.misfit(format!(
+                    "it brings `{name}`, which is not the base's (was the vocabulary resized?)"
+                )));
             }
+            self.matrices.remove(&name);
+        }
+        Ok(())
+    }
+
+    /// The head of a tied model is the embedding, so both must hold the same.
+    fn check_tied_head(&mut self, base: &DecoderConfig) -> Result<(), PeftError> {
+        if !base.tied_head {
+            return Ok(());
+        }
+        let (embedding, head) = (embedding_weight(base), head_weight(base));
+        let (own, other) = (self.matrices.get(&embedding), self.matrices.get(&head));
+        let apart = match (own, other) {
+            (None, None) => false,
+            (Some(own), Some(other)) => own != other,
+            _ => true,
         };
-        if sites.is_empty() {
+        if apart {
+            return Err(self.misfit(
+                "it trained the embedding and the tied head apart, which Hone does not apply"
+                    .into(),
+            ));
+        }
+        self.matrices.remove(&head);
+        Ok(())
+    }
+
+    /// Token rows in the order of their tokens.
+    fn rising(&self, numbers: &[f32], cols: usize) -> Vec<f32> {
+        let mut order: Vec<usize> = (0..self.config.token_rows.len()).collect();
+        order.sort_by_key(|&place| self.config.token_rows[place]);
+        let row = |&place: &usize| numbers[place * cols..][..cols].iter().copied();
+        order.iter().flat_map(row).collect()
+    }
+
+    /// What the configuration names. A tensor on a projection that the configuration does not name is found by
+    /// [`Self::into_adapter`].
+    fn wanted(&self, base: &DecoderConfig) -> Result<Wanted, PeftError> {
+        let (sites, embedding_path) = (base.sites(), base.names.embedding.0);
+        let (whole, embedding_whole) = self.whole(base)?;
+        let excluded = |path: &str| {
+            let mut names = self.config.exclude.iter();
+            names.any(|name| target_matches(name, path))
+        };
+        let is_layer = |site: &Site| {
+            let layer = site.layer_index(base.num_layers);
+            self.layers
+                .as_ref()
+                .is_none_or(|layers| layers.contains(&layer))
+        };
+        let named = |path: &str| match &self.config.targets {
+            Targets::AllLinear => path != base.head().path() && path != embedding_path,
+            Targets::Names(names) => names.iter().any(|name| target_matches(name, path)),
+        };
+        let is_target = |site: &&Site| {
+            let path = site.path();
+            named(&path) && !excluded(&path) && !whole.contains(site) && is_layer(site)
+        };
+        let targets: Vec<Site> = sites.iter().filter(is_target).copied().collect();
+        let embedding = named(embedding_path) && !excluded(embedding_path) && !embedding_whole;
+        let trains_more = embedding || embedding_whole || !whole.is_empty();
+        if targets.is_empty() && !trains_more {
             return Err(self.misfit(format!(
                 "no projection matches its targets {}",
                 self.config.targets
             )));
         }
-        let member = |site: Site| {
-            let path = site.path();
-            let rank = pattern(&self.patterns.rank, &path).map_or(self.config.rank, |r| r as usize);
-            Member {
-                site,
-                rank,
-                alpha: pattern(&self.patterns.alpha, &path).map_or(self.config.alpha, |a| a as f32),
-            }
+        let mut token_rows = self.config.token_rows.clone();
+        token_rows.sort_unstable();
+        token_rows.dedup();
+        let last = token_rows.last();
+        if token_rows.len() < self.config.token_rows.len()
+            || last.is_some_and(|id| *id as usize >= base.vocab_size)
+        {
+            return Err(self.misfit(format!(
+                "it trained rows of tokens that are named twice or not among the {} of this model",
+                base.vocab_size
+            )));
+        }
+        let with_bias = |site: &Site| base.has_bias(site.group());
+        if self.config.bias == TrainedBias::All && base.norm.has_bias() {
+            return Err(
+                self.misfit("it trained the biases of norms, which Hone does not apply".into())
+            );
+        }
+        let biases = match self.config.bias {
+            TrainedBias::None => vec![],
+            TrainedBias::All => sites.iter().copied().filter(with_bias).collect(),
+            TrainedBias::Adapted => targets.iter().copied().filter(with_bias).collect(),
         };
-        Ok(sites.into_iter().map(member).collect())
+        let mut wanted = Wanted {
+            rank_stabilised: self.config.rank_stabilised,
+            dora: self.config.dora,
+            biases,
+            whole,
+            embedding: WantedEmbedding {
+                low_rank: embedding.then(|| self.rank_and_alpha(embedding_path)),
+                whole: embedding_whole,
+                token_rows,
+            },
+            ..Wanted::default()
+        };
+        match &self.config.ia3 {
+            Some(_) if embedding => {
+                return Err(self.misfit("it has factors for `embed_tokens`".into()));
+            }
+            Some(ia3) => {
+                let is_input = |site: &Site| {
+                    let mut names = ia3.feed_forward.iter();
+                    names.any(|name| target_matches(name, &site.path()))
+                };
+                let sites = targets.into_iter();
+                wanted.factors = sites.map(|site| (site, is_input(&site))).collect();
+            }
+            None => {
+                let member = |site: Site| {
+                    let (rank, alpha) = self.rank_and_alpha(&site.path());
+                    Member { site, rank, alpha }
+                };
+                wanted.members = targets.into_iter().map(member).collect();
+            }
+        }
+        if wanted.embedding.low_rank.is_some() && self.config.dora {
+            return Err(
+                self.misfit("it has DoRA on `embed_tokens`, which Hone does not apply".into())
+            );
+        }
+        Ok(wanted)
+    }
+
+    /// Modules that were trained whole, matched as PEFT does: by the end of their path.
+    fn whole(&self, base: &DecoderConfig) -> Result<(Vec<Site>, bool), PeftError> {
+        let is_named = |path: &str, name: &String| path.ends_with(name.as_str());
+        let mut sites = base.sites();
+        for name in &self.config.whole {
+            let is_known = sites.iter().any(|site| is_named(&site.path(), name));
+            if !is_known && !is_named(base.names.embedding.0, name) {
+                return Err(self.misfit(format!(
+                    "it trained the module `{name}` whole, which Hone does not find or not train"
+                )));
+            }
+        }
+        let named = |path: &str| self.config.whole.iter().any(|name| is_named(path, name));
+        // A tied head is looked at together with the embedding.
+        sites.retain(|site| named(&site.path()) && !(base.tied_head && site.is_head()));
+        if base.names.is_transposed && sites.iter().any(|site| !site.is_head()) {
+            return Err(self.misfit(
+                "it trained modules whole whose matrices lie transposed, which Hone does not apply"
+                    .into(),
+            ));
+        }
+        Ok((sites, named(base.names.embedding.0)))
+    }
+
+    fn rank_and_alpha(&self, path: &str) -> (usize, f32) {
+        (
+            pattern(&self.patterns.rank, path).map_or(self.config.rank, |r| r as usize),
+            pattern(&self.patterns.alpha, path).map_or(self.config.alpha, |a| a as f32),
+        )
     }
 
     fn misfit(&self, reason: String) -> PeftError {
@@ -529,8 +844,16 @@ fn pattern(patterns: &[(Regex, f64)], path: &str) -> Option<f64> {
 /// Spellings of one name: with or without PEFT's prefix, with or without the adapter's own name.
 fn canonical(name: &str) -> String {
     let name = name.strip_prefix(PREFIX).unwrap_or(name);
-    name.replace(".lora_A.default.weight", ".lora_A.weight")
+    let name = name
+        .replace(".lora_A.default.weight", ".lora_A.weight")
         .replace(".lora_B.default.weight", ".lora_B.weight")
+        .replace(".lora_magnitude_vector.default", ".lora_magnitude_vector")
+        .replace(".modules_to_save.default.", ".");
+    let name = name.strip_suffix(".default").unwrap_or(&name);
+    match name.strip_suffix(".lora_magnitude_vector.weight") {
+        Some(module) => format!("{module}.lora_magnitude_vector"),
+        None => name.to_owned(),
+    }
 }
 
 fn numbers(view: &TensorView) -> Option<Vec<f32>> {
@@ -549,179 +872,9 @@ fn numbers(view: &TensorView) -> Option<Vec<f32>> {
     })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, PeftError> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, PeftError> {
     std::fs::read(path).map_err(|source| PeftError::Read {
         path: path.to_path_buf(),
         source,
     })
-}
-
-#[derive(Debug)]
-struct ReadConfig {
-    lora: LoraConfig,
-    patterns: Patterns,
-    base_name: Option<String>,
-}
-
-/// Ranks and alphas that differ from the general ones, in the order of the file.
-#[derive(Debug, Default)]
-struct Patterns {
-    rank: Vec<(Regex, f64)>,
-    alpha: Vec<(Regex, f64)>,
-}
-
-/// Settings that change nothing in the numbers of a plain LoRA.
-const HARMLESS: [&str; 13] = [
-    "auto_mapping",
-    "base_model_name_or_path",
-    // Says how the base's own matrices lie; the adapter's lie the same way either way.
-    "fan_in_fan_out",
-    "inference_mode",
-    "loftq_config",
-    "megatron_config",
-    "megatron_core",
-    "peft_version",
-    "qalora_group_size",
-    "revision",
-    "runtime_config",
-    "task_type",
-    "ensure_weight_tying",
-];
-
-/// Settings that are read below.
-const APPLIED: [&str; 9] = [
-    "alpha_pattern",
-    "lora_alpha",
-    "lora_dropout",
-    "peft_type",
-    "r",
-    "rank_pattern",
-    "target_modules",
-    "use_rslora",
-    "init_lora_weights",
-];
-
-fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
-    let path = dir.join(CONFIG);
-    if !path.is_file() {
-        return Err(PeftError::NoAdapter {
-            path: dir.to_path_buf(),
-            missing: CONFIG,
-        });
-    }
-    let damaged = |reason: String| PeftError::Damaged {
-        path: path.clone(),
-        reason,
-    };
-    let map: Map<String, Value> =
-        serde_json::from_slice(&read(&path)?).map_err(|error| damaged(error.to_string()))?;
-    refuse_unsupported(&path, &map)?;
-    let number = |key: &str, default: f64| match map.get(key) {
-        None | Some(Value::Null) => Ok(default),
-        Some(value) => value
-            .as_f64()
-            .ok_or_else(|| damaged(format!("`{key}` is {value}, not a number"))),
-    };
-    let rank = number("r", 8.0)?;
-    if rank < 1.0 || rank.fract() != 0.0 {
-        return Err(damaged(format!(
-            "`r` is {rank}, not a whole number of at least 1"
-        )));
-    }
-    let lora = LoraConfig {
-        rank: rank as usize,
-        alpha: number("lora_alpha", 8.0)? as f32,
-        dropout: number("lora_dropout", 0.0)? as f32,
-        targets: read_targets(&map).map_err(&damaged)?,
-        layers: None,
-        rank_stabilised: map.get("use_rslora") == Some(&Value::Bool(true)),
-    };
-    let read = |key: &str| {
-        read_patterns(map.get(key)).map_err(|reason| damaged(format!("`{key}` {reason}")))
-    };
-    let patterns = Patterns {
-        rank: read("rank_pattern")?,
-        alpha: read("alpha_pattern")?,
-    };
-    let base_name = map
-        .get("base_model_name_or_path")
-        .and_then(Value::as_str)
-        .map(str::to_owned);
-    Ok(ReadConfig {
-        lora,
-        patterns,
-        base_name,
-    })
-}
-
-/// Whatever is set and is neither applied nor harmless would be ignored, so it is refused.
-fn refuse_unsupported(path: &Path, map: &Map<String, Value>) -> Result<(), PeftError> {
-    let refuse = |key: &str, value: &Value| {
-        Err(PeftError::Unsupported {
-            path: path.to_path_buf(),
-            key: key.to_owned(),
-            value: value.to_string(),
-        })
-    };
-    match map.get("peft_type") {
-        Some(Value::String(kind)) if kind == "LORA" => {}
-        other => return refuse("peft_type", other.unwrap_or(&Value::Null)),
-    }
-    for (key, value) in map {
-        let off = match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(items) => items.is_empty(),
-            Value::Object(entries) => entries.is_empty(),
-            Value::String(text) => key == "bias" && text == "none",
-            _ => false,
-        };
-        let known = APPLIED.contains(&key.as_str()) || HARMLESS.contains(&key.as_str());
-        let mutates_base =
-            key == "init_lora_weights" && !matches!(value, Value::Bool(_)) && value != "gaussian";
-        if (!known && !off) || mutates_base {
-            return refuse(key, value);
-        }
-    }
-    Ok(())
-}
-
-fn read_targets(map: &Map<String, Value>) -> Result<Targets, String> {
-    match map.get("target_modules") {
-        Some(Value::Array(names)) => {
-            let name = |value: &Value| {
-                value
-                    .as_str()
-                    .map(str::to_owned)
-                    .ok_or_else(|| format!("`target_modules` lists {value}, not a name"))
-            };
-            Ok(Targets::Names(
-                names.iter().map(name).collect::<Result<_, _>>()?,
-            ))
-        }
-        Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => {
-            Ok(Targets::AllLinear)
-        }
-        Some(Value::String(text)) => Err(format!(
-            "`target_modules` is the pattern `{text}`; list the modules instead"
-        )),
-        _ => Err("`target_modules` is missing".to_owned()),
-    }
-}
-
-/// `{pattern: number}`; PEFT matches `(.*\.)?(pattern)$` from the beginning of the path.
-fn read_patterns(value: Option<&Value>) -> Result<Vec<(Regex, f64)>, String> {
-    let Some(Value::Object(entries)) = value else {
-        return Ok(vec![]);
-    };
-    let entry = |(key, value): (&String, &Value)| {
-        let number = value
-            .as_f64()
-            .filter(|x| *x > 0.0)
-            .ok_or_else(|| format!("gives {value} for `{key}`, not a positive number"))?;
-        let anchored = format!(r"^(?:(?:.*\.)?(?:{key}))$");
-        let pattern = Regex::new(&anchored)
-            .map_err(|_| format!("has the pattern `{key}`, which Hone cannot match"))?;
-        Ok((pattern, number))
-    };
-    entries.iter().map(entry).collect()
 }

@@ -3,32 +3,36 @@
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
-//! Five pages: this one goes through the network and its loss, [`layer`] through one block, [`attention`] and [`mlp`]
-//! through its branches, [`projection`] through linear layers with the adapters on them.
+//! Six pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
+//! through one block, [`attention`] and [`mlp`] through its branches, [`projection`] through linear layers with the
+//! adapters on them, and [`special`] says what more than a low-rank pair may be trained there.
 
 mod attention;
+mod embedding;
 mod layer;
 mod mlp;
 mod parts;
 mod projection;
+mod special;
 
 use hone_tensor::{Device, LayerNorm, Tensor, TensorError};
 
-use crate::adapter::Adapter;
 use crate::decoder::{Decoder, Norm};
 use crate::keep::{Activations, Held, Kept};
 use crate::layout::Layout;
+use crate::model::Worn;
 use crate::weights::{Group, NormKind};
 use projection::Back;
 
 /// Logits of this many bytes are alive at a time, and not of the whole batch.
 pub(crate) const LOGITS_BYTES: usize = 32 << 20;
 
-/// One network, possibly with an adapter, possibly training.
+/// One network, possibly with adapters, possibly training.
 #[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     pub decoder: &'a Decoder,
-    pub adapter: Option<&'a Adapter>,
+    /// Adapters, those too that are off; a way back goes through one.
+    pub worn: &'a [Worn],
     /// Probability and seed, while training.
     pub dropout: Option<(f32, u64)>,
 }
@@ -110,9 +114,10 @@ impl<'a> Pass<'a> {
                     .1
                     .expect("the layer was told to keep")
             });
-            let needs_input = layer > way.lowest;
+            let needs_input = layer > way.lowest || self.trains_embedding();
             self.layer_backward(layer, &input, kept, rows, &mut dhidden, needs_input, grads);
         }
+        self.embed_backward(&layout.ids, &dhidden, grads);
         Ok(nats)
     }
 
@@ -130,24 +135,6 @@ impl<'a> Pass<'a> {
             self.device().soft_cap(&mut logits, cap);
         }
         logits
-    }
-
-    /// What enters the first layer.
-    pub fn embed(&self, ids: &[u32], positions: &[u32]) -> Tensor {
-        let (device, decoder) = (self.device(), self.decoder);
-        let rows = |ids: &[u32], weight| {
-            let mut rows = device.empty(ids.len(), decoder.config.d_model);
-            device.embed(ids, weight, &mut rows);
-            rows
-        };
-        let mut hidden = rows(ids, &decoder.embedding);
-        if decoder.config.embedding_scale != 1.0 {
-            device.scale(&mut hidden, decoder.config.embedding_scale);
-        }
-        if let Some(learned) = &decoder.positions {
-            device.add(&mut hidden, &rows(positions, learned));
-        }
-        hidden
     }
 
     fn device(&self) -> &'a Device {

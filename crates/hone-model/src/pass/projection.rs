@@ -1,4 +1,7 @@
-//! The linear layers of a block that read one input, and the adapter's matrices on them.
+//! The linear layers of a block that read one input, and the adapters' matrices on them.
+//!
+//! Plain LoRA is the hot path: nothing but a product through the base and two narrow ones. What else an adapter may
+//! train at a projection is in [`special`](super::special).
 
 use hone_tensor::Tensor;
 
@@ -8,11 +11,12 @@ use crate::decoder::Projection;
 use crate::weights::Group;
 
 impl<'a> Pass<'a> {
-    fn adapted(&self, index: usize, group: Group) -> Option<(&'a Adapter, &'a AdaptedGroup)> {
-        let adapter = self.adapter?;
-        adapter
-            .group(index, group)
-            .map(|adapted| (adapter, adapted))
+    /// Adapters that are on, and how strongly.
+    pub(super) fn active(&self) -> impl Iterator<Item = (&'a Adapter, f32)> + use<'a> {
+        let on = |worn: &'a crate::model::Worn| {
+            (worn.weight != 0.0).then_some((&worn.adapter, worn.weight))
+        };
+        self.worn.iter().filter_map(on)
     }
 
     /// `y = x·Wᵀ + bias + scale · (x·Aᵀ)·Bᵀ` for each projection of a group. The small product comes
@@ -25,23 +29,48 @@ impl<'a> Pass<'a> {
         x: &Tensor,
     ) -> (Vec<Tensor>, Option<Tensor>) {
         let device = self.device();
-        let plain = |projection: &Projection| {
-            let mut y = device.empty(x.rows(), projection.weight.rows());
-            device.linear(x.view(), &projection.weight, &mut y, false);
-            if let Some(bias) = &projection.bias {
-                device.add_bias(&mut y, bias);
-            }
-            y
+        let through = |(slot, projection)| match self.special(index, group, slot) {
+            Some(special) => special.through(self, projection, x),
+            None => self.plain(projection, x),
         };
-        let mut outs: Vec<Tensor> = projections.iter().map(plain).collect();
-        let low = self.adapted(index, group).map(|(adapter, adapted)| {
+        let mut outs: Vec<Tensor> = projections.iter().enumerate().map(through).collect();
+        let mut narrow = None;
+        for (adapter, weight) in self.active() {
+            let Some(adapted) = adapter.group(index, group) else {
+                continue;
+            };
             let low = self.narrow(adapter, adapted, x);
             for member in &adapted.members {
-                add_low_rank(adapter, member, &low, &mut outs[member.site.slot()]);
+                let out = &mut outs[member.site.slot()];
+                add_low_rank(adapter.parameters(), member, &low, weight, out);
             }
-            low
-        });
-        (outs, low)
+            if let Some(start) = adapter.start() {
+                let mut low = device.empty(x.rows(), adapted.total_rank);
+                let a = start.window(adapted.a_offset, adapted.total_rank, adapted.width);
+                device.matmul(x.view(), a.t(), 1.0, low.view_mut(), false);
+                for member in &adapted.members {
+                    add_low_rank(start, member, &low, -weight, &mut outs[member.site.slot()]);
+                }
+            }
+            narrow = Some(low);
+        }
+        for (slot, projection) in projections.iter().enumerate() {
+            if let Some(special) = self.special(index, group, slot) {
+                special.finish(self, projection, &mut outs[slot]);
+            }
+        }
+        (outs, narrow)
+    }
+
+    /// `x·Wᵀ + bias`.
+    fn plain(&self, projection: &Projection, x: &Tensor) -> Tensor {
+        let device = self.device();
+        let mut y = device.empty(x.rows(), projection.weight.rows());
+        device.linear(x.view(), &projection.weight, &mut y, false);
+        if let Some(bias) = &projection.bias {
+            device.add_bias(&mut y, bias);
+        }
+        y
     }
 
     /// `x·Aᵀ` for all members of a group at once, `[rows, total_rank]`.
@@ -91,16 +120,41 @@ impl Back<'_, '_> {
         dys: &[&Tensor],
         needs_input: bool,
     ) -> Option<Tensor> {
-        let device = self.pass.device();
-        let mut dx = needs_input.then(|| {
-            let mut dx = device.empty(x.rows(), x.cols());
-            for (i, (projection, dy)) in projections.iter().zip(dys).enumerate() {
-                device.linear_backward(dy.view(), &projection.weight, &mut dx, i > 0);
+        let (device, pass) = (self.pass.device(), self.pass);
+        let mut dx = needs_input.then(|| device.empty(x.rows(), x.cols()));
+        // Gradients of the plain outputs, where an adapter does more than add to them.
+        let mut inner: Vec<Option<Tensor>> = Vec::with_capacity(dys.len());
+        for (slot, (projection, dy)) in projections.iter().zip(dys).enumerate() {
+            let Some(special) = pass.special(self.index, group, slot) else {
+                if let Some(dx) = &mut dx {
+                    device.linear_backward(dy.view(), &projection.weight, dx, slot > 0);
+                }
+                inner.push(None);
+                continue;
+            };
+            let dz = special.finish_backward(pass, projection, x, low.as_ref(), dy, self.grads);
+            let dz_or_dy = dz.as_ref().unwrap_or(dy);
+            let place = dx.as_mut().map(|dx| (dx, slot > 0));
+            special.through_backward(pass, projection, x, dz_or_dy, place, self.grads);
+            inner.push(dz);
+        }
+        let inner: Vec<&Tensor> = inner
+            .iter()
+            .zip(dys)
+            .map(|(dz, dy)| dz.as_ref().unwrap_or(dy))
+            .collect();
+        let mut active = pass.active();
+        if let (Some((adapter, weight)), Some(low)) = (active.next(), low)
+            && let Some(adapted) = adapter.group(self.index, group)
+        {
+            debug_assert!(
+                weight == 1.0 && active.next().is_none(),
+                "one adapter learns"
+            );
+            self.low_rank(adapter, adapted, x, low, &inner, dx.as_mut());
+            if let (Some(start), Some(dx)) = (adapter.start(), dx.as_mut()) {
+                start_backward(start, adapted, &inner, dx);
             }
-            dx
-        });
-        if let (Some((adapter, adapted)), Some(low)) = (self.pass.adapted(self.index, group), low) {
-            self.low_rank(adapter, adapted, x, low, dys, dx.as_mut());
         }
         dx
     }
@@ -116,19 +170,9 @@ impl Back<'_, '_> {
         dx: Option<&mut Tensor>,
     ) {
         let device = self.pass.device();
-        let mut dlow = device.empty(x.rows(), adapted.total_rank);
+        let dlow = narrow_gradient(adapter.parameters(), adapted, dys, 1.0);
         for member in &adapted.members {
             let (dy, ranks) = (dys[member.site.slot()].view(), member.ranks());
-            let b = adapter
-                .parameters()
-                .window(member.b_offset, member.out, member.rank);
-            device.matmul(
-                dy,
-                b,
-                member.scale,
-                dlow.view_cols_mut(ranks.clone()),
-                false,
-            );
             let db = self
                 .grads
                 .window_mut(member.b_offset, member.out, member.rank);
@@ -158,14 +202,41 @@ impl Back<'_, '_> {
     }
 }
 
-/// `y += scale · low·Bᵀ`.
-fn add_low_rank(adapter: &Adapter, member: &LowRank, low: &Tensor, y: &mut Tensor) {
-    let b = adapter
-        .parameters()
-        .window(member.b_offset, member.out, member.rank);
-    let low = low.view_cols(member.ranks());
-    adapter
-        .parameters()
+/// `sign · s · dy·B` of all members side by side, `[rows, total_rank]`.
+fn narrow_gradient(numbers: &Tensor, adapted: &AdaptedGroup, dys: &[&Tensor], sign: f32) -> Tensor {
+    let device = numbers.device();
+    let rows = dys.first().map_or(0, |dy| dy.rows());
+    let mut dlow = device.empty(rows, adapted.total_rank);
+    for member in &adapted.members {
+        let dy = dys[member.site.slot()].view();
+        let b = numbers.window(member.b_offset, member.out, member.rank);
+        let place = dlow.view_cols_mut(member.ranks());
+        device.matmul(dy, b, sign * member.scale, place, false);
+    }
+    dlow
+}
+
+/// What is subtracted is frozen, and its input still has a gradient.
+fn start_backward(start: &Tensor, adapted: &AdaptedGroup, dys: &[&Tensor], dx: &mut Tensor) {
+    let dlow = narrow_gradient(start, adapted, dys, -1.0);
+    let a = start.window(adapted.a_offset, adapted.total_rank, adapted.width);
+    start
         .device()
-        .matmul(low, b.t(), member.scale, y.view_mut(), true);
+        .matmul(dlow.view(), a, 1.0, dx.view_mut(), true);
+}
+
+/// `y += weight · scale · low·Bᵀ`.
+pub(super) fn add_low_rank(
+    numbers: &Tensor,
+    member: &LowRank,
+    low: &Tensor,
+    weight: f32,
+    y: &mut Tensor,
+) {
+    let b = numbers.window(member.b_offset, member.out, member.rank);
+    let low = low.view_cols(member.ranks());
+    let scale = weight * member.scale;
+    numbers
+        .device()
+        .matmul(low, b.t(), scale, y.view_mut(), true);
 }

@@ -197,6 +197,9 @@ pub enum TrainError {
         /// Rows of the data in the step.
         rows: Vec<usize>,
     },
+    /// The adapter was put on without what it starts from.
+    #[error("the adapter is to start from vectors of its base, and was put on without them")]
+    NotBegun,
     /// The checkpoint belongs to another run.
     #[error("the checkpoint in `{}` was made with other data, another base or another plan", path.display())]
     OtherRun {
@@ -247,6 +250,7 @@ impl TrainError {
             Self::OtherOptimizer { made_with, .. } => vec![format!(
                 "--optimizer {made_with} continues it; a new --out starts again"
             )],
+            Self::NotBegun => vec!["put it on with `Model::begin`".into()],
             Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
             Self::Adapter(error) => error.hints(),
             _ => vec![],
@@ -351,7 +355,13 @@ fn begin(
 ) -> Result<Start, TrainError> {
     let device = model.device().clone();
     let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
-    let lengths: Vec<usize> = adapter.matrices().iter().map(NamedMatrix::size).collect();
+    if !adapter.has_begun() {
+        return Err(TrainError::NotBegun);
+    }
+    let matrices = adapter.matrices();
+    let lengths: Vec<usize> = matrices.iter().map(NamedMatrix::size).collect();
+    let of_matrix = |matrix: &NamedMatrix| (matrix.size(), matrix.role().is_faster());
+    let tensors: Vec<(usize, bool)> = matrices.iter().map(of_matrix).collect();
     let (found, damaged) = if resume {
         Checkpoint::newest(&dir.checkpoints())?
     } else {
@@ -366,7 +376,7 @@ fn begin(
         if let Some(error) = damaged.first() {
             return Err(reason(error));
         }
-        let optimizer = AdamW::new(plan.optimizer, &lengths, &device, &dir.path)?;
+        let optimizer = AdamW::new(plan.optimizer, &tensors, &device, &dir.path)?;
         return Ok(Start {
             optimizer,
             first_step: 0,
@@ -391,7 +401,7 @@ fn begin(
     }
     device.write(&checkpoint.parameters, adapter.parameters_mut());
     let Note { step, totals, .. } = checkpoint.note;
-    let mut optimizer = AdamW::new(plan.optimizer, &lengths, &device, &dir.path)?;
+    let mut optimizer = AdamW::new(plan.optimizer, &tensors, &device, &dir.path)?;
     optimizer.restore(&checkpoint.first, &checkpoint.second, step as u64);
     Ok(Start {
         optimizer,

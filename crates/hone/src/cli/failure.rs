@@ -13,7 +13,7 @@ use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
 use hone_ledger::WriteError;
 use hone_model::weights::WeightsError;
-use hone_model::{AttachError, PeftError};
+use hone_model::{AttachError, BeginError, PeftError};
 use hone_train::TrainError;
 use std::io;
 
@@ -57,7 +57,7 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, PeftError,
+    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError,
         WriteError)
 }
 

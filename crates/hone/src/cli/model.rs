@@ -59,7 +59,7 @@ impl ModelArgs {
 
 /// The adapter in `dir`, once it is known to belong to this base.
 pub fn load_adapter(model: &Model, open: &OpenBase, dir: &Path) -> Result<Adapter> {
-    let files = AdapterFiles::read(dir)?;
+    let mut files = AdapterFiles::read(dir)?;
     if files.provenance().base_fingerprint.is_some() {
         files.check_base(&open.weights.fingerprint()?.to_string())?;
     }
@@ -72,5 +72,6 @@ pub fn load_adapter(model: &Model, open: &OpenBase, dir: &Path) -> Result<Adapte
         .hint("use the base it was trained on, with that base's own template")
         .into());
     }
+    files.leave_out_copies(&open.weights)?;
     Ok(files.into_adapter(model.config(), model.device())?)
 }

@@ -12,7 +12,8 @@ mod train_plan;
 
 pub use chosen::{Chosen, Origin};
 pub use raw::{
-    Activations, Method, Optimizer, RawTrain, SaveDtype, Schedule, Shortcut, Size, TooLong,
+    Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
+    TooLong,
 };
 pub use rehearsed::Work;
 pub use run_file::{RunFileError, option_names, read_run_file};

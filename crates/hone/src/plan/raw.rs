@@ -5,7 +5,7 @@
 
 use crate::curation::RuleFlag;
 use clap::{Args, ValueEnum};
-use hone_model::LayerRange;
+use hone_model::{Initial, LayerRange};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -54,6 +54,18 @@ pub struct RawTrain {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<Vec<String>>,
+    /// Projections that get no adapter although --targets names them
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exclude: Option<Vec<String>>,
+    /// Ranks that differ, such as down_proj=32,layers.0.self_attn.q_proj=4
+    #[arg(long, value_name = "NAME=R", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rank_pattern: Option<Vec<Own>>,
+    /// Alphas that differ, written as --rank-pattern
+    #[arg(long, value_name = "NAME=A", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alpha_pattern: Option<Vec<Own>>,
     /// Layers that get an adapter, such as 20-29 or 20- [default: all]
     #[arg(long, value_name = "RANGE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +78,38 @@ pub struct RawTrain {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rslora: Option<bool>,
+    /// How many times as fast B learns as A (LoRA+); 16 is its authors' choice [default: 1]
+    #[arg(long, value_name = "RATIO")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lora_plus: Option<f64>,
+    /// Train length and direction of each row apart (DoRA) [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dora: Option<bool>,
+    /// What A and B start from: random, pissa, pissa-16 (16 rounds of a quicker search), olora, loftq [default: random]
+    #[arg(long, value_name = "START")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<Initial>,
+    /// Biases of the base that are trained: none, all, or those of adapted projections [default: none]
+    #[arg(long, value_name = "WHICH")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<Bias>,
+    /// Modules trained whole: embed_tokens, lm_head, projections by name, or layers.3 for all of a layer
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub whole: Option<Vec<String>>,
+    /// Tokens whose rows of the embedding are trained, by number
+    #[arg(long, value_name = "IDS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_rows: Option<Vec<u32>>,
+    /// Learn a factor for each output of the targets in place of A and B (IA3) [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ia3: Option<bool>,
+    /// Targets of --ia3 whose inputs get the factors; down_proj if not given
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub feed_forward: Option<Vec<String>>,
     /// Passes over the data [default: 1]
     #[arg(long, value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,6 +190,66 @@ pub struct RawTrain {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub without: Option<Vec<Shortcut>>,
+}
+
+/// A number of its own for some projections, written `down_proj=32`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Own {
+    /// Name of projections, or the path of one.
+    pub name: String,
+    /// Their number.
+    pub value: f64,
+}
+
+impl std::str::FromStr for Own {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || format!("`{text}` gives no number; write it like down_proj=32");
+        let (name, value) = text.split_once('=').ok_or_else(refuse)?;
+        let value: f64 = value.trim().parse().map_err(|_| refuse())?;
+        match name.trim() {
+            "" => Err(refuse()),
+            name if value.is_finite() => Ok(Self {
+                name: name.to_owned(),
+                value,
+            }),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl TryFrom<String> for Own {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<Own> for String {
+    fn from(own: Own) -> Self {
+        own.to_string()
+    }
+}
+
+impl fmt::Display for Own {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.name, self.value)
+    }
+}
+
+/// Biases of the base that are trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bias {
+    /// None of them.
+    None,
+    /// Every bias of every linear layer.
+    All,
+    /// Those of adapted projections.
+    Adapted,
 }
 
 /// Form of the activations between the two passes.
@@ -246,6 +350,7 @@ macro_rules! display_as_flag {
 }
 display_as_flag!(
     Method,
+    Bias,
     Optimizer,
     SaveDtype,
     Schedule,

@@ -18,6 +18,8 @@ pub(super) struct Rehearsed<'a> {
     model: Model,
     data: Data<'a>,
     sampler: Sampler,
+    /// What finding the adapter's start takes, before there is a step.
+    begin_bytes: usize,
 }
 
 /// What a plan costs in floating-point operations.
@@ -56,7 +58,9 @@ impl<'a> Rehearsed<'a> {
         let mut model = Model::load(&open.weights, &device, BaseFormat::Stored, longest)?;
         let adapter = Adapter::new(lora.clone(), model.config(), &device, Seed::new(0))?;
         model.attach(adapter);
+        let begin_bytes = Adapter::begin_bytes(lora, model.config())?;
         Ok(Self {
+            begin_bytes,
             rehearsal,
             model,
             data,
@@ -91,6 +95,7 @@ impl<'a> Rehearsed<'a> {
         let mut steps = self.sampled(plan);
         steps.sort_by_key(|&(_, tokens)| std::cmp::Reverse(tokens));
         let mut peak_bytes = self.look(plan)?.memory.peak_bytes;
+        peak_bytes = peak_bytes.max(self.standing_bytes() + self.begin_bytes);
         for &(step, _) in steps.iter().take(LARGEST_STEPS) {
             peak_bytes = peak_bytes.max(self.step(plan, step)?.memory.peak_bytes);
         }

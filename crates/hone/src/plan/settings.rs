@@ -5,10 +5,11 @@
 
 use super::chosen::{Chosen, Origin};
 use super::raw::{
-    Activations, Method, Optimizer, RawTrain, SaveDtype, Schedule, Shortcut, Size, TooLong,
+    Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
+    TooLong,
 };
 use crate::curation::RuleFlag;
-use hone_model::LayerRange;
+use hone_model::{Initial, LayerRange};
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -28,9 +29,20 @@ pub struct Settings {
     pub rank: Chosen<usize>,
     pub alpha: Chosen<f64>,
     pub targets: Chosen<Vec<String>>,
+    pub exclude: Chosen<Vec<String>>,
+    pub rank_pattern: Chosen<Vec<Own>>,
+    pub alpha_pattern: Chosen<Vec<Own>>,
     pub layers: Chosen<Option<LayerRange>>,
     pub dropout: Chosen<f64>,
     pub rslora: Chosen<bool>,
+    pub lora_plus: Chosen<f64>,
+    pub dora: Chosen<bool>,
+    pub init: Chosen<Initial>,
+    pub bias: Chosen<Bias>,
+    pub whole: Chosen<Vec<String>>,
+    pub token_rows: Chosen<Vec<u32>>,
+    pub ia3: Chosen<bool>,
+    pub feed_forward: Chosen<Vec<String>>,
     pub length: Chosen<Length>,
     pub optimizer: Chosen<Optimizer>,
     pub lr: Chosen<f64>,
@@ -192,6 +204,7 @@ impl Settings {
                     })?
             };
         }
+        let is_ia3 = flags.ia3.or(file.ia3) == Some(true);
         let settings = Self {
             model: pick!(model),
             data: pick!(data),
@@ -201,10 +214,31 @@ impl Settings {
             method: pick!(method, Method::Lora),
             rank: pick!(rank, 16),
             alpha: pick!(alpha, 32.0),
-            targets: pick!(targets, vec!["all-linear".to_string()]),
+            targets: pick!(
+                targets,
+                owned(if is_ia3 {
+                    &IA3_TARGETS
+                } else {
+                    &["all-linear"]
+                })
+            ),
+            exclude: pick!(exclude, vec![]),
+            rank_pattern: pick!(rank_pattern, vec![]),
+            alpha_pattern: pick!(alpha_pattern, vec![]),
             layers: asked.optional(&flags.layers, &file.layers),
             dropout: pick!(dropout, 0.0),
             rslora: pick!(rslora, false),
+            lora_plus: pick!(lora_plus, 1.0),
+            dora: pick!(dora, false),
+            init: pick!(init, Initial::Random),
+            bias: pick!(bias, Bias::None),
+            whole: pick!(whole, vec![]),
+            token_rows: pick!(token_rows, vec![]),
+            ia3: pick!(ia3, false),
+            feed_forward: pick!(
+                feed_forward,
+                owned(if is_ia3 { &IA3_FEED_FORWARD } else { &[] })
+            ),
             length: asked.length(flags, file),
             optimizer: pick!(optimizer, Optimizer::Adamw),
             lr: pick!(lr, 2e-4),
@@ -291,6 +325,7 @@ impl Settings {
             self.dropout.value,
             SHARE,
         )?;
+        self.check_adapter()?;
         let (lr, warmup_ratio) = (self.lr.value, self.warmup_ratio.value);
         require("lr", above_zero(lr), lr, "above 0")?;
         require("warmup-ratio", is_share(warmup_ratio), warmup_ratio, SHARE)?;
@@ -331,6 +366,52 @@ impl Settings {
         )
     }
 
+    /// Refuses what has no meaning for the chosen method: an option that would change nothing is not passed over.
+    fn check_adapter(&self) -> Result<(), SettingError> {
+        let ratio = self.lora_plus.value;
+        require(
+            "lora-plus",
+            ratio.is_finite() && ratio >= 1.0,
+            ratio,
+            "at least 1",
+        )?;
+        for own in &self.rank_pattern.value {
+            let is_rank = own.value >= 1.0 && own.value.fract() == 0.0;
+            require("rank-pattern", is_rank, own, "a whole number of at least 1")?;
+        }
+        for own in &self.alpha_pattern.value {
+            require("alpha-pattern", own.value > 0.0, own, "above 0")?;
+        }
+        let is_qlora = self.method.value == Method::Qlora;
+        let is_loftq = self.init.value == Initial::Loftq;
+        const START: &str = "another start, or loftq with --method qlora";
+        require("init", is_qlora || !is_loftq, "loftq", START)?;
+        let conflict = |first, second| Err(SettingError::Conflict { first, second });
+        if !self.ia3.value {
+            let is_asked = self.feed_forward.origin != Origin::Default;
+            let means_something = !is_asked || self.feed_forward.value.is_empty();
+            return require(
+                "feed-forward",
+                means_something,
+                "given",
+                "left out without --ia3",
+            );
+        }
+        let is_asked = |origin: Origin| origin != Origin::Default;
+        let of_lora = [
+            ("rank", is_asked(self.rank.origin)),
+            ("alpha", is_asked(self.alpha.origin)),
+            ("rslora", self.rslora.value),
+            ("lora-plus", ratio != 1.0),
+            ("rank-pattern", !self.rank_pattern.value.is_empty()),
+            ("alpha-pattern", !self.alpha_pattern.value.is_empty()),
+        ];
+        match of_lora.into_iter().find(|(_, is_set)| *is_set) {
+            Some((name, _)) => conflict("ia3", name),
+            None => Ok(()),
+        }
+    }
+
     /// The plan's screenful: name, value and origin of every option, in the order of a person's questions.
     pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
         macro_rules! rows {
@@ -341,14 +422,35 @@ impl Settings {
         fn plain<T: fmt::Display>(value: &T) -> String {
             value.to_string()
         }
-        rows![
+        fn list<T: fmt::Display>(values: &[T]) -> String {
+            match values {
+                [] => "nothing".into(),
+                values => values
+                    .iter()
+                    .map(T::to_string)
+                    .collect::<Vec<_>>()
+                    .join(","),
+            }
+        }
+        let mut rows = rows![
             "method" method plain,
             "rank" rank plain,
             "alpha" alpha plain,
             "targets" targets |names: &Vec<String>| names.join(","),
+            "exclude" exclude |names: &Vec<String>| list(names),
+            "rank-pattern" rank_pattern |own: &Vec<Own>| list(own),
+            "alpha-pattern" alpha_pattern |own: &Vec<Own>| list(own),
             "layers" layers |range: &Option<LayerRange>| range.map_or("all".into(), |r| r.to_string()),
             "dropout" dropout plain,
             "rslora" rslora plain,
+            "lora-plus" lora_plus plain,
+            "dora" dora plain,
+            "init" init plain,
+            "bias" bias plain,
+            "whole" whole |names: &Vec<String>| list(names),
+            "token-rows" token_rows |ids: &Vec<u32>| list(ids),
+            "ia3" ia3 plain,
+            "feed-forward" feed_forward |names: &Vec<String>| list(names),
             "length" length plain,
             "optimizer" optimizer plain,
             "lr" lr plain,
@@ -365,20 +467,47 @@ impl Settings {
             "threads" threads plain,
             "memory" memory plain,
             "activations" activations plain,
-            "without" without |names: &Vec<Shortcut>| or_nothing(names),
-        ]
+            "without" without |names: &Vec<Shortcut>| list(names),
+        ];
+        if self.ia3.value {
+            // Factors have no rank, and nothing is said of one.
+            rows.retain(|(name, _, _)| !["rank", "alpha", "rslora", "lora-plus"].contains(name));
+        }
+        rows
+    }
+
+    /// The rows that a plan shows: options of methods that nobody asked for are left out.
+    pub fn shown_rows(&self) -> Vec<(&'static str, String, Origin)> {
+        const ON_DEMAND: [&str; 11] = [
+            "exclude",
+            "rank-pattern",
+            "alpha-pattern",
+            "lora-plus",
+            "dora",
+            "init",
+            "bias",
+            "whole",
+            "token-rows",
+            "ia3",
+            "feed-forward",
+        ];
+        let mut rows = self.rows();
+        let is_shown = |name: &str, origin: Origin| {
+            origin != Origin::Default
+                || !ON_DEMAND.contains(&name)
+                || (self.ia3.value && name == "feed-forward")
+        };
+        rows.retain(|(name, _, origin)| is_shown(name, *origin));
+        rows
     }
 }
 
-fn or_nothing(names: &[Shortcut]) -> String {
-    match names {
-        [] => "nothing".into(),
-        names => names
-            .iter()
-            .map(Shortcut::to_string)
-            .collect::<Vec<_>>()
-            .join(","),
-    }
+/// Where IA3 goes by default, as in PEFT for llamas.
+const IA3_TARGETS: [&str; 3] = ["k_proj", "v_proj", "down_proj"];
+const IA3_FEED_FORWARD: [&str; 1] = ["down_proj"];
+
+fn owned(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn require(
@@ -668,7 +797,7 @@ mod tests {
             assert_eq!(value, Some(default.trim_end_matches(']')), "--{name}");
             num_checked += 1;
         }
-        assert_eq!(num_checked, 22);
+        assert_eq!(num_checked, 27);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! takes. A run that does not fit is refused with what would.
 
 use super::chosen::Origin;
-use super::raw::{Activations, Method, Optimizer, SaveDtype, Schedule, Shortcut, Size};
+use super::raw::{Activations, Bias, Method, Optimizer, Own, SaveDtype, Schedule, Shortcut, Size};
 use super::rehearsed::{Rehearsed, Work};
 use super::settings::{Interval, Length, Settings, Valid};
 use crate::base::OpenBase;
@@ -13,7 +13,8 @@ use crate::screen::{count, duration, plural};
 use hone_data::Sampler;
 use hone_ledger::{ContentId, Seed};
 use hone_model::{
-    Adapter, AdapterSize, AttachError, BaseFormat, LoadError, LoraConfig, Shortcuts, Targets,
+    Adapter, AdapterSize, AttachError, BaseFormat, Ia3, LoadError, LoraConfig, Shortcuts, Targets,
+    TrainedBias,
 };
 use hone_tensor::{BAND_BYTES, TensorError};
 use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan};
@@ -335,7 +336,7 @@ impl TrainPlan {
     pub fn lines(&self) -> Vec<PlanLine> {
         let options = self
             .settings
-            .rows()
+            .shown_rows()
             .into_iter()
             .map(|(name, value, origin)| PlanLine::new(name, value, origin));
         let every = |name, steps, origin| PlanLine::new(name, plural(steps, "step"), origin);
@@ -608,7 +609,27 @@ fn lora_config(settings: &Settings) -> LoraConfig {
         layers: settings.layers.value,
         dropout: settings.dropout.value as f32,
         rank_stabilised: settings.rslora.value,
+        exclude: settings.exclude.value.clone(),
+        rank_pattern: own(&settings.rank_pattern.value, |value| value as usize),
+        alpha_pattern: own(&settings.alpha_pattern.value, |value| value as f32),
+        dora: settings.dora.value,
+        initial: settings.init.value,
+        bias: match settings.bias.value {
+            Bias::None => TrainedBias::None,
+            Bias::All => TrainedBias::All,
+            Bias::Adapted => TrainedBias::Adapted,
+        },
+        whole: settings.whole.value.clone(),
+        token_rows: settings.token_rows.value.clone(),
+        ia3: settings.ia3.value.then(|| Ia3 {
+            feed_forward: settings.feed_forward.value.clone(),
+        }),
     }
+}
+
+fn own<T>(patterns: &[Own], of_value: impl Fn(f64) -> T) -> Vec<(String, T)> {
+    let pair = |own: &Own| (own.name.clone(), of_value(own.value));
+    patterns.iter().map(pair).collect()
 }
 
 fn activations(settings: &Settings) -> hone_model::Activations {
@@ -654,6 +675,7 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
             kind: optimizer_kind(settings.optimizer.value),
             weight_decay: settings.weight_decay.value,
             clip: settings.clip.value as f32,
+            faster: Some(settings.lora_plus.value).filter(|ratio| *ratio != 1.0),
             ..AdamWConfig::default()
         },
         seed: settings.seed.value,

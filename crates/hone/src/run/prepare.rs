@@ -113,12 +113,8 @@ fn load(plan: &TrainPlan, open: &OpenBase, max_positions: usize) -> Result<Model
     let device = Device::cpu(plan.settings.threads.value)?;
     let mut model = Model::load(&open.weights, &device, plan.base_format, max_positions)?;
     let seed = Seed::new(plan.settings.seed.value).child("adapter");
-    model.attach(Adapter::new(
-        plan.lora.clone(),
-        model.config(),
-        &device,
-        seed,
-    )?);
+    let adapter = Adapter::new(plan.lora.clone(), model.config(), &device, seed)?;
+    model.begin(adapter, &open.weights)?;
     Ok(model)
 }
 

@@ -110,9 +110,12 @@ impl Prepared {
                 self.dataset.tasks.join(", ")
             ),
             subtitle: format!(
-                "{}, rank {}, {}, seed {}",
+                "{}, {}, {}, seed {}",
                 settings.method.value,
-                settings.rank.value,
+                match settings.ia3.value {
+                    true => "IA3".to_owned(),
+                    false => format!("rank {}", settings.rank.value),
+                },
                 plural(summary.steps, "step"),
                 settings.seed.value
             ),

@@ -2,6 +2,7 @@
 
 mod command;
 mod curation;
+mod methods;
 mod optimizer;
 mod refusals;
 mod road;

@@ -1,0 +1,268 @@
+//! What `adapter_config.json` says, read or refused: nothing in it is passed over.
+
+use std::path::Path;
+
+use regex::Regex;
+use serde_json::{Map, Value, json};
+
+use super::peft::{CONFIG, NO_TARGETS, PeftError, read};
+use super::{Ia3, LoraConfig, Targets, TrainedBias, target_matches};
+
+#[derive(Debug)]
+pub(super) struct ReadConfig {
+    pub lora: LoraConfig,
+    pub patterns: Patterns,
+    pub layers: Option<Vec<usize>>,
+    pub base_name: Option<String>,
+}
+
+/// Ranks and alphas that differ from the general ones, in the order of the file.
+#[derive(Debug, Default)]
+pub(super) struct Patterns {
+    pub rank: Vec<(Regex, f64)>,
+    pub alpha: Vec<(Regex, f64)>,
+}
+
+/// Settings that change nothing in the numbers of a plain LoRA.
+const HARMLESS: [&str; 13] = [
+    "auto_mapping",
+    "base_model_name_or_path",
+    // Says how the base's own matrices lie; the adapter's lie the same way either way.
+    "fan_in_fan_out",
+    "inference_mode",
+    "loftq_config",
+    "megatron_config",
+    "megatron_core",
+    "peft_version",
+    "qalora_group_size",
+    "revision",
+    "runtime_config",
+    "task_type",
+    "ensure_weight_tying",
+];
+
+/// Settings that are read below.
+const APPLIED: [&str; 17] = [
+    "bias",
+    "exclude_modules",
+    "feedforward_modules",
+    "init_ia3_weights",
+    "layers_to_transform",
+    "modules_to_save",
+    "trainable_token_indices",
+    "use_dora",
+    "alpha_pattern",
+    "lora_alpha",
+    "lora_dropout",
+    "peft_type",
+    "r",
+    "rank_pattern",
+    "target_modules",
+    "use_rslora",
+    "init_lora_weights",
+];
+
+pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
+    let path = dir.join(CONFIG);
+    if !path.is_file() {
+        return Err(PeftError::NoAdapter {
+            path: dir.to_path_buf(),
+            missing: CONFIG,
+        });
+    }
+    let damaged = |reason: String| PeftError::Damaged {
+        path: path.clone(),
+        reason,
+    };
+    let map: Map<String, Value> =
+        serde_json::from_slice(&read(&path)?).map_err(|error| damaged(error.to_string()))?;
+    refuse_unsupported(&path, &map)?;
+    let number = |key: &str, default: f64| match map.get(key) {
+        None | Some(Value::Null) => Ok(default),
+        Some(value) => value
+            .as_f64()
+            .ok_or_else(|| damaged(format!("`{key}` is {value}, not a number"))),
+    };
+    let rank = number("r", 8.0)?;
+    if rank < 1.0 || rank.fract() != 0.0 {
+        return Err(damaged(format!(
+            "`r` is {rank}, not a whole number of at least 1"
+        )));
+    }
+    let is_on = |key: &str| map.get(key) == Some(&Value::Bool(true));
+    let names = |key: &str| read_names(key, map.get(key)).map_err(&damaged);
+    let is_ia3 = map.get("peft_type") == Some(&json!("IA3"));
+    let ia3 = Ia3 {
+        feed_forward: names("feedforward_modules")?,
+    };
+    let lora = LoraConfig {
+        rank: rank as usize,
+        alpha: number("lora_alpha", 8.0)? as f32,
+        dropout: number("lora_dropout", 0.0)? as f32,
+        targets: read_targets(&map).map_err(&damaged)?,
+        rank_stabilised: is_on("use_rslora"),
+        exclude: names("exclude_modules")?,
+        dora: is_on("use_dora"),
+        bias: read_bias(map.get("bias")).map_err(&damaged)?,
+        whole: names("modules_to_save")?,
+        token_rows: read_token_rows(map.get("trainable_token_indices")).map_err(&damaged)?,
+        ia3: is_ia3.then_some(ia3),
+        ..LoraConfig::default()
+    };
+    let layers = read_layers(map.get("layers_to_transform")).map_err(&damaged)?;
+    let read = |key: &str| {
+        read_patterns(map.get(key)).map_err(|reason| damaged(format!("`{key}` {reason}")))
+    };
+    let patterns = Patterns {
+        rank: read("rank_pattern")?,
+        alpha: read("alpha_pattern")?,
+    };
+    let base_name = map
+        .get("base_model_name_or_path")
+        .and_then(Value::as_str)
+        .map(str::to_owned);
+    Ok(ReadConfig {
+        lora,
+        patterns,
+        layers,
+        base_name,
+    })
+}
+
+/// Whatever is set and is neither applied nor harmless would be ignored, so it is refused.
+fn refuse_unsupported(path: &Path, map: &Map<String, Value>) -> Result<(), PeftError> {
+    let refuse = |key: &str, value: &Value| {
+        Err(PeftError::Unsupported {
+            path: path.to_path_buf(),
+            key: key.to_owned(),
+            value: value.to_string(),
+        })
+    };
+    match map.get("peft_type") {
+        Some(Value::String(kind)) if kind == "LORA" || kind == "IA3" => {}
+        other => return refuse("peft_type", other.unwrap_or(&Value::Null)),
+    }
+    for (key, value) in map {
+        let off = match value {
+            Value::Null | Value::Bool(false) => true,
+            Value::Array(items) => items.is_empty(),
+            Value::Object(entries) => entries.is_empty(),
+            _ => false,
+        };
+        let known = APPLIED.contains(&key.as_str()) || HARMLESS.contains(&key.as_str());
+        let mutates_base =
+            key == "init_lora_weights" && !matches!(value, Value::Bool(_)) && value != "gaussian";
+        if (!known && !off) || mutates_base {
+            return refuse(key, value);
+        }
+    }
+    Ok(())
+}
+
+fn read_targets(map: &Map<String, Value>) -> Result<Targets, String> {
+    match map.get("target_modules") {
+        Some(Value::Array(names)) => {
+            let name = |value: &Value| {
+                value
+                    .as_str()
+                    .map(str::to_owned)
+                    .ok_or_else(|| format!("`target_modules` lists {value}, not a name"))
+            };
+            Ok(Targets::Names(
+                names.iter().map(name).collect::<Result<_, _>>()?,
+            ))
+        }
+        Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => {
+            Ok(Targets::AllLinear)
+        }
+        Some(Value::String(text)) if text == NO_TARGETS => Ok(Targets::Names(vec![])),
+        Some(Value::String(text)) => Err(format!(
+            "`target_modules` is the pattern `{text}`; list the modules instead"
+        )),
+        _ => Err("`target_modules` is missing".to_owned()),
+    }
+}
+
+/// A list of names, or nothing; patterns are refused.
+fn read_names(key: &str, value: Option<&Value>) -> Result<Vec<String>, String> {
+    match value {
+        None | Some(Value::Null) => Ok(vec![]),
+        Some(Value::Array(names)) => {
+            let name = |value: &Value| {
+                let name = value.as_str().map(str::to_owned);
+                name.ok_or_else(|| format!("`{key}` lists {value}, not a name"))
+            };
+            names.iter().map(name).collect()
+        }
+        Some(other) => Err(format!(
+            "`{key}` is {other}; only a list of names is understood"
+        )),
+    }
+}
+
+fn read_bias(value: Option<&Value>) -> Result<TrainedBias, String> {
+    match value.and_then(Value::as_str).unwrap_or("none") {
+        "none" => Ok(TrainedBias::None),
+        "all" => Ok(TrainedBias::All),
+        "lora_only" => Ok(TrainedBias::Adapted),
+        other => Err(format!("`bias` is `{other}`, not none, all or lora_only")),
+    }
+}
+
+/// Tokens of the embedding, as a list or by the embedding's name.
+fn read_token_rows(value: Option<&Value>) -> Result<Vec<u32>, String> {
+    let list = match value {
+        None | Some(Value::Null) => return Ok(vec![]),
+        Some(Value::Object(by_module)) => match by_module.iter().next() {
+            Some((module, list)) if by_module.len() == 1 && is_embedding(module) => list,
+            _ => {
+                return Err(
+                    "`trainable_token_indices` names modules other than the embedding".into(),
+                );
+            }
+        },
+        Some(list) => list,
+    };
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = list
+        .as_array()
+        .and_then(|list| list.iter().map(id).collect());
+    ids.ok_or_else(|| "`trainable_token_indices` is no list of tokens".to_owned())
+}
+
+/// By the last part of its path, as families name it.
+fn is_embedding(module: &str) -> bool {
+    let names = ["embed_tokens", "wte", "embed_in", "word_embeddings"];
+    names.iter().any(|name| target_matches(name, module))
+}
+
+fn read_layers(value: Option<&Value>) -> Result<Option<Vec<usize>>, String> {
+    let layer = |value: &Value| value.as_u64().map(|layer| layer as usize);
+    let layers = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(layers)) => layers.iter().map(layer).collect(),
+        Some(one) => layer(one).map(|layer| vec![layer]),
+    };
+    match layers {
+        Some(layers) => Ok(Some(layers)),
+        None => Err("`layers_to_transform` is no list of layers".into()),
+    }
+}
+
+/// `{pattern: number}`; PEFT matches `(.*\.)?(pattern)$` from the beginning of the path.
+fn read_patterns(value: Option<&Value>) -> Result<Vec<(Regex, f64)>, String> {
+    let Some(Value::Object(entries)) = value else {
+        return Ok(vec![]);
+    };
+    let entry = |(key, value): (&String, &Value)| {
+        let number = value
+            .as_f64()
+            .filter(|x| *x > 0.0)
+            .ok_or_else(|| format!("gives {value} for `{key}`, not a positive number"))?;
+        let anchored = format!(r"^(?:(?:.*\.)?(?:{key}))$");
+        let pattern = Regex::new(&anchored)
+            .map_err(|_| format!("has the pattern `{key}`, which Hone cannot match"))?;
+        Ok((pattern, number))
+    };
+    entries.iter().map(entry).collect()
+}
