@@ -8,11 +8,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "AGENTS.md",
+    "docs/adapters.md",
     "docs/benchmarks.md",
     "docs/curation.md",
     "docs/families.md",
