@@ -34,7 +34,7 @@ pub struct Overview {
     pub rules: Vec<RuleRow>,
     /// Each collection before and after.
     pub origins: Vec<OriginRow>,
-    /// Rows set aside, by the rule that did.
+    /// Rows set aside, by rule.
     pub left: Vec<Bar>,
     /// Rows by length.
     pub lengths: Vec<Bar>,
@@ -180,7 +180,7 @@ impl Tally {
             .sum()
     }
 
-    /// Rows set aside, by the rule that did; a row is set aside once.
+    /// Rows set aside, by rule; several rules about leaks may set aside the same row.
     pub fn left(&self) -> Vec<Bar> {
         let left = |((_, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
             Some((rule.clone(), *decisions.get(&Decision::SetAside)?))
