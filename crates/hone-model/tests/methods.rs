@@ -8,7 +8,7 @@ use hone_model::{
     Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, Model, Packed,
     Provenance, SaveDtype, Shortcuts, StepOptions, Targets, TrainedBias,
 };
-use hone_tensor::{Device, Tensor, nf4};
+use hone_tensor::{Device, Rehearsal, Tensor, nf4};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
@@ -473,6 +473,68 @@ fn what_is_saved_loads_with_the_same_logits() {
         assert!(
             difference <= bound,
             "{method}: logits differ by {difference}"
+        );
+    }
+}
+
+#[test]
+fn feed_forward_modules_are_written_among_the_targets() {
+    for (feed_forward, targets, written) in [
+        ("down_proj", vec!["down_proj", "q_proj"], vec!["down_proj"]),
+        (
+            "layers.1.mlp.down_proj",
+            vec![
+                "model.layers.0.self_attn.q_proj",
+                "model.layers.0.mlp.down_proj",
+                "model.layers.1.self_attn.q_proj",
+                "model.layers.1.mlp.down_proj",
+            ],
+            vec!["model.layers.1.mlp.down_proj"],
+        ),
+    ] {
+        let mut model = load("tied", 1);
+        let config = LoraConfig {
+            targets: Targets::parse("q_proj,down_proj"),
+            ia3: Some(Ia3 {
+                feed_forward: vec![feed_forward.into()],
+            }),
+            ..LoraConfig::default()
+        };
+        fresh(&mut model, "tied", config);
+        let (dir, adapter) = (tempfile::tempdir().unwrap(), model.detach().unwrap());
+        let provenance = Provenance::default();
+        adapter
+            .save(dir.path(), model.config(), &provenance, SaveDtype::F32)
+            .unwrap();
+        let config = std::fs::read(dir.path().join("adapter_config.json")).unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+        assert_eq!(config["target_modules"], serde_json::json!(targets));
+        assert_eq!(config["feedforward_modules"], serde_json::json!(written));
+    }
+}
+
+#[test]
+fn a_rehearsal_takes_the_memory_of_the_step_of_every_method() {
+    for (method, name, config) in methods() {
+        let peak = |device: &Device| {
+            let base = base(name);
+            let mut model = Model::load(&base, device, BaseFormat::Stored, 64).unwrap();
+            let adapter = Adapter::new(config.clone(), model.config(), device, Seed::new(1));
+            model.attach(adapter.unwrap());
+            let mut grads = device.zeros(1, model.adapter().unwrap().num_parameters());
+            device.reset_peak();
+            let batch = Batch::golden();
+            model
+                .loss_and_grads(batch.packed(), OPTIONS, &mut grads)
+                .unwrap();
+            device.memory().peak_bytes
+        };
+        let counted = peak(&Rehearsal::new().device());
+        let taken = peak(&Device::cpu(1).unwrap());
+        // The CPU also packs what it multiplies.
+        assert!(
+            counted <= taken && taken < counted + (300 << 10),
+            "{method}: {counted} bytes counted, {taken} taken"
         );
     }
 }

@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use super::layout::WantedEmbedding;
 use super::peft_config::{Patterns, read_config};
 use super::{
-    Adapter, Ia3, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted,
+    Adapter, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted,
     target_matches,
 };
 use crate::site::Site;
@@ -297,17 +297,18 @@ impl Adapter {
     /// The keys that are used and the classic ones: PEFT from 0.6 on reads plain LoRA without a warning.
     fn to_peft(&self, base: &DecoderConfig, provenance: &Provenance) -> Value {
         let config = self.config();
-        if let Some(ia3) = &config.ia3 {
+        if config.ia3.is_some() {
+            let (targets, feed_forward) = self.factor_names(base);
             return json!({
                 "base_model_name_or_path": provenance.base_name,
                 "fan_in_fan_out": base.names.is_transposed,
-                "feedforward_modules": self.feed_forward_names(ia3),
+                "feedforward_modules": feed_forward,
                 "inference_mode": true,
                 "init_ia3_weights": true,
                 "modules_to_save": null,
                 "peft_type": "IA3",
                 "revision": null,
-                "target_modules": self.target_names(base),
+                "target_modules": targets,
                 "task_type": "CAUSAL_LM",
             });
         }
@@ -368,15 +369,37 @@ impl Adapter {
             .collect()
     }
 
-    fn feed_forward_names(&self, ia3: &Ia3) -> Vec<String> {
-        let named = |site: &Site| {
-            let mut names = ia3.feed_forward.iter();
-            names.any(|name| target_matches(name, &site.path()))
+    /// Targets and feed-forward modules of IA3: PEFT wants the second among the first, name by name.
+    fn factor_names(&self, base: &DecoderConfig) -> (Value, Vec<String>) {
+        let with_factors =
+            |at: &super::AtSite| at.factors.map(|(_, is_input)| (at.site.path(), is_input));
+        let sites: Vec<(String, bool)> =
+            self.layout.sites.iter().filter_map(with_factors).collect();
+        let short = self.target_names(base);
+        let names = short
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str);
+        let (mut feed_forward, mut is_mixed) = (Vec::new(), false);
+        for name in names {
+            let named = sites.iter().filter(|(path, _)| target_matches(name, path));
+            let inputs: Vec<bool> = named.map(|(_, is_input)| *is_input).collect();
+            is_mixed |= inputs.contains(&true) && inputs.contains(&false);
+            if inputs.contains(&true) {
+                feed_forward.push(name.to_owned());
+            }
+        }
+        if !is_mixed {
+            return (short, feed_forward);
+        }
+        let paths = |only_inputs: bool| -> Vec<String> {
+            let asked = sites
+                .iter()
+                .filter(|(_, is_input)| *is_input || !only_inputs);
+            asked.map(|(path, _)| path.clone()).collect()
         };
-        let sites = self.layout.sites.iter().map(|at| at.site);
-        let mut paths: Vec<String> = sites.filter(named).map(|site| site.path()).collect();
-        paths.sort();
-        paths
+        (json!(paths(false)), paths(true))
     }
 
     /// Short names if they pick exactly the adapted projections, whole paths otherwise. PEFT passes over modules that are
