@@ -16,6 +16,7 @@ pub mod base;
 pub mod cli;
 pub mod curation;
 pub mod dataset;
+pub mod finetune;
 pub mod judge;
 pub mod machine;
 pub mod nearest;

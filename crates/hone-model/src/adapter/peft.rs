@@ -17,8 +17,7 @@ use serde_json::{Map, Value, json};
 use super::layout::WantedEmbedding;
 use super::peft_config::{Patterns, read_config};
 use super::{
-    Adapter, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted,
-    target_matches,
+    Adapter, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted, target_matches,
 };
 use crate::site::Site;
 use crate::weights::{BaseWeights, DecoderConfig};

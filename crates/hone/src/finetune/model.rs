@@ -1,0 +1,339 @@
+//! A base, and a base with an adapter on it.
+
+use super::FineTuneError;
+use crate::base::{self, Home, OpenBase};
+use hone_data::{Batch, Encoding, TooLong, encode, read};
+use hone_ledger::Seed;
+use hone_model::{
+    Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, LossSum, Model, NamedMatrix, Packed,
+    Provenance, Sampling, SaveDtype, Session, StepOptions,
+};
+use hone_tensor::{Device, Tensor};
+use hone_text::{Conversation, Role, Turn};
+use hone_train::{AdamW, AdamWConfig};
+use std::path::Path;
+
+/// How a base is taken into memory.
+#[derive(Clone, Debug)]
+pub struct LoadOptions {
+    /// Threads to compute on; the machine's cores if not said. Results do not depend on it.
+    pub threads: Option<usize>,
+    /// Longest sequence, prompt and reply together, in tokens; at most the base's own context.
+    pub max_length: usize,
+    /// The form its linear layers are kept in: as stored, or as NF4 for QLoRA.
+    pub format: BaseFormat,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        Self {
+            threads: None,
+            max_length: 2048,
+            format: BaseFormat::Stored,
+        }
+    }
+}
+
+/// A frozen base in memory, with its tokenizer and chat template.
+pub struct BaseModel {
+    open: OpenBase,
+    model: Model,
+}
+
+/// Takes a base into memory: a Hugging Face directory, a `.gguf` file, a built-in name or a hub id that `hone pull` has
+/// fetched. Nothing is fetched here.
+///
+/// ```
+/// use hone::finetune::{LoadOptions, load_base};
+///
+/// # fn main() -> Result<(), hone::finetune::FineTuneError> {
+/// # let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/models/tiny-llama-tied");
+/// let base = load_base(dir, LoadOptions { threads: Some(1), ..LoadOptions::default() })?;
+/// assert_eq!(base.model().config().num_layers, 2);
+///
+/// let missing = load_base("smollm3", LoadOptions::default()).err().unwrap();
+/// println!("{missing}; {}", missing.hints().join("; "));
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// A name that leads nowhere, files that are damaged or of a family that is not computed, no tokenizer.
+pub fn load_base(name: &str, options: LoadOptions) -> Result<BaseModel, FineTuneError> {
+    let open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
+    let threads = options
+        .threads
+        .or_else(|| std::thread::available_parallelism().ok().map(usize::from));
+    let device = Device::cpu(threads.unwrap_or(1))?;
+    let max_positions = options.max_length.min(open.weights.config().context_len);
+    let model = Model::load(&open.weights, &device, options.format, max_positions)?;
+    Ok(BaseModel { open, model })
+}
+
+/// Puts a fresh adapter on a base. It changes nothing yet: logits are the base's own until a step is taken.
+///
+/// # Errors
+/// Targets that the base does not have, and numbers out of range.
+pub fn get_peft_model(
+    base: BaseModel,
+    config: LoraConfig,
+    seed: u64,
+) -> Result<PeftModel, FineTuneError> {
+    let BaseModel { open, mut model } = base;
+    let seed = Seed::new(seed).child("adapter");
+    let adapter = Adapter::new(config, model.config(), model.device(), seed)?;
+    model.begin(adapter, &open.weights)?;
+    Ok(PeftModel { open, model })
+}
+
+impl BaseModel {
+    /// The network itself, for what this page does not cover.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    /// Rows of files as the base will see them: JSONL, JSON, CSV, TSV, Parquet, text or Markdown, in any shape that
+    /// `hone train` reads.
+    ///
+    /// # Errors
+    /// A file that cannot be read, and any row that cannot be used or is longer than the model was loaded for: none is
+    /// left out in silence.
+    pub fn encode_files<P: AsRef<Path>>(&self, files: &[P]) -> Result<Encoding, FineTuneError> {
+        let reading = read(files)?;
+        if !reading.refused.is_empty() {
+            return Err(FineTuneError::Rows {
+                rows: reading.refused,
+            });
+        }
+        let (renderer, limit) = (&self.open.renderer, self.model.max_positions());
+        let encoding = encode(renderer, &reading.records, limit, TooLong::Drop);
+        match encoding.refused.is_empty() {
+            true => Ok(encoding),
+            false => Err(FineTuneError::Rows {
+                rows: encoding.refused,
+            }),
+        }
+    }
+
+    /// Puts an adapter from a PEFT directory on the base.
+    ///
+    /// # Errors
+    /// Tensors that are missing, left over, mis-shaped or not finite, a method that is not computed, another base or
+    /// another chat template than the adapter was trained with.
+    pub fn load_adapter(self, dir: impl AsRef<Path>) -> Result<PeftModel, FineTuneError> {
+        let Self { open, mut model } = self;
+        let adapter = read_adapter(&open, &model, dir.as_ref())?;
+        model.attach(adapter);
+        Ok(PeftModel { open, model })
+    }
+}
+
+fn read_adapter(open: &OpenBase, model: &Model, dir: &Path) -> Result<Adapter, FineTuneError> {
+    let mut files = AdapterFiles::read(dir)?;
+    if files.provenance().base_fingerprint.is_some() {
+        files.check_base(&open.weights.fingerprint()?.to_string())?;
+    }
+    let template = files.provenance().template_hash.as_deref();
+    if template.is_some_and(|hash| hash != open.renderer.template_hash()) {
+        return Err(FineTuneError::OtherTemplate { path: dir.into() });
+    }
+    files.leave_out_copies(&open.weights)?;
+    Ok(files.into_adapter(model.config(), model.device())?)
+}
+
+/// A base with an adapter on it; the adapter's numbers are what is trained.
+pub struct PeftModel {
+    open: OpenBase,
+    model: Model,
+}
+
+impl PeftModel {
+    /// The network itself, for what this page does not cover.
+    pub fn model(&self) -> &Model {
+        &self.model
+    }
+
+    pub(super) fn model_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+
+    pub(super) fn base(&self) -> &OpenBase {
+        &self.open
+    }
+
+    /// The one that learns and is saved.
+    fn adapter(&self) -> Result<&Adapter, FineTuneError> {
+        self.model.adapter().ok_or(FineTuneError::NotOneAdapter)
+    }
+
+    /// How many numbers are trained, and how many there are in all.
+    ///
+    /// # Errors
+    /// Several adapters are on, or none.
+    pub fn num_parameters(&self) -> Result<(usize, usize), FineTuneError> {
+        let (config, trained) = (self.model.config(), self.adapter()?.num_parameters());
+        let embedding = config.vocab_size * config.d_model;
+        let head = if config.tied_head { 0 } else { embedding };
+        Ok((
+            trained,
+            trained + config.linear_parameters() + embedding + head,
+        ))
+    }
+
+    /// All trainable numbers, flat `[1, n]`; [`Adapter::matrices`] says which is where.
+    ///
+    /// # Errors
+    /// Several adapters are on, or none.
+    pub fn parameters_mut(&mut self) -> Result<&mut Tensor, FineTuneError> {
+        let adapter = self.model.adapter_mut();
+        Ok(adapter
+            .ok_or(FineTuneError::NotOneAdapter)?
+            .parameters_mut())
+    }
+
+    /// An optimiser for this adapter, its moments zero.
+    ///
+    /// # Errors
+    /// No room for paged moments in the directory for temporary files.
+    pub fn adamw(&self, config: AdamWConfig) -> Result<AdamW, FineTuneError> {
+        let of_matrix = |matrix: &NamedMatrix| (matrix.size(), matrix.role().is_faster());
+        let tensors: Vec<(usize, bool)> =
+            self.adapter()?.matrices().iter().map(of_matrix).collect();
+        Ok(AdamW::new(
+            config,
+            &tensors,
+            self.model.device(),
+            &std::env::temp_dir(),
+        )?)
+    }
+
+    /// Loss and gradients of one packed batch, both as sums over its supervised tokens: nats, and `[1, n]` laid out like
+    /// the parameters. Divide once a step, by the tokens of all its batches; [`AdamW::step`] does.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn loss_and_grads(&self, batch: &Batch) -> Result<(LossSum, Tensor), FineTuneError> {
+        let mut grads = self
+            .model
+            .device()
+            .zeros(1, self.adapter()?.num_parameters());
+        let options = StepOptions {
+            kept_layers: self.model.config().num_layers,
+            ..StepOptions::default()
+        };
+        let nats = with_packed(batch, |packed| {
+            self.model.loss_and_grads(packed, options, &mut grads)
+        })?;
+        Ok((nats.into_iter().collect(), grads))
+    }
+
+    /// Loss of one packed batch: its sum in nats, and how many supervised tokens that is over.
+    ///
+    /// # Errors
+    /// The device failed.
+    pub fn loss(&self, batch: &Batch) -> Result<LossSum, FineTuneError> {
+        Ok(with_packed(batch, |packed| self.model.nats(packed))?
+            .into_iter()
+            .collect())
+    }
+
+    /// The model's answer to one message, the most likely token each time.
+    ///
+    /// # Errors
+    /// A prompt that the template refuses or that fills the context.
+    pub fn generate(&self, message: &str, max_new_tokens: usize) -> Result<String, FineTuneError> {
+        let renderer = &self.open.renderer;
+        let prompt =
+            renderer.encode_prompt(&Conversation::new([Turn::new(Role::User, message)]))?;
+        let settings = Generation {
+            max_new_tokens,
+            stop_ids: renderer.stop_ids().to_vec(),
+            sampling: Sampling::GREEDY,
+        };
+        let answer = Session::new(&self.model).answer(&self.model, &prompt, &settings, |_| true)?;
+        Ok(renderer.tokenizer().decode(&answer.ids, true)?)
+    }
+
+    /// Writes the adapter as PEFT does: `adapter_config.json` and `adapter_model.safetensors`, with the hashes of base and
+    /// chat template where PEFT does not look.
+    ///
+    /// # Errors
+    /// A directory that cannot be written, a number that `dtype` cannot hold.
+    pub fn save_adapter(
+        &self,
+        dir: impl AsRef<Path>,
+        dtype: SaveDtype,
+    ) -> Result<(), FineTuneError> {
+        let provenance = self.provenance()?;
+        Ok(self
+            .adapter()?
+            .save(dir.as_ref(), self.model.config(), &provenance, dtype)?)
+    }
+
+    pub(super) fn provenance(&self) -> Result<Provenance, FineTuneError> {
+        Ok(Provenance {
+            base_name: None,
+            base_fingerprint: Some(self.open.weights.fingerprint()?.to_string()),
+            template_hash: Some(self.open.renderer.template_hash().to_owned()),
+            run: None,
+        })
+    }
+
+    /// Puts another adapter beside those that are there, under a name of its own; it is off until it is asked for. The
+    /// first one is called `default`.
+    ///
+    /// # Errors
+    /// As [`BaseModel::load_adapter`].
+    pub fn add_adapter(&mut self, name: &str, dir: impl AsRef<Path>) -> Result<(), FineTuneError> {
+        let adapter = read_adapter(&self.open, &self.model, dir.as_ref())?;
+        self.model.add(name, adapter);
+        Ok(())
+    }
+
+    /// Uses these adapters, each with a weight, and no others; no base is loaded again.
+    ///
+    /// ```
+    /// use hone::finetune::{LoadOptions, load_base};
+    ///
+    /// # fn main() -> Result<(), hone::finetune::FineTuneError> {
+    /// # let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
+    /// # let (base, first, second) = (format!("{fixtures}/models/tiny-llama-tied"), format!("{fixtures}/adapters/tiny-llama-tied"), format!("{fixtures}/adapters/tiny-llama-tied-qv"));
+    /// let mut model = load_base(&base, LoadOptions::default())?.load_adapter(&first)?;
+    /// model.add_adapter("legal", &second)?;
+    /// model.set_adapters(&[("legal", 1.0)])?; // switched
+    /// model.set_adapters(&[("default", 0.5), ("legal", 0.5)])?; // stacked
+    /// let plain = model.disable_adapter(|base| base.logits(&[1, 5, 9]))?; // the base alone
+    /// # assert_eq!(plain.len(), 3 * 300);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A name that is not there or is named twice, a weight that is no number, methods that do more than add.
+    pub fn set_adapters(&mut self, active: &[(&str, f32)]) -> Result<(), FineTuneError> {
+        Ok(self.model.set_active(active)?)
+    }
+
+    /// Does something with the base alone; afterwards the same adapters are on again.
+    pub fn disable_adapter<R>(&mut self, work: impl FnOnce(&mut Model) -> R) -> R {
+        self.model.with_adapter_disabled(work)
+    }
+
+    /// Takes the adapters off.
+    pub fn unload(self) -> BaseModel {
+        let Self { open, mut model } = self;
+        model.detach();
+        BaseModel { open, model }
+    }
+}
+
+pub(super) fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
+    let (rows, targets): (Vec<usize>, Vec<u32>) =
+        batch.targets.iter().map(|t| (t.row, t.token)).unzip();
+    work(Packed {
+        ids: &batch.ids,
+        boundaries: &batch.boundaries,
+        rows: &rows,
+        targets: &targets,
+    })
+}
