@@ -2,25 +2,33 @@
 
 mod adapter;
 mod batch;
+mod combine;
 mod decoder;
+pub mod export;
 mod generate;
 mod keep;
 mod layout;
+mod merge;
 mod model;
+mod narrow;
 mod pass;
 mod prefix;
 mod site;
 pub mod weights;
 
 pub use adapter::{
-    Adapter, AdapterFiles, AdapterSize, AttachError, BeginError, Deltas, Ia3, Initial, LayerRange,
-    LoraConfig, NamedMatrix, PeftError, Provenance, Role, SaveDtype, Targets, TrainedBias,
+    Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase, Deltas,
+    Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts, NamedMatrix,
+    Outcome, PartsError, PeftError, Provenance, RawAdapter, Role, Runtime, SaveDtype, Severity,
+    Targets, TrainedBias, Verdict, check_adapter,
 };
 pub use batch::{LossSum, Packed};
+pub use combine::{Combination, CombineError, CombineKind, combine};
 pub use decoder::{BaseFormat, Decoder, LoadError};
 pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Stop};
 pub use keep::Activations;
 pub use layout::Shortcuts;
+pub use merge::{MergeBase, MergeError, Merged, Residual};
 pub use model::{ActiveError, Model, StepOptions};
 pub use site::Site;
 pub use weights::Group;

@@ -44,7 +44,8 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
 /// GPT-2's words: contractions, letters, numbers, the rest, with a leading space attached.
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+pub(crate) const GPT2: &str =
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 const QWEN35: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -53,15 +54,15 @@ const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
 
 /// How one family of byte-level tokenizers cuts text into words.
-struct Words {
+pub(crate) struct Words {
     /// The names GGUF files use for it.
-    names: &'static [&'static str],
+    pub names: &'static [&'static str],
     /// Applied one after another; each piece is cut further by the next.
-    patterns: &'static [&'static str],
+    pub patterns: &'static [&'static str],
     /// A word that is itself a token is taken whole, without merging.
-    whole_words: bool,
+    pub whole_words: bool,
     /// Text is composed (Unicode NFC) first.
-    compose: bool,
+    pub compose: bool,
     /// Plain text starts with BOS unless the file says otherwise.
     add_bos: bool,
 }
@@ -76,7 +77,7 @@ const fn words(names: &'static [&'static str], patterns: &'static [&'static str]
     }
 }
 
-const WORDS: &[Words] = &[
+pub(crate) const WORDS: &[Words] = &[
     words(
         &[
             "gpt-2",

@@ -6,6 +6,7 @@
 
 mod conversation;
 mod gguf;
+mod gguf_vocabulary;
 mod render;
 mod skeleton;
 mod stream;

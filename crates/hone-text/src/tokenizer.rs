@@ -31,6 +31,8 @@ pub enum TokenizerError {
     UnknownModel { model: String },
     #[error("the vocabulary names the pre-tokenizer `{name}`, which is not known; known are {}", KNOWN_PRE_TOKENIZERS.join(", "))]
     UnknownPreTokenizer { name: String },
+    #[error("llama.cpp has no name for this tokenizer: it has {what}")]
+    NotInGguf { what: String },
     #[error("the tokenizer has no token `{token}`, which its configuration names as {role}")]
     UnknownToken { role: &'static str, token: String },
     #[error("the vocabulary cannot spell {text:?}")]

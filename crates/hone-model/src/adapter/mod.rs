@@ -8,16 +8,23 @@
 //! the base's own numbers, [`delta`] says what a matrix of the base becomes, [`peft`] is the form on disk.
 
 mod begin;
+mod check;
 mod config;
 mod decompose;
 mod delta;
 mod dora;
 mod layout;
+mod parts;
 mod peft;
 mod peft_config;
+mod raw;
+mod runtimes;
 mod select;
+mod settings;
+mod spelling;
 
 pub use begin::BeginError;
+pub use check::{AdapterCheck, CheckedBase, Finding, Severity, check_adapter};
 pub use config::{
     AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias, target_matches,
 };
@@ -26,7 +33,10 @@ pub(crate) use layout::{
     AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
 };
 pub use layout::{NamedMatrix, Role};
+pub use parts::{LoraPair, LoraParts, PartsError};
 pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
+pub use raw::RawAdapter;
+pub use runtimes::{Facts, Outcome, Runtime, Verdict};
 
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};

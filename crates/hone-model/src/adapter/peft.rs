@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
-use hone_ledger::{WriteError, write_whole};
+use hone_ledger::{ContentId, WriteError, write_whole};
 use hone_tensor::{Device, TensorError};
 use regex::Regex;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::layout::WantedEmbedding;
 use super::peft_config::{Patterns, read_config};
+use super::spelling::PREFIX;
 use super::{
     Adapter, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted, target_matches,
 };
@@ -23,8 +24,7 @@ use crate::site::Site;
 use crate::weights::{BaseWeights, DecoderConfig};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
-const WEIGHTS: &str = "adapter_model.safetensors";
-const PREFIX: &str = "base_model.model.";
+pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
 
 /// Where an adapter comes from; kept in the weight file's metadata, which PEFT passes over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,6 +42,18 @@ pub struct Provenance {
 const FINGERPRINT: &str = "hone.base_fingerprint";
 const TEMPLATE: &str = "hone.template_hash";
 const RUN: &str = "hone.run";
+pub(super) const SCALING: &str = "hone.scaling";
+
+/// A hash of what the product of each module is multiplied with, kept beside the numbers: an edit of rank, alpha or
+/// `use_rslora` in the configuration changes the model's answers and no tensor.
+pub(super) fn scaling_hash<'a>(scales: impl Iterator<Item = (&'a str, f32)>) -> String {
+    let mut lines: Vec<String> = scales
+        // Three digits: an initialisation that is converted when it is saved moves the last ones.
+        .map(|(path, scale)| format!("{path} {scale:.3e}\n"))
+        .collect();
+    lines.sort();
+    ContentId::of(lines.concat().as_bytes()).to_string()
+}
 
 /// How an adapter's numbers are written; they are trained in f32 whatever it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -241,11 +253,18 @@ impl Adapter {
         dtype: SaveDtype,
     ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
         let (matrices, numbers) = self.to_disk(base)?;
-        let metadata = provenance.to_metadata();
+        let mut metadata = provenance.to_metadata();
+        metadata.insert(SCALING, self.scaling());
         let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
         let config = serde_json::to_string_pretty(&self.to_peft(base, provenance))
             .expect("an object of plain values is JSON");
         Ok((config.into_bytes(), weights))
+    }
+
+    /// What its products are multiplied with, as a hash.
+    fn scaling(&self) -> String {
+        let scales: Vec<(String, f32)> = self.members().map(|m| (m.site.path(), m.scale)).collect();
+        scaling_hash(scales.iter().map(|(path, scale)| (path.as_str(), *scale)))
     }
 
     /// Its matrices and numbers in the order and form of the file.
@@ -477,7 +496,7 @@ fn bias_name(bias: TrainedBias) -> &'static str {
 
 /// The safetensors format: length of the header, header, numbers. The `safetensors` crate writes
 /// metadata in the random order of a hash map; here the same adapter gives the same bytes.
-fn to_safetensors(
+pub(super) fn to_safetensors(
     matrices: &[NamedMatrix],
     numbers: &[f32],
     dtype: SaveDtype,
@@ -514,7 +533,7 @@ fn to_safetensors(
 }
 
 /// Integers without a decimal point, as PEFT writes them.
-fn number(x: f32) -> Value {
+pub(super) fn number(x: f32) -> Value {
     if x.fract() == 0.0 && x.abs() < 1e9 {
         return json!(x as i64);
     }
@@ -525,7 +544,7 @@ fn number(x: f32) -> Value {
 }
 
 impl Provenance {
-    fn to_metadata(&self) -> BTreeMap<&'static str, String> {
+    pub(super) fn to_metadata(&self) -> BTreeMap<&'static str, String> {
         let ours = [
             (FINGERPRINT, &self.base_fingerprint),
             (TEMPLATE, &self.template_hash),
@@ -537,7 +556,7 @@ impl Provenance {
         ours.chain([("format", "pt".to_owned())]).collect()
     }
 
-    fn from_metadata(
+    pub(super) fn from_metadata(
         metadata: Option<&HashMap<String, String>>,
         base_name: Option<String>,
     ) -> Self {

@@ -44,7 +44,7 @@ impl DecoderConfig {
     }
 
     /// The row of a GGUF tensor in which each of Hugging Face's rows lies, if the two orders differ.
-    fn gguf_rows(&self, name: &str) -> Option<Box<dyn Fn(usize) -> usize>> {
+    pub(crate) fn gguf_rows(&self, name: &str) -> Option<Box<dyn Fn(usize) -> usize>> {
         let place = self.names.place_of(name)?;
         match (place.packing, place.parts) {
             (Packing::ByKeyHead, _) => {

@@ -1,0 +1,435 @@
+//! An adapter as mathematics: for each module the two narrow matrices and what their product is multiplied with.
+//!
+//! This is what merging, combining and exporting work on. It needs no model and no device, and it comes from files
+//! that have passed the check, so that none of them has to look again.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hone_ledger::write_whole;
+use serde_json::{Map, Value, json};
+
+use super::NamedMatrix;
+use super::check::{AdapterCheck, CheckedBase, Finding, check_adapter};
+use super::peft::{
+    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, number, scaling_hash,
+    to_safetensors,
+};
+use super::raw::RawAdapter;
+use super::settings::Settings;
+use super::spelling::{PREFIX, Part, read_name};
+
+/// The pieces of a checked adapter, by module.
+#[derive(Clone, Debug, Default)]
+pub struct LoraParts {
+    /// Adapted linear layers, by path: `model.layers.0.self_attn.q_proj`.
+    pub pairs: BTreeMap<String, LoraPair>,
+    /// Matrices and biases that stand in place of the base's, by tensor: `lm_head.weight`. `(shape, numbers)`.
+    pub whole: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// Dropout it was trained with; it changes nothing any more.
+    pub dropout: f32,
+    /// Where it comes from.
+    pub provenance: Provenance,
+}
+
+/// The adapter of one module: `ΔW = scale · B A`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoraPair {
+    /// Width of the bottleneck.
+    pub rank: usize,
+    /// Inputs of the layer.
+    pub width: usize,
+    /// Outputs of the layer.
+    pub out: usize,
+    /// What the product is multiplied with.
+    pub scale: f32,
+    /// `[rank, width]`, row-major.
+    pub a: Vec<f32>,
+    /// `[out, rank]`, row-major.
+    pub b: Vec<f32>,
+    /// DoRA: the lengths that rows of `W + ΔW` are brought to.
+    pub magnitude: Option<Vec<f32>>,
+    /// Bias of `B`, `[out]`, multiplied with the scale as well.
+    pub bias: Option<Vec<f32>>,
+}
+
+/// Tensors of one module on their way into a pair: shape and numbers of each.
+type Halves = BTreeMap<Part, (Vec<usize>, Vec<f32>)>;
+
+/// Why an adapter cannot be taken apart.
+#[derive(Debug, thiserror::Error)]
+pub enum PartsError {
+    /// It cannot be read at all.
+    #[error(transparent)]
+    Peft(#[from] PeftError),
+    /// The check found errors.
+    #[error("the adapter in `{}` is not sound: {first}{}", path.display(), others(*more))]
+    Unsound {
+        /// Which adapter.
+        path: PathBuf,
+        /// The first error.
+        first: Box<Finding>,
+        /// How many more there are.
+        more: usize,
+    },
+    /// It has a part that this cannot be done with.
+    #[error("the adapter in `{}` has {part}, which {verb} does not take", path.display())]
+    Untaken {
+        /// Which adapter.
+        path: PathBuf,
+        /// What it has.
+        part: String,
+        /// What was to be done with it.
+        verb: &'static str,
+    },
+}
+
+fn others(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    }
+}
+
+impl PartsError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Peft(error) => error.hints(),
+            Self::Unsound { path, first, .. } => {
+                let all = format!("`hone adapter check {}` names everything", path.display());
+                first
+                    .hint()
+                    .map(str::to_owned)
+                    .into_iter()
+                    .chain([all])
+                    .collect()
+            }
+            Self::Untaken { .. } => {
+                vec!["merge it first: `hone merge` takes every part of an adapter".into()]
+            }
+        }
+    }
+}
+
+impl LoraParts {
+    /// Reads an adapter directory that has to pass the check, against `base` if one is given.
+    pub fn read(dir: &Path, base: Option<CheckedBase>) -> Result<Self, PartsError> {
+        let raw = RawAdapter::read(dir)?;
+        let check = check_adapter(&raw, base);
+        Self::of(&raw, &check)
+    }
+
+    /// Takes apart what has been checked.
+    pub fn of(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, PartsError> {
+        if let Some(first) = check.errors().next() {
+            return Err(PartsError::Unsound {
+                path: raw.path().to_path_buf(),
+                first: Box::new(first.clone()),
+                more: check.errors().count() - 1,
+            });
+        }
+        Self::taken_apart(raw)
+    }
+
+    /// As [`Self::of`], and takes names without PEFT's prefix and patterns that overlap, whose meaning is plain.
+    pub fn repaired(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, PartsError> {
+        let is_plain = |finding: &&Finding| {
+            matches!(
+                finding,
+                Finding::NoPrefix { .. } | Finding::OverlappingPatterns { .. }
+            )
+        };
+        let mut others = check.errors().filter(|finding| !is_plain(finding));
+        match others.next() {
+            Some(first) => Err(PartsError::Unsound {
+                path: raw.path().to_path_buf(),
+                first: Box::new(first.clone()),
+                more: others.count(),
+            }),
+            None => Self::taken_apart(raw),
+        }
+    }
+
+    fn taken_apart(raw: &RawAdapter) -> Result<Self, PartsError> {
+        let settings = Settings::read(&raw.config, &mut vec![]);
+        let untaken = |part: String| PartsError::Untaken {
+            path: raw.path().to_path_buf(),
+            part,
+            verb: "taking an adapter apart",
+        };
+        let mut halves: BTreeMap<String, Halves> = BTreeMap::new();
+        let mut whole = BTreeMap::new();
+        for tensor in &raw.tensors {
+            let spelled = read_name(&tensor.name).expect("the check has read every name");
+            let numbers = raw
+                .numbers(tensor)
+                .expect("the check has read every number");
+            let held = (tensor.shape.clone(), numbers);
+            let module = spelled.module;
+            match spelled.part {
+                Part::A | Part::B | Part::Magnitude | Part::OutBias => {
+                    halves
+                        .entry(module.to_owned())
+                        .or_default()
+                        .insert(spelled.part, held);
+                }
+                Part::Weight | Part::BaseWeight => {
+                    whole.insert(format!("{module}.weight"), held);
+                }
+                Part::Bias | Part::BaseBias => {
+                    whole.insert(format!("{module}.bias"), held);
+                }
+                Part::EmbeddingA | Part::EmbeddingB => {
+                    return Err(untaken("an adapter on the embedding".into()));
+                }
+                Part::TokenRows => return Err(untaken("rows of single tokens".into())),
+                Part::Foreign => return Err(untaken(format!("`{}`", tensor.name))),
+            }
+        }
+        let pair = |(path, mut parts): (String, Halves)| {
+            let (a_shape, a) = parts.remove(&Part::A).expect("the check wants both halves");
+            let (b_shape, b) = parts.remove(&Part::B).expect("the check wants both halves");
+            let pair = LoraPair {
+                rank: a_shape[0],
+                width: a_shape[1],
+                out: b_shape[0],
+                scale: settings.scale_of(&path),
+                a,
+                b,
+                magnitude: parts.remove(&Part::Magnitude).map(|held| held.1),
+                bias: parts.remove(&Part::OutBias).map(|held| held.1),
+            };
+            (path, pair)
+        };
+        Ok(Self {
+            pairs: halves.into_iter().map(pair).collect(),
+            whole,
+            dropout: settings.dropout,
+            provenance: raw.provenance(),
+        })
+    }
+
+    /// The first part that is more than a pair of matrices, in the user's words.
+    pub fn beyond_pairs(&self) -> Option<String> {
+        if let Some(name) = self.whole.keys().next() {
+            return Some(format!("`{name}` whole"));
+        }
+        let dora = self.pairs.values().any(|pair| pair.magnitude.is_some());
+        let bias = self.pairs.values().any(|pair| pair.bias.is_some());
+        match (dora, bias) {
+            (true, _) => Some("DoRA's magnitudes".into()),
+            (_, true) => Some("biases".into()),
+            _ => None,
+        }
+    }
+
+    /// The same adapter with one rank and a scale of 1 everywhere: `B` takes the scale, and narrower pairs are filled up
+    /// with zeros. Readers that pass over patterns and rsLoRA then read it right.
+    pub fn uniform(&self) -> Self {
+        let rank = self.pairs.values().map(|pair| pair.rank).max().unwrap_or(1);
+        let pairs = self
+            .pairs
+            .iter()
+            .map(|(path, pair)| (path.clone(), pair.baked().widened(rank)));
+        Self {
+            pairs: pairs.collect(),
+            ..self.clone()
+        }
+    }
+
+    /// Writes a PEFT directory, configuration last. `targets` become `target_modules`.
+    pub fn save(&self, dir: &Path, dtype: SaveDtype, targets: &[String]) -> Result<(), PeftError> {
+        let (matrices, numbers) = self.laid_out();
+        let scales = || {
+            self.pairs
+                .iter()
+                .map(|(path, pair)| (path.as_str(), pair.scale))
+        };
+        let mut metadata = self.provenance.to_metadata();
+        metadata.insert(SCALING, scaling_hash(scales()));
+        let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
+        let config =
+            serde_json::to_string_pretty(&self.to_peft(targets)).expect("plain values are JSON");
+        std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
+            path: dir.to_path_buf(),
+            source,
+        })?;
+        write_whole(&dir.join(WEIGHTS), &weights)?;
+        Ok(write_whole(&dir.join(CONFIG), config.as_bytes())?)
+    }
+
+    /// Every tensor by PEFT's name without the prefix, and all numbers one after another.
+    fn laid_out(&self) -> (Vec<NamedMatrix>, Vec<f32>) {
+        let (mut matrices, mut numbers) = (Vec::new(), Vec::new());
+        let mut push = |name: String, rows: usize, cols: usize, part: &[f32]| {
+            matrices.push(NamedMatrix {
+                name,
+                offset: numbers.len(),
+                rows,
+                cols,
+            });
+            numbers.extend_from_slice(part);
+        };
+        for (path, pair) in &self.pairs {
+            push(
+                format!("{path}.lora_A.weight"),
+                pair.rank,
+                pair.width,
+                &pair.a,
+            );
+            push(
+                format!("{path}.lora_B.weight"),
+                pair.out,
+                pair.rank,
+                &pair.b,
+            );
+        }
+        (matrices, numbers)
+    }
+
+    /// The classic keys. The commonest rank and alpha are the general ones, the others patterns of whole paths.
+    fn to_peft(&self, targets: &[String]) -> Value {
+        let rank = commonest(self.pairs.values().map(|pair| pair.rank)).unwrap_or(8);
+        let alpha_of = |pair: &LoraPair| pair.scale * pair.rank as f32;
+        let alpha = commonest(self.pairs.values().map(|pair| alpha_of(pair).to_bits()))
+            .map_or(8.0, f32::from_bits);
+        let own = |pick: &dyn Fn(&LoraPair) -> Option<Value>| -> Value {
+            let entries = self.pairs.iter();
+            let entries = entries.filter_map(|(path, pair)| {
+                Some((format!("^{}$", regex::escape(path)), pick(pair)?))
+            });
+            Value::Object(entries.collect::<Map<_, _>>())
+        };
+        json!({
+            "alpha_pattern": own(&|pair| (alpha_of(pair) != alpha).then(|| number(alpha_of(pair)))),
+            "base_model_name_or_path": self.provenance.base_name,
+            "bias": "none",
+            "fan_in_fan_out": false,
+            "inference_mode": true,
+            "init_lora_weights": true,
+            "layers_pattern": null,
+            "layers_to_transform": null,
+            "lora_alpha": number(alpha),
+            "lora_dropout": number(self.dropout),
+            "modules_to_save": null,
+            "peft_type": "LORA",
+            "r": rank,
+            "rank_pattern": own(&|pair| (pair.rank != rank).then(|| json!(pair.rank))),
+            "revision": null,
+            "target_modules": targets,
+            "task_type": "CAUSAL_LM",
+            "use_dora": false,
+            "use_rslora": false,
+        })
+    }
+
+    /// Names for `target_modules` that fit any base: whole paths.
+    pub fn paths(&self) -> Vec<String> {
+        self.pairs.keys().cloned().collect()
+    }
+
+    /// Names for `target_modules` of an adapter on the same modules as `raw`: its own list, where that is one and
+    /// nothing else narrows it, whole paths otherwise.
+    pub fn target_names(&self, raw: &RawAdapter) -> Vec<String> {
+        let settings = Settings::read(&raw.config, &mut vec![]);
+        match settings.plain_targets() {
+            Some(names) => names.to_vec(),
+            None => self.paths(),
+        }
+    }
+
+    /// Where PEFT's names begin.
+    pub const PREFIX: &str = PREFIX;
+}
+
+/// The value that occurs most often; of several, the smallest.
+fn commonest<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
+    for value in values {
+        *counts.entry(value).or_default() += 1;
+    }
+    let most = counts.values().max().copied()?;
+    counts
+        .into_iter()
+        .find(|(_, count)| *count == most)
+        .map(|(value, _)| value)
+}
+
+impl LoraPair {
+    /// The same product with a scale of 1: `B` takes it.
+    pub fn baked(&self) -> Self {
+        Self {
+            scale: 1.0,
+            b: self.b.iter().map(|x| x * self.scale).collect(),
+            bias: self
+                .bias
+                .as_ref()
+                .map(|bias| bias.iter().map(|x| x * self.scale).collect()),
+            ..self.clone()
+        }
+    }
+
+    /// The same product through a wider bottleneck, whose new rows of `A` and columns of `B` are zero.
+    pub fn widened(&self, rank: usize) -> Self {
+        if rank <= self.rank {
+            return self.clone();
+        }
+        let mut a = self.a.clone();
+        a.resize(rank * self.width, 0.0);
+        let mut b = vec![0.0; self.out * rank];
+        for (wide, narrow) in b.chunks_exact_mut(rank).zip(self.b.chunks_exact(self.rank)) {
+            wide[..self.rank].copy_from_slice(narrow);
+        }
+        Self {
+            rank,
+            a,
+            b,
+            ..self.clone()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(rank: usize, scale: f32) -> LoraPair {
+        let (width, out) = (3, 2);
+        LoraPair {
+            rank,
+            width,
+            out,
+            scale,
+            a: (0..rank * width).map(|i| i as f32 + 1.0).collect(),
+            b: (0..out * rank).map(|i| i as f32 - 1.0).collect(),
+            magnitude: None,
+            bias: None,
+        }
+    }
+
+    fn product(pair: &LoraPair) -> Vec<f64> {
+        let cell = |o: usize, i: usize| {
+            let terms = (0..pair.rank).map(|r| {
+                f64::from(pair.b[o * pair.rank + r]) * f64::from(pair.a[r * pair.width + i])
+            });
+            terms.sum::<f64>() * f64::from(pair.scale)
+        };
+        (0..pair.out * pair.width)
+            .map(|at| cell(at / pair.width, at % pair.width))
+            .collect()
+    }
+
+    #[test]
+    fn a_uniform_adapter_has_the_same_products() {
+        let mut parts = LoraParts::default();
+        parts.pairs.insert("a".into(), pair(1, 2.0));
+        parts.pairs.insert("b".into(), pair(4, 0.5));
+        let uniform = parts.uniform();
+        for (path, pair) in &parts.pairs {
+            let same = &uniform.pairs[path];
+            assert_eq!((same.rank, same.scale), (4, 1.0));
+            assert_eq!(product(same), product(pair), "{path}");
+        }
+    }
+}

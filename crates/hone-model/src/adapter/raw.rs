@@ -1,0 +1,347 @@
+//! An adapter directory as it lies on disk: the settings, the table of tensors, and their bytes, nothing believed.
+//!
+//! Putting an adapter on a model needs a model and stops at the first thing that is wrong. A check has to see all
+//! of them, so it starts here: names twice in the header, which a map would swallow, are still there twice.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::marker::PhantomData;
+use std::path::{Path, PathBuf};
+
+use half::{bf16, f16};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value};
+
+use super::peft::{CONFIG, PeftError, Provenance, WEIGHTS};
+
+/// The files of a PEFT adapter, read but not judged.
+#[derive(Debug)]
+pub struct RawAdapter {
+    path: PathBuf,
+    pub(crate) config: Map<String, Value>,
+    /// Settings that the file gives more than once.
+    pub(crate) repeated_settings: Vec<String>,
+    pub(crate) tensors: Vec<RawTensor>,
+    pub(crate) metadata: HashMap<String, String>,
+    data: Vec<u8>,
+}
+
+/// A line of the weight file's table.
+#[derive(Clone, Debug)]
+pub(crate) struct RawTensor {
+    /// As written.
+    pub name: String,
+    /// As written: `F32`, `BF16`, `I64`.
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    start: usize,
+    end: usize,
+}
+
+impl RawTensor {
+    /// How many numbers it holds.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// Longest header that readers of safetensors accept.
+const LONGEST_HEADER: usize = 100_000_000;
+
+impl RawAdapter {
+    /// Reads `adapter_config.json` and `adapter_model.safetensors`. Refuses what is no adapter directory, a pickle, and
+    /// files that are cut or do not follow their format; everything else is for [`check_adapter`](super::check_adapter).
+    pub fn read(dir: &Path) -> Result<Self, PeftError> {
+        let (config, weights) = (dir.join(CONFIG), dir.join(WEIGHTS));
+        let no_adapter = |missing| PeftError::NoAdapter {
+            path: dir.to_path_buf(),
+            missing,
+        };
+        if !config.is_file() {
+            return Err(no_adapter(CONFIG));
+        }
+        if !weights.is_file() {
+            return Err(match dir.join("adapter_model.bin").is_file() {
+                true => PeftError::Pickle {
+                    path: dir.to_path_buf(),
+                },
+                false => no_adapter(WEIGHTS),
+            });
+        }
+        let damaged = |path: &Path, reason: String| PeftError::Damaged {
+            path: path.to_path_buf(),
+            reason,
+        };
+        let settings: Pairs<Value> = serde_json::from_slice(&super::peft::read(&config)?)
+            .map_err(|error| damaged(&config, error.to_string()))?;
+        let repeated_settings = settings.repeated();
+        let file = super::peft::read(&weights)?;
+        let header = Header::parse(&file).map_err(|reason| damaged(&weights, reason))?;
+        Ok(Self {
+            path: dir.to_path_buf(),
+            config: settings.0.into_iter().collect(),
+            repeated_settings,
+            tensors: header.tensors,
+            metadata: header.metadata,
+            data: file[header.data_start..].to_vec(),
+        })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it comes from, as far as it says.
+    pub fn provenance(&self) -> Provenance {
+        let base_name = self.config.get("base_model_name_or_path");
+        let base_name = base_name.and_then(Value::as_str).map(str::to_owned);
+        Provenance::from_metadata(Some(&self.metadata), base_name)
+    }
+
+    /// Its numbers as f32, or `None` for types that are not floating-point numbers of 16 or 32 bits.
+    pub(crate) fn numbers(&self, tensor: &RawTensor) -> Option<Vec<f32>> {
+        let bytes = &self.data[tensor.start..tensor.end];
+        let pairs = || bytes.as_chunks::<2>().0.iter();
+        Some(match tensor.dtype.as_str() {
+            "F32" => bytes
+                .as_chunks::<4>()
+                .0
+                .iter()
+                .map(|b| f32::from_le_bytes(*b))
+                .collect(),
+            "F16" => pairs().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
+            "BF16" => pairs().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
+            _ => return None,
+        })
+    }
+}
+
+/// A JSON object as the pairs it was written with, repeated keys included.
+struct Pairs<V>(Vec<(String, V)>);
+
+impl<V> Pairs<V> {
+    fn repeated(&self) -> Vec<String> {
+        let mut keys: Vec<&String> = self.0.iter().map(|(key, _)| key).collect();
+        keys.sort();
+        let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]);
+        twice.map(|pair| pair[0].clone()).collect()
+    }
+}
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AsPairs<V>(PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for AsPairs<V> {
+            type Value = Pairs<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_map(AsPairs(PhantomData))
+    }
+}
+
+/// The table at the beginning of a safetensors file.
+struct Header {
+    tensors: Vec<RawTensor>,
+    metadata: HashMap<String, String>,
+    data_start: usize,
+}
+
+impl Header {
+    fn parse(file: &[u8]) -> Result<Self, String> {
+        let (length, rest) = file
+            .split_first_chunk::<8>()
+            .ok_or_else(|| format!("{} bytes are no safetensors file", file.len()))?;
+        let length = usize::try_from(u64::from_le_bytes(*length))
+            .ok()
+            .filter(|length| *length <= rest.len().min(LONGEST_HEADER))
+            .ok_or("the header is longer than the file, which may be cut")?;
+        let pairs: Pairs<Value> = serde_json::from_slice(&rest[..length])
+            .map_err(|error| format!("the header is not a table of tensors: {error}"))?;
+        let (mut tensors, mut metadata) = (Vec::new(), HashMap::new());
+        for (name, value) in pairs.0 {
+            if name == "__metadata__" {
+                let texts = serde_json::from_value::<HashMap<String, String>>(value);
+                metadata = texts.map_err(|error| format!("`__metadata__`: {error}"))?;
+            } else {
+                tensors.push(read_entry(name, &value)?);
+            }
+        }
+        check_places(&tensors, rest.len() - length)?;
+        Ok(Self {
+            tensors,
+            metadata,
+            data_start: 8 + length,
+        })
+    }
+}
+
+fn read_entry(name: String, value: &Value) -> Result<RawTensor, String> {
+    let wrong = |what: &str| format!("the header's entry of `{name}` has {what}");
+    let whole = |value: &Value| value.as_u64().and_then(|x| usize::try_from(x).ok());
+    let list = |key: &str| -> Result<Vec<usize>, String> {
+        let numbers = value.get(key).and_then(Value::as_array);
+        numbers
+            .and_then(|numbers| numbers.iter().map(whole).collect())
+            .ok_or_else(|| wrong(&format!("no `{key}` of whole numbers")))
+    };
+    let dtype = value.get("dtype").and_then(Value::as_str);
+    let dtype = dtype.ok_or_else(|| wrong("no `dtype`"))?.to_owned();
+    let (shape, offsets) = (list("shape")?, list("data_offsets")?);
+    let [start, end] = offsets[..] else {
+        return Err(wrong("offsets that are not a pair"));
+    };
+    let size = shape
+        .iter()
+        .try_fold(size_of_type(&dtype), |product, axis| {
+            product.checked_mul(*axis)
+        });
+    let held = end.checked_sub(start);
+    match (size, held) {
+        (Some(size), Some(held)) if size == held || size_of_type(&dtype) == 0 => Ok(RawTensor {
+            name,
+            dtype,
+            shape,
+            start,
+            end,
+        }),
+        _ => Err(wrong(&format!(
+            "the shape {shape:?} of {dtype}, which does not take the bytes {start} to {end}"
+        ))),
+    }
+}
+
+/// Bytes of one number; 0 for types not known here, whose size is then not compared.
+fn size_of_type(dtype: &str) -> usize {
+    match dtype {
+        "F64" | "I64" | "U64" => 8,
+        "F32" | "I32" | "U32" => 4,
+        "F16" | "BF16" | "I16" | "U16" => 2,
+        "I8" | "U8" | "BOOL" => 1,
+        _ => 0,
+    }
+}
+
+/// Tensors fill the data one after another: no gap, no overlap, nothing left over.
+fn check_places(tensors: &[RawTensor], available: usize) -> Result<(), String> {
+    let mut sorted: Vec<&RawTensor> = tensors.iter().collect();
+    sorted.sort_by_key(|tensor| (tensor.start, tensor.end));
+    let mut at = 0;
+    for tensor in sorted {
+        if tensor.start != at || tensor.end > available {
+            return Err(format!(
+                "`{}` lies at the bytes {} to {} of {available}, and {at} is where the next tensor begins",
+                tensor.name, tensor.start, tensor.end
+            ));
+        }
+        at = tensor.end;
+    }
+    if at != available {
+        return Err(format!(
+            "{} bytes belong to no tensor; the file may be cut or joined",
+            available - at
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.as_bytes());
+        file.resize(file.len() + data, 0);
+        file
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_stays_there_twice() {
+        let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},
+            "a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+        let header = Header::parse(&file(header, 8)).unwrap();
+        assert_eq!(header.tensors.len(), 2);
+    }
+
+    #[test]
+    fn headers_that_do_not_fit_their_file_are_refused() {
+        for (header, data, reason) in [
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}"#,
+                8,
+                "does not take the bytes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+                4,
+                "lies at the bytes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                8,
+                "lies at the bytes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+                8,
+                "belong to no tensor",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#,
+                8,
+                "does not take the bytes",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#,
+                4,
+                "does not take",
+            ),
+            (
+                r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#,
+                4,
+                "no `shape`",
+            ),
+            (
+                r#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#,
+                4,
+                "no `dtype`",
+            ),
+            (r#"{"a":1}"#, 0, "no `dtype`"),
+            (r#"{"__metadata__":{"x":1}}"#, 0, "`__metadata__`"),
+            (r#"[]"#, 0, "not a table"),
+            (
+                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+                8,
+                "lies at the bytes",
+            ),
+        ] {
+            let error = Header::parse(&file(header, data)).err().unwrap_or_default();
+            assert!(error.contains(reason), "{header}: {error}");
+        }
+        let whole = file(
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            4,
+        );
+        for length in 0..whole.len() {
+            assert!(
+                Header::parse(&whole[..length]).is_err(),
+                "cut to {length} bytes"
+            );
+        }
+        let mut huge = whole.clone();
+        huge[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(Header::parse(&huge).is_err());
+    }
+}

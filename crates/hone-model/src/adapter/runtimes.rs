@@ -1,0 +1,356 @@
+//! What others do with an adapter: read it right, refuse it, or, worst, read it wrong and say nothing.
+//!
+//! Each rule is what the source of that program does: PEFT 0.21, vLLM's `peft_helper.py`, llama.cpp's
+//! `convert_lora_to_gguf.py` and `llama-adapter.cpp`, Ollama's converter, mlx-lm's `tuner`.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::check::Modules;
+use super::raw::RawAdapter;
+use super::settings::{Names, Settings};
+use super::spelling::{Part, read_name};
+
+/// A program that can be given an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Runtime {
+    /// Hugging Face PEFT.
+    #[serde(rename = "peft")]
+    Peft,
+    /// vLLM.
+    #[serde(rename = "vllm")]
+    Vllm,
+    /// llama.cpp, through its converter.
+    #[serde(rename = "llama.cpp")]
+    LlamaCpp,
+    /// Ollama, given the safetensors.
+    #[serde(rename = "ollama")]
+    Ollama,
+    /// mlx-lm.
+    #[serde(rename = "mlx")]
+    Mlx,
+}
+
+impl Runtime {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Peft,
+        Self::Vllm,
+        Self::LlamaCpp,
+        Self::Ollama,
+        Self::Mlx,
+    ];
+
+    /// As a person writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Peft => "peft",
+            Self::Vllm => "vllm",
+            Self::LlamaCpp => "llama.cpp",
+            Self::Ollama => "ollama",
+            Self::Mlx => "mlx",
+        }
+    }
+}
+
+impl FromStr for Runtime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|runtime| runtime.name() == text);
+        found.ok_or_else(|| {
+            let names: Vec<&str> = Self::ALL.iter().map(|runtime| runtime.name()).collect();
+            format!("`{text}` is none of {}", names.join(", "))
+        })
+    }
+}
+
+impl fmt::Display for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// What a program would do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It gives the logits that were trained.
+    Right,
+    /// It says no.
+    Refuses,
+    /// It gives other logits and does not say so.
+    Wrong,
+}
+
+/// What one program would do with an adapter, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Verdict {
+    /// Which program.
+    pub runtime: Runtime,
+    /// What it would do.
+    pub outcome: Outcome,
+    /// Why, and what to know besides.
+    pub reasons: Vec<String>,
+}
+
+/// What an adapter is, as far as others care.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Facts {
+    /// Adapted modules.
+    pub modules: usize,
+    /// Tensors in the file.
+    pub tensors: usize,
+    /// Ranks of its modules, each once.
+    pub ranks: BTreeSet<usize>,
+    /// What the products are multiplied with, the smallest and the greatest.
+    pub scales: Option<(f32, f32)>,
+    /// Strength is `alpha / √rank`.
+    pub rank_stabilised: bool,
+    /// Some modules have an alpha of their own.
+    pub own_alphas: bool,
+    /// Some modules have a rank of their own.
+    pub own_ranks: bool,
+    /// DoRA.
+    pub dora: bool,
+    /// Modules that are saved whole.
+    pub whole_modules: Vec<String>,
+    /// Biases of the base, or of `B`, are trained.
+    pub biases: bool,
+    /// An adapter on the embedding.
+    pub embedding: bool,
+    /// Whole matrices of the base beside an adapter.
+    pub base_weights: bool,
+    /// Rows of single tokens.
+    pub token_rows: bool,
+    /// Targets are a pattern.
+    pub target_pattern: bool,
+    /// Some names lack PEFT's prefix.
+    pub lacks_prefix: bool,
+    /// The initialisation changed the base.
+    pub changes_base: Option<String>,
+    /// Modules that llama-like models do not have under these names.
+    pub unusual_modules: Vec<String>,
+}
+
+/// The projections whose names Ollama's converter knows.
+const LLAMA_LIKE: [&str; 7] = [
+    "q_proj",
+    "k_proj",
+    "v_proj",
+    "o_proj",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+];
+
+/// vLLM's default for `--max-lora-rank`.
+const VLLM_RANK: usize = 16;
+
+impl Facts {
+    pub(crate) fn of(settings: &Settings, modules: &Modules, raw: &RawAdapter) -> Self {
+        let mut facts = Self {
+            tensors: raw.tensors.len(),
+            rank_stabilised: settings.rank_stabilised,
+            dora: settings.dora,
+            whole_modules: settings.modules_to_save.clone(),
+            biases: settings.bias != "none" || settings.out_bias,
+            token_rows: settings.token_rows,
+            target_pattern: matches!(settings.targets, Names::Pattern(_)),
+            changes_base: settings.changes_base.clone(),
+            ..Self::default()
+        };
+        let mut unusual = BTreeSet::new();
+        for (path, parts) in modules {
+            facts.embedding |= parts.contains_key(&Part::EmbeddingA);
+            facts.base_weights |= parts.contains_key(&Part::BaseWeight);
+            facts.dora |= parts.contains_key(&Part::Magnitude);
+            if !parts.contains_key(&Part::A) && !parts.contains_key(&Part::EmbeddingA) {
+                continue;
+            }
+            let scale = settings.scale_of(path);
+            let (least, most) = facts.scales.unwrap_or((scale, scale));
+            facts.scales = Some((least.min(scale), most.max(scale)));
+            facts.modules += 1;
+            facts.ranks.insert(settings.rank_of(path));
+            facts.own_alphas |= settings.alpha_of(path) != settings.alpha;
+            facts.own_ranks |= settings.rank_of(path) != settings.rank;
+            let name = path.rsplit('.').next().unwrap_or(path);
+            if !LLAMA_LIKE.contains(&name) {
+                unusual.insert(name.to_owned());
+            }
+        }
+        facts.unusual_modules = unusual.into_iter().collect();
+        let lacks = |name: &str| read_name(name).is_some_and(|spelled| !spelled.has_prefix);
+        facts.lacks_prefix = raw.tensors.iter().any(|tensor| lacks(&tensor.name));
+        facts
+    }
+
+    fn max_rank(&self) -> usize {
+        self.ranks.last().copied().unwrap_or(0)
+    }
+
+    /// What each program would do.
+    pub fn verdicts(&self) -> Vec<Verdict> {
+        Runtime::ALL
+            .into_iter()
+            .map(|runtime| self.verdict(runtime))
+            .collect()
+    }
+
+    /// What one program would do.
+    pub fn verdict(&self, runtime: Runtime) -> Verdict {
+        let mut said = Said::default();
+        match runtime {
+            Runtime::Peft => self.in_peft(&mut said),
+            Runtime::Vllm => self.in_vllm(&mut said),
+            Runtime::LlamaCpp => self.in_llama_cpp(&mut said),
+            Runtime::Ollama => self.in_ollama(&mut said),
+            Runtime::Mlx => said.refuses("reads its own format: `hone export --to mlx` writes it"),
+        }
+        Verdict {
+            runtime,
+            outcome: said.outcome,
+            reasons: said.reasons,
+        }
+    }
+
+    fn in_peft(&self, said: &mut Said) {
+        said.wrong_if(
+            self.lacks_prefix,
+            "names without `base_model.model.` are passed over with one warning",
+        );
+        if let Some(method) = &self.changes_base {
+            said.notes(format!("repeats `{method}` on the base when it loads: right only with the same base, rank and precision"));
+        }
+    }
+
+    fn in_vllm(&self, said: &mut Said) {
+        said.refuses_if(self.dora, "DoRA is refused");
+        said.refuses_if(
+            !self.whole_modules.is_empty(),
+            "`modules_to_save` is refused",
+        );
+        said.refuses_if(self.biases, "`bias` is refused");
+        said.refuses_if(
+            self.base_weights,
+            "matrices of the base (`base_layer.weight`) are refused",
+        );
+        said.refuses_if(
+            self.lacks_prefix,
+            "names without `base_model.model.` are refused",
+        );
+        said.wrong_if(
+            self.own_alphas,
+            "`alpha_pattern` is passed over: one scale for all modules",
+        );
+        said.wrong_if(
+            self.own_ranks,
+            "`rank_pattern` is passed over: one scale for all modules",
+        );
+        self.wrong_if_base_changed(said);
+        if self.max_rank() > VLLM_RANK {
+            said.notes(format!(
+                "rank {} needs --max-lora-rank (its default is {VLLM_RANK})",
+                self.max_rank()
+            ));
+        }
+    }
+
+    fn in_llama_cpp(&self, said: &mut Said) {
+        said.refuses_if(self.dora, "its converter refuses DoRA's magnitudes");
+        said.refuses_if(
+            !self.whole_modules.is_empty(),
+            "its converter refuses whole matrices (`modules_to_save`)",
+        );
+        said.refuses_if(self.biases, "its converter refuses biases");
+        said.refuses_if(self.token_rows, "its converter refuses rows of tokens");
+        said.wrong_if(
+            self.rank_stabilised && self.max_rank() > 1,
+            "its converter passes over `use_rslora`: the scale becomes alpha / rank",
+        );
+        said.wrong_if(self.own_alphas, "its converter passes over `alpha_pattern`");
+        self.wrong_if_base_changed(said);
+        said.notes_if(
+            self.base_weights,
+            "matrices of the base are left out, which is right unless the vocabulary grew",
+        );
+        if said.outcome != Outcome::Right && !self.dora && self.whole_modules.is_empty() {
+            said.notes("`hone export --to gguf-adapter` writes it with the scales in the numbers");
+        }
+    }
+
+    fn in_ollama(&self, said: &mut Said) {
+        self.in_llama_cpp(said);
+        said.refuses_if(
+            !self.unusual_modules.is_empty(),
+            &format!(
+                "its converter knows q, k, v, o, gate, up and down, not {}",
+                self.unusual_modules.join(", ")
+            ),
+        );
+        said.notes("one adapter for one model; a GGUF adapter in the Modelfile is the surer way");
+    }
+
+    fn wrong_if_base_changed(&self, said: &mut Said) {
+        if let Some(method) = &self.changes_base {
+            said.wrong(&format!(
+                "`{method}` changed the base, and this is not done again here"
+            ));
+        }
+    }
+}
+
+struct Said {
+    outcome: Outcome,
+    reasons: Vec<String>,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self {
+            outcome: Outcome::Right,
+            reasons: vec![],
+        }
+    }
+}
+
+impl Said {
+    fn notes(&mut self, reason: impl Into<String>) {
+        self.reasons.push(reason.into());
+    }
+
+    fn notes_if(&mut self, holds: bool, reason: &str) {
+        if holds {
+            self.notes(reason);
+        }
+    }
+
+    /// What is refused is not read wrong any more.
+    fn refuses(&mut self, reason: &str) {
+        self.outcome = Outcome::Refuses;
+        self.notes(reason);
+    }
+
+    fn refuses_if(&mut self, holds: bool, reason: &str) {
+        if holds {
+            self.refuses(reason);
+        }
+    }
+
+    fn wrong(&mut self, reason: &str) {
+        if self.outcome == Outcome::Right {
+            self.outcome = Outcome::Wrong;
+        }
+        self.notes(reason);
+    }
+
+    fn wrong_if(&mut self, holds: bool, reason: &str) {
+        if holds {
+            self.wrong(reason);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A merged model as safetensors, in shards with an index, as transformers saves one.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use hone_tensor::Format;
+
+use super::{ExportError, encode};
+use crate::merge::{MergeError, Merged};
+use crate::weights::{Dtype, ShardsWriter, Slot, TensorSpec};
+
+/// The type of a merged model's numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MergeDtype {
+    /// As the base stores each tensor; block formats, which safetensors does not have, become f16.
+    #[default]
+    Keep,
+    /// Single precision.
+    F32,
+    /// The range of single precision, three digits.
+    Bf16,
+    /// Half precision.
+    F16,
+}
+
+impl FromStr for MergeDtype {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "f32" => Ok(Self::F32),
+            "bf16" => Ok(Self::Bf16),
+            "f16" => Ok(Self::F16),
+            _ => Err(format!("`{text}` is none of keep, f32, bf16, f16")),
+        }
+    }
+}
+
+impl MergeDtype {
+    /// What a tensor stored in `format` is written as.
+    pub fn format_of(self, format: Format) -> Format {
+        match (self, format) {
+            (Self::F32, _) | (Self::Keep, Format::F32) => Format::F32,
+            (Self::Bf16, _) | (Self::Keep, Format::Bf16) => Format::Bf16,
+            (Self::F16 | Self::Keep, _) => Format::F16,
+        }
+    }
+}
+
+/// Writes `model.safetensors`, or shards of at most `max_shard_bytes` and their index, into `dir`. A tensor that keeps its
+/// type and that no adapter touches keeps its bytes. Returns the files.
+pub fn write_safetensors(
+    merged: &Merged,
+    dir: &Path,
+    dtype: MergeDtype,
+    max_shard_bytes: u64,
+) -> Result<Vec<PathBuf>, ExportError> {
+    let slots: BTreeMap<String, Slot> = merged
+        .slots()
+        .into_iter()
+        .map(|slot| (slot.name.clone(), slot))
+        .collect();
+    let specs = merged.slots().into_iter().map(|slot| {
+        Ok(TensorSpec {
+            dtype: dtype_of(dtype.format_of(merged.stored_format(&slot.name)?)),
+            shape: match slot.rows {
+                1 => vec![slot.cols],
+                rows => vec![rows, slot.cols],
+            },
+            name: slot.name,
+        })
+    });
+    let specs = specs.collect::<Result<Vec<_>, MergeError>>()?;
+    let mut writer = ShardsWriter::create(dir, specs, max_shard_bytes, &BTreeMap::new())?;
+    let names: Vec<String> = writer
+        .tensors()
+        .iter()
+        .map(|spec| spec.name.clone())
+        .collect();
+    for name in names {
+        let slot = &slots[&name];
+        let stored = merged.stored_format(&name)?;
+        let format = dtype.format_of(stored);
+        if format == stored && !merged.is_changed(&name) {
+            let mut outcome = Ok(());
+            merged.stored_rows(&name, None, |row| {
+                if outcome.is_ok() {
+                    outcome = writer.append(&name, row);
+                }
+            })?;
+            outcome?;
+            continue;
+        }
+        merged.panels::<ExportError>(&name, None, |_, panel| {
+            let encoded = encode(merged, format, panel, slot.cols, &name)?;
+            Ok(writer.append(&name, encoded.bytes())?)
+        })?;
+    }
+    Ok(writer.finish()?)
+}
+
+fn dtype_of(format: Format) -> Dtype {
+    match format {
+        Format::F16 => Dtype::F16,
+        Format::Bf16 => Dtype::BF16,
+        _ => Dtype::F32,
+    }
+}

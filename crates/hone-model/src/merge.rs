@@ -1,0 +1,454 @@
+//! A base with an adapter worked into it, read tensor by tensor and never in memory as a whole.
+//!
+//! Merging is not a step that makes a model: it is a way of reading one. Whoever writes a file asks for the rows of one
+//! tensor after another and gets `W + scale · B A` in f32 for a panel of rows, whatever form `W` is stored in; a tensor
+//! that no adapter touches can be had as its stored bytes. So a base of any size merges in the memory of a panel.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use hone_tensor::{Device, Format, StoredError, StoredMatrix, Tensor, TensorError, nf4};
+
+use crate::adapter::{LoraPair, LoraParts};
+use crate::weights::{BaseWeights, DecoderConfig, Slot, WeightsError, slots};
+
+/// Which numbers the adapter is added to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MergeBase {
+    /// The base as it is stored.
+    #[default]
+    Original,
+    /// The base as a QLoRA training saw it: linear layers through NF4 and back.
+    DequantisedNf4,
+}
+
+/// A base and what adapters change in it.
+#[derive(Debug)]
+pub struct Merged<'a> {
+    base: &'a BaseWeights,
+    device: Device,
+    kind: MergeBase,
+    config: DecoderConfig,
+    edits: BTreeMap<String, Vec<Edit>>,
+}
+
+/// What becomes of one tensor.
+#[derive(Debug)]
+enum Edit {
+    /// `W + scale · B A`, perhaps with DoRA's lengths.
+    Pair(LoraPair),
+    /// `b + scale · bias`.
+    Bias(Vec<f32>),
+    /// Other numbers.
+    Whole(Vec<f32>),
+}
+
+/// Why an adapter cannot be merged.
+#[derive(Debug, thiserror::Error)]
+pub enum MergeError {
+    /// The base.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The device.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// The adapter changes something that the base does not have.
+    #[error("the adapter changes `{tensor}`, which {} does not have", base.display())]
+    NoSuchTensor {
+        /// The tensor.
+        tensor: String,
+        /// The base.
+        base: PathBuf,
+    },
+    /// The adapter's matrices are of other sizes than the base's.
+    #[error("the adapter's `{tensor}` is for {found}, and the base's is {expected}")]
+    Misshaped {
+        /// The tensor.
+        tensor: String,
+        /// Rows and columns of the adapter.
+        found: String,
+        /// Rows and columns of the base.
+        expected: String,
+    },
+    /// The embedding is the head too, so changing one would change both.
+    #[error(
+        "the adapter changes `{tensor}`, and in this model the embedding and the head are one matrix"
+    )]
+    Tied {
+        /// The tensor.
+        tensor: String,
+    },
+    /// A family whose files hold something else than the network computes with.
+    #[error("merging into {family} models is not there yet: {}", why)]
+    Family {
+        /// The family.
+        family: String,
+        /// Why not.
+        why: &'static str,
+    },
+    /// A tensor that cannot be brought into NF4.
+    #[error("`{tensor}` cannot be quantised: {source}")]
+    Quantise {
+        /// The tensor.
+        tensor: String,
+        /// Why not.
+        source: StoredError,
+    },
+}
+
+impl MergeError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Weights(error) => error.hints(),
+            Self::NoSuchTensor { .. } | Self::Misshaped { .. } => {
+                vec!["name the base that the adapter was trained on with --model".into()]
+            }
+            Self::Tied { .. } | Self::Family { .. } => {
+                vec!["serve the adapter beside its base instead".into()]
+            }
+            Self::Tensor(_) | Self::Quantise { .. } => vec![],
+        }
+    }
+}
+
+/// f32 numbers in memory at a time; a panel has whole rows, at least one.
+const PANEL: usize = 4 << 20;
+
+impl<'a> Merged<'a> {
+    /// Looks whether every part of the adapters has its place in the base; several are added one after another.
+    pub fn new(
+        base: &'a BaseWeights,
+        adapters: Vec<LoraParts>,
+        kind: MergeBase,
+        device: &Device,
+    ) -> Result<Self, MergeError> {
+        let family = |why| MergeError::Family {
+            family: base.config().model_type.clone(),
+            why,
+        };
+        if base.config().names.is_transposed {
+            return Err(family(
+                "its linear layers are stored with inputs and outputs exchanged",
+            ));
+        }
+        let mut merged = Self {
+            base,
+            device: device.clone(),
+            kind,
+            config: base.config().clone(),
+            edits: BTreeMap::new(),
+        };
+        let slots: BTreeMap<String, Slot> = slots(&merged.config)
+            .map(|slot| (slot.name.clone(), slot))
+            .collect();
+        for parts in adapters {
+            for (tensor, (shape, numbers)) in parts.whole {
+                merged.replace(&slots, tensor, &shape, numbers)?;
+            }
+            for (path, pair) in parts.pairs {
+                merged.add(&slots, &path, pair)?;
+            }
+        }
+        Ok(merged)
+    }
+
+    fn slot<'s>(
+        &self,
+        slots: &'s BTreeMap<String, Slot>,
+        tensor: &str,
+    ) -> Result<&'s Slot, MergeError> {
+        let is_tied = self.config.tied_head
+            && ["lm_head.weight", "model.embed_tokens.weight"].contains(&tensor);
+        if is_tied {
+            return Err(MergeError::Tied {
+                tensor: tensor.to_owned(),
+            });
+        }
+        slots.get(tensor).ok_or_else(|| MergeError::NoSuchTensor {
+            tensor: tensor.to_owned(),
+            base: self.base.path().to_path_buf(),
+        })
+    }
+
+    fn replace(
+        &mut self,
+        slots: &BTreeMap<String, Slot>,
+        tensor: String,
+        shape: &[usize],
+        numbers: Vec<f32>,
+    ) -> Result<(), MergeError> {
+        let slot = self.slot(slots, &tensor)?;
+        let expected = match slot.rows {
+            1 => vec![slot.cols],
+            rows => vec![rows, slot.cols],
+        };
+        if shape != expected {
+            return Err(MergeError::Misshaped {
+                tensor,
+                found: format!("{shape:?}"),
+                expected: format!("{expected:?}"),
+            });
+        }
+        self.edits
+            .entry(tensor)
+            .or_default()
+            .push(Edit::Whole(numbers));
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        slots: &BTreeMap<String, Slot>,
+        path: &str,
+        mut pair: LoraPair,
+    ) -> Result<(), MergeError> {
+        let tensor = format!("{path}.weight");
+        let slot = self.slot(slots, &tensor)?;
+        if (slot.rows, slot.cols) != (pair.out, pair.width) {
+            return Err(MergeError::Misshaped {
+                tensor,
+                found: format!("{} × {}", pair.out, pair.width),
+                expected: format!("{} × {}", slot.rows, slot.cols),
+            });
+        }
+        if let Some(bias) = pair.bias.take() {
+            let tensor = format!("{path}.bias");
+            self.slot(slots, &tensor)?;
+            let scaled = bias.iter().map(|x| x * pair.scale).collect();
+            self.edits
+                .entry(tensor)
+                .or_default()
+                .push(Edit::Bias(scaled));
+        }
+        self.edits.entry(tensor).or_default().push(Edit::Pair(pair));
+        Ok(())
+    }
+
+    /// The base under the adapters.
+    pub fn base(&self) -> &BaseWeights {
+        self.base
+    }
+
+    /// Where it is computed.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// What the merged decoder looks like.
+    pub fn config(&self) -> &DecoderConfig {
+        &self.config
+    }
+
+    /// Every tensor, in the order of the network.
+    pub fn slots(&self) -> Vec<Slot> {
+        slots(&self.config).collect()
+    }
+
+    /// Whether an adapter changes the tensor, or quantising does.
+    pub fn is_changed(&self, tensor: &str) -> bool {
+        self.edits.contains_key(tensor) || self.is_quantised(tensor)
+    }
+
+    fn is_quantised(&self, tensor: &str) -> bool {
+        let is_linear = || {
+            let path = tensor.strip_suffix(".weight");
+            let mut inner = self
+                .config
+                .sites()
+                .into_iter()
+                .filter(|site| !site.is_head());
+            path.is_some_and(|path| inner.any(|site| site.path() == path))
+        };
+        self.kind == MergeBase::DequantisedNf4 && is_linear()
+    }
+
+    /// The tensor before any adapter, as the merge sees it.
+    fn before(&self, tensor: &str) -> Result<StoredMatrix, MergeError> {
+        let stored = self.base.matrix(tensor)?;
+        if !self.is_quantised(tensor) {
+            return Ok(stored);
+        }
+        let quantise = |source| MergeError::Quantise {
+            tensor: tensor.to_owned(),
+            source,
+        };
+        let values = stored.to_f32();
+        let quantised =
+            nf4::quantize(&values, stored.rows(), stored.cols(), true).map_err(quantise)?;
+        stored.release();
+        Ok(quantised)
+    }
+
+    /// How the tensor is stored in the base.
+    pub fn stored_format(&self, tensor: &str) -> Result<Format, MergeError> {
+        Ok(self.base.matrix(tensor)?.format())
+    }
+
+    /// Hands out the stored bytes of each row of a tensor that nothing changes; row `r` is the base's row `order(r)`.
+    pub fn stored_rows(
+        &self,
+        tensor: &str,
+        order: Option<&dyn Fn(usize) -> usize>,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), MergeError> {
+        let stored = self.base.matrix(tensor)?;
+        let ordered = match order {
+            Some(order) => stored.permute_rows(order),
+            None => stored,
+        };
+        ordered.read_rows(each);
+        Ok(())
+    }
+
+    /// Hands out the merged tensor in f32, panel by panel from the first row on; row `r` is the network's row
+    /// `order(r)`. `each` gets the number of the first row and the rows, one after another.
+    pub fn panels<E: From<MergeError>>(
+        &self,
+        tensor: &str,
+        order: Option<&dyn Fn(usize) -> usize>,
+        mut each: impl FnMut(usize, &[f32]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let before = self.before(tensor)?;
+        let (rows, cols) = (before.rows(), before.cols());
+        let edits = self.edits.get(tensor).map_or(&[][..], Vec::as_slice);
+        let step = (PANEL / cols.max(1)).max(1);
+        let held = self.hold(edits);
+        for first in (0..rows).step_by(step) {
+            let sources: Vec<usize> = (first..rows.min(first + step))
+                .map(|row| order.map_or(row, |order| order(row)))
+                .collect();
+            let mut panel = vec![0.0; sources.len() * cols];
+            for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
+                before.decode_row(*row, 0..cols, out);
+            }
+            before.release();
+            for (edit, a) in edits.iter().zip(&held) {
+                panel = self.apply(edit, a.as_ref(), &sources, panel, cols)?;
+            }
+            each(first, &panel)?;
+        }
+        Ok(())
+    }
+
+    /// The `A` of each edit on the device, for all panels of a tensor.
+    fn hold(&self, edits: &[Edit]) -> Vec<Option<Tensor>> {
+        let hold = |edit: &Edit| match edit {
+            Edit::Pair(pair) => Some(self.device.tensor(pair.rank, pair.width, &pair.a)),
+            Edit::Bias(_) | Edit::Whole(_) => None,
+        };
+        edits.iter().map(hold).collect()
+    }
+
+    fn apply(
+        &self,
+        edit: &Edit,
+        a: Option<&Tensor>,
+        sources: &[usize],
+        mut panel: Vec<f32>,
+        cols: usize,
+    ) -> Result<Vec<f32>, MergeError> {
+        match edit {
+            Edit::Whole(numbers) => {
+                for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
+                    out.copy_from_slice(&numbers[row * cols..][..cols]);
+                }
+            }
+            Edit::Bias(bias) => panel.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias),
+            Edit::Pair(pair) => {
+                let a = a.expect("a pair's `A` is held");
+                let rank = pair.rank;
+                let b: Vec<f32> = sources
+                    .iter()
+                    .flat_map(|row| &pair.b[row * rank..][..rank])
+                    .copied()
+                    .collect();
+                let b = self.device.tensor(sources.len(), rank, &b);
+                let mut sum = self.device.tensor(sources.len(), cols, &panel);
+                self.device.scope(|| {
+                    self.device
+                        .matmul(b.view(), a.view(), pair.scale, sum.view_mut(), true);
+                });
+                panel = sum.to_vec()?;
+                if let Some(magnitude) = &pair.magnitude {
+                    for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
+                        let squares: f64 = out.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+                        let factor = f64::from(magnitude[*row]) / squares.sqrt();
+                        out.iter_mut()
+                            .for_each(|x| *x = (f64::from(*x) * factor) as f32);
+                    }
+                }
+            }
+        }
+        Ok(panel)
+    }
+
+    /// The greatest `|W' − ΔW − W|` over `written`, relative to the greatest `|W|`, tensor by tensor: what is left of
+    /// taking the adapters out of a merged model again. DoRA and whole matrices are compared forwards, `|W' − merged|`.
+    pub fn residual(&self, written: &BaseWeights) -> Result<Vec<Residual>, MergeError> {
+        let mut all = Vec::new();
+        for slot in self.slots() {
+            let there = written.matrix(&slot.name)?;
+            let mut residual = Residual {
+                tensor: slot.name.clone(),
+                largest: 0.0,
+                scale: 0.0,
+                rounding: rounding_of(there.format()),
+                is_changed: self.is_changed(&slot.name),
+            };
+            let mut row = vec![0.0; slot.cols];
+            self.panels::<MergeError>(&slot.name, None, |first, panel| {
+                for (at, merged) in panel.chunks_exact(slot.cols).enumerate() {
+                    there.decode_row(first + at, 0..slot.cols, &mut row);
+                    for (x, y) in row.iter().zip(merged) {
+                        residual.largest = residual.largest.max((x - y).abs());
+                        residual.scale = residual.scale.max(y.abs());
+                    }
+                }
+                there.release();
+                Ok(())
+            })?;
+            all.push(residual);
+        }
+        Ok(all)
+    }
+}
+
+/// What is left of a tensor after its adapters were taken out again and the base subtracted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Residual {
+    /// Which tensor.
+    pub tensor: String,
+    /// The greatest difference.
+    pub largest: f32,
+    /// The greatest number of the tensor.
+    pub scale: f32,
+    /// How far rounding alone can move a number of that size, relatively.
+    pub rounding: f32,
+    /// Whether an adapter is on it.
+    pub is_changed: bool,
+}
+
+impl Residual {
+    /// Whether rounding explains the difference.
+    pub fn is_rounding(&self) -> bool {
+        self.largest <= self.scale * self.rounding
+    }
+}
+
+/// Half a unit in the last place of each stored form, relative to the greatest number of a tensor. The sum itself is
+/// made in f32, in another order than whoever merged may have used: four units of f32 come on top.
+fn rounding_of(format: Format) -> f32 {
+    let sum = 4.0 * f32::EPSILON;
+    sum + match format {
+        Format::F32 => 0.0,
+        Format::F16 => 2.0f32.powi(-11),
+        Format::Bf16 => 2.0f32.powi(-8),
+        // Half a step of the block's scale: an 8-bit step is 1/127 of the greatest, a 4-bit one 2/15.
+        // The scale itself is rounded to 11 bits.
+        Format::Q8_0 => 0.5 / 127.0 + 2.0f32.powi(-11),
+        Format::Q6K => 1.0 / 32.0,
+        Format::Q5_0 | Format::Q5_1 | Format::Q5K => 1.0 / 16.0,
+        _ => 1.0 / 8.0,
+    }
+}

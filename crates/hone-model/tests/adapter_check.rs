@@ -1,0 +1,547 @@
+//! What PEFT loads with a warning or without a word, each defect by itself: here it is an error, or a decision that is
+//! written down.
+
+use std::path::{Path, PathBuf};
+
+use hone_model::weights::BaseWeights;
+use hone_model::{
+    AdapterCheck, CheckedBase, LoraParts, Outcome, PeftError, RawAdapter, Runtime, Severity,
+    check_adapter,
+};
+use serde_json::{Map, Value, json};
+
+const Q: &str = "base_model.model.model.layers.0.self_attn.q_proj";
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures")
+}
+
+fn base(name: &str) -> BaseWeights {
+    BaseWeights::open(&fixtures().join("models").join(name)).unwrap()
+}
+
+/// An adapter's two files, to be damaged.
+struct Files {
+    config: Map<String, Value>,
+    /// Name, type, shape, bytes; names may repeat.
+    tensors: Vec<(String, String, Vec<usize>, Vec<u8>)>,
+    metadata: Map<String, Value>,
+}
+
+impl Files {
+    fn of(name: &str) -> Self {
+        let dir = fixtures().join("adapters").join(name);
+        let file = std::fs::read(dir.join("adapter_model.safetensors")).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&file).unwrap();
+        let mut tensors: Vec<_> = tensors
+            .iter()
+            .map(|(name, view)| {
+                (
+                    name.to_owned(),
+                    "F32".to_owned(),
+                    view.shape().to_vec(),
+                    view.data().to_vec(),
+                )
+            })
+            .collect();
+        tensors.sort();
+        Self {
+            config: serde_json::from_slice(
+                &std::fs::read(dir.join("adapter_config.json")).unwrap(),
+            )
+            .unwrap(),
+            tensors,
+            metadata: Map::from_iter([("format".to_owned(), json!("pt"))]),
+        }
+    }
+
+    fn set(&mut self, key: &str, value: Value) {
+        self.config.insert(key.into(), value);
+    }
+
+    fn at(&mut self, end: &str) -> &mut (String, String, Vec<usize>, Vec<u8>) {
+        self.tensors
+            .iter_mut()
+            .find(|tensor| tensor.0.ends_with(end))
+            .unwrap()
+    }
+
+    fn push(&mut self, name: &str, shape: &[usize]) {
+        let bytes = 0.5f32.to_le_bytes().repeat(shape.iter().product());
+        self.tensors
+            .push((name.into(), "F32".into(), shape.to_vec(), bytes));
+    }
+
+    fn write(&self, dir: &Path) {
+        let mut entries = vec![format!(
+            "\"__metadata__\":{}",
+            Value::Object(self.metadata.clone())
+        )];
+        let mut data: Vec<u8> = Vec::new();
+        for (name, dtype, shape, bytes) in &self.tensors {
+            let start = data.len();
+            data.extend(bytes);
+            let entry =
+                json!({"dtype": dtype, "shape": shape, "data_offsets": [start, data.len()]});
+            // By hand, because a map would swallow names that repeat.
+            entries.push(format!("{}:{entry}", json!(name)));
+        }
+        let header = format!("{{{}}}", entries.join(","));
+        let mut file = (header.len() as u64).to_le_bytes().to_vec();
+        file.extend(header.as_bytes());
+        file.extend(data);
+        std::fs::write(dir.join("adapter_model.safetensors"), file).unwrap();
+        std::fs::write(
+            dir.join("adapter_config.json"),
+            Value::Object(self.config.clone()).to_string(),
+        )
+        .unwrap();
+    }
+
+    fn check(&self, base: Option<CheckedBase>) -> AdapterCheck {
+        let dir = tempfile::tempdir().unwrap();
+        self.write(dir.path());
+        check_adapter(&RawAdapter::read(dir.path()).unwrap(), base)
+    }
+}
+
+fn with(config: &BaseWeights) -> CheckedBase<'_> {
+    CheckedBase {
+        config: config.config(),
+        fingerprint: Some("1111"),
+        template_hash: Some("2222"),
+    }
+}
+
+/// Codes of everything above a note.
+fn codes(check: &AdapterCheck) -> Vec<&'static str> {
+    let found = check
+        .findings
+        .iter()
+        .filter(|finding| finding.severity() > Severity::Note);
+    let mut codes: Vec<&str> = found.map(|finding| finding.code()).collect();
+    codes.sort();
+    codes.dedup();
+    codes
+}
+
+type Damage = fn(&mut Files);
+
+/// What is done to an adapter, what PEFT 0.21.2 says, and what is found here.
+const DEFECTS: &[(&str, &str, Damage, &[&str])] = &[
+    ("nothing", "loads", |_| {}, &[]),
+    (
+        "a lora tensor is missing",
+        "a warning, and runs with its initial value",
+        |files| {
+            files
+                .tensors
+                .retain(|tensor| tensor.0 != format!("{Q}.lora_B.weight"))
+        },
+        &["missing"],
+    ),
+    (
+        "a module is missing",
+        "a warning, and runs without it",
+        |files| files.tensors.retain(|tensor| !tensor.0.starts_with(Q)),
+        &["missing"],
+    ),
+    (
+        "all names lack base_model.model.",
+        "one warning, and the adapter is random",
+        |files| {
+            files
+                .tensors
+                .iter_mut()
+                .for_each(|tensor| tensor.0 = tensor.0.replacen("base_model.model.", "", 1))
+        },
+        &["no-prefix"],
+    ),
+    (
+        "a tensor on a module that does not exist",
+        "silence",
+        |files| {
+            files.push(
+                "base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight",
+                &[4, 32],
+            );
+            files.push(
+                "base_model.model.model.layers.7.self_attn.q_proj.lora_B.weight",
+                &[32, 4],
+            );
+        },
+        &["unexpected"],
+    ),
+    (
+        "v_proj is not in target_modules",
+        "silence",
+        |files| {
+            files.set(
+                "target_modules",
+                json!([
+                    "q_proj",
+                    "k_proj",
+                    "o_proj",
+                    "gate_proj",
+                    "up_proj",
+                    "down_proj"
+                ]),
+            )
+        },
+        &["unexpected"],
+    ),
+    (
+        "a tensor of no adapter",
+        "silence",
+        |files| files.push("optimizer.step", &[1]),
+        &["unexpected"],
+    ),
+    (
+        "the lora_A.default.weight spelling",
+        "accepts it; so do we, with a warning, as other readers do not",
+        |files| {
+            files.at("0.self_attn.q_proj.lora_A.weight").0 = format!("{Q}.lora_A.default.weight")
+        },
+        &["names-adapter"],
+    ),
+    (
+        "one tensor under two spellings",
+        "takes the last",
+        |files| files.push(&format!("{Q}.lora_A.default.weight"), &[4, 32]),
+        &["duplicate", "names-adapter"],
+    ),
+    (
+        "one name twice in the header",
+        "takes the last",
+        |files| files.push(&format!("{Q}.lora_A.weight"), &[4, 32]),
+        &["duplicate"],
+    ),
+    (
+        "a tensor of another shape",
+        "an error",
+        |files| files.at("q_proj.lora_A.weight").2 = vec![32, 4],
+        &["misshaped"],
+    ),
+    (
+        "r in the configuration is not the tensors'",
+        "an error",
+        |files| files.set("r", json!(8)),
+        &["other-rank"],
+    ),
+    (
+        "an unknown key in the configuration",
+        "a warning, and drops it; so do we",
+        |files| files.set("lora_sparkle", json!(3)),
+        &["unknown-settings"],
+    ),
+    (
+        "no peft_type",
+        "KeyError",
+        |files| drop(files.config.remove("peft_type")),
+        &["unknown-method"],
+    ),
+    (
+        "an unknown peft_type",
+        "KeyError",
+        |files| files.set("peft_type", json!("LARO")),
+        &["unknown-method"],
+    ),
+    (
+        "a bad task_type",
+        "ValueError",
+        |files| files.set("task_type", json!("CHAT")),
+        &["bad-setting"],
+    ),
+    (
+        "target_modules that are not in the model",
+        "an error",
+        |files| files.set("target_modules", json!(["wq", "wv"])),
+        &["contradiction", "unexpected"],
+    ),
+    (
+        "target_modules null",
+        "an error, or its own table of models",
+        |files| files.set("target_modules", Value::Null),
+        &["contradiction", "unexpected"],
+    ),
+    (
+        "another base, by fingerprint",
+        "silence",
+        |files| {
+            drop(
+                files
+                    .metadata
+                    .insert("hone.base_fingerprint".into(), json!("9999")),
+            )
+        },
+        &["other-base"],
+    ),
+    (
+        "another chat template",
+        "silence",
+        |files| {
+            drop(
+                files
+                    .metadata
+                    .insert("hone.template_hash".into(), json!("9999")),
+            )
+        },
+        &["other-template"],
+    ),
+    (
+        "use_rslora flipped after saving",
+        "silence, and other answers; found where the scaling was written down",
+        |files| {
+            files.metadata.insert("hone.scaling".into(), json!("0000"));
+            files.set("use_rslora", json!(true));
+        },
+        &["edited-scaling"],
+    ),
+    (
+        "use_dora false with magnitudes present",
+        "silence, and wrong output",
+        |files| files.push(&format!("{Q}.lora_magnitude_vector"), &[32]),
+        &["unexpected"],
+    ),
+    (
+        "use_dora true without magnitudes",
+        "a warning, and wrong output",
+        |files| files.set("use_dora", json!(true)),
+        &["missing"],
+    ),
+    (
+        "lora_bias true without biases",
+        "a warning",
+        |files| files.set("lora_bias", json!(true)),
+        &["missing"],
+    ),
+    (
+        "a tensor of modules_to_save is missing",
+        "KeyError",
+        |files| files.set("modules_to_save", json!(["lm_head"])),
+        &["missing"],
+    ),
+    (
+        "a whole matrix that modules_to_save does not name",
+        "silence",
+        |files| files.push("base_model.model.lm_head.weight", &[300, 32]),
+        &["unexpected"],
+    ),
+    (
+        "bf16 tensors",
+        "widens them; so do we",
+        |files| {
+            let tensor = files.at("q_proj.lora_A.weight");
+            tensor.1 = "BF16".into();
+            tensor.3 = tensor
+                .3
+                .chunks(4)
+                .flat_map(|number| [number[2], number[3]])
+                .collect();
+        },
+        &[],
+    ),
+    (
+        "integers in a tensor",
+        "casts them",
+        |files| files.at("q_proj.lora_A.weight").1 = "I32".into(),
+        &["not-numbers"],
+    ),
+    (
+        "a number that is none",
+        "silence",
+        |files| files.at("q_proj.lora_A.weight").3[..4].copy_from_slice(&f32::NAN.to_le_bytes()),
+        &["not-finite"],
+    ),
+    (
+        "an infinite number",
+        "silence",
+        |files| {
+            files.at("q_proj.lora_B.weight").3[..4].copy_from_slice(&f32::INFINITY.to_le_bytes())
+        },
+        &["not-finite"],
+    ),
+    (
+        "no tensors at all",
+        "a warning, and the adapter is random",
+        |files| files.tensors.clear(),
+        &["contradiction", "empty", "missing"],
+    ),
+    (
+        "initialised by pissa",
+        "repeats it on the base; others do not",
+        |files| files.set("init_lora_weights", json!("pissa_niter_4")),
+        &["changes-base"],
+    ),
+    (
+        "a setting that changes the numbers and is not applied here",
+        "applies it",
+        |files| files.set("layer_replication", json!([[0, 2], [1, 2]])),
+        &["not-applied"],
+    ),
+    (
+        "patterns of rank that overlap",
+        "may fail to load its own file, as it sorts them when it saves",
+        |files| files.set("alpha_pattern", json!({"q_proj": 3, "self_attn.q_proj": 5})),
+        &["overlapping-patterns"],
+    ),
+    (
+        "a pattern that matches nothing",
+        "a warning",
+        |files| files.set("rank_pattern", json!({"wq": 3})),
+        &["idle-pattern"],
+    ),
+    (
+        "a pattern with look-around",
+        "applies it; here it is refused by name",
+        |files| files.set("target_modules", json!("(?!x).*proj")),
+        &["bad-setting", "contradiction", "unexpected"],
+    ),
+    (
+        "rank zero",
+        "ValueError",
+        |files| files.set("r", json!(0)),
+        &["bad-setting", "other-rank"],
+    ),
+    (
+        "a rank in words",
+        "TypeError",
+        |files| files.set("r", json!("four")),
+        &["bad-setting", "other-rank"],
+    ),
+];
+
+#[test]
+fn every_defect_that_peft_lets_pass_is_found() {
+    let base = base("tiny-llama-tied");
+    for (defect, peft, damage, expected) in DEFECTS {
+        let mut files = Files::of("tiny-llama-tied");
+        damage(&mut files);
+        let check = files.check(Some(with(&base)));
+        assert_eq!(
+            codes(&check),
+            *expected,
+            "{defect} (PEFT: {peft}): {:?}",
+            check.findings
+        );
+    }
+}
+
+#[test]
+fn without_the_model_a_gap_in_the_layers_is_a_warning() {
+    let mut files = Files::of("tiny-llama-tied");
+    files.tensors.retain(|tensor| !tensor.0.starts_with(Q));
+    let check = files.check(None);
+    assert_eq!(codes(&check), ["uneven"], "{:?}", check.findings);
+    assert!(check.is_sound());
+}
+
+#[test]
+fn a_setting_given_twice_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = Files::of("tiny-llama-tied");
+    files.write(dir.path());
+    let config = dir.path().join("adapter_config.json");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replacen('{', "{\"lora_alpha\": 99,", 1)).unwrap();
+    let check = check_adapter(&RawAdapter::read(dir.path()).unwrap(), None);
+    assert_eq!(codes(&check), ["repeated-setting"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_at_all_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused = || RawAdapter::read(dir.path()).unwrap_err();
+    assert!(matches!(refused(), PeftError::NoAdapter { .. }));
+    Files::of("tiny-llama-tied").write(dir.path());
+    let weights = dir.path().join("adapter_model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, &whole[..whole.len() / 2]).unwrap();
+    assert!(matches!(refused(), PeftError::Damaged { .. }));
+    std::fs::remove_file(&weights).unwrap();
+    assert!(matches!(refused(), PeftError::NoAdapter { .. }));
+    std::fs::write(dir.path().join("adapter_model.bin"), b"\x80\x02").unwrap();
+    assert!(matches!(refused(), PeftError::Pickle { .. }));
+}
+
+#[test]
+fn every_program_is_told_apart() {
+    use Outcome::{Refuses, Right, Wrong};
+    type Rows = [(&'static str, Damage, [Outcome; 5]); 8];
+    // In the order of Runtime::ALL: peft, vllm, llama.cpp, ollama, mlx.
+    let rows: Rows = [
+        ("plain", |_| {}, [Right, Right, Right, Right, Refuses]),
+        (
+            "rsLoRA",
+            |f| f.set("use_rslora", json!(true)),
+            [Right, Right, Wrong, Wrong, Refuses],
+        ),
+        (
+            "alphas of their own",
+            |f| f.set("alpha_pattern", json!({"q_proj": 3})),
+            [Right, Wrong, Wrong, Wrong, Refuses],
+        ),
+        (
+            "DoRA",
+            |f| f.set("use_dora", json!(true)),
+            [Right, Refuses, Refuses, Refuses, Refuses],
+        ),
+        (
+            "whole modules",
+            |f| f.set("modules_to_save", json!(["lm_head"])),
+            [Right, Refuses, Refuses, Refuses, Refuses],
+        ),
+        (
+            "biases",
+            |f| f.set("bias", json!("all")),
+            [Right, Refuses, Refuses, Refuses, Refuses],
+        ),
+        (
+            "pissa",
+            |f| f.set("init_lora_weights", json!("pissa")),
+            [Right, Wrong, Wrong, Wrong, Refuses],
+        ),
+        (
+            "a head",
+            |f| {
+                f.push("base_model.model.lm_head.lora_A.weight", &[4, 32]);
+                f.push("base_model.model.lm_head.lora_B.weight", &[300, 4]);
+            },
+            [Right, Right, Right, Refuses, Refuses],
+        ),
+    ];
+    for (what, change, expected) in rows {
+        let mut files = Files::of("tiny-llama-tied");
+        change(&mut files);
+        let check = files.check(None);
+        let found = Runtime::ALL.map(|runtime| check.facts.verdict(runtime).outcome);
+        assert_eq!(found, expected, "{what}");
+    }
+}
+
+#[test]
+fn a_fixed_adapter_has_one_scale_and_is_sound() {
+    for name in ["tiny-llama-untied-patterns", "tiny-llama-untied-rslora"] {
+        let parts = LoraParts::read(&fixtures().join("adapters").join(name), None).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let fixed = parts.uniform();
+        fixed
+            .save(dir.path(), hone_model::SaveDtype::F32, &fixed.paths())
+            .unwrap();
+        let base = base("tiny-llama-untied");
+        let check = check_adapter(&RawAdapter::read(dir.path()).unwrap(), Some(with(&base)));
+        assert_eq!(codes(&check), Vec::<&str>::new(), "{name}");
+        for runtime in [
+            Runtime::Peft,
+            Runtime::Vllm,
+            Runtime::LlamaCpp,
+            Runtime::Ollama,
+        ] {
+            assert_eq!(
+                check.facts.verdict(runtime).outcome,
+                Outcome::Right,
+                "{name} in {runtime}"
+            );
+        }
+    }
+}
