@@ -13,6 +13,8 @@ pub use hone_text as text;
 pub use hone_train as train;
 
 pub mod base;
+pub mod bundle;
+pub mod card;
 pub mod cli;
 pub mod curation;
 pub mod dataset;
@@ -20,6 +22,8 @@ pub mod finetune;
 pub mod judge;
 pub mod machine;
 pub mod nearest;
+pub mod ollama;
+pub mod parity;
 pub mod plan;
 pub mod refusal;
 pub mod report;

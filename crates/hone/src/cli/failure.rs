@@ -12,8 +12,9 @@ use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
 use hone_ledger::WriteError;
-use hone_model::weights::WeightsError;
-use hone_model::{AttachError, BeginError, PeftError};
+use hone_model::export::ExportError;
+use hone_model::weights::{WeightsError, WriterError};
+use hone_model::{AttachError, BeginError, CombineError, MergeError, PartsError, PeftError};
 use hone_train::TrainError;
 use std::io;
 
@@ -57,8 +58,8 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError,
-        WriteError)
+    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
+        CombineError, MergeError, ExportError, WriterError,        WriteError)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -3,13 +3,16 @@
 //! Only here are arguments, environment and terminal read. Results go to stdout, talk to stderr, and every way to end
 //! has an exit code.
 
+mod adapter;
 mod chat;
 mod data;
 mod eval;
+mod export;
 mod failure;
 mod generate;
 mod interrupt;
 mod logits;
+mod merge;
 mod model;
 pub mod progress;
 mod pull;
@@ -35,7 +38,7 @@ struct Cli {
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong command line, run file or recipe, 3 interrupted and saved,
-4 looked and found something to decide (data check, data build) or a difference (data diff).
+4 looked and found something to decide (data check, data build), a difference (data diff) or a fault (adapter check).
 Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOME/hone or ~/.cache/hone).";
 
 #[derive(Debug, Subcommand)]
@@ -55,6 +58,13 @@ enum Verb {
     /// Look at a dataset, check it, build one
     #[command(subcommand)]
     Data(data::Data),
+    /// Work adapters into their base
+    Merge(Box<merge::Merge>),
+    /// Write a model or an adapter for another program
+    Export(Box<export::Export>),
+    /// Check an adapter, repair it, make one of several
+    #[command(subcommand)]
+    Adapter(adapter::Adapter),
     /// List the runs of this machine
     Runs(runs::Runs),
     /// Print logits
@@ -84,6 +94,9 @@ pub fn run() -> ExitCode {
         Verb::Train(verb) => verb.run(talk),
         Verb::Eval(verb) => verb.run(talk),
         Verb::Data(verb) => verb.run(talk),
+        Verb::Merge(verb) => verb.run(talk),
+        Verb::Export(verb) => verb.run(talk),
+        Verb::Adapter(verb) => verb.run(talk),
         Verb::Runs(verb) => verb.run(talk),
         Verb::Generate(verb) => verb.run(talk),
         Verb::Chat(verb) => verb.run(talk),

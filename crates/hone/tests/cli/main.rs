@@ -2,6 +2,7 @@
 
 mod command;
 mod curation;
+mod deploy;
 mod methods;
 mod optimizer;
 mod refusals;

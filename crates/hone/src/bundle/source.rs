@@ -1,0 +1,202 @@
+//! What is merged or exported: a base, the adapters on it, and the run that made them.
+
+use crate::base::{self, Home, OpenBase};
+use crate::plan::Machine;
+use crate::refusal::Refusal;
+use crate::run::{RUN_JSON, RunRecord};
+use anyhow::Result;
+use hone_ledger::Seed;
+use hone_model::export::MergeDtype;
+use hone_model::{
+    Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind, LoraParts, MergeBase,
+    Merged, Model, SaveDtype, combine,
+};
+use hone_tensor::{Device, Format};
+use std::path::{Path, PathBuf};
+
+/// Flags that name a base and adapters.
+#[derive(Debug, clap::Args)]
+pub struct SourceArgs {
+    /// Base model: a directory, a .gguf file, a built-in name, or a hub id
+    #[arg(long, value_name = "M")]
+    pub model: String,
+    /// Adapter directory; several are added one after another
+    #[arg(long = "adapter", value_name = "DIR")]
+    pub adapters: Vec<PathBuf>,
+    /// Numbers that the adapter is added to: the base as it is, or as a QLoRA training saw it
+    #[arg(long, value_name = "BASE", default_value = "original", value_parser = ["original", "dequantised-nf4"])]
+    pub base: String,
+    /// Threads; the result does not depend on it. All cores if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+}
+
+/// A base and adapters that have been checked against it.
+pub struct Source {
+    /// The base.
+    pub open: OpenBase,
+    /// The adapters, taken apart.
+    pub parts: Vec<LoraParts>,
+    /// Numbers that they are added to.
+    pub kind: MergeBase,
+    /// Where it is computed.
+    pub device: Device,
+    /// Where the adapters lie.
+    pub adapters: Vec<PathBuf>,
+    /// The run that made the only adapter, and its directory.
+    pub run: Option<(PathBuf, RunRecord)>,
+}
+
+impl SourceArgs {
+    /// Opens the base, and reads and checks the adapters.
+    pub fn open(&self) -> Result<Source> {
+        let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?)?;
+        // A base that would fill the memory is read from disk as it is used.
+        if open.weights.size_bytes() as u64 > Machine::measure().memory.bytes / 2 {
+            open.weights.stream();
+        }
+        let fingerprint = match self.names_a_base()? {
+            true => Some(open.weights.fingerprint()?.to_string()),
+            false => None,
+        };
+        let checked = CheckedBase {
+            config: open.weights.config(),
+            fingerprint: fingerprint.as_deref(),
+            template_hash: Some(open.renderer.template_hash()),
+        };
+        let parts = self
+            .adapters
+            .iter()
+            .map(|dir| LoraParts::read(dir, Some(checked)));
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        let all = || std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(Source {
+            parts,
+            kind: match self.base.as_str() {
+                "dequantised-nf4" => MergeBase::DequantisedNf4,
+                _ => MergeBase::Original,
+            },
+            device: Device::cpu(self.threads.map_or_else(all, usize::from))?,
+            run: self.run(),
+            adapters: self.adapters.clone(),
+            open,
+        })
+    }
+
+    /// Hashing a base takes as long as reading it; only adapters that name one are worth that.
+    fn names_a_base(&self) -> Result<bool> {
+        for dir in &self.adapters {
+            if AdapterFiles::read(dir)?
+                .provenance()
+                .base_fingerprint
+                .is_some()
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn run(&self) -> Option<(PathBuf, RunRecord)> {
+        let [adapter] = &self.adapters[..] else {
+            return None;
+        };
+        let dir = adapter.parent()?;
+        let record = dir
+            .join(RUN_JSON)
+            .is_file()
+            .then(|| RunRecord::read(dir).ok())??;
+        Some((dir.to_path_buf(), record))
+    }
+}
+
+impl Source {
+    /// The base with the adapters in it, to be read tensor by tensor.
+    pub fn merged(&self) -> Result<Merged<'_>> {
+        Ok(Merged::new(
+            &self.open.weights,
+            self.parts.clone(),
+            self.kind,
+            &self.device,
+        )?)
+    }
+
+    /// The one adapter; several as their exact sum.
+    pub fn adapter(&self) -> Result<LoraParts> {
+        match &self.parts[..] {
+            [] => Err(Refusal::usage("there is no adapter to export")
+                .hint("--adapter DIR")
+                .into()),
+            [one] => Ok(one.clone()),
+            many => Ok(combine(many, &self.sum())?),
+        }
+    }
+
+    fn sum(&self) -> Combination {
+        Combination {
+            kind: CombineKind::Cat,
+            weights: vec![1.0; self.parts.len()],
+            density: None,
+            rank: None,
+            seed: Seed::new(0),
+        }
+    }
+
+    /// The reference of every proof: the base, as it was trained on, with the adapters beside it.
+    pub fn reference(&self, max_positions: usize) -> Result<Model> {
+        let format = match self.kind {
+            MergeBase::Original => BaseFormat::Stored,
+            MergeBase::DequantisedNf4 => BaseFormat::Nf4,
+        };
+        let mut model = Model::load(&self.open.weights, &self.device, format, max_positions)?;
+        match &self.adapters[..] {
+            [] => {}
+            [one] => {
+                let adapter =
+                    AdapterFiles::read(one)?.into_adapter(model.config(), model.device())?;
+                model.attach(adapter);
+            }
+            _ => {
+                let adapter = attachable(&self.adapter()?, &model)?;
+                model.attach(adapter);
+            }
+        }
+        Ok(model)
+    }
+
+    /// What transformers calls the type of most numbers, once they are written as `dtype`.
+    pub fn dtype_word(&self, dtype: MergeDtype) -> &'static str {
+        let most = self
+            .open
+            .weights
+            .formats()
+            .first()
+            .map(|row| dtype.format_of(row.0));
+        match most {
+            Some(Format::Bf16) => "bfloat16",
+            Some(Format::F16) => "float16",
+            _ => "float32",
+        }
+    }
+
+    /// What to call it: the base's name, and the adapter's directory.
+    pub fn name(&self) -> String {
+        let short = |path: &Path| {
+            path.file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        };
+        let base = short(Path::new(&self.open.base.name)).unwrap_or_default();
+        let base = base.trim_end_matches(".gguf").to_owned();
+        match &self.run {
+            Some((dir, _)) => format!("{base}-{}", short(dir).unwrap_or_default()),
+            None => base,
+        }
+    }
+}
+
+/// An adapter as the engine reads it, by way of the files that others read.
+pub fn attachable(parts: &LoraParts, model: &Model) -> Result<Adapter> {
+    let dir = tempfile::tempdir()?;
+    parts.save(dir.path(), SaveDtype::F32, &parts.paths())?;
+    Ok(AdapterFiles::read(dir.path())?.into_adapter(model.config(), model.device())?)
+}

@@ -1,0 +1,142 @@
+//! `hone export`: a model or an adapter in the form that another program reads.
+
+use super::failure::{Exit, Refusal};
+use crate::bundle::{
+    Bundle, Prover, Source, SourceArgs, Written, copy_companions, tokenizer_metadata,
+};
+use crate::card;
+use crate::ollama;
+use crate::parity::Parity;
+use crate::screen::{self, Talk};
+use anyhow::Result;
+use clap::ValueEnum;
+use hone_model::LoraParts;
+use hone_model::export::{
+    GgufKind, GgufMetadata, MergeDtype, read_gguf_adapter, read_mlx_adapter, write_gguf,
+    write_gguf_adapter, write_mlx_adapter, write_safetensors,
+};
+use std::path::PathBuf;
+
+/// Arguments of `hone export`.
+#[derive(Debug, clap::Args)]
+pub struct Export {
+    /// What to write: the merged model as gguf, ollama (GGUF and Modelfile) or hf; the adapter as gguf-adapter or mlx
+    #[arg(long, value_name = "FORM", value_enum)]
+    to: Form,
+    #[command(flatten)]
+    source: SourceArgs,
+    /// Directory to write; must not exist
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// How a GGUF model stores its matrices: f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1 or q4_k_m
+    #[arg(long = "type", value_name = "TYPE", default_value = "f16")]
+    kind: GgufKind,
+    /// For ollama: the adapter beside this base (a name that Ollama knows, or a GGUF file) instead of a merged model
+    #[arg(long, value_name = "BASE")]
+    ollama_from: Option<String>,
+    #[command(flatten)]
+    prover: Prover,
+    /// End with one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Form {
+    /// The merged model for llama.cpp
+    Gguf,
+    /// The adapter for llama.cpp
+    GgufAdapter,
+    /// The merged model, or the adapter with --ollama-from, and a Modelfile
+    Ollama,
+    /// The adapter for mlx-lm
+    Mlx,
+    /// A Hugging Face directory: the merged model and its card
+    Hf,
+}
+
+impl Export {
+    /// Writes, reads back, proves, and gives the bundle its name.
+    pub fn run(self, talk: Talk) -> Result<Exit> {
+        if self.ollama_from.is_some() && self.to != Form::Ollama {
+            return Err(Refusal::usage("--ollama-from is for --to ollama").into());
+        }
+        let source = self.source.open()?;
+        let mut bundle = Bundle::begin(&self.out)?;
+        let parity = match (self.to, &self.ollama_from) {
+            (Form::Gguf, _) => self.gguf(&source, &mut bundle, talk)?,
+            (Form::GgufAdapter, _) => self.gguf_adapter(&source, &mut bundle, talk)?,
+            (Form::Ollama, None) => {
+                let parity = self.gguf(&source, &mut bundle, talk)?;
+                bundle.write(
+                    "Modelfile",
+                    ollama::modelfile("./model.gguf", None, &source.open)?.as_bytes(),
+                )?;
+                parity
+            }
+            (Form::Ollama, Some(base)) => {
+                let parity = self.gguf_adapter(&source, &mut bundle, talk)?;
+                let text = ollama::modelfile(base, Some("./adapter.gguf"), &source.open)?;
+                bundle.write("Modelfile", text.as_bytes())?;
+                parity
+            }
+            (Form::Mlx, _) => self.mlx(&source, &mut bundle, talk)?,
+            (Form::Hf, _) => self.hf(&source, &mut bundle, talk)?,
+        };
+        let what = self
+            .to
+            .to_possible_value()
+            .map_or(String::new(), |value| value.get_name().to_owned());
+        let card = match self.to {
+            Form::Hf | Form::Gguf | Form::Ollama => card::of_model(&source, &parity, &what)?,
+            Form::GgufAdapter | Form::Mlx => card::of_adapter(&source, &parity, &what)?,
+        };
+        bundle.write("README.md", card.as_bytes())?;
+        let written = bundle.publish(&parity, self.prover.keep_anyway, &what)?;
+        match self.json {
+            true => screen::data_json(&written)?,
+            false => screen::data(self.out.display().to_string())?,
+        }
+        Ok(Exit::Done)
+    }
+
+    fn gguf(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
+        let path = bundle.path_of("model.gguf");
+        let extra = GgufMetadata {
+            name: source.name(),
+            tokenizer: match source.open.weights.gguf() {
+                Some(_) => vec![],
+                None => tokenizer_metadata(source)?,
+            },
+        };
+        write_gguf(&source.merged()?, &path, self.kind, extra)?;
+        self.prover.prove(source, Written::Model(&path), None, talk)
+    }
+
+    fn gguf_adapter(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
+        let path = bundle.path_of("adapter.gguf");
+        let config = source.open.weights.config();
+        write_gguf_adapter(&source.adapter()?, config, &source.name(), &path)?;
+        let read = read_gguf_adapter(&path, config)?;
+        self.prover
+            .prove(source, Written::Adapter(&read, &path), None, talk)
+    }
+
+    fn mlx(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
+        let dir = bundle.dir();
+        write_mlx_adapter(&source.adapter()?, source.open.weights.config(), &dir)?;
+        bundle.list(&["adapters.safetensors", "adapter_config.json"].map(|name| dir.join(name)));
+        let read: LoraParts = read_mlx_adapter(&dir)?;
+        self.prover
+            .prove(source, Written::Adapter(&read, &dir), None, talk)
+    }
+
+    fn hf(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
+        let dir = bundle.dir();
+        let files = write_safetensors(&source.merged()?, &dir, MergeDtype::Keep, 5_000_000_000)?;
+        bundle.list(&files);
+        let dtype = source.dtype_word(MergeDtype::Keep);
+        copy_companions(bundle, source, dtype)?;
+        self.prover.prove(source, Written::Model(&dir), None, talk)
+    }
+}

@@ -1,0 +1,261 @@
+//! From an adapter to what somebody else can use: checked, repaired, combined, merged, exported, proven.
+
+use crate::command::{Place, fixtures};
+use serde_json::Value;
+
+fn adapter(name: &str) -> String {
+    fixtures().join("adapters").join(name).display().to_string()
+}
+
+fn logits(place: &Place, model: &str, adapter: &str) -> Vec<f64> {
+    let adapter = if adapter.is_empty() {
+        String::new()
+    } else {
+        format!("--adapter '{adapter}'")
+    };
+    let said = place
+        .ok(&format!(
+            "logits --model {model} {adapter} --ids 1,40,77,5,130 --json"
+        ))
+        .json();
+    let rows = said["logits"].as_array().unwrap();
+    rows.iter()
+        .flat_map(|row| row.as_array().unwrap())
+        .map(|x| x.as_f64().unwrap())
+        .collect()
+}
+
+fn apart(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter()
+        .zip(b)
+        .map(|(x, y)| (x - y).abs())
+        .fold(0.0, f64::max)
+}
+
+#[test]
+fn a_check_tells_what_each_program_would_do() {
+    let place = Place::new();
+    let patterns = adapter("tiny-llama-untied-patterns");
+    let ran = place.ok(&format!("adapter check '{patterns}' --model {{untied}}"));
+    assert!(
+        ran.stdout
+            .contains("28 tensors in 14 modules, rank 2, 4, 8, scales 0.75 to 16"),
+        "{}",
+        ran.stdout
+    );
+    assert!(
+        ran.stdout
+            .contains("vllm       WRONG    `alpha_pattern` is passed over"),
+        "{}",
+        ran.stdout
+    );
+
+    // For scripts: 0 sound, 4 found something, 2 a wrong command.
+    assert_eq!(
+        place
+            .run(&format!("adapter check '{patterns}' --for peft"))
+            .code,
+        0
+    );
+    assert_eq!(
+        place
+            .run(&format!("adapter check '{patterns}' --for vllm"))
+            .code,
+        4
+    );
+    assert_eq!(
+        place
+            .run(&format!("adapter check '{patterns}' --for onnx"))
+            .code,
+        2
+    );
+    let other_base = place.run(&format!(
+        "adapter check '{patterns}' --model {{tied}} --json"
+    ));
+    assert_eq!(
+        (other_base.code, &other_base.json()["sound"]),
+        (4, &Value::Bool(false))
+    );
+    assert_eq!(other_base.json()["findings"][0]["code"], "misshaped");
+}
+
+#[test]
+fn a_fixed_adapter_gives_the_same_logits() {
+    let place = Place::new();
+    for (name, model) in [
+        ("tiny-llama-untied-patterns", "{untied}"),
+        ("tiny-llama-tied-rslora", "{tied}"),
+    ] {
+        let before = adapter(name);
+        for program in ["peft", "vllm", "llama.cpp", "ollama"] {
+            let out = format!("{name}-{program}");
+            place.ok(&format!(
+                "adapter check '{before}' --model {model} --for {program} --fix {out}"
+            ));
+            let difference = apart(
+                &logits(&place, model, &before),
+                &logits(&place, model, &out),
+            );
+            assert!(difference < 1e-5, "{name} for {program}: {difference}");
+            assert_eq!(
+                place
+                    .run(&format!(
+                        "adapter check {out} --model {model} --for {program}"
+                    ))
+                    .code,
+                0
+            );
+        }
+    }
+}
+
+#[test]
+fn combined_adapters_are_what_was_asked_for() {
+    let place = Place::new();
+    let (first, second) = (adapter("tiny-llama-tied"), adapter("tiny-llama-tied-qv"));
+    place.ok(&format!(
+        "adapter combine '{first}' '{second}' --kind cat --weights 1,0 --out sum"
+    ));
+    assert!(
+        apart(
+            &logits(&place, "{tied}", &first),
+            &logits(&place, "{tied}", "sum")
+        ) < 1e-5
+    );
+    let error = place.refusal(&format!(
+        "adapter combine '{first}' '{second}' --kind linear --out sum2"
+    ));
+    assert!(
+        error.contains("hint: `cat` and `svd` take adapters of any ranks"),
+        "{error}"
+    );
+    assert!(!place.path("sum2").exists());
+}
+
+#[test]
+fn a_merged_model_stands_on_its_own_and_proves_itself() {
+    let place = Place::new();
+    let tuned = adapter("tiny-llama-tied");
+    let said = place
+        .ok(&format!(
+            "merge --model {{tied}} --adapter '{tuned}' --out merged --shard-size 20KB --json"
+        ))
+        .json();
+    assert_eq!(said["parity"]["holds"], true, "{said}");
+    assert!(said["parity"]["mean_kl"].as_f64().unwrap() < 1e-6);
+    let want = logits(&place, "{tied}", &tuned);
+    assert!(apart(&want, &logits(&place, "merged", "")) < 1e-4);
+    for file in [
+        "model.safetensors.index.json",
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "parity.json",
+        "README.md",
+        "manifest.json",
+    ] {
+        assert!(place.path(&format!("merged/{file}")).is_file(), "{file}");
+    }
+    let left = place.ok(&format!(
+        "merge --model {{tied}} --adapter '{tuned}' --check merged"
+    ));
+    assert!(
+        left.stdout.contains("14 of them changed") && left.stdout.contains("which is rounding"),
+        "{}",
+        left.stdout
+    );
+    let other = adapter("tiny-llama-tied-rslora");
+    assert_eq!(
+        place
+            .run(&format!(
+                "merge --model {{tied}} --adapter '{other}' --check merged"
+            ))
+            .code,
+        4
+    );
+
+    let again = place.refusal(&format!(
+        "merge --model {{tied}} --adapter '{tuned}' --out merged"
+    ));
+    assert!(again.starts_with("error: merged exists already"), "{again}");
+    let wrong = place.refusal(&format!(
+        "merge --model {{untied}} --adapter '{tuned}' --out wrong"
+    ));
+    assert!(wrong.contains("is not sound"), "{wrong}");
+    assert!(!place.path("wrong").exists() && !place.path("wrong.partial").exists());
+}
+
+#[test]
+fn every_export_reads_back_as_it_was_trained() {
+    let place = Place::new();
+    for (name, model) in [
+        ("tiny-llama-tied-rslora", "{tied}"),
+        ("tiny-llama-untied-patterns", "{untied}"),
+        ("tiny-llama-untied", "{gguf}"),
+    ] {
+        let tuned = adapter(name);
+        for (form, file) in [
+            ("gguf --type q8_0", "model.gguf"),
+            ("gguf-adapter", "adapter.gguf"),
+            ("ollama --type f16", "Modelfile"),
+            ("ollama --ollama-from smollm2", "Modelfile"),
+            ("mlx", "adapters.safetensors"),
+            ("hf", "model.safetensors"),
+        ] {
+            let out = format!("{name}-{}", form.replace([' ', '-'], ""));
+            let said = place
+                .ok(&format!(
+                    "export --to {form} --model {model} --adapter '{tuned}' --out {out} --json"
+                ))
+                .json();
+            assert_eq!(said["parity"]["holds"], true, "{form}: {said}");
+            assert!(place.path(&format!("{out}/{file}")).is_file(), "{form}");
+            let card = std::fs::read_to_string(place.path(&format!("{out}/README.md"))).unwrap();
+            assert!(card.contains("| Hone |"), "{card}");
+        }
+    }
+    let modelfile = std::fs::read_to_string(
+        place.path("tiny-llama-tied-rslora-ollamaollamafromsmollm2/Modelfile"),
+    )
+    .unwrap();
+    assert!(modelfile.starts_with("FROM smollm2\nADAPTER ./adapter.gguf\nTEMPLATE \"\"\"{{ if .System }}<|im_start|>system\n"), "{modelfile}");
+    assert!(
+        modelfile.contains("PARAMETER stop \"<|im_end|>\""),
+        "{modelfile}"
+    );
+}
+
+#[test]
+fn the_card_tells_of_the_run_and_the_proof_replays_its_held_out_rows() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 24);
+    place.ok("train --model {tied} --data rows.jsonl --out run --rank 2 --epochs 1");
+    let said = place
+        .ok("export --to hf --model {tied} --adapter run/adapter --out out --json")
+        .json();
+    let prompts = said["parity"]["prompts"].as_str().unwrap();
+    assert!(prompts.ends_with("held-out rows of the run"), "{prompts}");
+    let card = std::fs::read_to_string(place.path("out/README.md")).unwrap();
+    for line in [
+        "`rows.jsonl`: 24 rows",
+        "## Training",
+        "held-out loss, best",
+        "license: other",
+    ] {
+        assert!(card.contains(line), "{line}:\n{card}");
+    }
+    assert!(
+        !card.contains(&place.path("").display().to_string()),
+        "no place of this machine:\n{card}"
+    );
+}
+
+#[test]
+fn prompts_of_ones_own_are_replayed() {
+    let place = Place::new();
+    place.write("prompts.txt", "Hello there\n\nHow are you?\n");
+    let tuned = adapter("tiny-llama-tied");
+    let said = place.ok(&format!("export --to mlx --model {{tied}} --adapter '{tuned}' --out out --prompts prompts.txt --json")).json();
+    assert_eq!(said["parity"]["prompts"], "2 prompts of prompts.txt");
+}
