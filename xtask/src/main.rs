@@ -9,6 +9,7 @@ use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
 mod ci;
+mod deploy;
 mod fuzz;
 mod layers;
 mod pages;
@@ -50,6 +51,8 @@ enum Task {
     },
     /// Trains a small adapter and lets PEFT load it and compare logits.
     Interop,
+    /// Exports the real base with adapters, and lets llama.cpp answer twenty prompts.
+    Deploy,
     /// Times the engine against the machine: steps, ops, generation; a table and JSON.
     Bench {
         /// For the benchmark; `-- --help` lists them.
@@ -88,6 +91,7 @@ fn run(task: Task) -> Result<()> {
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
         Task::Fuzz { seconds, targets } => fuzz::run(root, &targets, seconds),
         Task::Interop => python::interop(root),
+        Task::Deploy => deploy::deploy(root),
         Task::Bench { arguments } => bench(root, &arguments),
         Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
     }

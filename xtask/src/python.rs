@@ -216,7 +216,7 @@ const ROWS: &str = r#"{"prompt": "What does the bell do?", "completion": "It rin
 const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];
 
 /// The interpreter of the environment that golden numbers, PEFT and TRL come from.
-fn environment(root: &Path) -> Result<PathBuf> {
+pub fn environment(root: &Path) -> Result<PathBuf> {
     let pins = root.join("fixtures/scripts/requirements.txt");
     made_from("golden", &[(pins, &[])])
 }
@@ -300,7 +300,7 @@ fn system_python() -> Result<&'static str> {
     )
 }
 
-fn release_binary(root: &Path) -> Result<PathBuf> {
+pub fn release_binary(root: &Path) -> Result<PathBuf> {
     run(Command::new(env!("CARGO"))
         .args(["build", "--release", "--package", "hone"])
         .current_dir(root))?;
@@ -319,7 +319,7 @@ fn join(ids: &[u32]) -> String {
     ids.iter().map(u32::to_string).collect::<Vec<_>>().join(",")
 }
 
-fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot run {}", shown(command)))?;
@@ -327,7 +327,7 @@ fn run(command: &mut Command) -> Result<()> {
     Ok(())
 }
 
-fn output(command: &mut Command) -> Result<String> {
+pub fn output(command: &mut Command) -> Result<String> {
     let output = command
         .stderr(Stdio::inherit())
         .output()
