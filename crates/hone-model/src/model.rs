@@ -232,6 +232,11 @@ impl Model {
         self.decoder.device()
     }
 
+    /// The form its linear layers were taken into memory in.
+    pub fn format(&self) -> BaseFormat {
+        self.format
+    }
+
     /// The longest sequence it was loaded for.
     pub fn max_positions(&self) -> usize {
         self.decoder.max_positions()

@@ -1,6 +1,6 @@
 //! Models and adapters written for others: safetensors, GGUF, MLX.
 //!
-//! Writers take a [`Merged`](crate::Merged) and ask it for panels of rows, so that nothing here knows how large a model
+//! Writers take a [`Merged`] and ask it for panels of rows, so that nothing here knows how large a model
 //! is. What this side writes it can also read back, because an export that nobody has read is a guess.
 
 mod gguf_adapter;

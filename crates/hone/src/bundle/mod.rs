@@ -3,6 +3,7 @@
 //! Everything is written aside and takes its name at the end, after the proof: there is a whole bundle or none.
 
 mod companions;
+mod merged;
 mod prove;
 mod source;
 
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 pub use companions::{copy_companions, tokenizer_metadata};
+pub use merged::write_merged;
 pub use prove::{Prover, Verifier, Written};
 pub use source::{Source, SourceArgs};
 

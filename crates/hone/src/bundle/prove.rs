@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Flags of every verb that proves what it writes.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub struct Prover {
     /// Replay these instead: a line of a text file is a prompt, a row of any other is a conversation
     #[arg(long, value_name = "FILE")]

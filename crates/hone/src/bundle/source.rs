@@ -111,6 +111,27 @@ impl SourceArgs {
 }
 
 impl Source {
+    /// A base that is open already and the adapter in `dir`, which is known to belong to it.
+    pub fn of_one(open: OpenBase, dir: &Path, through_nf4: bool, device: Device) -> Result<Self> {
+        let checked = CheckedBase {
+            config: open.weights.config(),
+            fingerprint: None,
+            template_hash: None,
+        };
+        let parts = vec![LoraParts::read(dir, Some(checked))?];
+        Ok(Self {
+            parts,
+            kind: match through_nf4 {
+                true => MergeBase::DequantisedNf4,
+                false => MergeBase::Original,
+            },
+            device,
+            adapters: vec![dir.to_path_buf()],
+            run: None,
+            open,
+        })
+    }
+
     /// The base with the adapters in it, to be read tensor by tensor.
     pub fn merged(&self) -> Result<Merged<'_>> {
         Ok(Merged::new(

@@ -1,16 +1,14 @@
 //! `hone merge`: a base with its adapters worked in, as safetensors that stand on their own.
 
 use super::failure::{Exit, Refusal};
-use crate::bundle::{Bundle, Prover, SourceArgs, Written, copy_companions};
-use crate::card;
+use crate::bundle::{Prover, SourceArgs, write_merged};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_model::Residual;
-use hone_model::export::{MergeDtype, write_safetensors};
+use hone_model::export::MergeDtype;
 use hone_model::weights::BaseWeights;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// Arguments of `hone merge`.
 #[derive(Debug, clap::Args)]
@@ -70,32 +68,19 @@ impl Merge {
                 .hint("--adapter DIR")
                 .into());
         }
-        let merged = source.merged()?;
         if let Some(written) = &self.check {
-            return self.look(&merged.residual(&BaseWeights::open(written)?)?, written);
+            let residuals = source.merged()?.residual(&BaseWeights::open(written)?)?;
+            return self.look(&residuals, written);
         }
         let out = self.out.as_deref().expect("clap asks for --out");
-        let started = Instant::now();
-        let mut bundle = Bundle::begin(out)?;
-        let dir = bundle.dir();
-        let files = write_safetensors(&merged, &dir, self.dtype, self.shard_size)?;
-        bundle.list(&files);
-        let dtype = source.dtype_word(self.dtype);
-        copy_companions(&mut bundle, &source, dtype)?;
-        let seconds = started.elapsed().as_secs_f64();
-        talk.say(format!(
-            "merged {} in {seconds:.1} s",
-            plural(merged.slots().len(), "tensor")
-        ));
-        let parity = self
-            .prover
-            .prove(&source, Written::Model(&dir), None, talk)?;
-        bundle.write(
-            "README.md",
-            card::of_model(&source, &parity, dtype)?.as_bytes(),
+        let written = write_merged(
+            &source,
+            out,
+            self.dtype,
+            self.shard_size,
+            &self.prover,
+            talk,
         )?;
-        let mut written = bundle.publish(&parity, self.prover.keep_anyway, "merged model")?;
-        written["seconds"] = json!(seconds);
         match self.json {
             true => screen::data_json(&written)?,
             false => screen::data(out.display().to_string())?,

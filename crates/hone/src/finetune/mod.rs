@@ -3,7 +3,7 @@
 //! ```text
 //! load_base ─→ BaseModel ─get_peft_model(LoraConfig)→ PeftModel ─Trainer::train→ PeftModel ─save_adapter→ PEFT directory
 //!                                 │                        │
-//!                                 └─load_adapter(dir)──────┘
+//!                                 └─load_adapter(dir)──────┘─merge_and_unload(dir)→ BaseModel
 //! ```
 //!
 //! This is the same engine that `hone train` drives; what the command adds is plans, checks of the data and reports.
@@ -119,6 +119,9 @@ pub enum FineTuneError {
         /// The adapter's directory.
         path: PathBuf,
     },
+    /// Merging, or the proof of what was merged.
+    #[error("{0}")]
+    Merge(String),
     /// Files of rows.
     #[error(transparent)]
     Read(#[from] ReadError),

@@ -2,8 +2,11 @@
 
 use super::FineTuneError;
 use crate::base::{self, Home, OpenBase};
+use crate::bundle::{Prover, Source, write_merged};
+use crate::screen::Talk;
 use hone_data::{Batch, Encoding, TooLong, encode, read};
 use hone_ledger::Seed;
+use hone_model::export::MergeDtype;
 use hone_model::{
     Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, LossSum, Model, NamedMatrix, Packed,
     Provenance, Sampling, SaveDtype, Session, StepOptions,
@@ -317,6 +320,63 @@ impl PeftModel {
     /// Does something with the base alone; afterwards the same adapters are on again.
     pub fn disable_adapter<R>(&mut self, work: impl FnOnce(&mut Model) -> R) -> R {
         self.model.with_adapter_disabled(work)
+    }
+
+    /// Works the adapter into the base and writes the result as a Hugging Face directory: the base's own types, or f16 for
+    /// GGUF's blocks, with f32 arithmetic, tensor by tensor. The directory is read back and replayed against this model before
+    /// it takes its name. What comes back is the merged base, loaded from there.
+    ///
+    /// ```
+    /// use hone::finetune::{LoadOptions, load_base};
+    ///
+    /// # fn main() -> Result<(), hone::finetune::FineTuneError> {
+    /// # let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures");
+    /// # let (base, adapter) = (format!("{fixtures}/models/tiny-llama-tied"), format!("{fixtures}/adapters/tiny-llama-tied"));
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let out = place.path().join("merged");
+    /// let model = load_base(&base, LoadOptions::default())?.load_adapter(&adapter)?;
+    /// let beside = model.model().logits(&[1, 5, 9])?;
+    /// let merged = model.merge_and_unload(&out)?;
+    /// let within = merged.model().logits(&[1, 5, 9])?;
+    /// assert!(beside.iter().zip(&within).all(|(a, b)| (a - b).abs() < 1e-4));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Several adapters are on, parts of an adapter that cannot be merged, a directory that exists already, a result that
+    /// does not answer as this model does.
+    pub fn merge_and_unload(self, out: impl AsRef<Path>) -> Result<BaseModel, FineTuneError> {
+        let merge = |error: anyhow::Error| FineTuneError::Merge(format!("{error:#}"));
+        let (out, device) = (out.as_ref(), self.model.device().clone());
+        let (format, max_positions) = (self.model.format(), self.model.max_positions());
+        let beside = tempfile::tempdir().map_err(|error| merge(error.into()))?;
+        self.save_adapter(beside.path(), SaveDtype::F32)?;
+        let BaseModel { open, model } = self.unload();
+        drop(model);
+        let source = Source::of_one(
+            open,
+            beside.path(),
+            format == BaseFormat::Nf4,
+            device.clone(),
+        )
+        .map_err(merge)?;
+        let (dtype, shard_bytes) = (MergeDtype::Keep, 5_000_000_000);
+        write_merged(
+            &source,
+            out,
+            dtype,
+            shard_bytes,
+            &Prover::default(),
+            Talk::new(true),
+        )
+        .map_err(merge)?;
+        let open = OpenBase::open(base::Base {
+            name: out.display().to_string(),
+            path: out.to_path_buf(),
+        })?;
+        let model = Model::load(&open.weights, &device, BaseFormat::Stored, max_positions)?;
+        Ok(BaseModel { open, model })
     }
 
     /// Takes the adapters off.

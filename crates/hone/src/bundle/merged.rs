@@ -1,0 +1,40 @@
+//! A merged model as a bundle: safetensors, what belongs to them, and the proof.
+
+use super::{Bundle, Prover, Source, Written, copy_companions};
+use crate::card;
+use crate::screen::{Talk, plural};
+use anyhow::Result;
+use hone_model::export::{MergeDtype, write_safetensors};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Instant;
+
+/// Merges, replays what was written, and gives it its name; what comes back is what `hone merge --json` says.
+pub fn write_merged(
+    source: &Source,
+    out: &Path,
+    dtype: MergeDtype,
+    shard_bytes: u64,
+    prover: &Prover,
+    talk: Talk,
+) -> Result<Value> {
+    let merged = source.merged()?;
+    let started = Instant::now();
+    let mut bundle = Bundle::begin(out)?;
+    let dir = bundle.dir();
+    let files = write_safetensors(&merged, &dir, dtype, shard_bytes)?;
+    bundle.list(&files);
+    let word = source.dtype_word(dtype);
+    copy_companions(&mut bundle, source, word)?;
+    let seconds = started.elapsed().as_secs_f64();
+    talk.say(format!(
+        "merged {} in {seconds:.1} s",
+        plural(merged.slots().len(), "tensor")
+    ));
+    let parity = prover.prove(source, Written::Model(&dir), None, talk)?;
+    let card = card::of_model(source, &parity, word)?;
+    bundle.write("README.md", card.as_bytes())?;
+    let mut written = bundle.publish(&parity, prover.keep_anyway, "merged model")?;
+    written["seconds"] = json!(seconds);
+    Ok(written)
+}
