@@ -18,9 +18,9 @@ pub mod weights;
 
 pub use adapter::{
     Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase, Deltas,
-    Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts, NamedMatrix,
-    Outcome, PartsError, PeftError, Provenance, RawAdapter, Role, Runtime, SaveDtype, Severity,
-    Targets, TrainedBias, Verdict, check_adapter,
+    Factors, Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts,
+    NamedMatrix, Outcome, PartsError, PeftError, Provenance, RawAdapter, Role, Runtime, SaveDtype,
+    Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter,
 };
 pub use batch::{LossSum, Packed};
 pub use combine::{Combination, CombineError, CombineKind, combine};

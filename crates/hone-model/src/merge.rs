@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use hone_tensor::{Device, Format, StoredError, StoredMatrix, Tensor, TensorError, nf4};
 
-use crate::adapter::{LoraPair, LoraParts};
+use crate::adapter::{Factors, LoraPair, LoraParts, TrainedRows};
 use crate::weights::{BaseWeights, DecoderConfig, Slot, WeightsError, slots};
 
 /// Which numbers the adapter is added to.
@@ -29,8 +29,13 @@ pub struct Merged<'a> {
     device: Device,
     kind: MergeBase,
     config: DecoderConfig,
+    /// Name of the embedding's matrix.
+    embedding: String,
     edits: BTreeMap<String, Vec<Edit>>,
 }
+
+/// Tensors that stand in place of the base's: shape and numbers of each.
+type Replacements = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// What becomes of one tensor.
 #[derive(Debug)]
@@ -41,6 +46,10 @@ enum Edit {
     Bias(Vec<f32>),
     /// Other numbers.
     Whole(Vec<f32>),
+    /// Other numbers in some rows.
+    Rows(TrainedRows),
+    /// Each row, or each column, times a factor.
+    Factors(Factors),
 }
 
 /// Why an adapter cannot be merged.
@@ -70,21 +79,13 @@ pub enum MergeError {
         /// Rows and columns of the base.
         expected: String,
     },
-    /// The embedding is the head too, so changing one would change both.
+    /// The embedding is the head too, and they were trained apart.
     #[error(
-        "the adapter changes `{tensor}`, and in this model the embedding and the head are one matrix"
+        "the adapter replaces `{tensor}`, and in this model the embedding and the head are one matrix"
     )]
     Tied {
         /// The tensor.
         tensor: String,
-    },
-    /// A family whose files hold something else than the network computes with.
-    #[error("merging into {family} models is not there yet: {}", why)]
-    Family {
-        /// The family.
-        family: String,
-        /// Why not.
-        why: &'static str,
     },
     /// A tensor that cannot be brought into NF4.
     #[error("`{tensor}` cannot be quantised: {source}")]
@@ -104,7 +105,7 @@ impl MergeError {
             Self::NoSuchTensor { .. } | Self::Misshaped { .. } => {
                 vec!["name the base that the adapter was trained on with --model".into()]
             }
-            Self::Tied { .. } | Self::Family { .. } => {
+            Self::Tied { .. } => {
                 vec!["serve the adapter beside its base instead".into()]
             }
             Self::Tensor(_) | Self::Quantise { .. } => vec![],
@@ -123,34 +124,88 @@ impl<'a> Merged<'a> {
         kind: MergeBase,
         device: &Device,
     ) -> Result<Self, MergeError> {
-        let family = |why| MergeError::Family {
-            family: base.config().model_type.clone(),
-            why,
-        };
-        if base.config().names.is_transposed {
-            return Err(family(
-                "its linear layers are stored with inputs and outputs exchanged",
-            ));
-        }
         let mut merged = Self {
             base,
             device: device.clone(),
             kind,
             config: base.config().clone(),
+            embedding: format!("{}.weight", base.config().names.embedding.0),
             edits: BTreeMap::new(),
         };
+        let ends = merged.ends();
+        let changes_one_end = |parts: &LoraParts| {
+            let mut pairs = parts.embeddings.keys().chain(parts.pairs.keys());
+            pairs.any(|path| ends.contains(&format!("{path}.weight")))
+        };
+        // An end that changes alone is no longer the other one.
+        if adapters.iter().any(changes_one_end) {
+            merged.config.tied_head = false;
+        }
         let slots: BTreeMap<String, Slot> = slots(&merged.config)
             .map(|slot| (slot.name.clone(), slot))
             .collect();
         for parts in adapters {
-            for (tensor, (shape, numbers)) in parts.whole {
+            for (tensor, (shape, numbers)) in merged.ends_once(parts.whole)? {
                 merged.replace(&slots, tensor, &shape, numbers)?;
             }
-            for (path, pair) in parts.pairs {
+            for (path, pair) in parts.pairs.into_iter().chain(parts.embeddings) {
                 merged.add(&slots, &path, pair)?;
+            }
+            for (path, factors) in parts.factors {
+                merged.multiply(&slots, &path, factors)?;
+            }
+            for (path, rows) in parts.token_rows {
+                merged.replace_rows(&slots, &path, rows)?;
             }
         }
         Ok(merged)
+    }
+
+    /// The embedding and the head.
+    fn ends(&self) -> [String; 2] {
+        let names = self.config.names;
+        [names.embedding.0, names.head.module].map(|module| format!("{module}.weight"))
+    }
+
+    /// Matrices that an adapter brings whole, without copies of the base's own, which PEFT saves beside an adapter on the
+    /// embedding or the head. The ends of a tied model are replaced by one matrix, or not at all.
+    fn ends_once(&self, mut whole: Replacements) -> Result<Replacements, MergeError> {
+        let ends = self.ends();
+        for end in &ends {
+            let own = whole.get(end).map(|(_, numbers)| self.is_own(end, numbers));
+            if own.transpose()?.unwrap_or(false) {
+                whole.remove(end);
+            }
+        }
+        if self.base.config().tied_head {
+            let [embedding, head] = &ends;
+            match (whole.get(embedding), whole.get(head)) {
+                (None, None) => {}
+                (Some(one), Some(other)) if one == other && self.config.tied_head => {
+                    whole.remove(head);
+                }
+                (one, _) => {
+                    let tensor = if one.is_some() { embedding } else { head }.clone();
+                    return Err(MergeError::Tied { tensor });
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    fn is_own(&self, end: &str, numbers: &[f32]) -> Result<bool, MergeError> {
+        Ok(self.base.matrix(self.source_of(end))?.to_f32() == numbers)
+    }
+
+    /// The tensor of the base that a tensor of the merged model comes from: the head of a model that is tied no longer is
+    /// the base's embedding.
+    fn source_of<'s>(&'s self, tensor: &'s str) -> &'s str {
+        let config = self.base.config();
+        let is_head = || tensor.strip_suffix(".weight") == Some(config.names.head.module);
+        match config.tied_head && is_head() {
+            true => &self.embedding,
+            false => tensor,
+        }
     }
 
     fn slot<'s>(
@@ -158,13 +213,6 @@ impl<'a> Merged<'a> {
         slots: &'s BTreeMap<String, Slot>,
         tensor: &str,
     ) -> Result<&'s Slot, MergeError> {
-        let is_tied = self.config.tied_head
-            && ["lm_head.weight", "model.embed_tokens.weight"].contains(&tensor);
-        if is_tied {
-            return Err(MergeError::Tied {
-                tensor: tensor.to_owned(),
-            });
-        }
         slots.get(tensor).ok_or_else(|| MergeError::NoSuchTensor {
             tensor: tensor.to_owned(),
             base: self.base.path().to_path_buf(),
@@ -225,6 +273,59 @@ impl<'a> Merged<'a> {
         Ok(())
     }
 
+    fn multiply(
+        &mut self,
+        slots: &BTreeMap<String, Slot>,
+        path: &str,
+        factors: Factors,
+    ) -> Result<(), MergeError> {
+        let tensor = format!("{path}.weight");
+        let slot = self.slot(slots, &tensor)?;
+        let expected = match factors.is_input {
+            true => slot.cols,
+            false => slot.rows,
+        };
+        if factors.numbers.len() != expected {
+            return Err(MergeError::Misshaped {
+                tensor,
+                found: format!("{} factors", factors.numbers.len()),
+                expected: format!("{} × {}", slot.rows, slot.cols),
+            });
+        }
+        let bias = format!("{path}.bias");
+        if !factors.is_input && slots.contains_key(&bias) {
+            // A bias is one row of outputs.
+            let is_input = true;
+            let numbers = factors.numbers.clone();
+            let edits = self.edits.entry(bias).or_default();
+            edits.push(Edit::Factors(Factors { numbers, is_input }));
+        }
+        let edits = self.edits.entry(tensor).or_default();
+        edits.push(Edit::Factors(factors));
+        Ok(())
+    }
+
+    fn replace_rows(
+        &mut self,
+        slots: &BTreeMap<String, Slot>,
+        path: &str,
+        rows: TrainedRows,
+    ) -> Result<(), MergeError> {
+        let tensor = format!("{path}.weight");
+        let slot = self.slot(slots, &tensor)?;
+        let is_inside = rows.ids.iter().all(|id| (*id as usize) < slot.rows);
+        if !is_inside || rows.numbers.len() != rows.ids.len() * slot.cols {
+            return Err(MergeError::Misshaped {
+                tensor,
+                found: format!("tokens {:?}, {} numbers", rows.ids, rows.numbers.len()),
+                expected: format!("{} × {}", slot.rows, slot.cols),
+            });
+        }
+        let edits = self.edits.entry(tensor).or_default();
+        edits.push(Edit::Rows(rows));
+        Ok(())
+    }
+
     /// The base under the adapters.
     pub fn base(&self) -> &BaseWeights {
         self.base
@@ -265,7 +366,7 @@ impl<'a> Merged<'a> {
 
     /// The tensor before any adapter, as the merge sees it.
     fn before(&self, tensor: &str) -> Result<StoredMatrix, MergeError> {
-        let stored = self.base.matrix(tensor)?;
+        let stored = self.base.matrix(self.source_of(tensor))?;
         if !self.is_quantised(tensor) {
             return Ok(stored);
         }
@@ -282,7 +383,7 @@ impl<'a> Merged<'a> {
 
     /// How the tensor is stored in the base.
     pub fn stored_format(&self, tensor: &str) -> Result<Format, MergeError> {
-        Ok(self.base.matrix(tensor)?.format())
+        Ok(self.base.matrix(self.source_of(tensor))?.format())
     }
 
     /// Hands out the stored bytes of each row of a tensor that nothing changes; row `r` is the base's row `order(r)`.
@@ -292,7 +393,7 @@ impl<'a> Merged<'a> {
         order: Option<&dyn Fn(usize) -> usize>,
         each: impl FnMut(&[u8]),
     ) -> Result<(), MergeError> {
-        let stored = self.base.matrix(tensor)?;
+        let stored = self.base.matrix(self.source_of(tensor))?;
         let ordered = match order {
             Some(order) => stored.permute_rows(order),
             None => stored,
@@ -335,7 +436,7 @@ impl<'a> Merged<'a> {
     fn hold(&self, edits: &[Edit]) -> Vec<Option<Tensor>> {
         let hold = |edit: &Edit| match edit {
             Edit::Pair(pair) => Some(self.device.tensor(pair.rank, pair.width, &pair.a)),
-            Edit::Bias(_) | Edit::Whole(_) => None,
+            Edit::Bias(_) | Edit::Whole(_) | Edit::Rows(_) | Edit::Factors(_) => None,
         };
         edits.iter().map(hold).collect()
     }
@@ -352,6 +453,23 @@ impl<'a> Merged<'a> {
             Edit::Whole(numbers) => {
                 for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
                     out.copy_from_slice(&numbers[row * cols..][..cols]);
+                }
+            }
+            Edit::Rows(rows) => {
+                for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
+                    if let Some(at) = rows.ids.iter().position(|id| *id as usize == *row) {
+                        out.copy_from_slice(&rows.numbers[at * cols..][..cols]);
+                    }
+                }
+            }
+            Edit::Factors(factors) => {
+                for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
+                    let factor = |col: usize| match factors.is_input {
+                        true => factors.numbers[col],
+                        false => factors.numbers[*row],
+                    };
+                    let places = out.iter_mut().enumerate();
+                    places.for_each(|(col, x)| *x *= factor(col));
                 }
             }
             Edit::Bias(bias) => panel.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias),

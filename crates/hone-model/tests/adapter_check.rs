@@ -545,3 +545,35 @@ fn a_fixed_adapter_has_one_scale_and_is_sound() {
         }
     }
 }
+
+#[test]
+fn every_method_of_peft_passes_and_others_are_told_what_they_refuse() {
+    for (name, model, refusing) in [
+        ("tied-dora", "tied", 3),
+        ("bias-dora", "bias", 3),
+        ("bias-all", "bias", 3),
+        ("bias-own", "bias", 3),
+        ("bias-ia3", "bias", 3),
+        ("tied-ia3", "tied", 3),
+        ("tied-rows", "tied", 3),
+        ("untied-rows", "untied", 3),
+        ("tied-embedding", "tied", 1),
+        ("untied-head", "untied", 1),
+        ("untied-saved", "untied", 3),
+        ("untied-whole", "untied", 3),
+    ] {
+        let dir = fixtures().join(format!("adapters/tiny-llama-{name}"));
+        let raw = RawAdapter::read(&dir).unwrap();
+        let base = base(&format!("tiny-llama-{model}"));
+        let check = check_adapter(&raw, Some(with(&base)));
+        assert!(codes(&check).is_empty(), "{name}: {:?}", check.findings);
+        let refuses = |runtime: &Runtime| check.facts.verdict(*runtime).outcome == Outcome::Refuses;
+        let others = [Runtime::Vllm, Runtime::LlamaCpp, Runtime::Ollama];
+        assert_eq!(
+            others.iter().filter(|runtime| refuses(runtime)).count(),
+            refusing,
+            "{name}"
+        );
+        assert!(!refuses(&Runtime::Peft), "{name}");
+    }
+}

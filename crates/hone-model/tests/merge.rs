@@ -18,7 +18,7 @@ use safetensors::SafeTensors;
 const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];
 
 /// Every adapter of the fixtures, with its base.
-const ADAPTERS: [(&str, &str); 7] = [
+const ADAPTERS: [(&str, &str); 19] = [
     ("tiny-llama-tied", "tiny-llama-tied"),
     ("tiny-llama-tied-rslora", "tiny-llama-tied"),
     ("tiny-llama-tied-qv", "tiny-llama-tied"),
@@ -26,6 +26,18 @@ const ADAPTERS: [(&str, &str); 7] = [
     ("tiny-llama-untied-rslora", "tiny-llama-untied"),
     ("tiny-llama-untied-patterns", "tiny-llama-untied"),
     ("tiny-llama-untied", "tiny-llama.gguf"),
+    ("tiny-llama-tied-dora", "tiny-llama-tied"),
+    ("tiny-llama-bias-dora", "tiny-llama-bias"),
+    ("tiny-llama-bias-all", "tiny-llama-bias"),
+    ("tiny-llama-bias-own", "tiny-llama-bias"),
+    ("tiny-llama-bias-ia3", "tiny-llama-bias"),
+    ("tiny-llama-tied-ia3", "tiny-llama-tied"),
+    ("tiny-llama-tied-rows", "tiny-llama-tied"),
+    ("tiny-llama-untied-rows", "tiny-llama-untied"),
+    ("tiny-llama-tied-embedding", "tiny-llama-tied"),
+    ("tiny-llama-untied-head", "tiny-llama-untied"),
+    ("tiny-llama-untied-saved", "tiny-llama-untied"),
+    ("tiny-llama-untied-whole", "tiny-llama-untied"),
 ];
 
 fn fixture(path: &str) -> PathBuf {
@@ -49,10 +61,9 @@ fn device() -> Device {
 fn logits(base: &BaseWeights, format: BaseFormat, adapter: Option<&Path>) -> Vec<f32> {
     let mut model = Model::load(base, &device(), format, 64).unwrap();
     if let Some(dir) = adapter {
-        let adapter = AdapterFiles::read(dir)
-            .unwrap()
-            .into_adapter(model.config(), model.device())
-            .unwrap();
+        let mut files = AdapterFiles::read(dir).unwrap();
+        files.leave_out_copies(base).unwrap();
+        let adapter = files.into_adapter(model.config(), model.device()).unwrap();
         model.attach(adapter);
     }
     model.logits(&IDS).unwrap()
@@ -88,11 +99,10 @@ fn written(
     config_of: &str,
 ) -> BaseWeights {
     write_safetensors(merged, dir, dtype, max_shard).unwrap();
-    std::fs::copy(
-        fixture(&format!("models/{config_of}/config.json")),
-        dir.join("config.json"),
-    )
-    .unwrap();
+    let config = std::fs::read(fixture(&format!("models/{config_of}/config.json"))).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    config["tie_word_embeddings"] = merged.config().tied_head.into();
+    std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
     BaseWeights::open(dir).unwrap()
 }
 
@@ -270,10 +280,8 @@ fn a_merged_gguf_is_the_merged_model() {
             )
             .unwrap();
             let there = BaseWeights::open(&path).unwrap();
-            let mut shape = there.config().clone();
-            shape.eos = base.config().eos.clone();
-            shape.bos = base.config().bos;
-            assert_eq!(&shape, base.config(), "{model} as {kind}");
+            let shape = merged.config().in_gguf();
+            assert_eq!(shape.difference(there.config()), None, "{model} as {kind}");
             for residual in merged.residual(&there).unwrap() {
                 assert!(
                     residual.is_rounding(),
@@ -373,13 +381,25 @@ fn adapters_for_llama_cpp_and_mlx_have_the_same_products() {
         let (base, parts) = (base(model), parts(adapter));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("adapter.gguf");
+        if let Some(part) = parts.beyond_pairs() {
+            let error = write_gguf_adapter(&parts, base.config(), "tiny", &path).unwrap_err();
+            let message = format!("a GGUF adapter has no place for {part}");
+            assert_eq!(error.to_string(), message, "{adapter}");
+            continue;
+        }
         write_gguf_adapter(&parts, base.config(), "tiny", &path).unwrap();
         assert_same_products(
             &read_gguf_adapter(&path, base.config()).unwrap(),
             &parts,
             adapter,
         );
-        write_mlx_adapter(&parts, base.config(), dir.path()).unwrap();
+        let written = write_mlx_adapter(&parts, base.config(), dir.path());
+        if parts.pairs.contains_key("lm_head") {
+            let message = "an MLX adapter has no place for `lm_head`, which is in no layer";
+            assert_eq!(written.unwrap_err().to_string(), message);
+            continue;
+        }
+        written.unwrap();
         assert_same_products(&read_mlx_adapter(dir.path()).unwrap(), &parts, adapter);
     }
 }

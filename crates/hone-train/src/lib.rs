@@ -16,6 +16,6 @@ pub use event::{Event, Sink, Stepped, TaskLoss, Validated};
 pub use optimizer::{AdamW, AdamWConfig, OptimizerKind};
 pub use plan::TrainingPlan;
 pub use recipe::{
-    Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate,
+    Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate, with_packed,
 };
 pub use schedule::{LearningRate, Schedule};

@@ -44,7 +44,7 @@ impl fmt::Display for Severity {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[allow(missing_docs)] // the message says what each field is
 pub enum Finding {
-    #[error("`peft_type` is {found}, and Hone checks LORA")]
+    #[error("`peft_type` is {found}, and Hone checks LORA and IA3")]
     UnknownMethod { found: String },
     #[error("`{key}` is {value}, and must be {must}")]
     BadSetting {
@@ -259,7 +259,7 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
         .map(|key| Finding::RepeatedSetting { key: key.clone() })
         .collect();
     let method = raw.config.get("peft_type").unwrap_or(&Value::Null);
-    if method != "LORA" {
+    if method != "LORA" && method != "IA3" {
         let found = method.to_string();
         findings.push(Finding::UnknownMethod { found });
         let facts = Facts::default();
@@ -311,7 +311,7 @@ impl<'a> Checker<'a> {
         let (mut without_prefix, mut with_name) = (0, 0);
         for tensor in &self.raw.tensors {
             let Some(spelled) = read_name(&tensor.name) else {
-                let why = "is no tensor of a LoRA adapter".into();
+                let why = "is no tensor of an adapter".into();
                 self.report(Finding::Unexpected {
                     tensor: tensor.name.clone(),
                     why,
@@ -401,6 +401,18 @@ impl<'a> Checker<'a> {
             );
             self.look_at_pair(path, parts, a, b);
         }
+        if let Some(rows) = parts.get(&Part::TokenRows)
+            && rows.shape.first() != Some(&self.settings.token_ids.len())
+        {
+            let count = self.settings.token_ids.len();
+            self.report(Finding::Misshaped {
+                tensor: rows.name.clone(),
+                found: rows.shape.clone(),
+                must: format!(
+                    "[{count}, width], as `trainable_token_indices` names {count} tokens"
+                ),
+            });
+        }
         let adapted = pair(Part::A, Part::B) || pair(Part::EmbeddingA, Part::EmbeddingB);
         for (part, tensor) in parts {
             let why = match part {
@@ -431,7 +443,18 @@ impl<'a> Checker<'a> {
                 Part::Bias if self.settings.bias != "all" && !self.settings.saves_whole(path) => {
                     "is a whole bias, but neither `bias` nor `modules_to_save` names it"
                 }
-                Part::Foreign => "belongs to another method than LoRA",
+                Part::Factors if self.settings.feed_forward.is_some() => {
+                    match self.settings.targets(path) {
+                        false => "is on a module that `target_modules` does not name",
+                        true => continue,
+                    }
+                }
+                Part::A | Part::B | Part::EmbeddingA | Part::EmbeddingB
+                    if self.settings.feed_forward.is_some() =>
+                {
+                    "belongs to LoRA, and `peft_type` is IA3"
+                }
+                Part::Factors | Part::Foreign => "belongs to another method than LoRA",
                 _ => continue,
             };
             self.report(Finding::Unexpected {
@@ -579,9 +602,14 @@ impl<'a> Checker<'a> {
     /// Paths of the modules with an adapter.
     fn adapted(&self) -> Vec<String> {
         let is_adapted = |parts: &BTreeMap<Part, &RawTensor>| {
-            [Part::A, Part::B, Part::EmbeddingA, Part::EmbeddingB]
-                .iter()
-                .any(|part| parts.contains_key(part))
+            let kinds = [
+                Part::A,
+                Part::B,
+                Part::EmbeddingA,
+                Part::EmbeddingB,
+                Part::Factors,
+            ];
+            kinds.iter().any(|part| parts.contains_key(part))
         };
         let adapted = self.modules.iter().filter(|(_, parts)| is_adapted(parts));
         adapted.map(|(path, _)| path.clone()).collect()
@@ -634,8 +662,24 @@ impl<'a> Checker<'a> {
         let named = sites.keys().filter(|path| self.settings.targets(path));
         let missing: Vec<String> = named
             .filter(|path| !adapted.contains(path))
-            .map(|path| format!("{PREFIX}{path}.lora_A.weight"))
+            .map(|path| match self.settings.feed_forward.is_some() {
+                true => format!("{PREFIX}{path}.ia3_l"),
+                false => format!("{PREFIX}{path}.lora_A.weight"),
+            })
             .collect();
+        if self.settings.transposed && !config.names.is_transposed {
+            let (key, value) = ("fan_in_fan_out".to_owned(), "true".to_owned());
+            let must = "false: the linear layers of this base are not stored the other way round";
+            self.report(Finding::BadSetting { key, value, must });
+        }
+        let vocab = config.vocab_size;
+        let mut ids = self.settings.token_ids.iter();
+        if let Some(id) = ids.find(|id| **id as usize >= vocab) {
+            let what = format!(
+                "`trainable_token_indices` names token {id}, and this model has {vocab}: was the vocabulary resized?"
+            );
+            self.report(Finding::Contradiction { what });
+        }
         if adapted.is_empty() && missing.is_empty() && !self.modules.is_empty() {
             let targets = self
                 .raw
@@ -670,6 +714,14 @@ impl<'a> Checker<'a> {
                     Part::Bias | Part::BaseBias => shapes
                         .get(&format!("{path}.bias"))
                         .map(|(_, cols)| (0, *cols)),
+                    Part::Factors => {
+                        let is_input = self.settings.scales_input(path);
+                        let size = |(out, width): &(usize, usize)| match is_input {
+                            true => (1, *width),
+                            false => (0, *out),
+                        };
+                        sites.get(path).map(size)
+                    }
                     Part::Foreign => continue,
                 };
                 let Some((axis, size)) = must else {

@@ -33,7 +33,7 @@ pub(crate) use layout::{
     AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
 };
 pub use layout::{NamedMatrix, Role};
-pub use parts::{LoraPair, LoraParts, PartsError};
+pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
 pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
 pub use raw::RawAdapter;
 pub use runtimes::{Facts, Outcome, Runtime, Verdict};

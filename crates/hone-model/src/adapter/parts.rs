@@ -24,6 +24,13 @@ use super::spelling::{PREFIX, Part, read_name};
 pub struct LoraParts {
     /// Adapted linear layers, by path: `model.layers.0.self_attn.q_proj`.
     pub pairs: BTreeMap<String, LoraPair>,
+    /// Adapted embeddings, by path, as pairs for a matrix `[vocabulary, width]`: `B` is PEFT's `lora_embedding_A`
+    /// the other way round, and `A` its `lora_embedding_B`.
+    pub embeddings: BTreeMap<String, LoraPair>,
+    /// IA³'s factors, by path of the linear layer.
+    pub factors: BTreeMap<String, Factors>,
+    /// Rows of single tokens, which stand in place of the embedding's, by its path.
+    pub token_rows: BTreeMap<String, TrainedRows>,
     /// Matrices and biases that stand in place of the base's, by tensor: `lm_head.weight`. `(shape, numbers)`.
     pub whole: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
     /// Dropout it was trained with; it changes nothing any more.
@@ -51,6 +58,24 @@ pub struct LoraPair {
     pub magnitude: Option<Vec<f32>>,
     /// Bias of `B`, `[out]`, multiplied with the scale as well.
     pub bias: Option<Vec<f32>>,
+}
+
+/// What IA³ multiplies a linear layer with (Liu et al. 2022).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Factors {
+    /// One for each input or output.
+    pub numbers: Vec<f32>,
+    /// Whether they are for inputs, columns of the matrix; otherwise for outputs, rows of it and its bias.
+    pub is_input: bool,
+}
+
+/// Trained rows of an embedding.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainedRows {
+    /// Which tokens, in the order of the rows.
+    pub ids: Vec<u32>,
+    /// `[ids, width]`, row-major.
+    pub numbers: Vec<f32>,
 }
 
 /// Tensors of one module on their way into a pair: shape and numbers of each.
@@ -159,7 +184,9 @@ impl LoraParts {
             verb: "taking an adapter apart",
         };
         let mut halves: BTreeMap<String, Halves> = BTreeMap::new();
-        let mut whole = BTreeMap::new();
+        let mut embeddings: BTreeMap<String, Halves> = BTreeMap::new();
+        let (mut whole, mut factors, mut token_rows) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for tensor in &raw.tensors {
             let spelled = read_name(&tensor.name).expect("the check has read every name");
             let numbers = raw
@@ -181,9 +208,18 @@ impl LoraParts {
                     whole.insert(format!("{module}.bias"), held);
                 }
                 Part::EmbeddingA | Part::EmbeddingB => {
-                    return Err(untaken("an adapter on the embedding".into()));
+                    let halves = embeddings.entry(module.to_owned()).or_default();
+                    halves.insert(spelled.part, held);
                 }
-                Part::TokenRows => return Err(untaken("rows of single tokens".into())),
+                Part::Factors => {
+                    let (is_input, numbers) = (settings.scales_input(module), held.1);
+                    factors.insert(module.to_owned(), Factors { numbers, is_input });
+                }
+                Part::TokenRows => {
+                    let ids = settings.token_ids.clone();
+                    let numbers = held.1;
+                    token_rows.insert(module.to_owned(), TrainedRows { ids, numbers });
+                }
                 Part::Foreign => return Err(untaken(format!("`{}`", tensor.name))),
             }
         }
@@ -202,8 +238,28 @@ impl LoraParts {
             };
             (path, pair)
         };
+        let embedding = |(path, mut parts): (String, Halves)| {
+            let mut part = |part| parts.remove(&part).expect("the check wants both halves");
+            let (a_shape, a) = part(Part::EmbeddingA);
+            let (b_shape, b) = part(Part::EmbeddingB);
+            let (rank, vocab, width) = (a_shape[0], a_shape[1], b_shape[0]);
+            let pair = LoraPair {
+                rank,
+                width,
+                out: vocab,
+                scale: settings.scale_of(&path),
+                a: exchanged(&b, rank),
+                b: exchanged(&a, vocab),
+                magnitude: None,
+                bias: None,
+            };
+            (path, pair)
+        };
         Ok(Self {
             pairs: halves.into_iter().map(pair).collect(),
+            embeddings: embeddings.into_iter().map(embedding).collect(),
+            factors,
+            token_rows,
             whole,
             dropout: settings.dropout,
             provenance: raw.provenance(),
@@ -214,6 +270,15 @@ impl LoraParts {
     pub fn beyond_pairs(&self) -> Option<String> {
         if let Some(name) = self.whole.keys().next() {
             return Some(format!("`{name}` whole"));
+        }
+        if !self.factors.is_empty() {
+            return Some("IA3's factors".into());
+        }
+        if !self.token_rows.is_empty() {
+            return Some("rows of single tokens".into());
+        }
+        if !self.embeddings.is_empty() {
+            return Some("an adapter on the embedding".into());
         }
         let dora = self.pairs.values().any(|pair| pair.magnitude.is_some());
         let bias = self.pairs.values().any(|pair| pair.bias.is_some());
@@ -341,6 +406,13 @@ impl LoraParts {
 
     /// Where PEFT's names begin.
     pub const PREFIX: &str = PREFIX;
+}
+
+/// A matrix with rows of `cols` numbers, the other way round.
+fn exchanged(numbers: &[f32], cols: usize) -> Vec<f32> {
+    let rows = numbers.len() / cols.max(1);
+    let column = |col: usize| (0..rows).map(move |row| numbers[row * cols + col]);
+    (0..cols).flat_map(column).collect()
 }
 
 /// The value that occurs most often; of several, the smallest.

@@ -126,6 +126,8 @@ pub struct Facts {
     pub base_weights: bool,
     /// Rows of single tokens.
     pub token_rows: bool,
+    /// IA³: factors instead of narrow matrices.
+    pub ia3: bool,
     /// Targets are a pattern.
     pub target_pattern: bool,
     /// Some names lack PEFT's prefix.
@@ -159,6 +161,7 @@ impl Facts {
             whole_modules: settings.modules_to_save.clone(),
             biases: settings.bias != "none" || settings.out_bias,
             token_rows: settings.token_rows,
+            ia3: settings.feed_forward.is_some(),
             target_pattern: matches!(settings.targets, Names::Pattern(_)),
             changes_base: settings.changes_base.clone(),
             ..Self::default()
@@ -229,7 +232,12 @@ impl Facts {
     }
 
     fn in_vllm(&self, said: &mut Said) {
+        said.refuses_if(self.ia3, "methods other than LoRA are refused");
         said.refuses_if(self.dora, "DoRA is refused");
+        said.refuses_if(
+            self.token_rows,
+            "rows of tokens (`trainable_tokens_delta`) are refused",
+        );
         said.refuses_if(
             !self.whole_modules.is_empty(),
             "`modules_to_save` is refused",
@@ -261,6 +269,7 @@ impl Facts {
     }
 
     fn in_llama_cpp(&self, said: &mut Said) {
+        said.refuses_if(self.ia3, "its converter refuses methods other than LoRA");
         said.refuses_if(self.dora, "its converter refuses DoRA's magnitudes");
         said.refuses_if(
             !self.whole_modules.is_empty(),
@@ -278,7 +287,7 @@ impl Facts {
             self.base_weights,
             "matrices of the base are left out, which is right unless the vocabulary grew",
         );
-        if said.outcome != Outcome::Right && !self.dora && self.whole_modules.is_empty() {
+        if said.outcome == Outcome::Wrong {
             said.notes("`hone export --to gguf-adapter` writes it with the scales in the numbers");
         }
     }

@@ -26,6 +26,12 @@ pub(crate) struct Settings {
     pub alpha_patterns: Vec<Pattern>,
     pub modules_to_save: Vec<String>,
     pub token_rows: bool,
+    /// Which tokens' rows are trained.
+    pub token_ids: Vec<u32>,
+    /// IA³: modules whose inputs are multiplied; of the others it is the outputs. `None` for LoRA.
+    pub feed_forward: Option<Names>,
+    /// Linear layers of the base are said to be stored the other way round.
+    pub transposed: bool,
     /// The initialisation, where it changed the base's own weights.
     pub changes_base: Option<String>,
 }
@@ -48,7 +54,7 @@ impl Names {
         match self {
             Self::List(names) => names.iter().any(|name| target_matches(name, path)),
             Self::Pattern(pattern) => pattern.is_match(path),
-            Self::AllLinear => path != "lm_head",
+            Self::AllLinear => !["lm_head", "embed_out"].contains(&path),
             Self::Unsaid => false,
         }
     }
@@ -97,6 +103,21 @@ const READ: [&str; 21] = [
     "task_type",
 ];
 
+/// Keys of its IA³ configuration that are read here.
+const READ_IA3: [&str; 11] = [
+    "peft_type",
+    "target_modules",
+    "exclude_modules",
+    "feedforward_modules",
+    "modules_to_save",
+    "fan_in_fan_out",
+    "init_ia3_weights",
+    "base_model_name_or_path",
+    "revision",
+    "task_type",
+    "bias",
+];
+
 /// Keys that change no number of a finished adapter.
 const HARMLESS: [&str; 11] = [
     "auto_mapping",
@@ -139,11 +160,12 @@ const TASKS: [&str; 6] = [
 const HARMLESS_INITS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
 impl Settings {
-    /// Reads a LoRA configuration; every mistake becomes a finding.
+    /// Reads the configuration of a LoRA or an IA³; every mistake becomes a finding.
     pub fn read(map: &Map<String, Value>, findings: &mut Vec<Finding>) -> Self {
         let mut reader = Reader { map, findings };
-        reader.look_at_keys();
-        let settings = Self {
+        let is_ia3 = map.get("peft_type").is_some_and(|method| method == "IA3");
+        reader.look_at_keys(if is_ia3 { &READ_IA3 } else { &READ });
+        Self {
             rank: reader.rank(),
             alpha: reader.number("lora_alpha", 8.0, "a positive number", |x| x > 0.0) as f32,
             rank_stabilised: reader.flag("use_rslora"),
@@ -160,16 +182,17 @@ impl Settings {
             alpha_patterns: reader.patterns("alpha_pattern", |_| true),
             modules_to_save: reader.texts("modules_to_save"),
             token_rows: is_set(map.get("trainable_token_indices")),
+            token_ids: reader.token_ids(),
+            feed_forward: is_ia3.then(|| reader.names("feedforward_modules")),
+            transposed: reader.flag("fan_in_fan_out"),
             changes_base: reader.changes_base(),
-        };
-        if reader.flag("fan_in_fan_out") {
-            reader.bad(
-                "fan_in_fan_out",
-                "true",
-                "false: this decoder has no transposed layers",
-            );
         }
-        settings
+    }
+
+    /// IA³: whether it multiplies the inputs of the module at `path`, and not its outputs.
+    pub fn scales_input(&self, path: &str) -> bool {
+        let names = self.feed_forward.as_ref();
+        names.is_some_and(|names| names.pick(path))
     }
 
     /// Rank of the adapter on a module.
@@ -258,14 +281,14 @@ impl Reader<'_> {
         });
     }
 
-    fn look_at_keys(&mut self) {
+    fn look_at_keys(&mut self, read: &[&str]) {
         let mut unknown = Vec::new();
         for (key, value) in self.map {
             let known = |list: &[&str]| list.contains(&key.as_str());
             if known(&NOT_APPLIED) && is_set(Some(value)) {
                 let (key, value) = (key.clone(), value.to_string());
                 self.findings.push(Finding::NotApplied { key, value });
-            } else if !known(&READ) && !known(&HARMLESS) && !known(&NOT_APPLIED) {
+            } else if !known(read) && !known(&HARMLESS) && !known(&NOT_APPLIED) {
                 unknown.push(key.clone());
             }
         }
@@ -373,6 +396,24 @@ impl Reader<'_> {
                 names => Names::List(names),
             },
         }
+    }
+
+    /// A list for the embedding, or lists by module, of which one is read.
+    fn token_ids(&mut self) -> Vec<u32> {
+        const KEY: &str = "trainable_token_indices";
+        let list = match self.map.get(KEY) {
+            Some(Value::Object(entries)) if entries.len() == 1 => entries.values().next(),
+            said => said,
+        };
+        let ids = match list {
+            None | Some(Value::Null) => Some(vec![]),
+            Some(list) => serde_json::from_value::<Vec<u32>>(list.clone()).ok(),
+        };
+        ids.unwrap_or_else(|| {
+            let value = self.map[KEY].clone();
+            self.bad(KEY, value, "a list of tokens, or one for one module");
+            vec![]
+        })
     }
 
     fn layers(&mut self) -> Vec<usize> {

@@ -28,6 +28,8 @@ pub(crate) enum Part {
     Weight,
     /// A whole bias in place of the base's.
     Bias,
+    /// IA³'s factors: of outputs `[out, 1]`, of inputs `[1, in]`.
+    Factors,
     /// A part of some other method.
     Foreign,
 }
@@ -60,7 +62,7 @@ const ENDS: [(&str, Part); 22] = [
     (".lora_E", Part::Foreign),
     (".lora_A", Part::Foreign),
     (".lora_B", Part::Foreign),
-    (".ia3_l", Part::Foreign),
+    (".ia3_l", Part::Factors),
     (".vera_lambda_b", Part::Foreign),
     (".vera_lambda_d", Part::Foreign),
     (".lora_diag", Part::Foreign),
@@ -187,7 +189,7 @@ mod tests {
             (
                 "base_model.model.model.layers.0.mlp.up_proj.ia3_l",
                 "model.layers.0.mlp.up_proj",
-                Part::Foreign,
+                Part::Factors,
                 true,
                 false,
             ),

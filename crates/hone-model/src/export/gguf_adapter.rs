@@ -30,10 +30,16 @@ pub fn write_gguf_adapter(
         });
     }
     let alpha = alpha_of(parts);
+    let architecture = base
+        .gguf_architecture()
+        .ok_or_else(|| ExportError::Unsupported {
+            format: FORMAT,
+            what: format!("{} models", base.model_type),
+        })?;
     let text = |text: &str| Typed::Text(text.to_owned());
     let metadata = [
         ("general.type", text("adapter")),
-        ("general.architecture", text(base.gguf_architecture()?)),
+        ("general.architecture", text(architecture)),
         ("general.name", text(name)),
         ("adapter.type", text("lora")),
         ("adapter.lora.alpha", Typed::F32(alpha)),

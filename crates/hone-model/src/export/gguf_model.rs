@@ -3,6 +3,7 @@
 //! Names and the order of rows are the reader's own tables, used the other way round, so that what is written is what is
 //! read. A base that is a GGUF file itself hands its metadata over as it is.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -11,7 +12,8 @@ use hone_tensor::Format;
 use super::gguf_names::gguf_order;
 use super::{ExportError, encode};
 use crate::merge::Merged;
-use crate::weights::{DecoderConfig, GgufTensor, GgufWriter, Rope, RopeScaling, Slot, Typed};
+use crate::weights::mixture::{self, MixtureFacts};
+use crate::weights::{DecoderConfig, Gguf, GgufTensor, GgufWriter, Slot, Typed};
 
 /// How the matrices of a GGUF file are stored. Vectors are f32 in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,54 +65,36 @@ impl GgufKind {
             .map_or(0, |row| row.2)
     }
 
-    /// The format of a matrix; the nearest that its rows divide into.
-    fn format_of(self, slot: &Slot, name: &str, config: &DecoderConfig) -> Format {
-        if slot.rows == 1 {
+    /// The format of a tensor: matrices in this kind, or the nearest that their rows divide into.
+    fn format_of(self, tensor: &str, dims: &[usize], config: &DecoderConfig) -> Format {
+        if !mixture::is_quantised(tensor, dims) {
             return Format::F32;
         }
+        let is_head =
+            tensor == "output.weight" || config.tied_head && tensor == "token_embd.weight";
         let wanted = match self {
             // The head decides about every token, and the embedding may be the head: eight bits cost little there.
-            Self::Plain(Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1)
-                if is_head(name, config) =>
-            {
+            Self::Plain(Format::Q4_0 | Format::Q4_1 | Format::Q5_0 | Format::Q5_1) if is_head => {
                 Format::Q8_0
             }
             Self::Plain(format) => format,
-            Self::Q4KM if is_head(name, config) || gets_more_bits(name, config.num_layers) => {
-                Format::Q6K
+            Self::Q4KM => {
+                let facts = MixtureFacts {
+                    architecture: config.gguf_architecture().unwrap_or_default(),
+                    num_layers: config.num_layers,
+                    num_heads: config.num_heads,
+                    num_kv_heads: config.num_kv_heads,
+                    num_experts: 0,
+                    is_tied: config.tied_head,
+                };
+                mixture::q4_k_m(tensor, dims[0], &facts)
             }
-            Self::Q4KM => Format::Q4K,
         };
-        let fits = |format: Format| slot.cols.is_multiple_of(format.block_len());
-        let nearest = match wanted {
-            Format::Q4K => [Format::Q4K, Format::Q5_0, Format::F16],
-            Format::Q6K => [Format::Q6K, Format::Q8_0, Format::F16],
-            other => [other, Format::F16, Format::F16],
-        };
-        nearest
-            .into_iter()
-            .find(|format| fits(*format))
-            .unwrap_or(Format::F16)
+        match dims[0].is_multiple_of(wanted.block_len()) {
+            true => wanted,
+            false => Format::F16,
+        }
     }
-}
-
-fn is_head(name: &str, config: &DecoderConfig) -> bool {
-    name == "output.weight" || config.tied_head && name == "token_embd.weight"
-}
-
-/// llama.cpp's choice for `_M`: values and down projections of the first and last eighth of the layers, and of every
-/// third between.
-fn gets_more_bits(name: &str, num_layers: usize) -> bool {
-    let is_sensitive = name.ends_with("attn_v.weight") || name.ends_with("ffn_down.weight");
-    let layer = name
-        .split('.')
-        .nth(1)
-        .and_then(|part| part.parse::<usize>().ok());
-    let Some(layer) = layer.filter(|_| is_sensitive) else {
-        return false;
-    };
-    let eighth = num_layers / 8;
-    layer < eighth || layer >= 7 * num_layers / 8 || (layer - eighth) % 3 == 2
 }
 
 /// What a model's file says besides its tensors.
@@ -122,7 +106,7 @@ pub struct GgufMetadata {
     pub tokenizer: Vec<(String, Typed)>,
 }
 
-/// Writes the merged model.
+/// Writes the merged model. What GGUF cannot say of it is refused before anything is written.
 pub fn write_gguf(
     merged: &Merged,
     path: &Path,
@@ -130,7 +114,7 @@ pub fn write_gguf(
     extra: GgufMetadata,
 ) -> Result<(), ExportError> {
     let config = merged.config();
-    config.gguf_architecture()?;
+    let metadata = metadata(merged, kind, extra)?;
     let mut tensors = Vec::new();
     for slot in merged.slots() {
         let unnamed = || ExportError::Unsupported {
@@ -138,29 +122,70 @@ pub fn write_gguf(
             what: format!("`{}`", slot.name),
         };
         let name = config.gguf_name(&slot.name).ok_or_else(unnamed)?;
-        let format = kind.format_of(&slot, &name, config);
         let dims = match slot.rows {
             1 => vec![slot.cols],
             rows => vec![slot.cols, rows],
         };
+        let format = kind.format_of(&name, &dims, config);
         tensors.push((slot, GgufTensor { name, dims, format }));
     }
-    let factors = rope_factors(config);
     let mut headers: Vec<GgufTensor> = tensors.iter().map(|(_, tensor)| tensor.clone()).collect();
-    headers.extend(factors.as_ref().map(|factors| GgufTensor {
-        name: "rope_freqs.weight".into(),
+    let factors = config.gguf_rope_factors();
+    headers.extend(factors.iter().map(|(name, factors)| GgufTensor {
+        name: (*name).to_owned(),
         dims: vec![factors.len()],
         format: Format::F32,
     }));
-    let mut writer = GgufWriter::create(path, &metadata(merged, kind, extra)?, &headers)?;
+    if merged.base().gguf().is_none() {
+        refuse_unsayable(config, path, &metadata, &headers)?;
+    }
+    let mut writer = GgufWriter::create(path, &metadata, &headers)?;
     for (slot, tensor) in &tensors {
         write_tensor(merged, slot, tensor, &mut writer)?;
     }
-    if let Some(factors) = factors {
-        let bytes: Vec<u8> = factors.iter().flat_map(|x| x.to_le_bytes()).collect();
-        writer.append("rope_freqs.weight", &bytes)?;
+    for (name, factors) in factors {
+        writer.append(name, &to_bytes(&factors))?;
     }
     Ok(writer.finish()?)
+}
+
+/// Writes a file of the same metadata whose tensors hold one number each, and looks whether it is read as this model.
+fn refuse_unsayable(
+    config: &DecoderConfig,
+    path: &Path,
+    metadata: &[(String, Typed)],
+    headers: &[GgufTensor],
+) -> Result<(), ExportError> {
+    let path = path.with_extension("described");
+    let factors: BTreeMap<&str, Vec<f32>> = config.gguf_rope_factors().into_iter().collect();
+    let numbers = |name: &str| factors.get(name).cloned().unwrap_or_else(|| vec![0.0]);
+    let small = headers.iter().map(|tensor| GgufTensor {
+        name: tensor.name.clone(),
+        dims: vec![numbers(&tensor.name).len()],
+        format: Format::F32,
+    });
+    let small: Vec<GgufTensor> = small.collect();
+    let mut writer = GgufWriter::create(&path, metadata, &small)?;
+    for tensor in &small {
+        writer.append(&tensor.name, &to_bytes(&numbers(&tensor.name)))?;
+    }
+    writer.finish()?;
+    let read = Gguf::open(&path).map(|gguf| DecoderConfig::from_gguf(&gguf, &path));
+    // The answer is in memory; what cannot be removed is overwritten by the next export.
+    let _ = std::fs::remove_file(&path);
+    let unsaid = |what: String| ExportError::Unsaid { what };
+    let read = read?.map_err(|error| unsaid(error.to_string()))?;
+    match config.in_gguf().difference(&read) {
+        None => Ok(()),
+        Some((setting, ours, theirs)) => Err(unsaid(format!(
+            "`{setting}` of this {} model is {ours}, and a reader of the file would take {theirs}",
+            config.model_type
+        ))),
+    }
+}
+
+fn to_bytes(numbers: &[f32]) -> Vec<u8> {
+    numbers.iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 fn write_tensor(
@@ -169,21 +194,20 @@ fn write_tensor(
     tensor: &GgufTensor,
     writer: &mut GgufWriter,
 ) -> Result<(), ExportError> {
-    let order = gguf_order(
-        merged.config(),
-        &slot.name,
-        slot.rows.max(if slot.rows == 1 { slot.cols } else { 0 }),
-    );
     let is_vector = slot.rows == 1;
     // A bias is one row of as many numbers as its matrix has rows: they are put in order one by one.
+    let count = if is_vector { slot.cols } else { slot.rows };
+    let order = gguf_order(merged.config(), &slot.name, count);
+    let offset = merged.config().gguf_offset(&slot.name);
     let rows = order
         .as_deref()
         .filter(|_| !is_vector)
         .map(|order| order as &dyn Fn(usize) -> usize);
-    if tensor.format == merged.stored_format(&slot.name)?
+    let is_as_stored = tensor.format == merged.stored_format(&slot.name)?
         && !merged.is_changed(&slot.name)
         && !(is_vector && order.is_some())
-    {
+        && offset == 0.0;
+    if is_as_stored {
         let mut outcome = Ok(());
         merged.stored_rows(&slot.name, rows, |row| {
             if outcome.is_ok() {
@@ -193,40 +217,22 @@ fn write_tensor(
         return Ok(outcome?);
     }
     merged.panels::<ExportError>(&slot.name, rows, |_, panel| {
-        let ordered: Vec<f32>;
-        let numbers = match order.as_ref().filter(|_| is_vector) {
-            Some(order) => {
-                ordered = (0..panel.len()).map(|at| panel[order(at)]).collect();
-                &ordered
+        let source = |at: usize| match order.as_ref().filter(|_| is_vector) {
+            Some(order) => order(at),
+            None => at,
+        };
+        let converted: Vec<f32>;
+        let numbers = match is_vector || offset != 0.0 {
+            true => {
+                let places = 0..panel.len();
+                converted = places.map(|at| panel[source(at)] + offset).collect();
+                &converted
             }
-            None => panel,
+            false => panel,
         };
         let encoded = encode(merged, tensor.format, numbers, slot.cols, &tensor.name)?;
         Ok(writer.append(&tensor.name, encoded.bytes())?)
     })
-}
-
-/// By how much llama 3's scaling slows each pair down, for the tensor that llama.cpp reads.
-fn rope_factors(config: &DecoderConfig) -> Option<Vec<f32>> {
-    match &config.rope.scaling {
-        RopeScaling::Factors { factors } => Some(factors.clone()),
-        RopeScaling::Llama3 { .. } => {
-            let plain = Rope {
-                scaling: RopeScaling::None,
-                ..config.rope.clone()
-            };
-            let plain = plain.inverse_frequencies(config.head_dim);
-            let slowed = config.rope.inverse_frequencies(config.head_dim);
-            Some(
-                plain
-                    .iter()
-                    .zip(&slowed)
-                    .map(|(plain, slowed)| plain / slowed)
-                    .collect(),
-            )
-        }
-        _ => None,
-    }
 }
 
 fn metadata(
@@ -260,45 +266,18 @@ fn described(
     config: &DecoderConfig,
     extra: GgufMetadata,
 ) -> Result<Vec<(String, Typed)>, ExportError> {
-    let architecture = config.gguf_architecture()?;
-    let count = |number: usize| Typed::U32(number as u32);
+    let unknown = || ExportError::Unsupported {
+        format: "GGUF",
+        what: format!("{} models", config.model_type),
+    };
+    let architecture = config.gguf_architecture().ok_or_else(unknown)?;
+    let text = |text: &str| Typed::Text(text.to_owned());
     let mut rows = vec![
-        (
-            "general.architecture".to_owned(),
-            Typed::Text(architecture.into()),
-        ),
-        ("general.type".to_owned(), Typed::Text("model".into())),
+        ("general.architecture".to_owned(), text(architecture)),
+        ("general.type".to_owned(), text("model")),
         ("general.name".to_owned(), Typed::Text(extra.name)),
     ];
-    let mut own = |key: &str, value: Typed| rows.push((format!("{architecture}.{key}"), value));
-    own("vocab_size", count(config.vocab_size));
-    own("context_length", count(config.context_len));
-    own("embedding_length", count(config.d_model));
-    own("block_count", count(config.num_layers));
-    own("feed_forward_length", count(config.d_ff));
-    own("attention.head_count", count(config.num_heads));
-    own("attention.head_count_kv", count(config.num_kv_heads));
-    own("attention.key_length", count(config.head_dim));
-    own("attention.value_length", count(config.head_dim));
-    own(
-        "attention.layer_norm_rms_epsilon",
-        Typed::F32(config.norm_eps),
-    );
-    own("rope.dimension_count", count(config.head_dim));
-    own("rope.freq_base", Typed::F32(config.rope.theta));
-    if matches!(
-        config.rope.scaling,
-        RopeScaling::Yarn { .. } | RopeScaling::Long { .. }
-    ) {
-        return Err(ExportError::Unsupported {
-            format: "GGUF",
-            what: "models with YaRN or LongRoPE".into(),
-        });
-    }
-    if let RopeScaling::Linear { factor } = config.rope.scaling {
-        own("rope.scaling.type", Typed::Text("linear".into()));
-        own("rope.scaling.factor", Typed::F32(factor));
-    }
+    rows.extend(config.gguf_metadata().ok_or_else(unknown)?);
     rows.extend(extra.tokenizer);
     Ok(rows)
 }

@@ -1,6 +1,6 @@
 //! An adapter as mlx-lm keeps it: `adapters.safetensors` with transposed halves, and a configuration of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use hone_ledger::write_whole;
@@ -27,8 +27,12 @@ pub fn write_mlx_adapter(
         format: FORMAT,
         part,
     };
-    if let Some(name) = parts.whole.keys().next() {
-        return Err(unplaced(format!("`{name}` whole")));
+    let pairs = LoraParts {
+        pairs: BTreeMap::new(),
+        ..parts.clone()
+    };
+    if let Some(part) = pairs.beyond_pairs() {
+        return Err(unplaced(part));
     }
     let with =
         |has: &dyn Fn(&LoraPair) -> bool| parts.pairs.values().filter(|pair| has(pair)).count();

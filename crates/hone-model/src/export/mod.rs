@@ -84,6 +84,12 @@ pub enum ExportError {
         /// What.
         what: String,
     },
+    /// A setting that the format has no word for, so that readers would compute something else.
+    #[error("GGUF cannot say what this model is: {what}")]
+    Unsaid {
+        /// Which setting, and how it would be read.
+        what: String,
+    },
     /// A file that says something else than was written.
     #[error("`{}` does not read back as it was written: {reason}", path.display())]
     Unreadable {
@@ -107,7 +113,7 @@ impl ExportError {
             Self::Unplaced { .. } => {
                 vec!["`hone merge` works every part of an adapter into its base".into()]
             }
-            Self::Unsupported { .. } => {
+            Self::Unsupported { .. } | Self::Unsaid { .. } => {
                 vec!["`hone merge` writes safetensors, which converters of others read".into()]
             }
             Self::Gguf(_) | Self::Unreadable { .. } => vec![],

@@ -65,9 +65,10 @@ pub fn write_safetensors(
     let specs = merged.slots().into_iter().map(|slot| {
         Ok(TensorSpec {
             dtype: dtype_of(dtype.format_of(merged.stored_format(&slot.name)?)),
-            shape: match slot.rows {
-                1 => vec![slot.cols],
-                rows => vec![rows, slot.cols],
+            shape: match (slot.rows, merged.config().is_stored_transposed(&slot.name)) {
+                (1, _) => vec![slot.cols],
+                (rows, false) => vec![rows, slot.cols],
+                (rows, true) => vec![slot.cols, rows],
             },
             name: slot.name,
         })
@@ -83,6 +84,10 @@ pub fn write_safetensors(
         let slot = &slots[&name];
         let stored = merged.stored_format(&name)?;
         let format = dtype.format_of(stored);
+        if merged.config().is_stored_transposed(&name) {
+            write_transposed(merged, slot, format, &mut writer)?;
+            continue;
+        }
         if format == stored && !merged.is_changed(&name) {
             let mut outcome = Ok(());
             merged.stored_rows(&name, None, |row| {
@@ -99,6 +104,26 @@ pub fn write_safetensors(
         })?;
     }
     Ok(writer.finish()?)
+}
+
+/// A matrix whose rows are columns in the file: every row of the file needs all of the matrix, so it is in memory whole.
+fn write_transposed(
+    merged: &Merged,
+    slot: &Slot,
+    format: Format,
+    writer: &mut ShardsWriter,
+) -> Result<(), ExportError> {
+    let mut exchanged = vec![0.0; slot.rows * slot.cols];
+    merged.panels::<ExportError>(&slot.name, None, |first, panel| {
+        for (row, numbers) in panel.chunks_exact(slot.cols).enumerate() {
+            for (col, x) in numbers.iter().enumerate() {
+                exchanged[col * slot.rows + first + row] = *x;
+            }
+        }
+        Ok(())
+    })?;
+    let encoded = encode(merged, format, &exchanged, slot.rows, &slot.name)?;
+    Ok(writer.append(&slot.name, encoded.bytes())?)
 }
 
 fn dtype_of(format: Format) -> Dtype {

@@ -11,8 +11,9 @@ pub(super) fn hugging_face(
     name: &str,
     config: &DecoderConfig,
 ) -> StoredMatrix {
-    if config.norm_offset != 0.0 && config.names.is_norm(name) {
-        return shifted(stored, -config.norm_offset);
+    let offset = config.gguf_offset(name);
+    if offset != 0.0 {
+        return shifted(stored, -offset);
     }
     match config.gguf_rows(name) {
         Some(source) => reordered(stored, source),
@@ -24,8 +25,9 @@ impl DecoderConfig {
     /// A tensor of a Hugging Face directory as llama.cpp's converter would write it to a GGUF file: with its rows in
     /// the order, and its numbers as, llama.cpp expects them. `name` is Hugging Face's.
     pub fn as_gguf(&self, name: &str, stored: &StoredMatrix) -> StoredMatrix {
-        if self.norm_offset != 0.0 && self.names.is_norm(name) {
-            return shifted(stored, self.norm_offset);
+        let offset = self.gguf_offset(name);
+        if offset != 0.0 {
+            return shifted(stored, offset);
         }
         let Some(source) = self.gguf_rows(name) else {
             return stored.clone();
@@ -36,6 +38,14 @@ impl DecoderConfig {
         let mut place = vec![0; count];
         (0..count).for_each(|row| place[source(row)] = row);
         reordered(stored, |row| place[row])
+    }
+
+    /// What GGUF adds to every number of a tensor: to norms, what the family leaves out of them. `name` is Hugging Face's.
+    pub(crate) fn gguf_offset(&self, name: &str) -> f32 {
+        match self.names.is_norm(name) {
+            true => self.norm_offset,
+            false => 0.0,
+        }
     }
 
     /// Whether a Hugging Face directory holds this tensor with rows and columns exchanged.

@@ -5,6 +5,7 @@
 
 mod config;
 mod converted;
+mod described;
 mod families;
 mod gguf;
 mod hf;

@@ -3,5 +3,5 @@
 mod supervised;
 
 pub use supervised::{
-    Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate,
+    Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate, with_packed,
 };

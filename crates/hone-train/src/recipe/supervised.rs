@@ -526,7 +526,8 @@ fn deal(examples: &[&Example], plan: &TrainingPlan) -> Vec<Batch> {
     batches
 }
 
-fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
+/// Hands a batch to the engine, which wants rows and targets apart.
+pub fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
     let (rows, targets): (Vec<usize>, Vec<u32>) =
         batch.targets.iter().map(|t| (t.row, t.token)).unzip();
     work(Packed {

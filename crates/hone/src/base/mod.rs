@@ -12,7 +12,7 @@ mod wheel;
 pub use catalogue::{CATALOGUE, Entry, Wheel};
 pub use home::{Home, NoHome};
 pub use hub::{HubError, HubId};
-pub use opened::{OpenBase, OpenError};
+pub use opened::{AdapterError, OpenBase, OpenError};
 pub use wheel::WheelError;
 
 use crate::nearest::nearest;

@@ -5,6 +5,7 @@
 
 use super::Base;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, WeightsError};
+use hone_model::{Adapter, AdapterFiles, Model, PeftError};
 use hone_text::{
     ChatTemplate, GgufVocabulary, RenderError, Renderer, TemplateError, Tokenizer, TokenizerError,
 };
@@ -80,7 +81,52 @@ impl OpenError {
     }
 }
 
+/// An adapter that does not belong on this base, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum AdapterError {
+    /// Its files, or what they say of the base's weights.
+    #[error(transparent)]
+    Files(#[from] PeftError),
+    /// The base.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// It was trained with another chat template, so that prompts would look different to it.
+    #[error("the adapter in {} was trained with another chat template", path.display())]
+    OtherTemplate {
+        /// The adapter's directory.
+        path: PathBuf,
+    },
+}
+
+impl AdapterError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Files(error) => error.hints(),
+            Self::Weights(error) => error.hints(),
+            Self::OtherTemplate { .. } => {
+                vec!["use the base it was trained on, with that base's own template".into()]
+            }
+        }
+    }
+}
+
 impl OpenBase {
+    /// Reads the adapter in `dir` for a model of this base, if it was trained on these weights and this template, as far
+    /// as it says.
+    pub fn read_adapter(&self, model: &Model, dir: &Path) -> Result<Adapter, AdapterError> {
+        let mut files = AdapterFiles::read(dir)?;
+        if files.provenance().base_fingerprint.is_some() {
+            files.check_base(&self.weights.fingerprint()?.to_string())?;
+        }
+        let template = files.provenance().template_hash.as_deref();
+        if template.is_some_and(|hash| hash != self.renderer.template_hash()) {
+            return Err(AdapterError::OtherTemplate { path: dir.into() });
+        }
+        files.leave_out_copies(&self.weights)?;
+        Ok(files.into_adapter(model.config(), model.device())?)
+    }
+
     /// Opens a base that has been found.
     pub fn open(base: Base) -> Result<Self, OpenError> {
         let weights = BaseWeights::open(&base.path)?;

@@ -4,7 +4,7 @@ use super::Bundle;
 use super::source::Source;
 use anyhow::{Context, Result};
 use hone_model::export::hf_config;
-use hone_model::weights::Typed;
+use hone_model::weights::{DecoderConfig, Typed};
 use hone_text::GgufVocabulary;
 use serde_json::{Map, Value, json};
 
@@ -29,11 +29,16 @@ const COPIED: [&str; 16] = [
 ];
 
 /// Puts beside merged safetensors what a Hugging Face directory has: copied from a base that is one, made from the
-/// metadata of a GGUF file. `dtype` is what transformers calls the type of most numbers.
-pub fn copy_companions(bundle: &mut Bundle, source: &Source, dtype: &str) -> Result<()> {
+/// metadata of a GGUF file. `merged` is what was written, `dtype` what transformers calls the type of most numbers.
+pub fn copy_companions(
+    bundle: &mut Bundle,
+    source: &Source,
+    merged: &DecoderConfig,
+    dtype: &str,
+) -> Result<()> {
     let weights = &source.open.weights;
     if weights.gguf().is_some() {
-        return make_companions(bundle, source, dtype);
+        return make_companions(bundle, source, merged, dtype);
     }
     for name in COPIED {
         if let Some(bytes) = weights.file(name)? {
@@ -46,6 +51,9 @@ pub fn copy_companions(bundle: &mut Bundle, source: &Source, dtype: &str) -> Res
     let mut config: Map<String, Value> = serde_json::from_slice(&config)?;
     // What was quantised is written as plain numbers.
     config.remove("quantization_config");
+    if merged.tied_head != weights.config().tied_head {
+        config.insert("tie_word_embeddings".into(), merged.tied_head.into());
+    }
     // transformers 5 says `dtype`, 4 says `torch_dtype`.
     let key = if config.contains_key("dtype") {
         "dtype"
@@ -59,7 +67,12 @@ pub fn copy_companions(bundle: &mut Bundle, source: &Source, dtype: &str) -> Res
     )
 }
 
-fn make_companions(bundle: &mut Bundle, source: &Source, dtype: &str) -> Result<()> {
+fn make_companions(
+    bundle: &mut Bundle,
+    source: &Source,
+    merged: &DecoderConfig,
+    dtype: &str,
+) -> Result<()> {
     let (weights, renderer) = (&source.open.weights, &source.open.renderer);
     let tokenizer = renderer.tokenizer();
     let mut write = |name: &str, value: &Value| {
@@ -68,7 +81,7 @@ fn make_companions(bundle: &mut Bundle, source: &Source, dtype: &str) -> Result<
             (serde_json::to_string_pretty(value)? + "\n").as_bytes(),
         )
     };
-    write("config.json", &hf_config(weights.config(), dtype)?)?;
+    write("config.json", &hf_config(merged, dtype)?)?;
     write(
         "generation_config.json",
         &json!({ "bos_token_id": weights.config().bos, "eos_token_id": renderer.stop_ids() }),

@@ -25,7 +25,7 @@ pub fn write_merged(
     let files = write_safetensors(&merged, &dir, dtype, shard_bytes)?;
     bundle.list(&files);
     let word = source.dtype_word(dtype);
-    copy_companions(&mut bundle, source, word)?;
+    copy_companions(&mut bundle, source, merged.config(), word)?;
     let seconds = started.elapsed().as_secs_f64();
     talk.say(format!(
         "merged {} in {seconds:.1} s",

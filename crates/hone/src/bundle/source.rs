@@ -173,9 +173,10 @@ impl Source {
         match &self.adapters[..] {
             [] => {}
             [one] => {
-                let adapter =
-                    AdapterFiles::read(one)?.into_adapter(model.config(), model.device())?;
-                model.attach(adapter);
+                // Checked against this base when the source was opened.
+                let mut files = AdapterFiles::read(one)?;
+                files.leave_out_copies(&self.open.weights)?;
+                model.attach(files.into_adapter(model.config(), model.device())?);
             }
             _ => {
                 let adapter = attachable(&self.adapter()?, &model)?;

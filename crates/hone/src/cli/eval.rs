@@ -1,7 +1,7 @@
 //! `hone eval`: loss, exact match and ROUGE-L per task, for a base and, beside it, an adapter on it.
 
 use super::failure::{Exit, Refusal};
-use super::model::{ModelArgs, load_adapter};
+use super::model::ModelArgs;
 use super::progress::Count;
 use crate::judge::{judge_both, per_task};
 use crate::report::TaskRow;
@@ -91,7 +91,7 @@ impl Eval {
                 talk,
             );
         };
-        let adapter = load_adapter(&model, &open, dir)?;
+        let adapter = open.read_adapter(&model, dir)?;
         let told = |who: &str, progress| count.tell(who, progress);
         let verdict = judge_both(&mut model, adapter, &open.renderer, &exam, &rules, told)?;
         count.finish();

@@ -109,7 +109,15 @@ impl Export {
                 None => tokenizer_metadata(source)?,
             },
         };
-        write_gguf(&source.merged()?, &path, self.kind, extra)?;
+        let merged = source.merged()?;
+        let (config, ends) = (merged.config(), merged.config().gguf_context_len());
+        if ends < config.context_len {
+            talk.say(format!(
+                "GGUF has no word for the windows of {} models: the file's context ends with them, at {ends} tokens instead of {}",
+                config.model_type, config.context_len
+            ));
+        }
+        write_gguf(&merged, &path, self.kind, extra)?;
         self.prover.prove(source, Written::Model(&path), None, talk)
     }
 
@@ -133,10 +141,11 @@ impl Export {
 
     fn hf(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
         let dir = bundle.dir();
-        let files = write_safetensors(&source.merged()?, &dir, MergeDtype::Keep, 5_000_000_000)?;
+        let merged = source.merged()?;
+        let files = write_safetensors(&merged, &dir, MergeDtype::Keep, 5_000_000_000)?;
         bundle.list(&files);
         let dtype = source.dtype_word(MergeDtype::Keep);
-        copy_companions(bundle, source, dtype)?;
+        copy_companions(bundle, source, merged.config(), dtype)?;
         self.prover.prove(source, Written::Model(&dir), None, talk)
     }
 }

@@ -3,7 +3,7 @@
 //! Errors arrive as chains; the first link is the headline, the others are its reasons, and the hints are computed by
 //! the error that knows what exists. The exit code tells a script whose fault it was.
 
-use crate::base::{BaseError, NoHome, OpenError};
+use crate::base::{AdapterError, BaseError, NoHome, OpenError};
 use crate::dataset::DatasetError;
 use crate::plan::{PlanError, RunFileError, SettingError};
 pub use crate::refusal::{Exit, Refusal};
@@ -58,8 +58,8 @@ macro_rules! first_hints {
 }
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError,        WriteError)
+    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
+        CombineError, MergeError, ExportError, WriterError, WriteError)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -1,11 +1,10 @@
 //! The model a verb works with: a base, perhaps an adapter on it.
 
-use super::failure::Refusal;
 use crate::base::{self, Home, OpenBase};
 use anyhow::Result;
-use hone_model::{Adapter, AdapterFiles, BaseFormat, Model};
+use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Flags of every verb that loads a model.
 #[derive(Debug, clap::Args)]
@@ -40,7 +39,7 @@ impl ModelArgs {
     pub fn load(&self, open: &OpenBase, max_positions: usize) -> Result<Model> {
         let mut model = self.load_plain(open, max_positions)?;
         if let Some(dir) = &self.adapter {
-            let adapter = load_adapter(&model, open, dir)?;
+            let adapter = open.read_adapter(&model, dir)?;
             model.attach(adapter);
         }
         Ok(model)
@@ -55,23 +54,4 @@ impl ModelArgs {
             max_positions,
         )?)
     }
-}
-
-/// The adapter in `dir`, once it is known to belong to this base.
-pub fn load_adapter(model: &Model, open: &OpenBase, dir: &Path) -> Result<Adapter> {
-    let mut files = AdapterFiles::read(dir)?;
-    if files.provenance().base_fingerprint.is_some() {
-        files.check_base(&open.weights.fingerprint()?.to_string())?;
-    }
-    let template = files.provenance().template_hash.as_deref();
-    if template.is_some_and(|hash| hash != open.renderer.template_hash()) {
-        return Err(Refusal::failed(format!(
-            "the adapter in {} was trained with another chat template",
-            dir.display()
-        ))
-        .hint("use the base it was trained on, with that base's own template")
-        .into());
-    }
-    files.leave_out_copies(&open.weights)?;
-    Ok(files.into_adapter(model.config(), model.device())?)
 }

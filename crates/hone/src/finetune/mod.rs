@@ -71,14 +71,13 @@ pub use hone_train::{AdamW, AdamWConfig, Event, OptimizerKind, Schedule};
 pub use model::{BaseModel, LoadOptions, PeftModel, get_peft_model, load_base};
 pub use trainer::{Trained, Trainer, TrainerConfig};
 
-use crate::base::{BaseError, NoHome, OpenError};
+use crate::base::{AdapterError, BaseError, NoHome, OpenError};
 use hone_data::{ReadError, Refused};
 use hone_model::weights::WeightsError;
 use hone_model::{ActiveError, AttachError, BeginError, GenerateError, LoadError, PeftError};
 use hone_tensor::TensorError;
 use hone_text::{RenderError, TokenizerError};
 use hone_train::TrainError;
-use std::path::PathBuf;
 
 /// Why fine-tuning cannot go on; each sentence says what and where, [`FineTuneError::hints`] what next.
 #[derive(Debug, thiserror::Error)]
@@ -113,15 +112,12 @@ pub enum FineTuneError {
     /// An adapter's files.
     #[error(transparent)]
     Adapter(#[from] PeftError),
-    /// An adapter that was trained with another chat template, so that prompts would look different to it.
-    #[error("the adapter in {} was trained with another chat template", path.display())]
-    OtherTemplate {
-        /// The adapter's directory.
-        path: PathBuf,
-    },
+    /// An adapter that does not belong on this base.
+    #[error(transparent)]
+    NotOfThisBase(#[from] AdapterError),
     /// Merging, or the proof of what was merged.
-    #[error("{0}")]
-    Merge(String),
+    #[error(transparent)]
+    Merge(Box<dyn std::error::Error + Send + Sync>),
     /// Files of rows.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -161,9 +157,7 @@ impl FineTuneError {
             Self::NotOneAdapter => vec!["`set_adapters` with one name and weight 1 says it".into()],
             Self::Read(error) => error.hints(),
             Self::Train(error) => error.hints(),
-            Self::OtherTemplate { .. } => {
-                vec!["use the base it was trained on, with that base's own template".into()]
-            }
+            Self::NotOfThisBase(error) => error.hints(),
             _ => Vec::new(),
         }
     }

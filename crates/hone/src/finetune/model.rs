@@ -8,12 +8,12 @@ use hone_data::{Batch, Encoding, TooLong, encode, read};
 use hone_ledger::Seed;
 use hone_model::export::MergeDtype;
 use hone_model::{
-    Adapter, AdapterFiles, BaseFormat, Generation, LoraConfig, LossSum, Model, NamedMatrix, Packed,
-    Provenance, Sampling, SaveDtype, Session, StepOptions,
+    Adapter, BaseFormat, Generation, LoraConfig, LossSum, Model, NamedMatrix, Provenance, Sampling,
+    SaveDtype, Session, StepOptions,
 };
 use hone_tensor::{Device, Tensor};
 use hone_text::{Conversation, Role, Turn};
-use hone_train::{AdamW, AdamWConfig};
+use hone_train::{AdamW, AdamWConfig, with_packed};
 use std::path::Path;
 
 /// How a base is taken into memory.
@@ -125,23 +125,10 @@ impl BaseModel {
     /// another chat template than the adapter was trained with.
     pub fn load_adapter(self, dir: impl AsRef<Path>) -> Result<PeftModel, FineTuneError> {
         let Self { open, mut model } = self;
-        let adapter = read_adapter(&open, &model, dir.as_ref())?;
+        let adapter = open.read_adapter(&model, dir.as_ref())?;
         model.attach(adapter);
         Ok(PeftModel { open, model })
     }
-}
-
-fn read_adapter(open: &OpenBase, model: &Model, dir: &Path) -> Result<Adapter, FineTuneError> {
-    let mut files = AdapterFiles::read(dir)?;
-    if files.provenance().base_fingerprint.is_some() {
-        files.check_base(&open.weights.fingerprint()?.to_string())?;
-    }
-    let template = files.provenance().template_hash.as_deref();
-    if template.is_some_and(|hash| hash != open.renderer.template_hash()) {
-        return Err(FineTuneError::OtherTemplate { path: dir.into() });
-    }
-    files.leave_out_copies(&open.weights)?;
-    Ok(files.into_adapter(model.config(), model.device())?)
 }
 
 /// A base with an adapter on it; the adapter's numbers are what is trained.
@@ -288,7 +275,7 @@ impl PeftModel {
     /// # Errors
     /// As [`BaseModel::load_adapter`].
     pub fn add_adapter(&mut self, name: &str, dir: impl AsRef<Path>) -> Result<(), FineTuneError> {
-        let adapter = read_adapter(&self.open, &self.model, dir.as_ref())?;
+        let adapter = self.open.read_adapter(&self.model, dir.as_ref())?;
         self.model.add(name, adapter);
         Ok(())
     }
@@ -347,7 +334,7 @@ impl PeftModel {
     /// Several adapters are on, parts of an adapter that cannot be merged, a directory that exists already, a result that
     /// does not answer as this model does.
     pub fn merge_and_unload(self, out: impl AsRef<Path>) -> Result<BaseModel, FineTuneError> {
-        let merge = |error: anyhow::Error| FineTuneError::Merge(format!("{error:#}"));
+        let merge = |error: anyhow::Error| FineTuneError::Merge(error.into());
         let (out, device) = (out.as_ref(), self.model.device().clone());
         let (format, max_positions) = (self.model.format(), self.model.max_positions());
         let beside = tempfile::tempdir().map_err(|error| merge(error.into()))?;
@@ -385,15 +372,4 @@ impl PeftModel {
         model.detach();
         BaseModel { open, model }
     }
-}
-
-pub(super) fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
-    let (rows, targets): (Vec<usize>, Vec<u32>) =
-        batch.targets.iter().map(|t| (t.row, t.token)).unzip();
-    work(Packed {
-        ids: &batch.ids,
-        boundaries: &batch.boundaries,
-        rows: &rows,
-        targets: &targets,
-    })
 }

@@ -5,6 +5,7 @@ use super::llama::{LLAMA, NAMES, NORMS, biases};
 use crate::weights::config::{Block, NormKind, Pairs, QueryKeyNorm};
 use crate::weights::hf::Only;
 use crate::weights::names::{Names, NormAt};
+use crate::weights::rope::RopeScaling;
 
 const COHERE_NAMES: Names = Names {
     norms: &[
@@ -48,6 +49,12 @@ pub const COHERE: Family = Family {
             config.query_key_norm = QueryKeyNorm::EachHead;
         }
         Ok(())
+    },
+    write_gguf: |config, keys| {
+        keys.number("logit_scale", config.logit_scale);
+        if config.rope.scaling == RopeScaling::None {
+            keys.text("rope.scaling.type", "none");
+        }
     },
     peft_targets: &[],
     ..LLAMA

@@ -111,6 +111,7 @@ pub const FALCON: Family = Family {
         }
         Ok(())
     },
+    write_gguf: |_, keys| keys.text("tensor_data_layout", "jploski"),
     peft_targets: &["query_key_value"],
     ..LLAMA
 };

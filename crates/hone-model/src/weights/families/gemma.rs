@@ -124,6 +124,16 @@ pub const GEMMA2: Family = Family {
         scale_of_largest(config, 46);
         Ok(())
     },
+    write_gguf: |config, keys| {
+        super::window_to_gguf(config, keys);
+        let caps = [
+            ("attn_logit_softcapping", config.attention_cap),
+            ("final_logit_softcapping", config.logit_cap),
+        ];
+        for (key, cap) in caps {
+            cap.iter().for_each(|cap| keys.number(key, *cap));
+        }
+    },
     ..GEMMA
 };
 
@@ -213,6 +223,15 @@ pub const GEMMA3: Family = Family {
         });
         scale_of_largest(config, 62);
         Ok(())
+    },
+    write_gguf: |config, keys| {
+        super::window_to_gguf(config, keys);
+        let cap = config.logit_cap.iter();
+        cap.for_each(|cap| keys.number("final_logit_softcapping", *cap));
+        let local = config.local_rope.iter().map(|rope| rope.theta);
+        local
+            .filter(|theta| *theta != LOCAL_THETA as f32)
+            .for_each(|theta| keys.number("rope.freq_base_swa", theta));
     },
     ..GEMMA
 };

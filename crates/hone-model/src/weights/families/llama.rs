@@ -1,6 +1,6 @@
 //! Llama, and families that are llama with other settings: Mistral, Qwen 2 and 3, Granite, SmolLM 3, OLMo 2.
 
-use super::{Family, nothing_in_gguf};
+use super::{Family, nothing_in_gguf, nothing_to_gguf};
 use crate::weights::config::{Block, ConfigError, DecoderConfig, Positions, QueryKeyNorm};
 use crate::weights::hf::{Fields, Only};
 use crate::weights::names::{Group, Names, NormAt, NormName, Part, Place};
@@ -135,6 +135,7 @@ pub const LLAMA: Family = Family {
     },
     gguf_keys: &[],
     read_gguf: nothing_in_gguf,
+    write_gguf: nothing_to_gguf,
     peft_targets: &["q_proj", "v_proj"],
 };
 
@@ -221,6 +222,12 @@ pub const GRANITE: Family = Family {
         config.attention_scale = scale("attention.scale")?;
         config.logit_scale = scale("logit_scale")?.recip();
         Ok(())
+    },
+    write_gguf: |config, keys| {
+        keys.number("embedding_scale", config.embedding_scale);
+        keys.number("residual_scale", config.residual_scale);
+        keys.number("attention.scale", config.attention_scale);
+        keys.number("logit_scale", config.logit_scale.recip());
     },
     peft_targets: &[],
     ..LLAMA

@@ -13,6 +13,7 @@ mod stablelm;
 mod starcoder;
 
 use super::config::{Activation, ConfigError, DecoderConfig};
+use super::described::{Keys, WINDOW};
 use super::hf::{Fields, Only};
 use super::metadata::Metadata;
 use super::names::Names;
@@ -52,6 +53,8 @@ pub(super) struct Family {
     pub gguf_keys: &'static [&'static str],
     /// What GGUF says beyond what all families say.
     pub read_gguf: fn(&Metadata, &mut DecoderConfig) -> Result<(), ConfigError>,
+    /// The same, written: what its files say beyond what all families' say.
+    pub write_gguf: fn(&DecoderConfig, &mut Keys),
     /// What PEFT adapts if no targets are named.
     pub peft_targets: &'static [&'static str],
 }
@@ -103,6 +106,13 @@ pub(super) fn architectures() -> impl Iterator<Item = &'static str> {
 }
 
 impl DecoderConfig {
+    /// `general.architecture` of its GGUF files; `None` where llama.cpp does not have it.
+    pub fn gguf_architecture(&self) -> Option<&'static str> {
+        let family = by_name(&self.model_type)?;
+        // Those without a name of their own are llamas to llama.cpp.
+        family.architecture.or(llama::LLAMA.architecture)
+    }
+
     /// The linear layers that PEFT adapts in this family if no targets are named; empty where it asks for them.
     pub fn peft_targets(&self) -> &'static [&'static str] {
         by_name(&self.model_type).map_or(&[], |family| family.peft_targets)
@@ -116,6 +126,16 @@ const GELUS: &[(&str, Activation)] = &[
     ("gelu_pytorch_tanh", Activation::GeluTanh),
     ("gelu_fast", Activation::GeluTanh),
 ];
+
+/// Nothing beyond what all families say, in GGUF.
+fn nothing_to_gguf(_: &DecoderConfig, _: &mut Keys) {}
+
+/// The width of the windows, of families whose files say it.
+fn window_to_gguf(config: &DecoderConfig, keys: &mut Keys) {
+    let window = config.layers.iter().find_map(|layer| layer.window);
+    // Converters write 0 for none.
+    keys.count(WINDOW, window.unwrap_or(0));
+}
 
 /// Nothing beyond what all families say, in GGUF.
 fn nothing_in_gguf(_: &Metadata, _: &mut DecoderConfig) -> Result<(), ConfigError> {

@@ -81,6 +81,7 @@ pub const GPT_NEOX: Family = Family {
         }
         Ok(())
     },
+    write_gguf: |config, keys| keys.flag("use_parallel_residual", config.block.is_parallel()),
     peft_targets: &["query_key_value"],
     ..LLAMA
 };

@@ -54,6 +54,7 @@ pub const PHI3: Family = Family {
             .for_each(|layer| layer.window = window);
         Ok(())
     },
+    write_gguf: super::window_to_gguf,
     peft_targets: &[],
     ..LLAMA
 };

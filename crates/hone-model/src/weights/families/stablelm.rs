@@ -50,6 +50,7 @@ pub const STABLELM: Family = Family {
         }
         Ok(())
     },
+    write_gguf: |config, keys| keys.flag("use_parallel_residual", config.block.is_parallel()),
     peft_targets: &["q_proj", "v_proj"],
     ..LLAMA
 };

@@ -1,0 +1,193 @@
+//! A decoder's settings as GGUF metadata: the keys that [`metadata`](super::metadata) reads, written.
+//!
+//! GGUF has no word for some settings, and llama.cpp takes what it knows of the family instead. [`DecoderConfig::in_gguf`]
+//! says what a reader of the file will understand, so that a writer can see beforehand whether that is the model it has.
+
+use super::config::{DecoderConfig, NormKind};
+use super::families::{self, Family};
+use super::gguf::Typed;
+use super::rope::{Rope, RopeScaling};
+
+/// Metadata being written.
+pub(super) struct Keys {
+    prefix: &'static str,
+    rows: Vec<(String, Typed)>,
+}
+
+impl Keys {
+    fn put(&mut self, key: &str, value: Typed) {
+        self.rows.push((format!("{}.{key}", self.prefix), value));
+    }
+
+    /// A size; everything above 32 bits was refused when the settings were read.
+    pub fn count(&mut self, key: &str, count: usize) {
+        self.put(key, Typed::U32(count.try_into().unwrap_or(u32::MAX)));
+    }
+
+    /// A number.
+    pub fn number(&mut self, key: &str, number: f32) {
+        self.put(key, Typed::F32(number));
+    }
+
+    /// Yes or no.
+    pub fn flag(&mut self, key: &str, flag: bool) {
+        self.put(key, Typed::Bool(flag));
+    }
+
+    /// A word.
+    pub fn text(&mut self, key: &str, text: &str) {
+        self.put(key, Typed::Text(text.to_owned()));
+    }
+}
+
+/// The key of windows, in families whose files have one.
+pub(super) const WINDOW: &str = "attention.sliding_window";
+
+impl DecoderConfig {
+    fn written_as(&self) -> Option<&'static Family> {
+        families::by_architecture(self.gguf_architecture()?)
+    }
+
+    /// The settings under the keys of its architecture, in the types that llama.cpp asks for. Tokens that begin and end a
+    /// text are the tokenizer's to say. `None` where llama.cpp does not have the family.
+    pub fn gguf_metadata(&self) -> Option<Vec<(String, Typed)>> {
+        let prefix = self.gguf_architecture()?;
+        let family = families::by_name(&self.model_type)?;
+        let mut keys = Keys {
+            prefix,
+            rows: vec![],
+        };
+        keys.count("vocab_size", self.vocab_size);
+        keys.count("context_length", self.gguf_context_len());
+        keys.count("embedding_length", self.d_model);
+        keys.count("block_count", self.num_layers);
+        keys.count("feed_forward_length", self.d_ff);
+        keys.count("attention.head_count", self.num_heads);
+        keys.count("attention.head_count_kv", self.num_kv_heads);
+        keys.count("attention.key_length", self.head_dim);
+        keys.count("attention.value_length", self.head_dim);
+        let eps = match self.norm {
+            NormKind::Rms => "attention.layer_norm_rms_epsilon",
+            NormKind::Layer | NormKind::LayerNoBias => "attention.layer_norm_epsilon",
+        };
+        keys.number(eps, self.norm_eps);
+        if !self.learned_positions {
+            keys.count("rope.dimension_count", self.rotary_dim);
+            keys.number("rope.freq_base", self.rope.theta);
+            self.write_scaling(&mut keys);
+        }
+        (family.write_gguf)(self, &mut keys);
+        Some(keys.rows)
+    }
+
+    fn write_scaling(&self, keys: &mut Keys) {
+        match &self.rope.scaling {
+            // In tensors of their own.
+            RopeScaling::None | RopeScaling::Factors { .. } | RopeScaling::Llama3 { .. } => {}
+            RopeScaling::Linear { factor } => {
+                keys.text("rope.scaling.type", "linear");
+                keys.number("rope.scaling.factor", *factor);
+            }
+            RopeScaling::Yarn {
+                factor,
+                original_context,
+                ..
+            } => {
+                keys.text("rope.scaling.type", "yarn");
+                keys.number("rope.scaling.factor", *factor);
+                keys.count("rope.scaling.original_context_length", *original_context);
+            }
+            RopeScaling::Long {
+                original_context,
+                attention_factor,
+                ..
+            } => {
+                keys.count("rope.scaling.original_context_length", *original_context);
+                keys.number("rope.scaling.attn_factor", *attention_factor);
+            }
+        }
+    }
+
+    /// How much slower each pair of a head turns than without stretching, as tensors of a GGUF file: name and
+    /// `rotary_dim / 2` numbers.
+    pub fn gguf_rope_factors(&self) -> Vec<(&'static str, Vec<f32>)> {
+        match &self.rope.scaling {
+            RopeScaling::Factors { factors } => vec![("rope_freqs.weight", factors.clone())],
+            RopeScaling::Llama3 { .. } => {
+                let plain = Rope {
+                    scaling: RopeScaling::None,
+                    ..self.rope.clone()
+                };
+                let plain = plain.inverse_frequencies(self.rotary_dim);
+                let slowed = self.rope.inverse_frequencies(self.rotary_dim);
+                let factors = plain.iter().zip(&slowed);
+                let factors = factors.map(|(plain, slowed)| plain / slowed).collect();
+                vec![("rope_freqs.weight", factors)]
+            }
+            RopeScaling::Long { short, long, .. } => vec![
+                ("rope_factors_long.weight", long.clone()),
+                ("rope_factors_short.weight", short.clone()),
+            ],
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Yarn { .. } => vec![],
+        }
+    }
+
+    /// Where the context of a GGUF file ends. Llama.cpp has no windows in some families, and without one computes the same
+    /// only as long as the text is no longer than the narrowest.
+    pub fn gguf_context_len(&self) -> usize {
+        let windows = self.layers.iter().filter_map(|layer| layer.window);
+        match self.says_windows() {
+            true => self.context_len,
+            false => windows.fold(self.context_len, usize::min),
+        }
+    }
+
+    fn says_windows(&self) -> bool {
+        self.written_as()
+            .is_some_and(|family| family.gguf_keys.contains(&WINDOW))
+    }
+
+    /// These settings as the reader of a GGUF file will have them, if the file can say all that matters: under the
+    /// architecture's name, without windows that end the context instead, stretched pair by pair.
+    pub fn in_gguf(&self) -> Self {
+        let mut there = self.clone();
+        if let Some(family) = self.written_as() {
+            there.model_type = family.name.to_owned();
+        }
+        there.context_len = self.gguf_context_len();
+        if !self.says_windows() {
+            for layer in &mut there.layers {
+                layer.window = None;
+            }
+        }
+        if let (RopeScaling::Llama3 { .. }, [(_, factors)]) =
+            (&self.rope.scaling, &self.gguf_rope_factors()[..])
+        {
+            there.rope.scaling = RopeScaling::Factors {
+                factors: factors.clone(),
+            };
+        }
+        there
+    }
+
+    /// The first setting in which `other` differs, and its values here and there. Tokens that begin and end a text are not
+    /// looked at.
+    pub fn difference(&self, other: &Self) -> Option<(String, String, String)> {
+        let fields = |config: &Self| {
+            let config = Self {
+                bos: None,
+                eos: vec![],
+                ..config.clone()
+            };
+            match serde_json::to_value(config) {
+                Ok(serde_json::Value::Object(fields)) => fields,
+                _ => unreachable!("settings are an object of plain values"),
+            }
+        };
+        let (ours, theirs) = (fields(self), fields(other));
+        let (name, value) = ours
+            .iter()
+            .find(|(name, value)| theirs.get(*name) != Some(*value))?;
+        Some((name.clone(), value.to_string(), theirs[name].to_string()))
+    }
+}
