@@ -133,15 +133,20 @@ fn ask(hone: &Path, model: &Path, adapter: &Path, logits: &Path) -> Result<()> {
     Ok(fs::write(logits, ours.to_string())?)
 }
 
-/// An adapter on a tiny model of each family.
-fn judge_families(root: &Path, python: &Path, work: &Path) -> Result<()> {
+/// Writes an adapter on a tiny model of each family, and both as GGUF.
+pub fn write_families(root: &Path, work: &Path) -> Result<()> {
     let mut write = Command::new(env!("CARGO"));
     write
         .args(["run", "-p", "hone-model", "--example", "family_adapters"])
         .arg("--")
         .arg(work)
         .current_dir(root);
-    run(&mut write)?;
+    run(&mut write)
+}
+
+/// An adapter on a tiny model of each family.
+fn judge_families(root: &Path, python: &Path, work: &Path) -> Result<()> {
+    write_families(root, work)?;
     let mut families: Vec<PathBuf> = fs::read_dir(work)?
         .map(|entry| Ok(entry?.path()))
         .collect::<Result<_>>()?;
@@ -219,6 +224,11 @@ const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];
 pub fn environment(root: &Path) -> Result<PathBuf> {
     let pins = root.join("fixtures/scripts/requirements.txt");
     made_from("golden", &[(pins, &[])])
+}
+
+/// The interpreter that has llama.cpp, through llama-cpp-python.
+pub fn llama_cpp_environment(root: &Path) -> Result<PathBuf> {
+    made_from("llama-cpp", &[(root.join("xtask/src/llama-cpp.txt"), &[])])
 }
 
 /// The interpreter of Unsloth's: its bounds exclude versions the golden numbers need, and its own list of dependencies

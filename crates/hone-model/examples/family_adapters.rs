@@ -1,12 +1,17 @@
 //! Writes an adapter on each tiny model of `fixtures/families/`, and the logits that Hone gives with it, for PEFT to
-//! judge: `cargo xtask interop`.
+//! judge: `cargo xtask interop`. Where GGUF can say what the model is, base and adapter are written as GGUF too, for
+//! llama.cpp: `cargo xtask deploy`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use hone_ledger::Seed;
-use hone_model::weights::BaseWeights;
-use hone_model::{Adapter, BaseFormat, LoraConfig, Model, Provenance, SaveDtype};
+use hone_model::export::{ExportError, GgufMetadata, write_gguf, write_gguf_adapter};
+use hone_model::weights::{BaseWeights, Typed};
+use hone_model::{
+    Adapter, AdapterFiles, BaseFormat, LoraConfig, LoraParts, MergeBase, Merged, Model, Provenance,
+    SaveDtype,
+};
 use hone_tensor::Device;
 use serde_json::json;
 
@@ -52,9 +57,39 @@ fn write(base: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
         SaveDtype::F32,
     )?;
     model.attach(adapter);
+    write_logits(&model, &out.join("logits.json"))?;
+    write_as_gguf(&weights, &device, out)
+}
+
+fn write_logits(model: &Model, path: &Path) -> Result<(), Box<dyn Error>> {
     let logits = model.logits(&IDS)?;
     let rows: Vec<&[f32]> = logits.chunks(model.config().vocab_size).collect();
-    let answer = json!({ "ids": IDS, "logits": rows });
-    std::fs::write(out.join("logits.json"), answer.to_string())?;
-    Ok(())
+    let context = model.config().gguf_context_len();
+    let answer = json!({ "ids": IDS, "logits": rows, "gguf_context": context });
+    Ok(std::fs::write(path, answer.to_string())?)
+}
+
+/// Llama.cpp makes room for 256 tokens at least, and so takes the list that LongRoPE has for more than 64.
+const LLAMA_CPP_CONTEXT: usize = 256;
+
+fn write_as_gguf(weights: &BaseWeights, device: &Device, out: &Path) -> Result<(), Box<dyn Error>> {
+    let merged = Merged::new(weights, vec![], MergeBase::Original, device)?;
+    let extra = GgufMetadata {
+        name: "tiny".into(),
+        // The tiny models have no tokenizer, which llama.cpp wants to be told.
+        tokenizer: vec![("tokenizer.ggml.model".into(), Typed::Text("none".into()))],
+    };
+    match write_gguf(&merged, &out.join("model.gguf"), "f32".parse()?, extra) {
+        Ok(()) => {}
+        Err(ExportError::Unsupported { .. } | ExportError::Unsaid { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    }
+    let parts = LoraParts::read(&out.join("adapter"), None)?;
+    let path = out.join("adapter.gguf");
+    write_gguf_adapter(&parts, weights.config(), "tiny", &path)?;
+    let mut model = Model::load(weights, device, BaseFormat::Stored, LLAMA_CPP_CONTEXT)?;
+    let files = AdapterFiles::read(&out.join("adapter"))?;
+    let adapter = files.into_adapter(model.config(), device)?;
+    model.attach(adapter);
+    write_logits(&model, &out.join("llama_cpp.json"))
 }

@@ -424,6 +424,15 @@ fn every_defect_that_peft_lets_pass_is_found() {
             "{defect} (PEFT: {peft}): {:?}",
             check.findings
         );
+        // No program reads right what is wrong, but for what is only wrong in some of them.
+        let only_in_some = ["no-prefix", "overlapping-patterns", "changes-base"];
+        let errors: Vec<&str> = check.errors().map(|finding| finding.code()).collect();
+        let is_wrong = errors.iter().any(|code| !only_in_some.contains(code));
+        let mut verdicts = check.facts.verdicts().into_iter();
+        assert!(
+            !is_wrong || verdicts.all(|verdict| verdict.outcome != Outcome::Right),
+            "{defect}: {errors:?}",
+        );
     }
 }
 
@@ -513,7 +522,9 @@ fn every_program_is_told_apart() {
     for (what, change, expected) in rows {
         let mut files = Files::of("tiny-llama-tied");
         change(&mut files);
-        let check = files.check(None);
+        let mut check = files.check(None);
+        // Some settings ask for tensors that are not there; here it is about the settings.
+        check.facts.damage = None;
         let found = Runtime::ALL.map(|runtime| check.facts.verdict(runtime).outcome);
         assert_eq!(found, expected, "{what}");
     }

@@ -24,8 +24,18 @@ fn families() -> Vec<String> {
     names
 }
 
-/// What GGUF cannot say: LayerNorms of each head are a list in StableLM.
-const UNSAYABLE: [&str; 1] = ["stablelm-parallel"];
+/// What llama.cpp does not have, and why.
+const NOT_IN_LLAMA_CPP: [(&str, &str); 4] = [
+    ("cohere", "of 64 layers and more"),
+    ("falcon", "no biases in Falcon's linear layers"),
+    ("gpt_neox-sequential", "asks for biases"),
+    ("stablelm-parallel", "of each head are not written yet"),
+];
+
+fn reason(family: &str) -> Option<&'static str> {
+    let mut rows = NOT_IN_LLAMA_CPP.iter();
+    rows.find(|row| row.0 == family).map(|row| row.1)
+}
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/families")
@@ -90,15 +100,16 @@ fn a_base_is_exported_as_llama_cpps_converter_writes_it() {
     let dir = tempfile::tempdir().unwrap();
     for family in families() {
         let theirs = fixtures().join(&family).join("base.gguf");
-        if !theirs.is_file() {
+        if !theirs.is_file() || reason(&family).is_some() {
             continue;
         }
         let path = dir.path().join(format!("{family}.gguf"));
         write(&base(&family, "base"), vec![], "bf16", &path).unwrap();
         let (ours, theirs) = (Gguf::open(&path).unwrap(), Gguf::open(&theirs).unwrap());
         for key in theirs.keys() {
-            // Tokens are the tokenizer's to say.
-            if !key.starts_with("tokenizer.") {
+            // Tokens are the tokenizer's to say, and the context of Phi-3 ends with windows that llama.cpp passes over.
+            let is_ours = key.starts_with("tokenizer.") || key == "phi3.context_length";
+            if !is_ours {
                 assert!(same(ours.get(key), theirs.get(key)), "{family}: {key}");
             }
         }
@@ -150,12 +161,9 @@ fn merged_equals_base_plus_adapter_in_every_family_and_form() {
 
         let path = out.join("merged.gguf");
         let result = write(&base, vec![parts(&family)], "f32", &path);
-        if UNSAYABLE.contains(&family.as_str()) {
+        if let Some(reason) = reason(&family) {
             let message = result.unwrap_err().to_string();
-            assert!(
-                message.starts_with("GGUF export of `model.layers.0"),
-                "{message}"
-            );
+            assert!(message.contains(reason), "{message}");
             continue;
         }
         result.unwrap();
@@ -204,19 +212,19 @@ fn settings_that_gguf_has_no_word_for_are_refused_before_anything_is_written() {
             "phi",
             "hidden_act",
             "\"gelu\"",
-            "`activation` of this phi model is \"gelu_erf\", and a reader of the file would take \"gelu_tanh\"",
+            "phi model: its `activation` is \"gelu_erf\", and a reader of the file would take \"gelu_tanh\"",
         ),
         (
             "smollm3",
             "no_rope_layers",
             "[0, 1, 1, 0]",
-            "`layers` of this smollm3 model is",
+            "smollm3 model: its `layers` is",
         ),
         (
             "gemma2",
             "query_pre_attn_scalar",
             "99",
-            "`attention_scale` of this gemma2 model is",
+            "gemma2 model: its `attention_scale` is",
         ),
     ] {
         let copy = dir.path().join(family);
@@ -233,7 +241,7 @@ fn settings_that_gguf_has_no_word_for_are_refused_before_anything_is_written() {
         let base = BaseWeights::open(&copy).unwrap();
         let message = write(&base, vec![], "f32", &path).unwrap_err().to_string();
         assert!(
-            message.starts_with("GGUF cannot say what this model is: "),
+            message.starts_with("no GGUF file can say all of this "),
             "{message}"
         );
         assert!(message.contains(expected), "{message}");

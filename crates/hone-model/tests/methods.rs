@@ -1,16 +1,18 @@
 //! Adapters of every method against PEFT, on the tiny models of `fixtures/`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, Model, Packed,
-    Provenance, SaveDtype, Shortcuts, StepOptions, Targets, TrainedBias,
+    Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, LoraParts, Model,
+    Packed, Provenance, RawAdapter, SaveDtype, Shortcuts, StepOptions, Targets, TrainedBias,
+    check_adapter,
 };
 use hone_tensor::{Device, Rehearsal, Tensor, nf4};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
+use serde_json::json;
 
 const CASES: [&str; 12] = [
     "tied-dora",
@@ -922,4 +924,90 @@ fn what_has_no_meaning_together_is_refused_by_name() {
         c.whole = vec!["embed_tokens".into()];
     };
     assert!(refused("untied", &both).contains("token rows"));
+}
+
+/// The adapter's own numbers under PEFT's names, as PEFT saves what it trained when it is not asked to convert it.
+fn save_as_trained(model: &Model, init: &str, dir: &Path) {
+    let adapter = model.adapter().unwrap();
+    let numbers = adapter.parameters().to_vec().unwrap();
+    let matrices = adapter.matrices();
+    let held: Vec<(String, Vec<usize>, Vec<u8>)> = matrices
+        .iter()
+        .map(|matrix| {
+            let part = &numbers[matrix.offset..][..matrix.size()];
+            let bytes = part.iter().flat_map(|x| x.to_le_bytes()).collect();
+            let name = format!("base_model.model.{}", matrix.name);
+            (name, vec![matrix.rows, matrix.cols], bytes)
+        })
+        .collect();
+    let views = held.iter().map(|(name, shape, bytes)| {
+        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
+        (name.clone(), view)
+    });
+    let file = safetensors::serialize(views, None).unwrap();
+    std::fs::write(dir.join("adapter_model.safetensors"), file).unwrap();
+    let config = json!({
+        "peft_type": "LORA", "r": adapter.config().rank, "lora_alpha": adapter.config().alpha,
+        "target_modules": ["q_proj", "v_proj", "down_proj"], "init_lora_weights": init,
+    });
+    std::fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
+}
+
+#[test]
+fn pissa_and_olora_saved_as_they_were_trained_become_plain_lora() {
+    for (init, initial) in [("pissa", Initial::Pissa), ("olora", Initial::Olora)] {
+        let mut model = load("untied", 1);
+        let config = LoraConfig {
+            rank: 2,
+            alpha: 3.0,
+            targets: Targets::parse("q_proj,v_proj,down_proj"),
+            initial,
+            ..LoraConfig::default()
+        };
+        fresh(&mut model, "untied", config);
+        disturb(&mut model);
+        let expected = model.logits(&ids(2)).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        save_as_trained(&model, init, dir.path());
+        let raw = RawAdapter::read(dir.path()).unwrap();
+        let check = check_adapter(&raw, None);
+        assert!(LoraParts::repaired(&raw, &check, None).is_err());
+        let parts = LoraParts::repaired(&raw, &check, Some(&base("untied"))).unwrap();
+        let found = with_parts("untied", &parts);
+        let difference = greatest_difference(&found, &expected);
+        assert!(difference < 1e-4, "{init}: {difference}");
+    }
+}
+
+/// Logits of a base with the adapter that these parts are.
+fn with_parts(name: &str, parts: &LoraParts) -> Vec<f32> {
+    let (mut model, dir) = (load(name, 1), tempfile::tempdir().unwrap());
+    parts
+        .save(dir.path(), SaveDtype::F32, &parts.paths())
+        .unwrap();
+    let files = AdapterFiles::read(dir.path()).unwrap();
+    let adapter = files.into_adapter(model.config(), model.device()).unwrap();
+    model.attach(adapter);
+    model.logits(&ids(2)).unwrap()
+}
+
+#[test]
+fn dora_as_plain_lora_leaves_out_less_the_wider_it_is() {
+    let model = tuned("tied-dora", 1);
+    let expected = model.logits(&ids(2)).unwrap();
+    let dir = fixture("adapters/tiny-llama-tied-dora");
+    let parts = LoraParts::read(&dir, None).unwrap();
+    let mut before = f64::INFINITY;
+    for rank in [2, 8, 32] {
+        let (plain, left) = parts.without_magnitudes(&base("tied"), rank).unwrap();
+        assert!(plain.beyond_pairs().is_none());
+        assert!(left < before, "rank {rank}: {left}");
+        before = left;
+        // No matrix of this model has a greater rank than 32.
+        if rank == 32 {
+            assert!(left < 1e-5, "{left}");
+            let difference = greatest_difference(&with_parts("tied", &plain), &expected);
+            assert!(difference < 1e-3, "logits differ by {difference}");
+        }
+    }
 }

@@ -161,6 +161,16 @@ impl Finding {
         }
     }
 
+    /// What is wrong, if every program would go wrong with it; names, patterns and other bases are judged program by
+    /// program.
+    fn damage(&self) -> Option<String> {
+        let is_judged = matches!(
+            self,
+            Self::NoPrefix { .. } | Self::OverlappingPatterns { .. } | Self::ChangesBase { .. }
+        );
+        (self.severity() == Severity::Error && !is_judged).then(|| self.to_string())
+    }
+
     /// Its name for scripts.
     pub fn code(&self) -> &'static str {
         match self {
@@ -262,7 +272,10 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
     if method != "LORA" && method != "IA3" {
         let found = method.to_string();
         findings.push(Finding::UnknownMethod { found });
-        let facts = Facts::default();
+        let facts = Facts {
+            damage: findings.iter().find_map(Finding::damage),
+            ..Facts::default()
+        };
         return AdapterCheck { findings, facts };
     }
     let settings = Settings::read(&raw.config, &mut findings);
@@ -285,8 +298,9 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
         None => checker.compare_layers(),
     }
     checker.look_at_provenance(base);
-    let facts = Facts::of(&settings, &checker.modules, raw);
+    let mut facts = Facts::of(&settings, &checker.modules, raw);
     let mut findings = checker.findings;
+    facts.damage = findings.iter().find_map(Finding::damage);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
     AdapterCheck { findings, facts }
 }

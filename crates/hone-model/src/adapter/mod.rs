@@ -17,6 +17,7 @@ mod layout;
 mod parts;
 mod peft;
 mod peft_config;
+mod plain;
 mod raw;
 mod runtimes;
 mod select;

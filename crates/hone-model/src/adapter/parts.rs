@@ -15,9 +15,11 @@ use super::peft::{
     CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, number, scaling_hash,
     to_safetensors,
 };
+use super::plain::REPEATABLE;
 use super::raw::RawAdapter;
 use super::settings::Settings;
 use super::spelling::{PREFIX, Part, read_name};
+use crate::weights::{BaseWeights, WeightsError};
 
 /// The pieces of a checked adapter, by module.
 #[derive(Clone, Debug, Default)]
@@ -87,6 +89,9 @@ pub enum PartsError {
     /// It cannot be read at all.
     #[error(transparent)]
     Peft(#[from] PeftError),
+    /// The base that it is for.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// The check found errors.
     #[error("the adapter in `{}` is not sound: {first}{}", path.display(), others(*more))]
     Unsound {
@@ -121,6 +126,7 @@ impl PartsError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Peft(error) => error.hints(),
+            Self::Weights(error) => error.hints(),
             Self::Unsound { path, first, .. } => {
                 let all = format!("`hone adapter check {}` names everything", path.display());
                 first
@@ -157,13 +163,20 @@ impl LoraParts {
         Self::taken_apart(raw)
     }
 
-    /// As [`Self::of`], and takes names without PEFT's prefix and patterns that overlap, whose meaning is plain.
-    pub fn repaired(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, PartsError> {
-        let is_plain = |finding: &&Finding| {
-            matches!(
-                finding,
-                Finding::NoPrefix { .. } | Finding::OverlappingPatterns { .. }
-            )
+    /// As [`Self::of`], and takes names without PEFT's prefix and patterns that overlap, whose meaning is plain. With
+    /// `base`, the one that it was trained on, also PiSSA and OLoRA that were saved as they were trained: what they took
+    /// out of the base is found again, and the adapter is plain LoRA of twice the rank.
+    pub fn repaired(
+        raw: &RawAdapter,
+        check: &AdapterCheck,
+        base: Option<&BaseWeights>,
+    ) -> Result<Self, PartsError> {
+        let method = check.facts.changes_base.as_deref();
+        let again = base.zip(method.filter(|method| REPEATABLE.contains(method)));
+        let is_plain = |finding: &&Finding| match finding {
+            Finding::NoPrefix { .. } | Finding::OverlappingPatterns { .. } => true,
+            Finding::ChangesBase { .. } => again.is_some(),
+            _ => false,
         };
         let mut others = check.errors().filter(|finding| !is_plain(finding));
         match others.next() {
@@ -172,7 +185,13 @@ impl LoraParts {
                 first: Box::new(first.clone()),
                 more: others.count(),
             }),
-            None => Self::taken_apart(raw),
+            None => {
+                let parts = Self::taken_apart(raw)?;
+                match again {
+                    Some((base, method)) => Ok(parts.less_its_start(base, method)?),
+                    None => Ok(parts),
+                }
+            }
         }
     }
 

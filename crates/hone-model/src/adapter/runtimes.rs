@@ -134,6 +134,8 @@ pub struct Facts {
     pub lacks_prefix: bool,
     /// The initialisation changed the base.
     pub changes_base: Option<String>,
+    /// What is wrong with it, whoever reads it.
+    pub damage: Option<String>,
     /// Modules that llama-like models do not have under these names.
     pub unusual_modules: Vec<String>,
 }
@@ -207,6 +209,9 @@ impl Facts {
     /// What one program would do.
     pub fn verdict(&self, runtime: Runtime) -> Verdict {
         let mut said = Said::default();
+        if let Some(damage) = &self.damage {
+            said.wrong(&format!("the adapter itself is wrong: {damage}"));
+        }
         match runtime {
             Runtime::Peft => self.in_peft(&mut said),
             Runtime::Vllm => self.in_vllm(&mut said),

@@ -114,6 +114,10 @@ pub fn write_gguf(
     extra: GgufMetadata,
 ) -> Result<(), ExportError> {
     let config = merged.config();
+    if let Some(why) = config.not_in_llama_cpp() {
+        let what = format!("this {} model: {why}", config.model_type);
+        return Err(ExportError::Unsaid { what });
+    }
     let metadata = metadata(merged, kind, extra)?;
     let mut tensors = Vec::new();
     for slot in merged.slots() {
@@ -174,11 +178,12 @@ fn refuse_unsayable(
     // The answer is in memory; what cannot be removed is overwritten by the next export.
     let _ = std::fs::remove_file(&path);
     let unsaid = |what: String| ExportError::Unsaid { what };
-    let read = read?.map_err(|error| unsaid(error.to_string()))?;
+    let read =
+        read?.map_err(|error| unsaid(format!("this {} model: {error}", config.model_type)))?;
     match config.in_gguf().difference(&read) {
         None => Ok(()),
         Some((setting, ours, theirs)) => Err(unsaid(format!(
-            "`{setting}` of this {} model is {ours}, and a reader of the file would take {theirs}",
+            "this {} model: its `{setting}` is {ours}, and a reader of the file would take {theirs}",
             config.model_type
         ))),
     }

@@ -84,10 +84,10 @@ pub enum ExportError {
         /// What.
         what: String,
     },
-    /// A setting that the format has no word for, so that readers would compute something else.
-    #[error("GGUF cannot say what this model is: {what}")]
+    /// A model of which llama.cpp would make something else.
+    #[error("no GGUF file can say all of {what}")]
     Unsaid {
-        /// Which setting, and how it would be read.
+        /// Which, and what would become of it.
         what: String,
     },
     /// A file that says something else than was written.

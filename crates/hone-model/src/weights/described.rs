@@ -4,7 +4,7 @@
 //! says what a reader of the file will understand, so that a writer can see beforehand whether that is the model it has.
 
 use super::config::{DecoderConfig, NormKind};
-use super::families::{self, Family};
+use super::families::{self, Windows};
 use super::gguf::Typed;
 use super::rope::{Rope, RopeScaling};
 
@@ -40,14 +40,7 @@ impl Keys {
     }
 }
 
-/// The key of windows, in families whose files have one.
-pub(super) const WINDOW: &str = "attention.sliding_window";
-
 impl DecoderConfig {
-    fn written_as(&self) -> Option<&'static Family> {
-        families::by_architecture(self.gguf_architecture()?)
-    }
-
     /// The settings under the keys of its architecture, in the types that llama.cpp asks for. Tokens that begin and end a
     /// text are the tokenizer's to say. `None` where llama.cpp does not have the family.
     pub fn gguf_metadata(&self) -> Option<Vec<(String, Typed)>> {
@@ -78,6 +71,12 @@ impl DecoderConfig {
         }
         (family.write_gguf)(self, &mut keys);
         Some(keys.rows)
+    }
+
+    /// Why llama.cpp computes something else than this model, or does not load it, if that is so.
+    pub fn not_in_llama_cpp(&self) -> Option<&'static str> {
+        let family = families::by_name(&self.model_type)?;
+        (family.not_in_llama_cpp)(self)
     }
 
     fn write_scaling(&self, keys: &mut Keys) {
@@ -132,30 +131,31 @@ impl DecoderConfig {
         }
     }
 
-    /// Where the context of a GGUF file ends. Llama.cpp has no windows in some families, and without one computes the same
+    /// Where the context of a GGUF file ends. Of some families llama.cpp has no windows, and without one computes the same
     /// only as long as the text is no longer than the narrowest.
     pub fn gguf_context_len(&self) -> usize {
         let windows = self.layers.iter().filter_map(|layer| layer.window);
-        match self.says_windows() {
-            true => self.context_len,
-            false => windows.fold(self.context_len, usize::min),
+        match self.windows_in_llama_cpp() {
+            Windows::Computed => self.context_len,
+            Windows::Unsaid | Windows::PassedOver => windows.fold(self.context_len, usize::min),
         }
     }
 
-    fn says_windows(&self) -> bool {
-        self.written_as()
-            .is_some_and(|family| family.gguf_keys.contains(&WINDOW))
+    fn windows_in_llama_cpp(&self) -> Windows {
+        let family = families::by_name(&self.model_type);
+        family.map_or(Windows::Unsaid, |family| family.windows_in_llama_cpp)
     }
 
     /// These settings as the reader of a GGUF file will have them, if the file can say all that matters: under the
     /// architecture's name, without windows that end the context instead, stretched pair by pair.
     pub fn in_gguf(&self) -> Self {
         let mut there = self.clone();
-        if let Some(family) = self.written_as() {
+        let architecture = self.gguf_architecture();
+        if let Some(family) = architecture.and_then(families::by_architecture) {
             there.model_type = family.name.to_owned();
         }
         there.context_len = self.gguf_context_len();
-        if !self.says_windows() {
+        if self.windows_in_llama_cpp() == Windows::Unsaid {
             for layer in &mut there.layers {
                 layer.window = None;
             }

@@ -113,7 +113,7 @@ impl Export {
         let (config, ends) = (merged.config(), merged.config().gguf_context_len());
         if ends < config.context_len {
             talk.say(format!(
-                "GGUF has no word for the windows of {} models: the file's context ends with them, at {ends} tokens instead of {}",
+                "llama.cpp has no windows in {} models: the file's context ends with them, at {ends} tokens instead of {}",
                 config.model_type, config.context_len
             ));
         }

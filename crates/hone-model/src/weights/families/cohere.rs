@@ -17,6 +17,9 @@ const COHERE_NAMES: Names = Names {
     ..NAMES
 };
 
+/// From so many layers on llama.cpp looks for norms on queries and keys.
+const LAYERS_WITH_NORMS: usize = 64;
+
 /// Command R and R+, and Aya 23.
 pub const COHERE: Family = Family {
     name: "cohere",
@@ -55,6 +58,12 @@ pub const COHERE: Family = Family {
         if config.rope.scaling == RopeScaling::None {
             keys.text("rope.scaling.type", "none");
         }
+    },
+    not_in_llama_cpp: |config| {
+        let has_norms = config.query_key_norm != QueryKeyNorm::None;
+        let why =
+            "llama.cpp knows norms on queries and keys in Command R models of 64 layers and more";
+        (has_norms && config.num_layers < LAYERS_WITH_NORMS).then_some(why)
     },
     peft_targets: &[],
     ..LLAMA

@@ -112,6 +112,10 @@ pub const FALCON: Family = Family {
         Ok(())
     },
     write_gguf: |_, keys| keys.text("tensor_data_layout", "jploski"),
+    not_in_llama_cpp: |config| {
+        let why = "llama.cpp has no biases in Falcon's linear layers";
+        config.attention_bias.then_some(why)
+    },
     peft_targets: &["query_key_value"],
     ..LLAMA
 };

@@ -124,6 +124,7 @@ pub const GEMMA2: Family = Family {
         scale_of_largest(config, 46);
         Ok(())
     },
+    windows_in_llama_cpp: super::Windows::Computed,
     write_gguf: |config, keys| {
         super::window_to_gguf(config, keys);
         let caps = [
@@ -224,6 +225,7 @@ pub const GEMMA3: Family = Family {
         scale_of_largest(config, 62);
         Ok(())
     },
+    windows_in_llama_cpp: super::Windows::Computed,
     write_gguf: |config, keys| {
         super::window_to_gguf(config, keys);
         let cap = config.logit_cap.iter();

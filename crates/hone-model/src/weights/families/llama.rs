@@ -1,6 +1,6 @@
 //! Llama, and families that are llama with other settings: Mistral, Qwen 2 and 3, Granite, SmolLM 3, OLMo 2.
 
-use super::{Family, nothing_in_gguf, nothing_to_gguf};
+use super::{Family, Windows, all_in_llama_cpp, nothing_in_gguf, nothing_to_gguf};
 use crate::weights::config::{Block, ConfigError, DecoderConfig, Positions, QueryKeyNorm};
 use crate::weights::hf::{Fields, Only};
 use crate::weights::names::{Group, Names, NormAt, NormName, Part, Place};
@@ -136,6 +136,8 @@ pub const LLAMA: Family = Family {
     gguf_keys: &[],
     read_gguf: nothing_in_gguf,
     write_gguf: nothing_to_gguf,
+    windows_in_llama_cpp: Windows::Unsaid,
+    not_in_llama_cpp: all_in_llama_cpp,
     peft_targets: &["q_proj", "v_proj"],
 };
 

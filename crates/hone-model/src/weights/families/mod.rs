@@ -13,7 +13,7 @@ mod stablelm;
 mod starcoder;
 
 use super::config::{Activation, ConfigError, DecoderConfig};
-use super::described::{Keys, WINDOW};
+use super::described::Keys;
 use super::hf::{Fields, Only};
 use super::metadata::Metadata;
 use super::names::Names;
@@ -55,8 +55,22 @@ pub(super) struct Family {
     pub read_gguf: fn(&Metadata, &mut DecoderConfig) -> Result<(), ConfigError>,
     /// The same, written: what its files say beyond what all families' say.
     pub write_gguf: fn(&DecoderConfig, &mut Keys),
+    pub windows_in_llama_cpp: Windows,
+    /// Why llama.cpp computes something else than a model of these settings, or does not load it.
+    pub not_in_llama_cpp: fn(&DecoderConfig) -> Option<&'static str>,
     /// What PEFT adapts if no targets are named.
     pub peft_targets: &'static [&'static str],
+}
+
+/// What llama.cpp makes of layers that see only so far back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Windows {
+    /// Its files do not say them.
+    Unsaid,
+    /// They say them, and it computes without.
+    PassedOver,
+    /// It computes with them.
+    Computed,
 }
 
 /// Every family, in the order in which they are listed to users.
@@ -130,11 +144,16 @@ const GELUS: &[(&str, Activation)] = &[
 /// Nothing beyond what all families say, in GGUF.
 fn nothing_to_gguf(_: &DecoderConfig, _: &mut Keys) {}
 
+/// Llama.cpp computes every model of the family.
+fn all_in_llama_cpp(_: &DecoderConfig) -> Option<&'static str> {
+    None
+}
+
 /// The width of the windows, of families whose files say it.
 fn window_to_gguf(config: &DecoderConfig, keys: &mut Keys) {
     let window = config.layers.iter().find_map(|layer| layer.window);
     // Converters write 0 for none.
-    keys.count(WINDOW, window.unwrap_or(0));
+    keys.count("attention.sliding_window", window.unwrap_or(0));
 }
 
 /// Nothing beyond what all families say, in GGUF.

@@ -82,6 +82,10 @@ pub const GPT_NEOX: Family = Family {
         Ok(())
     },
     write_gguf: |config, keys| keys.flag("use_parallel_residual", config.block.is_parallel()),
+    not_in_llama_cpp: |config| {
+        let why = "llama.cpp asks for biases in GPT-NeoX's attention";
+        (!config.attention_bias).then_some(why)
+    },
     peft_targets: &["query_key_value"],
     ..LLAMA
 };

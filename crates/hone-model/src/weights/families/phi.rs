@@ -55,6 +55,7 @@ pub const PHI3: Family = Family {
         Ok(())
     },
     write_gguf: super::window_to_gguf,
+    windows_in_llama_cpp: super::Windows::PassedOver,
     peft_targets: &[],
     ..LLAMA
 };

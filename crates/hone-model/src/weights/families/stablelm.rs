@@ -51,6 +51,10 @@ pub const STABLELM: Family = Family {
         Ok(())
     },
     write_gguf: |config, keys| keys.flag("use_parallel_residual", config.block.is_parallel()),
+    not_in_llama_cpp: |config| {
+        let why = "norms on the queries and keys of each head are not written yet";
+        (config.query_key_norm != QueryKeyNorm::None).then_some(why)
+    },
     peft_targets: &["q_proj", "v_proj"],
     ..LLAMA
 };

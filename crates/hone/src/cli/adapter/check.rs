@@ -23,9 +23,13 @@ pub struct Check {
     /// Ask about one program only: peft, vllm, llama.cpp, ollama or mlx. Exit code 4 if it would not read the adapter right
     #[arg(long = "for", value_name = "PROGRAM")]
     runtime: Option<Runtime>,
-    /// Write an adapter that the program reads right: scales, ranks and alphas go into the numbers, names are PEFT's
+    /// Write an adapter that the program reads right: scales, ranks and alphas go into the numbers, names are PEFT's. With
+    /// --model also PiSSA and OLoRA as plain LoRA, and DoRA as the nearest one
     #[arg(long, value_name = "OUT", requires = "runtime")]
     fix: Option<PathBuf>,
+    /// Rank of the plain LoRA that stands for DoRA
+    #[arg(long, value_name = "R", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    dora_rank: u16,
     /// End with one JSON object
     #[arg(long)]
     json: bool,
@@ -35,13 +39,14 @@ impl Check {
     /// Looks and tells; ends with 4 if there is an error, or the program asked about would not read it right.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let raw = RawAdapter::read(&self.dir)?;
-        let check = self.check(&raw)?;
+        let open = self.open()?;
+        let check = look(&raw, open.as_ref())?;
         let verdicts: Vec<Verdict> = match self.runtime {
             Some(runtime) => vec![check.facts.verdict(runtime)],
             None => check.facts.verdicts(),
         };
         if let (Some(out), Some(runtime)) = (&self.fix, self.runtime) {
-            self.fix(&raw, &check, runtime, out, talk)?;
+            self.fix((&raw, &check), open.as_ref(), runtime, out, talk)?;
             return Ok(Exit::Done);
         }
         if self.json {
@@ -57,22 +62,11 @@ impl Check {
         })
     }
 
-    fn check(&self, raw: &RawAdapter) -> Result<AdapterCheck> {
+    fn open(&self) -> Result<Option<OpenBase>> {
         let Some(name) = &self.model else {
-            return Ok(check_adapter(raw, None));
+            return Ok(None);
         };
-        let open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
-        // Hashing a base takes as long as reading it; only an adapter that names one is worth that.
-        let fingerprint = match raw.provenance().base_fingerprint {
-            Some(_) => Some(open.weights.fingerprint()?.to_string()),
-            None => None,
-        };
-        let base = CheckedBase {
-            config: open.weights.config(),
-            fingerprint: fingerprint.as_deref(),
-            template_hash: Some(open.renderer.template_hash()),
-        };
-        Ok(check_adapter(raw, Some(base)))
+        Ok(Some(OpenBase::open(base::find(name, &Home::from_env()?)?)?))
     }
 
     fn print(&self, check: &AdapterCheck, verdicts: &[Verdict]) -> Result<()> {
@@ -129,8 +123,8 @@ impl Check {
 
     fn fix(
         &self,
-        raw: &RawAdapter,
-        check: &AdapterCheck,
+        (raw, check): (&RawAdapter, &AdapterCheck),
+        open: Option<&OpenBase>,
         runtime: Runtime,
         out: &std::path::Path,
         talk: Talk,
@@ -150,13 +144,27 @@ impl Check {
                 .hint("name a directory that is not there yet")
                 .into());
         }
-        let parts = LoraParts::repaired(raw, check)?;
+        let weights = open.map(|open| &open.weights);
+        let mut parts = LoraParts::repaired(raw, check, weights)?;
+        let has_lengths = parts.pairs.values().any(|pair| pair.magnitude.is_some());
+        if let Some(weights) = weights.filter(|_| has_lengths && runtime != Runtime::Peft) {
+            let left;
+            (parts, left) = parts.without_magnitudes(weights, self.dora_rank.into())?;
+            talk.say(format!(
+                "DoRA became plain LoRA of rank {}, which leaves out {:.1} % of what it adds; a higher --dora-rank leaves out less, `hone merge` nothing",
+                self.dora_rank,
+                100.0 * left
+            ));
+        }
         let fixed = match runtime {
             Runtime::Peft => parts,
             _ => match parts.beyond_pairs() {
                 Some(part) => {
                     return Err(Refusal::failed(format!("{runtime} does not read {part}, and no pair of narrow matrices stands for it"))
-                        .hint("`hone merge` works every part of an adapter into its base")
+                        .hint(match (has_lengths, open) {
+                            (true, None) => "with --model the nearest plain LoRA is found; `hone merge` is exact",
+                            _ => "`hone merge` works every part of an adapter into its base",
+                        })
                         .into());
                 }
                 None => parts.uniform(),
@@ -171,7 +179,7 @@ impl Check {
         }
         fixed.save(out, SaveDtype::F32, &fixed.target_names(raw))?;
         let again = RawAdapter::read(out)?;
-        let checked = self.check(&again)?;
+        let checked = look(&again, open)?;
         for finding in checked
             .findings
             .iter()
@@ -193,6 +201,23 @@ impl Check {
         ));
         Ok(())
     }
+}
+
+fn look(raw: &RawAdapter, open: Option<&OpenBase>) -> Result<AdapterCheck> {
+    let Some(open) = open else {
+        return Ok(check_adapter(raw, None));
+    };
+    // Hashing a base takes as long as reading it; only an adapter that names one is worth that.
+    let fingerprint = match raw.provenance().base_fingerprint {
+        Some(_) => Some(open.weights.fingerprint()?.to_string()),
+        None => None,
+    };
+    let base = CheckedBase {
+        config: open.weights.config(),
+        fingerprint: fingerprint.as_deref(),
+        template_hash: Some(open.renderer.template_hash()),
+    };
+    Ok(check_adapter(raw, Some(base)))
 }
 
 fn outcome_in_words(outcome: Outcome) -> &'static str {
