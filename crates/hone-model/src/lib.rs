@@ -17,7 +17,7 @@ mod site;
 pub mod weights;
 
 pub use adapter::{
-    Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase, Deltas,
+    Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase,
     Factors, Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts,
     NamedMatrix, Outcome, PartsError, PeftError, Provenance, RawAdapter, Role, Runtime, SaveDtype,
     Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter,

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, LoraParts, Model,
-    Packed, Provenance, RawAdapter, SaveDtype, Shortcuts, StepOptions, Targets, TrainedBias,
+    Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, LoraPair, LoraParts,
+    Model, Packed, Provenance, RawAdapter, SaveDtype, Shortcuts, StepOptions, Targets, TrainedBias,
     check_adapter,
 };
 use hone_tensor::{Device, Rehearsal, Tensor, nf4};
@@ -691,17 +691,11 @@ fn lengths_of_rows_equal_those_of_the_dense_matrix() {
         let adapter = model.adapter().unwrap();
         let matrices = adapter.matrices();
         let mut numbers = adapter.parameters().to_vec().unwrap();
-        let deltas = adapter.deltas().unwrap();
-        for site in model.config().sites() {
-            let Some((out, width)) = deltas
-                .touches(site)
-                .then(|| model.config().projection(site))
-            else {
-                continue;
-            };
-            let held = held(&format!("{}.weight", site.path()), format);
-            let product = deltas.low_rank(site, 0..out).unwrap();
-            let name = format!("{}.lora_magnitude_vector", site.path());
+        for (path, pair) in taken_apart(&model).pairs {
+            let (out, width) = (pair.out, pair.width);
+            let held = held(&format!("{path}.weight"), format);
+            let product = product(&pair);
+            let name = format!("{path}.lora_magnitude_vector");
             let place = matrices.iter().find(|m| m.name == name).unwrap().offset;
             for row in 0..out {
                 let sum = |i: usize| f64::from(held[i]) + f64::from(product[i]);
@@ -711,7 +705,6 @@ fn lengths_of_rows_equal_those_of_the_dense_matrix() {
                 numbers[place + row] = square.sqrt() as f32;
             }
         }
-        drop(deltas);
         device.write(&numbers, model.adapter_mut().unwrap().parameters_mut());
         let with_lengths = model.logits(&ids(2)).unwrap();
         // The same low-rank pairs without DoRA.
@@ -728,70 +721,6 @@ fn lengths_of_rows_equal_those_of_the_dense_matrix() {
         assert!(
             difference < 2e-5,
             "{format:?}: logits differ by {difference}"
-        );
-    }
-}
-
-#[test]
-fn merged_rows_give_the_logits_of_base_and_adapter() {
-    for case in [
-        "tied-dora",
-        "untied-whole",
-        "tied-ia3",
-        "bias-ia3",
-        "bias-own",
-    ] {
-        let model = tuned(case, 1);
-        let deltas = model.adapter().unwrap().deltas().unwrap();
-        let (ids, width) = (ids(2), model.config().d_model);
-        // A base that is the merged one: every changed matrix trained whole, with the merged numbers.
-        let mut merged = load(case, 1);
-        let sites = model.config().sites();
-        let whole: Vec<String> = sites
-            .iter()
-            .filter(|s| deltas.touches(**s))
-            .map(|s| s.path())
-            .collect();
-        let config = LoraConfig {
-            targets: Targets::Names(vec![whole[0].clone()]),
-            whole,
-            bias: match case.starts_with("bias") {
-                true => TrainedBias::All,
-                false => TrainedBias::None,
-            },
-            ..LoraConfig::default()
-        };
-        fresh(&mut merged, case, config);
-        let matrices = merged.adapter().unwrap().matrices();
-        let mut numbers = merged.adapter().unwrap().parameters().to_vec().unwrap();
-        for site in sites {
-            let (_, width) = model.config().projection(site);
-            if let Some(m) = matrices
-                .iter()
-                .find(|m| m.name == format!("{}.weight", site.path()))
-            {
-                let rows = &mut numbers[m.offset..][..m.size()];
-                let (first, rest) = rows.split_at_mut(width);
-                deltas.merge_rows(site, 0, first);
-                deltas.merge_rows(site, 1, rest);
-            }
-            if let Some(m) = matrices
-                .iter()
-                .find(|m| m.name == format!("{}.bias", site.path()))
-            {
-                let bias = &mut numbers[m.offset..][..m.size()];
-                if let Some(merged) = deltas.merge_bias(site, Some(bias)) {
-                    bias.copy_from_slice(&merged);
-                }
-            }
-        }
-        let device = merged.device().clone();
-        device.write(&numbers, merged.adapter_mut().unwrap().parameters_mut());
-        let difference =
-            greatest_difference(&model.logits(&ids).unwrap(), &merged.logits(&ids).unwrap());
-        assert!(
-            difference < 2e-5 && width > 0,
-            "{case}: logits differ by {difference}"
         );
     }
 }
@@ -835,14 +764,37 @@ fn adapters_are_switched_stacked_and_disabled_without_loading_again() {
         .unwrap();
     assert!(model.adapter().is_none(), "none of two learns");
     let stacked = logits(&model);
-    let summed = with_sum_of_deltas(&[("tied", 0.5), ("tied-qv", -2.0)]);
+    let summed = with_sum_of_products(&[("tied", 0.5), ("tied-qv", -2.0)]);
     let difference = greatest_difference(&stacked, &logits(&summed));
     assert!(difference < 2e-5, "logits differ by {difference}");
     assert!(greatest_difference(&stacked, &plain) > 0.1);
 }
 
+/// What the adapter on a model is, by way of the files it is saved as.
+fn taken_apart(model: &Model) -> LoraParts {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, provenance) = (model.config(), Provenance::default());
+    let adapter = model.adapter().unwrap();
+    adapter
+        .save(dir.path(), config, &provenance, SaveDtype::F32)
+        .unwrap();
+    LoraParts::read(dir.path(), None).unwrap()
+}
+
+/// `scale · B A`.
+fn product(pair: &LoraPair) -> Vec<f32> {
+    let cell = |at: usize| {
+        let (row, col) = (at / pair.width, at % pair.width);
+        let term = |r: usize| {
+            f64::from(pair.b[row * pair.rank + r]) * f64::from(pair.a[r * pair.width + col])
+        };
+        (f64::from(pair.scale) * (0..pair.rank).map(term).sum::<f64>()) as f32
+    };
+    (0..pair.out * pair.width).map(cell).collect()
+}
+
 /// The tied base with the sum of low-rank products in its matrices.
-fn with_sum_of_deltas(adapters: &[(&str, f32)]) -> Model {
+fn with_sum_of_products(adapters: &[(&str, f32)]) -> Model {
     let mut model = load("tied", 1);
     let config = LoraConfig {
         targets: Targets::parse("q_proj"),
@@ -853,17 +805,12 @@ fn with_sum_of_deltas(adapters: &[(&str, f32)]) -> Model {
     let matrices = model.adapter().unwrap().matrices();
     let mut numbers = model.adapter().unwrap().parameters().to_vec().unwrap();
     for (name, weight) in adapters {
-        let adapter = read(&model, name);
-        let deltas = adapter.deltas().unwrap();
-        for site in model.config().sites() {
-            let (out, _) = model.config().projection(site);
-            let Some(product) = deltas.low_rank(site, 0..out) else {
-                continue;
-            };
-            let name = format!("{}.weight", site.path());
+        let dir = fixture(&format!("adapters/tiny-llama-{name}"));
+        for (path, pair) in LoraParts::read(&dir, None).unwrap().pairs {
+            let name = format!("{path}.weight");
             let matrix = matrices.iter().find(|m| m.name == name).unwrap();
             let place = &mut numbers[matrix.offset..][..matrix.size()];
-            for (number, x) in place.iter_mut().zip(product) {
+            for (number, x) in place.iter_mut().zip(product(&pair)) {
                 *number += weight * x;
             }
         }

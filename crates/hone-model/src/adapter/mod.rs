@@ -5,13 +5,12 @@
 //! have their `A` side by side, so that one product serves them all.
 //!
 //! [`select`] turns names into projections, [`layout`] gives everything its place, [`begin`] fills in what starts from
-//! the base's own numbers, [`delta`] says what a matrix of the base becomes, [`peft`] is the form on disk.
+//! the base's own numbers, [`peft`] is the form on disk, [`parts`] the mathematics that merging and exporting work on.
 
 mod begin;
 mod check;
 mod config;
 mod decompose;
-mod delta;
 mod dora;
 mod layout;
 mod parts;
@@ -29,7 +28,6 @@ pub use check::{AdapterCheck, CheckedBase, Finding, Severity, check_adapter};
 pub use config::{
     AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias, target_matches,
 };
-pub use delta::Deltas;
 pub(crate) use layout::{
     AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
 };
