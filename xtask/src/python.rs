@@ -154,14 +154,12 @@ fn judge_families(root: &Path, python: &Path, work: &Path) -> Result<()> {
     for ours in families {
         let name = ours.file_name().context("an entry has a name")?;
         println!("{}", name.display());
-        let base = root.join("fixtures/families").join(name).join("base");
-        judge(
-            root,
-            python,
-            &base,
-            &ours.join("adapter"),
-            &ours.join("logits.json"),
-        )?;
+        let fixture = root.join("fixtures/families").join(name).join("base");
+        let converted = ours.join("from-gguf");
+        for base in [fixture, converted].iter().filter(|base| base.exists()) {
+            let (adapter, logits) = (ours.join("adapter"), ours.join("logits.json"));
+            judge(root, python, base, &adapter, &logits)?;
+        }
     }
     Ok(())
 }

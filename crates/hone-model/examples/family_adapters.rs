@@ -1,12 +1,15 @@
 //! Writes an adapter on each tiny model of `fixtures/families/`, and the logits that Hone gives with it, for PEFT to
-//! judge: `cargo xtask interop`. Where GGUF can say what the model is, base and adapter are written as GGUF too, for
+//! judge: `cargo xtask interop`; and a directory made from the GGUF file, where there is one, which must be the same model. Where GGUF can say what the model is, base and adapter are written as GGUF too, for
 //! llama.cpp: `cargo xtask deploy`.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use hone_ledger::Seed;
-use hone_model::export::{ExportError, GgufMetadata, write_gguf, write_gguf_adapter};
+use hone_model::export::{
+    ExportError, GgufMetadata, MergeDtype, hf_config, write_gguf, write_gguf_adapter,
+    write_safetensors,
+};
 use hone_model::weights::{BaseWeights, Typed};
 use hone_model::{
     Adapter, AdapterFiles, BaseFormat, LoraConfig, LoraParts, MergeBase, Merged, Model, Provenance,
@@ -58,6 +61,10 @@ fn write(base: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     )?;
     model.attach(adapter);
     write_logits(&model, &out.join("logits.json"))?;
+    let gguf = base.with_extension("gguf");
+    if gguf.is_file() {
+        write_from_gguf(&gguf, &device, &out.join("from-gguf"))?;
+    }
     write_as_gguf(&weights, &device, out)
 }
 
@@ -71,6 +78,15 @@ fn write_logits(model: &Model, path: &Path) -> Result<(), Box<dyn Error>> {
 
 /// Llama.cpp makes room for 256 tokens at least, and so takes the list that LongRoPE has for more than 64.
 const LLAMA_CPP_CONTEXT: usize = 256;
+
+fn write_from_gguf(gguf: &Path, device: &Device, out: &Path) -> Result<(), Box<dyn Error>> {
+    let weights = BaseWeights::open(gguf)?;
+    let merged = Merged::new(&weights, vec![], MergeBase::Original, device)?;
+    std::fs::create_dir_all(out)?;
+    write_safetensors(&merged, out, MergeDtype::F32, u64::MAX)?;
+    let config = hf_config(weights.config(), "float32")?;
+    Ok(std::fs::write(out.join("config.json"), config.to_string())?)
+}
 
 fn write_as_gguf(weights: &BaseWeights, device: &Device, out: &Path) -> Result<(), Box<dyn Error>> {
     let merged = Merged::new(weights, vec![], MergeBase::Original, device)?;

@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use hone_model::export::{
-    ExportError, GgufKind, GgufMetadata, MergeDtype, read_gguf_adapter, write_gguf,
+    ExportError, GgufKind, GgufMetadata, MergeDtype, hf_config, read_gguf_adapter, write_gguf,
     write_gguf_adapter, write_safetensors,
 };
-use hone_model::weights::{BaseWeights, Gguf, Value};
+use hone_model::weights::{BaseWeights, DecoderConfig, Gguf, Value};
 use hone_model::{AdapterFiles, BaseFormat, LoraParts, MergeBase, Merged, Model};
 use hone_tensor::{Device, Format};
+use serde_json::json;
 
 /// Directories of `fixtures/families`, and whether llama.cpp has all that the model does.
 fn families() -> Vec<String> {
@@ -262,6 +263,50 @@ fn a_context_ends_with_the_windows_that_gguf_has_no_word_for() {
     assert_eq!(written.config().context_len, window);
     assert_eq!(written.config().layers[0].window, None);
     assert_eq!(written.config().model_type, "llama");
+}
+
+#[test]
+fn a_gguf_base_becomes_a_directory_that_is_the_same_model() {
+    let dir = tempfile::tempdir().unwrap();
+    for family in families() {
+        if !fixtures().join(&family).join("base.gguf").is_file() {
+            continue;
+        }
+        let base = base(&family, "base.gguf");
+        let merged = Merged::new(&base, vec![], MergeBase::Original, &device()).unwrap();
+        let out = dir.path().join(&family);
+        std::fs::create_dir_all(&out).unwrap();
+        write_safetensors(&merged, &out, MergeDtype::F32, u64::MAX).unwrap();
+        let config = hf_config(base.config(), "float32").unwrap();
+        std::fs::write(out.join("config.json"), config.to_string()).unwrap();
+        let written = BaseWeights::open(&out).unwrap();
+        assert_eq!(plain(&written), plain(&base), "{family}");
+        // Its names are those of the model that transformers wrote.
+        let theirs = BaseWeights::open(&fixtures().join(&family).join("base")).unwrap();
+        assert!(theirs.names().eq(written.names()), "{family}");
+        let own = std::fs::read(fixtures().join(&family).join("base/config.json")).unwrap();
+        let own: serde_json::Value = serde_json::from_slice(&own).unwrap();
+        for field in ["architectures", "model_type"] {
+            assert_eq!(config[field], own[field], "{family}");
+        }
+    }
+}
+
+#[test]
+fn llama_3s_stretching_is_recognised_in_gguf() {
+    let config = json!({
+        "model_type": "llama", "vocab_size": 96, "hidden_size": 64, "intermediate_size": 80, "num_hidden_layers": 1,
+        "num_attention_heads": 1, "num_key_value_heads": 1, "rope_theta": 500000.0, "max_position_embeddings": 131072,
+        "rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 8192},
+    });
+    let path = Path::new("config.json");
+    let config = DecoderConfig::from_hf(config.to_string().as_bytes(), path).unwrap();
+    let there = config.in_gguf();
+    assert!(there.difference(&config).is_some());
+    let written = hf_config(&there, "float32").unwrap();
+    let read = DecoderConfig::from_hf(written.to_string().as_bytes(), path).unwrap();
+    assert_eq!(config.difference(&read), None);
 }
 
 #[test]

@@ -240,10 +240,6 @@ impl Facts {
         said.refuses_if(self.ia3, "methods other than LoRA are refused");
         said.refuses_if(self.dora, "DoRA is refused");
         said.refuses_if(
-            self.token_rows,
-            "rows of tokens (`trainable_tokens_delta`) are refused",
-        );
-        said.refuses_if(
             !self.whole_modules.is_empty(),
             "`modules_to_save` is refused",
         );
@@ -265,6 +261,10 @@ impl Facts {
             "`rank_pattern` is passed over: one scale for all modules",
         );
         self.wrong_if_base_changed(said);
+        said.notes_if(
+            self.token_rows,
+            "rows of tokens need a version that has --max-lora-trainable-tokens",
+        );
         if self.max_rank() > VLLM_RANK {
             said.notes(format!(
                 "rank {} needs --max-lora-rank (its default is {VLLM_RANK})",

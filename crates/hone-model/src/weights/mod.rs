@@ -25,6 +25,7 @@ pub use config::{
     Activation, Block, ConfigError, DecoderConfig, LayerKind, NormKind, Pairs, Positions,
     QueryKeyNorm,
 };
+pub(crate) use families::decimal;
 pub use gguf::{Gguf, GgufError, GgufTensor, GgufWriter, Malformed, TensorEntry, Typed, Value};
 pub use names::{Group, Names, NormAt, NormName, Packing, Part, Place, Slot, slots};
 pub use quantised::QuantisedError;

@@ -59,6 +59,14 @@ pub const COHERE: Family = Family {
             keys.text("rope.scaling.type", "none");
         }
     },
+    class: "CohereForCausalLM",
+    write_hf: |config, fields| {
+        fields.insert("hidden_act".into(), "silu".into());
+        fields.insert("attention_bias".into(), config.attention_bias.into());
+        fields.insert("logit_scale".into(), super::decimal(config.logit_scale));
+        let has_norms = config.query_key_norm != QueryKeyNorm::None;
+        fields.insert("use_qk_norm".into(), has_norms.into());
+    },
     not_in_llama_cpp: |config| {
         let has_norms = config.query_key_norm != QueryKeyNorm::None;
         let why =

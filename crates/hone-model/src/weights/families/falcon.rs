@@ -112,6 +112,30 @@ pub const FALCON: Family = Family {
         Ok(())
     },
     write_gguf: |_, keys| keys.text("tensor_data_layout", "jploski"),
+    class: "FalconForCausalLM",
+    write_hf: |config, fields| {
+        let has_two_norms = config.block == Block::ParallelTwoNorms;
+        let is_single = config.num_kv_heads == 1;
+        // The old architecture has one norm, and one key head or one for each query head.
+        let is_new = has_two_norms || !is_single && config.num_kv_heads != config.num_heads;
+        for (field, value) in [
+            (
+                "activation",
+                super::word_of(config.activation, super::GELUS),
+            ),
+            ("bias", config.attention_bias.into()),
+            ("alibi", false.into()),
+            ("parallel_attn", true.into()),
+            ("new_decoder_architecture", is_new.into()),
+            ("multi_query", is_single.into()),
+        ] {
+            fields.insert(field.into(), value);
+        }
+        if is_new {
+            let norms = if has_two_norms { 2 } else { 1 };
+            fields.insert("num_ln_in_parallel_attn".into(), norms.into());
+        }
+    },
     not_in_llama_cpp: |config| {
         let why = "llama.cpp has no biases in Falcon's linear layers";
         config.attention_bias.then_some(why)

@@ -1,8 +1,10 @@
 //! Google's Gemma: norm weights stored less one, a scaled embedding, GELU gates; from the second on norms before and
 //! after each branch, windows in some layers, and capped scores.
 
-use super::Family;
+use serde_json::{Map, Value as Json};
+
 use super::llama::{LLAMA, NAMES, NORMS, biases};
+use super::{Family, decimal, word_of};
 use crate::weights::config::{
     Activation, Block, ConfigError, DecoderConfig, Positions, QueryKeyNorm,
 };
@@ -54,6 +56,28 @@ fn common(config: &mut DecoderConfig) {
     config.embedding_scale = (config.d_model as f64).sqrt() as f32;
 }
 
+/// What the second and third say beside windows.
+fn later_to_hf(config: &DecoderConfig, fields: &mut Map<String, Json>) {
+    // transformers takes a whole number here and nothing else.
+    let scalar = config.attention_scale.powi(-2).round() as u64;
+    for (field, value) in [
+        ("hidden_activation", word_of(config.activation, GATES)),
+        ("attention_bias", config.attention_bias.into()),
+        ("query_pre_attn_scalar", scalar.into()),
+        (
+            "attn_logit_softcapping",
+            config.attention_cap.map_or(Json::Null, decimal),
+        ),
+        (
+            "final_logit_softcapping",
+            config.logit_cap.map_or(Json::Null, decimal),
+        ),
+    ] {
+        fields.insert(field.into(), value);
+    }
+    super::windows_to_hf(config, fields);
+}
+
 /// The first Gemma.
 pub const GEMMA: Family = Family {
     name: "gemma",
@@ -68,6 +92,11 @@ pub const GEMMA: Family = Family {
         let gates = [GATES[0], ("gelu", Activation::GatedGeluTanh)];
         config.activation = fields.one_of("hidden_act", "gelu_pytorch_tanh", &gates)?;
         biases(fields, config)
+    },
+    class: "GemmaForCausalLM",
+    write_hf: |config, fields| {
+        fields.insert("hidden_act".into(), word_of(config.activation, GATES));
+        fields.insert("attention_bias".into(), config.attention_bias.into());
     },
     ..LLAMA
 };
@@ -124,6 +153,8 @@ pub const GEMMA2: Family = Family {
         scale_of_largest(config, 46);
         Ok(())
     },
+    class: "Gemma2ForCausalLM",
+    write_hf: later_to_hf,
     windows_in_llama_cpp: super::Windows::Computed,
     write_gguf: |config, keys| {
         super::window_to_gguf(config, keys);
@@ -224,6 +255,12 @@ pub const GEMMA3: Family = Family {
         });
         scale_of_largest(config, 62);
         Ok(())
+    },
+    class: "Gemma3ForCausalLM",
+    write_hf: |config, fields| {
+        later_to_hf(config, fields);
+        let local = config.local_rope.as_ref().map(|rope| decimal(rope.theta));
+        fields.insert("rope_local_base_freq".into(), local.into());
     },
     windows_in_llama_cpp: super::Windows::Computed,
     write_gguf: |config, keys| {

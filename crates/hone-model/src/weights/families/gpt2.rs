@@ -76,6 +76,11 @@ pub const GPT2: Family = Family {
         config.activation = fields.one_of("activation_function", "gelu_new", super::GELUS)?;
         Ok(())
     },
+    class: "GPT2LMHeadModel",
+    write_hf: |config, fields| {
+        let word = super::word_of(config.activation, super::GELUS);
+        fields.insert("activation_function".into(), word);
+    },
     peft_targets: &["c_attn"],
     ..LLAMA
 };

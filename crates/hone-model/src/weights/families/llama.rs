@@ -1,6 +1,8 @@
 //! Llama, and families that are llama with other settings: Mistral, Qwen 2 and 3, Granite, SmolLM 3, OLMo 2.
 
-use super::{Family, Windows, all_in_llama_cpp, nothing_in_gguf, nothing_to_gguf};
+use serde_json::{Map, Value as Json};
+
+use super::{Family, Windows, all_in_llama_cpp, decimal, nothing_in_gguf, nothing_to_gguf};
 use crate::weights::config::{Block, ConfigError, DecoderConfig, Positions, QueryKeyNorm};
 use crate::weights::hf::{Fields, Only};
 use crate::weights::names::{Group, Names, NormAt, NormName, Part, Place};
@@ -136,6 +138,12 @@ pub const LLAMA: Family = Family {
     gguf_keys: &[],
     read_gguf: nothing_in_gguf,
     write_gguf: nothing_to_gguf,
+    class: "LlamaForCausalLM",
+    write_hf: |config, fields| {
+        fields.insert("hidden_act".into(), "silu".into());
+        fields.insert("attention_bias".into(), config.attention_bias.into());
+        fields.insert("mlp_bias".into(), config.mlp_bias.into());
+    },
     windows_in_llama_cpp: Windows::Unsaid,
     not_in_llama_cpp: all_in_llama_cpp,
     peft_targets: &["q_proj", "v_proj"],
@@ -148,6 +156,14 @@ pub(super) fn biases(fields: &Fields, config: &mut DecoderConfig) -> Result<(), 
     Ok(())
 }
 
+/// The gate, and windows, which say nothing where there are none.
+fn gate_and_windows(config: &DecoderConfig, fields: &mut Map<String, Json>) {
+    fields.insert("hidden_act".into(), "silu".into());
+    super::windows_to_hf(config, fields);
+    let has_window = config.layers.iter().any(|layer| layer.window.is_some());
+    fields.insert("use_sliding_window".into(), has_window.into());
+}
+
 /// Mistral: llama with a window in its first version. GGUF calls it llama.
 pub const MISTRAL: Family = Family {
     name: "mistral",
@@ -156,6 +172,11 @@ pub const MISTRAL: Family = Family {
     hf: |fields, config| {
         let window = fields.get("sliding_window")?;
         fields.windows(config, window, |_| true)
+    },
+    class: "MistralForCausalLM",
+    write_hf: |config, fields| {
+        fields.insert("hidden_act".into(), "silu".into());
+        super::windows_to_hf(config, fields);
     },
     ..LLAMA
 };
@@ -180,6 +201,8 @@ pub const QWEN2: Family = Family {
         config.attention_bias = metadata.has("blk.0.attn_q.bias");
         Ok(())
     },
+    class: "Qwen2ForCausalLM",
+    write_hf: gate_and_windows,
     ..LLAMA
 };
 
@@ -194,6 +217,11 @@ pub const QWEN3: Family = Family {
     hf: |fields, config| {
         biases(fields, config)?;
         qwen_windows(fields, config)
+    },
+    class: "Qwen3ForCausalLM",
+    write_hf: |config, fields| {
+        gate_and_windows(config, fields);
+        fields.insert("attention_bias".into(), config.attention_bias.into());
     },
     ..LLAMA
 };
@@ -224,6 +252,18 @@ pub const GRANITE: Family = Family {
         config.attention_scale = scale("attention.scale")?;
         config.logit_scale = scale("logit_scale")?.recip();
         Ok(())
+    },
+    class: "GraniteForCausalLM",
+    write_hf: |config, fields| {
+        (LLAMA.write_hf)(config, fields);
+        for (field, number) in [
+            ("embedding_multiplier", config.embedding_scale),
+            ("residual_multiplier", config.residual_scale),
+            ("attention_multiplier", config.attention_scale),
+            ("logits_scaling", config.logit_scale.recip()),
+        ] {
+            fields.insert(field.into(), decimal(number));
+        }
     },
     write_gguf: |config, keys| {
         keys.number("embedding_scale", config.embedding_scale);
@@ -271,6 +311,14 @@ pub const SMOLLM3: Family = Family {
         let unmarked: Vec<bool> = config.layers.iter().map(is_unmarked).collect();
         fields.windows(config, window, |layer| unmarked[layer])
     },
+    class: "SmolLM3ForCausalLM",
+    write_hf: |config, fields| {
+        (LLAMA.write_hf)(config, fields);
+        let turns = |layer| u8::from(!is_unmarked(layer));
+        let turns: Vec<u8> = config.layers.iter().map(turns).collect();
+        fields.insert("no_rope_layers".into(), turns.into());
+        gate_and_windows(config, fields);
+    },
     read_gguf: |_, config| {
         leave_unmarked(config, |layer| (layer + 1).is_multiple_of(SMOLLM3_STEP));
         Ok(())
@@ -303,6 +351,7 @@ pub const OLMO2: Family = Family {
         config.query_key_norm = QueryKeyNorm::Whole;
     },
     hf: biases,
+    class: "Olmo2ForCausalLM",
     peft_targets: &[],
     ..LLAMA
 };

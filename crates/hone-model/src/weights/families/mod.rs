@@ -12,6 +12,8 @@ mod phi;
 mod stablelm;
 mod starcoder;
 
+use serde_json::{Map, Value as Json};
+
 use super::config::{Activation, ConfigError, DecoderConfig};
 use super::described::Keys;
 use super::hf::{Fields, Only};
@@ -55,6 +57,10 @@ pub(super) struct Family {
     pub read_gguf: fn(&Metadata, &mut DecoderConfig) -> Result<(), ConfigError>,
     /// The same, written: what its files say beyond what all families' say.
     pub write_gguf: fn(&DecoderConfig, &mut Keys),
+    /// What transformers calls the network.
+    pub class: &'static str,
+    /// What config.json says beyond what all families say, written.
+    pub write_hf: fn(&DecoderConfig, &mut Map<String, Json>),
     pub windows_in_llama_cpp: Windows,
     /// Why llama.cpp computes something else than a model of these settings, or does not load it.
     pub not_in_llama_cpp: fn(&DecoderConfig) -> Option<&'static str>,
@@ -71,6 +77,45 @@ pub(super) enum Windows {
     PassedOver,
     /// It computes with them.
     Computed,
+}
+
+/// What config.json says of a family in its own words.
+pub(crate) struct HfFamily {
+    pub class: &'static str,
+    /// What it calls the number under the root of norms.
+    pub eps: &'static str,
+    /// Whether heads have a width of their own if nothing is said.
+    pub says_head_dim: bool,
+    /// The usual name of a field and the family's own.
+    pub aliases: &'static [(&'static str, &'static str)],
+    /// Fields that only it has.
+    pub own: Map<String, Json>,
+}
+
+/// The word for an activation, of the words that a family reads.
+fn word_of(activation: Activation, words: &[(&'static str, Activation)]) -> Json {
+    let found = words.iter().find(|row| row.1 == activation);
+    found.map_or(Json::Null, |row| row.0.into())
+}
+
+/// Through the shortest decimal form, so that 1e-5 stays 1e-5.
+pub(crate) fn decimal(x: f32) -> Json {
+    x.to_string().parse::<f64>().map_or(Json::Null, Json::from)
+}
+
+/// `sliding_window`, and which layers have it where some have not.
+fn windows_to_hf(config: &DecoderConfig, fields: &mut Map<String, Json>) {
+    let mut windows = config.layers.iter().map(|layer| layer.window);
+    let widest = windows.clone().flatten().max();
+    fields.insert("sliding_window".into(), widest.into());
+    if widest.is_some() && windows.any(|window| window.is_none()) {
+        let kind = |layer: &super::config::LayerKind| match layer.window {
+            Some(_) => "sliding_attention",
+            None => "full_attention",
+        };
+        let kinds: Vec<&str> = config.layers.iter().map(kind).collect();
+        fields.insert("layer_types".into(), kinds.into());
+    }
 }
 
 /// Every family, in the order in which they are listed to users.
@@ -120,6 +165,20 @@ pub(super) fn architectures() -> impl Iterator<Item = &'static str> {
 }
 
 impl DecoderConfig {
+    /// The name of transformers' class, the family's own names of fields, `(usual, own)`, and its own fields.
+    pub(crate) fn hf_family(&self) -> Option<HfFamily> {
+        let family = by_name(&self.model_type)?;
+        let mut own = Map::new();
+        (family.write_hf)(self, &mut own);
+        Some(HfFamily {
+            class: family.class,
+            eps: family.eps.0,
+            says_head_dim: family.head_dim.is_some(),
+            aliases: family.aliases,
+            own,
+        })
+    }
+
     /// `general.architecture` of its GGUF files; `None` where llama.cpp does not have it.
     pub fn gguf_architecture(&self) -> Option<&'static str> {
         let family = by_name(&self.model_type)?;
@@ -165,7 +224,7 @@ fn nothing_in_gguf(_: &Metadata, _: &mut DecoderConfig) -> Result<(), ConfigErro
 mod tests {
     use std::path::Path;
 
-    use serde_json::{Value as Json, json};
+    use serde_json::json;
 
     use super::super::config::{Block, LayerKind, Positions};
     use super::super::rope::RopeScaling;

@@ -82,6 +82,14 @@ pub const GPT_NEOX: Family = Family {
         Ok(())
     },
     write_gguf: |config, keys| keys.flag("use_parallel_residual", config.block.is_parallel()),
+    class: "GPTNeoXForCausalLM",
+    write_hf: |config, fields| {
+        let word = super::word_of(config.activation, super::GELUS);
+        fields.insert("hidden_act".into(), word);
+        fields.insert("attention_bias".into(), config.attention_bias.into());
+        let is_parallel = config.block.is_parallel();
+        fields.insert("use_parallel_residual".into(), is_parallel.into());
+    },
     not_in_llama_cpp: |config| {
         let why = "llama.cpp asks for biases in GPT-NeoX's attention";
         (!config.attention_bias).then_some(why)

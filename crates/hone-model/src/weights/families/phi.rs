@@ -55,6 +55,11 @@ pub const PHI3: Family = Family {
         Ok(())
     },
     write_gguf: super::window_to_gguf,
+    class: "Phi3ForCausalLM",
+    write_hf: |config, fields| {
+        fields.insert("hidden_act".into(), "silu".into());
+        super::windows_to_hf(config, fields);
+    },
     windows_in_llama_cpp: super::Windows::PassedOver,
     peft_targets: &[],
     ..LLAMA
@@ -101,6 +106,11 @@ pub const PHI: Family = Family {
     hf: |fields, config| {
         config.activation = fields.one_of("hidden_act", "gelu_new", super::GELUS)?;
         Ok(())
+    },
+    class: "PhiForCausalLM",
+    write_hf: |config, fields| {
+        let word = super::word_of(config.activation, super::GELUS);
+        fields.insert("hidden_act".into(), word);
     },
     peft_targets: &["q_proj", "v_proj", "fc1", "fc2"],
     ..LLAMA

@@ -51,6 +51,15 @@ pub const STABLELM: Family = Family {
         Ok(())
     },
     write_gguf: |config, keys| keys.flag("use_parallel_residual", config.block.is_parallel()),
+    class: "StableLmForCausalLM",
+    write_hf: |config, fields| {
+        fields.insert("hidden_act".into(), "silu".into());
+        fields.insert("use_qkv_bias".into(), config.attention_bias.into());
+        let is_parallel = config.block.is_parallel();
+        fields.insert("use_parallel_residual".into(), is_parallel.into());
+        let has_norms = config.query_key_norm != QueryKeyNorm::None;
+        fields.insert("qk_layernorm".into(), has_norms.into());
+    },
     not_in_llama_cpp: |config| {
         let why = "norms on the queries and keys of each head are not written yet";
         (config.query_key_norm != QueryKeyNorm::None).then_some(why)

@@ -39,6 +39,13 @@ pub const STARCODER2: Family = Family {
         let window = fields.get("sliding_window")?;
         fields.windows(config, window, |_| true)
     },
+    class: "Starcoder2ForCausalLM",
+    write_hf: |config, fields| {
+        let word = super::word_of(config.activation, super::GELUS);
+        fields.insert("hidden_act".into(), word);
+        fields.insert("use_bias".into(), config.attention_bias.into());
+        super::windows_to_hf(config, fields);
+    },
     peft_targets: &[],
     ..LLAMA
 };
