@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::io;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -177,6 +177,34 @@ impl Columns {
     }
 }
 
+/// How a router's logits choose experts: the `count` greatest of their softmax.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopK {
+    /// Experts for each row, at least one and no more than there are.
+    pub count: usize,
+    /// Whether the chosen shares of a row are divided by their sum.
+    pub is_normalised: bool,
+}
+
+/// Which rows go to which expert. A place is one row at one expert; places lie expert by expert, the rows of an
+/// expert rising.
+#[derive(Debug)]
+pub struct Routing {
+    /// The row of each place.
+    pub rows: Vec<usize>,
+    /// Where each expert's places begin, and after them where the last one's end.
+    pub starts: Vec<usize>,
+    /// What comes back from each place is multiplied with, `[places, 1]`.
+    pub weights: Tensor,
+}
+
+impl Routing {
+    /// The places of an expert.
+    pub fn places(&self, expert: usize) -> Range<usize> {
+        self.starts[expert]..self.starts[expert + 1]
+    }
+}
+
 /// One AdamW step's numbers (Loshchilov & Hutter 2019, as in `torch.optim.AdamW`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct AdamWStep {
@@ -265,6 +293,24 @@ pub trait Backend: Send + Sync + fmt::Debug {
     fn round_to_bf16(&self, x: &Tensor, out: &mut Tensor);
     /// Back from [`Backend::round_to_bf16`].
     fn widen_bf16(&self, x: &Tensor, out: &mut Tensor);
+
+    /// Multiplies row `i` with element `i` of `factors [rows, 1]`.
+    fn scale_rows(&self, x: &mut Tensor, factors: MatRef);
+    /// `out[i] = Σⱼ a[i, j] · b[i, j]`, with `out [rows, 1]`; summed in f64.
+    fn dot_rows(&self, a: &Tensor, b: &Tensor, out: MatMut);
+    /// Sends rows to experts by the logits `[rows, experts]` of a router: softmax, its greatest shares, of equal ones the
+    /// lower expert's. A device that failed may send them anywhere; the failure surfaces where a number is read back.
+    fn route(&self, logits: &Tensor, top: TopK) -> Routing;
+    /// The gradient of `logits` from that of [`Routing::weights`], `[places, 1]`. Which experts are chosen is taken for
+    /// given, as autograd does.
+    fn route_backward(
+        &self,
+        logits: &Tensor,
+        routing: &Routing,
+        top: TopK,
+        dweights: &Tensor,
+        dlogits: &mut Tensor,
+    );
 
     /// Copies some columns of `x` side by side into `out`.
     fn split_columns(&self, x: &Tensor, columns: Columns, out: &mut Tensor);

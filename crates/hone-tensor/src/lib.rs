@@ -10,7 +10,7 @@ mod tensor;
 
 pub use device::{
     AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Device, Gelu, Heads, LayerNorm,
-    Memory, Span, TensorError, Weight,
+    Memory, Routing, Span, TensorError, TopK, Weight,
 };
 pub use moment8::Moment8;
 pub use quant::{Format, ScaleGrid, int4, nf4};

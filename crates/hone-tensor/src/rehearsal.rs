@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::cpu::size_class;
 use crate::device::{
     AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Device, Gelu, Heads, LayerNorm,
-    Memory, Span, TensorError, Weight,
+    Memory, Routing, Span, TensorError, TopK, Weight,
 };
 use crate::moment8::Moment8;
 use crate::stored::StoredMatrix;
@@ -196,6 +196,21 @@ impl Backend for Rehearsal {
         _: bool,
     ) {
     }
+    fn scale_rows(&self, _: &mut Tensor, _: MatRef) {}
+    fn dot_rows(&self, _: &Tensor, _: &Tensor, _: MatMut) {}
+
+    /// Every row to the same experts: the work of any choice, and the most memory that one can take.
+    fn route(&self, logits: &Tensor, top: TopK) -> Routing {
+        let (rows, experts) = (logits.rows(), logits.cols());
+        let places = rows * top.count;
+        Routing {
+            rows: (0..places).map(|place| place % rows.max(1)).collect(),
+            starts: (0..=experts).map(|e| e.min(top.count) * rows).collect(),
+            weights: logits.device().empty(places, 1),
+        }
+    }
+
+    fn route_backward(&self, _: &Tensor, _: &Routing, _: TopK, _: &Tensor, _: &mut Tensor) {}
     fn split_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
     fn merge_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
     fn scale(&self, _: &mut Tensor, _: f32) {}

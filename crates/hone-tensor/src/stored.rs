@@ -504,6 +504,15 @@ impl StoredMatrix {
         }
     }
 
+    /// Some rows as a matrix of their own that shares the bytes: one expert of many that lie in one tensor. `None` where
+    /// rows are not there, or are no run of bytes with nothing beside them.
+    pub fn rows_of(&self, rows: Range<usize>) -> Option<Self> {
+        let is_plain = self.aside.is_none() && self.order.is_none() && self.first_row == 0;
+        let part = rows.start.checked_mul(self.row_bytes)?..rows.end.checked_mul(self.row_bytes)?;
+        let bytes = self.bytes.slice(part).filter(|_| is_plain)?;
+        Self::new(rows.len(), self.cols, self.format, bytes).ok()
+    }
+
     /// The matrix with rows and columns exchanged, in memory; numbers of the same kind where each has bytes of its
     /// own, as in F32, F16 and BF16, and f32 otherwise.
     pub fn transposed(&self) -> Self {

@@ -9,6 +9,7 @@ mod moving;
 mod paged;
 mod pool;
 mod product;
+mod routing;
 mod rows;
 pub(crate) mod simd;
 
@@ -20,7 +21,7 @@ use rayon::prelude::*;
 
 use crate::device::{
     AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Gelu, Heads, LayerNorm, Memory,
-    Span, TensorError, Weight,
+    Routing, Span, TensorError, TopK, Weight,
 };
 use crate::moment8::Moment8;
 use crate::stored::StoredMatrix;
@@ -378,6 +379,70 @@ impl Backend for Cpu {
         assert_eq!(x.len(), out.len().div_ceil(2), "half as many numbers");
         let out = numbers_mut(out);
         self.threads.install(|| moving::widen_bf16(numbers(x), out));
+    }
+
+    fn scale_rows(&self, x: &mut Tensor, factors: MatRef) {
+        assert_eq!(
+            (x.rows(), 1, false),
+            (factors.rows, factors.cols, factors.transposed),
+            "one factor for each row"
+        );
+        let cols = x.cols();
+        let factors = &numbers(factors.tensor)[factors.offset..][..factors.rows];
+        let x = numbers_mut(x);
+        self.threads
+            .install(|| routing::scale_rows(x, cols, factors));
+    }
+
+    fn dot_rows(&self, a: &Tensor, b: &Tensor, out: MatMut) {
+        assert_same_shape(a, b);
+        assert_eq!(
+            (a.rows(), 1, 1),
+            (out.rows, out.cols, out.stride),
+            "one sum for each row"
+        );
+        let cols = a.cols();
+        let out = &mut numbers_mut(out.tensor)[out.offset..][..out.rows];
+        self.threads
+            .install(|| routing::dot_rows(numbers(a), numbers(b), cols, out));
+    }
+
+    fn route(&self, logits: &Tensor, top: TopK) -> Routing {
+        let experts = logits.cols();
+        assert!(
+            (1..=experts).contains(&top.count),
+            "at least one expert, and no more than there are"
+        );
+        let choices = self
+            .threads
+            .install(|| routing::choose(numbers(logits), experts, top));
+        let (rows, starts, weights) = routing::by_expert(&choices, experts, top.count);
+        Routing {
+            weights: logits.device().tensor(weights.len(), 1, &weights),
+            rows,
+            starts,
+        }
+    }
+
+    fn route_backward(
+        &self,
+        logits: &Tensor,
+        routing: &Routing,
+        top: TopK,
+        dweights: &Tensor,
+        dlogits: &mut Tensor,
+    ) {
+        assert_same_shape(logits, dlogits);
+        assert_eq!(
+            (dweights.rows(), dweights.cols()),
+            (logits.rows() * top.count, 1),
+            "one gradient for each place"
+        );
+        let experts = logits.cols();
+        let dlogits = numbers_mut(dlogits);
+        let given = routing::by_row(&routing.rows, &routing.starts, numbers(dweights), top.count);
+        self.threads
+            .install(|| routing::backward(numbers(logits), experts, top, &given, dlogits));
     }
 
     fn split_columns(&self, x: &Tensor, columns: Columns, out: &mut Tensor) {
