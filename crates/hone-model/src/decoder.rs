@@ -10,7 +10,8 @@ use hone_tensor::{Bytes, Device, Format, StoredError, StoredMatrix, Tensor, Weig
 
 use crate::site::Site;
 use crate::weights::{
-    BaseWeights, DecoderConfig, Group, NormAt, Positions, QueryKeyNorm, Rope, WeightsError,
+    BaseWeights, DecoderConfig, Experts, Group, NormAt, Part, Positions, QueryKeyNorm, Rope,
+    WeightsError,
 };
 
 /// How a base is taken into memory.
@@ -84,21 +85,49 @@ pub(crate) struct Layer {
     pub attention_out_norm: Option<Norm>,
     /// In a parallel block of one norm, attention's own.
     pub mlp_norm: Option<Arc<Norm>>,
-    pub mlp_in: Vec<Projection>,
-    pub mlp_out: Vec<Projection>,
+    pub mlp: Mlp,
     pub mlp_out_norm: Option<Norm>,
 }
 
+/// The MLP of a block.
+#[derive(Debug)]
+pub(crate) enum Mlp {
+    /// One for all tokens.
+    Dense {
+        into: Vec<Projection>,
+        out: Vec<Projection>,
+    },
+    /// Several, of which each token takes a few.
+    Experts {
+        /// One projection.
+        router: Vec<Projection>,
+        experts: Vec<Expert>,
+    },
+}
+
+/// One of a block's experts.
+#[derive(Debug)]
+pub(crate) struct Expert {
+    pub gate: Arc<Weight>,
+    pub up: Arc<Weight>,
+    pub down: Arc<Weight>,
+}
+
 impl Layer {
-    fn projections(&self) -> impl Iterator<Item = &Projection> {
-        [
-            &self.attention_in,
-            &self.attention_out,
-            &self.mlp_in,
-            &self.mlp_out,
-        ]
-        .into_iter()
-        .flatten()
+    fn weights(&self) -> impl Iterator<Item = &Weight> {
+        let (projections, experts): ([&[Projection]; 2], &[Expert]) = match &self.mlp {
+            Mlp::Dense { into, out } => ([into, out], &[]),
+            Mlp::Experts { router, experts } => ([router, &[]], experts),
+        };
+        let attention = [&self.attention_in[..], &self.attention_out];
+        let projections = attention.into_iter().chain(projections).flatten();
+        let of_experts = experts
+            .iter()
+            .flat_map(|expert| [&expert.gate, &expert.up, &expert.down]);
+        projections
+            .map(|projection| &projection.weight)
+            .chain(of_experts)
+            .map(|weight| &**weight)
     }
 }
 
@@ -184,16 +213,18 @@ impl Decoder {
         &self.device
     }
 
-    /// The frozen matrix of a projection.
+    /// The frozen matrix of a projection, of which there is one for all tokens.
     pub(crate) fn at(&self, site: Site) -> &Projection {
         let group = match self.layers.get(site.layer_index(self.layers.len())) {
             None => &self.head,
-            Some(layer) => match site.group() {
-                Group::AttentionIn => &layer.attention_in,
-                Group::AttentionOut => &layer.attention_out,
-                Group::MlpIn => &layer.mlp_in,
-                Group::MlpOut => &layer.mlp_out,
-                Group::Head => &self.head,
+            Some(layer) => match (site.group(), &layer.mlp) {
+                (Group::AttentionIn, _) => &layer.attention_in,
+                (Group::AttentionOut, _) => &layer.attention_out,
+                (Group::MlpIn, Mlp::Dense { into, .. }) => into,
+                (Group::MlpOut, Mlp::Dense { out, .. }) => out,
+                (Group::Router, Mlp::Experts { router, .. }) => router,
+                (Group::Head, _) => &self.head,
+                (group, _) => unreachable!("nothing but low-rank pairs is trained at {group:?}"),
             },
         };
         &group[site.slot()]
@@ -215,9 +246,9 @@ impl Decoder {
 
     fn weights(&self) -> impl Iterator<Item = &Weight> {
         let head = self.head.iter().filter(|_| !self.config.tied_head);
-        let linear = self.layers.iter().flat_map(Layer::projections).chain(head);
+        let linear = self.layers.iter().flat_map(Layer::weights);
         linear
-            .map(|projection| &*projection.weight)
+            .chain(head.map(|projection| &*projection.weight))
             .chain([&*self.embedding])
             .chain(self.positions.as_deref())
     }
@@ -268,19 +299,49 @@ impl Loader<'_> {
                 .map(<[Norm; 2]>::from),
             attention_out: group(Group::AttentionOut)?,
             attention_out_norm: norm(NormAt::AttentionOut)?,
-            mlp_in: group(Group::MlpIn)?,
-            mlp_out: group(Group::MlpOut)?,
+            mlp: match self.config.experts_of(layer) {
+                None => Mlp::Dense {
+                    into: group(Group::MlpIn)?,
+                    out: group(Group::MlpOut)?,
+                },
+                Some(experts) => Mlp::Experts {
+                    router: group(Group::Router)?,
+                    experts: (0..experts.count)
+                        .map(|expert| self.expert(layer, expert, experts))
+                        .collect::<Result<_, _>>()?,
+                },
+            },
             mlp_out_norm: norm(NormAt::MlpOut)?,
             attention_norm,
             mlp_norm,
         })
     }
 
+    fn expert(&self, layer: usize, expert: usize, experts: Experts) -> Result<Expert, LoadError> {
+        let (width, d_model) = (experts.d_ff, self.config.d_model);
+        let names = self.config.names.experts.as_ref();
+        let names = names.expect("a family whose layers have experts names them");
+        let weight = |part, rows, cols| {
+            let name = self.config.expert_tensor(layer, expert, names.of(part));
+            self.weight(&name, rows, cols, self.format)
+        };
+        Ok(Expert {
+            gate: weight(Part::Gate, width, d_model)?,
+            up: weight(Part::Up, width, d_model)?,
+            down: weight(Part::Down, d_model, width)?,
+        })
+    }
+
     fn projection(&self, site: Site) -> Result<Projection, LoadError> {
         let (rows, cols) = self.config.projection(site);
-        let path = site.path();
+        let path = site.stored_path();
+        // What a router says decides about everything after it, and it is small.
+        let format = match site.group() {
+            Group::Router => BaseFormat::Stored,
+            _ => self.format,
+        };
         Ok(Projection {
-            weight: self.weight(&format!("{path}.weight"), rows, cols, self.format)?,
+            weight: self.weight(&format!("{path}.weight"), rows, cols, format)?,
             bias: self.bias(site, &path)?,
         })
     }

@@ -54,6 +54,15 @@ pub(crate) struct KeptMlp<T = Tensor> {
     /// What it gives back, before its norm.
     pub out: Option<T>,
     pub lows: [Option<T>; 2],
+    /// With experts, where rows went; gate, up and lows are then of places.
+    pub routing: Option<KeptRouting<T>>,
+}
+
+/// What a router's backward pass reads.
+pub(crate) struct KeptRouting<T = Tensor> {
+    /// Small, and another choice would follow from others: never rounded.
+    pub logits: Tensor,
+    pub low: Option<T>,
 }
 
 impl<T> Kept<T> {
@@ -76,6 +85,10 @@ impl<T> Kept<T> {
                 up: f(mlp.up),
                 out: mlp.out.map(&f),
                 lows: mlp.lows.map(|low| low.map(&f)),
+                routing: mlp.routing.map(|routing| KeptRouting {
+                    logits: routing.logits,
+                    low: routing.low.map(&f),
+                }),
             },
         }
     }

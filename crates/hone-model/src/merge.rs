@@ -10,7 +10,8 @@ use std::path::PathBuf;
 use hone_tensor::{Device, Format, StoredError, StoredMatrix, Tensor, TensorError, nf4};
 
 use crate::adapter::{Factors, LoraPair, LoraParts, TrainedRows};
-use crate::weights::{BaseWeights, DecoderConfig, Slot, WeightsError, slots};
+use crate::site::Site;
+use crate::weights::{BaseWeights, DecoderConfig, Group, Slot, WeightsError, slots};
 
 /// Which numbers the adapter is added to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -354,12 +355,10 @@ impl<'a> Merged<'a> {
     fn is_quantised(&self, tensor: &str) -> bool {
         let is_linear = || {
             let path = tensor.strip_suffix(".weight");
-            let mut inner = self
-                .config
-                .sites()
-                .into_iter()
-                .filter(|site| !site.is_head());
-            path.is_some_and(|path| inner.any(|site| site.path() == path))
+            let is_inner = |site: &Site| !matches!(site.group(), Group::Head | Group::Router);
+            let mut inner = self.config.sites().into_iter().filter(is_inner);
+            self.config.is_of_expert(tensor)
+                || path.is_some_and(|path| inner.any(|site| site.stored_path() == path))
         };
         self.kind == MergeBase::DequantisedNf4 && is_linear()
     }

@@ -18,9 +18,34 @@ impl Site {
         self.place.name()
     }
 
-    /// Its module path as Hugging Face names it: `model.layers.0.self_attn.q_proj`.
+    /// Its module path as Hugging Face names it: `model.layers.0.self_attn.q_proj`. Of experts, the path of the parameter
+    /// that holds them all, `model.layers.0.mlp.experts.gate_up_proj`.
     pub fn path(self) -> String {
         let module = self.place.module;
+        match self.layer {
+            Some(layer) => format!("{}.{layer}.{module}", self.stem),
+            None => module.to_owned(),
+        }
+    }
+
+    /// What PEFT's `target_parameters` and patterns call it, where it is a parameter to PEFT and no module.
+    pub(crate) fn parameter(self) -> Option<String> {
+        let path = self.path();
+        match (self.place.is_parameter, self.group().is_of_experts()) {
+            (false, _) => None,
+            (true, true) => Some(path),
+            (true, false) => Some(format!("{path}.weight")),
+        }
+    }
+
+    /// Its path in PEFT's patterns of ranks and alphas.
+    pub(crate) fn pattern_path(self) -> String {
+        self.parameter().unwrap_or_else(|| self.path())
+    }
+
+    /// Its module path in the files of a model, where its matrix is one tensor.
+    pub(crate) fn stored_path(self) -> String {
+        let module = self.place.stored;
         match self.layer {
             Some(layer) => format!("{}.{layer}.{module}", self.stem),
             None => module.to_owned(),
@@ -45,6 +70,11 @@ impl Site {
     /// Its place among the projections of its group.
     pub(crate) fn slot(self) -> usize {
         self.slot
+    }
+
+    /// Whether it is in this layer.
+    pub(crate) fn is_in_layer(self, layer: usize) -> bool {
+        self.layer == Some(layer)
     }
 
     /// Its layer; the head counts as one past the last.
@@ -78,26 +108,29 @@ impl DecoderConfig {
 
     /// Every linear layer, in the order of the network.
     pub fn sites(&self) -> Vec<Site> {
-        const GROUPS: [Group; 4] = [
-            Group::AttentionIn,
-            Group::AttentionOut,
-            Group::MlpIn,
-            Group::MlpOut,
-        ];
         let blocks = (0..self.num_layers)
-            .flat_map(|layer| GROUPS.into_iter().map(move |group| (layer, group)))
+            .flat_map(|layer| self.groups(layer).iter().map(move |group| (layer, *group)))
             .flat_map(|(layer, group)| self.group_sites(layer, group));
         blocks.chain([self.head()]).collect()
     }
 
-    /// `(out, in)` of a linear layer.
+    /// `(out, in)` of a linear layer; of experts, of one of them.
     pub fn projection(&self, site: Site) -> (usize, usize) {
         self.place(site.place)
     }
 
-    /// Numbers in the linear layers, the head not counted: the `N` of the cost formulas.
+    /// How many of it a layer has: one, or one for each expert.
+    pub fn copies(&self, site: Site) -> usize {
+        match (site.group().is_of_experts(), self.experts) {
+            (true, Some(experts)) => experts.count,
+            _ => 1,
+        }
+    }
+
+    /// Numbers in the linear layers, all experts with them and the head not.
     pub fn linear_parameters(&self) -> usize {
-        let size = |site: &Site| self.projection(*site).0 * self.projection(*site).1;
+        let size =
+            |site: &Site| self.copies(*site) * self.projection(*site).0 * self.projection(*site).1;
         let blocks = self.sites().into_iter().filter(|site| !site.is_head());
         blocks.map(|site| size(&site)).sum()
     }

@@ -14,7 +14,7 @@ use hone_tensor::{Device, Rehearsal};
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
 
-const FAMILIES: [&str; 20] = [
+const FAMILIES: [&str; 23] = [
     "mistral",
     "qwen2",
     "qwen3",
@@ -35,9 +35,12 @@ const FAMILIES: [&str; 20] = [
     "falcon",
     "falcon-one-norm",
     "gpt2",
+    "mixtral",
+    "qwen3_moe",
+    "qwen3_moe-normed",
 ];
 
-const AS_GGUF: [&str; 17] = [
+const AS_GGUF: [&str; 19] = [
     "qwen2",
     "qwen3",
     "granite",
@@ -55,6 +58,8 @@ const AS_GGUF: [&str; 17] = [
     "falcon",
     "falcon-one-norm",
     "gpt2",
+    "mixtral",
+    "qwen3_moe-normed",
 ];
 
 /// Of their scale; f32 sums in another order.
@@ -77,6 +82,11 @@ fn tuned(family: &str) -> Model {
     let adapter = files.into_adapter(model.config(), model.device()).unwrap();
     model.attach(adapter);
     model
+}
+
+fn has_experts(family: &str) -> bool {
+    let base = BaseWeights::open(&path(family, "base")).unwrap();
+    base.config().experts.is_some()
 }
 
 struct Golden {
@@ -273,7 +283,7 @@ fn every_lora_gradient_of_every_family_equals_pytorch() {
         let matrices = model.adapter().unwrap().matrices();
         assert_eq!(matrices.len(), held.count(), "{family}");
         let off = greatest(matrices.iter().map(|matrix| {
-            let sum = &grads[matrix.offset..][..matrix.size()];
+            let sum = matrix.to_disk(&grads);
             let got: Vec<f32> = sum.iter().map(|g| g / nats.len() as f32).collect();
             let want = golden.numbers(&format!("grad.base_model.model.{}", matrix.name));
             let off = difference(&got, &want);
@@ -305,11 +315,14 @@ fn the_same_weights_from_gguf_give_the_same_logits() {
             let theirs = converted.gguf().unwrap();
             let theirs = theirs.matrix(&base.config().gguf_name(name).unwrap());
             let ours = base.config().as_gguf(name, &base.matrix(name).unwrap());
-            assert_eq!(
-                ours.to_f32(),
-                theirs.unwrap().unwrap().to_f32(),
-                "{family}: {name}"
-            );
+            let (ours, mut theirs) = (ours.to_f32(), theirs.unwrap().unwrap().to_f32());
+            // All experts of a layer are one tensor there.
+            if let Some((_, expert)) = name.split_once(".experts.") {
+                let (expert, _) = expert.split_once('.').unwrap();
+                let first = expert.parse::<usize>().unwrap() * ours.len();
+                theirs = theirs[first..][..ours.len()].to_vec();
+            }
+            assert_eq!(ours, theirs, "{family}: {name}");
         }
     }
 }
@@ -334,8 +347,12 @@ fn an_adapter_written_for_any_family_is_read_back_and_says_what_peft_said() {
         let ours = read(dir.path().join("adapter_config.json"));
         let theirs = read(path(family, "adapter/adapter_config.json"));
         for field in ["fan_in_fan_out", "r", "lora_alpha"] {
-            assert_eq!(ours[field], theirs[field], "{family}: {field}");
+            // Of experts, PEFT makes pairs of another rank in `all-linear`; ours are told so without its warning.
+            if !(has_experts(family) && field != "fan_in_fan_out") {
+                assert_eq!(ours[field], theirs[field], "{family}: {field}");
+            }
         }
+        assert_eq!(ours["target_parameters"], theirs["target_parameters"]);
         // PEFT writes whole paths here; their ends are the names.
         let names = |config: &Value| -> BTreeSet<String> {
             let paths = config["target_modules"].as_array().unwrap().iter();
@@ -378,11 +395,15 @@ fn noisy(family: &str, dropout: f32) -> Model {
 #[test]
 fn every_trainable_receives_a_gradient() {
     for family in FAMILIES {
-        let model = noisy(family, 0.1);
+        let dropout = if has_experts(family) { 0.0 } else { 0.1 };
+        let model = noisy(family, dropout);
         let (_, grads) = gradients(&model, &Golden::of(family).batch(), KEEP_ALL);
         for matrix in model.adapter().unwrap().matrices() {
+            // Of experts, each one's `B` has rows of its own in the flat buffer.
             let part = &grads[matrix.offset..][..matrix.size()];
-            let mut rows = part.chunks(matrix.cols);
+            let is_b = matrix.name.ends_with("lora_B.weight");
+            let width = matrix.cols / if is_b { matrix.copies } else { 1 };
+            let mut rows = part.chunks(width);
             assert!(
                 rows.all(|row| row.iter().any(|g| *g != 0.0)),
                 "{family}: a row of {} gets none",
@@ -472,9 +493,13 @@ fn a_rehearsal_takes_the_memory_of_the_step_in_every_family() {
         let counted = peak_bytes(family, &Rehearsal::new().device());
         let taken = peak_bytes(family, &Device::cpu(1).unwrap());
         println!("{family}: {counted} bytes counted, {taken} taken");
-        // The CPU also packs what it multiplies.
+        // The CPU also packs what it multiplies. Where rows go to experts, the rehearsal takes the split that needs most.
+        let most_uneven = match has_experts(family) {
+            true => taken / 4,
+            false => 0,
+        };
         assert!(
-            counted <= taken && taken < counted + (300 << 10),
+            counted <= taken + most_uneven && taken < counted + (300 << 10),
             "{family}"
         );
     }

@@ -175,7 +175,7 @@ impl Adapter {
             // PEFT leaves Q and R as they are and subtracts `s·Q·R`.
             Initial::Olora => leading_orthogonal(&held, shape, rank),
             Initial::Loftq => {
-                let matrix = base.matrix(&format!("{}.weight", member.site.path()))?;
+                let matrix = base.matrix(&format!("{}.weight", member.site.stored_path()))?;
                 let mut lost = matrix.to_f32();
                 matrix.release();
                 for (lost, held) in lost.iter_mut().zip(&held) {

@@ -297,6 +297,16 @@ pub enum AttachError {
         /// Every name that exists.
         available: Vec<String>,
     },
+    /// One of two matrices that are one parameter.
+    #[error(
+        "the adapter target `{first}` is one parameter with `{second}`, which is not among the targets"
+    )]
+    Alone {
+        /// What was asked for.
+        first: &'static str,
+        /// What belongs to it.
+        second: &'static str,
+    },
     /// A number that makes no adapter.
     #[error("adapter {name} is {value}, and must be {must}")]
     BadNumber {
@@ -368,6 +378,7 @@ impl AttachError {
                 )]
             }
             Self::BadNumber { .. } | Self::NoSuchLayer { .. } | Self::TiedWhole { .. } => vec![],
+            Self::Alone { second, .. } => vec![format!("name `{second}` too, or `gate_up_proj`")],
             Self::Unmatched { .. } => {
                 vec!["names match as targets do: a whole path, or its end after a dot".into()]
             }

@@ -18,6 +18,8 @@ pub(crate) struct AdaptedGroup {
     pub width: usize,
     /// Sum of the members' ranks.
     pub total_rank: usize,
+    /// How many there are of each matrix: one, or one for each expert, one after the other.
+    pub copies: usize,
     /// `A` of all members, `[total_rank, width]`, begins here in the flat buffer.
     pub a_offset: usize,
     pub members: Vec<LowRank>,
@@ -184,6 +186,9 @@ pub struct NamedMatrix {
     pub rows: usize,
     /// Columns, as on disk.
     pub cols: usize,
+    /// How many experts it holds the matrices of, or 1. In the flat buffer they lie one after the other; on disk so do
+    /// those of `A`, and the columns of `B` go from expert to expert.
+    pub copies: usize,
 }
 
 impl NamedMatrix {
@@ -209,10 +214,14 @@ impl NamedMatrix {
     }
 
     /// Its numbers from the flat buffer, in the order of the file.
-    pub(crate) fn to_disk(&self, flat: &[f32]) -> Vec<f32> {
+    pub fn to_disk(&self, flat: &[f32]) -> Vec<f32> {
         let numbers = &flat[self.offset..][..self.size()];
         match self.role() {
             Role::EmbeddingA => transposed(numbers, self.cols, self.rows),
+            // `[experts, out, rank]` becomes `[out, rank, experts]`.
+            Role::B if self.copies > 1 => {
+                transposed(numbers, self.copies, self.size() / self.copies)
+            }
             _ => numbers.to_vec(),
         }
     }
@@ -222,6 +231,10 @@ impl NamedMatrix {
         let place = &mut flat[self.offset..][..self.size()];
         match self.role() {
             Role::EmbeddingA => place.copy_from_slice(&transposed(numbers, self.rows, self.cols)),
+            Role::B if self.copies > 1 => {
+                let size = self.size() / self.copies;
+                place.copy_from_slice(&transposed(numbers, size, self.copies));
+            }
             _ => place.copy_from_slice(numbers),
         }
     }
@@ -265,9 +278,9 @@ impl Layout {
             len - size
         };
         for group in &mut groups {
-            group.a_offset = place(group.total_rank * group.width);
+            group.a_offset = place(group.copies * group.total_rank * group.width);
             for member in &mut group.members {
-                member.b_offset = place(member.out * member.rank);
+                member.b_offset = place(group.copies * member.out * member.rank);
             }
         }
         let mut sites: Vec<AtSite> = Vec::new();
@@ -323,10 +336,51 @@ impl Layout {
 
     /// The matrices by their PEFT names, in the order of the flat buffer.
     pub fn matrices(&self) -> Vec<NamedMatrix> {
-        let mut all: Vec<NamedMatrix> = self.groups.iter().flat_map(matrices_of).collect();
+        let groups = self.groups.iter();
+        let mut all: Vec<NamedMatrix> = groups.flat_map(|group| self.matrices_of(group)).collect();
         all.extend(self.sites.iter().flat_map(|at| self.matrices_at(at)));
         all.extend(self.matrices_of_embedding());
         all
+    }
+
+    /// The matrices of one group, in the order of the flat buffer.
+    fn matrices_of(&self, group: &AdaptedGroup) -> Vec<NamedMatrix> {
+        let copies = group.copies;
+        let matrix = |site: &Site, half: &str, offset, rows, cols| NamedMatrix {
+            name: format!("{}.lora_{half}.weight", self.module_of(*site)),
+            offset,
+            rows,
+            cols,
+            copies,
+        };
+        let a = group.members.iter().map(|m| {
+            let offset = group.a_offset + m.rank_offset * group.width;
+            matrix(&m.site, "A", offset, copies * m.rank, group.width)
+        });
+        let b = group
+            .members
+            .iter()
+            .map(|m| matrix(&m.site, "B", m.b_offset, m.out, copies * m.rank));
+        a.chain(b).collect()
+    }
+
+    /// Where PEFT hangs the tensors of a projection's pair. Experts are parameters of one module: their wrappers are put
+    /// around each other in the order of the parameters.
+    fn module_of(&self, site: Site) -> String {
+        let path = site.path();
+        if !site.group().is_of_experts() {
+            return path;
+        }
+        let module = path
+            .rsplit_once('.')
+            .map_or(path.as_str(), |(module, _)| module);
+        let is_around = |group: &AdaptedGroup| {
+            group.group == Group::ExpertsOut && site.is_in_layer(group.layer)
+        };
+        match site.group() == Group::ExpertsIn && self.groups.iter().any(is_around) {
+            true => format!("{module}.base_layer"),
+            false => module.to_owned(),
+        }
     }
 
     fn matrices_at(&self, at: &AtSite) -> Vec<NamedMatrix> {
@@ -336,6 +390,7 @@ impl Layout {
             offset,
             rows,
             cols,
+            copies: 1,
         };
         let mut all = Vec::new();
         if let Some(offset) = at.magnitude {
@@ -369,6 +424,7 @@ impl Layout {
             offset,
             rows,
             cols,
+            copies: 1,
         };
         let mut all = Vec::new();
         if let Some(low) = &self.embedding.low_rank {
@@ -439,25 +495,6 @@ impl AtSite {
     }
 }
 
-/// The matrices of one group, in the order of the flat buffer.
-fn matrices_of(group: &AdaptedGroup) -> Vec<NamedMatrix> {
-    let matrix = |site: &Site, half: &str, offset, rows, cols| NamedMatrix {
-        name: format!("{}.lora_{half}.weight", site.path()),
-        offset,
-        rows,
-        cols,
-    };
-    let a = group.members.iter().map(|m| {
-        let offset = group.a_offset + m.rank_offset * group.width;
-        matrix(&m.site, "A", offset, m.rank, group.width)
-    });
-    let b = group
-        .members
-        .iter()
-        .map(|m| matrix(&m.site, "B", m.b_offset, m.out, m.rank));
-    a.chain(b).collect()
-}
-
 /// The low-rank pairs by the input they read, in the order of the network; offsets are still to come.
 fn group_members(wanted: &Wanted, base: &DecoderConfig) -> Vec<AdaptedGroup> {
     let mut groups: Vec<AdaptedGroup> = Vec::new();
@@ -475,6 +512,7 @@ fn group_members(wanted: &Wanted, base: &DecoderConfig) -> Vec<AdaptedGroup> {
                     layer,
                     group,
                     width,
+                    copies: base.copies(member.site),
                     total_rank: 0,
                     a_offset: 0,
                     members: vec![],

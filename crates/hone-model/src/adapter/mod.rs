@@ -104,7 +104,7 @@ impl Adapter {
             for member in &group.members {
                 let mut stream = seed.child(&member.site.path()).stream();
                 let at = group.a_offset + member.rank_offset * group.width;
-                numbers[at..][..member.rank * group.width]
+                numbers[at..][..group.copies * member.rank * group.width]
                     .fill_with(|| (2.0 * stream.unit_f32() - 1.0) * bound);
             }
         }
@@ -207,7 +207,7 @@ impl Adapter {
         let layout = Layout::new(&Wanted::of(config, base)?, base);
         Ok(AdapterSize {
             parameters: layout.len,
-            rank_sum: layout.groups.iter().map(|g| g.total_rank).sum(),
+            rank_sum: layout.groups.iter().map(|g| g.copies * g.total_rank).sum(),
             lowest_layer: layout.lowest_layer().min(base.num_layers),
         })
     }

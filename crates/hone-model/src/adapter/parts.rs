@@ -352,6 +352,7 @@ impl LoraParts {
                 offset: numbers.len(),
                 rows,
                 cols,
+                copies: 1,
             });
             numbers.extend_from_slice(part);
         };

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use super::layout::WantedEmbedding;
 use super::peft_config::{Patterns, read_config};
+use super::select;
 use super::spelling::PREFIX;
 use super::{
     Adapter, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted, target_matches,
@@ -108,6 +109,8 @@ pub struct AdapterFiles {
     path: PathBuf,
     config: LoraConfig,
     patterns: Patterns,
+    /// Parameters with an adapter, PEFT's `target_parameters`.
+    parameters: Vec<String>,
     /// The only layers with an adapter, if not all.
     layers: Option<Vec<usize>>,
     provenance: Provenance,
@@ -263,7 +266,8 @@ impl Adapter {
 
     /// What its products are multiplied with, as a hash.
     fn scaling(&self) -> String {
-        let scales: Vec<(String, f32)> = self.members().map(|m| (m.site.path(), m.scale)).collect();
+        let scale = |m: &super::LowRank| (m.site.pattern_path(), m.scale);
+        let scales: Vec<(String, f32)> = self.members().map(scale).collect();
         scaling_hash(scales.iter().map(|(path, scale)| (path.as_str(), *scale)))
     }
 
@@ -295,6 +299,7 @@ impl Adapter {
                 offset: numbers.len(),
                 rows,
                 cols,
+                copies: matrix.copies,
             });
             // A tied head is one matrix with the embedding; PEFT wants it by both names.
             let is_tied = base.tied_head && matrix.name == embedding_weight(base);
@@ -305,6 +310,7 @@ impl Adapter {
                     offset,
                     rows,
                     cols,
+                    copies: 1,
                 });
             }
             numbers.extend(own);
@@ -336,16 +342,13 @@ impl Adapter {
             true => (doubled as f32).sqrt(),
             false => doubled as f32,
         };
-        let own = |pick: &dyn Fn(&super::LowRank) -> Option<Value>| -> Value {
-            let entries = self
-                .members()
-                .filter_map(|m| Some((format!("^{}$", regex::escape(&m.site.path())), pick(m)?)));
-            Value::Object(entries.collect())
-        };
-        let alpha = |own: f32| number(own * stretched);
+        let alphas = |m: &super::LowRank| number(m.alpha * stretched);
+        let (alpha, alpha_pattern) = self.patterns(number(config.alpha * stretched), alphas);
+        let ranks = |m: &super::LowRank| json!(m.rank * doubled);
+        let (rank, rank_pattern) = self.patterns(json!(config.rank * doubled), ranks);
         let whole = self.whole_names(base);
         let mut written = json!({
-            "alpha_pattern": own(&|m| (m.alpha != config.alpha).then(|| alpha(m.alpha))),
+            "alpha_pattern": alpha_pattern,
             "base_model_name_or_path": provenance.base_name,
             "bias": bias_name(config.bias),
             "fan_in_fan_out": base.names.is_transposed,
@@ -353,12 +356,12 @@ impl Adapter {
             "init_lora_weights": true,
             "layers_pattern": null,
             "layers_to_transform": null,
-            "lora_alpha": alpha(config.alpha),
+            "lora_alpha": alpha,
             "lora_dropout": number(config.dropout),
             "modules_to_save": (!whole.is_empty()).then_some(whole),
             "peft_type": "LORA",
-            "r": config.rank * doubled,
-            "rank_pattern": own(&|m| (m.rank != config.rank).then(|| json!(m.rank * doubled))),
+            "r": rank,
+            "rank_pattern": rank_pattern,
             "revision": null,
             "target_modules": self.target_names(base),
             "task_type": "CAUSAL_LM",
@@ -368,10 +371,75 @@ impl Adapter {
         if base.tied_head && self.embedding().whole.is_some() {
             written["ensure_weight_tying"] = json!(true);
         }
+        let parameters = self.parameter_names(base);
+        if !parameters.is_empty() {
+            written["target_parameters"] = json!(parameters);
+        }
         if let Some(rows) = &self.embedding().token_rows {
             written["trainable_token_indices"] = json!(rows.ids);
         }
         written
+    }
+
+    /// A general value, and patterns for members that have another one.
+    ///
+    /// PEFT warns of a pattern that fits parameters alone. So a value that only parameters have becomes the general one,
+    /// and parameters that share one with modules share their pattern too.
+    fn patterns(&self, general: Value, of: impl Fn(&super::LowRank) -> Value) -> (Value, Value) {
+        let members: Vec<(Site, Value)> = self.members().map(|m| (m.site, of(m))).collect();
+        let is_parameter = |site: &Site| site.place().is_parameter;
+        let with = |value: &Value| -> Vec<Site> {
+            let same = members.iter().filter(|(_, own)| own == value);
+            same.map(|(site, _)| *site).collect()
+        };
+        let mut values: Vec<&Value> = Vec::new();
+        for (_, value) in &members {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        let alone = values
+            .iter()
+            .find(|value| with(value).iter().all(is_parameter));
+        let general = alone.map_or(general, |value| (*value).clone());
+        let mut patterns = Map::new();
+        for value in values.into_iter().filter(|value| **value != general) {
+            let sites = with(value);
+            let mut paths = sites.iter().map(|site| regex::escape(&site.pattern_path()));
+            match sites.iter().any(is_parameter) {
+                true => {
+                    let any = paths.collect::<Vec<_>>().join("|");
+                    patterns.insert(format!("^(?:{any})$"), value.clone());
+                }
+                false => patterns.extend(
+                    paths
+                        .by_ref()
+                        .map(|path| (format!("^{path}$"), value.clone())),
+                ),
+            }
+        }
+        (general, Value::Object(patterns))
+    }
+
+    /// PEFT's `target_parameters`: ends of paths if they pick exactly the adapted ones, whole paths otherwise.
+    fn parameter_names(&self, base: &DecoderConfig) -> Vec<String> {
+        let adapted: Vec<String> = self.members().filter_map(|m| m.site.parameter()).collect();
+        let end = |path: &String| {
+            let parts = if path.ends_with(".weight") { 2 } else { 1 };
+            let mut from_the_end = path.rsplitn(parts + 1, '.');
+            let mut ends: Vec<&str> = from_the_end.by_ref().take(parts).collect();
+            ends.reverse();
+            ends.join(".")
+        };
+        let mut short: Vec<String> = adapted.iter().map(end).collect();
+        short.sort();
+        short.dedup();
+        let all = base.sites().into_iter().filter_map(Site::parameter);
+        let is_picked = |path: &String| short.iter().any(|name| target_matches(name, path));
+        match all.filter(is_picked).count() == adapted.len() {
+            true => short,
+            false => adapted,
+        }
     }
 
     /// Modules trained whole, by their paths; embedding and head by their names.
@@ -430,9 +498,9 @@ impl Adapter {
                 .any(|at| at.site == *site && at.whole.is_some())
         };
         let factors = sites.iter().filter(|at| at.factors.is_some());
-        let adapted: Vec<Site> = self
-            .members()
-            .map(|m| m.site)
+        let modules = self.members().map(|m| m.site);
+        let adapted: Vec<Site> = modules
+            .filter(|site| !site.place().is_parameter)
             .chain(factors.map(|at| at.site))
             .collect();
         let embedding = self
@@ -440,6 +508,10 @@ impl Adapter {
             .low_rank
             .as_ref()
             .map(|_| embedding_name(base));
+        if adapted.is_empty() && embedding.is_none() && self.members().next().is_some() {
+            // Parameters alone.
+            return json!([]);
+        }
         if adapted.is_empty() && embedding.is_none() {
             // PEFT's own name for an adapter without targets.
             return json!(NO_TARGETS);
@@ -451,7 +523,8 @@ impl Adapter {
             let mut names = short.iter();
             names.any(|name| target_matches(name, &site.path())) && !whole(site)
         };
-        let num_picked = base.sites().iter().filter(|site| picked(site)).count();
+        let is_module = |site: &&Site| !site.place().is_parameter && picked(site);
+        let num_picked = base.sites().iter().filter(is_module).count();
         let names = match num_picked == adapted.len() {
             true => short,
             false => adapted.iter().map(|site| site.path()).collect(),
@@ -624,6 +697,7 @@ impl AdapterFiles {
             path: dir.to_path_buf(),
             config: config.lora,
             patterns: config.patterns,
+            parameters: config.parameters,
             layers: config.layers,
             provenance,
             matrices,
@@ -660,7 +734,15 @@ impl AdapterFiles {
         device: &Device,
     ) -> Result<Adapter, PeftError> {
         let wanted = self.wanted(base)?;
-        let mut adapter = Adapter::of_wanted(self.config.clone(), &wanted, base, device);
+        let mut config = self.config.clone();
+        if let Targets::Names(names) = &mut config.targets {
+            let short = self
+                .parameters
+                .iter()
+                .map(|name| name.trim_end_matches(".weight"));
+            names.extend(short.map(str::to_owned));
+        }
+        let mut adapter = Adapter::of_wanted(config, &wanted, base, device);
         let mut flat = vec![0.0; adapter.num_parameters()];
         self.check_tied_head(base)?;
         for matrix in adapter.matrices() {
@@ -760,11 +842,23 @@ impl AdapterFiles {
             Targets::AllLinear => path != base.head().path() && path != embedding_path,
             Targets::Names(names) => names.iter().any(|name| target_matches(name, path)),
         };
-        let is_target = |site: &&Site| {
-            let path = site.path();
-            named(&path) && !excluded(&path) && !whole.contains(site) && is_layer(site)
+        // PEFT looks at neither exclusions nor layers for parameters.
+        let is_parameter = |site: &Site, path: &str| match &self.config.targets {
+            Targets::AllLinear if self.parameters.is_empty() => select::is_linear(*site, false),
+            _ => self
+                .parameters
+                .iter()
+                .any(|name| target_matches(name, path)),
+        };
+        let is_target = |site: &&Site| match site.parameter() {
+            Some(path) => is_parameter(site, &path),
+            None => {
+                let path = site.path();
+                named(&path) && !excluded(&path) && !whole.contains(site) && is_layer(site)
+            }
         };
         let targets: Vec<Site> = sites.iter().filter(is_target).copied().collect();
+        self.check_parameters(base, &targets)?;
         let embedding = named(embedding_path) && !excluded(embedding_path) && !embedding_whole;
         let trains_more = embedding || embedding_whole || !whole.is_empty();
         if targets.is_empty() && !trains_more {
@@ -822,7 +916,7 @@ impl AdapterFiles {
             }
             None => {
                 let member = |site: Site| {
-                    let (rank, alpha) = self.rank_and_alpha(&site.path());
+                    let (rank, alpha) = self.rank_and_alpha(&site.pattern_path());
                     Member { site, rank, alpha }
                 };
                 wanted.members = targets.into_iter().map(member).collect();
@@ -834,6 +928,44 @@ impl AdapterFiles {
             );
         }
         Ok(wanted)
+    }
+
+    /// Refuses what PEFT refuses of parameters, and adapters on experts one by one.
+    fn check_parameters(&self, base: &DecoderConfig, targets: &[Site]) -> Result<(), PeftError> {
+        if let Some(experts) = &base.names.experts {
+            let inside = format!(".{}.", experts.list);
+            let mut names = self.matrices.keys();
+            let is_single = |name: &&String| {
+                let number = name.split_once(&inside).map(|(_, rest)| rest);
+                number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+            };
+            if let Some(name) = names.find(is_single) {
+                return Err(self.misfit(format!(
+                    "`{name}` is on one expert by itself, as transformers 4 has them; load it with PEFT under transformers 5 and save it again"
+                )));
+            }
+        }
+        for name in &self.parameters {
+            let picks = |site: &Site| {
+                site.parameter()
+                    .is_some_and(|path| target_matches(name, &path))
+            };
+            if !targets.iter().any(picks) {
+                return Err(self.misfit(format!("no parameter matches its target `{name}`")));
+            }
+        }
+        let is_there = targets.iter().any(|site| site.place().is_parameter);
+        let refused = [
+            (self.config.dropout > 0.0, "dropout"),
+            (self.config.dora, "DoRA"),
+            (self.config.ia3.is_some(), "IA3"),
+        ];
+        match refused.iter().find(|(is_set, _)| is_there && *is_set) {
+            Some((_, what)) => Err(self.misfit(format!(
+                "it has {what} together with `target_parameters`, which PEFT refuses too"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// Modules that were trained whole, matched as PEFT does: by the end of their path.

@@ -13,6 +13,8 @@ pub(super) struct ReadConfig {
     pub lora: LoraConfig,
     pub patterns: Patterns,
     pub layers: Option<Vec<usize>>,
+    /// Parameters with an adapter: routers and experts.
+    pub parameters: Vec<String>,
     pub base_name: Option<String>,
 }
 
@@ -42,7 +44,7 @@ const HARMLESS: [&str; 13] = [
 ];
 
 /// Settings that are read below.
-const APPLIED: [&str; 17] = [
+const APPLIED: [&str; 18] = [
     "bias",
     "exclude_modules",
     "feedforward_modules",
@@ -58,6 +60,7 @@ const APPLIED: [&str; 17] = [
     "r",
     "rank_pattern",
     "target_modules",
+    "target_parameters",
     "use_rslora",
     "init_lora_weights",
 ];
@@ -117,6 +120,7 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         rank: read("rank_pattern")?,
         alpha: read("alpha_pattern")?,
     };
+    let parameters = names("target_parameters")?;
     let base_name = map
         .get("base_model_name_or_path")
         .and_then(Value::as_str)
@@ -125,6 +129,7 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         lora,
         patterns,
         layers,
+        parameters,
         base_name,
     })
 }
@@ -179,6 +184,9 @@ fn read_targets(map: &Map<String, Value>) -> Result<Targets, String> {
         Some(Value::String(text)) => Err(format!(
             "`target_modules` is the pattern `{text}`; list the modules instead"
         )),
+        None | Some(Value::Null) if map.contains_key("target_parameters") => {
+            Ok(Targets::Names(vec![]))
+        }
         _ => Err("`target_modules` is missing".to_owned()),
     }
 }

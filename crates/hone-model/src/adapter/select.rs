@@ -1,9 +1,9 @@
 //! From what was asked for to what is trained: names become projections, each with its rank and alpha.
 
-use super::config::{AttachError, Ia3, LoraConfig, Targets, TrainedBias, target_matches};
+use super::config::{AttachError, Ia3, Initial, LoraConfig, Targets, TrainedBias, target_matches};
 use super::layout::{Member, Wanted, WantedEmbedding};
 use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::weights::{DecoderConfig, Group, Part};
 
 impl Wanted {
     /// Everything that a configuration names, each name checked to mean something.
@@ -11,6 +11,7 @@ impl Wanted {
         config.check()?;
         let (whole, embedding_whole) = select_whole(&config.whole, base)?;
         let mut chosen = select(config, base)?;
+        refuse_at_parameters(config, &chosen.sites)?;
         chosen.sites.retain(|site| !whole.contains(site));
         let token_rows = token_rows(config, base)?;
         if !token_rows.is_empty() && (embedding_whole || chosen.embedding) {
@@ -40,7 +41,7 @@ impl Wanted {
         }
         match &config.ia3 {
             Some(ia3) => wanted.factors = factors(ia3, &chosen, config)?,
-            None => wanted.members = members(config, &chosen.sites)?,
+            None => wanted.members = members(config, &chosen)?,
         }
         Ok(wanted)
     }
@@ -50,11 +51,36 @@ impl Wanted {
 struct Chosen {
     sites: Vec<Site>,
     embedding: bool,
+    /// Gates and ups of experts were named as the two that they once were: their pair gets both ranks and both alphas.
+    is_doubled: bool,
+}
+
+/// PEFT adapts routers and experts as parameters, and parameters with plain LoRA only.
+fn refuse_at_parameters(config: &LoraConfig, sites: &[Site]) -> Result<(), AttachError> {
+    if !sites.iter().any(|site| site.place().is_parameter) {
+        return Ok(());
+    }
+    let methods = [
+        (config.dropout > 0.0, "dropout"),
+        (config.dora, "DoRA"),
+        (
+            config.initial != Initial::Random,
+            "a start from the base's own vectors",
+        ),
+        (config.ia3.is_some(), "IA3"),
+    ];
+    match methods.into_iter().find(|(is_asked, _)| *is_asked) {
+        Some((_, first)) => Err(AttachError::Together {
+            first,
+            second: "an adapter on experts or their router",
+        }),
+        None => Ok(()),
+    }
 }
 
 /// The sites that a configuration names, in the order of the network.
 fn select(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, AttachError> {
-    let mut chosen = select_by_name(&config.targets, base)?;
+    let mut chosen = select_by_name(config, base)?;
     for name in &config.exclude {
         let is_named = |site: &Site| target_matches(name, &site.path());
         if !chosen.sites.iter().any(is_named) {
@@ -85,17 +111,22 @@ fn select(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, AttachErr
     Ok(chosen)
 }
 
-fn select_by_name(targets: &Targets, base: &DecoderConfig) -> Result<Chosen, AttachError> {
+fn select_by_name(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, AttachError> {
     let sites = base.sites();
-    let names = match targets {
+    let names = match &config.targets {
         Targets::AllLinear => {
+            let is_ia3 = config.ia3.is_some();
+            let is_meant = |site: &Site| is_linear(*site, is_ia3);
             return Ok(Chosen {
-                sites: sites.into_iter().filter(|s| !s.is_head()).collect(),
+                sites: sites.into_iter().filter(is_meant).collect(),
                 embedding: false,
+                is_doubled: base.experts.is_some(),
             });
         }
         Targets::Names(names) => names,
     };
+    let (converted, is_doubled) = converted(names, base)?;
+    let names = &converted;
     for name in names {
         let mut hits = sites
             .iter()
@@ -112,7 +143,53 @@ fn select_by_name(targets: &Targets, base: &DecoderConfig) -> Result<Chosen, Att
     Ok(Chosen {
         embedding: named(base.names.embedding.0),
         sites: sites.into_iter().filter(|s| named(&s.path())).collect(),
+        is_doubled,
     })
+}
+
+/// Whether PEFT's `all-linear` means it. In a model with experts PEFT takes the names of an MLP's layers for the experts',
+/// so that layers without experts are left out; IA³, which it does not convert, has them and no experts.
+pub(super) fn is_linear(site: Site, is_ia3: bool) -> bool {
+    let is_dense = !matches!(
+        site.group(),
+        Group::Router | Group::ExpertsIn | Group::ExpertsOut
+    );
+    match (site.is_head(), site.place().is_parameter) {
+        (true, _) => false,
+        (_, false) => true,
+        _ => is_dense == is_ia3,
+    }
+}
+
+/// Names of an expert's own matrices, `w1` or `gate_proj`, as PEFT converts them: gate and up are one parameter, so they
+/// are named together, and it gets the ranks and the alphas of both.
+fn converted(names: &[String], base: &DecoderConfig) -> Result<(Vec<String>, bool), AttachError> {
+    let mut all = names.to_vec();
+    let Some(experts) = &base.names.experts else {
+        return Ok((all, false));
+    };
+    let is_named = |part| names.iter().any(|name| name == experts.of(part).name);
+    let is_known = |name: &str| base.sites().iter().any(|site| site.name() == name);
+    let (gate, up) = (is_named(Part::Gate), is_named(Part::Up));
+    let [gate_name, up_name, down_name] =
+        [Part::Gate, Part::Up, Part::Down].map(|part| experts.of(part).name);
+    if gate != up {
+        let (first, second) = if gate {
+            (gate_name, up_name)
+        } else {
+            (up_name, gate_name)
+        };
+        return Err(AttachError::Alone { first, second });
+    }
+    if gate && up {
+        all.retain(|name| is_known(name) || name != gate_name && name != up_name);
+        all.push("gate_up_proj".to_owned());
+    }
+    if is_named(Part::Down) && !is_known(down_name) {
+        all.retain(|name| name != down_name);
+        all.push("down_proj".to_owned());
+    }
+    Ok((all, gate && up))
 }
 
 /// Projections that are trained whole, and whether the embedding is. `layers.3` means all of a layer.
@@ -134,6 +211,15 @@ fn select_whole(names: &[String], base: &DecoderConfig) -> Result<(Vec<Site>, bo
         embedding |= is_embedding;
     }
     let named = |site: &Site| names.iter().any(|name| is_inside(&site.path(), name));
+    if sites
+        .iter()
+        .any(|site| named(site) && site.group().is_of_experts())
+    {
+        return Err(AttachError::Together {
+            first: "modules trained whole",
+            second: "experts",
+        });
+    }
     if base.names.is_transposed && sites.iter().any(|site| named(site) && !site.is_head()) {
         return Err(AttachError::Together {
             first: "modules trained whole",
@@ -183,7 +269,8 @@ fn biases(
     }
 }
 
-fn members(config: &LoraConfig, sites: &[Site]) -> Result<Vec<Member>, AttachError> {
+fn members(config: &LoraConfig, chosen: &Chosen) -> Result<Vec<Member>, AttachError> {
+    let sites = &chosen.sites;
     let unmatched = |list, name: &str| {
         let is_used = sites.iter().any(|site| target_matches(name, &site.path()));
         (!is_used).then(|| AttachError::Unmatched {
@@ -203,10 +290,14 @@ fn members(config: &LoraConfig, sites: &[Site]) -> Result<Vec<Member>, AttachErr
     }
     let member = |site: &Site| {
         let path = site.path();
+        let times = match chosen.is_doubled && site.group() == Group::ExpertsIn {
+            true => 2,
+            false => 1,
+        };
         Member {
             site: *site,
-            rank: own(&config.rank_pattern, &path).unwrap_or(config.rank),
-            alpha: own(&config.alpha_pattern, &path).unwrap_or(config.alpha),
+            rank: own(&config.rank_pattern, &path).unwrap_or(times * config.rank),
+            alpha: own(&config.alpha_pattern, &path).unwrap_or(times as f32 * config.alpha),
         }
     };
     Ok(sites.iter().map(member).collect())

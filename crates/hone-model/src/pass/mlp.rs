@@ -1,10 +1,12 @@
-//! The MLP of a block, there and back.
+//! The MLP of a block, there and back: one for all tokens here, experts in [`experts`](super::experts).
 
 use hone_tensor::Tensor;
 
+use super::experts::KeptExperts;
 use super::layer::Into;
 use super::projection::Back;
 use super::{ASKED, Pass, take};
+use crate::decoder::{Mlp, Norm, Projection};
 use crate::keep::KeptMlp;
 use crate::weights::Group;
 
@@ -14,11 +16,27 @@ impl<'a> Pass<'a> {
         let layer = &self.decoder.layers[index];
         let normed = layer.mlp_norm.as_ref().map(|norm| self.norm(x, norm));
         let read = normed.as_ref().unwrap_or(x);
-        let (outs, low_in) = self.project(index, Group::MlpIn, &layer.mlp_in, read);
+        let (into, out) = match &layer.mlp {
+            Mlp::Dense { into, out } => (into, out),
+            Mlp::Experts { router, experts } => {
+                let (out, kept) = self.experts(index, router, experts, read, keep);
+                drop(normed);
+                let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
+                let kept = kept.map(|kept| KeptMlp {
+                    gate: Some(kept.gate),
+                    up: kept.up,
+                    out,
+                    lows: kept.lows,
+                    routing: Some(kept.routing),
+                });
+                return (added, kept);
+            }
+        };
+        let (outs, low_in) = self.project(index, Group::MlpIn, into, read);
         drop(normed);
         let (gate, up) = gate_and_up(self.split(Group::MlpIn, outs));
         let active = self.activate(gate.as_ref(), &up);
-        let (outs, low_out) = self.project(index, Group::MlpOut, &layer.mlp_out, &active);
+        let (outs, low_out) = self.project(index, Group::MlpOut, out, &active);
         drop(active);
         let [out] = take(outs);
         let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
@@ -27,6 +45,7 @@ impl<'a> Pass<'a> {
             up,
             out,
             lows: [low_in, low_out],
+            routing: None,
         });
         (added, kept)
     }
@@ -41,39 +60,32 @@ impl<'a> Pass<'a> {
         into: Into,
     ) -> Option<Tensor> {
         let layer = &self.decoder.layers[back.index];
-        let [low_in, low_out] = &kept.lows;
-        let dout = self.branch_backward(dhidden, layer.mlp_out_norm.as_ref(), kept.out.as_ref());
-        let dactive = {
-            let active = self.activate(kept.gate.as_ref(), &kept.up);
-            let dout = dout.as_ref().unwrap_or(dhidden);
-            let dactive = back.project(
-                Group::MlpOut,
-                &layer.mlp_out,
-                &active,
-                low_out,
-                &[dout],
-                true,
-            );
-            dactive.expect(ASKED)
-        };
-        drop(dout);
-        let dparts = self.activate_backward(dactive, kept.gate.as_ref(), &kept.up);
-        let dys = self.merge(Group::MlpIn, dparts);
         let norm = layer.mlp_norm.as_deref();
-        let dnormed = {
-            let normed = norm.map(|norm| self.norm(x, norm));
-            let read = normed.as_ref().unwrap_or(x);
-            let dys: Vec<&Tensor> = dys.iter().collect();
-            back.project(
-                Group::MlpIn,
-                &layer.mlp_in,
-                read,
-                low_in,
-                &dys,
-                into != Into::Nowhere,
-            )
+        let dout = self.branch_backward(dhidden, layer.mlp_out_norm.as_ref(), kept.out.as_ref());
+        let needs_input = into != Into::Nowhere;
+        let dnormed = match &layer.mlp {
+            Mlp::Dense {
+                into: way_in,
+                out: way_out,
+            } => {
+                let ways = (&way_in[..], &way_out[..]);
+                self.dense_backward(back, ways, (x, norm), kept, (dout, dhidden), needs_input)
+            }
+            Mlp::Experts { router, experts } => {
+                let kept = KeptExperts {
+                    gate: kept.gate.expect("experts have gates"),
+                    up: kept.up,
+                    routing: kept
+                        .routing
+                        .expect("a layer with experts keeps its routing"),
+                    lows: kept.lows,
+                };
+                let normed = norm.map(|norm| self.norm(x, norm));
+                let read = normed.as_ref().unwrap_or(x);
+                let dout = dout.as_ref().unwrap_or(dhidden);
+                self.experts_backward(back, router, experts, read, &kept, dout, needs_input)
+            }
         };
-        drop(dys);
         match into {
             Into::Stream => {
                 self.through_norm(dnormed.expect(ASKED), x, norm, dhidden);
@@ -88,7 +100,34 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn activate(&self, gate: Option<&Tensor>, up: &Tensor) -> Tensor {
+    /// Back through an MLP for all tokens, to the gradient of its normed input. The gradient of what it gave is `dout`, or
+    /// that of the stream.
+    fn dense_backward(
+        &self,
+        back: &mut Back,
+        (way_in, way_out): (&[Projection], &[Projection]),
+        (x, norm): (&Tensor, Option<&Norm>),
+        kept: KeptMlp,
+        (dout, dhidden): (Option<Tensor>, &Tensor),
+        needs_input: bool,
+    ) -> Option<Tensor> {
+        let [low_in, low_out] = &kept.lows;
+        let dactive = {
+            let active = self.activate(kept.gate.as_ref(), &kept.up);
+            let dout = dout.as_ref().unwrap_or(dhidden);
+            let dactive = back.project(Group::MlpOut, way_out, &active, low_out, &[dout], true);
+            dactive.expect(ASKED)
+        };
+        drop(dout);
+        let dparts = self.activate_backward(dactive, kept.gate.as_ref(), &kept.up);
+        let dys = self.merge(Group::MlpIn, dparts);
+        let normed = norm.map(|norm| self.norm(x, norm));
+        let read = normed.as_ref().unwrap_or(x);
+        let dys: Vec<&Tensor> = dys.iter().collect();
+        back.project(Group::MlpIn, way_in, read, low_in, &dys, needs_input)
+    }
+
+    pub(super) fn activate(&self, gate: Option<&Tensor>, up: &Tensor) -> Tensor {
         let device = self.device();
         let mut active = device.empty(up.rows(), up.cols());
         match (gate, self.decoder.config.activation.gelu()) {
@@ -101,7 +140,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Gradients of gate and up, or of up alone.
-    fn activate_backward(
+    pub(super) fn activate_backward(
         &self,
         dactive: Tensor,
         gate: Option<&Tensor>,

@@ -3,12 +3,13 @@
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
-//! Six pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
-//! through one block, [`attention`] and [`mlp`] through its branches, [`projection`] through linear layers with the
-//! adapters on them, and [`special`] says what more than a low-rank pair may be trained there.
+//! Seven pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
+//! through one block, [`attention`], [`mlp`] and [`experts`] through its branches, [`projection`] through linear layers
+//! with the adapters on them, and [`special`] says what more than a low-rank pair may be trained there.
 
 mod attention;
 mod embedding;
+mod experts;
 mod layer;
 mod mlp;
 mod parts;

@@ -31,8 +31,11 @@ pub struct DecoderConfig {
     pub num_kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Width inside the MLP.
+    /// Width inside the MLP; inside one of several experts as [`Experts`] says.
     pub d_ff: usize,
+    /// The experts of those layers that have some in place of an MLP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<Experts>,
     /// How norms and branches follow each other.
     pub block: Block,
     /// What the norms of a block and the one before the head compute.
@@ -124,6 +127,51 @@ impl Block {
     }
 }
 
+/// The MLPs of a layer of which each token takes a few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Experts {
+    /// How many a layer has.
+    pub count: usize,
+    /// How many a token goes to: those with the greatest shares of the router's softmax.
+    pub per_token: usize,
+    /// Width inside one.
+    pub d_ff: usize,
+    /// Whether the shares of the chosen are divided by their sum.
+    pub is_normalised: bool,
+}
+
+impl Experts {
+    /// More than this is a mistake, and would be a long list of names before anything is read.
+    const MOST: usize = 1 << 16;
+
+    fn contradiction(self) -> Option<String> {
+        let Self {
+            count, per_token, ..
+        } = self;
+        if count > Self::MOST {
+            return Some(format!("the expert count is {count}"));
+        }
+        (per_token > count).then(|| format!("a token goes to {per_token} of {count} experts"))
+    }
+}
+
+/// The MLP of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mlp {
+    /// One for all tokens.
+    #[default]
+    Dense,
+    /// Several, and a router that sends each token to a few of them.
+    Experts,
+}
+
+impl Mlp {
+    fn is_dense(&self) -> bool {
+        *self == Self::Dense
+    }
+}
+
 /// What a norm computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -202,6 +250,9 @@ pub struct LayerKind {
     pub window: Option<usize>,
     /// How its queries and keys turn.
     pub positions: Positions,
+    /// One MLP or experts.
+    #[serde(skip_serializing_if = "Mlp::is_dense")]
+    pub mlp: Mlp,
 }
 
 /// How queries and keys of a layer know where they stand.
@@ -221,6 +272,7 @@ impl LayerKind {
     pub const PLAIN: Self = Self {
         window: None,
         positions: Positions::Rope,
+        mlp: Mlp::Dense,
     };
 }
 
@@ -308,7 +360,14 @@ impl DecoderConfig {
 
     /// Refuses what no decoder could be.
     fn checked(self, path: &Path) -> Result<Self, ConfigError> {
+        let experts = self.experts.map_or([1; 3], |experts| {
+            [experts.count, experts.per_token, experts.d_ff]
+        });
+        let [num_experts, per_token, expert_width] = experts;
         let sizes = [
+            ("expert count", num_experts),
+            ("count of experts for a token", per_token),
+            ("width of an expert", expert_width),
             ("vocabulary size", self.vocab_size),
             ("model width", self.d_model),
             ("layer count", self.num_layers),
@@ -353,6 +412,9 @@ impl DecoderConfig {
                 "{width} columns of a head {} wide are said to turn",
                 self.head_dim
             ));
+        }
+        if let Some(problem) = self.experts.and_then(Experts::contradiction) {
+            return Some(problem);
         }
         let positive = |number: f32| number > 0.0 && number.is_finite();
         let ropes = || {
@@ -457,6 +519,7 @@ mod tests {
             rope_pairs: Pairs::Halves,
             learned_positions: false,
             layers: vec![LayerKind::PLAIN; 2],
+            experts: None,
             attention_scale: 8_f32.sqrt().recip(),
             attention_cap: None,
             logit_cap: None,
@@ -512,7 +575,7 @@ mod tests {
         let cases = [
             (
                 json!({"model_type": "mamba"}),
-                "`model_type` is `mamba`; Hone supports llama, mistral, qwen2, qwen3, granite, smollm3, olmo2, phi3, gemma, gemma2, gemma3_text, cohere, stablelm, starcoder2, phi, gpt_neox, falcon, gpt2",
+                "`model_type` is `mamba`; Hone supports llama, mistral, qwen2, qwen3, granite, smollm3, olmo2, phi3, gemma, gemma2, gemma3_text, cohere, stablelm, starcoder2, phi, gpt_neox, falcon, gpt2, mixtral, qwen3_moe",
             ),
             (
                 json!({"hidden_act": "gelu"}),
@@ -685,7 +748,7 @@ mod tests {
                 "general.architecture",
                 8,
                 &written::text("mamba"),
-                "`general.architecture` is `mamba`; Hone supports llama, qwen2, qwen3, granite, smollm3, olmo2, phi3, gemma, gemma2, gemma3, command-r, stablelm, starcoder2, phi2, gptneox, falcon, gpt2",
+                "`general.architecture` is `mamba`; Hone supports llama, qwen2, qwen3, granite, smollm3, olmo2, phi3, gemma, gemma2, gemma3, command-r, stablelm, starcoder2, phi2, gptneox, falcon, gpt2, qwen3moe",
             ),
             (
                 "general.architecture",
@@ -703,7 +766,7 @@ mod tests {
                 "llama.expert_count",
                 4,
                 &[8, 0, 0, 0],
-                "`llama.expert_count` is set; Hone supports models without it",
+                "`llama.expert_used_count` is missing",
             ),
             (
                 "llama.rope.dimension_count",

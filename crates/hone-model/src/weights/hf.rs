@@ -81,7 +81,11 @@ pub(super) fn read(json: &[u8], path: &Path) -> Result<DecoderConfig, ConfigErro
         is_partial: family.is_partial,
         ..plain
     };
-    let fixed = families::EVERYWHERE.iter().chain(family.fixed);
+    let without = match family.has_experts {
+        true => &[],
+        false => families::WITHOUT_EXPERTS,
+    };
+    let fixed = without.iter().chain(family.fixed);
     for (field, only) in fixed {
         fields.only(field, *only)?;
     }
@@ -123,6 +127,15 @@ impl<'a> Fields<'a> {
             })
         };
         self.value(field).map(parse).transpose()
+    }
+
+    /// A field by this very name, that may be absent or null.
+    pub fn own<T: DeserializeOwned>(&self, field: &str) -> Result<Option<T>, ConfigError> {
+        let plain = Self {
+            aliases: &[],
+            ..*self
+        };
+        plain.get(field)
     }
 
     /// Whether a field is there, be it null.
@@ -499,6 +512,7 @@ impl DecoderConfig {
             // A size that cannot be is refused later; until then it must not be allocated.
             layers: vec![LayerKind::PLAIN; num_layers.min(1 << 16)],
             attention_scale: (head_dim as f32).sqrt().recip(),
+            experts: None,
             attention_cap: None,
             logit_cap: None,
             embedding_scale: 1.0,

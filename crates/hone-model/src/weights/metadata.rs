@@ -39,7 +39,13 @@ pub(super) fn read(gguf: &Gguf, path: &Path) -> Result<DecoderConfig, ConfigErro
         prefix: "",
     };
     let architecture = plain.need("general.architecture", Gguf::str)?;
-    let family = families::by_architecture(architecture).ok_or_else(|| {
+    let metadata = Metadata {
+        prefix: architecture,
+        ..plain
+    };
+    let experts = metadata.maybe("expert_count", Gguf::u32)?;
+    let has_experts = experts.is_some_and(|count| count > 0);
+    let family = families::by_architecture(architecture, has_experts).ok_or_else(|| {
         let known = families::architectures().collect::<Vec<_>>().join(", ");
         ConfigError::Unsupported {
             path: path.into(),
@@ -48,10 +54,6 @@ pub(super) fn read(gguf: &Gguf, path: &Path) -> Result<DecoderConfig, ConfigErro
             supported: known,
         }
     })?;
-    let metadata = Metadata {
-        prefix: architecture,
-        ..plain
-    };
     metadata.only_known(family)?;
     let mut config = metadata.decoder(family)?;
     (family.common)(&mut config);
@@ -252,8 +254,15 @@ impl<'a> Metadata<'a> {
         format!("{}.{key}", self.prefix)
     }
 
-    fn size(self, key: &str) -> Result<usize, ConfigError> {
+    /// A count of the family's.
+    pub fn size(self, key: &str) -> Result<usize, ConfigError> {
         Ok(self.need(&self.key(key), Gguf::u32)? as usize)
+    }
+
+    /// A count of the family's that may be absent.
+    pub fn maybe_size(self, key: &str) -> Result<Option<usize>, ConfigError> {
+        let size = self.maybe(key, Gguf::u32)?;
+        Ok(size.map(|size| size as usize))
     }
 
     /// A number of the family's.

@@ -22,12 +22,14 @@ mod source;
 mod unique;
 
 pub use config::{
-    Activation, Block, ConfigError, DecoderConfig, LayerKind, NormKind, Pairs, Positions,
-    QueryKeyNorm,
+    Activation, Block, ConfigError, DecoderConfig, Experts, LayerKind, Mlp, NormKind, Pairs,
+    Positions, QueryKeyNorm,
 };
 pub(crate) use families::decimal;
 pub use gguf::{Gguf, GgufError, GgufTensor, GgufWriter, Malformed, TensorEntry, Typed, Value};
-pub use names::{Group, Names, NormAt, NormName, Packing, Part, Place, Slot, slots};
+pub use names::{
+    ExpertMatrix, ExpertNames, Group, Names, NormAt, NormName, Packing, Part, Place, Slot, slots,
+};
 pub use quantised::QuantisedError;
 pub use rope::{Rope, RopeScaling};
 pub use safetensors::Dtype;

@@ -5,7 +5,7 @@
 
 use hone_tensor::Columns;
 
-use super::config::{DecoderConfig, QueryKeyNorm};
+use super::config::{DecoderConfig, Experts, Mlp, QueryKeyNorm};
 
 /// What the outputs of a linear layer are, all of them or a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +26,8 @@ pub enum Part {
     Down,
     /// Logits.
     Head,
+    /// A router's logits, one for each expert.
+    Router,
 }
 
 /// Projections that read the same input, in the order of the network.
@@ -41,6 +43,19 @@ pub enum Group {
     MlpOut,
     /// Hidden state to vocabulary.
     Head,
+    /// Hidden state to experts.
+    Router,
+    /// Gate and up of each expert.
+    ExpertsIn,
+    /// Down of each expert.
+    ExpertsOut,
+}
+
+impl Group {
+    /// Whether each expert has its own.
+    pub(crate) fn is_of_experts(self) -> bool {
+        matches!(self, Self::ExpertsIn | Self::ExpertsOut)
+    }
 }
 
 /// How the parts of a fused linear layer lie in its outputs.
@@ -55,8 +70,11 @@ pub enum Packing {
 /// A linear layer of a family: where it is, what GGUF calls it, and what it computes.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Place {
-    /// Module path inside a block, `self_attn.q_proj`, or inside the model.
+    /// Module path inside a block, `self_attn.q_proj`, or inside the model. Of experts, the parameter that holds all of
+    /// them in transformers and PEFT, `mlp.experts.gate_up_proj`.
     pub module: &'static str,
+    /// The module path in files, where it is another one.
+    pub stored: &'static str,
     /// The same in GGUF.
     pub gguf: &'static str,
     /// What else reads its input.
@@ -65,6 +83,9 @@ pub struct Place {
     pub parts: &'static [Part],
     /// How they lie.
     pub packing: Packing,
+    /// Whether PEFT adapts it as a parameter, by `target_parameters`, and not as a module: routers and experts, and the
+    /// other MLPs of families with experts, whose names PEFT gives to the experts.
+    pub is_parameter: bool,
 }
 
 impl Place {
@@ -77,10 +98,20 @@ impl Place {
     ) -> Self {
         Self {
             module,
+            stored: module,
             gguf,
             group,
             parts: part,
             packing: Packing::Blocks,
+            is_parameter: false,
+        }
+    }
+
+    /// A linear layer that PEFT adapts as a parameter.
+    pub(super) const fn parameter(self) -> Self {
+        Self {
+            is_parameter: true,
+            ..self
         }
     }
 
@@ -107,6 +138,35 @@ pub enum NormAt {
     MlpOut,
 }
 
+/// A matrix that every expert has: its name below the expert's number, what GGUF calls those of all experts together,
+/// and what it computes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ExpertMatrix {
+    /// `w1`, or `gate_proj`.
+    pub name: &'static str,
+    /// `ffn_gate_exps`.
+    pub gguf: &'static str,
+    /// Gate, up or down.
+    pub part: Part,
+}
+
+/// What files call the experts of a layer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ExpertNames {
+    /// Path inside a block, before the expert's number: `mlp.experts`.
+    pub list: &'static str,
+    /// The matrices of one, gate, up and down.
+    pub matrices: [ExpertMatrix; 3],
+}
+
+impl ExpertNames {
+    /// The matrix of an expert that computes one part.
+    pub(crate) fn of(&self, part: Part) -> &ExpertMatrix {
+        let found = self.matrices.iter().find(|matrix| matrix.part == part);
+        found.expect("an expert has a gate, an up and a down")
+    }
+}
+
 /// A norm of a block: where it stands, its module path, and what GGUF calls it.
 pub type NormName = (NormAt, &'static str, &'static str);
 
@@ -125,6 +185,8 @@ pub struct Names {
     pub head: Place,
     /// Linear layers of a block, in the order of the network.
     pub places: &'static [Place],
+    /// Experts, in families that have them.
+    pub experts: Option<ExpertNames>,
     /// Norms of a block.
     pub norms: &'static [NormName],
     /// What the names of some files leave out at their beginning.
@@ -161,7 +223,10 @@ impl Names {
             let row = outside.into_iter().flatten().find(|row| row.0 == module)?;
             return Some(format!("{}.{kind}", row.1));
         };
-        let places = self.places.iter().map(|place| (place.module, place.gguf));
+        if let Some((matrix, _)) = self.expert(part) {
+            return Some(format!("blk.{layer}.{}.{kind}", matrix.gguf));
+        }
+        let places = self.places.iter().map(|place| (place.stored, place.gguf));
         let norms = self.norms.iter().map(|row| (row.1, row.2));
         let row = places.chain(norms).find(|row| row.0 == part)?;
         Some(format!("blk.{layer}.{}.{kind}", row.1))
@@ -175,10 +240,24 @@ impl Names {
             .split_once('.')
     }
 
+    /// The number of the block that a tensor is in.
+    pub(super) fn layer_of<'a>(&self, tensor: &'a str) -> Option<&'a str> {
+        Some(self.in_layer(tensor)?.0)
+    }
+
+    /// The matrix and the number of an expert, from a path inside a block.
+    fn expert(&self, part: &str) -> Option<(&ExpertMatrix, usize)> {
+        let experts = self.experts.as_ref()?;
+        let inside = part.strip_prefix(experts.list)?.strip_prefix('.')?;
+        let (number, name) = inside.split_once('.')?;
+        let matrix = experts.matrices.iter().find(|row| row.name == name)?;
+        Some((matrix, number.parse().ok()?))
+    }
+
     /// The linear layer that a weight or a bias belongs to.
     pub(super) fn place_of(&self, name: &str) -> Option<&'static Place> {
         let (_, part) = self.in_layer(name.rsplit_once('.')?.0)?;
-        self.places.iter().find(|place| place.module == part)
+        self.places.iter().find(|place| place.stored == part)
     }
 
     /// Whether a tensor is the weight of a norm.
@@ -202,6 +281,8 @@ pub struct Slot {
     pub rows: usize,
     /// Inputs of a linear layer, or the length of a vector.
     pub cols: usize,
+    /// Which of a layer's experts it belongs to, and as what: some files hold those of all experts as one tensor.
+    pub expert: Option<(usize, Part)>,
 }
 
 /// Every tensor the configuration calls for, from the embedding to the head.
@@ -232,11 +313,30 @@ fn layer_slots(config: &DecoderConfig, layer: usize) -> Vec<Slot> {
             None => continue,
         }
     }
-    for place in config.names.places {
+    for place in config
+        .groups(layer)
+        .iter()
+        .flat_map(|group| config.names.group(*group))
+    {
+        if place.group.is_of_experts() {
+            continue;
+        }
         let (rows, cols) = config.place(place);
-        slots.push(slot(&within(place.module), "weight", rows, cols));
+        slots.push(slot(&within(place.stored), "weight", rows, cols));
         let bias = config.has_bias(place.group);
-        slots.extend(bias.then(|| slot(&within(place.module), "bias", 1, rows)));
+        slots.extend(bias.then(|| slot(&within(place.stored), "bias", 1, rows)));
+    }
+    if let Some(experts) = config.experts_of(layer) {
+        let names = config.names.experts.as_ref();
+        let matrices = names.expect(EXPERTS).matrices.iter();
+        slots.extend((0..experts.count).flat_map(|expert| {
+            matrices.clone().map(move |matrix| Slot {
+                name: config.expert_tensor(layer, expert, matrix),
+                rows: config.part_width(matrix.part, true),
+                cols: config.expert_cols(matrix.part, experts),
+                expert: Some((expert, matrix.part)),
+            })
+        }));
     }
     slots
 }
@@ -277,8 +377,15 @@ fn norm_slots_at(config: &DecoderConfig, at: NormAt, module: String, width: usiz
 
 fn slot(module: &str, kind: &str, rows: usize, cols: usize) -> Slot {
     let name = format!("{module}.{kind}");
-    Slot { name, rows, cols }
+    Slot {
+        name,
+        rows,
+        cols,
+        expert: None,
+    }
 }
+
+const EXPERTS: &str = "a family whose layers have experts names them";
 
 impl DecoderConfig {
     /// What GGUF calls a tensor with this Hugging Face name, if this family has it.
@@ -286,19 +393,77 @@ impl DecoderConfig {
         self.names.gguf_name(name)
     }
 
-    /// `(out, in)` of a linear layer.
+    /// `(out, in)` of a linear layer; of experts, of one of them.
     pub(crate) fn place(&self, place: &Place) -> (usize, usize) {
-        let out = place.parts.iter().map(|part| self.part_width(*part)).sum();
+        let in_expert = place.group.is_of_experts();
+        let widths = place.parts.iter();
+        let out = widths.map(|part| self.part_width(*part, in_expert)).sum();
         let width = match place.group {
-            Group::AttentionIn | Group::MlpIn | Group::Head => self.d_model,
+            Group::AttentionIn | Group::MlpIn | Group::Head | Group::Router | Group::ExpertsIn => {
+                self.d_model
+            }
             Group::AttentionOut => self.num_heads * self.head_dim,
             Group::MlpOut => self.d_ff,
+            Group::ExpertsOut => self.experts.map_or(0, |experts| experts.d_ff),
         };
         (out, width)
     }
 
-    fn part_width(&self, part: Part) -> usize {
+    /// Whether a tensor is the matrix of an expert.
+    pub(crate) fn is_of_expert(&self, tensor: &str) -> bool {
+        let module = tensor.strip_suffix(".weight").unwrap_or(tensor);
+        let inside = self.names.in_layer(module);
+        inside.is_some_and(|(_, part)| self.names.expert(part).is_some())
+    }
+
+    /// The experts of a layer, if it has some.
+    pub(crate) fn experts_of(&self, layer: usize) -> Option<Experts> {
+        let has_experts = self.layers.get(layer)?.mlp == Mlp::Experts;
+        self.experts.filter(|_| has_experts)
+    }
+
+    /// The projections of a layer by what they read, in the order of the network.
+    pub(crate) fn groups(&self, layer: usize) -> &'static [Group] {
+        match self.experts_of(layer) {
+            None => &[
+                Group::AttentionIn,
+                Group::AttentionOut,
+                Group::MlpIn,
+                Group::MlpOut,
+            ],
+            Some(_) => &[
+                Group::AttentionIn,
+                Group::AttentionOut,
+                Group::Router,
+                Group::ExpertsIn,
+                Group::ExpertsOut,
+            ],
+        }
+    }
+
+    /// The name of an expert's matrix: `model.layers.0.mlp.experts.3.gate_proj.weight`.
+    pub(crate) fn expert_tensor(
+        &self,
+        layer: usize,
+        expert: usize,
+        matrix: &ExpertMatrix,
+    ) -> String {
+        let list = self.names.experts.as_ref().expect(EXPERTS).list;
+        let (layers, name) = (self.names.layers, matrix.name);
+        format!("{layers}.{layer}.{list}.{expert}.{name}.weight")
+    }
+
+    fn expert_cols(&self, part: Part, experts: Experts) -> usize {
         match part {
+            Part::Down => experts.d_ff,
+            _ => self.d_model,
+        }
+    }
+
+    fn part_width(&self, part: Part, in_expert: bool) -> usize {
+        match part {
+            Part::Router => self.experts.map_or(0, |experts| experts.count),
+            Part::Gate | Part::Up if in_expert => self.experts.map_or(0, |experts| experts.d_ff),
             Part::Query => self.num_heads * self.head_dim,
             Part::Key | Part::Value => self.num_kv_heads * self.head_dim,
             Part::Output | Part::Down => self.d_model,
@@ -309,7 +474,9 @@ impl DecoderConfig {
 
     /// Where the parts of a fused linear layer lie in its outputs, in their order.
     pub(crate) fn columns(&self, place: &Place) -> Vec<Columns> {
-        let widths = place.parts.iter().map(|part| self.part_width(*part));
+        let in_expert = place.group.is_of_experts();
+        let parts = place.parts.iter();
+        let widths = parts.map(|part| self.part_width(*part, in_expert));
         let count = match place.packing {
             Packing::Blocks => 1,
             Packing::ByKeyHead => self.num_kv_heads,
@@ -334,6 +501,7 @@ impl DecoderConfig {
             Group::AttentionIn => self.attention_bias,
             Group::AttentionOut => self.output_bias,
             Group::MlpIn | Group::MlpOut => self.mlp_bias,
+            Group::Router | Group::ExpertsIn | Group::ExpertsOut => false,
             Group::Head => self.head_bias,
         }
     }

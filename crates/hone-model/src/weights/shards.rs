@@ -183,6 +183,19 @@ impl Shards {
     }
 }
 
+impl Shards {
+    /// The matrices of all experts in one tensor of three axes, one below the other, and how many there are.
+    pub fn stack(&self, name: &str) -> Option<Result<(StoredMatrix, usize), ShardsError>> {
+        let located = self.tensors.get(name)?;
+        let [count, rows, cols] = located.info.shape[..] else {
+            return None;
+        };
+        let mut flat = located.clone();
+        flat.info.shape = vec![count.saturating_mul(rows), cols];
+        Some(flat.matrix(name).map(|matrix| (matrix, count)))
+    }
+}
+
 impl Located {
     fn matrix(&self, name: &str) -> Result<StoredMatrix, ShardsError> {
         let (path, tensor) = (self.path.clone(), name.to_owned());

@@ -16,7 +16,7 @@ use super::config::{ConfigError, DecoderConfig};
 use super::converted;
 use super::gguf::{Gguf, GgufError, Malformed};
 use super::hf::OneOrMany;
-use super::names::{self, Slot};
+use super::names::{self, Part, Slot};
 use super::shards::{Shards, ShardsError};
 use super::unique;
 
@@ -163,13 +163,16 @@ impl BaseWeights {
             Some(short.unwrap_or(name).to_owned())
         };
         let find = |name: &str| shards.matrix(name).transpose().map_err(WeightsError::from);
+        let stack = |name: &str| shards.stack(name).transpose().map_err(WeightsError::from);
+        let stacked_name = |slot: &Slot| config.stacked_in_directory(slot);
         let collector = Collector {
             path: dir,
             config: &config,
             own_name: &own_name,
+            stacked_name: &stacked_name,
             is_directory: true,
         };
-        let weights = collector.collect(find, &held)?;
+        let weights = collector.collect(find, stack, &held)?;
         Ok(Self {
             path: dir.into(),
             config,
@@ -191,14 +194,25 @@ impl BaseWeights {
                 .transpose()
                 .map_err(|problem| fail(problem).into())
         };
+        let stack = |name: &str| {
+            let axes = gguf.tensor(name).map(|entry| entry.dims.as_slice());
+            let Some([_, _, count]) = axes else {
+                return Ok(None);
+            };
+            let matrix = find(name)?;
+            Ok(matrix.map(|matrix| (matrix, *count)))
+        };
+        let stacked_name = |slot: &Slot| config.stacked_in_gguf(slot);
         let collector = Collector {
             path,
             config: &config,
             own_name: &|name| config.names.gguf_name(name),
+            stacked_name: &stacked_name,
             is_directory: false,
         };
         let weights = collector.collect(
             find,
+            stack,
             &gguf.tensors().map(|tensor| tensor.0).collect::<Vec<_>>(),
         )?;
         Ok(Self {
@@ -363,12 +377,50 @@ impl BaseWeights {
     }
 }
 
+/// A tensor that holds the matrices of all experts.
+struct Stacked {
+    name: String,
+    rows_of_expert: usize,
+    first_row: usize,
+}
+
+impl DecoderConfig {
+    /// GGUF has a tensor for the gates, one for the ups and one for the downs.
+    fn stacked_in_gguf(&self, slot: &Slot) -> Option<Stacked> {
+        slot.expert?;
+        Some(Stacked {
+            name: self.names.gguf_name(&slot.name)?,
+            rows_of_expert: slot.rows,
+            first_row: 0,
+        })
+    }
+
+    /// transformers 5 has gates above ups in one parameter in memory, and some programs write it so.
+    fn stacked_in_directory(&self, slot: &Slot) -> Option<Stacked> {
+        let (_, part) = slot.expert?;
+        let mut places = self.names.places.iter();
+        let place =
+            places.find(|place| place.group.is_of_experts() && place.parts.contains(&part))?;
+        let layer = self.names.layer_of(&slot.name)?;
+        Some(Stacked {
+            name: format!("{}.{layer}.{}", self.names.layers, place.module),
+            rows_of_expert: self.place(place).0,
+            first_row: match part {
+                Part::Up => slot.rows,
+                _ => 0,
+            },
+        })
+    }
+}
+
 /// Compares what a file holds with what the configuration calls for.
 struct Collector<'a> {
     path: &'a Path,
     config: &'a DecoderConfig,
     /// What this kind of file calls a tensor with that Hugging Face name.
     own_name: &'a dyn Fn(&str) -> Option<String>,
+    /// The tensor that holds a matrix of every expert, and the rows of one expert and of this slot in it.
+    stacked_name: &'a dyn Fn(&Slot) -> Option<Stacked>,
     /// Whether it is a directory of Hugging Face's.
     is_directory: bool,
 }
@@ -377,13 +429,25 @@ impl Collector<'_> {
     fn collect(
         &self,
         find: impl Fn(&str) -> Result<Option<StoredMatrix>, WeightsError>,
+        stack: impl Fn(&str) -> Result<Option<(StoredMatrix, usize)>, WeightsError>,
         held: &[&str],
     ) -> Result<BTreeMap<String, StoredMatrix>, WeightsError> {
+        let there: std::collections::BTreeSet<&str> = held.iter().copied().collect();
         let mut weights = BTreeMap::new();
         let mut known = std::collections::BTreeSet::new();
         for slot in names::slots(self.config) {
             let name =
                 (self.own_name)(&slot.name).expect("every slot has a name in every kind of file");
+            let stacked = (self.stacked_name)(&slot).filter(|stacked| {
+                there.contains(stacked.name.as_str())
+                    && (!self.is_directory || !there.contains(name.as_str()))
+            });
+            if let Some(stacked) = stacked {
+                let found = stack(&stacked.name)?;
+                weights.insert(slot.name.clone(), self.expert_of(&slot, &stacked, found)?);
+                known.insert(stacked.name);
+                continue;
+            }
             let Some(weight) = find(&name)? else {
                 let near = names::nearest(&name, held.iter().copied());
                 return Err(WeightsError::MissingTensor {
@@ -407,6 +471,37 @@ impl Collector<'_> {
                 .filter(|name| !known.contains(*name) && !self.harmless(name)),
         )?;
         Ok(weights)
+    }
+
+    /// The rows of one expert.
+    fn expert_of(
+        &self,
+        slot: &Slot,
+        stacked: &Stacked,
+        found: Option<(StoredMatrix, usize)>,
+    ) -> Result<StoredMatrix, WeightsError> {
+        let experts = self.config.experts.map_or(0, |experts| experts.count);
+        let [rows, cols] = [stacked.rows_of_expert, slot.cols];
+        let wrong = |found: String| WeightsError::WrongShape {
+            path: self.path.into(),
+            name: stacked.name.clone(),
+            found,
+            expected: format!("{experts} × {rows} × {cols}"),
+        };
+        let Some((matrix, count)) = found else {
+            return Err(wrong("no stack of matrices".into()));
+        };
+        let is_right = count == experts && matrix.rows() == experts * rows && matrix.cols() == cols;
+        let expert = slot.expert.map_or(0, |(expert, _)| expert);
+        let first = expert * rows + stacked.first_row;
+        let own = || matrix.rows_of(first..first + slot.rows);
+        own().filter(|_| is_right).ok_or_else(|| {
+            wrong(format!(
+                "{count} × {} × {}",
+                matrix.rows() / count.max(1),
+                matrix.cols()
+            ))
+        })
     }
 
     fn check_shape(

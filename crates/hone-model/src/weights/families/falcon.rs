@@ -16,10 +16,12 @@ const FALCON_NAMES: Names = Names {
     places: &[
         Place {
             module: "self_attention.query_key_value",
+            stored: "self_attention.query_key_value",
             gguf: "attn_qkv",
             group: Group::AttentionIn,
             parts: &[Part::Query, Part::Key, Part::Value],
             packing: Packing::ByKeyHead,
+            is_parameter: false,
         },
         Place::one(
             "self_attention.dense",

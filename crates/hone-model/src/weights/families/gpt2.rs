@@ -14,10 +14,12 @@ const GPT2_NAMES: Names = Names {
     places: &[
         Place {
             module: "attn.c_attn",
+            stored: "attn.c_attn",
             gguf: "attn_qkv",
             group: Group::AttentionIn,
             parts: &[Part::Query, Part::Key, Part::Value],
             packing: Packing::Blocks,
+            is_parameter: false,
         },
         Place::one(
             "attn.c_proj",

@@ -64,6 +64,7 @@ pub const NAMES: Names = Names {
     final_norm: ("model.norm", "output_norm"),
     head: Place::one("lm_head", "output", Group::Head, &[Part::Head]),
     places: PLACES,
+    experts: None,
     norms: &NORMS,
     optional_prefix: "model.",
     buffers: &[".rotary_emb.inv_freq"],
@@ -76,7 +77,7 @@ const PLAIN_ROWS: Names = Names {
     ..NAMES
 };
 
-const QWEN3_NAMES: Names = Names {
+pub(super) const QWEN3_NAMES: Names = Names {
     norms: &[
         NORMS[0],
         (NormAt::Query, "self_attn.q_norm", "attn_q_norm"),
@@ -104,7 +105,7 @@ const OLMO2_NAMES: Names = Names {
     ..PLAIN_ROWS
 };
 
-const SILU: (&str, Only) = ("hidden_act", Only::Text("silu"));
+pub(super) const SILU: (&str, Only) = ("hidden_act", Only::Text("silu"));
 const NO_DROPOUT: (&str, Only) = ("attention_dropout", Only::Number(0.0));
 const WHOLE_HEADS: (&str, Only) = ("partial_rotary_factor", Only::Number(1.0));
 const NO_WINDOW: (&str, Only) = ("sliding_window", Only::Nothing);
@@ -113,6 +114,7 @@ const NO_WINDOW: (&str, Only) = ("sliding_window", Only::Nothing);
 pub const LLAMA: Family = Family {
     name: "llama",
     architecture: Some("llama"),
+    has_experts: false,
     names: &NAMES,
     fixed: &[
         SILU,

@@ -3,6 +3,7 @@
 //! A new family is a [`Family`] in a file here and a line of [`FAMILIES`].
 
 mod cohere;
+mod experts;
 mod falcon;
 mod gemma;
 mod gpt2;
@@ -29,6 +30,8 @@ pub(super) struct Family {
     pub name: &'static str,
     /// `general.architecture` in GGUF, where llama.cpp has it under a name of its own.
     pub architecture: Option<&'static str>,
+    /// Whether layers have experts, which GGUF may call by the name of a family without.
+    pub has_experts: bool,
     pub names: &'static Names,
     /// Fields of config.json that would change the arithmetic, each with the one value that is computed.
     pub fixed: &'static [(&'static str, Only)],
@@ -138,20 +141,26 @@ const FAMILIES: &[&Family] = &[
     &neox::GPT_NEOX,
     &falcon::FALCON,
     &gpt2::GPT2,
+    &experts::MIXTRAL,
+    &experts::QWEN3_MOE,
 ];
 
-/// Fields that have one value in every family.
-pub(super) const EVERYWHERE: &[(&str, Only)] = &[("num_local_experts", Only::Nothing)];
+/// Fields that have one value in every family without experts.
+pub(super) const WITHOUT_EXPERTS: &[(&str, Only)] = &[
+    ("num_local_experts", Only::Nothing),
+    ("num_experts", Only::Nothing),
+];
 
 pub(super) fn by_name(name: &str) -> Option<&'static Family> {
     FAMILIES.iter().find(|family| family.name == name).copied()
 }
 
-pub(super) fn by_architecture(name: &str) -> Option<&'static Family> {
-    let found = FAMILIES
-        .iter()
-        .find(|family| family.architecture == Some(name));
-    found.copied()
+/// The family that GGUF calls by this name, of two the one with experts or the one without.
+pub(super) fn by_architecture(name: &str, has_experts: bool) -> Option<&'static Family> {
+    let called = |family: &&&Family| family.architecture == Some(name);
+    let mut exact = FAMILIES.iter().filter(called);
+    let found = exact.find(|family| family.has_experts == has_experts);
+    found.or_else(|| FAMILIES.iter().find(called)).copied()
 }
 
 /// What config.json may call a model.
@@ -161,7 +170,11 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 
 /// What GGUF may call a model.
 pub(super) fn architectures() -> impl Iterator<Item = &'static str> {
-    FAMILIES.iter().filter_map(|family| family.architecture)
+    let alone = |family: &&&Family| {
+        !(family.has_experts && family.architecture == llama::LLAMA.architecture)
+    };
+    let families = FAMILIES.iter().filter(alone);
+    families.filter_map(|family| family.architecture)
 }
 
 impl DecoderConfig {
@@ -243,8 +256,9 @@ mod tests {
         for (at, family) in FAMILIES.iter().enumerate() {
             let others = &FAMILIES[at + 1..];
             assert!(others.iter().all(|other| other.name != family.name));
-            let gguf = family.architecture;
-            assert!(gguf.is_none() || others.iter().all(|other| other.architecture != gguf));
+            let gguf = |family: &Family| family.architecture.map(|name| (name, family.has_experts));
+            let own = gguf(family);
+            assert!(own.is_none() || others.iter().all(|other| gguf(other) != own));
         }
     }
 

@@ -13,10 +13,12 @@ const GPT_NEOX_NAMES: Names = Names {
     places: &[
         Place {
             module: "attention.query_key_value",
+            stored: "attention.query_key_value",
             gguf: "attn_qkv",
             group: Group::AttentionIn,
             parts: &[Part::Query, Part::Key, Part::Value],
             packing: Packing::ByKeyHead,
+            is_parameter: false,
         },
         Place::one(
             "attention.dense",

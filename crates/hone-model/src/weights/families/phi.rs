@@ -11,18 +11,22 @@ const PHI3_NAMES: Names = Names {
     places: &[
         Place {
             module: "self_attn.qkv_proj",
+            stored: "self_attn.qkv_proj",
             gguf: "attn_qkv",
             group: Group::AttentionIn,
             parts: &[Part::Query, Part::Key, Part::Value],
             packing: Packing::Blocks,
+            is_parameter: false,
         },
         OUTPUT,
         Place {
             module: "mlp.gate_up_proj",
+            stored: "mlp.gate_up_proj",
             gguf: "ffn_up",
             group: Group::MlpIn,
             parts: &[Part::Gate, Part::Up],
             packing: Packing::Blocks,
+            is_parameter: false,
         },
         DOWN,
     ],
