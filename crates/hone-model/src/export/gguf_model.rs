@@ -84,7 +84,7 @@ impl GgufKind {
                     num_layers: config.num_layers,
                     num_heads: config.num_heads,
                     num_kv_heads: config.num_kv_heads,
-                    num_experts: 0,
+                    num_experts: config.experts.map_or(0, |experts| experts.count),
                     is_tied: config.tied_head,
                 };
                 mixture::q4_k_m(tensor, dims[0], &facts)
@@ -119,19 +119,26 @@ pub fn write_gguf(
         return Err(ExportError::Unsaid { what });
     }
     let metadata = metadata(merged, kind, extra)?;
-    let mut tensors = Vec::new();
+    let mut tensors: Vec<(Vec<Slot>, GgufTensor)> = Vec::new();
     for slot in merged.slots() {
         let unnamed = || ExportError::Unsupported {
             format: "GGUF",
             what: format!("`{}`", slot.name),
         };
         let name = config.gguf_name(&slot.name).ok_or_else(unnamed)?;
-        let dims = match slot.rows {
-            1 => vec![slot.cols],
-            rows => vec![slot.cols, rows],
+        // The matrices of all experts are one tensor, in the order of the experts.
+        let same = |(_, tensor): &&mut (Vec<Slot>, GgufTensor)| tensor.name == name;
+        if let Some((slots, _)) = tensors.iter_mut().rev().take(3).find(same) {
+            slots.push(slot);
+            continue;
+        }
+        let dims = match (slot.rows, slot.expert, config.experts) {
+            (rows, Some(_), Some(experts)) => vec![slot.cols, rows, experts.count],
+            (1, _, _) => vec![slot.cols],
+            (rows, _, _) => vec![slot.cols, rows],
         };
         let format = kind.format_of(&name, &dims, config);
-        tensors.push((slot, GgufTensor { name, dims, format }));
+        tensors.push((vec![slot], GgufTensor { name, dims, format }));
     }
     let mut headers: Vec<GgufTensor> = tensors.iter().map(|(_, tensor)| tensor.clone()).collect();
     let factors = config.gguf_rope_factors();
@@ -144,8 +151,10 @@ pub fn write_gguf(
         refuse_unsayable(config, path, &metadata, &headers)?;
     }
     let mut writer = GgufWriter::create(path, &metadata, &headers)?;
-    for (slot, tensor) in &tensors {
-        write_tensor(merged, slot, tensor, &mut writer)?;
+    for (slots, tensor) in &tensors {
+        for slot in slots {
+            write_tensor(merged, slot, tensor, &mut writer)?;
+        }
     }
     for (name, factors) in factors {
         writer.append(name, &to_bytes(&factors))?;
@@ -199,7 +208,7 @@ fn write_tensor(
     tensor: &GgufTensor,
     writer: &mut GgufWriter,
 ) -> Result<(), ExportError> {
-    let is_vector = slot.rows == 1;
+    let is_vector = slot.rows == 1 && slot.expert.is_none();
     // A bias is one row of as many numbers as its matrix has rows: they are put in order one by one.
     let count = if is_vector { slot.cols } else { slot.rows };
     let order = gguf_order(merged.config(), &slot.name, count);

@@ -150,8 +150,9 @@ impl DecoderConfig {
     /// architecture's name, without windows that end the context instead, stretched pair by pair.
     pub fn in_gguf(&self) -> Self {
         let mut there = self.clone();
-        let architecture = self.gguf_architecture();
-        if let Some(family) = architecture.and_then(families::by_architecture) {
+        let has_experts = self.experts.is_some();
+        let family = |name| families::by_architecture(name, has_experts);
+        if let Some(family) = self.gguf_architecture().and_then(family) {
             there.model_type = family.name.to_owned();
         }
         there.context_len = self.gguf_context_len();
@@ -185,9 +186,13 @@ impl DecoderConfig {
             }
         };
         let (ours, theirs) = (fields(self), fields(other));
-        let (name, value) = ours
-            .iter()
-            .find(|(name, value)| theirs.get(*name) != Some(*value))?;
-        Some((name.clone(), value.to_string(), theirs[name].to_string()))
+        let said = |fields: &serde_json::Map<_, serde_json::Value>, name: &String| {
+            fields
+                .get(name)
+                .map_or("nothing".into(), ToString::to_string)
+        };
+        let mut names = ours.keys().chain(theirs.keys());
+        let name = names.find(|name| ours.get(*name) != theirs.get(*name))?;
+        Some((name.clone(), said(&ours, name), said(&theirs, name)))
     }
 }

@@ -5,7 +5,8 @@
 
 use super::Family;
 use super::llama::{KEY, LLAMA, NORMS, OUTPUT, QUERY, QWEN3, QWEN3_NAMES, SILU, VALUE, biases};
-use crate::weights::config::{ConfigError, DecoderConfig, Experts, Mlp};
+use crate::weights::config::{ConfigError, DecoderConfig, Experts, LayerKind, Mlp};
+use crate::weights::described::Keys;
 use crate::weights::hf::{Fields, Only};
 use crate::weights::metadata::Metadata;
 use crate::weights::names::{ExpertMatrix, ExpertNames, Group, Names, Packing, Part, Place};
@@ -136,6 +137,16 @@ pub const MIXTRAL: Family = Family {
     },
     gguf_keys: GGUF_KEYS,
     read_gguf: experts_of_gguf,
+    write_gguf: experts_to_gguf,
+    class: "MixtralForCausalLM",
+    write_hf: |config, fields| {
+        let experts = config.experts.map_or((0, 0), |e| (e.count, e.per_token));
+        fields.insert("hidden_act".into(), "silu".into());
+        fields.insert("num_local_experts".into(), experts.0.into());
+        fields.insert("num_experts_per_tok".into(), experts.1.into());
+        let window = config.layers.iter().find_map(|layer| layer.window);
+        fields.insert("sliding_window".into(), window.into());
+    },
     ..LLAMA
 };
 
@@ -178,6 +189,32 @@ pub const QWEN3_MOE: Family = Family {
     gguf_keys: GGUF_KEYS,
     // llama.cpp divides the shares by their sum, whatever the model was made with.
     read_gguf: experts_of_gguf,
+    write_gguf: experts_to_gguf,
+    class: "Qwen3MoeForCausalLM",
+    write_hf: |config, fields| {
+        (QWEN3.write_hf)(config, fields);
+        let Some(experts) = config.experts else {
+            return;
+        };
+        fields.insert("num_experts".into(), experts.count.into());
+        fields.insert("num_experts_per_tok".into(), experts.per_token.into());
+        fields.insert("moe_intermediate_size".into(), experts.d_ff.into());
+        fields.insert("norm_topk_prob".into(), experts.is_normalised.into());
+        let layers = config.layers.iter().enumerate();
+        let dense = layers.filter(|(_, layer)| layer.mlp == Mlp::Dense);
+        let dense: Vec<usize> = dense.map(|(index, _)| index).collect();
+        fields.insert("mlp_only_layers".into(), dense.into());
+    },
+    not_in_llama_cpp: |config| {
+        let is_dense = |layer: &LayerKind| layer.mlp == Mlp::Dense;
+        if config.layers.iter().any(is_dense) {
+            return Some("some of its layers have no experts, and llama.cpp wants them in all");
+        }
+        let experts = config.experts?;
+        (!experts.is_normalised).then_some(
+            "it does not divide the shares of a token's experts by their sum, and llama.cpp does",
+        )
+    },
     peft_targets: &[],
     ..QWEN3
 };
@@ -198,6 +235,14 @@ fn count(fields: &Fields, default: usize) -> Result<usize, ConfigError> {
 fn everywhere(config: &mut DecoderConfig) {
     for layer in &mut config.layers {
         layer.mlp = Mlp::Experts;
+    }
+}
+
+fn experts_to_gguf(config: &DecoderConfig, keys: &mut Keys) {
+    if let Some(experts) = config.experts {
+        keys.count("expert_count", experts.count);
+        keys.count("expert_used_count", experts.per_token);
+        keys.count("expert_feed_forward_length", experts.d_ff);
     }
 }
 
