@@ -11,6 +11,7 @@ mod layout;
 mod merge;
 mod model;
 mod narrow;
+mod one_line;
 mod pass;
 mod prefix;
 mod site;

@@ -4,7 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use hone_model::weights::BaseWeights;
+use hone_model::weights::{BaseWeights, DecoderConfig, slots};
+use hone_model::{AdapterFiles, LoraParts};
+use hone_tensor::Device;
 use serde_json::{Value as Json, json};
 
 fn fixture(name: &str) -> PathBuf {
@@ -27,7 +29,7 @@ fn copy() -> tempfile::TempDir {
 fn refusal(dir: &Path) -> String {
     let error = BaseWeights::open(dir).expect_err("a hostile file");
     let line = error.to_string();
-    assert!(!line.contains('\n'), "{line}");
+    assert!(!line.contains(char::is_control), "{line:?}");
     let rest = line.strip_prefix(&dir.display().to_string());
     rest.unwrap_or_else(|| panic!("{line} does not name the file"))
         .trim_start_matches('/')
@@ -126,6 +128,236 @@ fn hostile_safetensors_end_in_one_line() {
     assert!(with_file(b"").contains("model.safetensors"));
     let twice = with_safetensors(headers[16].1.as_bytes(), 8);
     assert!(twice.contains("`a` appears twice"), "{twice}");
+    for (name, shown) in [
+        (r"a\nb", r"a\nb"),
+        (r"\u001b[2J", r"\u{1b}[2J"),
+        (r"\u202e", r"\u{202e}"),
+    ] {
+        let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}}}"#);
+        let line = with_safetensors(header.as_bytes(), 8);
+        assert!(line.contains(&format!("`{shown}` is no name")), "{line}");
+    }
+}
+
+/// A copy of an adapter to spoil, and what putting it on its base says.
+struct Spoiled(tempfile::TempDir);
+
+impl Spoiled {
+    fn new(adapter: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let from = fixture("../adapters").join(adapter);
+        for file in ["adapter_config.json", "adapter_model.safetensors"] {
+            std::fs::copy(from.join(file), dir.path().join(file)).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn write(&self, file: &str, bytes: &[u8]) {
+        std::fs::write(self.0.path().join(file), bytes).unwrap();
+    }
+
+    fn setting(&self, key: &str, value: Json) {
+        let path = self.0.path().join("adapter_config.json");
+        let mut config: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        config[key] = value;
+        std::fs::write(path, config.to_string()).unwrap();
+    }
+
+    fn header(&self, header: &str, data_bytes: usize) {
+        let length = (header.len() as u64).to_le_bytes();
+        let file = [&length[..], header.as_bytes(), &vec![0; data_bytes]].concat();
+        self.write("adapter_model.safetensors", &file);
+    }
+
+    /// What attaching says.
+    fn attaching(&self) -> String {
+        let base = BaseWeights::open(&fixture("tiny-llama-tied")).unwrap();
+        let device = Device::cpu(1).unwrap();
+        let read = AdapterFiles::read(self.0.path());
+        let error = read
+            .and_then(|files| files.into_adapter(base.config(), &device))
+            .expect_err("a hostile adapter");
+        self.line(&error.to_string())
+    }
+
+    /// What checking says, first of all.
+    fn checking(&self) -> String {
+        let error = LoraParts::read(self.0.path(), None).expect_err("a hostile adapter");
+        self.line(&error.to_string())
+    }
+
+    fn line(&self, error: &str) -> String {
+        assert!(!error.contains(char::is_control), "{error:?}");
+        let dir = self.0.path().display().to_string();
+        assert!(error.contains(&dir), "{error} does not name the file");
+        error.replace(&dir, "")
+    }
+}
+
+#[test]
+fn hostile_weights_of_adapters_end_in_one_line() {
+    let headers = [
+        ("{", "EOF while parsing"),
+        (
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}"#,
+            "",
+        ),
+        (
+            r#"{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}"#,
+            "",
+        ),
+        (
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+            "",
+        ),
+        (
+            r#"{"a":{"dtype":"F32","shape":[18446744073709551615,2],"data_offsets":[0,8]}}"#,
+            "",
+        ),
+        (
+            r#"{"a":{"dtype":"F4","shape":[9223372036854775808,2],"data_offsets":[0,8]}}"#,
+            "",
+        ),
+        (
+            r#"{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#,
+            "`a`",
+        ),
+        (
+            r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+            "",
+        ),
+        (
+            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+            "`a`",
+        ),
+        (
+            r#"{"a\nb":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+            r"a\nb",
+        ),
+    ];
+    for (header, part) in headers {
+        let adapter = Spoiled::new("tiny-llama-tied-qv");
+        adapter.header(header, 8);
+        for line in [adapter.attaching(), adapter.checking()] {
+            assert!(line.contains(part), "{header}: {line}");
+        }
+    }
+    let whole = std::fs::read(fixture(
+        "../adapters/tiny-llama-tied-qv/adapter_model.safetensors",
+    ));
+    let whole = whole.unwrap();
+    for length in [0, 7, 8, 9, whole.len() / 2, whole.len() - 1] {
+        let adapter = Spoiled::new("tiny-llama-tied-qv");
+        adapter.write("adapter_model.safetensors", &whole[..length]);
+        adapter.attaching();
+        adapter.checking();
+    }
+}
+
+/// A reader that takes the first of two and a checker that takes the last see two different adapters.
+#[test]
+fn what_an_adapter_names_twice_is_refused_by_all_who_read_it() {
+    let adapter = Spoiled::new("tiny-llama-tied-qv");
+    let path = adapter.0.path().join("adapter_model.safetensors");
+    let file = std::fs::read(path).unwrap();
+    let length = u64::from_le_bytes(*file.first_chunk().unwrap()) as usize;
+    let (header, data) = file[8..].split_at(length);
+    let header = String::from_utf8(header.to_vec()).unwrap();
+    let entries: serde_json::Map<String, Json> = serde_json::from_str(&header).unwrap();
+    let (name, entry) = entries.iter().find(|row| row.0 != "__metadata__").unwrap();
+    let twice = format!(
+        "{},\"{name}\":{entry}}}",
+        header.trim().strip_suffix('}').unwrap()
+    );
+    let length = (twice.len() as u64).to_le_bytes();
+    adapter.write(
+        "adapter_model.safetensors",
+        &[&length[..], twice.as_bytes(), data].concat(),
+    );
+    let line = adapter.attaching();
+    assert!(line.contains(&format!("`{name}` appears twice")), "{line}");
+    adapter.checking();
+
+    for (setting, twice) in [
+        ("\"r\"", "\"r\": 3, \"r\""),
+        (
+            "\"rank_pattern\": {}",
+            r#""rank_pattern": {"q_proj": 3, "q_proj": 3}"#,
+        ),
+    ] {
+        let adapter = Spoiled::new("tiny-llama-tied-qv");
+        let path = adapter.0.path().join("adapter_config.json");
+        let config = std::fs::read_to_string(path).unwrap();
+        assert!(config.contains(setting), "{config}");
+        adapter.write(
+            "adapter_config.json",
+            config.replace(setting, twice).as_bytes(),
+        );
+        assert!(adapter.attaching().contains("appears twice"));
+        let line = adapter.checking();
+        assert!(
+            line.contains("twice") || line.contains("more than once"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn hostile_settings_of_adapters_end_in_one_line() {
+    let long = "(a{1000}){1000}";
+    let cases = [
+        ("r", json!(1e308), "`r` is"),
+        ("r", json!(4_294_967_296_u64), "`r` is"),
+        ("r", json!(65536), "has shape"),
+        ("r", json!(-1), "`r` is -1"),
+        ("rank_pattern", json!({"q_proj": 1e300}), "rank_pattern"),
+        ("rank_pattern", json!({"q_proj": 65536}), "has shape"),
+        ("rank_pattern", json!({"q_proj": 1.5}), "rank_pattern"),
+        ("rank_pattern", json!({long: 3}), "cannot match"),
+        ("rank_pattern", json!({"(": 3}), "cannot match"),
+        ("rank_pattern", json!([3]), "rank_pattern"),
+        ("alpha_pattern", json!({"q_proj": -1}), "alpha_pattern"),
+        (
+            "target_modules",
+            json!(["q\u{1b}[2J"]),
+            r"`q\u{1b}[2J` holds control characters",
+        ),
+        ("target_modules", json!("a\nb"), "holds control characters"),
+        ("peft_type", json!("a\u{202e}b"), "holds control characters"),
+        ("use_dora", json!("yes"), "`use_dora` is"),
+        ("bias", json!(7), "`bias` is 7"),
+        ("trainable_token_indices", json!([4_294_967_295_u64]), ""),
+        ("layers_to_transform", json!([u64::MAX]), ""),
+    ];
+    for (key, value, part) in cases {
+        let adapter = Spoiled::new("tiny-llama-tied-qv");
+        adapter.setting(key, value.clone());
+        let line = adapter.attaching();
+        assert!(line.contains(part), "{key} = {value}: {line}");
+        // Whoever checks may find less, since it has no base; it must not fall over.
+        if let Err(error) = LoraParts::read(adapter.0.path(), None) {
+            adapter.line(&error.to_string());
+        }
+    }
+    for text in ["", "[]", "null", "7", "{\"r\": 1", "{\"r\": NaN}"] {
+        let adapter = Spoiled::new("tiny-llama-tied-qv");
+        adapter.write("adapter_config.json", text.as_bytes());
+        adapter.attaching();
+        adapter.checking();
+    }
+}
+
+#[test]
+fn no_pickle_of_an_adapter_is_opened() {
+    let adapter = Spoiled::new("tiny-llama-tied-qv");
+    std::fs::remove_file(adapter.0.path().join("adapter_model.safetensors")).unwrap();
+    adapter.write("adapter_model.bin", b"\x80\x04cos\nsystem\n");
+    for line in [adapter.attaching(), adapter.checking()] {
+        assert!(
+            line.contains("adapter_model.bin, a pickle, which Hone does not open"),
+            "{line}"
+        );
+    }
 }
 
 #[test]
@@ -180,7 +412,14 @@ fn hostile_indices_end_in_one_line() {
         ("absent.safetensors", "is named by"),
         ("folder", "folder cannot be read"),
         ("config.json", "is not a whole safetensors file"),
-        ("shard.safetensors\u{0}", "shard.safetensors\u{0}"),
+        (
+            "shard.safetensors\u{0}",
+            "names the shard `shard.safetensors\\u{0}`, which is not a file name",
+        ),
+        (
+            "shard\n.safetensors",
+            "names the shard `shard\\n.safetensors`, which is not a file name",
+        ),
     ] {
         let line = with_index(&json!({"weight_map": {"a": shard}}).to_string());
         assert!(line.contains(expected), "{shard}: {line}");
@@ -248,9 +487,77 @@ fn hostile_configurations_end_in_one_line() {
         std::fs::write(&path, text).unwrap();
         refusal(dir.path());
     }
+    for (model_type, shown) in [("a\nb", r"`a\nb`"), ("\u{1b}[2J", r"`\u{1b}[2J`")] {
+        std::fs::write(&path, json!({ "model_type": model_type }).to_string()).unwrap();
+        let line = refusal(dir.path());
+        assert!(line.contains(shown), "{line}");
+    }
+    // Whoever reads a configuration alone is told the same.
+    for text in [
+        r#"{"model_type": "llama", "model_type": "llama"}"#,
+        r#"{"model_type": "llama", "rope_parameters": {"a\nb": 1}}"#,
+    ] {
+        let error = DecoderConfig::from_hf(text.as_bytes(), &path).unwrap_err();
+        let line = error.to_string();
+        assert!(
+            line.contains("appears twice") || line.contains("is no name"),
+            "{line:?}"
+        );
+    }
     let deep = "{\"a\":".repeat(100_000);
     std::fs::write(&path, deep).unwrap();
     assert!(refusal(dir.path()).starts_with("config.json"));
+}
+
+/// Before a tensor is looked at, lists of layers, heads and speeds of rotary positions follow from these numbers alone.
+#[test]
+fn sizes_that_no_model_has_take_no_memory() {
+    let families = fixture("../families");
+    let mut read = 0;
+    for family in std::fs::read_dir(families).unwrap() {
+        let path = family.unwrap().path().join("base/config.json");
+        let Ok(config) = std::fs::read(&path) else {
+            continue;
+        };
+        let original: Json = serde_json::from_slice(&config).unwrap();
+        read += 1;
+        let sizes = [
+            ["head_dim", "head_dim"],
+            ["num_hidden_layers", "n_layer"],
+            ["num_attention_heads", "n_head"],
+            ["hidden_size", "n_embd"],
+        ];
+        for names in sizes {
+            for number in [
+                u64::MAX,
+                u64::MAX / 3,
+                1 << 32,
+                u32::MAX.into(),
+                1 << 31,
+                1 << 17,
+            ] {
+                let mut config = original.clone();
+                for name in names {
+                    config[name] = json!(number);
+                }
+                config["intermediate_size"] = Json::Null;
+                config["n_inner"] = Json::Null;
+                config["partial_rotary_factor"] = Json::Null;
+                match DecoderConfig::from_hf(config.to_string().as_bytes(), &path) {
+                    Err(error) => assert!(!error.to_string().contains(char::is_control)),
+                    Ok(config) => assert!(slots(&config).take(100).count() > 0),
+                }
+            }
+        }
+        let mut config = original.clone();
+        config["head_dim"] = json!((1 << 16) + 2);
+        let error = DecoderConfig::from_hf(config.to_string().as_bytes(), &path).err();
+        // Two families derive the width of a head and read no such field.
+        if let Some(error) = error {
+            assert!(error.to_string().contains("head width is 65538"), "{error}");
+        }
+    }
+    assert!(read >= 20);
 }
 
 #[test]
@@ -323,6 +630,11 @@ fn hostile_metadata_of_gguf_ends_in_one_line() {
         );
         assert!(line.contains("must be positive"), "{line}");
     }
+    // A name of the same length that would clear the screen.
+    let line = gguf_with(b"llama.context_length", b"llama\x1b[2Jtext_length");
+    assert!(line.contains(r"`llama\u{1b}[2Jtext_length`"), "{line}");
+    let line = gguf_with(b"blk.0.attn_k.weight", b"blk.0\nattn_k.weight");
+    assert!(line.contains(r"`blk.0\nattn_k.weight`"), "{line}");
     let line = gguf_with(b"general.architecture", b"general.architectura");
     assert!(line.contains("general.architecture"), "{line}");
 }

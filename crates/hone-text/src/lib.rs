@@ -7,6 +7,7 @@
 mod conversation;
 mod gguf;
 mod gguf_vocabulary;
+mod guard;
 mod render;
 mod skeleton;
 mod stream;
@@ -15,6 +16,7 @@ mod tokenizer;
 
 pub use conversation::{Conversation, Role, ToolCall, Turn};
 pub use gguf::{GgufVocabulary, KNOWN_PRE_TOKENIZERS};
+pub use guard::is_guarded;
 pub use render::{Encoded, RenderError, Renderer};
 pub use stream::StreamDecoder;
 pub use template::{ChatTemplate, Date, Limits, TemplateError, TemplateOrigin};

@@ -150,6 +150,7 @@ impl ChatTemplate {
             found: config["chat_template"]
                 .to_string()
                 .chars()
+                .filter(|c| !c.is_control())
                 .take(80)
                 .collect(),
         })?;
@@ -256,7 +257,7 @@ impl ChatTemplate {
         let detail = error.detail().unwrap_or_default();
         if let Some(message) = detail.strip_prefix(RAISED) {
             return TemplateError::Raised {
-                message: message.to_owned(),
+                message: tame(message),
             };
         }
         match error.kind() {
@@ -312,7 +313,13 @@ fn one_line(error: &minijinja::Error) -> String {
         .detail()
         .map(|detail| format!(": {detail}"))
         .unwrap_or_default();
-    format!("{}{detail}{line}", error.kind()).replace('\n', " ")
+    tame(&format!("{}{detail}{line}", error.kind()))
+}
+
+/// What a template says, in one line and without control characters.
+pub(crate) fn tame(said: &str) -> String {
+    let tame = |c: char| if c.is_control() { ' ' } else { c };
+    said.chars().map(tame).collect()
 }
 
 fn syntax_error(error: &minijinja::Error) -> TemplateError {
@@ -547,6 +554,11 @@ mod tests {
 
     #[test]
     fn a_raised_exception_is_told_in_its_own_words() {
+        let error = render("{{ raise_exception('a\nb\x1b[2Jc') }}").unwrap_err();
+        assert!(
+            error.to_string().ends_with("conversation: a b [2Jc"),
+            "{error}"
+        );
         let error = render("{{ raise_exception('roles must alternate') }}").unwrap_err();
         assert_eq!(
             error.to_string(),

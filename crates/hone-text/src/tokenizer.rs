@@ -17,6 +17,8 @@ use tokenizers::{
     PreTokenizedString, PreTokenizer, Token as ModelToken,
 };
 
+use crate::guard::guarded;
+use crate::template::tame;
 use crate::{GgufVocabulary, KNOWN_PRE_TOKENIZERS, StreamDecoder};
 
 /// Why a tokenizer cannot be made or a text cannot be encoded.
@@ -44,6 +46,7 @@ pub enum TokenizerError {
 }
 
 /// A vocabulary and the rules for spelling text with it.
+#[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// Added tokens matched in the text as written.
@@ -79,6 +82,10 @@ pub(crate) struct Span {
 impl Tokenizer {
     /// From the bytes of a `tokenizer.json`.
     pub fn from_json(json: &[u8]) -> Result<Self, TokenizerError> {
+        guarded(|| Self::read_json(json)).map_err(malformed)?
+    }
+
+    fn read_json(json: &[u8]) -> Result<Self, TokenizerError> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
         // A file may carry the limits of somebody's last batch; nothing is cut or filled here.
         inner.with_truncation(None).map_err(malformed)?;
@@ -140,11 +147,10 @@ impl Tokenizer {
 
     /// The text of `ids`, leaving out control tokens if asked to.
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, skip_special)
-            .map_err(|error| TokenizerError::Decoding {
-                what: error.to_string(),
-            })
+        let decoded = guarded(|| self.inner.decode(ids, skip_special));
+        let said = decoded.map(|decoded| decoded.map_err(|error| error.to_string()));
+        said.and_then(|text| text)
+            .map_err(|what| TokenizerError::Decoding { what: tame(&what) })
     }
 
     /// A decoder for ids that arrive one at a time.
@@ -217,6 +223,11 @@ impl Tokenizer {
     }
 
     pub(crate) fn spans(&self, text: &str, borders: &Borders) -> Result<Vec<Span>, TokenizerError> {
+        let spelt = guarded(|| self.spell_pieces(text, borders));
+        spelt.map_err(|what| TokenizerError::Encoding { what: tame(&what) })?
+    }
+
+    fn spell_pieces(&self, text: &str, borders: &Borders) -> Result<Vec<Span>, TokenizerError> {
         let mut pieces = PreTokenizedString::from(text);
         self.split_added(&mut pieces, &self.raw, None, borders)?;
         self.split_added(
@@ -335,11 +346,13 @@ impl Tokenizer {
 }
 
 /// Added tokens of one kind, found left to right, the longest first.
+#[derive(Clone)]
 struct Added {
     finder: AhoCorasick,
     tokens: Vec<AddedToken>,
 }
 
+#[derive(Clone)]
 struct AddedToken {
     id: u32,
     special: bool,
@@ -512,7 +525,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
 
 fn malformed(error: impl ToString) -> TokenizerError {
     TokenizerError::Malformed {
-        what: error.to_string(),
+        what: tame(&error.to_string()),
     }
 }
 
@@ -520,7 +533,7 @@ fn encoding(error: Box<dyn std::error::Error + Send + Sync>) -> TokenizerError {
     match error.downcast::<TokenizerError>() {
         Ok(own) => *own,
         Err(other) => TokenizerError::Encoding {
-            what: other.to_string(),
+            what: tame(&other.to_string()),
         },
     }
 }
@@ -536,6 +549,18 @@ mod tests {
         ids.iter()
             .map(|&id| tokenizer.token(id).expect("an id of this tokenizer"))
             .collect()
+    }
+
+    #[test]
+    fn a_file_that_the_library_gives_up_on_is_refused() {
+        // Cut inside the decoder, which `tokenizers` unwraps.
+        let json = br#"{"version":"1.0","decoder":{"type":"ByteLevel","add"#;
+        let error = Tokenizer::from_json(json).err().expect("a hostile file");
+        let line = error.to_string();
+        assert!(
+            line.starts_with("not a usable tokenizer: ") && !line.contains(char::is_control),
+            "{line}"
+        );
     }
 
     #[test]

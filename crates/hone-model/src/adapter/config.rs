@@ -1,5 +1,6 @@
 //! What an adapter is asked to be: its method, rank, alpha, targets, and what is trained beside.
 
+use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
 /// A low-rank adapter (Hu et al. 2021) and its relatives, as the user describes it.
@@ -282,6 +283,14 @@ pub fn target_matches(target: &str, path: &str) -> bool {
         || path
             .strip_suffix(target)
             .is_some_and(|head| head.ends_with('.'))
+}
+
+/// A pattern of modules' paths, all of a path. Patterns arrive with adapters, so what one takes up has a limit.
+pub(super) fn path_pattern(pattern: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(&format!("^(?:{pattern})$"))
+        .size_limit(1 << 20)
+        .dfa_size_limit(1 << 20)
+        .build()
 }
 
 /// Why an adapter cannot be attached as asked.

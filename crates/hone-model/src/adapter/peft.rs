@@ -11,7 +11,7 @@ use half::{bf16, f16};
 use hone_ledger::{ContentId, WriteError, write_whole};
 use hone_tensor::{Device, TensorError};
 use regex::Regex;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
 use super::layout::WantedEmbedding;
@@ -19,10 +19,12 @@ use super::peft_config::{Patterns, read_config};
 use super::select;
 use super::spelling::PREFIX;
 use super::{
-    Adapter, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted, target_matches,
+    Adapter, Layout, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted,
+    target_matches,
 };
+use crate::one_line::one_line;
 use crate::site::Site;
-use crate::weights::{BaseWeights, DecoderConfig};
+use crate::weights::{BaseWeights, DecoderConfig, unique};
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -633,7 +635,7 @@ impl Provenance {
         metadata: Option<&HashMap<String, String>>,
         base_name: Option<String>,
     ) -> Self {
-        let get = |key| metadata.and_then(|m| m.get(key).cloned());
+        let get = |key| metadata.and_then(|m| m.get(key).map(one_line));
         Self {
             base_name,
             base_fingerprint: get(FINGERPRINT),
@@ -663,10 +665,10 @@ impl AdapterFiles {
             path: weights.clone(),
             reason,
         };
-        let tensors =
-            SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let (_, metadata) =
-            SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let wrong = |error: SafeTensorError| damaged(one_line(error));
+        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+        unique::check(&bytes[8..8 + header]).map_err(|error| damaged(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(&bytes).map_err(wrong)?;
         let mut matrices = HashMap::new();
         for (name, view) in tensors.iter() {
             let numbers = numbers(&view).ok_or_else(|| {
@@ -734,6 +736,11 @@ impl AdapterFiles {
         device: &Device,
     ) -> Result<Adapter, PeftError> {
         let wanted = self.wanted(base)?;
+        self.check_tied_head(base)?;
+        // Before there is memory for it: a configuration may ask for any rank.
+        for matrix in Layout::new(&wanted, base).matrices() {
+            self.check_shape(&matrix)?;
+        }
         let mut config = self.config.clone();
         if let Targets::Names(names) = &mut config.targets {
             let short = self
@@ -744,19 +751,10 @@ impl AdapterFiles {
         }
         let mut adapter = Adapter::of_wanted(config, &wanted, base, device);
         let mut flat = vec![0.0; adapter.num_parameters()];
-        self.check_tied_head(base)?;
         for matrix in adapter.matrices() {
-            let Some((shape, mut numbers)) = self.matrices.remove(&matrix.name) else {
+            let Some((_, mut numbers)) = self.matrices.remove(&matrix.name) else {
                 return Err(self.misfit(format!("`{PREFIX}{}` is missing", matrix.name)));
             };
-            if shape != matrix.shape() {
-                let want: Vec<String> = matrix.shape().iter().map(usize::to_string).collect();
-                let want = want.join("×");
-                return Err(self.misfit(format!(
-                    "`{}` has shape {shape:?}, and must be {want}",
-                    matrix.name
-                )));
-            }
             if matrix.role() == Role::TokenRows {
                 numbers = self.rising(&numbers, matrix.cols);
             }
@@ -767,6 +765,21 @@ impl AdapterFiles {
         }
         device.write(&flat, adapter.parameters_mut());
         Ok(adapter)
+    }
+
+    fn check_shape(&self, matrix: &NamedMatrix) -> Result<(), PeftError> {
+        let Some((shape, _)) = self.matrices.get(&matrix.name) else {
+            return Err(self.misfit(format!("`{PREFIX}{}` is missing", matrix.name)));
+        };
+        if *shape == matrix.shape() {
+            return Ok(());
+        }
+        let want: Vec<String> = matrix.shape().iter().map(usize::to_string).collect();
+        Err(self.misfit(format!(
+            "`{}` has shape {shape:?}, and must be {}",
+            matrix.name,
+            want.join("×")
+        )))
     }
 
     /// PEFT saves the whole embedding or head with an adapter of it: left out here where it is the base's own, which

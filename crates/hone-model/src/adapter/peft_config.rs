@@ -5,8 +5,11 @@ use std::path::Path;
 use regex::Regex;
 use serde_json::{Map, Value, json};
 
+use super::config::path_pattern;
 use super::peft::{CONFIG, NO_TARGETS, PeftError, read};
 use super::{Ia3, LoraConfig, Targets, TrainedBias, target_matches};
+use crate::one_line::{one_line, unruly_text};
+use crate::weights::unique;
 
 #[derive(Debug)]
 pub(super) struct ReadConfig {
@@ -77,8 +80,13 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         path: path.clone(),
         reason,
     };
-    let map: Map<String, Value> =
-        serde_json::from_slice(&read(&path)?).map_err(|error| damaged(error.to_string()))?;
+    let json = read(&path)?;
+    let map: Map<String, Value> = unique::check(&json)
+        .and_then(|()| serde_json::from_slice(&json))
+        .map_err(|error| damaged(error.to_string()))?;
+    if let Some(text) = map.values().find_map(unruly_text) {
+        return Err(damaged(not_one_line(text)));
+    }
     refuse_unsupported(&path, &map)?;
     let number = |key: &str, default: f64| match map.get(key) {
         None | Some(Value::Null) => Ok(default),
@@ -87,12 +95,15 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
             .ok_or_else(|| damaged(format!("`{key}` is {value}, not a number"))),
     };
     let rank = number("r", 8.0)?;
-    if rank < 1.0 || rank.fract() != 0.0 {
-        return Err(damaged(format!(
-            "`r` is {rank}, not a whole number of at least 1"
-        )));
+    if !is_rank(rank) {
+        let said = &map["r"];
+        return Err(damaged(format!("`r` is {said}, not {A_RANK}")));
     }
-    let is_on = |key: &str| map.get(key) == Some(&Value::Bool(true));
+    let flag = |key: &str| match map.get(key) {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::Bool(is_on)) => Ok(*is_on),
+        Some(value) => Err(damaged(format!("`{key}` is {value}, not true or false"))),
+    };
     let names = |key: &str| read_names(key, map.get(key)).map_err(&damaged);
     let is_ia3 = map.get("peft_type") == Some(&json!("IA3"));
     let ia3 = Ia3 {
@@ -103,9 +114,9 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         alpha: number("lora_alpha", 8.0)? as f32,
         dropout: number("lora_dropout", 0.0)? as f32,
         targets: read_targets(&map).map_err(&damaged)?,
-        rank_stabilised: is_on("use_rslora"),
+        rank_stabilised: flag("use_rslora")?,
         exclude: names("exclude_modules")?,
-        dora: is_on("use_dora"),
+        dora: flag("use_dora")?,
         bias: read_bias(map.get("bias")).map_err(&damaged)?,
         whole: names("modules_to_save")?,
         token_rows: read_token_rows(map.get("trainable_token_indices")).map_err(&damaged)?,
@@ -113,12 +124,13 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         ..LoraConfig::default()
     };
     let layers = read_layers(map.get("layers_to_transform")).map_err(&damaged)?;
-    let read = |key: &str| {
-        read_patterns(map.get(key)).map_err(|reason| damaged(format!("`{key}` {reason}")))
+    let read = |key: &str, fits: fn(f64) -> bool, what: &str| {
+        read_patterns(map.get(key), fits, what)
+            .map_err(|reason| damaged(format!("`{key}` {reason}")))
     };
     let patterns = Patterns {
-        rank: read("rank_pattern")?,
-        alpha: read("alpha_pattern")?,
+        rank: read("rank_pattern", is_rank, A_RANK)?,
+        alpha: read("alpha_pattern", |alpha| alpha > 0.0, "a positive number")?,
     };
     let parameters = names("target_parameters")?;
     let base_name = map
@@ -132,6 +144,18 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         parameters,
         base_name,
     })
+}
+
+/// What a rank may be: more than any layer is wide is no rank, and would only take memory.
+fn is_rank(rank: f64) -> bool {
+    (1.0..=65536.0).contains(&rank) && rank.fract() == 0.0
+}
+
+const A_RANK: &str = "a whole number of at least 1 and at most 65536";
+
+/// Settings are repeated in messages, and none that means something has control characters.
+pub(super) fn not_one_line(text: &str) -> String {
+    format!("`{}` holds control characters", one_line(text))
 }
 
 /// Whatever is set and is neither applied nor harmless would be ignored, so it is refused.
@@ -209,11 +233,13 @@ fn read_names(key: &str, value: Option<&Value>) -> Result<Vec<String>, String> {
 }
 
 fn read_bias(value: Option<&Value>) -> Result<TrainedBias, String> {
-    match value.and_then(Value::as_str).unwrap_or("none") {
-        "none" => Ok(TrainedBias::None),
-        "all" => Ok(TrainedBias::All),
-        "lora_only" => Ok(TrainedBias::Adapted),
-        other => Err(format!("`bias` is `{other}`, not none, all or lora_only")),
+    let value = value.unwrap_or(&Value::Null);
+    match value.as_str() {
+        None if value.is_null() => Ok(TrainedBias::None),
+        Some("none") => Ok(TrainedBias::None),
+        Some("all") => Ok(TrainedBias::All),
+        Some("lora_only") => Ok(TrainedBias::Adapted),
+        _ => Err(format!("`bias` is {value}, not none, all or lora_only")),
     }
 }
 
@@ -258,17 +284,22 @@ fn read_layers(value: Option<&Value>) -> Result<Option<Vec<usize>>, String> {
 }
 
 /// `{pattern: number}`; PEFT matches `(.*\.)?(pattern)$` from the beginning of the path.
-fn read_patterns(value: Option<&Value>) -> Result<Vec<(Regex, f64)>, String> {
-    let Some(Value::Object(entries)) = value else {
-        return Ok(vec![]);
+fn read_patterns(
+    value: Option<&Value>,
+    fits: fn(f64) -> bool,
+    what: &str,
+) -> Result<Vec<(Regex, f64)>, String> {
+    let entries = match value {
+        None | Some(Value::Null) => return Ok(vec![]),
+        Some(Value::Object(entries)) => entries,
+        Some(other) => return Err(format!("is {other}, not numbers by pattern")),
     };
     let entry = |(key, value): (&String, &Value)| {
         let number = value
             .as_f64()
-            .filter(|x| *x > 0.0)
-            .ok_or_else(|| format!("gives {value} for `{key}`, not a positive number"))?;
-        let anchored = format!(r"^(?:(?:.*\.)?(?:{key}))$");
-        let pattern = Regex::new(&anchored)
+            .filter(|x| fits(*x))
+            .ok_or_else(|| format!("gives {value} for `{key}`, not {what}"))?;
+        let pattern = path_pattern(&format!(r"(?:.*\.)?(?:{key})"))
             .map_err(|_| format!("has the pattern `{key}`, which Hone cannot match"))?;
         Ok((pattern, number))
     };

@@ -13,6 +13,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::peft::{CONFIG, PeftError, Provenance, WEIGHTS};
+use super::peft_config::not_one_line;
+use crate::one_line::{is_unruly, unruly_text};
+use crate::weights::unique;
 
 /// The files of a PEFT adapter, read but not judged.
 #[derive(Debug)]
@@ -72,9 +75,21 @@ impl RawAdapter {
             path: path.to_path_buf(),
             reason,
         };
-        let settings: Pairs<Value> = serde_json::from_slice(&super::peft::read(&config)?)
-            .map_err(|error| damaged(&config, error.to_string()))?;
+        let json = super::peft::read(&config)?;
+        let settings: Pairs<Value> =
+            serde_json::from_slice(&json).map_err(|error| damaged(&config, error.to_string()))?;
+        let unruly = settings.0.iter().find_map(|(key, value)| {
+            let key = Some(key.as_str()).filter(|key| key.contains(is_unruly));
+            key.or_else(|| unruly_text(value))
+        });
+        if let Some(text) = unruly {
+            return Err(damaged(&config, not_one_line(text)));
+        }
         let repeated_settings = settings.repeated();
+        // A finding tells of settings that are there twice; whatever is twice within one is lost already.
+        if repeated_settings.is_empty() {
+            unique::check(&json).map_err(|error| damaged(&config, error.to_string()))?;
+        }
         let file = super::peft::read(&weights)?;
         let header = Header::parse(&file).map_err(|reason| damaged(&weights, reason))?;
         Ok(Self {
@@ -171,6 +186,10 @@ impl Header {
             .map_err(|error| format!("the header is not a table of tensors: {error}"))?;
         let (mut tensors, mut metadata) = (Vec::new(), HashMap::new());
         for (name, value) in pairs.0 {
+            let unruly = Some(name.as_str()).filter(|name| name.contains(is_unruly));
+            if let Some(text) = unruly.or_else(|| unruly_text(&value["dtype"])) {
+                return Err(format!("the header's {}", not_one_line(text)));
+            }
             if name == "__metadata__" {
                 let texts = serde_json::from_value::<HashMap<String, String>>(value);
                 metadata = texts.map_err(|error| format!("`__metadata__`: {error}"))?;
@@ -202,11 +221,9 @@ fn read_entry(name: String, value: &Value) -> Result<RawTensor, String> {
     let [start, end] = offsets[..] else {
         return Err(wrong("offsets that are not a pair"));
     };
-    let size = shape
-        .iter()
-        .try_fold(size_of_type(&dtype), |product, axis| {
-            product.checked_mul(*axis)
-        });
+    let mut axes = shape.iter();
+    let count = axes.try_fold(1_usize, |count, axis| count.checked_mul(*axis));
+    let size = count.and_then(|count| count.checked_mul(size_of_type(&dtype)));
     let held = end.checked_sub(start);
     match (size, held) {
         (Some(size), Some(held)) if size == held || size_of_type(&dtype) == 0 => Ok(RawTensor {

@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::check::Finding;
-use super::config::{scale, target_matches};
+use super::config::{path_pattern, scale, target_matches};
 
 /// What the configuration says, as far as Hone knows what it means.
 #[derive(Debug)]
@@ -380,7 +380,7 @@ impl Reader<'_> {
             Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => {
                 Names::AllLinear
             }
-            Some(Value::String(text)) => match Regex::new(&format!("^(?:{text})$")) {
+            Some(Value::String(text)) => match path_pattern(text) {
                 Ok(pattern) => Names::Pattern(pattern),
                 Err(_) => {
                     self.bad(
@@ -448,7 +448,7 @@ impl Reader<'_> {
             let number = value
                 .as_f64()
                 .filter(|x| x.is_finite() && *x > 0.0 && fits(*x));
-            let regex = Regex::new(&format!(r"^(?:(?:.*\.)?(?:{name}))$"));
+            let regex = path_pattern(&format!(r"(?:.*\.)?(?:{name})"));
             match (number, regex) {
                 (Some(value), Ok(regex)) => patterns.push(Pattern {
                     key: name.clone(),

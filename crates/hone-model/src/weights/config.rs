@@ -279,7 +279,7 @@ impl LayerKind {
 /// A configuration that cannot be used, and why.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Not JSON, or a field of the wrong type.
+    /// Not JSON, a key twice in an object, or a key that is no name.
     #[error("{}: {source}", path.display())]
     Json {
         /// The file.
@@ -330,6 +330,12 @@ pub enum ConfigError {
     },
 }
 
+/// Most of what a size may be: products of two, and sums of a few of those, stay below 2^64.
+const MOST: usize = i32::MAX as usize;
+
+/// Most layers, heads and columns of a head. There is a list of each before a tensor has been looked at.
+pub(super) const MOST_PARTS: usize = 1 << 16;
+
 impl DecoderConfig {
     /// Reads the contents of a `config.json`; `path` is for messages.
     pub fn from_hf(json: &[u8], path: &Path) -> Result<Self, ConfigError> {
@@ -365,17 +371,17 @@ impl DecoderConfig {
         });
         let [num_experts, per_token, expert_width] = experts;
         let sizes = [
-            ("expert count", num_experts),
-            ("count of experts for a token", per_token),
-            ("width of an expert", expert_width),
-            ("vocabulary size", self.vocab_size),
-            ("model width", self.d_model),
-            ("layer count", self.num_layers),
-            ("head count", self.num_heads),
-            ("key/value head count", self.num_kv_heads),
-            ("head width", self.head_dim),
-            ("MLP width", self.d_ff),
-            ("context length", self.context_len),
+            ("expert count", num_experts, MOST_PARTS),
+            ("count of experts for a token", per_token, MOST_PARTS),
+            ("width of an expert", expert_width, MOST),
+            ("vocabulary size", self.vocab_size, MOST),
+            ("model width", self.d_model, MOST),
+            ("layer count", self.num_layers, MOST_PARTS),
+            ("head count", self.num_heads, MOST_PARTS),
+            ("key/value head count", self.num_kv_heads, MOST_PARTS),
+            ("head width", self.head_dim, MOST_PARTS),
+            ("MLP width", self.d_ff, MOST),
+            ("context length", self.context_len, MOST),
         ];
         let zero = sizes
             .iter()
@@ -383,8 +389,8 @@ impl DecoderConfig {
             .map(|size| format!("the {} is 0", size.0));
         let huge = sizes
             .iter()
-            .find(|size| size.1 > u32::MAX as usize)
-            .map(|size| format!("the {} is {}", size.0, size.1));
+            .find(|size| size.1 > size.2)
+            .map(|size| format!("the {} is {}, and {} is the most", size.0, size.1, size.2));
         match zero.or(huge).or_else(|| self.contradiction()) {
             Some(problem) => Err(ConfigError::Impossible {
                 path: path.into(),

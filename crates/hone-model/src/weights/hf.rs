@@ -6,9 +6,11 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value as Json};
 
-use super::config::{ConfigError, DecoderConfig, LayerKind, Pairs, QueryKeyNorm};
+use super::config::{ConfigError, DecoderConfig, LayerKind, MOST_PARTS, Pairs, QueryKeyNorm};
 use super::families::{self, Family};
 use super::rope::{Rope, RopeScaling, long_magnitude, yarn_magnitude};
+use super::unique;
+use crate::one_line::one_line;
 
 /// The one value a field may have; null and absence are always allowed.
 #[derive(Clone, Copy)]
@@ -60,8 +62,9 @@ impl OneOrMany {
 
 /// Reads a whole `config.json`.
 pub(super) fn read(json: &[u8], path: &Path) -> Result<DecoderConfig, ConfigError> {
-    let map: Map<String, Json> =
-        serde_json::from_slice(json).map_err(|source| ConfigError::Json {
+    let map: Map<String, Json> = unique::check(json)
+        .and_then(|()| serde_json::from_slice(json))
+        .map_err(|source| ConfigError::Json {
             path: path.into(),
             source,
         })?;
@@ -195,7 +198,7 @@ impl<'a> Fields<'a> {
         ConfigError::Unsupported {
             path: self.path.into(),
             field: field.into(),
-            found: found.to_string(),
+            found: one_line(found.to_string()),
             supported: supported.into(),
         }
     }
@@ -218,7 +221,7 @@ impl<'a> Fields<'a> {
             num_kv_heads: self.get("num_key_value_heads")?.unwrap_or(num_heads),
             d_ff: match (self.get("intermediate_size")?, family.ff_times) {
                 (Some(d_ff), _) => d_ff,
-                (None, Some(times)) => times * d_model,
+                (None, Some(times)) => d_model.saturating_mul(times),
                 (None, None) => return Err(self.missing("intermediate_size")),
             },
             norm_eps: self.number(family.eps.0, family.eps.1)?,
@@ -510,7 +513,7 @@ impl DecoderConfig {
             rope_pairs: Pairs::Halves,
             learned_positions: false,
             // A size that cannot be is refused later; until then it must not be allocated.
-            layers: vec![LayerKind::PLAIN; num_layers.min(1 << 16)],
+            layers: vec![LayerKind::PLAIN; num_layers.min(MOST_PARTS)],
             attention_scale: (head_dim as f32).sqrt().recip(),
             experts: None,
             attention_cap: None,

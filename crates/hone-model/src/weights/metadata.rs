@@ -7,6 +7,7 @@ use super::families::{self, Family};
 use super::gguf::{Gguf, GgufError, Malformed};
 use super::hf::divide;
 use super::rope::{Rope, RopeScaling, yarn_magnitude};
+use crate::one_line::one_line;
 
 /// Keys that every family may have; any other has to be among the family's own.
 const KEYS: [&str; 19] = [
@@ -50,7 +51,7 @@ pub(super) fn read(gguf: &Gguf, path: &Path) -> Result<DecoderConfig, ConfigErro
         ConfigError::Unsupported {
             path: path.into(),
             field: "general.architecture".into(),
-            found: format!("`{architecture}`"),
+            found: one_line(format_args!("`{architecture}`")),
             supported: known,
         }
     })?;
@@ -327,7 +328,7 @@ impl<'a> Metadata<'a> {
         ConfigError::Unsupported {
             path: self.path.into(),
             field: self.key(key),
-            found: found.to_owned(),
+            found: one_line(found),
             supported: supported.to_owned(),
         }
     }

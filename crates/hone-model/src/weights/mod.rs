@@ -19,7 +19,7 @@ mod sections;
 mod shards;
 mod shards_writer;
 mod source;
-mod unique;
+pub(crate) mod unique;
 
 pub use config::{
     Activation, Block, ConfigError, DecoderConfig, Experts, LayerKind, Mlp, NormKind, Pairs,

@@ -527,8 +527,11 @@ impl DecoderConfig {
 
 /// The name among `known` that takes the fewest changed letters, when it is close at all.
 pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let far = name.len() / 3;
+    // Lengths alone tell most names apart, and a hostile one may be long.
+    let known = known.filter(|other| name.len().abs_diff(other.len()) <= far);
     let (distance, near) = known.map(|other| (distance(name, other), other)).min()?;
-    (distance <= name.len() / 3).then(|| near.to_owned())
+    (distance <= far).then(|| near.to_owned())
 }
 
 /// Levenshtein's distance in bytes.

@@ -17,6 +17,7 @@ use hone_tensor::StoredMatrix;
 use safetensors::tensor::Dtype;
 
 use super::shards::{Located, ShardsError};
+use crate::one_line::one_line;
 
 pub(super) use words::Packing;
 
@@ -76,7 +77,7 @@ impl Quantised {
         };
         if let Some(other) = config.get("compression_config").filter(|it| !it.is_null()) {
             let known = "compressed-tensors only by `quantization_config`";
-            return Err(refuse("compression_config", other.to_string(), known));
+            return Err(refuse("compression_config", one_line(other), known));
         }
         match config.get("quantization_config") {
             None | Some(serde_json::Value::Null) => Ok(None),
@@ -198,7 +199,7 @@ impl Located {
         ShardsError::Quantised(QuantisedError::Tensor {
             path: self.path.clone(),
             tensor: name.to_owned(),
-            problem: problem.into(),
+            problem: one_line(problem.into()),
         })
     }
 }

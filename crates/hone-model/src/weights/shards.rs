@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::quantised::{Quantised, QuantisedError};
 use super::unique;
+use crate::one_line::{is_unruly, one_line};
 
 /// Tensors of a directory, each in one of its files.
 #[derive(Clone, Debug)]
@@ -55,7 +56,7 @@ pub enum ShardsError {
         path: PathBuf,
     },
     /// A header that is wrong or does not fit the file's length.
-    #[error("{} is not a whole safetensors file ({source}); it may be truncated", path.display())]
+    #[error("{} is not a whole safetensors file ({}); it may be truncated", path.display(), one_line(source))]
     Header {
         /// The file.
         path: PathBuf,
@@ -79,7 +80,7 @@ pub enum ShardsError {
         source: serde_json::Error,
     },
     /// An index that points elsewhere.
-    #[error("{} names the shard `{shard}`, which is not a file name in the same directory", path.display())]
+    #[error("{} names the shard `{}`, which is not a file name in the same directory", path.display(), one_line(shard))]
     Outside {
         /// The index.
         path: PathBuf,
@@ -262,10 +263,11 @@ fn read_index(dir: &Path, index: &Path) -> Result<BTreeMap<String, Located>, Sha
 
 fn shard_path(dir: &Path, index: &Path, shard: &str) -> Result<PathBuf, ShardsError> {
     let mut parts = Path::new(shard).components();
-    if !matches!(
+    let is_one = matches!(
         (parts.next(), parts.next()),
         (Some(Component::Normal(_)), None)
-    ) {
+    );
+    if !is_one || shard.contains(is_unruly) {
         return Err(ShardsError::Outside {
             path: index.into(),
             shard: shard.to_owned(),

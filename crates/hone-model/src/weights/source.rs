@@ -146,9 +146,6 @@ impl BaseWeights {
     fn open_dir(dir: &Path) -> Result<Self, WeightsError> {
         let path = dir.join("config.json");
         let json = read(&path)?;
-        if let Err(source) = unique::check(&json) {
-            return Err(WeightsError::Json { path, source });
-        }
         let mut config = DecoderConfig::from_hf(&json, &path)?;
         for id in generation_eos(dir)? {
             if !config.eos.contains(&id) {
@@ -157,9 +154,10 @@ impl BaseWeights {
         }
         let shards = Shards::open(dir)?;
         let held = shards.names().collect::<Vec<_>>();
+        let holds = |name: &str| held.binary_search(&name).is_ok();
         let own_name = |name: &str| {
             let short = name.strip_prefix(config.names.optional_prefix);
-            let short = short.filter(|short| !held.contains(&name) && held.contains(short));
+            let short = short.filter(|short| !holds(name) && holds(short));
             Some(short.unwrap_or(name).to_owned())
         };
         let find = |name: &str| shards.matrix(name).transpose().map_err(WeightsError::from);

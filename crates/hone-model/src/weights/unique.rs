@@ -1,7 +1,8 @@
-//! JSON in which no object names a key twice.
+//! JSON in which no object names a key twice, and keys are names.
 //!
 //! A reader that takes the last of two equal keys and a checker that takes the first see two different files. JSON's
-//! own readers let that pass, so every file that comes with weights is looked through first.
+//! own readers let that pass, so every file that comes with weights is looked through first. Keys are repeated in messages
+//! and are names of files and tensors: one that would end a line or steer a terminal is refused here, once for all.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -9,7 +10,9 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-/// Refuses JSON that is none, or that names a key twice in an object, with line and column.
+use crate::one_line::{is_unruly, one_line};
+
+/// Refuses JSON that is none, that names a key twice in an object or has a key that is no name, with line and column.
 pub(crate) fn check(json: &[u8]) -> Result<(), serde_json::Error> {
     serde_json::from_slice::<Unique>(json).map(|_| ())
 }
@@ -40,6 +43,10 @@ impl<'de> Visitor<'de> for Unique {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
         let mut seen = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
+            if key.contains(is_unruly) {
+                let key = one_line(key);
+                return Err(A::Error::custom(format_args!("`{key}` is no name")));
+            }
             if seen.contains(&key) {
                 return Err(A::Error::custom(format_args!("`{key}` appears twice")));
             }
@@ -95,6 +102,15 @@ mod tests {
             let error = check(twice.as_bytes()).unwrap_err().to_string();
             assert!(error.starts_with("`a` appears twice at line 1"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_key_is_a_name() {
+        let error = check(br#"{"a": {"b\n\u001b[2J": 1}}"#).unwrap_err();
+        let expected = r"`b\n\u{1b}[2J` is no name at line 1";
+        assert!(error.to_string().starts_with(expected), "{error}");
+        // What a key stands for may have as many lines as it likes.
+        check(br#"{"chat_template": "a\nb"}"#).unwrap();
     }
 
     #[test]

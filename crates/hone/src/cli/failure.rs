@@ -24,9 +24,20 @@ pub fn report(error: &anyhow::Error) -> Exit {
     if is_broken_pipe(error) {
         return Exit::Done;
     }
-    let lines = describe(error);
-    eprintln!("{}", lines.join("\n"));
+    for line in describe(error) {
+        eprintln!("{}", tame(&line));
+    }
     exit_of(error)
+}
+
+/// A line with its control characters as escapes: files and servers are quoted in errors, and what they say must not end
+/// the line or steer the terminal.
+fn tame(line: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    line.chars().map(escape).collect()
 }
 
 /// The lines of an error: headline, reasons, hints.
@@ -97,6 +108,14 @@ mod tests {
                 "error: the run stopped",
                 "  because: cannot write a.bin: no space left"
             ]
+        );
+    }
+
+    #[test]
+    fn what_is_quoted_neither_ends_the_line_nor_steers_the_terminal() {
+        assert_eq!(
+            tame("error: `a\n\x1b[2J` ist größer"),
+            r"error: `a\n\u{1b}[2J` ist größer"
         );
     }
 

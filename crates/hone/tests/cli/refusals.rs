@@ -227,3 +227,150 @@ fn wrong_options_are_refused_before_anything_is_read() {
         "{error}"
     );
 }
+
+/// A safetensors file of this header and as many zeros.
+fn safetensors(header: &str, data_bytes: usize) -> Vec<u8> {
+    let length = (header.len() as u64).to_le_bytes();
+    [&length[..], header.as_bytes(), &vec![0; data_bytes]].concat()
+}
+
+#[test]
+fn hostile_models_end_in_one_line_that_names_the_file() {
+    let config = std::fs::read_to_string(fixtures().join("models/tiny-llama-tied/config.json"));
+    let config = config.unwrap();
+    let overlapping = r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#;
+    let cases: [(&str, Vec<u8>, &str); 8] = [
+        (
+            "model.safetensors",
+            u64::MAX.to_le_bytes().to_vec(),
+            "hostile/model.safetensors is not a whole safetensors file",
+        ),
+        (
+            "model.safetensors",
+            safetensors(overlapping, 8),
+            "hostile/model.safetensors is not a whole safetensors file",
+        ),
+        (
+            "model.safetensors",
+            safetensors(
+                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
+                4,
+            ),
+            "`a` appears twice",
+        ),
+        (
+            "model.safetensors.index.json",
+            br#"{"weight_map":{"a":"../../secret.safetensors"}}"#.to_vec(),
+            "names the shard `../../secret.safetensors`, which is not a file name in the same directory",
+        ),
+        (
+            "model.safetensors.index.json",
+            br#"{"weight_map":{"a":"\u001b[2Jgone"}}"#.to_vec(),
+            r"names the shard `\u{1b}[2Jgone`",
+        ),
+        (
+            "pytorch_model.bin",
+            b"\x80\x04cos\nsystem\n".to_vec(),
+            "pytorch_model.bin may be pickles, which can run code, and are not opened",
+        ),
+        (
+            "config.json",
+            config
+                .replace(
+                    "\"num_hidden_layers\": 2",
+                    "\"num_hidden_layers\": 4294967295",
+                )
+                .into(),
+            "hostile/config.json: the layer count is 4294967295",
+        ),
+        (
+            "config.json",
+            config.replace("\"llama\"", "\"a\\nb\"").into(),
+            r"hostile/config.json: `model_type` is `a\nb`",
+        ),
+    ];
+    for (file, bytes, part) in cases {
+        let place = Place::new();
+        std::fs::create_dir(place.path("hostile")).unwrap();
+        place.write("hostile/config.json", &config);
+        std::fs::write(place.path("hostile").join(file), bytes).unwrap();
+        let error = place.refusal("generate --model hostile --prompt hello");
+        let first = error.lines().next().unwrap();
+        assert!(
+            first.starts_with("error: ") && first.contains(part),
+            "{file}: {error}"
+        );
+        let rest = error.lines().skip(1);
+        assert!(
+            rest.into_iter().all(|line| line.starts_with("hint: ")),
+            "{file}: {error}"
+        );
+    }
+    let place = Place::new();
+    let whole = std::fs::read(fixtures().join("models/tiny-llama.gguf")).unwrap();
+    let mut counts = whole.clone();
+    counts[8..24].fill(0xff);
+    for (name, bytes, part) in [
+        (
+            "cut.gguf",
+            &whole[..whole.len() / 2],
+            "bytes at data offset",
+        ),
+        (
+            "counts.gguf",
+            &counts,
+            "claims 18446744073709551615 metadata keys",
+        ),
+    ] {
+        std::fs::write(place.path(name), bytes).unwrap();
+        let error = place.refusal(&format!("generate --model {name} --prompt hello"));
+        let first = error.lines().next().unwrap();
+        assert!(first.contains(name) && first.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn hostile_adapters_end_in_one_line_that_names_the_file() {
+    let from = fixtures().join("adapters/tiny-llama-tied-qv");
+    let config = std::fs::read_to_string(from.join("adapter_config.json")).unwrap();
+    let weights = std::fs::read(from.join("adapter_model.safetensors")).unwrap();
+    let twice = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let rank = |rank: &str| config.replace("\"r\": 3", &format!("\"r\": {rank}"));
+    let cases = [
+        (
+            config.clone(),
+            weights[..50].to_vec(),
+            "adapter_model.safetensors` is damaged",
+        ),
+        (config.clone(), safetensors(twice, 4), "`a` appears twice"),
+        (rank("1e300"), weights.clone(), "`r` is 1e+300"),
+        (rank("65536"), weights.clone(), "has shape"),
+        (rank("3, \"r\": 3"), weights.clone(), "`r` appears twice"),
+    ];
+    for (config, weights, part) in cases {
+        let place = Place::new();
+        std::fs::create_dir(place.path("hostile")).unwrap();
+        place.write("hostile/adapter_config.json", &config);
+        std::fs::write(place.path("hostile/adapter_model.safetensors"), weights).unwrap();
+        let error = place.refusal("generate --model {tied} --adapter hostile --prompt hello");
+        let first = error.lines().next().unwrap();
+        assert!(
+            first.contains("hostile") && first.contains(part),
+            "{part}: {error}"
+        );
+        // A check says it too, in its own words.
+        assert_ne!(place.run("adapter check hostile").code, 0, "{part}");
+    }
+    let place = Place::new();
+    std::fs::create_dir(place.path("hostile")).unwrap();
+    place.write("hostile/adapter_config.json", &config);
+    place.write("hostile/adapter_model.bin", "cos\nsystem\n");
+    let pickle = "error: `hostile` holds its weights in adapter_model.bin, a pickle, which Hone does not open";
+    for line in [
+        "generate --model {tied} --adapter hostile --prompt hello",
+        "adapter check hostile",
+    ] {
+        let error = place.refusal(line);
+        assert!(error.starts_with(pickle), "{error}");
+    }
+}

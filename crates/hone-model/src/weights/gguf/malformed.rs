@@ -58,6 +58,14 @@ pub enum Malformed {
         /// What was being read.
         what: String,
     },
+    /// A name that is none.
+    #[error("{what} is too long or holds control characters: `{name}`")]
+    Name {
+        /// Metadata or tensor.
+        what: &'static str,
+        /// Its beginning.
+        name: String,
+    },
     /// A metadata type that does not exist, or an array of arrays.
     #[error("metadata `{key}` has type {id}, which is unknown here")]
     ValueType {

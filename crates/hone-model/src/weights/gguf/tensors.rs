@@ -32,8 +32,7 @@ pub(super) struct Header {
 pub(super) fn read_headers(reader: &mut Reader, count: u64) -> Result<Vec<Header>, Malformed> {
     // A tensor takes at least the length of its name, a count, one axis, a type and an offset.
     let count = reader.plausible(count, 8 + 4 + 8 + 4 + 8, "tensors")?;
-    let mut seen = HashSet::with_capacity(count);
-    let mut headers = Vec::with_capacity(count);
+    let (mut seen, mut headers) = (HashSet::new(), Vec::new());
     for _ in 0..count {
         let header = reader.header()?;
         if !seen.insert(header.name.clone()) {
@@ -104,7 +103,7 @@ pub(super) fn place(
 
 impl Reader<'_> {
     fn header(&mut self) -> Result<Header, Malformed> {
-        let name = self.string("a tensor name")?;
+        let name = self.name("a tensor name")?;
         let what = format!("tensor `{name}`");
         let num_dims = self.u32(&what)?;
         if !(1..=4).contains(&num_dims) {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 
 use super::Malformed;
+use crate::one_line::{is_unruly, one_line};
 
 /// A metadata value; integers of every width are widened.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,9 +56,10 @@ pub(super) fn read_metadata(
 ) -> Result<HashMap<String, Entry>, Malformed> {
     // A key takes at least its length, a type and one byte.
     let count = reader.plausible(count, 8 + 4 + 1, "metadata keys")?;
-    let mut metadata = HashMap::with_capacity(count);
+    // It grows as keys are found: a file with holes can be as long as it likes and hold none of them.
+    let mut metadata = HashMap::new();
     for _ in 0..count {
-        let key = reader.string("a metadata key")?;
+        let key = reader.name("a metadata key")?;
         let start = reader.at;
         let value = reader.value(&key)?;
         let span = start..reader.at;
@@ -90,6 +92,9 @@ pub(super) fn alignment(metadata: &HashMap<String, Entry>) -> Result<usize, Malf
         }),
     }
 }
+
+/// GGUF allows keys of 65,535 bytes; nobody writes names longer than a line or two.
+const LONGEST_NAME: usize = 1024;
 
 pub(super) struct Reader<'a> {
     pub bytes: &'a [u8],
@@ -159,9 +164,25 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Text that is repeated in messages, and so has to be of a length and of letters that fit there.
+    pub fn name(&mut self, what: &'static str) -> Result<String, Malformed> {
+        let name = self.string(what)?;
+        match name.len() > LONGEST_NAME || name.contains(is_unruly) {
+            true => Err(Malformed::Name {
+                what,
+                name: one_line(name.chars().take(80).collect::<String>()),
+            }),
+            false => Ok(name),
+        }
+    }
+
     pub fn string(&mut self, what: &str) -> Result<String, Malformed> {
         let len = self.u64(what)?;
-        let len = self.plausible(len, 1, &format!("bytes in {what}"))?;
+        // Said only where it is wrong: arrays have many texts, and their keys may be long.
+        let len = match usize::try_from(len) {
+            Ok(number) if number <= self.left() => number,
+            _ => self.plausible(len, 1, &format!("bytes in {what}"))?,
+        };
         let text = std::str::from_utf8(self.take(len, what)?);
         text.map(str::to_owned).map_err(|_| Malformed::NotText {
             what: what.to_owned(),

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value as Json};
 
+use crate::one_line::one_line;
+
 use super::{Packing, Quantised};
 
 /// A field that says something that is not computed.
@@ -330,7 +332,7 @@ impl<'a> Fields<'a> {
 fn wrong(field: &str, found: &Json, known: &str) -> Wrong {
     let mut found = match found {
         Json::Null => "missing".to_owned(),
-        found => found.to_string(),
+        found => one_line(found),
     };
     if found.len() > 80 {
         found = found.chars().take(77).chain("...".chars()).collect();
