@@ -1,21 +1,24 @@
 //! A directory with any bytes as `model.safetensors`, and one of several configurations of quantisation.
 //!
-//! The first byte chooses the configuration. Whatever opens is decoded, if it is small.
+//! The first byte chooses the configuration, and from 128 on asks for the file as it is; below, length and data are made
+//! to fit the header. Whatever opens is decoded, if it is small.
 
 #![no_main]
 
-use hone_fuzz::{DIR, assert_one_line, write};
+use hone_fuzz::{DIR, assert_one_line, safetensors, write};
 use hone_model::weights::Shards;
 use libfuzzer_sys::fuzz_target;
 
-const CONFIGS: [&str; 8] = [
+/// `xtask/src/fuzz.rs` counts on their order.
+const CONFIGS: [&str; 9] = [
     "{}",
     r#"{"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}}"#,
     r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}"#,
-    r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": -1, "checkpoint_format": "gptq_v2"}}"#,
+    r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 64, "checkpoint_format": "gptq_v2"}}"#,
+    r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": -1}}"#,
     r#"{"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}}"#,
     r#"{"quantization_config": {"quant_method": "fp8"}}"#,
-    r#"{"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}"#,
+    r#"{"quantization_config": {"quant_method": "fp8", "weight_block_size": [32, 64]}}"#,
     r#"{"quantization_config": {"quant_method": "fp8", "weight_block_size": [3, 5]}}"#,
 ];
 
@@ -23,9 +26,12 @@ fuzz_target!(|input: &[u8]| {
     let Some((choice, file)) = input.split_first() else {
         return;
     };
-    let config = CONFIGS[usize::from(*choice) % CONFIGS.len()];
+    let config = CONFIGS[usize::from(*choice & 127) % CONFIGS.len()];
     write("config.json", config.as_bytes());
-    write("model.safetensors", file);
+    match *choice < 128 {
+        true => write("model.safetensors", &safetensors(file)),
+        false => write("model.safetensors", file),
+    };
     match Shards::open(DIR.path()) {
         Err(error) => assert_one_line(&error.to_string()),
         Ok(shards) => {

@@ -1,74 +1,85 @@
 //! Hostile files against the readers: `cargo fuzz` over the targets of fuzz/, seeded from fixtures.
 //!
-//! libFuzzer wants sanitizers, which this toolchain has and keeps for nightly: RUSTC_BOOTSTRAP lets it use them.
+//! libFuzzer wants sanitizers, which this toolchain has and keeps for nightly: RUSTC_BOOTSTRAP lets it use them. Debug
+//! assertions and checks of overflow are on as well. Everything it makes lies under fuzz/corpus, fuzz/artifacts and
+//! target/fuzz.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::{Map, Value};
 
 struct Target {
     name: &'static str,
-    /// Fixtures that inputs are made from.
-    seeds: &'static [&'static str],
-    /// Bytes put before a seed: targets that choose by their first byte.
-    choices: &'static [u8],
+    /// Inputs to begin with, by name.
+    seeds: fn(&Path) -> Result<Vec<Seed>>,
     dictionary: &'static str,
     max_bytes: usize,
 }
 
-const TARGETS: [Target; 5] = [
+/// A name and an input.
+type Seed = (String, Vec<u8>);
+
+const TARGETS: [Target; 8] = [
     Target {
         name: "safetensors",
-        seeds: &[
-            "adapters/tiny-llama-tied-qv/adapter_model.safetensors",
-            "models/tiny-llama-untied-sharded/model-00003-of-00003.safetensors",
-            "golden/adamw8bit.safetensors",
-        ],
-        choices: &[0, 1, 2, 4, 6],
+        seeds: quantised_files,
         dictionary: "safetensors",
-        max_bytes: 32 << 10,
+        max_bytes: 8 << 10,
+    },
+    Target {
+        name: "shard_index",
+        seeds: shard_indices,
+        dictionary: "safetensors",
+        max_bytes: 4 << 10,
     },
     Target {
         name: "gguf",
-        seeds: &["models/tiny-llama.gguf"],
-        choices: &[],
+        seeds: gguf_files,
         dictionary: "gguf",
-        max_bytes: 66 << 10,
+        max_bytes: 24 << 10,
+    },
+    Target {
+        name: "model_config",
+        seeds: model_configs,
+        dictionary: "model_config",
+        max_bytes: 4 << 10,
     },
     Target {
         name: "adapter_config",
-        seeds: &[
-            "adapters/tiny-llama-tied-qv/adapter_config.json",
-            "adapters/tiny-llama-tied-rslora/adapter_config.json",
-            "adapters/tiny-llama-untied-patterns/adapter_config.json",
-        ],
-        choices: &[],
+        seeds: adapter_configs,
         dictionary: "adapter_config",
         max_bytes: 4 << 10,
     },
     Target {
         name: "adapter_dir",
-        seeds: &[
-            "adapters/tiny-llama-tied-qv/adapter_model.safetensors",
-            "adapters/tiny-llama-tied/adapter_model.safetensors",
-        ],
-        choices: &[0, 1, 2],
+        seeds: adapter_files,
         dictionary: "safetensors",
-        max_bytes: 32 << 10,
+        max_bytes: 28 << 10,
     },
     Target {
         name: "chat_template",
-        seeds: &["models/tiny-llama-untied/chat_template.jinja"],
-        choices: &[],
+        seeds: templates,
         dictionary: "chat_template",
         max_bytes: 8 << 10,
     },
+    Target {
+        name: "tokenizer",
+        seeds: tokenizers,
+        dictionary: "tokenizer",
+        max_bytes: 16 << 10,
+    },
 ];
 
+/// What a hostile file may cost: an input that takes longer or more is a finding. With the sanitizer everything is several
+/// times slower than it is for users.
+const MOST_SECONDS: u64 = 5;
+const MOST_MB: u64 = 1024;
+
 /// The targets' names.
-pub const NAMES: [&str; 5] = {
-    let mut names = [""; 5];
+pub const NAMES: [&str; TARGETS.len()] = {
+    let mut names = [""; TARGETS.len()];
     let mut at = 0;
     while at < names.len() {
         names[at] = TARGETS[at].name;
@@ -110,34 +121,216 @@ fn cargo_fuzz(root: &Path) -> Result<PathBuf> {
 fn write_seeds(root: &Path, target: &Target) -> Result<()> {
     let corpus = root.join("fuzz/corpus").join(target.name);
     std::fs::create_dir_all(&corpus)?;
-    for (number, seed) in target.seeds.iter().enumerate() {
-        let bytes = std::fs::read(root.join("fixtures").join(seed))?;
-        if target.choices.is_empty() {
-            std::fs::write(corpus.join(format!("seed-{number}")), &bytes)?;
-        }
-        for choice in target.choices {
-            let chosen = [&[*choice], &bytes[..]].concat();
-            std::fs::write(corpus.join(format!("seed-{number}-{choice}")), chosen)?;
-        }
-    }
-    if target.name == "chat_template" {
-        write_templates(root, &corpus)?;
+    for (name, bytes) in (target.seeds)(&root.join("fixtures"))? {
+        ensure!(
+            bytes.len() <= target.max_bytes,
+            "the seed {name} has {} bytes, more than an input may have",
+            bytes.len()
+        );
+        std::fs::write(corpus.join(format!("seed-{name}")), bytes)?;
     }
     Ok(())
 }
 
+/// Layers of quantised checkpoints, each with the choice of its configuration in fuzz_targets/safetensors.rs.
+fn quantised_files(fixtures: &Path) -> Result<Vec<Seed>> {
+    const CASES: [(&str, u8); 13] = [
+        ("bnb-nf4", 1),
+        ("bnb-nf4-nested", 1),
+        ("bnb-nf4-odd", 1),
+        ("bnb-fp4", 1),
+        ("gptq-sym", 2),
+        ("gptq-by-activity", 2),
+        ("gptq-asym", 3),
+        ("gptq-rows", 4),
+        ("awq", 5),
+        ("fp8-tensor", 6),
+        ("fp8-rows", 6),
+        ("fp8-blocks", 7),
+        ("fp8-tensor", 8),
+    ];
+    let golden = Safetensors::read(&fixtures.join("golden/quantised.safetensors"))?;
+    let mut seeds = Vec::new();
+    for (case, choice) in CASES {
+        let layer = golden.part(&format!("{case}/"), "values");
+        ensure!(!layer.header.is_empty(), "no golden layer `{case}`");
+        if layer.data.len() < 6 << 10 {
+            seeds.extend(layer.seeds(&format!("{choice}-{case}"), choice));
+        }
+    }
+    let plain =
+        Safetensors::read(&fixtures.join("adapters/tiny-llama-tied-qv/adapter_model.safetensors"))?;
+    seeds.extend(plain.seeds("0-plain", 0));
+    Ok(seeds)
+}
+
+fn shard_indices(fixtures: &Path) -> Result<Vec<Seed>> {
+    let path = "models/tiny-llama-untied-sharded/model.safetensors.index.json";
+    let index = std::fs::read(fixtures.join(path))?;
+    let outside = r#"{"weight_map":{"outside":"../outside.safetensors"}}"#;
+    Ok(vec![
+        ("whole".into(), index),
+        ("outside".into(), outside.into()),
+    ])
+}
+
+/// Whole files, and beginnings that are followed by zeros.
+fn gguf_files(fixtures: &Path) -> Result<Vec<Seed>> {
+    let mut seeds = Vec::new();
+    for dir in sorted(&fixtures.join("families"))? {
+        let path = dir.join("base.gguf");
+        if path.exists() {
+            seeds.push((name_of(&dir), beginning(&std::fs::read(path)?)?));
+        }
+    }
+    let with_tokenizer = std::fs::read(fixtures.join("models/tiny-llama.gguf"))?;
+    seeds.push(("llama".into(), beginning(&with_tokenizer)?));
+    Ok(seeds)
+}
+
+/// A GGUF file up to its last tensor's entry, after the choice that has zeros follow.
+fn beginning(gguf: &[u8]) -> Result<Vec<u8>> {
+    // After the name of a tensor come the number of axes, up to four of them, a type and an offset.
+    const ENTRY: usize = 4 + 4 * 8 + 4 + 8;
+    let ends = [&b".weight"[..], b".bias"].map(|end| {
+        let found = gguf.windows(end.len()).rposition(|window| window == end);
+        found.map(|at| at + end.len())
+    });
+    let end = ends.into_iter().flatten().max().context("no tensors")?;
+    Ok([&[1], &gguf[..gguf.len().min(end + ENTRY)]].concat())
+}
+
+fn model_configs(fixtures: &Path) -> Result<Vec<Seed>> {
+    let families = sorted(&fixtures.join("families"))?;
+    let bases = families.iter().map(|family| family.join("base"));
+    let models = sorted(&fixtures.join("models"))?;
+    let dirs = bases.chain(models).filter(|dir| dir.is_dir());
+    dirs.map(|dir| {
+        let config = std::fs::read(dir.join("config.json"))?;
+        let parent = dir.parent().map(name_of).unwrap_or_default();
+        Ok((format!("{parent}-{}", name_of(&dir)), config))
+    })
+    .collect()
+}
+
+/// Adapters of every kind, in the order of `ADAPTERS` in fuzz_targets/adapter_config.rs and adapter_dir.rs.
+const ADAPTERS: [&str; 12] = [
+    "tied-qv",
+    "tied",
+    "tied-dora",
+    "tied-embedding",
+    "tied-ia3",
+    "tied-rows",
+    "untied-patterns",
+    "untied-head",
+    "untied-whole",
+    "bias-all",
+    "bias-own",
+    "bias-ia3",
+];
+
+fn adapter_configs(fixtures: &Path) -> Result<Vec<Seed>> {
+    let seed = |(choice, name): (usize, &&str)| {
+        let dir = fixtures.join(format!("adapters/tiny-llama-{name}"));
+        let config = std::fs::read(dir.join("adapter_config.json"))?;
+        Ok(((*name).to_owned(), [&[choice as u8], &config[..]].concat()))
+    };
+    ADAPTERS.iter().enumerate().map(seed).collect()
+}
+
+fn adapter_files(fixtures: &Path) -> Result<Vec<Seed>> {
+    let mut seeds = Vec::new();
+    for (choice, name) in ADAPTERS.iter().enumerate() {
+        let dir = fixtures.join(format!("adapters/tiny-llama-{name}"));
+        let weights = Safetensors::read(&dir.join("adapter_model.safetensors"))?;
+        seeds.extend(weights.seeds(name, choice as u8));
+    }
+    Ok(seeds)
+}
+
 /// Every template of the golden numbers.
-fn write_templates(root: &Path, corpus: &Path) -> Result<()> {
-    let golden = std::fs::read(root.join("fixtures/golden/templates.json"))?;
-    let golden: serde_json::Value = serde_json::from_slice(&golden)?;
+fn templates(fixtures: &Path) -> Result<Vec<Seed>> {
+    let own = std::fs::read(fixtures.join("models/tiny-llama-untied/chat_template.jinja"))?;
+    let mut seeds = vec![("own".to_owned(), own)];
+    let golden = std::fs::read(fixtures.join("golden/templates.json"))?;
+    let golden: Value = serde_json::from_slice(&golden)?;
     for group in ["templates", "templates_with_generation"] {
         let sources = golden[group].as_object().context("templates by name")?;
         for (name, source) in sources {
             let source = source.as_str().context("a template is text")?;
-            std::fs::write(corpus.join(format!("{group}-{name}")), source)?;
+            seeds.push((format!("{group}-{name}"), source.into()));
         }
     }
-    Ok(())
+    Ok(seeds)
+}
+
+fn tokenizers(fixtures: &Path) -> Result<Vec<Seed>> {
+    let tokenizer = std::fs::read(fixtures.join("models/tiny-llama-tied/tokenizer.json"))?;
+    Ok(vec![("own".into(), tokenizer)])
+}
+
+fn sorted(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| dir.display().to_string())?;
+    let mut paths = entries
+        .map(|entry| Ok(entry?.path()))
+        .collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// A safetensors file taken apart.
+#[derive(Default)]
+struct Safetensors {
+    header: Map<String, Value>,
+    data: Vec<u8>,
+}
+
+impl Safetensors {
+    fn read(path: &Path) -> Result<Self> {
+        let file = std::fs::read(path).with_context(|| path.display().to_string())?;
+        let (length, rest) = file.split_first_chunk::<8>().context("no header")?;
+        let (header, data) = rest
+            .split_at_checked(u64::from_le_bytes(*length) as usize)
+            .context("a short header")?;
+        Ok(Self {
+            header: serde_json::from_slice(header)?,
+            data: data.to_vec(),
+        })
+    }
+
+    /// The tensors whose names begin so, but one, under the rest of their names.
+    fn part(&self, prefix: &str, without: &str) -> Self {
+        let mut part = Self::default();
+        for (name, entry) in &self.header {
+            let Some(name) = name.strip_prefix(prefix).filter(|name| *name != without) else {
+                continue;
+            };
+            let place = |at: usize| entry["data_offsets"][at].as_u64().unwrap_or(0) as usize;
+            let start = part.data.len();
+            part.data.extend(&self.data[place(0)..place(1)]);
+            let mut entry = entry.clone();
+            entry["data_offsets"] = serde_json::json!([start, part.data.len()]);
+            part.header.insert(name.to_owned(), entry);
+        }
+        part
+    }
+
+    /// As it is, and as header, zero byte and data, which a target makes fit: see `hone_fuzz::safetensors`.
+    fn seeds(&self, name: &str, choice: u8) -> [Seed; 2] {
+        let header = Value::Object(self.header.clone()).to_string().into_bytes();
+        let length = (header.len() as u64).to_le_bytes();
+        let whole = [&[choice | 128], &length[..], &header, &self.data].concat();
+        let fitting = [&[choice], &header[..], &[0], &self.data].concat();
+        [
+            (format!("{name}-whole"), whole),
+            (format!("{name}-fitting"), fitting),
+        ]
+    }
 }
 
 fn fuzz(root: &Path, cargo_fuzz: &Path, target: &Target, seconds: u64) -> Result<()> {
@@ -146,12 +339,14 @@ fn fuzz(root: &Path, cargo_fuzz: &Path, target: &Target, seconds: u64) -> Result
         .join("fuzz/dictionaries")
         .join(format!("{}.dict", target.dictionary));
     let status = Command::new(cargo_fuzz)
-        .args(["run", target.name, "--fuzz-dir", "fuzz", "--"])
+        .args(["run", target.name, "--fuzz-dir", "fuzz"])
+        .args(["--target-dir", "target/fuzz", "--"])
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-max_len={}", target.max_bytes))
         .arg(format!("-dict={}", dictionary.display()))
-        // What a hostile file may cost: 25 s and 2 GB, or it is a finding.
-        .args(["-timeout=25", "-rss_limit_mb=2048", "-print_final_stats=1"])
+        .arg(format!("-timeout={MOST_SECONDS}"))
+        .arg(format!("-rss_limit_mb={MOST_MB}"))
+        .arg("-print_final_stats=1")
         .env("RUSTC_BOOTSTRAP", "1")
         .current_dir(root)
         .status()

@@ -1,0 +1,38 @@
+//! Any bytes as `tokenizer.json`; whatever opens spells a text, and reads its own spelling.
+
+#![no_main]
+
+use std::sync::Once;
+
+use hone_fuzz::assert_one_line;
+use hone_text::{Tokenizer, is_guarded};
+use libfuzzer_sys::fuzz_target;
+
+/// libFuzzer's hook ends the process at any panic; one of the library that becomes an error is none of ours.
+static HOOK: Once = Once::new();
+
+fuzz_target!(|input: &[u8]| {
+    HOOK.call_once(|| {
+        let fatal = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !is_guarded() {
+                fatal(panic);
+            }
+        }));
+    });
+    let tokenizer = match Tokenizer::from_json(input) {
+        Ok(tokenizer) => tokenizer,
+        Err(error) => return assert_one_line(&error.to_string()),
+    };
+    let text = "It's 2 + 2 = 4, über <|im_end|>\n\n x";
+    for encoded in [tokenizer.encode(text), tokenizer.encode_plain(text)] {
+        match encoded {
+            Err(error) => assert_one_line(&error.to_string()),
+            Ok(ids) => {
+                if let Err(error) = tokenizer.decode(&ids, true) {
+                    assert_one_line(&error.to_string());
+                }
+            }
+        }
+    }
+});
