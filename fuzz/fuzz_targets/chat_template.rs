@@ -3,9 +3,10 @@
 #![no_main]
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use hone_fuzz::assert_one_line;
-use hone_text::{ChatTemplate, Conversation, Renderer, Role, Tokenizer, ToolCall, Turn};
+use hone_text::{ChatTemplate, Conversation, Limits, Renderer, Role, Tokenizer, ToolCall, Turn};
 use libfuzzer_sys::fuzz_target;
 
 const JSON: &[u8] = include_bytes!("../../fixtures/models/tiny-llama-tied/tokenizer.json");
@@ -46,7 +47,11 @@ fn conversation() -> Conversation {
 }
 
 fuzz_target!(|input: &str| {
-    let template = match ChatTemplate::new(input) {
+    let limits = Limits {
+        time: Duration::from_secs(3),
+        ..Limits::default()
+    };
+    let template = match ChatTemplate::with_limits(input, limits) {
         Ok(template) => template,
         Err(error) => return assert_one_line(&error.to_string()),
     };

@@ -14,7 +14,7 @@ const CONFIGS: [&str; 9] = [
     "{}",
     r#"{"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true}}"#,
     r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32}}"#,
-    r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 64, "checkpoint_format": "gptq_v2"}}"#,
+    r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 32, "checkpoint_format": "gptq_v2"}}"#,
     r#"{"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": -1}}"#,
     r#"{"quantization_config": {"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemm"}}"#,
     r#"{"quantization_config": {"quant_method": "fp8"}}"#,

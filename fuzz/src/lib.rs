@@ -97,7 +97,7 @@ impl Base {
             }
             for parts in [
                 LoraParts::of(&raw, &check),
-                LoraParts::repaired(&raw, &check),
+                LoraParts::repaired(&raw, &check, None),
             ] {
                 match parts {
                     Err(error) => assert_one_line(&error.to_string()),

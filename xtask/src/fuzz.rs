@@ -136,12 +136,12 @@ fn write_seeds(root: &Path, target: &Target) -> Result<()> {
 fn quantised_files(fixtures: &Path) -> Result<Vec<Seed>> {
     const CASES: [(&str, u8); 13] = [
         ("bnb-nf4", 1),
-        ("bnb-nf4-nested", 1),
+        ("bnb-fp4-nested", 1),
         ("bnb-nf4-odd", 1),
         ("bnb-fp4", 1),
         ("gptq-sym", 2),
         ("gptq-by-activity", 2),
-        ("gptq-asym", 3),
+        ("gptq-v2", 3),
         ("gptq-rows", 4),
         ("awq", 5),
         ("fp8-tensor", 6),
@@ -154,9 +154,7 @@ fn quantised_files(fixtures: &Path) -> Result<Vec<Seed>> {
     for (case, choice) in CASES {
         let layer = golden.part(&format!("{case}/"), "values");
         ensure!(!layer.header.is_empty(), "no golden layer `{case}`");
-        if layer.data.len() < 6 << 10 {
-            seeds.extend(layer.seeds(&format!("{choice}-{case}"), choice));
-        }
+        seeds.extend(layer.seeds(&format!("{choice}-{case}"), choice));
     }
     let plain =
         Safetensors::read(&fixtures.join("adapters/tiny-llama-tied-qv/adapter_model.safetensors"))?;
@@ -357,4 +355,50 @@ fn fuzz(root: &Path, cargo_fuzz: &Path, target: &Target, seconds: u64) -> Result
         target.name
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> &'static Path {
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .parent()
+            .expect("xtask lies in the repository's root")
+    }
+
+    #[test]
+    fn every_target_has_a_file_a_dictionary_and_seeds_that_fit() {
+        let manifest = std::fs::read_to_string(root().join("fuzz/Cargo.toml")).unwrap();
+        for target in TARGETS {
+            let (name, dictionary) = (target.name, target.dictionary);
+            let path = format!("fuzz_targets/{name}.rs");
+            assert!(root().join("fuzz").join(&path).exists(), "{path}");
+            assert!(manifest.contains(&format!("path = \"{path}\"")), "{path}");
+            let path = format!("fuzz/dictionaries/{dictionary}.dict");
+            assert!(root().join(&path).exists(), "{path}");
+            let seeds = (target.seeds)(&root().join("fixtures")).unwrap();
+            assert!(!seeds.is_empty(), "{name}");
+            for (seed, bytes) in seeds {
+                assert!(bytes.len() <= target.max_bytes, "{name}: {seed}");
+            }
+        }
+    }
+
+    /// The first byte of a seed chooses by place.
+    #[test]
+    fn adapters_are_in_the_order_of_the_targets() {
+        for target in ["adapter_config", "adapter_dir"] {
+            let path = root().join(format!("fuzz/fuzz_targets/{target}.rs"));
+            let source = std::fs::read_to_string(path).unwrap();
+            let (_, list) = source.split_once("const ADAPTERS").unwrap();
+            let (list, _) = list.split_once("];").unwrap();
+            let pairs = list.lines().filter_map(|line| {
+                let line = line.trim().strip_prefix("(\"")?.strip_suffix("\"),")?;
+                let (base, kind) = line.split_once("\", \"")?;
+                Some(format!("{base}-{kind}").trim_end_matches('-').to_owned())
+            });
+            assert_eq!(pairs.collect::<Vec<_>>(), ADAPTERS, "{target}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! trained on, evaluated on and served with cannot drift apart. The crate reads no files and holds no
 //! tensors: bytes and strings come in, ids go out.
 
+mod aside;
 mod conversation;
 mod gguf;
 mod gguf_vocabulary;

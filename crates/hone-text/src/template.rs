@@ -1,15 +1,18 @@
 //! A model's own chat template: Jinja from a stranger, run with limits.
 //!
-//! Templates are programs that arrive with weights. They get fuel instead of time, a bounded output,
-//! no files and no clock: the date they may print is handed in, so a rendering never depends on the
-//! day it was made.
+//! Templates are programs that arrive with weights. They get fuel, a bounded output, no files and no clock: the date
+//! they may print is handed in, so a rendering never depends on the day it was made. What fuel does not see is
+//! caught by the thread that they run on, see [`aside`](crate::aside).
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Serde, Value};
 use minijinja::{Environment, ErrorKind};
 
+use crate::aside::{Aside, aside};
 use crate::tokenizer::sha256_hex;
 use crate::{Conversation, Turn};
 
@@ -39,6 +42,8 @@ pub enum TemplateError {
     Raised { message: String },
     #[error("the chat template did not come to an end within {fuel} steps")]
     OutOfFuel { fuel: u64 },
+    #[error("the chat template did not come to an end within {} s", .time.as_secs_f32())]
+    OutOfTime { time: Duration },
     #[error("the chat template wrote more than {limit} bytes")]
     OutputTooLong { limit: usize },
     #[error("the chat template fails: {what}")]
@@ -88,6 +93,8 @@ pub struct Limits {
     pub output_bytes: usize,
     /// Steps of one rendering; each also pays for 64 bytes of memory.
     pub fuel: u64,
+    /// How long one rendering may take. No template of a model comes near it; steps may be long.
+    pub time: Duration,
     /// Depth of nested macros and loops.
     pub recursion: usize,
 }
@@ -97,7 +104,8 @@ impl Default for Limits {
         Self {
             source_bytes: 256 << 10,
             output_bytes: 16 << 20,
-            fuel: 2_000_000,
+            fuel: 200_000,
+            time: Duration::from_secs(30),
             recursion: 100,
         }
     }
@@ -105,7 +113,7 @@ impl Default for Limits {
 
 /// A compiled chat template.
 pub struct ChatTemplate {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
     limits: Limits,
     origin: TemplateOrigin,
     hash: String,
@@ -159,7 +167,7 @@ impl ChatTemplate {
 
     /// The day the template may print, if not [`Date::DEFAULT`].
     pub fn with_date(mut self, date: Date) -> Self {
-        self.environment
+        Arc::make_mut(&mut self.environment)
             .add_function("strftime_now", move |format: &str| date.format(format));
         self
     }
@@ -198,21 +206,23 @@ impl ChatTemplate {
             ("documents", Value::from(())),
         ];
         let context = Value::from_pairs(tokens.chain(rest));
-        let mut out = Bounded {
-            bytes: Vec::new(),
-            limit: self.limits.output_bytes,
-        };
-        let template = self
-            .environment
-            .get_template(NAME)
-            .expect("compiled under this name");
-        match template.render_captured_to(context, &mut out) {
-            Ok(_) => Ok(String::from_utf8(out.bytes).expect("templates write text")),
-            Err(_) if out.bytes.len() > out.limit => {
-                Err(TemplateError::OutputTooLong { limit: out.limit })
+        let (environment, limits) = (Arc::clone(&self.environment), self.limits);
+        run(limits, move || {
+            let mut out = Bounded {
+                bytes: Vec::new(),
+                limit: limits.output_bytes,
+            };
+            let template = environment
+                .get_template(NAME)
+                .expect("compiled under this name");
+            match template.render_captured_to(context, &mut out) {
+                Ok(_) => Ok(String::from_utf8(out.bytes).expect("templates write text")),
+                Err(_) if out.bytes.len() > out.limit => {
+                    Err(TemplateError::OutputTooLong { limit: out.limit })
+                }
+                Err(error) => Err(explain(&error, limits)),
             }
-            Err(error) => Err(self.explain(&error)),
-        }
+        })
     }
 
     fn compile(
@@ -226,6 +236,18 @@ impl ChatTemplate {
                 limit: limits.source_bytes,
             });
         }
+        let hash = sha256_hex(source.as_bytes());
+        let source = source.to_owned();
+        let environment = run(limits, move || Self::environment(&source, limits))?;
+        Ok(Self {
+            environment: Arc::new(environment),
+            limits,
+            origin,
+            hash,
+        })
+    }
+
+    fn environment(source: &str, limits: Limits) -> Result<Environment<'static>, TemplateError> {
         let mut environment = Environment::new();
         // Hugging Face's own settings: a tag takes its line's indentation and newline with it.
         let syntax = SyntaxConfig::builder()
@@ -236,8 +258,7 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(limits.fuel));
         environment.set_recursion_limit(limits.recursion);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        environment.set_unknown_method_callback(python_method);
         environment.add_function("raise_exception", raise_exception);
         environment.add_function("strftime_now", |format: &str| Date::DEFAULT.format(format));
         environment.add_filter("tojson", to_json);
@@ -245,30 +266,53 @@ impl ChatTemplate {
         environment
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|error| syntax_error(&error))?;
-        Ok(Self {
-            environment,
-            limits,
-            origin,
-            hash: sha256_hex(source.as_bytes()),
-        })
+        Ok(environment)
     }
+}
 
-    fn explain(&self, error: &minijinja::Error) -> TemplateError {
-        let detail = error.detail().unwrap_or_default();
-        if let Some(message) = detail.strip_prefix(RAISED) {
-            return TemplateError::Raised {
-                message: tame(message),
-            };
-        }
-        match error.kind() {
-            ErrorKind::OutOfFuel => TemplateError::OutOfFuel {
-                fuel: self.limits.fuel,
-            },
-            _ => TemplateError::Failed {
-                what: one_line(error),
-            },
-        }
+/// Runs what a template asks for where it can do no harm.
+fn run<T: Send + 'static>(
+    limits: Limits,
+    program: impl FnOnce() -> Result<T, TemplateError> + Send + 'static,
+) -> Result<T, TemplateError> {
+    aside(limits.time, program).map_err(|why| match why {
+        Aside::OutOfTime => TemplateError::OutOfTime { time: limits.time },
+        Aside::GaveUp(what) => TemplateError::Failed { what: tame(&what) },
+    })?
+}
+
+fn explain(error: &minijinja::Error, limits: Limits) -> TemplateError {
+    let detail = error.detail().unwrap_or_default();
+    if let Some(message) = detail.strip_prefix(RAISED) {
+        return TemplateError::Raised {
+            message: tame(message),
+        };
     }
+    match error.kind() {
+        ErrorKind::OutOfFuel => TemplateError::OutOfFuel { fuel: limits.fuel },
+        _ => TemplateError::Failed {
+            what: one_line(error),
+        },
+    }
+}
+
+/// Python's methods of strings, lists and dictionaries. The width that `format` fills is the only number that none of the
+/// limits sees before it is memory.
+fn python_method(
+    state: &mut minijinja::State,
+    value: &Value,
+    method: &str,
+    arguments: &[Value],
+) -> Result<Value, minijinja::Error> {
+    let digits = |text: &str| {
+        let runs = text.split(|c: char| !c.is_ascii_digit());
+        runs.map(str::len).max().unwrap_or(0)
+    };
+    if method == "format" && value.as_str().is_some_and(|text| digits(text) > 4) {
+        let what = "`format` fills at most 9999 places";
+        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
+    }
+    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
 }
 
 /// A turn as Hugging Face shows it to templates; what it has not is not there.
@@ -336,9 +380,11 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(open) = rest.find("{%") {
         let (before, tag) = rest.split_at(open);
         out.push_str(before);
-        let Some(close) = tag.find("%}") else {
+        // Not the same per cent sign twice, as in `{%}`.
+        let Some(inner_len) = tag[2..].find("%}") else {
             return out + tag;
         };
+        let close = 2 + inner_len;
         let inner = &tag[2..close];
         let word = inner.trim_matches(['-', '+']).trim();
         match word {
@@ -581,6 +627,46 @@ mod tests {
         assert_eq!(
             render("{{ strftime_now('%d %b %Y') }}").unwrap(),
             "26 Jul 2024"
+        );
+    }
+
+    /// Each of these ended the process, never ended, or took all memory.
+    #[test]
+    fn what_fuel_does_not_see_is_an_error_all_the_same() {
+        assert!(ChatTemplate::new("{%}").is_err());
+        let signs = format!("{{{{ {}1 }}}}", "-".repeat(200_000));
+        if let Ok(template) = ChatTemplate::new(&signs) {
+            let _ = render_with(template);
+        }
+        let sum = format!("{{{{ 1{} }}}}", "+1".repeat(100_000));
+        if let Ok(template) = ChatTemplate::new(&sum) {
+            let _ = render_with(template);
+        }
+        for last in [
+            "",
+            "{{ ns.x }}",
+            "{{ ns.x|tojson }}",
+            "{{ ns.x == [ns.x] }}",
+        ] {
+            let nested = format!(
+                "{{% set ns = namespace(x=[]) %}}{{% for i in range(4500) %}}{{% set ns.x = {}ns.x{} %}}{{% endfor %}}{last}",
+                "[".repeat(30),
+                "]".repeat(30)
+            );
+            let _ = render(&nested);
+        }
+        let wide = render("{{ '{:>999999999999}'.format(1) }}").unwrap_err();
+        assert!(wide.to_string().contains("9999 places"), "{wide}");
+        let limits = Limits {
+            time: Duration::from_millis(300),
+            ..Limits::default()
+        };
+        let doubled = "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}{{ ns.x|length }}";
+        let template = ChatTemplate::with_limits(doubled, limits).unwrap();
+        let error = render_with(template).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "the chat template did not come to an end within 0.3 s"
         );
     }
 

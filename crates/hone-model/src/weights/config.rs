@@ -651,7 +651,7 @@ mod tests {
             ),
             (
                 json!({"intermediate_size": 1_u64 << 40}),
-                "the MLP width is 1099511627776",
+                "the MLP width is 1099511627776, and 2147483647 is the most",
             ),
             (
                 json!({"rope_theta": -1}),

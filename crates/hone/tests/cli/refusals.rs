@@ -374,3 +374,25 @@ fn hostile_adapters_end_in_one_line_that_names_the_file() {
         assert!(error.starts_with(pickle), "{error}");
     }
 }
+
+#[test]
+fn a_tokenizer_cut_anywhere_is_an_error_and_no_bug() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("cut")).unwrap();
+    for entry in std::fs::read_dir(fixtures().join("models/tiny-llama-tied")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), place.path("cut").join(entry.file_name())).unwrap();
+    }
+    let whole = std::fs::read_to_string(place.path("cut/tokenizer.json")).unwrap();
+    let decoder = whole.find("\"decoder\"").unwrap() + 20;
+    for end in [0, 1, decoder, whole.len() / 2, whole.len() - 3] {
+        place.write("cut/tokenizer.json", &whole[..end]);
+        let ran = place.run("generate --model cut --prompt hello");
+        let said = ran.stderr;
+        assert!(ran.code == 1 && said.lines().count() == 1, "{end}: {said}");
+        assert!(
+            said.contains("cut: not a usable tokenizer") && !said.contains("bug"),
+            "{end}: {said}"
+        );
+    }
+}
