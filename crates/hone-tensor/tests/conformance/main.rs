@@ -2,6 +2,7 @@
 //! differences of that loop. A new back-end adds a line to `devices` and passes or does not.
 
 mod families;
+mod routing;
 
 use hone_tensor::{
     AdamWStep, AttentionGrads, AttentionSaved, Device, Heads, Span, StoredMatrix, Tensor,
