@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use hone_tensor::{Device, Format, StoredError, StoredMatrix, Tensor, TensorError, nf4};
 
-use crate::adapter::{Factors, LoraPair, LoraParts, TrainedRows};
+use crate::adapter::{Factors, LoraPair, LoraParts, TrainedRows, expert_of};
 use crate::site::Site;
 use crate::weights::{BaseWeights, DecoderConfig, Group, Slot, WeightsError, slots};
 
@@ -252,6 +252,10 @@ impl<'a> Merged<'a> {
         path: &str,
         mut pair: LoraPair,
     ) -> Result<(), MergeError> {
+        if let Some((parameter, expert)) = expert_of(path) {
+            return self.add_to_expert(slots, (parameter, expert), &pair);
+        }
+        let path = &self.stored_path(path);
         let tensor = format!("{path}.weight");
         let slot = self.slot(slots, &tensor)?;
         if (slot.rows, slot.cols) != (pair.out, pair.width) {
@@ -271,6 +275,48 @@ impl<'a> Merged<'a> {
                 .push(Edit::Bias(scaled));
         }
         self.edits.entry(tensor).or_default().push(Edit::Pair(pair));
+        Ok(())
+    }
+
+    /// What files call the module that an adapter calls `path`.
+    fn stored_path(&self, path: &str) -> String {
+        let mut sites = self.config.sites().into_iter();
+        let site = sites.find(|site| site.path() == path);
+        site.map_or_else(|| path.to_owned(), |site| site.stored_path())
+    }
+
+    /// Adds the parts of an expert's pair to the matrices that files hold one by one.
+    fn add_to_expert(
+        &mut self,
+        slots: &BTreeMap<String, Slot>,
+        (parameter, expert): (&str, usize),
+        pair: &LoraPair,
+    ) -> Result<(), MergeError> {
+        let mut sites = self.config.sites().into_iter();
+        let site = sites.find(|site| site.group().is_of_experts() && site.path() == parameter);
+        let Some((site, names)) = site.zip(self.config.names.experts.as_ref()) else {
+            return Err(MergeError::NoSuchTensor {
+                tensor: parameter.to_owned(),
+                base: self.base.path().to_path_buf(),
+            });
+        };
+        let layer = site.layer_index(self.config.num_layers);
+        let expected = self.config.projection(site);
+        if expected != (pair.out, pair.width) {
+            return Err(MergeError::Misshaped {
+                tensor: parameter.to_owned(),
+                found: format!("{} × {}", pair.out, pair.width),
+                expected: format!("{} × {}", expected.0, expected.1),
+            });
+        }
+        let mut first = 0;
+        for part in site.place().parts {
+            let tensor = self.config.expert_tensor(layer, expert, names.of(*part));
+            let rows = self.slot(slots, &tensor)?.rows;
+            let own = Edit::Pair(pair.outputs(first..first + rows));
+            self.edits.entry(tensor).or_default().push(own);
+            first += rows;
+        }
         Ok(())
     }
 

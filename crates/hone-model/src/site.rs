@@ -1,6 +1,6 @@
 //! Places where an adapter can sit: the linear layers of a model, by the names its family gives them.
 
-use crate::weights::{DecoderConfig, Group, Place};
+use crate::weights::{DecoderConfig, Group, Part, Place};
 
 /// One linear layer of one block, or the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,6 +117,19 @@ impl DecoderConfig {
     /// `(out, in)` of a linear layer; of experts, of one of them.
     pub fn projection(&self, site: Site) -> (usize, usize) {
         self.place(site.place)
+    }
+
+    /// What GGUF calls the tensors of a site of experts, each with its outputs.
+    pub(crate) fn gguf_experts(&self, site: Site) -> Vec<(String, usize)> {
+        let layer = site.layer.filter(|_| site.group().is_of_experts());
+        let (Some(layer), Some(names)) = (layer, self.names.experts.as_ref()) else {
+            return vec![];
+        };
+        let tensor = |part: &Part| {
+            let name = format!("blk.{layer}.{}.weight", names.of(*part).gguf);
+            (name, self.projection(site).0 / site.place.parts.len())
+        };
+        site.place.parts.iter().map(tensor).collect()
     }
 
     /// How many of it a layer has: one, or one for each expert.

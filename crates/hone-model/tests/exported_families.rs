@@ -26,10 +26,14 @@ fn families() -> Vec<String> {
 }
 
 /// What llama.cpp does not have, and why.
-const NOT_IN_LLAMA_CPP: [(&str, &str); 4] = [
+const NOT_IN_LLAMA_CPP: [(&str, &str); 5] = [
     ("cohere", "of 64 layers and more"),
     ("falcon", "no biases in Falcon's linear layers"),
     ("gpt_neox-sequential", "asks for biases"),
+    (
+        "qwen3_moe",
+        "have no experts, and llama.cpp wants them in all",
+    ),
     ("stablelm-parallel", "of each head are not written yet"),
 ];
 
@@ -179,7 +183,13 @@ fn merged_equals_base_plus_adapter_in_every_family_and_form() {
             let written = BaseWeights::open(&path).unwrap();
             assert!(written.formats().iter().all(|row| row.0 != Format::Q4K));
             let off = difference(&plain(&written)[..rows], &plain(&base)[..rows]);
-            assert!(off < 0.5, "{family}: {off:e} as {kind}");
+            // A token that is rounded may go to another expert.
+            let bound = if base.config().experts.is_some() {
+                1.0
+            } else {
+                0.5
+            };
+            assert!(off < bound, "{family}: {off:e} as {kind}");
         }
     }
 }

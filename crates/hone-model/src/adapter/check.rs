@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::peft::{SCALING, scaling_hash};
 use super::raw::{RawAdapter, RawTensor};
 use super::runtimes::Facts;
-use super::settings::{Settings, layer_of};
+use super::settings::{Settings, is_of_experts, layer_of};
 use super::spelling::{PREFIX, Part, Spelled, read_name};
 use crate::weights::{DecoderConfig, slots};
 
@@ -350,7 +350,8 @@ impl<'a> Checker<'a> {
     }
 
     fn place(&mut self, tensor: &'a RawTensor, spelled: &Spelled) {
-        let parts = self.modules.entry(spelled.module.to_owned()).or_default();
+        let path = self.settings.path_of(spelled.module, self.raw);
+        let parts = self.modules.entry(path).or_default();
         if let Some(other) = parts.insert(spelled.part, tensor) {
             let how = match other.name == tensor.name {
                 true => "",
@@ -522,7 +523,12 @@ impl<'a> Checker<'a> {
             return;
         }
         let says = self.settings.rank_of(path);
-        if let Some((_, found)) = ranks.first().filter(|(_, found)| *found != says) {
+        let is_wrong = |found: usize| match is_of_experts(path) {
+            // One after the other; how many there are, the base knows.
+            true => !found.is_multiple_of(says),
+            false => found != says,
+        };
+        if let Some((_, found)) = ranks.first().filter(|(_, found)| is_wrong(*found)) {
             self.report(Finding::OtherRank {
                 module: path.to_owned(),
                 says,
@@ -559,6 +565,37 @@ impl<'a> Checker<'a> {
             let tensor = format!("{PREFIX}….{name}.weight");
             self.report(Finding::Missing { tensor });
         }
+        let idle = |name: &&String| {
+            let mut paths = self.modules.keys();
+            !paths.any(|path| {
+                let weight = format!("{path}.weight");
+                super::target_matches(name, path) || super::target_matches(name, &weight)
+            })
+        };
+        let idle: Vec<String> = self
+            .settings
+            .parameters
+            .iter()
+            .filter(idle)
+            .cloned()
+            .collect();
+        for name in idle {
+            let what =
+                format!("`target_parameters` names `{name}`, and no tensor is on such a parameter");
+            self.report(Finding::Contradiction { what });
+        }
+        let refused = [
+            (self.settings.dora, "use_dora"),
+            (self.settings.out_bias, "lora_bias"),
+            (self.settings.dropout > 0.0, "lora_dropout"),
+        ];
+        for (_, key) in refused
+            .iter()
+            .filter(|row| row.0 && !self.settings.parameters.is_empty())
+        {
+            let what = format!("`{key}` is set beside `target_parameters`, which PEFT refuses");
+            self.report(Finding::Contradiction { what });
+        }
         let has = |part| self.modules.values().any(|parts| parts.contains_key(&part));
         if self.settings.token_rows && !has(Part::TokenRows) {
             let tensor = format!("{PREFIX}….token_adapter.trainable_tokens_delta");
@@ -575,14 +612,20 @@ impl<'a> Checker<'a> {
                     format!("`target_modules` names `{name}`, and no tensor is on such a module");
                 self.report(Finding::Contradiction { what });
             }
-        } else if matches!(self.settings.targets, super::settings::Names::Unsaid) {
+        } else if matches!(self.settings.targets, super::settings::Names::Unsaid)
+            && self.settings.parameters.is_empty()
+        {
             let what = "`target_modules` names nothing".into();
             self.report(Finding::Contradiction { what });
         }
     }
 
     fn look_at_patterns(&mut self) {
-        let adapted = self.adapted();
+        let adapted: Vec<String> = self.adapted();
+        let adapted: Vec<String> = adapted
+            .iter()
+            .map(|path| self.settings.pattern_path(path))
+            .collect();
         let kinds = [
             ("rank_pattern", &self.settings.rank_patterns),
             ("alpha_pattern", &self.settings.alpha_patterns),
@@ -706,6 +749,21 @@ impl<'a> Checker<'a> {
             self.report(Finding::Missing { tensor });
         }
         let modules = std::mem::take(&mut self.modules);
+        for site in config.sites() {
+            let (path, copies) = (site.path(), config.copies(site));
+            let a = modules.get(&path).and_then(|parts| parts.get(&Part::A));
+            let rows = self.settings.rank_of(&path) * copies;
+            let is_wrong = |a: &&&RawTensor| {
+                site.place().group.is_of_experts() && a.shape.first() != Some(&rows)
+            };
+            if let Some(a) = a.filter(is_wrong) {
+                self.report(Finding::Misshaped {
+                    tensor: a.name.clone(),
+                    found: a.shape.clone(),
+                    must: format!("[{rows}, in], for the {copies} experts of this model"),
+                });
+            }
+        }
         for (path, parts) in &modules {
             for (part, tensor) in parts {
                 let must = match part {
@@ -785,8 +843,14 @@ impl<'a> Checker<'a> {
             .modules
             .iter()
             .filter(|(_, parts)| parts.contains_key(&Part::A));
-        let scaling =
-            scaling_hash(linear.map(|(path, _)| (path.as_str(), self.settings.scale_of(path))));
+        let scaling = linear.map(|(path, _)| {
+            (
+                self.settings.pattern_path(path),
+                self.settings.scale_of(path),
+            )
+        });
+        let scaling: Vec<(String, f32)> = scaling.collect();
+        let scaling = scaling_hash(scaling.iter().map(|(path, scale)| (path.as_str(), *scale)));
         let saved = self.raw.metadata.get(SCALING);
         if saved.is_some_and(|saved| *saved != scaling) {
             self.report(Finding::EditedScaling);

@@ -32,6 +32,7 @@ pub(crate) use layout::{
     AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
 };
 pub use layout::{NamedMatrix, Role};
+pub(crate) use parts::expert_of;
 pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
 pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
 pub use raw::RawAdapter;

@@ -17,14 +17,15 @@ use super::peft::{
 };
 use super::plain::REPEATABLE;
 use super::raw::RawAdapter;
-use super::settings::Settings;
+use super::settings::{EXPERTS, Settings, is_of_experts};
 use super::spelling::{PREFIX, Part, read_name};
 use crate::weights::{BaseWeights, WeightsError};
 
 /// The pieces of a checked adapter, by module.
 #[derive(Clone, Debug, Default)]
 pub struct LoraParts {
-    /// Adapted linear layers, by path: `model.layers.0.self_attn.q_proj`.
+    /// Adapted linear layers, by path: `model.layers.0.self_attn.q_proj`. Of experts each has its own, by the path of the
+    /// parameter and its number: `model.layers.0.mlp.experts.down_proj[3]`.
     pub pairs: BTreeMap<String, LoraPair>,
     /// Adapted embeddings, by path, as pairs for a matrix `[vocabulary, width]`: `B` is PEFT's `lora_embedding_A`
     /// the other way round, and `A` its `lora_embedding_B`.
@@ -212,7 +213,8 @@ impl LoraParts {
                 .numbers(tensor)
                 .expect("the check has read every number");
             let held = (tensor.shape.clone(), numbers);
-            let module = spelled.module;
+            let path = settings.path_of(spelled.module, raw);
+            let module = path.as_str();
             match spelled.part {
                 Part::A | Part::B | Part::Magnitude | Part::OutBias => {
                     halves
@@ -255,7 +257,11 @@ impl LoraParts {
                 magnitude: parts.remove(&Part::Magnitude).map(|held| held.1),
                 bias: parts.remove(&Part::OutBias).map(|held| held.1),
             };
-            (path, pair)
+            let experts = match is_of_experts(&path) {
+                true => pair.rank / settings.rank_of(&path).max(1),
+                false => return vec![(path, pair)],
+            };
+            pair.by_expert(&path, experts)
         };
         let embedding = |(path, mut parts): (String, Halves)| {
             let mut part = |part| parts.remove(&part).expect("the check wants both halves");
@@ -275,7 +281,7 @@ impl LoraParts {
             (path, pair)
         };
         Ok(Self {
-            pairs: halves.into_iter().map(pair).collect(),
+            pairs: halves.into_iter().flat_map(pair).collect(),
             embeddings: embeddings.into_iter().map(embedding).collect(),
             factors,
             token_rows,
@@ -324,23 +330,46 @@ impl LoraParts {
 
     /// Writes a PEFT directory, configuration last. `targets` become `target_modules`.
     pub fn save(&self, dir: &Path, dtype: SaveDtype, targets: &[String]) -> Result<(), PeftError> {
-        let (matrices, numbers) = self.laid_out();
-        let scales = || {
-            self.pairs
-                .iter()
-                .map(|(path, pair)| (path.as_str(), pair.scale))
-        };
+        let stacked = self.stacked();
+        let (matrices, numbers) = stacked.laid_out();
+        let scales = stacked
+            .pairs
+            .iter()
+            .map(|(path, pair)| (pattern_path(path), pair.scale));
+        let scales: Vec<(String, f32)> = scales.collect();
+        let scales = || scales.iter().map(|(path, scale)| (path.as_str(), *scale));
         let mut metadata = self.provenance.to_metadata();
         metadata.insert(SCALING, scaling_hash(scales()));
         let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
-        let config =
-            serde_json::to_string_pretty(&self.to_peft(targets)).expect("plain values are JSON");
+        let config = serde_json::to_string_pretty(&stacked.to_peft(targets, &self.pairs))
+            .expect("plain values are JSON");
         std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
             path: dir.to_path_buf(),
             source,
         })?;
         write_whole(&dir.join(WEIGHTS), &weights)?;
         Ok(write_whole(&dir.join(CONFIG), config.as_bytes())?)
+    }
+
+    /// Experts of a parameter in one pair again, as PEFT keeps them.
+    fn stacked(&self) -> Self {
+        let mut groups: BTreeMap<String, Vec<(usize, &LoraPair)>> = BTreeMap::new();
+        for (path, pair) in &self.pairs {
+            let (path, expert) = expert_of(path).unwrap_or((path, 0));
+            groups
+                .entry(path.to_owned())
+                .or_default()
+                .push((expert, pair));
+        }
+        let stack = |(path, mut pairs): (String, Vec<(usize, &LoraPair)>)| {
+            pairs.sort_by_key(|(expert, _)| *expert);
+            let pairs: Vec<&LoraPair> = pairs.into_iter().map(|(_, pair)| pair).collect();
+            (path, LoraPair::stacked(&pairs))
+        };
+        Self {
+            pairs: groups.into_iter().map(stack).collect(),
+            ..self.clone()
+        }
     }
 
     /// Every tensor by PEFT's name without the prefix, and all numbers one after another.
@@ -357,6 +386,7 @@ impl LoraParts {
             numbers.extend_from_slice(part);
         };
         for (path, pair) in &self.pairs {
+            let path = &self.module_of(path);
             push(
                 format!("{path}.lora_A.weight"),
                 pair.rank,
@@ -373,20 +403,52 @@ impl LoraParts {
         (matrices, numbers)
     }
 
-    /// The classic keys. The commonest rank and alpha are the general ones, the others patterns of whole paths.
-    fn to_peft(&self, targets: &[String]) -> Value {
-        let rank = commonest(self.pairs.values().map(|pair| pair.rank)).unwrap_or(8);
+    /// The module that PEFT hangs a pair's tensors on.
+    fn module_of(&self, path: &str) -> String {
+        let Some((experts, name)) = path.rsplit_once('.').filter(|_| is_of_experts(path)) else {
+            return path.to_owned();
+        };
+        let [inner, outer] = EXPERTS;
+        let is_inside = name == inner && self.pairs.contains_key(&format!("{experts}.{outer}"));
+        match is_inside {
+            true => format!("{experts}.base_layer"),
+            false => experts.to_owned(),
+        }
+    }
+
+    /// The classic keys. The commonest rank and alpha are the general ones, the others patterns of whole paths. Ranks are
+    /// those of `single` pairs, each expert by itself.
+    fn to_peft(&self, targets: &[String], single: &BTreeMap<String, LoraPair>) -> Value {
+        let of_one = |path: &String| {
+            let first = format!("{path}[0]");
+            single
+                .get(path)
+                .or_else(|| single.get(&first))
+                .expect("a stack is made of pairs")
+        };
+        let pairs: BTreeMap<String, &LoraPair> = self
+            .pairs
+            .keys()
+            .map(|path| (pattern_path(path), of_one(path)))
+            .collect();
+        let rank = commonest(pairs.values().map(|pair| pair.rank)).unwrap_or(8);
         let alpha_of = |pair: &LoraPair| pair.scale * pair.rank as f32;
-        let alpha = commonest(self.pairs.values().map(|pair| alpha_of(pair).to_bits()))
+        let alpha = commonest(pairs.values().map(|pair| alpha_of(pair).to_bits()))
             .map_or(8.0, f32::from_bits);
         let own = |pick: &dyn Fn(&LoraPair) -> Option<Value>| -> Value {
-            let entries = self.pairs.iter();
+            let entries = pairs.iter();
             let entries = entries.filter_map(|(path, pair)| {
                 Some((format!("^{}$", regex::escape(path)), pick(pair)?))
             });
             Value::Object(entries.collect::<Map<_, _>>())
         };
-        json!({
+        let parameters = self.pairs.keys().map(|path| pattern_path(path));
+        let is_parameter = |path: &String| is_of_experts(path) || path.ends_with(".weight");
+        let parameters: Vec<String> = parameters.filter(is_parameter).collect();
+        let is_module =
+            |name: &&String| !parameters.contains(&pattern_path(name)) && expert_of(name).is_none();
+        let targets: Vec<&String> = targets.iter().filter(is_module).collect();
+        let mut written = json!({
             "alpha_pattern": own(&|pair| (alpha_of(pair) != alpha).then(|| number(alpha_of(pair)))),
             "base_model_name_or_path": self.provenance.base_name,
             "bias": "none",
@@ -406,7 +468,11 @@ impl LoraParts {
             "task_type": "CAUSAL_LM",
             "use_dora": false,
             "use_rslora": false,
-        })
+        });
+        if !parameters.is_empty() {
+            written["target_parameters"] = json!(parameters);
+        }
+        written
     }
 
     /// Names for `target_modules` that fit any base: whole paths.
@@ -426,6 +492,20 @@ impl LoraParts {
 
     /// Where PEFT's names begin.
     pub const PREFIX: &str = PREFIX;
+}
+
+/// The parameter and the number of an expert, from the path of its pair.
+pub(crate) fn expert_of(path: &str) -> Option<(&str, usize)> {
+    let (parameter, number) = path.strip_suffix(']')?.rsplit_once('[')?;
+    Some((parameter, number.parse().ok()?))
+}
+
+/// What PEFT's patterns and `target_parameters` call the module of a pair: a router is known by its weight.
+fn pattern_path(path: &str) -> String {
+    match path.ends_with(".mlp.gate") {
+        true => format!("{path}.weight"),
+        false => path.to_owned(),
+    }
 }
 
 /// A matrix with rows of `cols` numbers, the other way round.
@@ -449,6 +529,54 @@ fn commonest<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
 }
 
 impl LoraPair {
+    /// The pairs of all experts, taken out of one: `A` has them one after the other, the columns of `B` go from expert to
+    /// expert.
+    fn by_expert(self, path: &str, experts: usize) -> Vec<(String, Self)> {
+        let (stacked, rank) = (self.rank, self.rank / experts.max(1));
+        let one = |expert: usize| {
+            let rows = self.b.chunks_exact(stacked.max(1));
+            let own = |row: &[f32]| {
+                (0..rank)
+                    .map(|r| row[r * experts + expert])
+                    .collect::<Vec<f32>>()
+            };
+            let pair = Self {
+                rank,
+                a: self.a[expert * rank * self.width..][..rank * self.width].to_vec(),
+                b: rows.flat_map(own).collect(),
+                ..self.clone()
+            };
+            (format!("{path}[{expert}]"), pair)
+        };
+        (0..experts).map(one).collect()
+    }
+
+    /// The reverse of [`Self::by_expert`]; they are of one size.
+    fn stacked(pairs: &[&Self]) -> Self {
+        let (first, experts) = (pairs[0], pairs.len());
+        let cell = |row: usize, r: usize, expert: usize| pairs[expert].b[row * first.rank + r];
+        let b = (0..first.out).flat_map(|row| {
+            let ranks =
+                (0..first.rank).flat_map(move |r| (0..experts).map(move |expert| (r, expert)));
+            ranks.map(move |(r, expert)| cell(row, r, expert))
+        });
+        Self {
+            rank: first.rank * experts,
+            a: pairs.iter().flat_map(|pair| &pair.a).copied().collect(),
+            b: b.collect(),
+            ..(*first).clone()
+        }
+    }
+
+    /// Some of its outputs.
+    pub(crate) fn outputs(&self, rows: std::ops::Range<usize>) -> Self {
+        Self {
+            out: rows.len(),
+            b: self.b[rows.start * self.rank..rows.end * self.rank].to_vec(),
+            ..self.clone()
+        }
+    }
+
     /// The same product with a scale of 1: `B` takes it.
     pub fn baked(&self) -> Self {
         Self {

@@ -8,6 +8,8 @@ use serde_json::{Map, Value};
 
 use super::check::Finding;
 use super::config::{path_pattern, scale, target_matches};
+use super::raw::RawAdapter;
+use super::spelling::read_name;
 
 /// What the configuration says, as far as Hone knows what it means.
 #[derive(Debug)]
@@ -20,6 +22,8 @@ pub(crate) struct Settings {
     pub bias: String,
     pub dropout: f32,
     pub targets: Names,
+    /// PEFT's `target_parameters`: routers and experts, whole paths or their ends after a dot.
+    pub parameters: Vec<String>,
     pub exclude: Names,
     pub layers: Vec<usize>,
     pub rank_patterns: Vec<Pattern>,
@@ -79,7 +83,7 @@ impl Pattern {
 }
 
 /// Keys of PEFT 0.21's LoRA configuration that are read here.
-const READ: [&str; 21] = [
+const READ: [&str; 22] = [
     "peft_type",
     "r",
     "lora_alpha",
@@ -89,6 +93,7 @@ const READ: [&str; 21] = [
     "bias",
     "lora_dropout",
     "target_modules",
+    "target_parameters",
     "exclude_modules",
     "layers_to_transform",
     "layers_pattern",
@@ -134,14 +139,13 @@ const HARMLESS: [&str; 11] = [
 ];
 
 /// Keys of methods within LoRA that Hone does not know how to apply.
-const NOT_APPLIED: [&str; 10] = [
+const NOT_APPLIED: [&str; 9] = [
     "alora_invocation_tokens",
     "arrow_config",
     "kasa_config",
     "layer_replication",
     "megatron_config",
     "monteclora_config",
-    "target_parameters",
     "use_bdlora",
     "use_qalora",
     "velora_config",
@@ -176,6 +180,7 @@ impl Settings {
                 (0.0..1.0).contains(&x)
             }) as f32,
             targets: reader.names("target_modules"),
+            parameters: reader.texts("target_parameters"),
             exclude: reader.names("exclude_modules"),
             layers: reader.layers(),
             rank_patterns: reader.patterns("rank_pattern", |x| x.fract() == 0.0),
@@ -195,13 +200,62 @@ impl Settings {
         names.is_some_and(|names| names.pick(path))
     }
 
+    /// Whether the module at `path`, or the parameter if it is one of experts, is named by `target_parameters`.
+    pub fn targets_parameter(&self, path: &str) -> bool {
+        let weight = format!("{path}.weight");
+        let names = |name: &String| target_matches(name, path) || target_matches(name, &weight);
+        self.parameters.iter().any(names)
+    }
+
+    /// What patterns of ranks and alphas call the module at `path`.
+    pub fn pattern_path(&self, path: &str) -> String {
+        let is_weight = !is_of_experts(path) && self.targets_parameter(path);
+        match is_weight && !self.targets.pick(path) {
+            true => format!("{path}.weight"),
+            false => path.to_owned(),
+        }
+    }
+
+    /// The path of the parameter that a tensor's module stands for: PEFT wraps the parameters of experts one around the
+    /// other, the second outside, so that `experts.base_layer` is the first. Other modules are what they are.
+    pub fn parameter_of(&self, module: &str, has: impl Fn(&str) -> bool) -> String {
+        let [inner, outer] = EXPERTS;
+        if let Some(experts) = module.strip_suffix(".base_layer")
+            && experts.ends_with(".experts")
+        {
+            return format!("{experts}.{inner}");
+        }
+        if !module.ends_with(".experts") {
+            return module.to_owned();
+        }
+        let is_alone = !has(&format!("{module}.base_layer"));
+        let first = format!("{module}.{inner}");
+        let second = format!("{module}.{outer}");
+        match is_alone && self.targets_parameter(&first) && !self.targets_parameter(&second) {
+            true => first,
+            false => second,
+        }
+    }
+
+    /// [`Self::parameter_of`] among the tensors of an adapter.
+    pub fn path_of(&self, module: &str, raw: &RawAdapter) -> String {
+        let has = |module: &str| {
+            let mut tensors = raw.tensors.iter();
+            let spelled = |name| read_name(name).is_some_and(|spelled| spelled.module == module);
+            tensors.any(|tensor| spelled(&tensor.name))
+        };
+        self.parameter_of(module, has)
+    }
+
     /// Rank of the adapter on a module.
     pub fn rank_of(&self, path: &str) -> usize {
+        let path = &self.pattern_path(path);
         pattern(&self.rank_patterns, path).map_or(self.rank, |rank| rank as usize)
     }
 
     /// Alpha of the adapter on a module.
     pub fn alpha_of(&self, path: &str) -> f32 {
+        let path = &self.pattern_path(path);
         pattern(&self.alpha_patterns, path).map_or(self.alpha, |alpha| alpha as f32)
     }
 
@@ -216,6 +270,10 @@ impl Settings {
 
     /// Whether the configuration puts an adapter on the module at `path`.
     pub fn targets(&self, path: &str) -> bool {
+        // PEFT looks at neither exclusions nor layers for parameters.
+        if self.targets_parameter(path) || is_of_experts(path) {
+            return self.targets_parameter(path);
+        }
         if self.exclude.pick(path) {
             return false;
         }
@@ -231,7 +289,9 @@ impl Settings {
     pub fn plain_targets(&self) -> Option<&[String]> {
         match &self.targets {
             Names::List(names)
-                if self.layers.is_empty() && matches!(self.exclude, Names::Unsaid) =>
+                if self.layers.is_empty()
+                    && self.parameters.is_empty()
+                    && matches!(self.exclude, Names::Unsaid) =>
             {
                 Some(names)
             }
@@ -245,6 +305,15 @@ impl Settings {
             .iter()
             .any(|name| target_matches(name, path))
     }
+}
+
+/// The parameters of experts, in the order in which transformers has them.
+pub(crate) const EXPERTS: [&str; 2] = ["gate_up_proj", "down_proj"];
+
+/// Whether a path is that of a parameter of experts.
+pub(crate) fn is_of_experts(path: &str) -> bool {
+    let parts = path.rsplit_once('.');
+    parts.is_some_and(|(module, name)| module.ends_with(".experts") && EXPERTS.contains(&name))
 }
 
 /// The number of the layer that a module is in.

@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
 use super::ExportError;
-use crate::adapter::{LoraPair, LoraParts, PeftError};
+use crate::adapter::{LoraPair, LoraParts, PeftError, expert_of};
 use crate::weights::{DecoderConfig, WriterError};
 
 const FORMAT: &str = "an MLX adapter";
@@ -38,6 +38,11 @@ pub fn write_mlx_adapter(
         |has: &dyn Fn(&LoraPair) -> bool| parts.pairs.values().filter(|pair| has(pair)).count();
     if with(&|pair| pair.bias.is_some()) > 0 {
         return Err(unplaced("biases".into()));
+    }
+    if let Some(path) = parts.pairs.keys().find(|path| expert_of(path).is_some()) {
+        return Err(unplaced(format!(
+            "an adapter on experts one by one, as `{path}`"
+        )));
     }
     let dora = with(&|pair| pair.magnitude.is_some());
     if dora > 0 && dora < parts.pairs.len() {

@@ -394,6 +394,110 @@ mod tests {
         assert!((attention_factor - 1.190_238).abs() < 1e-6);
     }
 
+    fn with_experts(model_type: &str, more: Json) -> Result<DecoderConfig, ConfigError> {
+        let mut config = json!({
+            "model_type": model_type, "vocab_size": 300, "hidden_size": 32, "intermediate_size": 80,
+            "num_hidden_layers": 6, "num_attention_heads": 4, "num_key_value_heads": 2,
+        });
+        for (field, value) in more.as_object().unwrap() {
+            config[field] = value.clone();
+        }
+        read(&config)
+    }
+
+    #[test]
+    fn experts_stand_where_a_family_says() {
+        let layers = |model_type, more| -> Vec<bool> {
+            let config = with_experts(model_type, more).unwrap();
+            (0..6)
+                .map(|layer| config.experts_of(layer).is_some())
+                .collect()
+        };
+        let (yes, no) = (true, false);
+        assert_eq!(layers("mixtral", json!({})), [yes; 6]);
+        assert_eq!(layers("qwen3_moe", json!({})), [yes; 6]);
+        let every_second = json!({"decoder_sparse_step": 2, "mlp_only_layers": [3]});
+        assert_eq!(
+            layers("qwen3_moe", every_second),
+            [no, yes, no, no, no, yes]
+        );
+        let of = |model_type, more| with_experts(model_type, more).unwrap().experts.unwrap();
+        let mixtral = of("mixtral", json!({}));
+        assert_eq!((mixtral.count, mixtral.per_token, mixtral.d_ff), (8, 2, 80));
+        assert!(mixtral.is_normalised);
+        let qwen = of(
+            "qwen3_moe",
+            json!({"num_experts": 12, "num_local_experts": 12}),
+        );
+        assert_eq!((qwen.count, qwen.per_token, qwen.d_ff), (12, 8, 768));
+        assert!(!qwen.is_normalised);
+    }
+
+    #[test]
+    fn settings_of_experts_that_cannot_be_are_refused_in_one_line() {
+        let cases = [
+            (
+                "mixtral",
+                json!({"num_local_experts": 1_u64 << 40}),
+                "the expert count is 1099511627776, and 65536 is the most",
+            ),
+            (
+                "qwen3_moe",
+                json!({"num_experts": 100_000}),
+                "the expert count is 100000, and 65536 is the most",
+            ),
+            (
+                "mixtral",
+                json!({"num_local_experts": 0}),
+                "the expert count is 0",
+            ),
+            (
+                "mixtral",
+                json!({"num_experts_per_tok": 0}),
+                "the count of experts for a token is 0",
+            ),
+            (
+                "mixtral",
+                json!({"num_experts_per_tok": 9}),
+                "a token goes to 9 of 8 experts",
+            ),
+            (
+                "qwen3_moe",
+                json!({"moe_intermediate_size": 0}),
+                "the width of an expert is 0",
+            ),
+            (
+                "qwen3_moe",
+                json!({"decoder_sparse_step": 0}),
+                "`decoder_sparse_step` is 0; Hone supports at least 1",
+            ),
+            (
+                "qwen3_moe",
+                json!({"num_experts": 4, "num_local_experts": 5}),
+                "`num_experts` is 4; Hone supports the 5 of num_local_experts",
+            ),
+            (
+                "mixtral",
+                json!({"router_jitter_noise": 0.1}),
+                "`router_jitter_noise` is 0.1; Hone supports 0",
+            ),
+            (
+                "mixtral",
+                json!({"output_router_logits": true}),
+                "`output_router_logits` is true; Hone supports false",
+            ),
+            (
+                "llama",
+                json!({"num_experts": 8}),
+                "`num_experts` is 8; Hone supports models without it",
+            ),
+        ];
+        for (model_type, more, message) in cases {
+            let error = with_experts(model_type, more).unwrap_err();
+            assert_eq!(error.to_string(), format!("config.json: {message}"));
+        }
+    }
+
     #[test]
     fn what_a_family_would_compute_otherwise_is_refused_by_name() {
         let cases = [
