@@ -174,6 +174,11 @@ pub fn combine(parts: &[LoraParts], how: &Combination) -> Result<LoraParts, Comb
     let paths: BTreeSet<&String> = parts.iter().flat_map(|parts| parts.pairs.keys()).collect();
     let mut combined = LoraParts {
         provenance: parts[0].provenance.clone(),
+        parameters: parts
+            .iter()
+            .flat_map(|parts| &parts.parameters)
+            .cloned()
+            .collect(),
         ..LoraParts::default()
     };
     // What it was made by is a run no more.

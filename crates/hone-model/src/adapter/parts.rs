@@ -3,16 +3,16 @@
 //! This is what merging, combining and exporting work on. It needs no model and no device, and it comes from files
 //! that have passed the check, so that none of them has to look again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use hone_ledger::write_whole;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::NamedMatrix;
 use super::check::{AdapterCheck, CheckedBase, Finding, check_adapter};
 use super::peft::{
-    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, number, scaling_hash,
+    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, number, patterns, scaling_hash,
     to_safetensors,
 };
 use super::plain::REPEATABLE;
@@ -36,6 +36,8 @@ pub struct LoraParts {
     pub token_rows: BTreeMap<String, TrainedRows>,
     /// Matrices and biases that stand in place of the base's, by tensor: `lm_head.weight`. `(shape, numbers)`.
     pub whole: BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    /// Modules that PEFT adapts by their weight, as a parameter: routers.
+    pub parameters: BTreeSet<String>,
     /// Dropout it was trained with; it changes nothing any more.
     pub dropout: f32,
     /// Where it comes from.
@@ -244,6 +246,8 @@ impl LoraParts {
                 Part::Foreign => return Err(untaken(format!("`{}`", tensor.name))),
             }
         }
+        let is_by_weight = |path: &&String| settings.pattern_path(path) != **path;
+        let parameters = halves.keys().filter(is_by_weight).cloned().collect();
         let pair = |(path, mut parts): (String, Halves)| {
             let (a_shape, a) = parts.remove(&Part::A).expect("the check wants both halves");
             let (b_shape, b) = parts.remove(&Part::B).expect("the check wants both halves");
@@ -286,6 +290,7 @@ impl LoraParts {
             factors,
             token_rows,
             whole,
+            parameters,
             dropout: settings.dropout,
             provenance: raw.provenance(),
         })
@@ -335,7 +340,7 @@ impl LoraParts {
         let scales = stacked
             .pairs
             .iter()
-            .map(|(path, pair)| (pattern_path(path), pair.scale));
+            .map(|(path, pair)| (stacked.pattern_path(path), pair.scale));
         let scales: Vec<(String, f32)> = scales.collect();
         let scales = || scales.iter().map(|(path, scale)| (path.as_str(), *scale));
         let mut metadata = self.provenance.to_metadata();
@@ -403,6 +408,14 @@ impl LoraParts {
         (matrices, numbers)
     }
 
+    /// What PEFT's patterns and `target_parameters` call the module of a pair.
+    fn pattern_path(&self, path: &str) -> String {
+        match self.parameters.contains(path) {
+            true => format!("{path}.weight"),
+            false => path.to_owned(),
+        }
+    }
+
     /// The module that PEFT hangs a pair's tensors on.
     fn module_of(&self, path: &str) -> String {
         let Some((experts, name)) = path.rsplit_once('.').filter(|_| is_of_experts(path)) else {
@@ -429,27 +442,29 @@ impl LoraParts {
         let pairs: BTreeMap<String, &LoraPair> = self
             .pairs
             .keys()
-            .map(|path| (pattern_path(path), of_one(path)))
+            .map(|path| (self.pattern_path(path), of_one(path)))
             .collect();
         let rank = commonest(pairs.values().map(|pair| pair.rank)).unwrap_or(8);
         let alpha_of = |pair: &LoraPair| pair.scale * pair.rank as f32;
         let alpha = commonest(pairs.values().map(|pair| alpha_of(pair).to_bits()))
             .map_or(8.0, f32::from_bits);
-        let own = |pick: &dyn Fn(&LoraPair) -> Option<Value>| -> Value {
-            let entries = pairs.iter();
-            let entries = entries.filter_map(|(path, pair)| {
-                Some((format!("^{}$", regex::escape(path)), pick(pair)?))
-            });
-            Value::Object(entries.collect::<Map<_, _>>())
-        };
-        let parameters = self.pairs.keys().map(|path| pattern_path(path));
         let is_parameter = |path: &String| is_of_experts(path) || path.ends_with(".weight");
+        let own = |of: &dyn Fn(&LoraPair) -> Value| -> Vec<(String, bool, Value)> {
+            let entries = pairs.iter();
+            entries
+                .map(|(path, pair)| (path.clone(), is_parameter(path), of(pair)))
+                .collect()
+        };
+        let (alpha, alpha_pattern) = patterns(number(alpha), &own(&|pair| number(alpha_of(pair))));
+        let (rank, rank_pattern) = patterns(json!(rank), &own(&|pair| json!(pair.rank)));
+        let parameters = self.pairs.keys().map(|path| self.pattern_path(path));
         let parameters: Vec<String> = parameters.filter(is_parameter).collect();
-        let is_module =
-            |name: &&String| !parameters.contains(&pattern_path(name)) && expert_of(name).is_none();
+        let is_module = |name: &&String| {
+            !parameters.contains(&self.pattern_path(name)) && expert_of(name).is_none()
+        };
         let targets: Vec<&String> = targets.iter().filter(is_module).collect();
         let mut written = json!({
-            "alpha_pattern": own(&|pair| (alpha_of(pair) != alpha).then(|| number(alpha_of(pair)))),
+            "alpha_pattern": alpha_pattern,
             "base_model_name_or_path": self.provenance.base_name,
             "bias": "none",
             "fan_in_fan_out": false,
@@ -457,12 +472,12 @@ impl LoraParts {
             "init_lora_weights": true,
             "layers_pattern": null,
             "layers_to_transform": null,
-            "lora_alpha": number(alpha),
+            "lora_alpha": alpha,
             "lora_dropout": number(self.dropout),
             "modules_to_save": null,
             "peft_type": "LORA",
             "r": rank,
-            "rank_pattern": own(&|pair| (pair.rank != rank).then(|| json!(pair.rank))),
+            "rank_pattern": rank_pattern,
             "revision": null,
             "target_modules": targets,
             "task_type": "CAUSAL_LM",
@@ -498,14 +513,6 @@ impl LoraParts {
 pub(crate) fn expert_of(path: &str) -> Option<(&str, usize)> {
     let (parameter, number) = path.strip_suffix(']')?.rsplit_once('[')?;
     Some((parameter, number.parse().ok()?))
-}
-
-/// What PEFT's patterns and `target_parameters` call the module of a pair: a router is known by its weight.
-fn pattern_path(path: &str) -> String {
-    match path.ends_with(".mlp.gate") {
-        true => format!("{path}.weight"),
-        false => path.to_owned(),
-    }
 }
 
 /// A matrix with rows of `cols` numbers, the other way round.

@@ -383,44 +383,13 @@ impl Adapter {
         written
     }
 
-    /// A general value, and patterns for members that have another one.
-    ///
-    /// PEFT warns of a pattern that fits parameters alone. So a value that only parameters have becomes the general one,
-    /// and parameters that share one with modules share their pattern too.
     fn patterns(&self, general: Value, of: impl Fn(&super::LowRank) -> Value) -> (Value, Value) {
-        let members: Vec<(Site, Value)> = self.members().map(|m| (m.site, of(m))).collect();
-        let is_parameter = |site: &Site| site.place().is_parameter;
-        let with = |value: &Value| -> Vec<Site> {
-            let same = members.iter().filter(|(_, own)| own == value);
-            same.map(|(site, _)| *site).collect()
+        let member = |m: &super::LowRank| {
+            let site = m.site;
+            (site.pattern_path(), site.place().is_parameter, of(m))
         };
-        let mut values: Vec<&Value> = Vec::new();
-        for (_, value) in &members {
-            if !values.contains(&value) {
-                values.push(value);
-            }
-        }
-        let alone = values
-            .iter()
-            .find(|value| with(value).iter().all(is_parameter));
-        let general = alone.map_or(general, |value| (*value).clone());
-        let mut patterns = Map::new();
-        for value in values.into_iter().filter(|value| **value != general) {
-            let sites = with(value);
-            let mut paths = sites.iter().map(|site| regex::escape(&site.pattern_path()));
-            match sites.iter().any(is_parameter) {
-                true => {
-                    let any = paths.collect::<Vec<_>>().join("|");
-                    patterns.insert(format!("^(?:{any})$"), value.clone());
-                }
-                false => patterns.extend(
-                    paths
-                        .by_ref()
-                        .map(|path| (format!("^{path}$"), value.clone())),
-                ),
-            }
-        }
-        (general, Value::Object(patterns))
+        let members: Vec<(String, bool, Value)> = self.members().map(member).collect();
+        patterns(general, &members)
     }
 
     /// PEFT's `target_parameters`: ends of paths if they pick exactly the adapted ones, whole paths otherwise.
@@ -533,6 +502,43 @@ impl Adapter {
         };
         json!(embedding.into_iter().chain(names).collect::<Vec<_>>())
     }
+}
+
+/// A general value, and patterns for those that have another one: their paths, whether PEFT takes them for parameters,
+/// and their values.
+///
+/// PEFT warns of a pattern that fits parameters alone. So a value that only parameters have becomes the general one, and
+/// parameters that share one with modules share their pattern too.
+pub(super) fn patterns(general: Value, all: &[(String, bool, Value)]) -> (Value, Value) {
+    let with = |value: &Value| -> Vec<&(String, bool, Value)> {
+        all.iter().filter(|row| row.2 == *value).collect()
+    };
+    let mut values: Vec<&Value> = Vec::new();
+    for (_, _, value) in all {
+        if !values.contains(&value) {
+            values.push(value);
+        }
+    }
+    let mut alone = values.iter();
+    let alone = alone.find(|value| with(value).iter().all(|row| row.1));
+    let general = alone.map_or(general, |value| (*value).clone());
+    let mut patterns = Map::new();
+    for value in values.into_iter().filter(|value| **value != general) {
+        let rows = with(value);
+        let paths: Vec<String> = rows.iter().map(|row| regex::escape(&row.0)).collect();
+        match rows.iter().any(|row| row.1) {
+            true => {
+                patterns.insert(format!("^(?:{})$", paths.join("|")), value.clone());
+            }
+            false => {
+                let each = paths
+                    .iter()
+                    .map(|path| (format!("^{path}$"), value.clone()));
+                patterns.extend(each);
+            }
+        }
+    }
+    (general, Value::Object(patterns))
 }
 
 pub(super) const NO_TARGETS: &str = "dummy-target-modules";
