@@ -204,6 +204,7 @@ fn adapters_of_every_family_go_through_gguf() {
         write_gguf_adapter(&ours, base.config(), "test", &path).unwrap();
         let read = read_gguf_adapter(&path, base.config()).unwrap();
         assert!(ours.pairs.keys().eq(read.pairs.keys()), "{family}");
+        assert_eq!(ours.parameters, read.parameters, "{family}");
         for (module, pair) in &ours.pairs {
             let again = &read.pairs[module];
             assert_eq!(pair.a, again.a, "{family}: {module}");

@@ -334,6 +334,9 @@ pub fn read_gguf_adapter(path: &Path, base: &DecoderConfig) -> Result<LoraParts,
             magnitude: None,
             bias: None,
         };
+        if site.parameter().is_some() {
+            parts.parameters.insert(module.clone());
+        }
         parts.pairs.insert(module, pair);
     }
     match left.first() {

@@ -44,6 +44,9 @@ pub fn write_mlx_adapter(
             "an adapter on experts one by one, as `{path}`"
         )));
     }
+    if let Some(path) = parts.parameters.first() {
+        return Err(unplaced(format!("a router, as `{path}`")));
+    }
     let dora = with(&|pair| pair.magnitude.is_some());
     if dora > 0 && dora < parts.pairs.len() {
         return Err(unplaced("DoRA's magnitudes on some modules only".into()));
