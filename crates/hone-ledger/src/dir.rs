@@ -7,9 +7,11 @@
 //! place, and is found there by [`open_dir`] after a kill between the two renames.
 
 use std::cmp::Reverse;
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -55,6 +57,50 @@ pub struct Unpublished {
     path: PathBuf,
     partial: PathBuf,
     names: Vec<String>,
+    settling: Option<Settling>,
+}
+
+/// Files that are being hashed and brought to the disk.
+#[derive(Debug)]
+struct Settling {
+    hashed: JoinHandle<Result<Vec<Entry>, DirError>>,
+    synced: JoinHandle<Result<(), DirError>>,
+}
+
+impl Settling {
+    fn begin(dir: &Path, names: Vec<String>) -> Self {
+        let files: Vec<PathBuf> = names.iter().map(|name| dir.join(name)).collect();
+        let dir = dir.to_path_buf();
+        Self {
+            synced: thread::spawn(move || files.iter().try_for_each(|file| sync(file))),
+            hashed: thread::spawn(move || {
+                let entries = names.iter().map(|name| Entry::hashed(&dir, name));
+                entries.collect()
+            }),
+        }
+    }
+
+    fn finish(self) -> Result<Vec<Entry>, DirError> {
+        let hashed = joined(self.hashed);
+        joined(self.synced)?;
+        hashed
+    }
+}
+
+fn joined<T>(thread: JoinHandle<T>) -> T {
+    thread
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// Waits until a file that was written is on the disk.
+fn sync(file: &Path) -> Result<(), DirError> {
+    // Windows syncs what is open for writing only.
+    let synced = File::options()
+        .write(true)
+        .open(file)
+        .and_then(|file| file.sync_all());
+    Ok(synced.map_err(|source| WriteError::new(file, 0, source))?)
 }
 
 impl Unpublished {
@@ -68,7 +114,13 @@ impl Unpublished {
             path: path.to_path_buf(),
             partial,
             names: Vec::new(),
+            settling: None,
         })
+    }
+
+    /// Where files are until it has its name.
+    pub fn dir(&self) -> &Path {
+        &self.partial
     }
 
     /// Where to write the file of this name; files are listed in the order in which they were asked for.
@@ -81,14 +133,24 @@ impl Unpublished {
 
     /// The id that publishing would give.
     pub fn id(&self, note: Value) -> Result<ContentId, DirError> {
-        Ok(self.manifest(note)?.id)
+        Ok(self.manifest(note, Vec::new())?.id)
     }
 
-    /// Publishes what was written, and a note, all or nothing.
+    /// Begins to hash the files there are and to bring them to the disk, beside whatever is done until
+    /// [`publish`](Self::publish), which would do it otherwise. They must not change any more.
+    pub fn settle(&mut self) {
+        if self.settling.is_none() {
+            self.settling = Some(Settling::begin(&self.partial, self.names.clone()));
+        }
+    }
+
+    /// Waits until everything is on the disk and publishes it, and a note, all or nothing.
     ///
     /// Returns the id of the content, as [`publish_dir`] does.
-    pub fn publish(self, note: Value) -> Result<ContentId, DirError> {
-        let manifest = self.manifest(note)?;
+    pub fn publish(mut self, note: Value) -> Result<ContentId, DirError> {
+        let settling = self.settling.take();
+        let settled = settling.map_or(Ok(Vec::new()), Settling::finish)?;
+        let manifest = self.manifest(note, settled)?;
         let fail = |source| DirError::Write(WriteError::new(&self.path, 0, source));
         write_synced(&self.partial.join(MANIFEST), &manifest.to_json()).map_err(fail)?;
         sync_dir(&self.partial).map_err(fail)?;
@@ -98,21 +160,32 @@ impl Unpublished {
         Ok(manifest.id)
     }
 
-    fn manifest(&self, note: Value) -> Result<Manifest, DirError> {
+    /// With the entries that are known already.
+    fn manifest(&self, note: Value, known: Vec<Entry>) -> Result<Manifest, DirError> {
         let names: Vec<(&str, &[u8])> = self
             .names
             .iter()
             .map(|name| (name.as_str(), &[][..]))
             .collect();
         check_names(&self.path, &names)?;
-        let files = self.names.iter();
-        let files = files.map(|name| Entry::of_file(&self.partial, name));
+        let mut known: BTreeMap<String, Entry> = known
+            .into_iter()
+            .map(|entry| (entry.name.clone(), entry))
+            .collect();
+        let files = self.names.iter().map(|name| match known.remove(name) {
+            Some(entry) => Ok(entry),
+            None => Entry::of_file(&self.partial, name),
+        });
         Ok(Manifest::with(files.collect::<Result<_, _>>()?, note))
     }
 }
 
 impl Drop for Unpublished {
     fn drop(&mut self) {
+        // Some systems do not remove files that are open.
+        if let Some(settling) = self.settling.take() {
+            let _ = settling.finish();
+        }
         // After publishing there is nothing of that name; a failure leaves what the next beginning removes.
         let _ = fs::remove_dir_all(&self.partial);
     }
@@ -350,15 +423,15 @@ struct Entry {
 impl Entry {
     /// The file as it is on disk by now.
     fn of_file(dir: &Path, name: &str) -> Result<Self, DirError> {
+        sync(&dir.join(name))?;
+        Self::hashed(dir, name)
+    }
+
+    /// The file as others find it, which need not have reached the disk.
+    fn hashed(dir: &Path, name: &str) -> Result<Self, DirError> {
         let path = dir.join(name);
-        let sync = || {
-            fs::File::open(&path)?
-                .sync_all()
-                .and_then(|()| fs::metadata(&path))
-        };
-        let bytes = sync()
-            .map_err(|source| WriteError::new(&path, 0, source))?
-            .len();
+        let found = fs::metadata(&path).map_err(|source| WriteError::new(&path, 0, source))?;
+        let bytes = found.len();
         Ok(Self {
             name: name.to_owned(),
             bytes,
@@ -498,6 +571,7 @@ fn order_of(path: &Path) -> (u64, PathBuf) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::whole::WholeFile;
     use serde_json::json;
 
     const FILES: [(&str, &[u8]); 2] = [("adapter.bin", b"weights"), ("state.bin", b"moments")];
@@ -535,10 +609,39 @@ mod tests {
     }
 
     #[test]
+    fn files_that_settle_early_are_published_as_any_others() {
+        let (root, path) = published();
+        let twin = root.path().join("twin");
+        let mut dir = Unpublished::begin(&twin).unwrap();
+        let mut large = WholeFile::begin(&dir.path_of("adapter.bin"))
+            .unwrap()
+            .unsynced();
+        large.append(b"weights").unwrap();
+        large.finish().unwrap();
+        dir.settle();
+        fs::write(dir.path_of("state.bin"), b"moments").unwrap();
+        let id = dir.publish(json!({"step": 10})).unwrap();
+        assert_eq!(id, open_dir(&path).unwrap().id());
+        assert_eq!(id, open_dir(&twin).unwrap().id());
+    }
+
+    #[test]
+    fn a_file_that_vanished_while_settling_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let mut dir = Unpublished::begin(&root.path().join("d")).unwrap();
+        dir.path_of("promised.bin");
+        dir.settle();
+        let error = dir.publish(json!({})).unwrap_err();
+        assert!(error.to_string().contains("promised.bin"), "{error}");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
     fn an_unpublished_directory_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
         let mut dir = Unpublished::begin(&root.path().join("d")).unwrap();
         fs::write(dir.path_of("a"), b"1").unwrap();
+        dir.settle();
         drop(dir);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }

@@ -30,6 +30,7 @@ pub struct WholeFile {
     path: PathBuf,
     file: BufWriter<File>,
     len: u64,
+    is_synced: bool,
     remains: Remains,
 }
 
@@ -37,6 +38,7 @@ pub struct WholeFile {
 #[derive(Debug)]
 pub struct SealedFile {
     path: PathBuf,
+    is_synced: bool,
     remains: Remains,
 }
 
@@ -57,10 +59,21 @@ impl WholeFile {
         let file = File::create(&partial).map_err(|error| WriteError::new(path, 0, error))?;
         Ok(Self {
             path: path.to_path_buf(),
-            file: BufWriter::with_capacity(1 << 20, file),
+            // Larger pieces go to the system as they are.
+            file: BufWriter::with_capacity(1 << 16, file),
             len: 0,
+            is_synced: true,
             remains: Remains(partial),
         })
+    }
+
+    /// Does not wait for the disk at the end: for files of a directory that waits for all of them before it takes its
+    /// name, as [`Unpublished`](crate::Unpublished) does.
+    pub fn unsynced(self) -> Self {
+        Self {
+            is_synced: false,
+            ..self
+        }
     }
 
     /// How many bytes there are.
@@ -83,10 +96,14 @@ impl WholeFile {
     /// Waits until the bytes are on the disk.
     pub fn seal(mut self) -> Result<SealedFile, WriteError> {
         let written = self.file.flush();
-        let synced = written.and_then(|()| self.file.get_ref().sync_all());
+        let synced = written.and_then(|()| match self.is_synced {
+            true => self.file.get_ref().sync_all(),
+            false => Ok(()),
+        });
         synced.map_err(|error| WriteError::new(&self.path, self.len, error))?;
         Ok(SealedFile {
             path: self.path,
+            is_synced: self.is_synced,
             remains: self.remains,
         })
     }
@@ -100,9 +117,16 @@ impl WholeFile {
 impl SealedFile {
     /// Gives the file its name; another of that name is replaced.
     pub fn take_the_name(self) -> Result<(), WriteError> {
-        let Self { path, remains } = self;
+        let Self {
+            path,
+            is_synced,
+            remains,
+        } = self;
         fs::rename(&remains.0, &path).map_err(|error| WriteError::new(&path, 0, error))?;
-        sync_parent(&path)
+        match is_synced {
+            true => sync_parent(&path),
+            false => Ok(()),
+        }
     }
 }
 

@@ -14,6 +14,7 @@ mod narrow;
 mod one_line;
 mod pass;
 mod prefix;
+mod reading;
 mod site;
 pub mod weights;
 
@@ -31,5 +32,6 @@ pub use keep::Activations;
 pub use layout::Shortcuts;
 pub use merge::{MergeBase, MergeError, Merged, Residual};
 pub use model::{ActiveError, Model, StepOptions};
+pub use reading::Reading;
 pub use site::Site;
 pub use weights::Group;

@@ -114,8 +114,9 @@ impl MergeError {
     }
 }
 
-/// f32 numbers in memory at a time; a panel has whole rows, at least one.
-const PANEL: usize = 4 << 20;
+/// f32 numbers in memory at a time; a panel has whole rows, at least one. A megabyte stays in the cache on its way from
+/// the base to the file, and its buffers are used again instead of being fresh pages.
+const PANEL: usize = 1 << 18;
 
 impl<'a> Merged<'a> {
     /// Looks whether every part of the adapters has its place in the base; several are added one after another.

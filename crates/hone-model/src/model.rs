@@ -5,7 +5,6 @@ use hone_tensor::{Device, Tensor, TensorError};
 use crate::adapter::{Adapter, BeginError};
 use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
-use crate::generate::GenerateError;
 use crate::keep::Activations;
 use crate::layout::{Layout, Shortcuts};
 use crate::pass::{Pass, Way};
@@ -343,31 +342,5 @@ impl Model {
             activations: options.activations,
             lowest,
         }
-    }
-
-    /// Logits after every token of one sequence, `[ids, vocabulary]` in row-major order.
-    pub fn logits(&self, ids: &[u32]) -> Result<Vec<f32>, GenerateError> {
-        self.check_ids(ids)?;
-        if ids.is_empty() {
-            return Err(GenerateError::EmptyPrompt);
-        }
-        if ids.len() > self.max_positions() {
-            return Err(GenerateError::PromptTooLong {
-                tokens: ids.len(),
-                limit: self.max_positions(),
-            });
-        }
-        let batch = Packed {
-            ids,
-            boundaries: &[0, ids.len()],
-            rows: &[],
-            targets: &[],
-        };
-        let layout = Layout::new(&batch, Shortcuts::NONE);
-        let all: Vec<usize> = (0..ids.len()).collect();
-        Ok(self.device().scope(|| {
-            let hidden = self.pass().below(self.config().num_layers, &layout);
-            self.pass().logits(&hidden, &all).to_vec()
-        })?)
     }
 }

@@ -5,10 +5,11 @@
 //! says nothing that a user would notice.
 
 use hone_model::weights::{BaseWeights, DecoderConfig};
-use hone_model::{GenerateError, Model};
+use hone_model::{GenerateError, Model, Reading};
 use hone_tensor::Format;
 use hone_text::{Conversation, RenderError, Renderer, Role, Turn};
 use serde::Serialize;
+use std::num::NonZero;
 
 /// Token ids of the texts that are replayed, and where they come from.
 #[derive(Debug, Clone)]
@@ -33,6 +34,12 @@ const BUILT_IN: [&str; 8] = [
 
 /// Longest text that is replayed, in tokens: longer ones tell little more and cost much.
 const LONGEST: usize = 96;
+
+/// Tokens of texts that are read at once: enough for weights that come from disk to be worth the way.
+const TOKENS_AT_ONCE: usize = 1024;
+
+/// Bytes of a model's logits in memory at a time.
+const LOGITS_BYTES: usize = 32 << 20;
 
 impl Prompts {
     /// The built-in texts, as a user would say them.
@@ -67,6 +74,23 @@ impl Prompts {
         self.ids.iter().map(Vec::len).max().unwrap_or(0)
     }
 
+    /// Reads the texts with a model, up to its head.
+    pub fn read(&self, model: &Model) -> Result<Vec<Reading>, GenerateError> {
+        let mut read = Vec::new();
+        let mut rest = &self.ids[..];
+        while !rest.is_empty() {
+            let mut tokens = 0;
+            let fits = rest.iter().take_while(|ids| {
+                tokens += ids.len();
+                tokens <= TOKENS_AT_ONCE
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            read.push(model.read(now)?);
+            rest = later;
+        }
+        Ok(read)
+    }
+
     /// The logits after each token, text by text, and the size of the vocabulary.
     pub fn replay(&self, model: &Model) -> Result<Replay, GenerateError> {
         let rows = self
@@ -91,7 +115,7 @@ pub struct Replay {
 }
 
 /// How far from each other two models are, over the tokens of some texts.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct Distance {
     /// Tokens compared.
     pub tokens: usize,
@@ -107,41 +131,86 @@ pub struct Distance {
     pub top1_agreement: f64,
 }
 
+/// How far what `written` says after every token that both have read is from what `reference` says. Logits are in memory
+/// for some tokens at a time.
+pub fn distance_of(
+    (reference, expected): (&Model, &[Reading]),
+    (written, found): (&Model, &[Reading]),
+) -> Result<Distance, GenerateError> {
+    let (vocab, other_vocab) = (reference.config().vocab_size, written.config().vocab_size);
+    let step = (LOGITS_BYTES / (4 * vocab.max(other_vocab)).max(1)).max(1);
+    let mut sum = Sum::default();
+    for (expected, found) in expected.iter().zip(found) {
+        let times = expected.times();
+        for first in (0..times.len()).step_by(step) {
+            let rows = first..times.len().min(first + step);
+            let ours = reference.logits_of(expected, rows.clone())?;
+            let theirs = written.logits_of(found, rows.clone())?;
+            sum.add((&ours, vocab), (&theirs, other_vocab), &times[rows]);
+        }
+    }
+    Ok(sum.mean())
+}
+
 impl Replay {
     /// How far `other` is from this.
     pub fn distance(&self, other: &Self) -> Distance {
-        let mut distance = Distance {
-            tokens: 0,
-            mean_kl: 0.0,
-            max_kl: 0.0,
-            max_logit_difference: 0.0,
-            largest_logit: 0.0,
-            top1_agreement: 0.0,
-        };
+        let mut sum = Sum::default();
         for (ours, theirs) in self.rows.iter().zip(&other.rows) {
-            for (p, q) in ours
-                .chunks_exact(self.vocab)
-                .zip(theirs.chunks_exact(other.vocab))
-            {
-                let q = &q[..self.vocab.min(q.len())];
-                let kl = divergence(p, q);
-                distance.tokens += 1;
-                distance.mean_kl += kl;
-                distance.max_kl = distance.max_kl.max(kl);
-                distance.top1_agreement += f64::from(u8::from(likeliest(p) == likeliest(q)));
-                for (x, y) in p.iter().zip(q) {
-                    let difference = f64::from(x - y).abs();
-                    // A number that is none must not hide behind a comparison.
-                    let difference = if difference.is_nan() {
-                        f64::INFINITY
-                    } else {
-                        difference
-                    };
-                    distance.max_logit_difference = distance.max_logit_difference.max(difference);
-                    distance.largest_logit = distance.largest_logit.max(f64::from(x.abs()));
-                }
-            }
+            let times = vec![1; ours.len() / self.vocab.max(1)];
+            sum.add((ours, self.vocab), (theirs, other.vocab), &times);
         }
+        sum.mean()
+    }
+}
+
+/// A distance in the making: sums over tokens where the distance has means.
+#[derive(Default)]
+struct Sum(Distance);
+
+impl Sum {
+    /// Rows of logits, each with the width of a row, and the number of tokens that each row stands for. Rows are compared
+    /// on all threads and added in their order.
+    fn add(&mut self, ours: (&[f32], usize), theirs: (&[f32], usize), times: &[usize]) {
+        let rows = ours
+            .0
+            .chunks_exact(ours.1)
+            .zip(theirs.0.chunks_exact(theirs.1));
+        let rows: Vec<(&[f32], &[f32])> = rows.collect();
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let share = rows.len().div_ceil(threads).max(1);
+        let apart: Vec<Apart> = std::thread::scope(|scope| {
+            let compare = |rows: &[(&[f32], &[f32])]| -> Vec<Apart> {
+                rows.iter().map(|(p, q)| Apart::of(p, q)).collect()
+            };
+            let workers: Vec<_> = rows
+                .chunks(share)
+                .map(|rows| scope.spawn(move || compare(rows)))
+                .collect();
+            let join = |worker: std::thread::ScopedJoinHandle<Vec<Apart>>| {
+                worker
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            };
+            workers.into_iter().flat_map(join).collect()
+        });
+        for (apart, times) in apart.iter().zip(times) {
+            self.add_row(apart, *times);
+        }
+    }
+
+    fn add_row(&mut self, row: &Apart, times: usize) {
+        let Self(sum) = self;
+        sum.tokens += times;
+        sum.mean_kl += times as f64 * row.kl;
+        sum.max_kl = sum.max_kl.max(row.kl);
+        sum.top1_agreement += times as f64 * f64::from(u8::from(row.same_token));
+        sum.max_logit_difference = sum.max_logit_difference.max(row.difference);
+        sum.largest_logit = sum.largest_logit.max(row.largest);
+    }
+
+    fn mean(self) -> Distance {
+        let Self(mut distance) = self;
         let tokens = distance.tokens.max(1) as f64;
         distance.mean_kl /= tokens;
         distance.top1_agreement /= tokens;
@@ -149,26 +218,54 @@ impl Replay {
     }
 }
 
-/// `Σ p (ln p − ln q)` of two rows of logits.
+/// Two rows of logits beside each other.
+struct Apart {
+    kl: f64,
+    difference: f64,
+    largest: f64,
+    same_token: bool,
+}
+
+impl Apart {
+    /// `p` is the reference; `q` may have more columns, which are padding.
+    fn of(p: &[f32], q: &[f32]) -> Self {
+        let q = &q[..p.len().min(q.len())];
+        let (mut difference, mut largest) = (0.0_f64, 0.0_f64);
+        for (x, y) in p.iter().zip(q) {
+            let apart = f64::from(x - y).abs();
+            // A number that is none must not hide behind a comparison.
+            difference = difference.max(if apart.is_nan() { f64::INFINITY } else { apart });
+            largest = largest.max(f64::from(x.abs()));
+        }
+        Self {
+            kl: divergence(p, q),
+            difference,
+            largest,
+            same_token: likeliest(p) == likeliest(q),
+        }
+    }
+}
+
+/// `Σ p (ln p − ln q)` of two rows of logits: with `P = Σ exp(x)` and `Q = Σ exp(y)`, each relative to its largest logit,
+/// that is `Σ exp(x) (x − y) / P − (ln P − ln Q)`, in one pass.
 fn divergence(p: &[f32], q: &[f32]) -> f64 {
-    let (log_p, log_q) = (log_sum(p), log_sum(q));
-    let term = |(p, q): (&f32, &f32)| {
-        let (p, q) = (f64::from(*p) - log_p, f64::from(*q) - log_q);
-        p.exp() * (p - q)
-    };
-    let kl: f64 = p.iter().zip(q).map(term).sum();
+    let largest = |row: &[f32]| f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let (most_p, most_q) = (largest(p), largest(q));
+    let (mut sum_p, mut sum_q, mut apart) = (0.0, 0.0, 0.0);
+    for (x, y) in p.iter().zip(q) {
+        let (x, y) = (f64::from(*x), f64::from(*y));
+        let weight = (x - most_p).exp();
+        sum_p += weight;
+        sum_q += (y - most_q).exp();
+        apart += weight * (x - y);
+    }
+    let kl = apart / sum_p - (most_p + sum_p.ln() - most_q - sum_q.ln());
     // Below zero only by rounding; not a number is as bad as can be.
     if kl.is_nan() {
         f64::INFINITY
     } else {
         kl.max(0.0)
     }
-}
-
-fn log_sum(row: &[f32]) -> f64 {
-    let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|x| f64::from(x - most).exp()).sum();
-    f64::from(most) + sum.ln()
 }
 
 fn likeliest(row: &[f32]) -> usize {
@@ -404,5 +501,36 @@ mod tests {
             BOUNDS.iter().all(|(_, bound)| !bound.holds(&broken)),
             "{broken:?}"
         );
+    }
+
+    #[test]
+    fn what_is_read_at_once_is_as_far_apart_as_text_by_text() {
+        let load = |name: &str| {
+            let base =
+                std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
+            let weights = BaseWeights::open(&base.join(name)).unwrap();
+            let device = hone_tensor::Device::cpu(2).unwrap();
+            Model::load(&weights, &device, hone_model::BaseFormat::Stored, LONGEST).unwrap()
+        };
+        let (ours, theirs) = (load("tiny-llama-untied"), load("tiny-llama-untied-sharded"));
+        let begins: Vec<u32> = (10..60).collect();
+        let text = |end: u32| [begins.clone(), vec![end; 40]].concat();
+        let prompts = Prompts::of_ids((100..130).map(text).collect(), "texts".into());
+        // More than are read at once.
+        assert!(prompts.ids.concat().len() > 2 * TOKENS_AT_ONCE);
+        let (expected, found) = (prompts.read(&ours).unwrap(), prompts.read(&theirs).unwrap());
+        assert_eq!(expected.len(), 3);
+        let at_once = distance_of((&ours, &expected), (&theirs, &found)).unwrap();
+        let one_by_one = prompts.replay(&ours).unwrap();
+        let one_by_one = one_by_one.distance(&prompts.replay(&theirs).unwrap());
+        let rounded = |distance: Distance| Distance {
+            mean_kl: 0.0,
+            top1_agreement: 0.0,
+            ..distance
+        };
+        assert_eq!(rounded(at_once), rounded(one_by_one));
+        assert!(one_by_one.mean_kl > 1e-8, "{one_by_one:?}");
+        assert!((at_once.mean_kl / one_by_one.mean_kl - 1.0).abs() < 1e-12);
+        assert!((at_once.top1_agreement - one_by_one.top1_agreement).abs() < 1e-12);
     }
 }

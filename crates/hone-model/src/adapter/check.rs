@@ -11,7 +11,7 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::peft::{SCALING, scaling_hash};
+use super::peft::{Provenance, SCALING, scaling_hash};
 use super::raw::{RawAdapter, RawTensor};
 use super::runtimes::Facts;
 use super::settings::{Settings, is_of_experts, layer_of};
@@ -148,7 +148,21 @@ pub enum Finding {
     LocalBaseName { name: String },
 }
 
+/// The first twelve digits of a hash.
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
 impl Finding {
+    /// Whether an adapter names another base than this one.
+    pub(super) fn other_base(provenance: &Provenance, this_base: &str) -> Option<Self> {
+        let trained_on = provenance.base_fingerprint.as_deref()?;
+        (trained_on != this_base).then(|| Self::OtherBase {
+            trained_on: short(trained_on),
+            this_base: short(this_base),
+        })
+    }
+
     /// How much it matters.
     pub fn severity(&self) -> Severity {
         match self {
@@ -818,16 +832,9 @@ impl<'a> Checker<'a> {
 
     fn look_at_provenance(&mut self, base: Option<CheckedBase>) {
         let provenance = self.raw.provenance();
-        let short = |hash: &str| hash.chars().take(12).collect::<String>();
-        if let (Some(trained_on), Some(this_base)) = (
-            &provenance.base_fingerprint,
-            base.and_then(|base| base.fingerprint),
-        ) && trained_on != this_base
-        {
-            self.report(Finding::OtherBase {
-                trained_on: short(trained_on),
-                this_base: short(this_base),
-            });
+        let fingerprint = base.and_then(|base| base.fingerprint);
+        if let Some(finding) = fingerprint.and_then(|base| Finding::other_base(&provenance, base)) {
+            self.report(finding);
         }
         if let (Some(trained_with), Some(this_base)) = (
             &provenance.template_hash,

@@ -166,6 +166,19 @@ impl LoraParts {
         Self::taken_apart(raw)
     }
 
+    /// Refuses a base other than the one that the adapter in `dir` names, if it names one: the one check that needs the
+    /// hash of the whole base, and so may come later than the others.
+    pub fn check_base(&self, dir: &Path, fingerprint: &str) -> Result<(), PartsError> {
+        match Finding::other_base(&self.provenance, fingerprint) {
+            None => Ok(()),
+            Some(finding) => Err(PartsError::Unsound {
+                path: dir.to_path_buf(),
+                first: Box::new(finding),
+                more: 0,
+            }),
+        }
+    }
+
     /// As [`Self::of`], and takes names without PEFT's prefix and patterns that overlap, whose meaning is plain. With
     /// `base`, the one that it was trained on, also PiSSA and OLoRA that were saved as they were trained: what they took
     /// out of the base is found again, and the adapter is plain LoRA of twice the rank.

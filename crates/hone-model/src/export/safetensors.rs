@@ -50,7 +50,8 @@ impl MergeDtype {
 }
 
 /// Writes `model.safetensors`, or shards of at most `max_shard_bytes` and their index, into `dir`. A tensor that keeps its
-/// type and that no adapter touches keeps its bytes. Returns the files.
+/// type and that no adapter touches keeps its bytes. Returns the files, which are whole and need not have reached the
+/// disk: `dir` takes its own name after they have.
 pub fn write_safetensors(
     merged: &Merged,
     dir: &Path,
@@ -74,7 +75,8 @@ pub fn write_safetensors(
         })
     });
     let specs = specs.collect::<Result<Vec<_>, MergeError>>()?;
-    let mut writer = ShardsWriter::create(dir, specs, max_shard_bytes, &BTreeMap::new())?;
+    let writer = ShardsWriter::create(dir, specs, max_shard_bytes, &BTreeMap::new())?;
+    let mut writer = writer.unsynced();
     let names: Vec<String> = writer
         .tensors()
         .iter()

@@ -128,6 +128,14 @@ impl Sections {
         Ok(begun)
     }
 
+    /// As [`WholeFile::unsynced`].
+    pub fn unsynced(self) -> Self {
+        Self {
+            file: self.file.unsynced(),
+            ..self
+        }
+    }
+
     /// The next bytes of a tensor, all of it or a part.
     pub fn append(&mut self, name: &str, bytes: &[u8]) -> Result<(), WriterError> {
         let section = match self.awaited.front() {

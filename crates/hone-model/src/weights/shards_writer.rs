@@ -45,6 +45,7 @@ pub struct ShardsWriter {
     metadata: BTreeMap<String, String>,
     shards: Vec<Shard>,
     tensors: Vec<TensorSpec>,
+    is_synced: bool,
     /// The shard that is being written; the ones before it are sealed.
     current: Option<Sections>,
     sealed: Vec<SealedFile>,
@@ -79,11 +80,21 @@ impl ShardsWriter {
                 .flat_map(|shard| shard.tensors.clone())
                 .collect(),
             shards,
+            is_synced: true,
             current: None,
             sealed: Vec::new(),
         };
         writer.begin_shard()?;
         Ok(writer)
+    }
+
+    /// Does not wait for the disk at the end: for a directory that waits for all its files before it takes its name.
+    pub fn unsynced(self) -> Self {
+        Self {
+            is_synced: false,
+            current: self.current.map(Sections::unsynced),
+            ..self
+        }
     }
 
     /// The tensors in the order in which their numbers are awaited: as given, but within a shard wider types first,
@@ -142,7 +153,11 @@ impl ShardsWriter {
         });
         let header = header(&shard.tensors, &self.metadata);
         let path = self.dir.join(&shard.name);
-        self.current = Some(Sections::begin(&path, &header, sections, 1)?);
+        let begun = Sections::begin(&path, &header, sections, 1)?;
+        self.current = Some(match self.is_synced {
+            true => begun,
+            false => begun.unsynced(),
+        });
         Ok(())
     }
 

@@ -130,6 +130,11 @@ impl OpenBase {
     /// Opens a base that has been found.
     pub fn open(base: Base) -> Result<Self, OpenError> {
         let weights = BaseWeights::open(&base.path)?;
+        Self::with_weights(base, weights)
+    }
+
+    /// The rest of a base whose weights are open.
+    pub fn with_weights(base: Base, weights: BaseWeights) -> Result<Self, OpenError> {
         let tokenizer = open_tokenizer(&weights, &base.path)?;
         let template = weights
             .chat_template()?

@@ -22,16 +22,19 @@ pub fn write_merged(
     let started = Instant::now();
     let mut bundle = Bundle::begin(out)?;
     let dir = bundle.dir();
-    let files = write_safetensors(&merged, &dir, dtype, shard_bytes)?;
-    bundle.list(&files);
     let word = source.dtype_word(dtype);
-    copy_companions(&mut bundle, source, merged.config(), word)?;
-    let seconds = started.elapsed().as_secs_f64();
+    let (expected, seconds) = prover.beside(source, talk, || {
+        let files = write_safetensors(&merged, &dir, dtype, shard_bytes)?;
+        bundle.list(&files);
+        copy_companions(&mut bundle, source, merged.config(), word)?;
+        bundle.settle();
+        Ok(started.elapsed().as_secs_f64())
+    })?;
     talk.say(format!(
         "merged {} in {seconds:.1} s",
         plural(merged.slots().len(), "tensor")
     ));
-    let parity = prover.prove(source, Written::Model(&dir), None, talk)?;
+    let parity = prover.prove(source, expected, Written::Model(&dir), None, talk)?;
     let card = card::of_model(source, &parity, word)?;
     bundle.write("README.md", card.as_bytes())?;
     let mut written = bundle.publish(&parity, prover.keep_anyway, "merged model")?;

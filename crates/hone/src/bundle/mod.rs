@@ -50,12 +50,8 @@ impl Bundle {
     }
 
     /// Where files are written until the bundle has its name.
-    pub fn dir(&mut self) -> PathBuf {
-        let inside = self.dir.path_of(PARITY_JSON);
-        inside
-            .parent()
-            .expect("a file in a directory")
-            .to_path_buf()
+    pub fn dir(&self) -> PathBuf {
+        self.dir.dir().to_path_buf()
     }
 
     /// Lists files that were written into the directory by others.
@@ -63,6 +59,11 @@ impl Bundle {
         for name in files.iter().filter_map(|path| path.file_name()?.to_str()) {
             self.dir.path_of(name);
         }
+    }
+
+    /// Begins to hash what is there and to bring it to the disk, beside whatever comes next.
+    pub fn settle(&mut self) {
+        self.dir.settle();
     }
 
     /// Writes a small file.

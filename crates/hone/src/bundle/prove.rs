@@ -1,14 +1,14 @@
 //! Replaying texts through what was written.
 
-use super::source::{Source, attachable};
+use super::source::{Source, attachable, joined};
 use crate::dataset::Dataset;
-use crate::parity::{Bound, OtherReader, Parity, Prompts, Replay, same_shape};
+use crate::parity::{Bound, OtherReader, Parity, Prompts, Replay, distance_of, same_shape};
 use crate::plan::{Machine, Origin, RawTrain, Settings};
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::{Context, Result};
 use hone_model::weights::BaseWeights;
-use hone_model::{BaseFormat, Generation, LoraParts, Model, Sampling, Session};
+use hone_model::{BaseFormat, Generation, LoraParts, Model, Reading, Sampling, Session};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,13 @@ pub enum Written<'a> {
     Model(&'a Path),
     /// An adapter for the base, as it was read back, and its file or directory.
     Adapter(&'a LoraParts, &'a Path),
+}
+
+/// What is to be compared with: the reference, and what it makes of the texts.
+pub struct Expected {
+    prompts: Prompts,
+    reference: Model,
+    readings: Vec<Reading>,
 }
 
 /// Held-out rows that are replayed.
@@ -98,29 +105,60 @@ impl Prover {
         }
     }
 
-    /// Compares what was written with the reference.
+    /// Lets the reference read the texts while `write` writes: it needs nothing of what is being written.
+    pub fn beside<T>(
+        &self,
+        source: &Source,
+        talk: Talk,
+        write: impl FnOnce() -> Result<T>,
+    ) -> Result<(Expected, T)> {
+        std::thread::scope(|scope| {
+            let expected = scope.spawn(|| self.expect(source, talk));
+            let written = write();
+            let expected = joined(expected.join());
+            // What could not be written matters more than what would have been compared with it.
+            let written = written?;
+            Ok((expected?, written))
+        })
+    }
+
+    fn expect(&self, source: &Source, talk: Talk) -> Result<Expected> {
+        let prompts = self.prompts(source, talk)?;
+        let reference = source.reference(prompts.longest() + CONTINUATION)?;
+        Ok(Expected {
+            readings: prompts.read(&reference)?,
+            prompts,
+            reference,
+        })
+    }
+
+    /// Compares what was written with what was expected.
     pub fn prove(
         &self,
         source: &Source,
+        expected: Expected,
         written: Written,
         bound: Option<Bound>,
         talk: Talk,
     ) -> Result<Parity> {
-        let prompts = self.prompts(source, talk)?;
-        let longest = prompts.longest() + CONTINUATION;
-        let (expected, continuations) = {
-            let reference = source.reference(longest)?;
-            let continuations = match self.verify_with.is_empty() {
-                true => vec![],
-                false => continuations(&reference, &prompts)?,
-            };
-            (prompts.replay(&reference)?, continuations)
-        };
-        let (model, bound) = read_back(source, written, bound, longest)?;
-        let found = prompts.replay(&model)?;
-        drop(model);
-        let mut parity = Parity::new(&prompts, expected.distance(&found), bound);
+        let Expected {
+            prompts,
+            reference,
+            readings,
+        } = expected;
+        let (model, bound) = read_back(source, written, bound, prompts.longest() + CONTINUATION)?;
+        let found = prompts.read(&model)?;
+        let distance = distance_of((&reference, &readings), (&model, &found))?;
+        drop((model, found));
+        source.check_base()?;
+        let mut parity = Parity::new(&prompts, distance, bound);
         talk.say(parity.sentence());
+        if self.verify_with.is_empty() {
+            return Ok(parity);
+        }
+        let continuations = continuations(&reference, &prompts)?;
+        let expected = prompts.replay(&reference)?;
+        drop(reference);
         for verifier in &self.verify_with {
             match ask(*verifier, source, written, &prompts)? {
                 None => talk.say(format!(

@@ -5,14 +5,17 @@ use crate::plan::Machine;
 use crate::refusal::Refusal;
 use crate::run::{RUN_JSON, RunRecord};
 use anyhow::Result;
-use hone_ledger::Seed;
+use hone_ledger::{ContentId, Seed};
 use hone_model::export::MergeDtype;
+use hone_model::weights::{BaseWeights, WeightsError};
 use hone_model::{
     Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind, LoraParts, MergeBase,
-    Merged, Model, SaveDtype, combine,
+    Merged, Model, RawAdapter, SaveDtype, check_adapter, combine,
 };
 use hone_tensor::{Device, Format};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 /// Flags that name a base and adapters.
 #[derive(Debug, clap::Args)]
@@ -31,7 +34,7 @@ pub struct SourceArgs {
     pub threads: Option<u16>,
 }
 
-/// A base and adapters that have been checked against it.
+/// A base and adapters that have been checked against it, but for [`Source::check_base`].
 pub struct Source {
     /// The base.
     pub open: OpenBase,
@@ -45,29 +48,57 @@ pub struct Source {
     pub adapters: Vec<PathBuf>,
     /// The run that made the only adapter, and its directory.
     pub run: Option<(PathBuf, RunRecord)>,
+    hashing: Hashing,
+}
+
+/// The base's fingerprint on its way, if an adapter names the base that it was trained on.
+#[derive(Default)]
+struct Hashing(Mutex<Option<JoinHandle<Result<ContentId, WeightsError>>>>);
+
+impl Hashing {
+    /// Begins to hash, beside whatever comes next.
+    fn begin(weights: &BaseWeights) -> Self {
+        let weights = weights.clone();
+        let hash = std::thread::spawn(move || weights.fingerprint());
+        Self(Mutex::new(Some(hash)))
+    }
+
+    /// Waits for the fingerprint; `None` if there is none to wait for, or no more.
+    fn finish(&self) -> Result<Option<ContentId>, WeightsError> {
+        let hash = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        hash.map(|hash| joined(hash.join())).transpose()
+    }
+}
+
+/// What a thread came to; if it panicked, so does this one.
+pub(super) fn joined<T>(outcome: std::thread::Result<T>) -> T {
+    outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 impl SourceArgs {
     /// Opens the base, and reads and checks the adapters.
     pub fn open(&self) -> Result<Source> {
-        let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?)?;
+        let found = base::find(&self.model, &Home::from_env()?)?;
+        let weights = BaseWeights::open(&found.path)?;
+        // Adapters are read while the tokenizer is.
+        let (adapters, open) = std::thread::scope(|scope| {
+            let adapters = scope.spawn(|| self.read_adapters(&weights));
+            let open = OpenBase::with_weights(found, weights.clone());
+            (joined(adapters.join()), open)
+        });
+        let (mut open, (adapters, hashing)) = (open?, adapters?);
         // A base that would fill the memory is read from disk as it is used.
         if open.weights.size_bytes() as u64 > Machine::measure().memory.bytes / 2 {
             open.weights.stream();
         }
-        let fingerprint = match self.names_a_base()? {
-            true => Some(open.weights.fingerprint()?.to_string()),
-            false => None,
-        };
         let checked = CheckedBase {
             config: open.weights.config(),
-            fingerprint: fingerprint.as_deref(),
+            fingerprint: None,
             template_hash: Some(open.renderer.template_hash()),
         };
-        let parts = self
-            .adapters
+        let parts = adapters
             .iter()
-            .map(|dir| LoraParts::read(dir, Some(checked)));
+            .map(|raw| LoraParts::of(raw, &check_adapter(raw, Some(checked))));
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Source {
@@ -80,21 +111,20 @@ impl SourceArgs {
             run: self.run(),
             adapters: self.adapters.clone(),
             open,
+            hashing,
         })
     }
 
-    /// Hashing a base takes as long as reading it; only adapters that name one are worth that.
-    fn names_a_base(&self) -> Result<bool> {
-        for dir in &self.adapters {
-            if AdapterFiles::read(dir)?
-                .provenance()
-                .base_fingerprint
-                .is_some()
-            {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+    /// Hashing a base takes as long as reading it: only adapters that name one are worth that.
+    fn read_adapters(&self, weights: &BaseWeights) -> Result<(Vec<RawAdapter>, Hashing)> {
+        let read = self.adapters.iter().map(|dir| RawAdapter::read(dir));
+        let adapters = read.collect::<Result<Vec<_>, _>>()?;
+        let mut named = adapters.iter().map(RawAdapter::provenance);
+        let hashing = match named.any(|provenance| provenance.base_fingerprint.is_some()) {
+            true => Hashing::begin(weights),
+            false => Hashing::default(),
+        };
+        Ok((adapters, hashing))
     }
 
     fn run(&self) -> Option<(PathBuf, RunRecord)> {
@@ -129,7 +159,20 @@ impl Source {
             adapters: vec![dir.to_path_buf()],
             run: None,
             open,
+            hashing: Hashing::default(),
         })
+    }
+
+    /// Refuses adapters that name another base than this one. The base is hashed beside what else is done, so this comes
+    /// late: before anything that was written takes its name.
+    pub fn check_base(&self) -> Result<()> {
+        let Some(fingerprint) = self.hashing.finish()? else {
+            return Ok(());
+        };
+        for (parts, dir) in self.parts.iter().zip(&self.adapters) {
+            parts.check_base(dir, &fingerprint.to_string())?;
+        }
+        Ok(())
     }
 
     /// The base with the adapters in it, to be read tensor by tensor.

@@ -10,7 +10,6 @@ use crate::parity::Parity;
 use crate::screen::{self, Talk};
 use anyhow::Result;
 use clap::ValueEnum;
-use hone_model::LoraParts;
 use hone_model::export::{
     GgufKind, GgufMetadata, MergeDtype, read_gguf_adapter, read_mlx_adapter, write_gguf,
     write_gguf_adapter, write_mlx_adapter, write_safetensors,
@@ -117,35 +116,48 @@ impl Export {
                 config.model_type, config.context_len
             ));
         }
-        write_gguf(&merged, &path, self.kind, extra)?;
-        self.prover.prove(source, Written::Model(&path), None, talk)
+        let write = || Ok(write_gguf(&merged, &path, self.kind, extra)?);
+        let (expected, ()) = self.prover.beside(source, talk, write)?;
+        self.prover
+            .prove(source, expected, Written::Model(&path), None, talk)
     }
 
     fn gguf_adapter(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
         let path = bundle.path_of("adapter.gguf");
         let config = source.open.weights.config();
-        write_gguf_adapter(&source.adapter()?, config, &source.name(), &path)?;
-        let read = read_gguf_adapter(&path, config)?;
-        self.prover
-            .prove(source, Written::Adapter(&read, &path), None, talk)
+        let adapter = source.adapter()?;
+        let (expected, read) = self.prover.beside(source, talk, || {
+            write_gguf_adapter(&adapter, config, &source.name(), &path)?;
+            Ok(read_gguf_adapter(&path, config)?)
+        })?;
+        let written = Written::Adapter(&read, &path);
+        self.prover.prove(source, expected, written, None, talk)
     }
 
     fn mlx(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
         let dir = bundle.dir();
-        write_mlx_adapter(&source.adapter()?, source.open.weights.config(), &dir)?;
+        let adapter = source.adapter()?;
+        let (expected, read) = self.prover.beside(source, talk, || {
+            write_mlx_adapter(&adapter, source.open.weights.config(), &dir)?;
+            Ok(read_mlx_adapter(&dir)?)
+        })?;
         bundle.list(&["adapters.safetensors", "adapter_config.json"].map(|name| dir.join(name)));
-        let read: LoraParts = read_mlx_adapter(&dir)?;
-        self.prover
-            .prove(source, Written::Adapter(&read, &dir), None, talk)
+        let written = Written::Adapter(&read, &dir);
+        self.prover.prove(source, expected, written, None, talk)
     }
 
     fn hf(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
         let dir = bundle.dir();
         let merged = source.merged()?;
-        let files = write_safetensors(&merged, &dir, MergeDtype::Keep, 5_000_000_000)?;
-        bundle.list(&files);
         let dtype = source.dtype_word(MergeDtype::Keep);
-        copy_companions(bundle, source, merged.config(), dtype)?;
-        self.prover.prove(source, Written::Model(&dir), None, talk)
+        let (expected, ()) = self.prover.beside(source, talk, || {
+            let files = write_safetensors(&merged, &dir, MergeDtype::Keep, 5_000_000_000)?;
+            bundle.list(&files);
+            copy_companions(bundle, source, merged.config(), dtype)?;
+            bundle.settle();
+            Ok(())
+        })?;
+        self.prover
+            .prove(source, expected, Written::Model(&dir), None, talk)
     }
 }

@@ -69,6 +69,7 @@ impl Merge {
                 .into());
         }
         if let Some(written) = &self.check {
+            source.check_base()?;
             let residuals = source.merged()?.residual(&BaseWeights::open(written)?)?;
             return self.look(&residuals, written);
         }

@@ -1,4 +1,4 @@
-//! A base larger than the memory that a run may have: shaped like one of eight billion parameters, of two layers.
+//! Bases larger than the memory that a command may have: shaped like large ones, of a few layers.
 
 use crate::command::{Place, fixtures};
 use serde_json::{Map, Value, json};
@@ -8,11 +8,36 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-const LAYERS: usize = 2;
-const D_MODEL: usize = 4096;
-const D_FF: usize = 14336;
-const KEYS: usize = 1024;
-const VOCAB: usize = 128_256;
+struct Shape {
+    layers: usize,
+    d_model: usize,
+    d_ff: usize,
+    heads: usize,
+    key_heads: usize,
+    vocab: usize,
+}
+
+const HEAD: usize = 128;
+
+/// As a model of eight billion parameters, 1.9 GB of it.
+const EIGHT_BILLION: Shape = Shape {
+    layers: 2,
+    d_model: 4096,
+    d_ff: 14336,
+    heads: 32,
+    key_heads: 8,
+    vocab: 128_256,
+};
+
+/// As a model of one billion parameters, 460 MB of it.
+const ONE_BILLION: Shape = Shape {
+    layers: 4,
+    d_model: 2048,
+    d_ff: 5632,
+    heads: 16,
+    key_heads: 4,
+    vocab: 32_000,
+};
 
 /// What the run may take, by its own promise and by the system's limit.
 const MEMORY_BYTES: u64 = 300_000_000;
@@ -24,24 +49,16 @@ fn a_base_six_times_larger_than_its_memory_trains_from_disk() {
         println!("skipped: 6 GB of free disk are needed for the base and what the run writes");
         return;
     }
-    let base_bytes = write_base(&place.path("base")).unwrap();
+    let base_bytes = write_base(&EIGHT_BILLION, &place.path("base")).unwrap();
     assert!(base_bytes > 6 * MEMORY_BYTES);
     place.examples("rows.jsonl", 8);
 
-    // The shell takes the limit on itself, and the command inherits it.
     let command = place.command(
         "train --model base --data rows.jsonl --valid-share 0 --batch-size 2 --epochs 50 --rank 4 --memory 300MB --out run",
     );
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", r#"ulimit -d "$0" && exec "$@""#])
-        .arg((MEMORY_BYTES / 1024).to_string())
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(place.path(""))
-        .env("HONE_HOME", place.path("home"))
-        .stdout(Stdio::null())
-        .stderr(File::create(place.path("talk")).unwrap());
+    let mut limited = limited(&place, command, MEMORY_BYTES);
+    limited.stdout(Stdio::null());
+    limited.stderr(File::create(place.path("talk")).unwrap());
     let mut child = limited.spawn().unwrap();
     wait_for_steps(&place, 2);
     let peak_bytes = peak_bytes(child.id());
@@ -74,6 +91,49 @@ fn a_base_six_times_larger_than_its_memory_trains_from_disk() {
         losses.iter().all(|loss| loss.is_finite() && *loss > 1.0),
         "{losses:?}"
     );
+}
+
+#[test]
+fn a_base_three_times_larger_than_its_memory_merges_and_is_proven() {
+    let place = Place::new();
+    if free_bytes(&place.path("")) < 2_000_000_000 {
+        println!("skipped: 2 GB of free disk are needed for the base and what is merged");
+        return;
+    }
+    let base_bytes = write_base(&ONE_BILLION, &place.path("base")).unwrap();
+    place.examples("rows.jsonl", 2);
+    place.ok("train --model base --data rows.jsonl --valid-share 0 --batch-size 2 --epochs 1 --rank 2 --targets q_proj,down_proj --out run");
+    place.write("prompts.txt", "one\ntwo\n");
+
+    let memory_bytes = 150_000_000;
+    assert!(base_bytes > 3 * memory_bytes, "{base_bytes}");
+    let command = place.command(
+        "merge --model base --adapter run/adapter --shard-size 100MB --prompts prompts.txt --out merged --json",
+    );
+    let ended = limited(&place, command, memory_bytes).output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stdout);
+    let talk = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(0), "{talk}");
+    let said: Value = serde_json::from_str(said.trim()).unwrap();
+    assert_eq!(said["parity"]["holds"], true, "{said}");
+    place.ok("merge --model base --adapter run/adapter --check merged");
+    // What the shell sets is a limit indeed.
+    let command = place.command("merge --model base --adapter run/adapter --out again");
+    let ended = limited(&place, command, 10_000_000).output().unwrap();
+    assert!(!ended.status.success() && !place.path("again").exists());
+}
+
+/// The command with this much anonymous memory: the shell takes the limit on itself, and the command inherits it.
+fn limited(place: &Place, command: Command, memory_bytes: u64) -> Command {
+    let mut limited = Command::new("sh");
+    limited
+        .args(["-c", r#"ulimit -d "$0" && exec "$@""#])
+        .arg((memory_bytes / 1024).to_string())
+        .arg(command.get_program())
+        .args(command.get_args())
+        .current_dir(place.path(""))
+        .env("HONE_HOME", place.path("home"));
+    limited
 }
 
 fn talk(place: &Place) -> String {
@@ -120,7 +180,7 @@ fn free_bytes(dir: &Path) -> u64 {
 }
 
 /// A directory as Hugging Face lays it out, in bf16; returns its size.
-fn write_base(dir: &Path) -> io::Result<u64> {
+fn write_base(shape: &Shape, dir: &Path) -> io::Result<u64> {
     std::fs::create_dir(dir)?;
     let tiny = fixtures().join("models/tiny-llama-tied");
     for name in ["tokenizer.json", "tokenizer_config.json"] {
@@ -128,23 +188,23 @@ fn write_base(dir: &Path) -> io::Result<u64> {
     }
     let mut config: Value = serde_json::from_slice(&std::fs::read(tiny.join("config.json"))?)?;
     for (field, value) in [
-        ("hidden_size", D_MODEL),
-        ("intermediate_size", D_FF),
-        ("num_attention_heads", 32),
-        ("num_key_value_heads", 8),
-        ("head_dim", 128),
-        ("num_hidden_layers", LAYERS),
-        ("vocab_size", VOCAB),
+        ("hidden_size", shape.d_model),
+        ("intermediate_size", shape.d_ff),
+        ("num_attention_heads", shape.heads),
+        ("num_key_value_heads", shape.key_heads),
+        ("head_dim", HEAD),
+        ("num_hidden_layers", shape.layers),
+        ("vocab_size", shape.vocab),
     ] {
         config[field] = value.into();
     }
     std::fs::write(dir.join("config.json"), config.to_string())?;
-    write_weights(&dir.join("model.safetensors"))
+    write_weights(&tensors(shape), &dir.join("model.safetensors"))
 }
 
-fn write_weights(path: &Path) -> io::Result<u64> {
+fn write_weights(tensors: &[(String, Vec<usize>)], path: &Path) -> io::Result<u64> {
     let (mut header, mut end) = (Map::new(), 0);
-    for (name, shape) in &tensors() {
+    for (name, shape) in tensors {
         let start = end;
         end += 2 * shape.iter().product::<usize>();
         let entry = json!({ "dtype": "BF16", "shape": shape, "data_offsets": [start, end] });
@@ -155,7 +215,7 @@ fn write_weights(path: &Path) -> io::Result<u64> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
     let noise = noise();
-    for (_, shape) in tensors() {
+    for (_, shape) in tensors {
         let bytes = 2 * shape.iter().product::<usize>();
         if shape.len() == 1 {
             file.write_all(&[0x80, 0x3f].repeat(bytes / 2))?;
@@ -178,22 +238,27 @@ fn noise() -> Vec<u8> {
     (0..524_309).flat_map(|i| number(i).to_le_bytes()).collect()
 }
 
-fn tensors() -> Vec<(String, Vec<usize>)> {
+fn tensors(shape: &Shape) -> Vec<(String, Vec<usize>)> {
+    let (d_model, d_ff) = (shape.d_model, shape.d_ff);
+    let (queries, keys) = (shape.heads * HEAD, shape.key_heads * HEAD);
     let mut tensors = vec![
-        ("model.embed_tokens.weight".to_owned(), vec![VOCAB, D_MODEL]),
-        ("model.norm.weight".to_owned(), vec![D_MODEL]),
+        (
+            "model.embed_tokens.weight".to_owned(),
+            vec![shape.vocab, d_model],
+        ),
+        ("model.norm.weight".to_owned(), vec![d_model]),
     ];
-    for layer in 0..LAYERS {
+    for layer in 0..shape.layers {
         let parts: [(&str, &[usize]); 9] = [
-            ("input_layernorm", &[D_MODEL]),
-            ("post_attention_layernorm", &[D_MODEL]),
-            ("self_attn.q_proj", &[D_MODEL, D_MODEL]),
-            ("self_attn.k_proj", &[KEYS, D_MODEL]),
-            ("self_attn.v_proj", &[KEYS, D_MODEL]),
-            ("self_attn.o_proj", &[D_MODEL, D_MODEL]),
-            ("mlp.gate_proj", &[D_FF, D_MODEL]),
-            ("mlp.up_proj", &[D_FF, D_MODEL]),
-            ("mlp.down_proj", &[D_MODEL, D_FF]),
+            ("input_layernorm", &[d_model]),
+            ("post_attention_layernorm", &[d_model]),
+            ("self_attn.q_proj", &[queries, d_model]),
+            ("self_attn.k_proj", &[keys, d_model]),
+            ("self_attn.v_proj", &[keys, d_model]),
+            ("self_attn.o_proj", &[d_model, queries]),
+            ("mlp.gate_proj", &[d_ff, d_model]),
+            ("mlp.up_proj", &[d_ff, d_model]),
+            ("mlp.down_proj", &[d_model, d_ff]),
         ];
         tensors.extend(parts.map(|(part, shape)| {
             (
