@@ -68,6 +68,18 @@ enum Task {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+    /// Times merging against PEFT: bench/merge_peft.py with the arguments given.
+    CompareMerge {
+        /// For the script; `-- --help` lists them.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+    /// Merges a made-up base of eight billion parameters under a limit of 2 GB: bench/merge_large.py.
+    MergeLarge {
+        /// For the script; `-- --help` lists them.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -94,6 +106,8 @@ fn run(task: Task) -> Result<()> {
         Task::Deploy => deploy::deploy(root),
         Task::Bench { arguments } => bench(root, &arguments),
         Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
+        Task::CompareMerge { arguments } => python::compare_merge(root, &arguments),
+        Task::MergeLarge { arguments } => python::merge_large(root, &arguments),
     }
 }
 

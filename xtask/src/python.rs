@@ -209,6 +209,25 @@ pub fn compare(root: &Path, mut peers: Vec<String>, arguments: &[String]) -> Res
         .current_dir(root))
 }
 
+/// Times merging by Hone and by PEFT.
+pub fn compare_merge(root: &Path, arguments: &[String]) -> Result<()> {
+    let python = environment(root)?;
+    release_binary(root)?;
+    run(Command::new(python)
+        .arg("bench/merge_peft.py")
+        .args(arguments)
+        .current_dir(root))
+}
+
+/// Merges a base larger than the memory that it may have. The script needs no package.
+pub fn merge_large(root: &Path, arguments: &[String]) -> Result<()> {
+    release_binary(root)?;
+    run(Command::new(system_python()?)
+        .arg("bench/merge_large.py")
+        .args(arguments)
+        .current_dir(root))
+}
+
 /// Enough to move every adapter tensor away from zero.
 const ROWS: &str = r#"{"prompt": "What does the bell do?", "completion": "It rings twice."}
 {"prompt": "Where is the red boat?", "completion": "Under the bridge."}
