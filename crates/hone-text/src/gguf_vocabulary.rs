@@ -71,6 +71,29 @@ impl GgufVocabulary {
         vocabulary.token_types = token_types;
         Ok(vocabulary)
     }
+
+    /// Puts a token behind all others: one that is found wherever it is written, or a control token.
+    pub fn push(&mut self, token: &str, is_control: bool) {
+        let kind = if is_control { CONTROL } else { USER_DEFINED };
+        self.put(token.to_owned(), kind);
+    }
+
+    /// Fills up to `vocab_size` with tokens that are not used, for rows that no token has.
+    pub fn fill(&mut self, vocab_size: usize) {
+        for id in self.tokens.len()..vocab_size {
+            self.put(unused(id), UNUSED);
+        }
+    }
+
+    /// Without a list of types all were normal tokens; without scores there are none to give.
+    fn put(&mut self, token: String, kind: i32) {
+        self.token_types.resize(self.tokens.len(), NORMAL);
+        self.token_types.push(kind);
+        if !self.scores.is_empty() {
+            self.scores.push(0.0);
+        }
+        self.tokens.push(token);
+    }
 }
 
 fn malformed(what: String) -> TokenizerError {
@@ -127,10 +150,13 @@ fn read_tokens(json: &Value, vocab_size: usize) -> Result<(Vec<String>, Vec<i32>
         let (id, token) = (added["id"].as_u64(), added["content"].as_str());
         put(id.unwrap_or(u64::MAX), token.unwrap_or_default(), kind)?;
     }
-    let filled = |(id, held): (usize, Option<(String, i32)>)| {
-        held.unwrap_or_else(|| (format!("[PAD{id}]"), UNUSED))
-    };
+    let filled =
+        |(id, held): (usize, Option<(String, i32)>)| held.unwrap_or_else(|| (unused(id), UNUSED));
     Ok(held.into_iter().enumerate().map(filled).unzip())
+}
+
+fn unused(id: usize) -> String {
+    format!("[PAD{id}]")
 }
 
 fn is_byte(token: &str) -> bool {

@@ -8,6 +8,7 @@ mod aside;
 mod conversation;
 mod gguf;
 mod gguf_vocabulary;
+mod growth;
 mod guard;
 mod render;
 mod skeleton;

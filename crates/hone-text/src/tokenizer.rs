@@ -37,6 +37,14 @@ pub enum TokenizerError {
     NotInGguf { what: String },
     #[error("the tokenizer has no token `{token}`, which its configuration names as {role}")]
     UnknownToken { role: &'static str, token: String },
+    #[error("`{token}` cannot be a new token: {what}")]
+    NewToken { token: String, what: String },
+    #[error("the tokenizer beside it numbers `{token}` {theirs}, and here it is {ours}")]
+    OtherNumber {
+        token: String,
+        theirs: u32,
+        ours: u32,
+    },
     #[error("the vocabulary cannot spell {text:?}")]
     Unspeakable { text: String },
     #[error("the text cannot be encoded: {what}")]
@@ -48,7 +56,7 @@ pub enum TokenizerError {
 /// A vocabulary and the rules for spelling text with it.
 #[derive(Clone)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(crate) inner: tokenizers::Tokenizer,
     /// Added tokens matched in the text as written.
     raw: Added,
     /// Added tokens matched after normalisation.
@@ -106,6 +114,19 @@ impl Tokenizer {
         };
         tokenizer.marks_pieces = tokenizer.probe_piece_marks()?;
         Ok(tokenizer)
+    }
+
+    /// The same rules and named tokens with a vocabulary that holds this one's.
+    pub(crate) fn of_inner(&self, inner: tokenizers::Tokenizer) -> Result<Self, TokenizerError> {
+        let (raw, normalized) = (Added::new(&inner, false)?, Added::new(&inner, true)?);
+        let hash = sha256_hex(inner.to_string(false).map_err(malformed)?.as_bytes());
+        Ok(Self {
+            inner,
+            raw,
+            normalized,
+            hash,
+            ..self.clone()
+        })
     }
 
     /// From the vocabulary in a GGUF header.
@@ -523,7 +544,7 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn malformed(error: impl ToString) -> TokenizerError {
+pub(crate) fn malformed(error: impl ToString) -> TokenizerError {
     TokenizerError::Malformed {
         what: tame(&error.to_string()),
     }
