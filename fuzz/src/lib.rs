@@ -87,6 +87,7 @@ impl Base {
         };
         let base = CheckedBase {
             config: &self.config,
+            new_tokens: 0,
             fingerprint: Some("0"),
             template_hash: Some("0"),
         };

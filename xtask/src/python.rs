@@ -69,14 +69,23 @@ pub fn interop(root: &Path) -> Result<()> {
         run(train.args(flags))?;
         let adapter = run_dir.join("adapter");
         let logits = run_dir.join("logits.json");
-        ask(&hone, &model, &adapter, &logits)?;
+        let adapted = Adapted {
+            hone: &hone,
+            model: &model,
+            adapter: &adapter,
+        };
+        let said = match adapter.join("tokenizer.json").is_file() {
+            true => adapted.speaks(&work.join("rows.jsonl"))?,
+            false => adapted.says(&IDS)?,
+        };
+        fs::write(&logits, said.to_string())?;
         judge(root, &python, &model, &adapter, &logits)?;
     }
     judge_families(root, &python, &work.join("families"))
 }
 
 /// A tiny model and the flags of a method. PEFT warns of a low-rank adapter on a tied embedding, so that is on the untied one.
-const METHODS: [(&str, &str); 15] = [
+const METHODS: [(&str, &str); 17] = [
     ("tiny-llama-untied", "--rank 3 --alpha 7"),
     ("tiny-llama-tied", "--rank 4 --rslora --lora-plus 8"),
     (
@@ -116,21 +125,47 @@ const METHODS: [(&str, &str); 15] = [
         "--rank 4 --targets q_proj --whole embed_tokens",
     ),
     ("tiny-llama-tied", "--ia3"),
+    ("tiny-llama-tied", "--rank 4 --new-tokens <part>,<kit>"),
+    ("tiny-llama-untied", "--rank 4 --new-tokens <part>,<kit>"),
 ];
 
-/// Writes the logits that the release binary gives with an adapter.
-fn ask(hone: &Path, model: &Path, adapter: &Path, logits: &Path) -> Result<()> {
-    let mut ask = Command::new(hone);
-    ask.arg("logits")
-        .arg("--model")
-        .arg(model)
-        .arg("--adapter")
-        .arg(adapter);
-    let answer = output(ask.args(["--ids", &join(&IDS), "--json"]))?;
-    let mut ours: serde_json::Value =
-        serde_json::from_str(&answer).context("`hone logits` printed no JSON")?;
-    ours["ids"] = IDS.as_slice().into();
-    Ok(fs::write(logits, ours.to_string())?)
+/// A model with an adapter, as the release binary takes it.
+struct Adapted<'a> {
+    hone: &'a Path,
+    model: &'a Path,
+    adapter: &'a Path,
+}
+
+impl Adapted<'_> {
+    fn name(&self, command: &mut Command) {
+        command.arg("--model").arg(self.model);
+        command.arg("--adapter").arg(self.adapter);
+    }
+
+    /// What it says after some tokens.
+    fn says(&self, ids: &[u32]) -> Result<serde_json::Value> {
+        let mut logits = Command::new(self.hone);
+        self.name(logits.arg("logits"));
+        let answer = output(logits.args(["--ids", &join(ids), "--json"]))?;
+        let mut said: serde_json::Value =
+            serde_json::from_str(&answer).context("`hone logits` printed no JSON")?;
+        said["ids"] = ids.into();
+        Ok(said)
+    }
+
+    /// What it says after the last row, which has new tokens in it, and that row as text.
+    fn speaks(&self, rows: &Path) -> Result<serde_json::Value> {
+        let last = ROWS.lines().count().to_string();
+        let mut show = Command::new(self.hone);
+        self.name(show.args(["data", "show"]).arg(rows));
+        let shown = output(show.args(["--from", &last, "--json"]))?;
+        let row: serde_json::Value = serde_json::from_str(shown.lines().next().unwrap_or_default())
+            .context("`hone data show` printed no JSON")?;
+        let ids: Vec<u32> = serde_json::from_value(row["ids"].clone())?;
+        let mut said = self.says(&ids)?;
+        said["text"] = row["text"].clone();
+        Ok(said)
+    }
 }
 
 /// Writes an adapter on a tiny model of each family, and both as GGUF.
@@ -233,6 +268,7 @@ const ROWS: &str = r#"{"prompt": "What does the bell do?", "completion": "It rin
 {"prompt": "Where is the red boat?", "completion": "Under the bridge."}
 {"prompt": "Count to three.", "completion": "One, two, three."}
 {"prompt": "Which way is north?", "completion": "Up the hill."}
+{"prompt": "What holds <part>?", "completion": "<kit> holds it."}
 "#;
 
 const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];

@@ -22,7 +22,7 @@ pub use adapter::{
     Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase,
     Factors, Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts,
     NamedMatrix, Outcome, PartsError, PeftError, Provenance, RawAdapter, Role, Runtime, SaveDtype,
-    Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter,
+    Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter, write_beside,
 };
 pub use batch::{LossSum, Packed};
 pub use combine::{Combination, CombineError, CombineKind, combine};

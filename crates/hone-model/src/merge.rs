@@ -156,7 +156,7 @@ impl<'a> Merged<'a> {
             for (path, factors) in parts.factors {
                 merged.multiply(&slots, &path, factors)?;
             }
-            for (path, rows) in parts.token_rows {
+            for (path, rows) in merged.rows_once(parts.token_rows)? {
                 merged.replace_rows(&slots, &path, rows)?;
             }
         }
@@ -193,6 +193,23 @@ impl<'a> Merged<'a> {
             }
         }
         Ok(whole)
+    }
+
+    /// Trained rows; those of a tied head are the embedding's, and PEFT may save them by both names.
+    fn rows_once(
+        &self,
+        mut rows: BTreeMap<String, TrainedRows>,
+    ) -> Result<BTreeMap<String, TrainedRows>, MergeError> {
+        let names = self.config.names;
+        let head = names.head.module;
+        if self.base.config().tied_head
+            && let Some(of_head) = rows.remove(head)
+            && rows.get(names.embedding.0) != Some(&of_head)
+        {
+            let tensor = format!("{head}.weight");
+            return Err(MergeError::Tied { tensor });
+        }
+        Ok(rows)
     }
 
     fn is_own(&self, end: &str, numbers: &[f32]) -> Result<bool, MergeError> {

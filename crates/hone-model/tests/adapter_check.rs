@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    AdapterCheck, CheckedBase, LoraParts, Outcome, PeftError, RawAdapter, Runtime, Severity,
-    check_adapter,
+    AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, PeftError, RawAdapter, Runtime,
+    Severity, check_adapter,
 };
 use serde_json::{Map, Value, json};
 
@@ -108,6 +108,7 @@ impl Files {
 fn with(config: &BaseWeights) -> CheckedBase<'_> {
     CheckedBase {
         config: config.config(),
+        new_tokens: config.new_tokens(),
         fingerprint: Some("1111"),
         template_hash: Some("2222"),
     }
@@ -572,12 +573,24 @@ fn every_method_of_peft_passes_and_others_are_told_what_they_refuse() {
         ("untied-head", "untied", 1),
         ("untied-saved", "untied", 3),
         ("untied-whole", "untied", 3),
+        ("tied-grown", "tied", 3),
+        ("untied-grown", "untied", 2),
+        ("untied-grown-saved", "untied", 3),
     ] {
         let dir = fixtures().join(format!("adapters/tiny-llama-{name}"));
         let raw = RawAdapter::read(&dir).unwrap();
-        let base = base(&format!("tiny-llama-{model}"));
+        let mut base = base(&format!("tiny-llama-{model}"));
+        if name.contains("grown") {
+            let check = check_adapter(&raw, Some(with(&base)));
+            assert!(!check.is_sound(), "{name} fits a base without its tokens");
+            let rows = raw.new_rows(base.config(), 303).unwrap();
+            base.grow(&rows).unwrap();
+        }
         let check = check_adapter(&raw, Some(with(&base)));
         assert!(codes(&check).is_empty(), "{name}: {:?}", check.findings);
+        let grows = |finding: &Finding| finding.code() == "grows";
+        let is_grown = name.contains("grown");
+        assert_eq!(check.findings.iter().any(grows), is_grown, "{name}");
         let refuses = |runtime: &Runtime| check.facts.verdict(*runtime).outcome == Outcome::Refuses;
         let others = [Runtime::Vllm, Runtime::LlamaCpp, Runtime::Ollama];
         assert_eq!(

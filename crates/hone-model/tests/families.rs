@@ -865,6 +865,7 @@ fn adapters_on_experts_are_combined_and_written_again() {
             let base = BaseWeights::open(&path(family, "base")).unwrap();
             let base = CheckedBase {
                 config: base.config(),
+                new_tokens: 0,
                 fingerprint: None,
                 template_hash: None,
             };
@@ -962,6 +963,7 @@ fn what_is_wrong_with_an_adapter_on_experts_is_named() {
         let raw = RawAdapter::read(dir.path()).unwrap();
         let checked = CheckedBase {
             config: base.config(),
+            new_tokens: 0,
             fingerprint: None,
             template_hash: None,
         };

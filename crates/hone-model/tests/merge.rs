@@ -10,7 +10,7 @@ use hone_model::export::{
 use hone_model::weights::BaseWeights;
 use hone_model::{
     AdapterFiles, BaseFormat, Combination, CombineError, CombineKind, LoraPair, LoraParts,
-    MergeBase, Merged, Model, SaveDtype, combine,
+    MergeBase, Merged, Model, RawAdapter, SaveDtype, combine,
 };
 use hone_tensor::{Device, Format};
 use safetensors::SafeTensors;
@@ -18,7 +18,7 @@ use safetensors::SafeTensors;
 const IDS: [u32; 12] = [1, 40, 77, 5, 130, 21, 2, 8, 255, 99, 12, 64];
 
 /// Every adapter of the fixtures, with its base.
-const ADAPTERS: [(&str, &str); 19] = [
+const ADAPTERS: [(&str, &str); 23] = [
     ("tiny-llama-tied", "tiny-llama-tied"),
     ("tiny-llama-tied-rslora", "tiny-llama-tied"),
     ("tiny-llama-tied-qv", "tiny-llama-tied"),
@@ -38,6 +38,10 @@ const ADAPTERS: [(&str, &str); 19] = [
     ("tiny-llama-untied-head", "tiny-llama-untied"),
     ("tiny-llama-untied-saved", "tiny-llama-untied"),
     ("tiny-llama-untied-whole", "tiny-llama-untied"),
+    ("tiny-llama-tied-grown", "tiny-llama-tied"),
+    ("tiny-llama-untied-grown", "tiny-llama-untied"),
+    ("tiny-llama-untied-grown", "tiny-llama.gguf"),
+    ("tiny-llama-untied-grown-saved", "tiny-llama-untied"),
 ];
 
 fn fixture(path: &str) -> PathBuf {
@@ -48,6 +52,16 @@ fn fixture(path: &str) -> PathBuf {
 
 fn base(name: &str) -> BaseWeights {
     BaseWeights::open(&fixture(&format!("models/{name}"))).unwrap()
+}
+
+/// A base with the tokens that an adapter brings, if any.
+fn base_for(adapter: &str, name: &str) -> BaseWeights {
+    let mut base = base(name);
+    let raw = RawAdapter::read(&fixture(&format!("adapters/{adapter}"))).unwrap();
+    if let Some(rows) = raw.new_rows(base.config(), base.config().vocab_size + 3) {
+        base.grow(&rows).unwrap();
+    }
+    base
 }
 
 fn parts(name: &str) -> LoraParts {
@@ -66,7 +80,10 @@ fn logits(base: &BaseWeights, format: BaseFormat, adapter: Option<&Path>) -> Vec
         let adapter = files.into_adapter(model.config(), model.device()).unwrap();
         model.attach(adapter);
     }
-    model.logits(&IDS).unwrap()
+    // Of a grown vocabulary it is a new token.
+    let last = model.config().vocab_size as u32 - 1;
+    let ids: Vec<u32> = IDS.into_iter().chain([last, 3]).collect();
+    model.logits(&ids).unwrap()
 }
 
 /// As the engine computes it with the adapter beside the base.
@@ -102,6 +119,7 @@ fn written(
     let config = std::fs::read(fixture(&format!("models/{config_of}/config.json"))).unwrap();
     let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
     config["tie_word_embeddings"] = merged.config().tied_head.into();
+    config["vocab_size"] = merged.config().vocab_size.into();
     std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
     BaseWeights::open(dir).unwrap()
 }
@@ -109,7 +127,7 @@ fn written(
 #[test]
 fn merged_equals_base_plus_adapter() {
     for (adapter, model) in ADAPTERS {
-        let base = base(model);
+        let base = base_for(adapter, model);
         let merged =
             Merged::new(&base, vec![parts(adapter)], MergeBase::Original, &device()).unwrap();
         let dir = tempfile::tempdir().unwrap();
@@ -257,7 +275,7 @@ fn several_adapters_are_added_one_after_another() {
 #[test]
 fn a_merged_gguf_is_the_merged_model() {
     for (adapter, model) in ADAPTERS {
-        let base = base(model);
+        let base = base_for(adapter, model);
         let merged =
             Merged::new(&base, vec![parts(adapter)], MergeBase::Original, &device()).unwrap();
         let want = expected(adapter, &base);
@@ -378,7 +396,7 @@ fn assert_same_products(found: &LoraParts, want: &LoraParts, what: &str) {
 #[test]
 fn adapters_for_llama_cpp_and_mlx_have_the_same_products() {
     for (adapter, model) in ADAPTERS {
-        let (base, parts) = (base(model), parts(adapter));
+        let (base, parts) = (base_for(adapter, model), parts(adapter));
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("adapter.gguf");
         if let Some(part) = parts.beyond_pairs() {

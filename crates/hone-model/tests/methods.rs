@@ -14,7 +14,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
 
-const CASES: [&str; 12] = [
+const CASES: [&str; 15] = [
     "tied-dora",
     "bias-dora",
     "bias-all",
@@ -27,7 +27,13 @@ const CASES: [&str; 12] = [
     "untied-rows",
     "tied-ia3",
     "bias-ia3",
+    "tied-grown",
+    "untied-grown",
+    "untied-grown-saved",
 ];
+
+/// New tokens of the cases whose vocabulary has grown.
+const NEW: usize = 3;
 
 /// Gradients of more rows are stored as every tenth row.
 const STRIDE: usize = 10;
@@ -38,9 +44,26 @@ fn fixture(path: &str) -> PathBuf {
         .join(path)
 }
 
-fn base(name: &str) -> BaseWeights {
-    let name = name.split('-').next().unwrap();
-    BaseWeights::open(&fixture(&format!("models/tiny-llama-{name}"))).unwrap()
+/// The base of a case, with the tokens that its adapter brings.
+fn base(case: &str) -> BaseWeights {
+    let name = case.split('-').next().unwrap();
+    let mut base = BaseWeights::open(&fixture(&format!("models/tiny-llama-{name}"))).unwrap();
+    if case.contains("grown") {
+        let raw = RawAdapter::read(&fixture(&format!("adapters/tiny-llama-{case}"))).unwrap();
+        let known = base.config().vocab_size + NEW;
+        let rows = raw.new_rows(base.config(), known).unwrap();
+        base.grow(&rows).unwrap();
+        assert_eq!((rows.tokens, base.new_tokens()), (NEW, NEW), "{case}");
+    }
+    base
+}
+
+/// What a case says in place of `id`: every third token is one of the new ones.
+fn spoken(case: &str, id: u32) -> u32 {
+    match case.contains("grown") && id.is_multiple_of(3) {
+        true => 300 + id / 3 % NEW as u32,
+        false => id,
+    }
 }
 
 fn load(name: &str, threads: usize) -> Model {
@@ -49,7 +72,8 @@ fn load(name: &str, threads: usize) -> Model {
 }
 
 fn read(model: &Model, case: &str) -> Adapter {
-    let files = AdapterFiles::read(&fixture(&format!("adapters/tiny-llama-{case}"))).unwrap();
+    let mut files = AdapterFiles::read(&fixture(&format!("adapters/tiny-llama-{case}"))).unwrap();
+    files.leave_out_copies(&base(case)).unwrap();
     files.into_adapter(model.config(), model.device()).unwrap()
 }
 
@@ -87,6 +111,10 @@ struct Batch {
 
 impl Batch {
     fn golden() -> Self {
+        Self::of("tied")
+    }
+
+    fn of(case: &str) -> Self {
         let mut batch = Self {
             ids: vec![],
             boundaries: vec![0],
@@ -94,7 +122,7 @@ impl Batch {
             targets: vec![],
         };
         for i in 0..3 {
-            let ids = ids(i);
+            let ids: Vec<u32> = ids(i).iter().map(|id| spoken(case, *id)).collect();
             let supervised = golden("tied", &format!("supervised.{i}")).unwrap();
             for t in (1..ids.len()).filter(|&t| supervised[t] == 1) {
                 batch.rows.push(batch.ids.len() + t - 1);
@@ -131,9 +159,12 @@ const OPTIONS: StepOptions = StepOptions {
 
 /// Nats of the batch, and the gradient of their sum.
 fn gradients(model: &Model, options: StepOptions) -> (f64, Vec<f32>) {
+    gradients_of(&Batch::golden(), model, options)
+}
+
+fn gradients_of(batch: &Batch, model: &Model, options: StepOptions) -> (f64, Vec<f32>) {
     let count = model.adapter().unwrap().num_parameters();
     let mut grads: Tensor = model.device().zeros(1, count);
-    let batch = Batch::golden();
     let nats = model
         .loss_and_grads(batch.packed(), options, &mut grads)
         .unwrap();
@@ -217,6 +248,11 @@ fn methods() -> Vec<(&'static str, &'static str, LoraConfig)> {
             with(&|c| c.token_rows = vec![210, 245, 4]),
         ),
         (
+            "rows of a head",
+            "untied",
+            with(&|c| c.head_rows = vec![245, 4, 31]),
+        ),
+        (
             "embedding",
             "tied",
             with(&|c| c.targets = Targets::parse("embed_tokens,k_proj")),
@@ -254,7 +290,8 @@ fn methods() -> Vec<(&'static str, &'static str, LoraConfig)> {
 #[test]
 fn adapters_made_by_peft_give_its_logits() {
     for case in CASES {
-        let logits = tuned(case, 1).logits(&ids(0)).unwrap();
+        let ids: Vec<u32> = ids(0).iter().map(|id| spoken(case, *id)).collect();
+        let logits = tuned(case, 1).logits(&ids).unwrap();
         let difference =
             greatest_difference(&logits, &floats("methods", &format!("{case}.logits")));
         println!("{case}: logits differ by {difference:e}");
@@ -266,7 +303,7 @@ fn adapters_made_by_peft_give_its_logits() {
 fn every_gradient_equals_pefts() {
     for case in CASES {
         let model = tuned(case, 1);
-        let (_, grads) = gradients(&model, OPTIONS);
+        let (_, grads) = gradients_of(&Batch::of(case), &model, OPTIONS);
         let tokens = Batch::golden().targets.len() as f32;
         let mut greatest = 0.0f32;
         for matrix in model.adapter().unwrap().matrices() {

@@ -513,6 +513,25 @@ impl StoredMatrix {
         Self::new(rows.len(), self.cols, self.format, bytes).ok()
     }
 
+    /// The matrix with more rows below it, in memory: `rows` are so many numbers for each, row-major. The format stays
+    /// where single rows can be written in it, so that the rows that were there keep their bytes; where they cannot (codes
+    /// with scales beside them, formats that are only read, numbers beyond the format's range), all are f32.
+    pub fn with_rows(&self, rows: &[f32]) -> Result<Self, StoredError> {
+        let count = rows.len() / self.cols.max(1);
+        let encoded = Self::encode(self.format, rows, count, self.cols);
+        let is_plain = self.aside.is_none() && !self.runs_over_rows();
+        let total = self.rows + count;
+        if let Some(encoded) = encoded.ok().filter(|_| is_plain) {
+            let mut bytes = Vec::with_capacity(total * self.row_bytes);
+            self.read_rows(|row| bytes.extend_from_slice(row));
+            bytes.extend_from_slice(encoded.bytes());
+            return Self::new(total, self.cols, self.format, Bytes::from_vec(bytes));
+        }
+        let mut values = self.to_f32();
+        values.extend_from_slice(rows);
+        Self::from_f32(&values, total, self.cols)
+    }
+
     /// The matrix with rows and columns exchanged, in memory; numbers of the same kind where each has bytes of its
     /// own, as in F32, F16 and BF16, and f32 otherwise.
     pub fn transposed(&self) -> Self {
@@ -698,6 +717,35 @@ mod tests {
             make(1, 64, Format::Nf4, 32),
             Err(StoredError::ScalesMissing)
         ));
+    }
+
+    #[test]
+    fn more_rows_leave_the_bytes_of_those_before_them() {
+        let values: Vec<f32> = (0..3 * 256).map(|i| (i % 7) as f32 - 3.0).collect();
+        let more: Vec<f32> = (0..2 * 256).map(|i| (i % 5) as f32 - 2.0).collect();
+        for format in [
+            Format::F32,
+            Format::F16,
+            Format::Bf16,
+            Format::Q8_0,
+            Format::Q6K,
+        ] {
+            let matrix = StoredMatrix::encode(format, &values, 3, 256).unwrap();
+            let longer = matrix.with_rows(&more).unwrap();
+            assert_eq!((longer.rows(), longer.format()), (5, format));
+            assert_eq!(longer.bytes()[..matrix.bytes().len()], *matrix.bytes());
+            let own = StoredMatrix::encode(format, &more, 2, 256).unwrap();
+            assert_eq!(longer.to_f32()[3 * 256..], own.to_f32());
+        }
+        // Its blocks run over rows, so that the numbers are kept and not the codes.
+        let nf4 = StoredMatrix::encode(Format::Nf4, &values, 3, 256).unwrap();
+        let longer = nf4.with_rows(&more).unwrap();
+        assert_eq!(longer.format(), Format::F32);
+        assert_eq!(longer.to_f32(), [nf4.to_f32(), more].concat());
+        // Rows in another order than the file's stay in it.
+        let turned = counting(2, 3).permute_rows(|row| 1 - row);
+        let longer = turned.with_rows(&[9.0; 3]).unwrap();
+        assert_eq!(longer.to_f32(), [3., 4., 5., 0., 1., 2., 9., 9., 9.]);
     }
 
     #[test]

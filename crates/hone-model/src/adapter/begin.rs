@@ -9,7 +9,8 @@ use hone_tensor::{Device, TensorError, Weight};
 use super::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
 use super::dora::{PANEL, panel};
 use super::{
-    AdaptedGroup, Adapter, AtSite, AttachError, Initial, Layout, LoraConfig, LowRank, Wanted,
+    AdaptedGroup, Adapter, AtSite, AttachError, Initial, Layout, LoraConfig, LowRank, TokenRows,
+    Wanted,
 };
 use crate::decoder::{BaseFormat, Decoder};
 use crate::weights::{BaseWeights, DecoderConfig, WeightsError};
@@ -85,13 +86,7 @@ impl Adapter {
             self.fill_whole(offset, weight, device);
         }
         if let Some(rows) = embedding.token_rows {
-            let mut numbers = device.empty(rows.ids.len(), weight.cols());
-            device.embed(&rows.ids, weight, &mut numbers);
-            let places: Vec<usize> = (0..rows.ids.len()).collect();
-            let place = self
-                .parameters
-                .window_mut(rows.offset, rows.ids.len(), weight.cols());
-            device.scatter_add_window(&numbers, &places, place);
+            self.fill_rows(&rows, weight, device);
         }
     }
 
@@ -112,6 +107,20 @@ impl Adapter {
         if let Some(offset) = at.whole.filter(|_| is_own) {
             self.fill_whole(offset, &projection.weight, device);
         }
+        if let Some(rows) = at.token_rows.as_ref().filter(|_| is_own) {
+            self.fill_rows(rows, &projection.weight, device);
+        }
+    }
+
+    fn fill_rows(&mut self, rows: &TokenRows, weight: &Weight, device: &Device) {
+        let count = rows.ids.len();
+        let mut numbers = device.empty(count, weight.cols());
+        device.embed(&rows.ids, weight, &mut numbers);
+        let places: Vec<usize> = (0..count).collect();
+        let place = self
+            .parameters
+            .window_mut(rows.offset, count, weight.cols());
+        device.scatter_add_window(&numbers, &places, place);
     }
 
     fn fill_whole(&mut self, offset: usize, weight: &Weight, device: &Device) {

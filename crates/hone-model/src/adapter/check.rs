@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::peft::{Provenance, SCALING, scaling_hash};
+use super::peft_config::{EMBEDDINGS, HEADS, names_any};
 use super::raw::{RawAdapter, RawTensor};
 use super::runtimes::Facts;
 use super::settings::{Settings, is_of_experts, layer_of};
@@ -138,6 +139,10 @@ pub enum Finding {
         trained_with: String,
         this_base: String,
     },
+    #[error(
+        "it brings {tokens} tokens that the base does not have, so the vocabulary grows to {vocab_size}; PEFT wants `resize_token_embeddings({vocab_size})` before it loads it"
+    )]
+    Grows { tokens: usize, vocab_size: usize },
     #[error("rank, alpha or scaling were edited after it was saved")]
     EditedScaling,
     #[error(
@@ -170,7 +175,10 @@ impl Finding {
             | Self::Uneven { .. }
             | Self::NamesAdapter { .. }
             | Self::IdlePattern { .. } => Severity::Warning,
-            Self::Untrained | Self::NoFingerprint | Self::LocalBaseName { .. } => Severity::Note,
+            Self::Untrained
+            | Self::NoFingerprint
+            | Self::LocalBaseName { .. }
+            | Self::Grows { .. } => Severity::Note,
             _ => Severity::Error,
         }
     }
@@ -212,6 +220,7 @@ impl Finding {
             Self::NoTarget { .. } => "no-target",
             Self::OtherBase { .. } => "other-base",
             Self::OtherTemplate { .. } => "other-template",
+            Self::Grows { .. } => "grows",
             Self::EditedScaling => "edited-scaling",
             Self::NoFingerprint => "no-fingerprint",
             Self::LocalBaseName { .. } => "local-base-name",
@@ -245,8 +254,10 @@ impl Finding {
 /// The base that an adapter is checked against.
 #[derive(Clone, Copy, Debug)]
 pub struct CheckedBase<'a> {
-    /// Its shape.
+    /// Its shape, with the tokens that the adapter brings.
     pub config: &'a DecoderConfig,
+    /// How many of its tokens the adapter brings: those that its files do not have.
+    pub new_tokens: usize,
     /// Hash of its weights.
     pub fingerprint: Option<&'a str>,
     /// Hash of its chat template.
@@ -302,6 +313,7 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
         settings: &settings,
         modules: BTreeMap::new(),
         findings,
+        grows: base.is_some_and(|base| base.new_tokens > 0),
     };
     checker.sort_out();
     checker.look_at_numbers();
@@ -313,6 +325,7 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
     }
     checker.look_at_provenance(base);
     let mut facts = Facts::of(&settings, &checker.modules, raw);
+    facts.new_tokens = base.map_or(0, |base| base.new_tokens);
     let mut findings = checker.findings;
     facts.damage = findings.iter().find_map(Finding::damage);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
@@ -327,6 +340,8 @@ struct Checker<'a> {
     settings: &'a Settings,
     modules: Modules<'a>,
     findings: Vec<Finding>,
+    /// Whether it brings tokens that the base does not have.
+    grows: bool,
 }
 
 impl<'a> Checker<'a> {
@@ -431,9 +446,9 @@ impl<'a> Checker<'a> {
             self.look_at_pair(path, parts, a, b);
         }
         if let Some(rows) = parts.get(&Part::TokenRows)
-            && rows.shape.first() != Some(&self.settings.token_ids.len())
+            && rows.shape.first() != Some(&self.settings.tokens_at(path).len())
         {
-            let count = self.settings.token_ids.len();
+            let count = self.settings.tokens_at(path).len();
             self.report(Finding::Misshaped {
                 tensor: rows.name.clone(),
                 found: rows.shape.clone(),
@@ -460,13 +475,15 @@ impl<'a> Checker<'a> {
                 Part::BaseBias if self.settings.bias == "none" => {
                     "is a bias of the base, but `bias` is none"
                 }
-                Part::BaseWeight if !self.settings.targets(path) => {
+                Part::BaseWeight
+                    if !self.settings.targets(path) && !parts.contains_key(&Part::TokenRows) =>
+                {
                     "is a matrix of the base on a module that `target_modules` does not name"
                 }
                 Part::TokenRows if !self.settings.token_rows => {
                     "holds rows of tokens, but `trainable_token_indices` is not set"
                 }
-                Part::Weight if !self.settings.saves_whole(path) => {
+                Part::Weight if !self.settings.saves_whole(path) && !self.is_copy(path) => {
                     "is a whole matrix, but `modules_to_save` does not name it"
                 }
                 Part::Bias if self.settings.bias != "all" && !self.settings.saves_whole(path) => {
@@ -499,6 +516,13 @@ impl<'a> Checker<'a> {
             let tensor = format!("{PREFIX}{path}.lora_B.bias");
             self.report(Finding::Missing { tensor });
         }
+    }
+
+    /// Whether a whole matrix is one that PEFT saves because the vocabulary grew: `modules_to_save` does not name it, and
+    /// PEFT loads it all the same.
+    fn is_copy(&self, path: &str) -> bool {
+        let is_end = names_any(path, &EMBEDDINGS) || names_any(path, &HEADS);
+        is_end && (self.grows || self.settings.token_rows)
     }
 
     /// Both halves, two axes each, one rank, and that the one which the configuration gives.
@@ -726,9 +750,14 @@ impl<'a> Checker<'a> {
             .into_iter()
             .map(|site| (site.path(), config.projection(site)))
             .collect();
-        let shapes: BTreeMap<String, (usize, usize)> = slots(config)
+        let mut shapes: BTreeMap<String, (usize, usize)> = slots(config)
             .map(|slot| (slot.name, (slot.rows, slot.cols)))
             .collect();
+        if config.tied_head {
+            // PEFT may save the one matrix by both its names.
+            let head = format!("{}.weight", config.names.head.module);
+            shapes.insert(head, (config.vocab_size, config.d_model));
+        }
         let adapted = self.adapted();
         let named = sites.keys().filter(|path| self.settings.targets(path));
         let missing: Vec<String> = named
@@ -744,7 +773,15 @@ impl<'a> Checker<'a> {
             self.report(Finding::BadSetting { key, value, must });
         }
         let vocab = config.vocab_size;
-        let mut ids = self.settings.token_ids.iter();
+        if base.new_tokens > 0 {
+            let (tokens, vocab_size) = (base.new_tokens, vocab);
+            self.report(Finding::Grows { tokens, vocab_size });
+        }
+        let mut ids = self
+            .settings
+            .token_ids
+            .iter()
+            .chain(&self.settings.head_ids);
         if let Some(id) = ids.find(|id| **id as usize >= vocab) {
             let what = format!(
                 "`trainable_token_indices` names token {id}, and this model has {vocab}: was the vocabulary resized?"
@@ -794,9 +831,14 @@ impl<'a> Checker<'a> {
                     Part::TokenRows => shapes
                         .get(&format!("{path}.weight"))
                         .map(|(_, cols)| (1, *cols)),
-                    Part::Weight | Part::BaseWeight => shapes
-                        .get(&format!("{path}.weight"))
-                        .map(|(_, cols)| (1, *cols)),
+                    Part::Weight | Part::BaseWeight => {
+                        let has_axis = |axis, size| tensor.shape.get(axis) == Some(&size);
+                        let shape = shapes.get(&format!("{path}.weight"));
+                        shape.map(|&(rows, cols)| match has_axis(1, cols) && rows > 1 {
+                            true => (0, rows),
+                            false => (1, cols),
+                        })
+                    }
                     Part::Bias | Part::BaseBias => shapes
                         .get(&format!("{path}.bias"))
                         .map(|(_, cols)| (0, *cols)),

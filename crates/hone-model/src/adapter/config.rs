@@ -44,6 +44,9 @@ pub struct LoraConfig {
     /// Tokens whose embedding is trained, PEFT's `trainable_token_indices`; in a tied model their rows of the head too.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub token_rows: Vec<u32>,
+    /// Tokens whose rows of a head that is not tied are trained, PEFT's `trainable_token_indices` by module.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub head_rows: Vec<u32>,
     /// Learnt factors in place of low-rank pairs (IA³, Liu et al. 2022).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ia3: Option<Ia3>,
@@ -162,6 +165,7 @@ impl Default for LoraConfig {
             bias: TrainedBias::None,
             whole: vec![],
             token_rows: vec![],
+            head_rows: vec![],
             ia3: None,
         }
     }
@@ -394,7 +398,7 @@ impl AttachError {
             Self::Together { first, second } => vec![format!("leave out {first} or {second}")],
             Self::NoBias => vec!["leave the biases as they are".into()],
             Self::NoSuchToken { vocab_size, .. } => vec![format!(
-                "tokens are numbered from 0 to {}; new ones need a base whose embedding has rows for them",
+                "tokens are numbered from 0 to {}; `--new-tokens` adds others by their text",
                 vocab_size - 1
             )],
             Self::TiedHead => vec!["leave `lm_head` out of the targets".into()],
@@ -459,7 +463,7 @@ impl LoraConfig {
                 "trained biases",
             ),
             (
-                is_ia3 && !self.token_rows.is_empty(),
+                is_ia3 && !(self.token_rows.is_empty() && self.head_rows.is_empty()),
                 "IA3",
                 "trained token rows",
             ),

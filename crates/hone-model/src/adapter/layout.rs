@@ -77,6 +77,8 @@ pub(crate) struct WantedEmbedding {
     pub whole: bool,
     /// Rising.
     pub token_rows: Vec<u32>,
+    /// Rising; of a head that is not tied.
+    pub head_rows: Vec<u32>,
 }
 
 /// What is trained at one projection beside a low-rank pair.
@@ -96,8 +98,8 @@ pub(crate) struct AtSite {
     pub whole: Option<usize>,
     /// IA³'s factors, for inputs if so marked.
     pub factors: Option<(usize, bool)>,
-    /// Whether the rows of trained tokens replace its own: a tied head.
-    pub has_token_rows: bool,
+    /// Rows of trained tokens in place of its own: a head. Of a tied one they are the embedding's.
+    pub token_rows: Option<TokenRows>,
 }
 
 /// What is trained at the embedding, in its place.
@@ -253,6 +255,9 @@ fn transposed(numbers: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     (0..cols).flat_map(column).collect()
 }
 
+/// PEFT's name for trained rows, behind the module.
+const TOKEN_ROWS: &str = "token_adapter.trainable_tokens_delta";
+
 /// An adapter's places.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Layout {
@@ -292,6 +297,11 @@ impl Layout {
             at.bias = wanted.biases.contains(&site).then(|| place(out));
             at.whole = wanted.whole.contains(&site).then(|| place(out * width));
             let factors = wanted.factors.iter().find(|(own, _)| *own == site);
+            let rows = &wanted.embedding.head_rows;
+            at.token_rows = (site.is_head() && !rows.is_empty()).then(|| TokenRows {
+                ids: rows.clone(),
+                offset: place(rows.len() * width),
+            });
             at.factors =
                 factors.map(|&(_, is_input)| (place(if is_input { width } else { out }), is_input));
             if at.is_trained() {
@@ -318,7 +328,7 @@ impl Layout {
         if base.tied_head && (embedding.whole.is_some() || embedding.token_rows.is_some()) {
             let mut head = AtSite::empty(base.head(), base);
             head.whole = embedding.whole;
-            head.has_token_rows = embedding.token_rows.is_some();
+            head.token_rows = embedding.token_rows.clone();
             head.index = sites.len();
             sites.push(head);
         }
@@ -410,6 +420,10 @@ impl Layout {
             let name = format!("{path}.weight");
             all.push(matrix(name, offset, at.out, at.width));
         }
+        if let Some(TokenRows { ids, offset }) = at.token_rows.as_ref().filter(|_| is_own) {
+            let name = format!("{path}.{TOKEN_ROWS}");
+            all.push(matrix(name, *offset, ids.len(), at.width));
+        }
         if let Some((offset, is_input)) = at.factors {
             let (rows, cols) = if is_input { (1, at.width) } else { (at.out, 1) };
             let name = format!("{path}.ia3_l");
@@ -440,8 +454,7 @@ impl Layout {
             all.push(matrix("weight", offset, rows, cols));
         }
         if let Some(TokenRows { ids, offset }) = &self.embedding.token_rows {
-            let name = "token_adapter.trainable_tokens_delta";
-            all.push(matrix(name, *offset, ids.len(), self.d_model));
+            all.push(matrix(TOKEN_ROWS, *offset, ids.len(), self.d_model));
         }
         all
     }
@@ -483,7 +496,7 @@ impl AtSite {
             bias: None,
             whole: None,
             factors: None,
-            has_token_rows: false,
+            token_rows: None,
         }
     }
 
@@ -492,6 +505,7 @@ impl AtSite {
             || self.bias.is_some()
             || self.whole.is_some()
             || self.factors.is_some()
+            || self.token_rows.is_some()
     }
 }
 

@@ -12,6 +12,7 @@ mod check;
 mod config;
 mod decompose;
 mod dora;
+mod growth;
 mod layout;
 mod parts;
 mod peft;
@@ -34,7 +35,7 @@ pub(crate) use layout::{
 pub use layout::{NamedMatrix, Role};
 pub(crate) use parts::expert_of;
 pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
-pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype};
+pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype, write_beside};
 pub use raw::RawAdapter;
 pub use runtimes::{Facts, Outcome, Runtime, Verdict};
 
@@ -174,6 +175,11 @@ impl Adapter {
     /// What is trained at the embedding.
     pub(crate) fn embedding(&self) -> &AtEmbedding {
         &self.layout.embedding
+    }
+
+    /// What is trained at single projections beside low-rank pairs.
+    pub(crate) fn sites(&self) -> &[AtSite] {
+        &self.layout.sites
     }
 
     /// What low-rank pairs started from, where that is subtracted.

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use super::NamedMatrix;
 use super::check::{AdapterCheck, CheckedBase, Finding, check_adapter};
 use super::peft::{
-    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, number, patterns, scaling_hash,
-    to_safetensors,
+    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, make_dir, number, patterns,
+    scaling_hash, to_safetensors,
 };
 use super::plain::REPEATABLE;
 use super::raw::RawAdapter;
@@ -252,7 +252,7 @@ impl LoraParts {
                     factors.insert(module.to_owned(), Factors { numbers, is_input });
                 }
                 Part::TokenRows => {
-                    let ids = settings.token_ids.clone();
+                    let ids = settings.tokens_at(module).to_vec();
                     let numbers = held.1;
                     token_rows.insert(module.to_owned(), TrainedRows { ids, numbers });
                 }
@@ -361,10 +361,7 @@ impl LoraParts {
         let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
         let config = serde_json::to_string_pretty(&stacked.to_peft(targets, &self.pairs))
             .expect("plain values are JSON");
-        std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
-            path: dir.to_path_buf(),
-            source,
-        })?;
+        make_dir(dir)?;
         write_whole(&dir.join(WEIGHTS), &weights)?;
         Ok(write_whole(&dir.join(CONFIG), config.as_bytes())?)
     }

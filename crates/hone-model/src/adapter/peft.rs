@@ -230,6 +230,25 @@ impl PeftError {
     }
 }
 
+/// Writes files that belong to an adapter and are not its own, such as a tokenizer that has grown, into its directory, each
+/// whole or not at all. They come before the adapter: where its configuration is, they are.
+pub fn write_beside(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), PeftError> {
+    if !files.is_empty() {
+        make_dir(dir)?;
+    }
+    for (name, bytes) in files {
+        write_whole(&dir.join(name), bytes)?;
+    }
+    Ok(())
+}
+
+pub(super) fn make_dir(dir: &Path) -> Result<(), PeftError> {
+    std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
+        path: dir.to_path_buf(),
+        source,
+    })
+}
+
 impl Adapter {
     /// Writes `adapter_config.json` and `adapter_model.safetensors` into `dir`, each whole or not at all, the
     /// configuration last.
@@ -241,10 +260,7 @@ impl Adapter {
         dtype: SaveDtype,
     ) -> Result<(), PeftError> {
         let (config, weights) = self.to_files(base, provenance, dtype)?;
-        std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
-            path: dir.to_path_buf(),
-            source,
-        })?;
+        make_dir(dir)?;
         write_whole(&dir.join(WEIGHTS), &weights)?;
         write_whole(&dir.join(CONFIG), &config)?;
         Ok(())
@@ -377,8 +393,20 @@ impl Adapter {
         if !parameters.is_empty() {
             written["target_parameters"] = json!(parameters);
         }
-        if let Some(rows) = &self.embedding().token_rows {
-            written["trainable_token_indices"] = json!(rows.ids);
+        let mut heads = self.sites().iter().filter(|_| !base.tied_head);
+        let head_rows = heads.find_map(|at| at.token_rows.as_ref());
+        match (&self.embedding().token_rows, head_rows) {
+            (None, None) => {}
+            (Some(rows), None) => written["trainable_token_indices"] = json!(rows.ids),
+            (rows, Some(of_head)) => {
+                let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
+                let mut by_module = Map::new();
+                by_module.insert(last(base.names.head.module), json!(of_head.ids));
+                if let Some(rows) = rows {
+                    by_module.insert(last(base.names.embedding.0), json!(rows.ids));
+                }
+                written["trainable_token_indices"] = by_module.into();
+            }
         }
         written
     }
@@ -741,8 +769,8 @@ impl AdapterFiles {
         base: &DecoderConfig,
         device: &Device,
     ) -> Result<Adapter, PeftError> {
-        let wanted = self.wanted(base)?;
         self.check_tied_head(base)?;
+        let wanted = self.wanted(base)?;
         // Before there is memory for it: a configuration may ask for any rank.
         for matrix in Layout::new(&wanted, base).matrices() {
             self.check_shape(&matrix)?;
@@ -762,7 +790,12 @@ impl AdapterFiles {
                 return Err(self.misfit(format!("`{PREFIX}{}` is missing", matrix.name)));
             };
             if matrix.role() == Role::TokenRows {
-                numbers = self.rising(&numbers, matrix.cols);
+                let of_head = matrix.name.starts_with(base.names.head.module);
+                let ids = match of_head {
+                    true => &self.config.head_rows,
+                    false => &self.config.token_rows,
+                };
+                numbers = rising(ids, &numbers, matrix.cols);
             }
             matrix.place_from_disk(&numbers, &mut flat);
         }
@@ -788,26 +821,34 @@ impl AdapterFiles {
         )))
     }
 
-    /// PEFT saves the whole embedding or head with an adapter of it: left out here where it is the base's own, which
-    /// `base` knows, and refused where it is not.
+    /// PEFT saves the whole embedding or head with an adapter of it, and both where the vocabulary grew: left out here
+    /// where they are the base's own, which `base`, grown if need be, knows, and refused where they are not.
     pub fn leave_out_copies(&mut self, base: &BaseWeights) -> Result<(), PeftError> {
         let (embedding, head) = (base.config().names.embedding.0, base.config().head().path());
+        let trained = self.whole(base.config())?;
         for module in [embedding, &head] {
-            let name = format!("{module}.base_layer.weight");
-            let Some((shape, numbers)) = self.matrices.get(&name) else {
-                continue;
+            let is_trained = match module == embedding || base.config().tied_head {
+                true => trained.1,
+                false => trained.0.iter().any(|site| site.is_head()),
             };
-            let is_tied = base.config().tied_head;
-            let of_base = if is_tied { embedding } else { module };
-            let own = base.matrix(&format!("{of_base}.weight"));
-            let is_own =
-                own.is_ok_and(|own| *shape == [own.rows(), own.cols()] && own.to_f32() == *numbers);
-            if !is_own {
-                return Err(self.misfit(format!(
-                    "it brings `{name}`, which is not the base's (was the vocabulary resized?)"
-                )));
+            for name in whole_names(module) {
+                if name == format!("{module}.weight") && is_trained {
+                    continue;
+                }
+                let Some((shape, numbers)) = self.matrices.get(&name) else {
+                    continue;
+                };
+                let is_tied = base.config().tied_head;
+                let of_base = if is_tied { embedding } else { module };
+                let own = base.matrix(&format!("{of_base}.weight"));
+                let is_own = own.is_ok_and(|own| {
+                    *shape == [own.rows(), own.cols()] && own.to_f32() == *numbers
+                });
+                if !is_own {
+                    return Err(self.misfit(format!("it brings `{name}`, which is not the base's")));
+                }
+                self.matrices.remove(&name);
             }
-            self.matrices.remove(&name);
         }
         Ok(())
     }
@@ -824,22 +865,24 @@ impl AdapterFiles {
             (Some(own), Some(other)) => own != other,
             _ => true,
         };
-        if apart {
+        // Trained rows of the embedding are the head's too; of a grown vocabulary PEFT saves them by both names.
+        let rows = |module: &str| format!("{module}.token_adapter.trainable_tokens_delta");
+        let of_head = rows(base.names.head.module);
+        let own = self.matrices.get(&rows(base.names.embedding.0));
+        let other = self.matrices.get(&of_head);
+        let rows_apart = other.is_some() && own != other;
+        let (tokens, of_tied) = (&self.config.token_rows, &self.config.head_rows);
+        let named_apart = !of_tied.is_empty() && of_tied != tokens;
+        if apart || rows_apart || named_apart {
             return Err(self.misfit(
                 "it trained the embedding and the tied head apart, which Hone does not apply"
                     .into(),
             ));
         }
+        self.config.head_rows.clear();
         self.matrices.remove(&head);
+        self.matrices.remove(&of_head);
         Ok(())
-    }
-
-    /// Token rows in the order of their tokens.
-    fn rising(&self, numbers: &[f32], cols: usize) -> Vec<f32> {
-        let mut order: Vec<usize> = (0..self.config.token_rows.len()).collect();
-        order.sort_by_key(|&place| self.config.token_rows[place]);
-        let row = |&place: &usize| numbers[place * cols..][..cols].iter().copied();
-        order.iter().flat_map(row).collect()
     }
 
     /// What the configuration names. A tensor on a projection that the configuration does not name is found by
@@ -886,17 +929,27 @@ impl AdapterFiles {
                 self.config.targets
             )));
         }
-        let mut token_rows = self.config.token_rows.clone();
-        token_rows.sort_unstable();
-        token_rows.dedup();
-        let last = token_rows.last();
-        if token_rows.len() < self.config.token_rows.len()
-            || last.is_some_and(|id| *id as usize >= base.vocab_size)
-        {
-            return Err(self.misfit(format!(
-                "it trained rows of tokens that are named twice or not among the {} of this model",
-                base.vocab_size
-            )));
+        let known = |asked: &[u32]| {
+            let mut ids = asked.to_vec();
+            ids.sort_unstable();
+            ids.dedup();
+            let last = ids.last();
+            let is_known = last.is_none_or(|id| (*id as usize) < base.vocab_size);
+            match is_known && ids.len() == asked.len() {
+                true => Ok(ids),
+                false => Err(self.misfit(format!(
+                    "it trained rows of tokens that are named twice or not among the {} of this model",
+                    base.vocab_size
+                ))),
+            }
+        };
+        let token_rows = known(&self.config.token_rows)?;
+        let head_rows = known(&self.config.head_rows)?;
+        let is_head = |site: &Site| site.is_head();
+        if !head_rows.is_empty() && whole.iter().chain(&targets).any(is_head) {
+            return Err(self.misfit(
+                "it trained rows of the head beside another adapter of the head, which Hone does not apply".into(),
+            ));
         }
         let with_bias = |site: &Site| base.has_bias(site.group());
         if self.config.bias == TrainedBias::All && base.norm.has_bias() {
@@ -918,6 +971,7 @@ impl AdapterFiles {
                 low_rank: embedding.then(|| self.rank_and_alpha(embedding_path)),
                 whole: embedding_whole,
                 token_rows,
+                head_rows,
             },
             ..Wanted::default()
         };
@@ -1024,6 +1078,24 @@ impl AdapterFiles {
             reason,
         }
     }
+}
+
+/// Rows in the order of their tokens.
+fn rising(ids: &[u32], numbers: &[f32], cols: usize) -> Vec<f32> {
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_by_key(|&place| ids[place]);
+    let row = |&place: &usize| numbers[place * cols..][..cols].iter().copied();
+    order.iter().flat_map(row).collect()
+}
+
+/// What PEFT calls the whole matrix of a module: below an adapter, below trained rows, and plain.
+fn whole_names(module: &str) -> [String; 3] {
+    [
+        "base_layer.weight",
+        "token_adapter.base_layer.weight",
+        "weight",
+    ]
+    .map(|end| format!("{module}.{end}"))
 }
 
 fn pattern(patterns: &[(Regex, f64)], path: &str) -> Option<f64> {

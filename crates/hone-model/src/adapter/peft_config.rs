@@ -106,6 +106,8 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
     };
     let names = |key: &str| read_names(key, map.get(key)).map_err(&damaged);
     let is_ia3 = map.get("peft_type") == Some(&json!("IA3"));
+    let (token_rows, head_rows) =
+        read_token_rows(map.get("trainable_token_indices")).map_err(&damaged)?;
     let ia3 = Ia3 {
         feed_forward: names("feedforward_modules")?,
     };
@@ -119,7 +121,8 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         dora: flag("use_dora")?,
         bias: read_bias(map.get("bias")).map_err(&damaged)?,
         whole: names("modules_to_save")?,
-        token_rows: read_token_rows(map.get("trainable_token_indices")).map_err(&damaged)?,
+        token_rows,
+        head_rows,
         ia3: is_ia3.then_some(ia3),
         ..LoraConfig::default()
     };
@@ -243,30 +246,42 @@ fn read_bias(value: Option<&Value>) -> Result<TrainedBias, String> {
     }
 }
 
-/// Tokens of the embedding, as a list or by the embedding's name.
-fn read_token_rows(value: Option<&Value>) -> Result<Vec<u32>, String> {
-    let list = match value {
-        None | Some(Value::Null) => return Ok(vec![]),
-        Some(Value::Object(by_module)) => match by_module.iter().next() {
-            Some((module, list)) if by_module.len() == 1 && is_embedding(module) => list,
-            _ => {
-                return Err(
-                    "`trainable_token_indices` names modules other than the embedding".into(),
-                );
-            }
-        },
-        Some(list) => list,
-    };
+/// Tokens whose rows are trained: of the embedding, and of the head where it is named too. A list is the embedding's.
+pub(super) fn read_token_rows(value: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>), String> {
     let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let ids = list
-        .as_array()
-        .and_then(|list| list.iter().map(id).collect());
-    ids.ok_or_else(|| "`trainable_token_indices` is no list of tokens".to_owned())
+    let ids = |list: &Value| -> Result<Vec<u32>, String> {
+        let ids = list
+            .as_array()
+            .and_then(|list| list.iter().map(id).collect());
+        ids.ok_or_else(|| "`trainable_token_indices` is no list of tokens".to_owned())
+    };
+    let by_module = match value {
+        None | Some(Value::Null) => return Ok((vec![], vec![])),
+        Some(Value::Object(by_module)) => by_module,
+        Some(list) => return Ok((ids(list)?, vec![])),
+    };
+    let (mut of_embedding, mut of_head) = (vec![], vec![]);
+    for (module, list) in by_module {
+        match module {
+            module if names_any(module, &EMBEDDINGS) => of_embedding = ids(list)?,
+            module if names_any(module, &HEADS) => of_head = ids(list)?,
+            module => {
+                return Err(format!(
+                    "`trainable_token_indices` names `{}`, which is neither the embedding nor the head",
+                    one_line(module)
+                ));
+            }
+        }
+    }
+    Ok((of_embedding, of_head))
 }
 
-/// By the last part of its path, as families name it.
-fn is_embedding(module: &str) -> bool {
-    let names = ["embed_tokens", "wte", "embed_in", "word_embeddings"];
+/// The last parts of their paths, as families name them.
+pub(super) const EMBEDDINGS: [&str; 4] = ["embed_tokens", "wte", "embed_in", "word_embeddings"];
+pub(super) const HEADS: [&str; 2] = ["lm_head", "embed_out"];
+
+/// By the last part of its path.
+pub(super) fn names_any(module: &str, names: &[&str]) -> bool {
     names.iter().any(|name| target_matches(name, module))
 }
 

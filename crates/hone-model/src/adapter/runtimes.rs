@@ -126,6 +126,8 @@ pub struct Facts {
     pub base_weights: bool,
     /// Rows of single tokens.
     pub token_rows: bool,
+    /// Tokens that the base it is checked against does not have.
+    pub new_tokens: usize,
     /// IA³: factors instead of narrow matrices.
     pub ia3: bool,
     /// Targets are a pattern.
@@ -261,6 +263,10 @@ impl Facts {
             "`rank_pattern` is passed over: one scale for all modules",
         );
         self.wrong_if_base_changed(said);
+        said.refuses_if(
+            self.new_tokens > 0,
+            "has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has",
+        );
         said.notes_if(
             self.token_rows,
             "rows of tokens need a version that has --max-lora-trainable-tokens",

@@ -13,7 +13,19 @@ impl Wanted {
         let mut chosen = select(config, base)?;
         refuse_at_parameters(config, &chosen.sites)?;
         chosen.sites.retain(|site| !whole.contains(site));
-        let token_rows = token_rows(config, base)?;
+        let token_rows = known_tokens(&config.token_rows, base)?;
+        let head_rows = known_tokens(&config.head_rows, base)?;
+        let is_head = |site: &Site| site.is_head();
+        let has_head = whole.iter().chain(&chosen.sites).any(is_head);
+        if !head_rows.is_empty() && (base.tied_head || has_head) {
+            return Err(AttachError::Together {
+                first: "trained rows of the head",
+                second: match base.tied_head {
+                    true => "a head that is tied to the embedding",
+                    false => "another adapter of the head",
+                },
+            });
+        }
         if !token_rows.is_empty() && (embedding_whole || chosen.embedding) {
             return Err(AttachError::Together {
                 first: "trained token rows",
@@ -30,6 +42,7 @@ impl Wanted {
                 low_rank: low_rank.filter(|_| !embedding_whole),
                 whole: embedding_whole,
                 token_rows,
+                head_rows,
             },
             ..Self::default()
         };
@@ -44,6 +57,28 @@ impl Wanted {
             None => wanted.members = members(config, &chosen)?,
         }
         Ok(wanted)
+    }
+}
+
+impl LoraConfig {
+    /// The same with the rows of new tokens trained, at the embedding and at a head that is not tied to it; where one of
+    /// them is trained whole, they are trained with it.
+    ///
+    /// # Errors
+    /// Modules trained whole that the base does not have.
+    pub fn with_new_tokens(
+        mut self,
+        tokens: &[u32],
+        base: &DecoderConfig,
+    ) -> Result<Self, AttachError> {
+        let (whole, embedding_whole) = select_whole(&self.whole, base)?;
+        if !embedding_whole {
+            self.token_rows.extend(tokens);
+        }
+        if !base.tied_head && !whole.iter().any(|site| site.is_head()) {
+            self.head_rows.extend(tokens);
+        }
+        Ok(self)
     }
 }
 
@@ -234,8 +269,9 @@ fn is_inside(path: &str, module: &str) -> bool {
     format!(".{path}.").contains(&format!(".{module}."))
 }
 
-fn token_rows(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<u32>, AttachError> {
-    let mut ids = config.token_rows.clone();
+/// Rising, each once.
+fn known_tokens(asked: &[u32], base: &DecoderConfig) -> Result<Vec<u32>, AttachError> {
+    let mut ids = asked.to_vec();
     ids.sort_unstable();
     ids.dedup();
     let vocab_size = base.vocab_size;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::check::Finding;
 use super::config::{path_pattern, scale, target_matches};
+use super::peft_config::{HEADS, names_any, read_token_rows};
 use super::raw::RawAdapter;
 use super::spelling::read_name;
 
@@ -30,8 +31,10 @@ pub(crate) struct Settings {
     pub alpha_patterns: Vec<Pattern>,
     pub modules_to_save: Vec<String>,
     pub token_rows: bool,
-    /// Which tokens' rows are trained.
+    /// Which tokens' rows of the embedding are trained.
     pub token_ids: Vec<u32>,
+    /// Which tokens' rows of the head are trained, where it is named.
+    pub head_ids: Vec<u32>,
     /// IA³: modules whose inputs are multiplied; of the others it is the outputs. `None` for LoRA.
     pub feed_forward: Option<Names>,
     /// Linear layers of the base are said to be stored the other way round.
@@ -169,6 +172,7 @@ impl Settings {
         let mut reader = Reader { map, findings };
         let is_ia3 = map.get("peft_type").is_some_and(|method| method == "IA3");
         reader.look_at_keys(if is_ia3 { &READ_IA3 } else { &READ });
+        let (token_ids, head_ids) = reader.token_ids();
         Self {
             rank: reader.rank(),
             alpha: reader.number("lora_alpha", 8.0, "a positive number", |x| x > 0.0) as f32,
@@ -187,10 +191,19 @@ impl Settings {
             alpha_patterns: reader.patterns("alpha_pattern", |_| true),
             modules_to_save: reader.texts("modules_to_save"),
             token_rows: is_set(map.get("trainable_token_indices")),
-            token_ids: reader.token_ids(),
+            token_ids,
+            head_ids,
             feed_forward: is_ia3.then(|| reader.names("feedforward_modules")),
             transposed: reader.flag("fan_in_fan_out"),
             changes_base: reader.changes_base(),
+        }
+    }
+
+    /// Which tokens the trained rows of the module at `path` are for. The head of a tied model has the embedding's.
+    pub fn tokens_at(&self, path: &str) -> &[u32] {
+        match names_any(path, &HEADS) && !self.head_ids.is_empty() {
+            true => &self.head_ids,
+            false => &self.token_ids,
         }
     }
 
@@ -468,20 +481,17 @@ impl Reader<'_> {
     }
 
     /// A list for the embedding, or lists by module, of which one is read.
-    fn token_ids(&mut self) -> Vec<u32> {
+    fn token_ids(&mut self) -> (Vec<u32>, Vec<u32>) {
         const KEY: &str = "trainable_token_indices";
-        let list = match self.map.get(KEY) {
-            Some(Value::Object(entries)) if entries.len() == 1 => entries.values().next(),
-            said => said,
-        };
-        let ids = match list {
-            None | Some(Value::Null) => Some(vec![]),
-            Some(list) => serde_json::from_value::<Vec<u32>>(list.clone()).ok(),
-        };
-        ids.unwrap_or_else(|| {
+        let value = self.map.get(KEY);
+        read_token_rows(value).unwrap_or_else(|_| {
             let value = self.map[KEY].clone();
-            self.bad(KEY, value, "a list of tokens, or one for one module");
-            vec![]
+            self.bad(
+                KEY,
+                value,
+                "a list of tokens, or one for the embedding and one for the head",
+            );
+            (vec![], vec![])
         })
     }
 

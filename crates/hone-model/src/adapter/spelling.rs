@@ -47,7 +47,7 @@ pub(crate) struct Spelled<'a> {
 }
 
 /// Ends of names, longest first where one ends like another.
-const ENDS: [(&str, Part); 22] = [
+const ENDS: [(&str, Part); 23] = [
     (".lora_A.weight", Part::A),
     (".lora_B.weight", Part::B),
     (".lora_B.bias", Part::OutBias),
@@ -55,6 +55,7 @@ const ENDS: [(&str, Part); 22] = [
     (".lora_embedding_B", Part::EmbeddingB),
     (".lora_magnitude_vector", Part::Magnitude),
     (".lora_magnitude_vector.weight", Part::Magnitude),
+    (".token_adapter.base_layer.weight", Part::BaseWeight),
     (".base_layer.weight", Part::BaseWeight),
     (".base_layer.bias", Part::BaseBias),
     (".token_adapter.trainable_tokens_delta", Part::TokenRows),

@@ -102,7 +102,7 @@ impl GgufKind {
 pub struct GgufMetadata {
     /// `general.name`, where the base has none.
     pub name: String,
-    /// `tokenizer.…`, where the base is no GGUF file.
+    /// `tokenizer.…`; of a base that is a GGUF file only what replaces its own.
     pub tokenizer: Vec<(String, Typed)>,
 }
 
@@ -257,6 +257,16 @@ fn metadata(
     let mut rows: Vec<(String, Typed)> = match merged.base().gguf() {
         // Types of tensors have changed; everything else is as true as it was.
         Some(gguf) => {
+            let vocab_size = format!(
+                "{}.vocab_size",
+                gguf.str("general.architecture")
+                    .ok()
+                    .flatten()
+                    .unwrap_or_default()
+            );
+            let mut replaced: BTreeMap<String, Typed> = extra.tokenizer.into_iter().collect();
+            let size = Typed::U32(merged.config().vocab_size as u32);
+            replaced.insert(vocab_size, size);
             let stays = |key: &&str| {
                 ![
                     "general.file_type",
@@ -266,8 +276,15 @@ fn metadata(
                 .contains(key)
             };
             let keys = gguf.keys().filter(stays);
-            keys.map(|key| (key.to_owned(), gguf.typed(key).expect("the key is there")))
-                .collect()
+            let mut rows: Vec<(String, Typed)> = keys
+                .map(|key| {
+                    let value = replaced.remove(key);
+                    let value = value.unwrap_or_else(|| gguf.typed(key).expect("the key is there"));
+                    (key.to_owned(), value)
+                })
+                .collect();
+            rows.extend(replaced);
+            rows
         }
         None => described(merged.config(), extra)?,
     };

@@ -60,8 +60,7 @@ impl<'a> Special<'a> {
     }
 
     fn token_rows(&self) -> Option<&'a TokenRows> {
-        let rows = self.adapter.embedding().token_rows.as_ref();
-        rows.filter(|_| self.at.has_token_rows)
+        self.at.token_rows.as_ref()
     }
 
     /// As far as the low-rank pair: through the matrix, without the bias.

@@ -36,4 +36,4 @@ pub use safetensors::Dtype;
 pub use sections::WriterError;
 pub use shards::{Shards, ShardsError};
 pub use shards_writer::{ShardsWriter, TensorSpec};
-pub use source::{BaseWeights, WeightsError};
+pub use source::{BaseWeights, NewRows, WeightsError};

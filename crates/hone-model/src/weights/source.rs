@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hone_ledger::{ContentId, Hasher};
-use hone_tensor::{Format, StoredMatrix};
+use hone_tensor::{Format, StoredError, StoredMatrix};
 use serde::Deserialize;
 use serde_json::Value as Json;
 
@@ -28,6 +28,19 @@ pub struct BaseWeights {
     weights: BTreeMap<String, StoredMatrix>,
     gguf: Option<Gguf>,
     is_streamed: bool,
+    /// What has rows for tokens that the files do not have, as Hugging Face orders them.
+    grown: BTreeMap<String, StoredMatrix>,
+}
+
+/// Rows for tokens that the files do not have, `[tokens, d_model]` row-major; the mean of all rows where none are given.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NewRows {
+    /// How many tokens.
+    pub tokens: usize,
+    /// Of the embedding.
+    pub embedding: Option<Vec<f32>>,
+    /// Of a head that is not tied to it.
+    pub head: Option<Vec<f32>>,
 }
 
 /// Base weights that cannot be used, and why.
@@ -97,6 +110,16 @@ pub enum WeightsError {
         count: usize,
         /// The first of them.
         names: String,
+    },
+    /// The vocabulary cannot grow.
+    #[error("{}: `{name}` cannot have more rows: {source}", path.display())]
+    Grow {
+        /// File or directory.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Why not.
+        source: StoredError,
     },
     /// The configuration says one matrix, the file holds two.
     #[error("{}: the head is said to be the embedding, but `lm_head.weight` holds other numbers", path.display())]
@@ -177,6 +200,7 @@ impl BaseWeights {
             weights,
             gguf: None,
             is_streamed: false,
+            grown: BTreeMap::new(),
         })
     }
 
@@ -219,6 +243,7 @@ impl BaseWeights {
             weights,
             gguf: Some(gguf),
             is_streamed: false,
+            grown: BTreeMap::new(),
         })
     }
 
@@ -253,8 +278,73 @@ impl BaseWeights {
         self.is_streamed
     }
 
-    /// A weight in its stored form, rows as Hugging Face orders them; it shares the file's memory.
+    /// Gives embedding and head rows for tokens that the files do not have: from now on this is a base of a larger
+    /// vocabulary, but for its fingerprint, which is that of the files. Grown matrices are in memory, in their stored form
+    /// where single rows can be written in it. The bias of a head, where it has one, is given the mean of its numbers.
+    pub fn grow(&mut self, rows: &NewRows) -> Result<(), WeightsError> {
+        let (names, is_tied) = (self.config.names, self.config.tied_head);
+        let end = |module: &str, kind: &str| format!("{module}.{kind}");
+        let mut grown = vec![(end(names.embedding.0, "weight"), rows.embedding.as_deref())];
+        if !is_tied {
+            grown.push((end(names.head.module, "weight"), rows.head.as_deref()));
+        }
+        for (name, own) in grown {
+            let matrix = self.matrix(&name)?;
+            let mean = || mean_of_rows(&matrix).repeat(rows.tokens);
+            let longer = match own {
+                Some(own) => matrix.with_rows(own),
+                None => matrix.with_rows(&mean()),
+            };
+            matrix.release();
+            self.keep_grown(name, longer)?;
+        }
+        if self.config.head_bias {
+            let name = end(names.head.module, "bias");
+            let mut bias = self.vector(&name)?;
+            let mean = bias.iter().map(|x| f64::from(*x)).sum::<f64>() / bias.len().max(1) as f64;
+            bias.resize(bias.len() + rows.tokens, mean as f32);
+            self.keep_grown(name, StoredMatrix::from_f32(&bias, 1, bias.len()))?;
+        }
+        self.config.vocab_size += rows.tokens;
+        Ok(())
+    }
+
+    fn keep_grown(
+        &mut self,
+        name: String,
+        grown: Result<StoredMatrix, StoredError>,
+    ) -> Result<(), WeightsError> {
+        let grown = grown.map_err(|source| WeightsError::Grow {
+            path: self.path.clone(),
+            name: name.clone(),
+            source,
+        })?;
+        self.grown.insert(name, grown);
+        Ok(())
+    }
+
+    /// How many tokens it has that the files do not have.
+    pub fn new_tokens(&self) -> usize {
+        let embedding = format!("{}.weight", self.config.names.embedding.0);
+        let stored = self.weights.get(&embedding).map_or(0, StoredMatrix::rows);
+        self.config.vocab_size - stored
+    }
+
+    /// Memory that grown matrices take beside the files.
+    pub fn grown_bytes(&self) -> usize {
+        self.grown.values().map(StoredMatrix::size_bytes).sum()
+    }
+
+    /// A weight in its stored form, rows as Hugging Face orders them; it shares the file's memory, unless it has grown.
     pub fn matrix(&self, name: &str) -> Result<StoredMatrix, WeightsError> {
+        match self.grown.get(name) {
+            Some(grown) => Ok(grown.clone()),
+            None => self.stored(name),
+        }
+    }
+
+    /// A weight of the files.
+    fn stored(&self, name: &str) -> Result<StoredMatrix, WeightsError> {
         let stored = self
             .weights
             .get(name)
@@ -357,11 +447,11 @@ impl BaseWeights {
 
     /// The hash of every weight's name, format, shape and bytes. Reads everything once.
     ///
-    /// How the weights are spread over files makes no difference to it.
+    /// How the weights are spread over files makes no difference to it, nor do rows that were added to them.
     pub fn fingerprint(&self) -> Result<ContentId, WeightsError> {
         let mut hasher = Hasher::new();
         for name in self.names() {
-            let weight = self.matrix(name)?;
+            let weight = self.stored(name)?;
             let line = format!(
                 "{name} {} {} {}\n",
                 weight.format().name(),
@@ -573,6 +663,20 @@ impl Collector<'_> {
             names: names[..names.len().min(5)].join(", "),
         })
     }
+}
+
+/// The mean of all rows, added up in f64.
+fn mean_of_rows(matrix: &StoredMatrix) -> Vec<f32> {
+    let (rows, cols) = (matrix.rows(), matrix.cols());
+    let (mut sums, mut row) = (vec![0.0f64; cols], vec![0.0; cols]);
+    for at in 0..rows {
+        matrix.decode_row(at, 0..cols, &mut row);
+        sums.iter_mut()
+            .zip(&row)
+            .for_each(|(sum, x)| *sum += f64::from(*x));
+    }
+    let mean = |sum: &f64| (sum / rows.max(1) as f64) as f32;
+    sums.iter().map(mean).collect()
 }
 
 /// The hash of a weight's bytes, which need not be in memory all at once.

@@ -9,6 +9,7 @@ use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
 use hone_ledger::{DirError, Seed};
 use hone_model::{
     LossSum, Model, NamedMatrix, Packed, PeftError, Provenance, SaveDtype, StepOptions,
+    write_beside,
 };
 use hone_tensor::{Tensor, TensorError};
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct RunDir {
     pub provenance: Provenance,
     /// How the adapter's numbers are written.
     pub save_dtype: SaveDtype,
+    /// Files that every adapter is written with, by name: a tokenizer that has grown.
+    pub beside: Vec<(String, Vec<u8>)>,
 }
 
 impl RunDir {
@@ -50,6 +53,7 @@ impl RunDir {
             identity,
             provenance,
             save_dtype: SaveDtype::F32,
+            beside: vec![],
         }
     }
 
@@ -693,6 +697,7 @@ fn save(
 fn save_adapter(model: &Model, path: &Path, dir: &RunDir) -> Result<(), TrainError> {
     model.device().trim();
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
+    write_beside(path, &dir.beside)?;
     Ok(adapter.save(path, model.config(), &dir.provenance, dir.save_dtype)?)
 }
 

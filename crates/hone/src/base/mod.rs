@@ -7,11 +7,13 @@ mod catalogue;
 mod home;
 mod hub;
 mod opened;
+mod tokenizer_files;
 mod wheel;
 
 pub use catalogue::{CATALOGUE, Entry, Wheel};
 pub use home::{Home, NoHome};
 pub use hub::{HubError, HubId};
+pub(crate) use opened::read_vocabulary;
 pub use opened::{AdapterError, OpenBase, OpenError};
 pub use wheel::WheelError;
 

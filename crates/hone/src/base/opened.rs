@@ -4,8 +4,8 @@
 //! become the same thing.
 
 use super::Base;
-use hone_model::weights::{BaseWeights, Gguf, Malformed, WeightsError};
-use hone_model::{Adapter, AdapterFiles, Model, PeftError};
+use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
+use hone_model::{Adapter, AdapterFiles, Model, PeftError, RawAdapter};
 use hone_text::{
     ChatTemplate, GgufVocabulary, RenderError, Renderer, TemplateError, Tokenizer, TokenizerError,
 };
@@ -19,6 +19,8 @@ pub struct OpenBase {
     pub weights: BaseWeights,
     /// Text to ids.
     pub renderer: Renderer,
+    /// Tokens that were added to its own, by their text.
+    pub new_tokens: Vec<String>,
 }
 
 /// Why a base cannot be opened.
@@ -90,6 +92,33 @@ pub enum AdapterError {
     /// The base.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+    /// Its tokenizer cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Its tokenizer is not the base's with more tokens.
+    #[error("{}: {source}", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenizerError,
+    },
+    /// It has rows for tokens that nothing names, so that no text would ever use them.
+    #[error("the adapter in {} has rows for {count} tokens more than the base, and no tokenizer.json that says what they are", path.display())]
+    Unnamed {
+        /// The adapter's directory.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+    },
+    /// The base with its tokens.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// It was trained with another chat template, so that prompts would look different to it.
     #[error("the adapter in {} was trained with another chat template", path.display())]
     OtherTemplate {
@@ -107,6 +136,15 @@ impl AdapterError {
             Self::OtherTemplate { .. } => {
                 vec!["use the base it was trained on, with that base's own template".into()]
             }
+            Self::Tokenizer { .. } => {
+                vec!["use the base it was trained on, with that base's own tokenizer".into()]
+            }
+            Self::Unnamed { path, .. } => vec![format!(
+                "save the tokenizer that it was trained with beside it: tokenizer.save_pretrained(\"{}\")",
+                path.display()
+            )],
+            Self::Open(error) => error.hints(),
+            Self::Read { .. } => vec![],
         }
     }
 }
@@ -127,6 +165,99 @@ impl OpenBase {
         Ok(files.into_adapter(model.config(), model.device())?)
     }
 
+    /// Adds tokens behind those that are there, to the tokenizer and, where it has no rows to spare, to the weights: rows
+    /// that are the mean of all rows.
+    pub fn add_tokens(&mut self, texts: &[String]) -> Result<(), OpenError> {
+        if texts.is_empty() {
+            return Ok(());
+        }
+        let grown = self.renderer.tokenizer().with_tokens(texts);
+        let grown = grown.map_err(|source| OpenError::Tokenizer {
+            path: self.base.path.clone(),
+            source,
+        })?;
+        let ids: Vec<u32> = texts
+            .iter()
+            .filter_map(|text| grown.token_id(text))
+            .collect();
+        let needed = ids.iter().max().map_or(0, |last| *last as usize + 1);
+        let tokens = needed.saturating_sub(self.weights.config().vocab_size);
+        let rows = NewRows {
+            tokens,
+            ..NewRows::default()
+        };
+        self.grow(Some(grown), texts.to_vec(), &rows)
+    }
+
+    /// Numbers of the tokens that were added.
+    pub fn new_ids(&self) -> Vec<u32> {
+        let tokenizer = self.renderer.tokenizer();
+        let id = |text: &String| tokenizer.token_id(text);
+        self.new_tokens.iter().filter_map(id).collect()
+    }
+
+    /// Takes over the tokens that the adapter in `dir` was trained with and this base does not have: their rows, and what
+    /// the `tokenizer.json` beside it calls them. Returns whether the vocabulary grew.
+    pub fn take_tokens_of(&mut self, dir: &Path) -> Result<bool, AdapterError> {
+        let raw = RawAdapter::read(dir)?;
+        let path = dir.join("tokenizer.json");
+        let json = match std::fs::read(&path) {
+            Ok(json) => Some(json),
+            Err(source) if source.kind() == std::io::ErrorKind::NotFound => None,
+            Err(source) => return Err(AdapterError::Read { path, source }),
+        };
+        let tokenizer = self.renderer.tokenizer();
+        let named = |limit| {
+            json.as_ref()
+                .map(|json| tokenizer.with_tokens_of(json, limit))
+        };
+        let known = match named(usize::MAX) {
+            Some(Ok(Some(grown))) => grown.vocab_size(),
+            _ => 0,
+        };
+        let config = self.weights.config();
+        let rows = raw.new_rows(config, known);
+        let rows = rows.unwrap_or_default();
+        // Tokens that the model has no rows for are nothing that can be computed, here or elsewhere.
+        let grown = named(config.vocab_size + rows.tokens).transpose();
+        let grown = grown.map_err(|source| AdapterError::Tokenizer { path, source })?;
+        let grown = grown.flatten();
+        let all = grown.as_ref().unwrap_or(tokenizer).vocab_size();
+        // A matrix may have more rows than there are tokens; rows that were trained one by one were meant.
+        if rows.tokens > 0 && rows.embedding.is_none() && all < config.vocab_size + rows.tokens {
+            return Err(AdapterError::Unnamed {
+                path: dir.into(),
+                count: config.vocab_size + rows.tokens - all,
+            });
+        }
+        if rows.tokens == 0 && grown.is_none() {
+            return Ok(false);
+        }
+        let first = tokenizer.vocab_size() as u32;
+        let new = grown.as_ref().map_or(vec![], |grown| {
+            let last = grown.vocab_size() as u32;
+            (first..last).filter_map(|id| grown.token(id)).collect()
+        });
+        self.grow(grown, new, &rows)?;
+        Ok(true)
+    }
+
+    fn grow(
+        &mut self,
+        tokenizer: Option<Tokenizer>,
+        new_tokens: Vec<String>,
+        rows: &NewRows,
+    ) -> Result<(), OpenError> {
+        if rows.tokens > 0 {
+            self.weights.grow(rows)?;
+        }
+        if let Some(tokenizer) = tokenizer {
+            self.renderer = render_with(tokenizer, &self.weights, &self.base.path)?;
+        }
+        self.new_tokens.extend(new_tokens);
+        Ok(())
+    }
+
     /// Opens a base that has been found.
     pub fn open(base: Base) -> Result<Self, OpenError> {
         let weights = BaseWeights::open(&base.path)?;
@@ -136,27 +267,35 @@ impl OpenBase {
     /// The rest of a base whose weights are open.
     pub fn with_weights(base: Base, weights: BaseWeights) -> Result<Self, OpenError> {
         let tokenizer = open_tokenizer(&weights, &base.path)?;
-        let template = weights
-            .chat_template()?
-            .map(|source| ChatTemplate::new(&source))
-            .transpose();
-        let template = template.map_err(|source| OpenError::Template {
-            path: base.path.clone(),
-            source,
-        })?;
-        let renderer =
-            Renderer::new(tokenizer, template, &weights.config().eos).map_err(|source| {
-                OpenError::Renderer {
-                    path: base.path.clone(),
-                    source,
-                }
-            })?;
         Ok(Self {
+            renderer: render_with(tokenizer, &weights, &base.path)?,
             base,
             weights,
-            renderer,
+            new_tokens: vec![],
         })
     }
+}
+
+/// The tokenizer and the base's own chat template, fitted together.
+fn render_with(
+    tokenizer: Tokenizer,
+    weights: &BaseWeights,
+    path: &Path,
+) -> Result<Renderer, OpenError> {
+    let path = || path.to_path_buf();
+    let template = weights
+        .chat_template()?
+        .map(|source| ChatTemplate::new(&source))
+        .transpose();
+    let template = template.map_err(|source| OpenError::Template {
+        path: path(),
+        source,
+    })?;
+    let renderer = Renderer::new(tokenizer, template, &weights.config().eos);
+    renderer.map_err(|source| OpenError::Renderer {
+        path: path(),
+        source,
+    })
 }
 
 fn open_tokenizer(weights: &BaseWeights, path: &Path) -> Result<Tokenizer, OpenError> {
@@ -184,7 +323,7 @@ fn open_tokenizer(weights: &BaseWeights, path: &Path) -> Result<Tokenizer, OpenE
 }
 
 /// The tokenizer part of a GGUF header.
-fn read_vocabulary(gguf: &Gguf) -> Result<GgufVocabulary, Malformed> {
+pub fn read_vocabulary(gguf: &Gguf) -> Result<GgufVocabulary, Malformed> {
     let key = |name: &str| format!("tokenizer.ggml.{name}");
     let text = |name: &str| gguf.str(&key(name)).map(|value| value.map(String::from));
     let strings = |name: &str| {

@@ -2,24 +2,16 @@
 
 use super::Bundle;
 use super::source::Source;
+use crate::base::{OpenBase, read_vocabulary};
 use anyhow::{Context, Result};
 use hone_model::export::hf_config;
-use hone_model::weights::{DecoderConfig, Typed};
+use hone_model::weights::{DecoderConfig, Gguf, Typed};
 use hone_text::GgufVocabulary;
 use serde_json::{Map, Value, json};
 
 /// Files of a Hugging Face directory that are copied as they are.
-const COPIED: [&str; 16] = [
+const COPIED: [&str; 7] = [
     "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "chat_template.jinja",
-    "chat_template.json",
     "LICENSE",
     "LICENSE.txt",
     "LICENSE.md",
@@ -45,6 +37,9 @@ pub fn copy_companions(
             bundle.write(name, &bytes)?;
         }
     }
+    for (name, bytes) in source.open.tokenizer_files()? {
+        bundle.write(&name, &bytes)?;
+    }
     let config = weights
         .file("config.json")?
         .context("a model directory has a config.json")?;
@@ -53,6 +48,14 @@ pub fn copy_companions(
     config.remove("quantization_config");
     if merged.tied_head != weights.config().tied_head {
         config.insert("tie_word_embeddings".into(), merged.tied_head.into());
+    }
+    if weights.new_tokens() > 0 {
+        // Models that also see say it of the part that speaks.
+        let vocab_size = Value::from(merged.vocab_size);
+        match config.get_mut("text_config") {
+            Some(Value::Object(speaks)) => speaks.insert("vocab_size".into(), vocab_size),
+            _ => config.insert("vocab_size".into(), vocab_size),
+        };
     }
     // transformers 5 says `dtype`, 4 says `torch_dtype`.
     let key = if config.contains_key("dtype") {
@@ -74,7 +77,6 @@ fn make_companions(
     dtype: &str,
 ) -> Result<()> {
     let (weights, renderer) = (&source.open.weights, &source.open.renderer);
-    let tokenizer = renderer.tokenizer();
     let mut write = |name: &str, value: &Value| {
         bundle.write(
             name,
@@ -86,25 +88,18 @@ fn make_companions(
         "generation_config.json",
         &json!({ "bos_token_id": weights.config().bos, "eos_token_id": renderer.stop_ids() }),
     )?;
-    let mut settings = json!({
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "add_bos_token": tokenizer.adds_bos(),
-        "model_max_length": weights.config().context_len,
-        "clean_up_tokenization_spaces": false,
-    });
-    for (name, token) in tokenizer.named_tokens() {
-        settings[name] = token.into();
+    for (name, bytes) in source.open.tokenizer_files()? {
+        bundle.write(&name, &bytes)?;
     }
-    if let Some(template) = weights.chat_template()? {
-        settings["chat_template"] = template.into();
-    }
-    write("tokenizer_config.json", &settings)?;
-    bundle.write("tokenizer.json", tokenizer.to_json().as_bytes())
+    Ok(())
 }
 
-/// The tokenizer and the chat template as GGUF metadata.
+/// The tokenizer and the chat template as GGUF metadata; of a base that is a GGUF file what changes in its own.
 pub fn tokenizer_metadata(source: &Source) -> Result<Vec<(String, Typed)>> {
     let weights = &source.open.weights;
+    if let Some(gguf) = weights.gguf() {
+        return grown_metadata(&source.open, gguf);
+    }
     let vocabulary = GgufVocabulary::of_tokenizer(
         source.open.renderer.tokenizer(),
         weights.config().vocab_size,
@@ -149,6 +144,29 @@ pub fn tokenizer_metadata(source: &Source) -> Result<Vec<(String, Typed)>> {
         template.map(|template| ("tokenizer.chat_template".to_owned(), Typed::Text(template))),
     );
     Ok(rows)
+}
+
+/// The lists of a GGUF file with the new tokens behind; rows that no token has are filled, as llama.cpp's converter does.
+fn grown_metadata(open: &OpenBase, gguf: &Gguf) -> Result<Vec<(String, Typed)>> {
+    if open.new_tokens.is_empty() && open.weights.new_tokens() == 0 {
+        return Ok(vec![]);
+    }
+    let mut vocabulary = read_vocabulary(gguf)?;
+    let tokenizer = open.renderer.tokenizer();
+    for token in &open.new_tokens {
+        let id = tokenizer.token_id(token);
+        vocabulary.push(token, id.is_some_and(|id| tokenizer.is_special(id)));
+    }
+    vocabulary.fill(open.weights.config().vocab_size);
+    let mut rows = vec![
+        ("tokens", Typed::Texts(vocabulary.tokens)),
+        ("token_type", Typed::I32s(vocabulary.token_types)),
+    ];
+    if !vocabulary.scores.is_empty() {
+        rows.push(("scores", Typed::F32s(vocabulary.scores)));
+    }
+    let named = |(key, value): (&str, Typed)| (format!("tokenizer.ggml.{key}"), value);
+    Ok(rows.into_iter().map(named).collect())
 }
 
 /// The token that the renderer ends a reply with.

@@ -87,12 +87,16 @@ impl SourceArgs {
             (joined(adapters.join()), open)
         });
         let (mut open, (adapters, hashing)) = (open?, adapters?);
+        for dir in &self.adapters {
+            open.take_tokens_of(dir)?;
+        }
         // A base that would fill the memory is read from disk as it is used.
         if open.weights.size_bytes() as u64 > Machine::measure().memory.bytes / 2 {
             open.weights.stream();
         }
         let checked = CheckedBase {
             config: open.weights.config(),
+            new_tokens: open.weights.new_tokens(),
             fingerprint: None,
             template_hash: Some(open.renderer.template_hash()),
         };
@@ -141,10 +145,11 @@ impl SourceArgs {
 }
 
 impl Source {
-    /// A base that is open already and the adapter in `dir`, which is known to belong to it.
+    /// A base that is open already, with the tokens of the adapter in `dir`, which is known to belong to it.
     pub fn of_one(open: OpenBase, dir: &Path, through_nf4: bool, device: Device) -> Result<Self> {
         let checked = CheckedBase {
             config: open.weights.config(),
+            new_tokens: open.weights.new_tokens(),
             fingerprint: None,
             template_hash: None,
         };

@@ -103,10 +103,7 @@ impl Export {
         let path = bundle.path_of("model.gguf");
         let extra = GgufMetadata {
             name: source.name(),
-            tokenizer: match source.open.weights.gguf() {
-                Some(_) => vec![],
-                None => tokenizer_metadata(source)?,
-            },
+            tokenizer: tokenizer_metadata(source)?,
         };
         let merged = source.merged()?;
         let (config, ends) = (merged.config(), merged.config().gguf_context_len());

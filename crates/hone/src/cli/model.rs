@@ -21,12 +21,13 @@ pub struct ModelArgs {
 }
 
 impl ModelArgs {
-    /// Opens the base by name; no weight is in memory yet.
+    /// Opens the base by name, with the tokens that the adapter brings; no weight is in memory yet.
     pub fn open(&self) -> Result<OpenBase> {
-        Ok(OpenBase::open(base::find(
-            &self.model,
-            &Home::from_env()?,
-        )?)?)
+        let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?)?;
+        if let Some(dir) = &self.adapter {
+            open.take_tokens_of(dir)?;
+        }
+        Ok(open)
     }
 
     /// The device the flags ask for.

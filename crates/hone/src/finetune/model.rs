@@ -9,7 +9,7 @@ use hone_ledger::Seed;
 use hone_model::export::MergeDtype;
 use hone_model::{
     Adapter, BaseFormat, Generation, LoraConfig, LossSum, Model, NamedMatrix, Provenance, Sampling,
-    SaveDtype, Session, StepOptions,
+    SaveDtype, Session, StepOptions, write_beside,
 };
 use hone_tensor::{Device, Tensor};
 use hone_text::{Conversation, Role, Turn};
@@ -25,6 +25,26 @@ pub struct LoadOptions {
     pub max_length: usize,
     /// The form its linear layers are kept in: as stored, or as NF4 for QLoRA.
     pub format: BaseFormat,
+    /// Tokens to add to the vocabulary, by their text. [`get_peft_model`] trains their rows; adapters are saved with the
+    /// tokenizer that has them.
+    ///
+    /// ```
+    /// use hone::finetune::{LoadOptions, LoraConfig, SaveDtype, get_peft_model, load_base};
+    ///
+    /// # fn main() -> Result<(), hone::finetune::FineTuneError> {
+    /// # let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fixtures/models/tiny-llama-tied");
+    /// # let place = tempfile::tempdir().unwrap();
+    /// # let out = place.path().join("adapter");
+    /// let options = LoadOptions { new_tokens: vec!["<part>".into()], ..LoadOptions::default() };
+    /// let model = get_peft_model(load_base(dir, options)?, LoraConfig::default(), 0)?;
+    /// model.save_adapter(&out, SaveDtype::F32)?; // and tokenizer.json beside it
+    ///
+    /// let again = load_base(dir, LoadOptions::default())?.load_adapter(&out)?;
+    /// assert_eq!(again.model().config().vocab_size, 301);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub new_tokens: Vec<String>,
 }
 
 impl Default for LoadOptions {
@@ -33,6 +53,7 @@ impl Default for LoadOptions {
             threads: None,
             max_length: 2048,
             format: BaseFormat::Stored,
+            new_tokens: vec![],
         }
     }
 }
@@ -63,7 +84,8 @@ pub struct BaseModel {
 /// # Errors
 /// A name that leads nowhere, files that are damaged or of a family that is not computed, no tokenizer.
 pub fn load_base(name: &str, options: LoadOptions) -> Result<BaseModel, FineTuneError> {
-    let open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
+    let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
+    open.add_tokens(&options.new_tokens)?;
     let threads = options
         .threads
         .or_else(|| std::thread::available_parallelism().ok().map(usize::from));
@@ -84,6 +106,7 @@ pub fn get_peft_model(
 ) -> Result<PeftModel, FineTuneError> {
     let BaseModel { open, mut model } = base;
     let seed = Seed::new(seed).child("adapter");
+    let config = config.with_new_tokens(&open.new_ids(), model.config())?;
     let adapter = Adapter::new(config, model.config(), model.device(), seed)?;
     model.begin(adapter, &open.weights)?;
     Ok(PeftModel { open, model })
@@ -118,13 +141,23 @@ impl BaseModel {
         }
     }
 
-    /// Puts an adapter from a PEFT directory on the base.
+    /// Puts an adapter from a PEFT directory on the base. If it brings tokens that the base does not have, the base is loaded
+    /// again with rows for them.
     ///
     /// # Errors
     /// Tensors that are missing, left over, mis-shaped or not finite, a method that is not computed, another base or
     /// another chat template than the adapter was trained with.
     pub fn load_adapter(self, dir: impl AsRef<Path>) -> Result<PeftModel, FineTuneError> {
-        let Self { open, mut model } = self;
+        let Self {
+            mut open,
+            mut model,
+        } = self;
+        if open.take_tokens_of(dir.as_ref())? {
+            let (device, format) = (model.device().clone(), model.format());
+            let max_positions = model.max_positions();
+            drop(model);
+            model = Model::load(&open.weights, &device, format, max_positions)?;
+        }
         let adapter = open.read_adapter(&model, dir.as_ref())?;
         model.attach(adapter);
         Ok(PeftModel { open, model })
@@ -255,6 +288,7 @@ impl PeftModel {
         dtype: SaveDtype,
     ) -> Result<(), FineTuneError> {
         let provenance = self.provenance()?;
+        write_beside(dir.as_ref(), &self.open.files_beside_an_adapter()?)?;
         Ok(self
             .adapter()?
             .save(dir.as_ref(), self.model.config(), &provenance, dtype)?)

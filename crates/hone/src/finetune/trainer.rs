@@ -126,6 +126,7 @@ impl Trainer {
             model.provenance()?,
         );
         dir.save_dtype = self.config.save_dtype;
+        dir.beside = model.base().files_beside_an_adapter()?;
         let data = Data {
             train: &examples.examples,
             valid: held_out.map_or(&[], |held_out| &held_out.examples),

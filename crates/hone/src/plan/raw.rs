@@ -102,6 +102,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_rows: Option<Vec<u32>>,
+    /// Tokens to add to the vocabulary, by their text; their rows are trained
+    #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_tokens: Option<Vec<String>>,
     /// Learn a factor for each output of the targets in place of A and B (IA3) [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -41,6 +41,7 @@ pub struct Settings {
     pub bias: Chosen<Bias>,
     pub whole: Chosen<Vec<String>>,
     pub token_rows: Chosen<Vec<u32>>,
+    pub new_tokens: Chosen<Vec<String>>,
     pub ia3: Chosen<bool>,
     pub feed_forward: Chosen<Vec<String>>,
     pub length: Chosen<Length>,
@@ -234,6 +235,7 @@ impl Settings {
             bias: pick!(bias, Bias::None),
             whole: pick!(whole, vec![]),
             token_rows: pick!(token_rows, vec![]),
+            new_tokens: pick!(new_tokens, vec![]),
             ia3: pick!(ia3, false),
             feed_forward: pick!(
                 feed_forward,
@@ -449,6 +451,7 @@ impl Settings {
             "bias" bias plain,
             "whole" whole |names: &Vec<String>| list(names),
             "token-rows" token_rows |ids: &Vec<u32>| list(ids),
+            "new-tokens" new_tokens |texts: &Vec<String>| list(texts),
             "ia3" ia3 plain,
             "feed-forward" feed_forward |names: &Vec<String>| list(names),
             "length" length plain,
@@ -478,7 +481,7 @@ impl Settings {
 
     /// The rows that a plan shows: options of methods that nobody asked for are left out.
     pub fn shown_rows(&self) -> Vec<(&'static str, String, Origin)> {
-        const ON_DEMAND: [&str; 11] = [
+        const ON_DEMAND: [&str; 12] = [
             "exclude",
             "rank-pattern",
             "alpha-pattern",
@@ -488,6 +491,7 @@ impl Settings {
             "bias",
             "whole",
             "token-rows",
+            "new-tokens",
             "ia3",
             "feed-forward",
         ];

@@ -146,7 +146,7 @@ impl TrainPlan {
         base: ContentId,
     ) -> Result<Self, PlanError> {
         let config = open.weights.config();
-        let lora = lora_config(&settings);
+        let lora = lora_config(&settings).with_new_tokens(&open.new_ids(), config)?;
         let size = Adapter::size(&lora, config)?;
         let lengths = Adapter::lengths(&lora, config)?;
         let kind = optimizer_kind(settings.optimizer.value);
@@ -550,7 +550,7 @@ fn disk_needed(training: &TrainingPlan, lengths: &[usize]) -> Size {
 
 /// Bytes of the frozen base as it will be held.
 fn base_bytes(open: &OpenBase, format: BaseFormat) -> usize {
-    let stored = open.weights.size_bytes();
+    let stored = open.weights.size_bytes() + open.weights.grown_bytes();
     let linear_bytes = match format {
         BaseFormat::Stored => return stored,
         BaseFormat::F32 => 4.0,
@@ -621,6 +621,7 @@ fn lora_config(settings: &Settings) -> LoraConfig {
         },
         whole: settings.whole.value.clone(),
         token_rows: settings.token_rows.value.clone(),
+        head_rows: vec![],
         ia3: settings.ia3.value.then(|| Ia3 {
             feed_forward: settings.feed_forward.value.clone(),
         }),

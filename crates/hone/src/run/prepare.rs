@@ -51,6 +51,7 @@ impl Prepared {
             (absolute(merge(flags, &file)?), settings, None)
         };
         let mut open = OpenBase::open(base::find(&settings.model.value, home)?)?;
+        open.add_tokens(&settings.new_tokens.value)?;
         let limit = open.weights.config().context_len;
         let settings = settings.within_context(limit)?;
         let max_length = settings.max_length.value;

@@ -90,6 +90,7 @@ impl Prepared {
     fn run_loop(&mut self, out: &Path, talk: Talk, stop: &AtomicBool) -> Result<Ended> {
         let mut dir = RunDir::new(out, self.plan.identity.clone(), self.provenance());
         dir.save_dtype = self.plan.save_dtype();
+        dir.beside = self.open.files_beside_an_adapter()?;
         let is_resumed = self.resumed.is_some();
         let first_step = if is_resumed { step_of_newest(&dir)? } else { 0 };
         let mut log = EventLog::open(&out.join(EVENTS))?;

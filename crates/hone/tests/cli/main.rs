@@ -9,3 +9,4 @@ mod refusals;
 mod road;
 #[cfg(target_os = "linux")]
 mod streaming;
+mod vocabulary;

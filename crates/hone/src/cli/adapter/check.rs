@@ -66,7 +66,9 @@ impl Check {
         let Some(name) = &self.model else {
             return Ok(None);
         };
-        Ok(Some(OpenBase::open(base::find(name, &Home::from_env()?)?)?))
+        let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
+        open.take_tokens_of(&self.dir)?;
+        Ok(Some(open))
     }
 
     fn print(&self, check: &AdapterCheck, verdicts: &[Verdict]) -> Result<()> {
@@ -214,6 +216,7 @@ fn look(raw: &RawAdapter, open: Option<&OpenBase>) -> Result<AdapterCheck> {
     };
     let base = CheckedBase {
         config: open.weights.config(),
+        new_tokens: open.weights.new_tokens(),
         fingerprint: fingerprint.as_deref(),
         template_hash: Some(open.renderer.template_hash()),
     };

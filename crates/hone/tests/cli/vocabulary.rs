@@ -1,0 +1,157 @@
+//! Tokens that are added to a vocabulary, from the wish to every form that an adapter is given away in.
+
+use crate::command::{Place, fixtures};
+use serde_json::Value;
+
+/// Two words of a domain, which the tiny vocabulary of 300 does not have.
+const ROW: &str = r#"{"prompt": "What holds <part>?", "completion": "<kit> holds it."}"#;
+
+fn trained(place: &Place, model: &str, flags: &str) {
+    std::fs::write(place.path("rows.jsonl"), [ROW; 12].join("\n")).unwrap();
+    let train = "train --data rows.jsonl --epochs 2 --lr 1e-2 --rank 2 --max-length 256";
+    let ran = place.ok(&format!(
+        "{train} --model {model} --new-tokens <part>,<kit> {flags} --out run"
+    ));
+    assert!(
+        ran.stderr.contains("<part>,<kit>  (flag)"),
+        "{}",
+        ran.stderr
+    );
+}
+
+/// Numbers of the row's tokens, to a model and perhaps an adapter.
+fn ids(place: &Place, model: &str) -> Vec<u64> {
+    let shown = place.ok(&format!(
+        "data show rows.jsonl --rows 1 --json --model {model}"
+    ));
+    let row: Value = serde_json::from_str(shown.stdout.lines().next().unwrap()).unwrap();
+    let ids = row["ids"].as_array().unwrap().iter();
+    ids.map(|id| id.as_u64().unwrap()).collect()
+}
+
+fn logits(place: &Place, model: &str) -> Vec<Vec<f64>> {
+    let said = place.ok(&format!(
+        "logits --model {model} --ids 1,40,300,77,301 --json"
+    ));
+    let rows = said.json()["logits"].as_array().unwrap().clone();
+    let row = |row: &Value| {
+        let row = row.as_array().unwrap().iter();
+        row.map(|x| x.as_f64().unwrap()).collect()
+    };
+    rows.iter().map(row).collect()
+}
+
+#[test]
+fn new_tokens_go_wherever_their_adapter_goes() {
+    for (model, flags) in [
+        ("{tied}", ""),
+        ("{untied}", ""),
+        ("{gguf}", ""),
+        ("{untied}", "--whole embed_tokens,lm_head"),
+        ("{untied}", "--method qlora"),
+    ] {
+        let place = Place::new();
+        trained(&place, model, flags);
+        let with = format!("{model} --adapter run/adapter");
+        let wanted = ids(&place, &with);
+        assert!(wanted.contains(&300) && wanted.contains(&301), "{wanted:?}");
+        assert!(!ids(&place, model).contains(&300));
+        let beside = logits(&place, &with);
+        assert!(beside.iter().all(|row| row.len() == 302), "{model}");
+
+        let checked = place.ok(&format!("adapter check run/adapter --model {model}"));
+        let grows =
+            "it brings 2 tokens that the base does not have, so the vocabulary grows to 302";
+        assert!(checked.stdout.contains(grows), "{}", checked.stdout);
+        assert!(
+            checked.stdout.contains("vllm       refuses"),
+            "{}",
+            checked.stdout
+        );
+
+        let base = match flags.contains("qlora") {
+            true => "--base dequantised-nf4",
+            false => "",
+        };
+        let source = format!("--model {model} --adapter run/adapter {base}");
+        place.ok(&format!("merge {source} --dtype f32 --out merged"));
+        place.ok(&format!("export {source} --to hf --out hf"));
+        place.ok(&format!("export {source} --to gguf --type f32 --out gguf"));
+        for (written, bound) in [("merged", 1e-4), ("hf", 0.5), ("gguf/model.gguf", 1e-4)] {
+            assert_eq!(ids(&place, written), wanted, "{model} {flags}: {written}");
+            // Numbers of QLoRA's adapter belong to the dequantised base, which is what was merged.
+            if flags.contains("qlora") {
+                continue;
+            }
+            let apart = beside
+                .iter()
+                .flatten()
+                .zip(logits(&place, written).concat());
+            let apart = apart.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < bound, "{model} {flags}: {written} is {apart} apart");
+        }
+    }
+}
+
+#[test]
+fn a_run_with_new_tokens_is_resumed_with_them() {
+    let place = Place::new();
+    trained(&place, "{tied}", "--save-every 1");
+    let whole = std::fs::read(place.path("run/last/adapter_model.safetensors")).unwrap();
+    let mut checkpoints: Vec<_> = std::fs::read_dir(place.path("run/checkpoints"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    checkpoints.sort();
+    std::fs::remove_dir_all(checkpoints.last().unwrap()).unwrap();
+    std::fs::remove_dir_all(place.path("run/last")).unwrap();
+    place.ok("train --out run --resume");
+    let again = std::fs::read(place.path("run/last/adapter_model.safetensors")).unwrap();
+    assert!(whole == again);
+}
+
+#[test]
+fn tokens_that_cannot_be_new_and_adapters_without_names_for_theirs_are_refused() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 12);
+    let train = "train --model {tied} --data rows.jsonl --out run --new-tokens";
+    for (tokens, refusal) in [
+        (
+            "<|im_end|>",
+            "`<|im_end|>` cannot be a new token: it is token 2 already",
+        ),
+        ("a,<b>", "`a` cannot be a new token: it is token"),
+        ("<b>,<b>", "`<b>` cannot be a new token: it is named twice"),
+    ] {
+        let said = place.refusal(&format!("{train} {tokens}"));
+        assert!(said.contains(refusal), "{said}");
+    }
+    let said = place.refusal(&format!("{train} <b> --targets embed_tokens,q_proj"));
+    assert!(said.contains("another adapter of the embedding"), "{said}");
+
+    // PEFT's own, saved without the tokenizer that it was trained with.
+    let adapter = fixtures().join("adapters/tiny-llama-untied-grown");
+    let logits = format!(
+        "logits --model {{untied}} --adapter '{}' --ids 1,300",
+        adapter.display()
+    );
+    let said = place.refusal(&logits);
+    assert!(
+        said.contains("has rows for 3 tokens more than the base, and no tokenizer.json"),
+        "{said}"
+    );
+    assert!(said.contains("tokenizer.save_pretrained("), "{said}");
+
+    trained(&place, "{tied}", "");
+    let path = place.path("run/adapter/tokenizer.json");
+    let json = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, json.replace("\"id\": 300", "\"id\": 299")).unwrap();
+    let said = place.refusal("logits --model {tied} --adapter run/adapter --ids 1");
+    assert!(
+        said.contains("numbers `<part>` 299, and here it is 300"),
+        "{said}"
+    );
+    std::fs::write(&path, "{").unwrap();
+    let said = place.refusal("chat --model {tied} --adapter run/adapter");
+    assert!(said.contains("not a usable tokenizer"), "{said}");
+}
