@@ -995,3 +995,25 @@ fn dora_as_plain_lora_leaves_out_less_the_wider_it_is() {
         }
     }
 }
+
+#[test]
+fn a_new_row_is_the_mean_of_those_that_spelt_it_and_the_base_keeps_its_fingerprint() {
+    for name in ["tied", "untied"] {
+        let mut base = base(name);
+        let files = base.fingerprint().unwrap();
+        let rows = base.rows_spelt(&[vec![7, 9], vec![40]]).unwrap();
+        let before = base.matrix("model.embed_tokens.weight").unwrap().to_f32();
+        let row = |id: usize| &before[id * 32..][..32];
+        let mean = row(7).iter().zip(row(9)).map(|(a, b)| (a + b) / 2.0);
+        let wanted: Vec<f32> = mean.chain(row(40).iter().copied()).collect();
+        assert!(greatest_difference(rows.embedding.as_ref().unwrap(), &wanted) < 1e-7);
+        assert_eq!(rows.head.is_some(), name == "untied");
+
+        base.grow(&rows).unwrap();
+        assert_eq!((base.new_tokens(), base.config().vocab_size), (2, 302));
+        let after = base.matrix("model.embed_tokens.weight").unwrap().to_f32();
+        assert_eq!(after[..before.len()], before);
+        assert_eq!(after[before.len()..], *rows.embedding.unwrap());
+        assert_eq!(base.fingerprint().unwrap(), files);
+    }
+}

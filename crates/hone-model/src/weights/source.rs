@@ -290,7 +290,7 @@ impl BaseWeights {
         }
         for (name, own) in grown {
             let matrix = self.matrix(&name)?;
-            let mean = || mean_of_rows(&matrix).repeat(rows.tokens);
+            let mean = || mean_of_rows(&matrix, 0..matrix.rows()).repeat(rows.tokens);
             let longer = match own {
                 Some(own) => matrix.with_rows(own),
                 None => matrix.with_rows(&mean()),
@@ -307,6 +307,29 @@ impl BaseWeights {
         }
         self.config.vocab_size += rows.tokens;
         Ok(())
+    }
+
+    /// Rows for new tokens, each the mean of those of the tokens that spelt it so far, so that it starts from what they mean.
+    /// `spellings` are tokens of this vocabulary; one that is empty is the mean of all rows.
+    pub fn rows_spelt(&self, spellings: &[Vec<u32>]) -> Result<NewRows, WeightsError> {
+        let names = self.config.names;
+        let of = |module: &str| -> Result<Vec<f32>, WeightsError> {
+            let matrix = self.matrix(&format!("{module}.weight"))?;
+            let mean = |ids: &Vec<u32>| match ids.is_empty() {
+                true => mean_of_rows(&matrix, 0..matrix.rows()),
+                false => mean_of_rows(&matrix, ids.iter().map(|id| *id as usize)),
+            };
+            Ok(spellings.iter().flat_map(mean).collect())
+        };
+        if spellings.is_empty() {
+            return Ok(NewRows::default());
+        }
+        let head = (!self.config.tied_head).then(|| of(names.head.module));
+        Ok(NewRows {
+            tokens: spellings.len(),
+            embedding: Some(of(names.embedding.0)?),
+            head: head.transpose()?,
+        })
     }
 
     fn keep_grown(
@@ -665,17 +688,17 @@ impl Collector<'_> {
     }
 }
 
-/// The mean of all rows, added up in f64.
-fn mean_of_rows(matrix: &StoredMatrix) -> Vec<f32> {
-    let (rows, cols) = (matrix.rows(), matrix.cols());
+/// The mean of some rows, added up in f64.
+fn mean_of_rows(matrix: &StoredMatrix, rows: impl ExactSizeIterator<Item = usize>) -> Vec<f32> {
+    let (count, cols) = (rows.len(), matrix.cols());
     let (mut sums, mut row) = (vec![0.0f64; cols], vec![0.0; cols]);
-    for at in 0..rows {
+    for at in rows {
         matrix.decode_row(at, 0..cols, &mut row);
         sums.iter_mut()
             .zip(&row)
             .for_each(|(sum, x)| *sum += f64::from(*x));
     }
-    let mean = |sum: &f64| (sum / rows.max(1) as f64) as f32;
+    let mean = |sum: &f64| (sum / count.max(1) as f64) as f32;
     sums.iter().map(mean).collect()
 }
 

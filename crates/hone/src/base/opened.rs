@@ -165,27 +165,26 @@ impl OpenBase {
         Ok(files.into_adapter(model.config(), model.device())?)
     }
 
-    /// Adds tokens behind those that are there, to the tokenizer and, where it has no rows to spare, to the weights: rows
-    /// that are the mean of all rows.
+    /// Adds tokens behind those that are there, to the tokenizer and, where it has no rows to spare, to the weights: a row is
+    /// the mean of those of the tokens that spelt it so far.
     pub fn add_tokens(&mut self, texts: &[String]) -> Result<(), OpenError> {
         if texts.is_empty() {
             return Ok(());
         }
-        let grown = self.renderer.tokenizer().with_tokens(texts);
-        let grown = grown.map_err(|source| OpenError::Tokenizer {
+        let fail = |source| OpenError::Tokenizer {
             path: self.base.path.clone(),
             source,
-        })?;
-        let ids: Vec<u32> = texts
-            .iter()
-            .filter_map(|text| grown.token_id(text))
-            .collect();
-        let needed = ids.iter().max().map_or(0, |last| *last as usize + 1);
-        let tokens = needed.saturating_sub(self.weights.config().vocab_size);
-        let rows = NewRows {
-            tokens,
-            ..NewRows::default()
         };
+        let tokenizer = self.renderer.tokenizer();
+        let grown = tokenizer.with_tokens(texts).map_err(fail)?;
+        let mut spellings = Vec::new();
+        for text in texts {
+            let is_beyond = |id| id as usize >= self.weights.config().vocab_size;
+            if grown.token_id(text).is_some_and(is_beyond) {
+                spellings.push(tokenizer.encode_plain(text).map_err(fail)?);
+            }
+        }
+        let rows = self.weights.rows_spelt(&spellings)?;
         self.grow(Some(grown), texts.to_vec(), &rows)
     }
 

@@ -342,7 +342,11 @@ fn hostile_adapters_end_in_one_line_that_names_the_file() {
             weights[..50].to_vec(),
             "adapter_model.safetensors` is damaged",
         ),
-        (config.clone(), safetensors(twice, 4), "`a` appears twice"),
+        (
+            config.clone(),
+            safetensors(twice, 4),
+            "`a` lies at the bytes 0 to 4 of 4, and 4 is where",
+        ),
         (rank("1e300"), weights.clone(), "`r` is 1e+300"),
         (rank("65536"), weights.clone(), "has shape"),
         (rank("3, \"r\": 3"), weights.clone(), "`r` appears twice"),
