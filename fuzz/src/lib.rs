@@ -85,9 +85,10 @@ impl Base {
             Ok(raw) => raw,
             Err(error) => return assert_one_line(&error.to_string()),
         };
+        let rows = raw.new_rows(&self.config, self.config.vocab_size);
         let base = CheckedBase {
             config: &self.config,
-            new_tokens: 0,
+            new_tokens: rows.map_or(0, |rows| rows.tokens),
             fingerprint: Some("0"),
             template_hash: Some("0"),
         };

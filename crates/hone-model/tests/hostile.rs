@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use hone_model::weights::{BaseWeights, DecoderConfig, slots};
-use hone_model::{AdapterFiles, LoraParts};
+use hone_model::{AdapterFiles, LoraParts, RawAdapter};
 use hone_tensor::Device;
 use serde_json::{Value as Json, json};
 
@@ -637,4 +637,42 @@ fn hostile_metadata_of_gguf_ends_in_one_line() {
     assert!(line.contains(r"`blk.0\nattn_k.weight`"), "{line}");
     let line = gguf_with(b"general.architecture", b"general.architectura");
     assert!(line.contains("general.architecture"), "{line}");
+}
+
+#[test]
+fn tokens_that_an_adapter_only_talks_of_are_given_no_rows() {
+    let base = BaseWeights::open(&fixture("tiny-llama-tied")).unwrap();
+    let rows = |adapter: &Spoiled, known| {
+        let raw = RawAdapter::read(adapter.0.path()).unwrap();
+        raw.new_rows(base.config(), known).map(|rows| rows.tokens)
+    };
+    let at = "base_model.model.model.embed_tokens.";
+    let table = |end: &str, shape: [usize; 2]| {
+        let bytes = 4 * shape[0] * shape[1];
+        let header = format!(
+            r#"{{"{at}{end}":{{"dtype":"F32","shape":{shape:?},"data_offsets":[0,{bytes}]}}}}"#
+        );
+        (header, bytes)
+    };
+    let adapter = Spoiled::new("tiny-llama-tied-qv");
+    for (end, shape, found) in [
+        ("weight", [1_000_000_000_000, 0], None),
+        ("weight", [1_000_000, 1], None),
+        ("weight", [310, 32], Some(10)),
+        ("token_adapter.base_layer.weight", [310, 32], Some(10)),
+        ("lora_embedding_A", [0, 1_000_000_000_000], None),
+        // Three rows for a million names.
+        ("token_adapter.trainable_tokens_delta", [3, 32], None),
+    ] {
+        let (header, bytes) = table(end, shape);
+        adapter.header(&header, bytes);
+        let ids: Vec<u32> = (300..1_000_300).collect();
+        adapter.setting("trainable_token_indices", ids.into());
+        assert_eq!(rows(&adapter, 300), found, "{end} {shape:?}");
+    }
+    // A gap is a token that nobody knows.
+    for (known, found) in [(300, Some(1)), (303, Some(3))] {
+        adapter.setting("trainable_token_indices", vec![7, 300, 302].into());
+        assert_eq!(rows(&adapter, known), found);
+    }
 }

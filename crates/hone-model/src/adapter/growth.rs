@@ -6,42 +6,43 @@ use super::spelling::{Part, read_name};
 use crate::weights::{DecoderConfig, NewRows};
 
 impl RawAdapter {
-    /// Rows for tokens that `base` does not have and this adapter does: in whole embeddings and heads, in a low-rank pair of
-    /// the embedding, or as single trained rows, one after another from the first that `base` does not have. Of a tokenizer
-    /// with `known` tokens single rows need not be one after another.
+    /// Rows for tokens that `base` does not have and this adapter does: in whole embeddings and heads, or as single trained
+    /// rows, one after another from the first that `base` does not have. Of a tokenizer with `known` tokens single rows need
+    /// not be one after another. A number alone asks for nothing: rows count where there are as many in the file.
     ///
     /// Rows that are not trained come from the copy of the grown matrix that PEFT saves beside the adapter; where it saves
     /// none they are the mean of all rows, around which transformers draws them as well.
     pub fn new_rows(&self, base: &DecoderConfig, known: usize) -> Option<NewRows> {
         let (embedding, head) = (base.names.embedding.0, base.names.head.module);
-        let rows = |module: &str| {
-            let copies = self.whole(module).into_iter();
-            copies.filter_map(|tensor| tensor.shape.first().copied())
-        };
-        let low_rank = self.part(embedding, &[Part::EmbeddingA]);
-        let low_rank = low_rank.filter_map(|tensor| tensor.shape.get(1).copied());
-        let ends = rows(embedding).chain(rows(head)).chain(low_rank).max();
+        let copies = [embedding, head].map(|module| self.whole(module, base));
+        let ends = copies.iter().flatten().map(|tensor| tensor.shape[0]).max();
         let all = ends.unwrap_or(0).max(self.named(base, known));
         let tokens = all.checked_sub(base.vocab_size).filter(|more| *more > 0)?;
-        let own = |module: &str| {
-            let copies = self.whole(module).into_iter();
-            let mut grown = copies.filter(|tensor| tensor.shape == [all, base.d_model]);
+        let own = |copies: &[&RawTensor]| {
+            let mut grown = copies.iter().filter(|tensor| tensor.shape[0] == all);
             let numbers = grown.find_map(|tensor| self.numbers(tensor))?;
             Some(numbers[base.vocab_size * base.d_model..].to_vec())
         };
         Some(NewRows {
             tokens,
-            embedding: own(embedding),
-            head: own(head).filter(|_| !base.tied_head),
+            embedding: own(&copies[0]),
+            head: own(&copies[1]).filter(|_| !base.tied_head),
         })
     }
 
-    /// How many tokens its trained rows ask for. A number alone costs nothing to write and memory to believe, so one counts
-    /// only if those before it are there too.
+    /// How many tokens there are if its single rows are trained rows of the model.
     fn named(&self, base: &DecoderConfig, known: usize) -> usize {
         let settings = Settings::read(&self.config, &mut Vec::new());
-        let named = settings.token_ids.iter().chain(&settings.head_ids);
-        let mut ids: Vec<usize> = named.map(|id| *id as usize).collect();
+        let mut ids: Vec<usize> = Vec::new();
+        for (module, named) in [
+            (base.names.embedding.0, &settings.token_ids),
+            (base.names.head.module, &settings.head_ids),
+        ] {
+            let mut rows = self.part(module, &[Part::TokenRows]);
+            if rows.any(|tensor| tensor.shape == [named.len(), base.d_model]) {
+                ids.extend(named.iter().map(|id| *id as usize));
+            }
+        }
         ids.sort_unstable();
         ids.dedup();
         let mut all = base.vocab_size;
@@ -54,9 +55,11 @@ impl RawAdapter {
     }
 
     /// The whole matrices of a module that PEFT saves: below an adapter, below trained rows, and in place of the base's.
-    fn whole(&self, module: &str) -> Vec<&RawTensor> {
+    fn whole(&self, module: &str, base: &DecoderConfig) -> Vec<&RawTensor> {
         let wholes = self.part(module, &[Part::BaseWeight, Part::Weight]);
-        wholes.filter(|tensor| tensor.shape.len() == 2).collect()
+        let is_wide =
+            |tensor: &&RawTensor| matches!(tensor.shape[..], [_, width] if width == base.d_model);
+        wholes.filter(is_wide).collect()
     }
 
     fn part(&self, module: &str, parts: &[Part]) -> impl Iterator<Item = &RawTensor> {
