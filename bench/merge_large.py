@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from peaks import ANONYMOUS, RESIDENT, watch_memory
+
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "fixtures" / "models" / "tiny-llama-tied"
 UNITS = {"GB": 10**9, "MB": 10**6}
@@ -148,7 +150,7 @@ def write_safetensors(path: Path, dtype: str, width: int, tensors: dict[str, tup
 
 def merge(command: list[str], limit: int) -> tuple[float, dict, dict]:
     """Runs it under the limit; seconds, peaks in bytes, and what it says."""
-    begun, peaks = time.perf_counter(), {"VmHWM": 0, "RssAnon": 0}
+    begun = time.perf_counter()
     # The shell takes the limit on itself, and the command inherits it.
     limited = ["sh", "-c", 'ulimit -d "$0" && exec "$@"', str(limit // 1024), *command]
     in_group = ["systemd-run", "--scope", "--quiet", "--property", f"MemoryMax={limit}", "--property", "MemorySwapMax=0"]
@@ -156,14 +158,7 @@ def merge(command: list[str], limit: int) -> tuple[float, dict, dict]:
         limited = in_group + limited
         print("in a control group of the limit's size", file=sys.stderr)
     process = subprocess.Popen(limited, stdout=subprocess.PIPE, text=True)
-    while process.poll() is None:
-        try:
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        except OSError:
-            break
-        now = {name: 1024 * int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if name in peaks}
-        peaks = {name: max(peak, now.get(name, 0)) for name, peak in peaks.items()}
-        time.sleep(0.02)
+    peaks = watch_memory(process, 0.02)
     output, _ = process.communicate()
     if process.returncode != 0:
         raise SystemExit(f"hone merge ended with {process.returncode}, its limit was {limit / 1e9:.1f} GB")
@@ -173,7 +168,7 @@ def merge(command: list[str], limit: int) -> tuple[float, dict, dict]:
 def report(base_bytes: int, seconds: float, peaks: dict, said: dict, arguments: argparse.Namespace) -> None:
     parity = said["parity"]
     print(f"a base of {base_bytes / 1e9:.2f} GB merged and proven in {seconds:.0f} s ({said['seconds']:.0f} s until it was written) under a limit "
-          f"of {arguments.limit / 1e9:.1f} GB; at most {peaks['VmHWM'] / 1e6:.0f} MB resident, {peaks['RssAnon'] / 1e6:.0f} MB of it not mapped files")
+          f"of {arguments.limit / 1e9:.1f} GB; at most {peaks[RESIDENT] / 1e6:.0f} MB resident, {peaks[ANONYMOUS] / 1e6:.0f} MB of it not mapped files")
     print(f"proof: {parity['prompts']}, {parity['tokens']} tokens, mean KL {parity['mean_kl']:.1e} nats (bound {parity['bound']['mean_kl']:.0e} for "
           f"{parity['bound']['precision']}), holds: {parity['holds']}")
 

@@ -23,6 +23,7 @@ import time
 from pathlib import Path
 
 from compare_peft import BUSY, HERE, HONE, default_cache, processor, pulled_model
+from peaks import ANONYMOUS, RESIDENT, watch_memory
 
 SCRIPTS = HERE.parent / "fixtures" / "scripts"
 
@@ -126,17 +127,10 @@ def run(command: list, threads: int) -> tuple[float, str]:
 
 def watch(command: list, threads: int) -> dict:
     """Peaks in bytes: of everything resident, and of anonymous memory."""
-    process, peaks = start(command, threads), {"VmHWM": 0, "RssAnon": 0}
-    while process.poll() is None:
-        try:
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-        except OSError:
-            break
-        now = {name: 1024 * int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines) if name in peaks}
-        peaks = {name: max(peak, now.get(name, 0)) for name, peak in peaks.items()}
-        time.sleep(0.002)
+    process = start(command, threads)
+    peaks = watch_memory(process, 0.002)
     finish(process)
-    return {"peak_bytes": peaks["VmHWM"], "anonymous_bytes": peaks["RssAnon"]}
+    return {"peak_bytes": peaks[RESIDENT], "anonymous_bytes": peaks[ANONYMOUS]}
 
 
 def greatest_difference(ours: Path, theirs: Path) -> float:
