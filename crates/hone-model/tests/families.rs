@@ -9,8 +9,9 @@ use hone_model::export::{MergeDtype, write_mlx_adapter, write_safetensors};
 use hone_model::weights::{BaseWeights, DecoderConfig};
 use hone_model::{
     Activations, Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind,
-    Generation, LoraConfig, LoraParts, MergeBase, Merged, Model, Packed, Provenance, RawAdapter,
-    Sampling, SaveDtype, Session, Shortcuts, StepOptions, Targets, check_adapter, combine,
+    Generation, LoraConfig, LoraParts, MergeBase, Merged, Model, Outcome, Packed, Provenance,
+    RawAdapter, Runtime, Sampling, SaveDtype, Session, Shortcuts, StepOptions, Targets,
+    check_adapter, combine,
 };
 use hone_tensor::{Device, Rehearsal};
 use safetensors::SafeTensors;
@@ -871,6 +872,10 @@ fn adapters_on_experts_are_combined_and_written_again() {
             };
             let check = check_adapter(&RawAdapter::read(dir.path()).unwrap(), Some(base));
             assert!(check.is_sound(), "{family}, {name}: {:?}", check.findings);
+            for runtime in [Runtime::Vllm, Runtime::LlamaCpp, Runtime::Ollama] {
+                let outcome = check.facts.verdict(runtime).outcome;
+                assert_eq!(outcome, Outcome::Refuses, "{family} in {runtime}");
+            }
         }
     }
 }

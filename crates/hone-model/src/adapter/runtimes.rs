@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::check::Modules;
 use super::raw::RawAdapter;
-use super::settings::{Names, Settings};
+use super::settings::{Names, Settings, is_of_experts};
 use super::spelling::{Part, read_name};
 
 /// A program that can be given an adapter.
@@ -126,6 +126,8 @@ pub struct Facts {
     pub base_weights: bool,
     /// Rows of single tokens.
     pub token_rows: bool,
+    /// Pairs on experts, which PEFT keeps as parameters.
+    pub experts: bool,
     /// Tokens that the base it is checked against does not have.
     pub new_tokens: usize,
     /// IA³: factors instead of narrow matrices.
@@ -175,6 +177,7 @@ impl Facts {
             facts.embedding |= parts.contains_key(&Part::EmbeddingA);
             facts.base_weights |= parts.contains_key(&Part::BaseWeight);
             facts.dora |= parts.contains_key(&Part::Magnitude);
+            facts.experts |= is_of_experts(path);
             if !parts.contains_key(&Part::A) && !parts.contains_key(&Part::EmbeddingA) {
                 continue;
             }
@@ -264,6 +267,10 @@ impl Facts {
         );
         self.wrong_if_base_changed(said);
         said.refuses_if(
+            self.experts,
+            "pairs on experts (`target_parameters`) are read along other axes, which ends in a mismatch of shapes",
+        );
+        said.refuses_if(
             self.new_tokens > 0,
             "has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has",
         );
@@ -288,6 +295,10 @@ impl Facts {
         );
         said.refuses_if(self.biases, "its converter refuses biases");
         said.refuses_if(self.token_rows, "its converter refuses rows of tokens");
+        said.refuses_if(
+            self.experts,
+            "its converter does not know pairs on experts (`target_parameters`); `hone export --to gguf-adapter` does",
+        );
         said.wrong_if(
             self.rank_stabilised && self.max_rank() > 1,
             "its converter passes over `use_rslora`: the scale becomes alpha / rank",

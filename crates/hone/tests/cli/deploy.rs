@@ -81,6 +81,20 @@ fn a_check_tells_what_each_program_would_do() {
 }
 
 #[test]
+fn no_fix_is_promised_for_pairs_on_experts() {
+    let place = Place::new();
+    let adapter = fixtures().join("families/mixtral/adapter");
+    for runtime in ["vllm", "llama.cpp", "ollama"] {
+        let said = place.refusal(&format!(
+            "adapter check '{}' --for {runtime} --fix fixed",
+            adapter.display()
+        ));
+        assert!(said.contains("does not read pairs on experts"), "{said}");
+        assert!(!place.path("fixed").exists());
+    }
+}
+
+#[test]
 fn a_fixed_adapter_gives_the_same_logits() {
     let place = Place::new();
     for (name, model) in [

@@ -141,6 +141,13 @@ impl Check {
             ))
             .into());
         }
+        if check.facts.experts && runtime != Runtime::Peft {
+            return Err(Refusal::failed(format!(
+                "{runtime} does not read pairs on experts, which no other form of PEFT's stands for"
+            ))
+            .hint("`hone merge` works them into the base; `hone export --to gguf-adapter` writes them for llama.cpp")
+            .into());
+        }
         if out.exists() {
             return Err(Refusal::usage(format!("{} exists already", out.display()))
                 .hint("name a directory that is not there yet")
