@@ -2,7 +2,9 @@
 
 use super::source::{Source, attachable, joined};
 use crate::dataset::Dataset;
-use crate::parity::{Bound, OtherReader, Parity, Prompts, Replay, distance_of, same_shape};
+use crate::parity::{
+    Bound, Compared, OtherReader, Parity, Prompts, Replay, distance_of, same_shape,
+};
 use crate::plan::{Machine, Origin, RawTrain, Settings};
 use crate::refusal::Refusal;
 use crate::screen::Talk;
@@ -152,6 +154,9 @@ impl Prover {
         drop((model, found));
         source.check_base()?;
         let mut parity = Parity::new(&prompts, distance, bound);
+        if let (Written::Model(path), true) = (written, parity.bound.is_coarse()) {
+            parity.compared = Some(compare(source, path)?);
+        }
         talk.say(parity.sentence());
         if self.verify_with.is_empty() {
             return Ok(parity);
@@ -242,6 +247,15 @@ fn read_back(
             Ok((model, bound.unwrap_or(Bound::FULL)))
         }
     }
+}
+
+/// Every number of a written model beside the merged one.
+fn compare(source: &Source, path: &Path) -> Result<Compared> {
+    let mut there = BaseWeights::open(path)?;
+    if source.open.weights.is_streamed() {
+        there.stream();
+    }
+    Ok(Compared::of(&source.merged()?.residual(&there)?))
 }
 
 fn continuations(model: &Model, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {

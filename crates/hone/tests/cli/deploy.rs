@@ -224,6 +224,8 @@ fn every_export_reads_back_as_it_was_trained() {
                 ))
                 .json();
             assert_eq!(said["parity"]["holds"], true, "{form}: {said}");
+            let tensors = said["parity"]["compared"]["tensors"].as_u64();
+            assert_eq!(tensors.is_some(), form.contains("q8_0"), "{form}: {said}");
             assert!(place.path(&format!("{out}/{file}")).is_file(), "{form}");
             let card = std::fs::read_to_string(place.path(&format!("{out}/README.md"))).unwrap();
             assert!(card.contains("| Hone |"), "{card}");
