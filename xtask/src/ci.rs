@@ -23,6 +23,12 @@ pub fn run(root: &Path) -> Result<()> {
         "doc --workspace --no-deps",
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
+    // A workspace of its own, which only runs under sanitizers and would rot unseen.
+    stage(
+        root,
+        "check --manifest-path fuzz/Cargo.toml --target-dir target",
+        &[],
+    )?;
     timed("hone pull", || pull(root))?;
     let mut tests = timed("cargo test", || test(root, "test"))?;
     tests += timed("cargo test --package xtask", || {

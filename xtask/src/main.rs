@@ -25,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Everything CI runs, cheapest first: layers, pages, format, clippy, docs, tests.
+    /// Everything CI runs, cheapest first: layers, pages, format, clippy, docs, fuzz targets, tests.
     Ci,
     /// Compares the crates' dependencies with the picture in ARCHITECTURE.md.
     Layers,
