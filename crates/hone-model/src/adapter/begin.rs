@@ -13,7 +13,7 @@ use super::{
     Wanted,
 };
 use crate::decoder::{BaseFormat, Decoder};
-use crate::weights::{BaseWeights, DecoderConfig, WeightsError};
+use crate::weights::{BaseWeights, DecoderConfig, NewRows, WeightsError};
 
 /// Why an adapter cannot begin with the base's own numbers.
 #[derive(Debug, thiserror::Error)]
@@ -110,6 +110,37 @@ impl Adapter {
         if let Some(rows) = at.token_rows.as_ref().filter(|_| is_own) {
             self.fill_rows(rows, &projection.weight, device);
         }
+    }
+
+    /// Gives trained rows of single tokens other numbers to start from: `rows` has them in the order of `tokens`. Tokens whose
+    /// rows are not trained one by one keep what they have.
+    pub fn start_rows(
+        &mut self,
+        tokens: &[u32],
+        rows: &NewRows,
+        device: &Device,
+    ) -> Result<(), TensorError> {
+        let mut parameters = self.parameters.to_vec()?;
+        let width = self.layout.d_model;
+        let heads = self.layout.sites.iter();
+        let head = heads.filter_map(|at| at.token_rows.as_ref()).next();
+        let ends = [
+            (head, &rows.head),
+            (self.layout.embedding.token_rows.as_ref(), &rows.embedding),
+        ];
+        for (trained, numbers) in ends {
+            let (Some(trained), Some(numbers)) = (trained, numbers) else {
+                continue;
+            };
+            for (token, row) in tokens.iter().zip(numbers.chunks_exact(width)) {
+                if let Ok(place) = trained.ids.binary_search(token) {
+                    let at = trained.offset + place * width;
+                    parameters[at..at + width].copy_from_slice(row);
+                }
+            }
+        }
+        device.write(&parameters, &mut self.parameters);
+        Ok(())
     }
 
     fn fill_rows(&mut self, rows: &TokenRows, weight: &Weight, device: &Device) {

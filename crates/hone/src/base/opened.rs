@@ -5,7 +5,7 @@
 
 use super::Base;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
-use hone_model::{Adapter, AdapterFiles, Model, PeftError, RawAdapter};
+use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, RawAdapter};
 use hone_text::{
     ChatTemplate, GgufVocabulary, RenderError, Renderer, TemplateError, Tokenizer, TokenizerError,
 };
@@ -21,6 +21,8 @@ pub struct OpenBase {
     pub renderer: Renderer,
     /// Tokens that were added to its own, by their text.
     pub new_tokens: Vec<String>,
+    /// The tokens that each of them was spelt with before.
+    spellings: Vec<Vec<u32>>,
 }
 
 /// Why a base cannot be opened.
@@ -171,21 +173,42 @@ impl OpenBase {
         if texts.is_empty() {
             return Ok(());
         }
-        let fail = |source| OpenError::Tokenizer {
+        let grown = self.renderer.tokenizer().with_tokens(texts);
+        let grown = grown.map_err(|source| self.of_tokenizer(source))?;
+        let spellings = self.spell(texts)?;
+        let ids = texts.iter().map(|text| grown.token_id(text));
+        let beyond =
+            |id: Option<u32>| id.is_some_and(|id| id as usize >= self.weights.config().vocab_size);
+        let beyond = ids.zip(&spellings).filter(|(id, _)| beyond(*id));
+        let beyond: Vec<Vec<u32>> = beyond.map(|(_, spelling)| spelling.clone()).collect();
+        let rows = self.weights.rows_spelt(&beyond)?;
+        self.grow(Some(grown), texts.to_vec(), &rows)
+    }
+
+    /// Lets the trained rows of new tokens start from what spelt them, also where they lie in rows that the base had to spare.
+    pub fn start_new_tokens(&self, model: &mut Model) -> Result<(), BeginError> {
+        if self.spellings.is_empty() {
+            return Ok(());
+        }
+        let (rows, ids) = (self.weights.rows_spelt(&self.spellings)?, self.new_ids());
+        let device = model.device().clone();
+        if let Some(adapter) = model.adapter_mut() {
+            adapter.start_rows(&ids, &rows, &device)?;
+        }
+        Ok(())
+    }
+
+    fn spell(&self, texts: &[String]) -> Result<Vec<Vec<u32>>, OpenError> {
+        let spell = |text: &String| self.renderer.tokenizer().encode_plain(text);
+        let spelt = texts.iter().map(spell).collect::<Result<_, _>>();
+        spelt.map_err(|source| self.of_tokenizer(source))
+    }
+
+    fn of_tokenizer(&self, source: TokenizerError) -> OpenError {
+        OpenError::Tokenizer {
             path: self.base.path.clone(),
             source,
-        };
-        let tokenizer = self.renderer.tokenizer();
-        let grown = tokenizer.with_tokens(texts).map_err(fail)?;
-        let mut spellings = Vec::new();
-        for text in texts {
-            let is_beyond = |id| id as usize >= self.weights.config().vocab_size;
-            if grown.token_id(text).is_some_and(is_beyond) {
-                spellings.push(tokenizer.encode_plain(text).map_err(fail)?);
-            }
         }
-        let rows = self.weights.rows_spelt(&spellings)?;
-        self.grow(Some(grown), texts.to_vec(), &rows)
     }
 
     /// Numbers of the tokens that were added.
@@ -247,6 +270,7 @@ impl OpenBase {
         new_tokens: Vec<String>,
         rows: &NewRows,
     ) -> Result<(), OpenError> {
+        self.spellings.extend(self.spell(&new_tokens)?);
         if rows.tokens > 0 {
             self.weights.grow(rows)?;
         }
@@ -271,6 +295,7 @@ impl OpenBase {
             base,
             weights,
             new_tokens: vec![],
+            spellings: vec![],
         })
     }
 }

@@ -109,6 +109,7 @@ pub fn get_peft_model(
     let config = config.with_new_tokens(&open.new_ids(), model.config())?;
     let adapter = Adapter::new(config, model.config(), model.device(), seed)?;
     model.begin(adapter, &open.weights)?;
+    open.start_new_tokens(&mut model)?;
     Ok(PeftModel { open, model })
 }
 

@@ -1,6 +1,8 @@
 //! Tokens that are added to a vocabulary, from the wish to every form that an adapter is given away in.
 
 use crate::command::{Place, fixtures};
+use hone_model::RawAdapter;
+use hone_model::weights::BaseWeights;
 use serde_json::Value;
 
 /// Two words of a domain, which the tiny vocabulary of 300 does not have.
@@ -154,4 +156,39 @@ fn tokens_that_cannot_be_new_and_adapters_without_names_for_theirs_are_refused()
     std::fs::write(&path, "{").unwrap();
     let said = place.refusal("chat --model {tied} --adapter run/adapter");
     assert!(said.contains("not a usable tokenizer"), "{said}");
+}
+
+#[test]
+fn rows_that_a_base_has_to_spare_start_from_the_spelling_too() {
+    let place = Place::new();
+    trained(&place, "{untied}", "");
+    place.ok("merge --model {untied} --adapter run/adapter --out padded");
+    let tokenizer = fixtures().join("models/tiny-llama-untied/tokenizer.json");
+    std::fs::copy(tokenizer, place.path("padded/tokenizer.json")).unwrap();
+    // So little that nothing moves.
+    let train = "train --data rows.jsonl --epochs 1 --lr 1e-30 --rank 2 --max-length 256";
+    place.ok(&format!(
+        "{train} --model padded --new-tokens <part>,<kit> --out still"
+    ));
+
+    let base = BaseWeights::open(&place.path("padded")).unwrap();
+    assert_eq!(base.config().vocab_size, 302);
+    let adapter = RawAdapter::read(&place.path("still/adapter")).unwrap();
+    assert!(adapter.new_rows(base.config(), 302).is_none());
+    let tokenizer = std::fs::read(place.path("padded/tokenizer.json")).unwrap();
+    let tokenizer = hone_text::Tokenizer::from_json(&tokenizer).unwrap();
+    let spellings = ["<part>", "<kit>"].map(|text| tokenizer.encode_plain(text).unwrap());
+    let wanted = base.rows_spelt(&spellings).unwrap();
+    let parts = hone_model::LoraParts::read(&place.path("still/adapter"), None).unwrap();
+    for (module, rows) in [
+        ("model.embed_tokens", wanted.embedding.unwrap()),
+        ("lm_head", wanted.head.unwrap()),
+    ] {
+        let trained = &parts.token_rows[module];
+        assert_eq!(
+            (&trained.ids[..], &trained.numbers),
+            (&[300, 301][..], &rows),
+            "{module}"
+        );
+    }
 }
