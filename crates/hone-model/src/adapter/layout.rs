@@ -256,7 +256,7 @@ fn transposed(numbers: &[f32], rows: usize, cols: usize) -> Vec<f32> {
 }
 
 /// PEFT's name for trained rows, behind the module.
-const TOKEN_ROWS: &str = "token_adapter.trainable_tokens_delta";
+pub(super) const TOKEN_ROWS: &str = "token_adapter.trainable_tokens_delta";
 
 /// An adapter's places.
 #[derive(Clone, Debug, PartialEq)]

@@ -14,7 +14,7 @@ use regex::Regex;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
-use super::layout::WantedEmbedding;
+use super::layout::{TOKEN_ROWS, WantedEmbedding};
 use super::peft_config::{Patterns, read_config};
 use super::select;
 use super::spelling::PREFIX;
@@ -866,7 +866,7 @@ impl AdapterFiles {
             _ => true,
         };
         // Trained rows of the embedding are the head's too; of a grown vocabulary PEFT saves them by both names.
-        let rows = |module: &str| format!("{module}.token_adapter.trainable_tokens_delta");
+        let rows = |module: &str| format!("{module}.{TOKEN_ROWS}");
         let of_head = rows(base.names.head.module);
         let own = self.matrices.get(&rows(base.names.embedding.0));
         let other = self.matrices.get(&of_head);

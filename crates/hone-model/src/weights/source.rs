@@ -310,14 +310,18 @@ impl BaseWeights {
     }
 
     /// Rows for new tokens, each the mean of those of the tokens that spelt it so far, so that it starts from what they mean.
-    /// `spellings` are tokens of this vocabulary; one that is empty is the mean of all rows.
+    /// Tokens without a row count for nothing; a spelling without others is the mean of all rows.
     pub fn rows_spelt(&self, spellings: &[Vec<u32>]) -> Result<NewRows, WeightsError> {
         let names = self.config.names;
         let of = |module: &str| -> Result<Vec<f32>, WeightsError> {
             let matrix = self.matrix(&format!("{module}.weight"))?;
-            let mean = |ids: &Vec<u32>| match ids.is_empty() {
-                true => mean_of_rows(&matrix, 0..matrix.rows()),
-                false => mean_of_rows(&matrix, ids.iter().map(|id| *id as usize)),
+            let mean = |ids: &Vec<u32>| {
+                let ids = ids.iter().map(|id| *id as usize);
+                let held: Vec<usize> = ids.filter(|id| *id < matrix.rows()).collect();
+                match held.is_empty() {
+                    true => mean_of_rows(&matrix, 0..matrix.rows()),
+                    false => mean_of_rows(&matrix, held.into_iter()),
+                }
             };
             Ok(spellings.iter().flat_map(mean).collect())
         };

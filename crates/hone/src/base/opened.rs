@@ -176,11 +176,13 @@ impl OpenBase {
         let grown = self.renderer.tokenizer().with_tokens(texts);
         let grown = grown.map_err(|source| self.of_tokenizer(source))?;
         let spellings = self.spell(texts)?;
-        let ids = texts.iter().map(|text| grown.token_id(text));
-        let beyond =
-            |id: Option<u32>| id.is_some_and(|id| id as usize >= self.weights.config().vocab_size);
-        let beyond = ids.zip(&spellings).filter(|(id, _)| beyond(*id));
-        let beyond: Vec<Vec<u32>> = beyond.map(|(_, spelling)| spelling.clone()).collect();
+        let (had, rows) = (
+            self.renderer.tokenizer().vocab_size(),
+            self.weights.config().vocab_size,
+        );
+        // Tokens of its own that the base has no row for come first; they have no spelling.
+        let mut beyond = vec![vec![]; had.saturating_sub(rows)];
+        beyond.extend(spellings.into_iter().skip(rows.saturating_sub(had)));
         let rows = self.weights.rows_spelt(&beyond)?;
         self.grow(Some(grown), texts.to_vec(), &rows)
     }

@@ -192,3 +192,29 @@ fn rows_that_a_base_has_to_spare_start_from_the_spelling_too() {
         );
     }
 }
+
+#[test]
+fn a_base_whose_tokenizer_has_more_tokens_than_it_has_rows_grows_by_those_too() {
+    let place = Place::new();
+    trained(&place, "{untied}", "");
+    std::fs::create_dir(place.path("short")).unwrap();
+    for entry in std::fs::read_dir(fixtures().join("models/tiny-llama-untied")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), place.path("short").join(entry.file_name())).unwrap();
+    }
+    std::fs::copy(
+        place.path("run/adapter/tokenizer.json"),
+        place.path("short/tokenizer.json"),
+    )
+    .unwrap();
+    let row = r#"{"prompt": "Where?", "completion": "<box> of it."}"#;
+    std::fs::write(place.path("rows.jsonl"), [row; 12].join("\n")).unwrap();
+    let train = "train --data rows.jsonl --epochs 1 --rank 2 --max-length 256";
+    place.ok(&format!(
+        "{train} --model short --new-tokens <box> --out boxed"
+    ));
+    let said = place
+        .ok("logits --model short --adapter boxed/adapter --ids 1,302 --json")
+        .json();
+    assert_eq!(said["logits"][0].as_array().unwrap().len(), 303);
+}
