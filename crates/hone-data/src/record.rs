@@ -83,6 +83,12 @@ pub enum Place {
     Chosen(usize),
     /// A turn of the worse one.
     Rejected(usize),
+    /// The reasoning of a turn of the conversation, or of a preference's prompt.
+    Reasoning(usize),
+    /// The reasoning of a turn of the better continuation.
+    ChosenReasoning(usize),
+    /// The reasoning of a turn of the worse one.
+    RejectedReasoning(usize),
 }
 
 /// A file and a line in it, counted from 1.
@@ -176,18 +182,16 @@ impl Record {
 
     /// The text at a place, to be changed.
     pub fn text_mut(&mut self, place: Place) -> Option<&mut String> {
-        let (turns, index) = match (&mut self.body, place) {
-            (Body::Text(text), Place::Text) => return Some(text),
+        match (&mut self.body, place) {
+            (Body::Text(text), Place::Text) => Some(text),
             (Body::Chat(chat), Place::Argument { turn, index }) => {
-                return chat.turns.get_mut(turn)?.arguments_mut().nth(index);
+                chat.turns.get_mut(turn)?.arguments_mut().nth(index)
             }
-            (Body::Chat(chat), Place::Turn(index)) => (&mut chat.turns, index),
-            (Body::Preference(pair), Place::Turn(index)) => (&mut pair.prompt.turns, index),
-            (Body::Preference(pair), Place::Chosen(index)) => (&mut pair.chosen.turns, index),
-            (Body::Preference(pair), Place::Rejected(index)) => (&mut pair.rejected.turns, index),
-            _ => return None,
-        };
-        turns.get_mut(index).map(|turn| &mut turn.text)
+            (body, place) => match place.turn_of_reasoning() {
+                Some(of_turn) => body.turn_mut(of_turn)?.reasoning.as_mut(),
+                None => body.turn_mut(place).map(|turn| &mut turn.text),
+            },
+        }
     }
 
     /// The record as a row of a dataset: its labels and its text, in a fixed order.
@@ -222,6 +226,18 @@ impl Body {
                 json!({ "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected })
             }
         }
+    }
+
+    /// The turn whose text stands at a place.
+    fn turn_mut(&mut self, place: Place) -> Option<&mut Turn> {
+        let (turns, index) = match (self, place) {
+            (Self::Chat(chat), Place::Turn(index)) => (&mut chat.turns, index),
+            (Self::Preference(pair), Place::Turn(index)) => (&mut pair.prompt.turns, index),
+            (Self::Preference(pair), Place::Chosen(index)) => (&mut pair.chosen.turns, index),
+            (Self::Preference(pair), Place::Rejected(index)) => (&mut pair.rejected.turns, index),
+            _ => return None,
+        };
+        turns.get_mut(index)
     }
 
     fn whole(&self) -> Option<&str> {
@@ -259,7 +275,7 @@ impl Body {
     }
 }
 
-/// What a turn says, and what it tells tools. A turn that only calls says nothing.
+/// What a turn thinks, says, and tells tools. A turn that only calls says nothing.
 fn parts((place, turn): (Place, &Turn)) -> impl Iterator<Item = Part<'_>> {
     let part = |place, text| Part {
         place,
@@ -267,6 +283,9 @@ fn parts((place, turn): (Place, &Turn)) -> impl Iterator<Item = Part<'_>> {
         text,
         is_learnt: turn.role == Role::Assistant && turn.is_learnt,
     };
+    let reasoning = turn.reasoning.as_deref();
+    let reasoning = reasoning.zip(place.reasoning());
+    let reasoning = reasoning.map(|(text, place)| part(place, text));
     let said = turn.calls.is_empty() || !turn.text.is_empty();
     let text = said.then(|| part(place, turn.text.as_str()));
     let arguments = turn
@@ -278,7 +297,39 @@ fn parts((place, turn): (Place, &Turn)) -> impl Iterator<Item = Part<'_>> {
             };
             Some(part(Place::Argument { turn, index }, text))
         });
-    text.into_iter().chain(arguments)
+    reasoning.into_iter().chain(text).chain(arguments)
+}
+
+impl Place {
+    /// Does the text stand in the continuation that is not wanted?
+    pub fn is_rejected(self) -> bool {
+        matches!(self, Self::Rejected(_) | Self::RejectedReasoning(_))
+    }
+
+    /// Is it what somebody thinks before they answer?
+    pub fn is_reasoning(self) -> bool {
+        self.turn_of_reasoning().is_some()
+    }
+
+    /// The place of the text whose reasoning stands here.
+    fn turn_of_reasoning(self) -> Option<Self> {
+        match self {
+            Self::Reasoning(turn) => Some(Self::Turn(turn)),
+            Self::ChosenReasoning(turn) => Some(Self::Chosen(turn)),
+            Self::RejectedReasoning(turn) => Some(Self::Rejected(turn)),
+            _ => None,
+        }
+    }
+
+    /// The place of the reasoning of the turn whose text stands here.
+    fn reasoning(self) -> Option<Self> {
+        match self {
+            Self::Turn(turn) => Some(Self::Reasoning(turn)),
+            Self::Chosen(turn) => Some(Self::ChosenReasoning(turn)),
+            Self::Rejected(turn) => Some(Self::RejectedReasoning(turn)),
+            _ => None,
+        }
+    }
 }
 
 impl Part<'_> {
@@ -298,6 +349,9 @@ impl fmt::Display for Place {
             }
             Self::Chosen(index) => write!(f, "chosen turn {}", index + 1),
             Self::Rejected(index) => write!(f, "rejected turn {}", index + 1),
+            Self::Reasoning(index) => write!(f, "turn {}, reasoning", index + 1),
+            Self::ChosenReasoning(index) => write!(f, "chosen turn {}, reasoning", index + 1),
+            Self::RejectedReasoning(index) => write!(f, "rejected turn {}, reasoning", index + 1),
         }
     }
 }
@@ -459,6 +513,32 @@ mod tests {
                 .iter()
                 .all(|part| !part.2)
         );
+    }
+
+    #[test]
+    fn reasoning_is_a_part_of_the_row_that_ids_see_and_that_can_be_changed() {
+        let row = |reasoning: &str| {
+            let row = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"REASONING}]}"#;
+            Record::from_json(&row.replace("REASONING", reasoning)).unwrap()
+        };
+        let plain = row("");
+        let mut thought = row(r#", "thinking": "hm""#);
+        assert_ne!(plain.content_id(), thought.content_id());
+        assert_ne!(
+            row(r#", "thinking": "so""#).content_id(),
+            thought.content_id()
+        );
+        let same = row(r#", "reasoning_content": "hm""#);
+        assert_eq!(same.content_id(), thought.content_id());
+        assert_eq!(row(r#", "reasoning": """#).content_id(), plain.content_id());
+        let parts: Vec<_> = thought.parts().collect();
+        assert_eq!(parts[1].place.to_string(), "turn 2, reasoning");
+        assert_eq!((parts[1].text, parts[1].is_learnt), ("hm", true));
+        thought.task = "t".into();
+        *thought.text_mut(Place::Reasoning(1)).unwrap() = "so".into();
+        assert_eq!(thought.text(Place::Reasoning(1)), Some("so"));
+        let written = thought.to_json().to_string();
+        assert_eq!(Record::from_json(&written).unwrap().body, thought.body);
     }
 
     #[test]

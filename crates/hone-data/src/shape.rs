@@ -301,7 +301,12 @@ fn message(item: &Value, place: &str) -> Result<Turn, Reason> {
         Role::Tool => name(item.get(key), &format!("{place}.{key}")),
         _ => Ok(None),
     };
+    let reasoning = reasoning(item, place)?;
+    if role != Role::Assistant && reasoning.is_some() {
+        return Err(field(place, "has reasoning, which only the assistant has"));
+    }
     Ok(Turn {
+        reasoning,
         calls,
         call_id: of_tool("tool_call_id")?,
         name: of_tool("name")?,
@@ -309,6 +314,28 @@ fn message(item: &Value, place: &str) -> Result<Turn, Reason> {
         ..Turn::new(role, text)
     })
 }
+
+/// What the assistant thinks before it answers, by any of its names; two that differ are no reasoning.
+fn reasoning(item: &Value, place: &str) -> Result<Option<String>, Reason> {
+    let mut found: Option<(&str, String)> = None;
+    for key in REASONING {
+        let Some(value) = item.get(key).filter(|value| is_present(Some(value))) else {
+            continue;
+        };
+        let text = content(value, &format!("{place}.{key}"))?;
+        match &found {
+            Some((other, known)) if *known != text => {
+                let problem = format!("is not what `{other}` says");
+                return Err(field(&format!("{place}.{key}"), problem));
+            }
+            _ => found = Some((key, text)),
+        }
+    }
+    Ok(found.map(|(_, text)| text))
+}
+
+/// What families of models call the reasoning of a turn.
+const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
 
 /// Whether a reply is learnt.
 fn weight(value: Option<&Value>, place: &str) -> Result<bool, Reason> {

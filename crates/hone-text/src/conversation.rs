@@ -47,6 +47,16 @@ pub struct Turn {
     /// What was said; empty where an assistant only calls tools.
     #[serde(rename = "content", deserialize_with = "text_or_null")]
     pub text: String,
+    /// What the assistant thinks before it answers, where it stands apart from the text; never empty.
+    #[serde(
+        default,
+        rename = "reasoning_content",
+        alias = "thinking",
+        alias = "reasoning",
+        deserialize_with = "text_or_none",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub reasoning: Option<String>,
     /// Tools that the assistant calls.
     #[serde(default, rename = "tool_calls", skip_serializing_if = "Vec::is_empty")]
     pub calls: Vec<ToolCall>,
@@ -136,6 +146,10 @@ fn text_or_null<'de, D: Deserializer<'de>>(text: D) -> Result<String, D::Error> 
     Ok(Option::deserialize(text)?.unwrap_or_default())
 }
 
+fn text_or_none<'de, D: Deserializer<'de>>(text: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::deserialize(text)?.filter(|text: &String| !text.is_empty()))
+}
+
 fn learnt() -> bool {
     true
 }
@@ -158,6 +172,7 @@ impl Turn {
         Self {
             role,
             text: text.into(),
+            reasoning: None,
             calls: Vec::new(),
             call_id: None,
             name: None,
@@ -268,6 +283,20 @@ mod tests {
         let sparse = r#"[{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{}}}],"weight":1.0}]"#;
         let conversation: Conversation = serde_json::from_str(sparse).unwrap();
         assert!(conversation.turns[0].is_learnt && conversation.turns[0].text.is_empty());
+    }
+
+    #[test]
+    fn reasoning_is_read_by_its_three_names_and_written_by_one() {
+        for name in ["reasoning_content", "thinking", "reasoning"] {
+            let written = format!(r#"[{{"role":"assistant","content":"4","{name}":"2 + 2"}}]"#);
+            let conversation: Conversation = serde_json::from_str(&written).unwrap();
+            assert_eq!(conversation.turns[0].reasoning.as_deref(), Some("2 + 2"));
+            let canonical = written.replace(name, "reasoning_content");
+            assert_eq!(serde_json::to_string(&conversation).unwrap(), canonical);
+        }
+        let none = r#"[{"role":"assistant","content":"4","reasoning_content":""}]"#;
+        let conversation: Conversation = serde_json::from_str(none).unwrap();
+        assert_eq!(conversation.turns[0].reasoning, None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::sync::{Arc, RwLock};
 
 use serde_json::json;
 
-use crate::skeleton::{Place, Point, Skeleton, Word, probe, stand_in, words};
+use crate::skeleton::{Place, Point, Skeleton, Word, WordKind, probe, stand_in, words};
 use crate::tokenizer::{Borders, Span};
 use crate::{
     ChatTemplate, Conversation, Role, TemplateError, TemplateOrigin, Tokenizer, TokenizerError,
@@ -52,6 +52,8 @@ pub enum RenderError {
         "the reply in turn {number} melts into the prompt before it, so what is supervised cannot be exact"
     )]
     Straddled { number: usize },
+    #[error("the chat template does not show the reasoning of turn {number}")]
+    ReasoningDropped { number: usize },
     #[error("the chat template does not show what turn {number} tells the tool it calls")]
     CallDropped { number: usize },
     #[error("the chat template does not show the tools that the row names")]
@@ -79,6 +81,9 @@ impl RenderError {
             | Self::Dropped { .. }
             | Self::Repeated { .. } => {
                 vec!["give the model a chat template that writes every turn as it is".into()]
+            }
+            Self::ReasoningDropped { .. } => {
+                vec!["choose a model whose chat template knows reasoning, or put it into the reply's text".into()]
             }
             Self::CallDropped { .. } | Self::ToolsDropped => {
                 vec!["choose a model whose chat template knows tools".into()]
@@ -121,12 +126,16 @@ struct Proven {
     said: Vec<Place>,
     /// What the model has to write, a reply each.
     replies: Vec<Place>,
+    /// Turns whose reasoning is not written.
+    without_reasoning: Vec<usize>,
 }
 
 /// The part of an encoding that follows from everything but the words: the roles, mostly.
 struct Layout {
     skeleton: Skeleton,
     replies: Vec<Reply>,
+    /// Turns whose reasoning is not written, which may be so where they are not trained on.
+    without_reasoning: Vec<usize>,
 }
 
 /// One reply: from the end of its prompt to the end of its end token.
@@ -196,6 +205,10 @@ impl Renderer {
     /// A finished conversation with its supervised tokens marked.
     pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Encoded, RenderError> {
         let proven = self.prove(conversation, false)?;
+        let mut without_reasoning = proven.without_reasoning.iter();
+        if let Some(turn) = without_reasoning.find(|turn| conversation.turns[**turn].is_learnt) {
+            return Err(RenderError::ReasoningDropped { number: turn + 1 });
+        }
         let spans = self.encode_proven(&proven)?;
         let learnt: Vec<&Place> = proven
             .replies
@@ -273,6 +286,7 @@ impl Renderer {
                 replies: layout.spans(&places),
                 said: places,
                 text,
+                without_reasoning: layout.without_reasoning.clone(),
             }),
             Err(turn) => {
                 self.prove_by_prompt(conversation, &text, &layout)
@@ -293,7 +307,8 @@ impl Renderer {
         layout: &Layout,
     ) -> Option<Proven> {
         let (asked, said) = conversation.split_reply()?;
-        if !conversation.turns[asked.turns.len()].calls.is_empty() {
+        let last = &conversation.turns[asked.turns.len()];
+        if !last.calls.is_empty() || last.reasoning.is_some() {
             return None;
         }
         let mut proven = self.prove(&asked, true).ok()?;
@@ -374,10 +389,12 @@ impl Renderer {
         self.check_calls(form)?;
         let words = words(form);
         let skeleton = self.skeleton(form, generation_prompt)?;
-        for (word, &Word { turn, .. }) in words.iter().enumerate() {
+        let mut without_reasoning = Vec::new();
+        for (word, &Word { turn, kind, .. }) in words.iter().enumerate() {
             let (number, role) = (turn + 1, form.turns[turn].role);
             match skeleton.count(word) {
                 1 => {}
+                0 if kind == WordKind::Reasoning => without_reasoning.push(turn),
                 0 => return Err(RenderError::Dropped { number, role }),
                 count if role == Role::Assistant => {
                     return Err(RenderError::Repeated {
@@ -397,6 +414,7 @@ impl Renderer {
         Ok(Layout {
             replies: replies?,
             skeleton,
+            without_reasoning,
         })
     }
 
@@ -459,8 +477,9 @@ impl Renderer {
             });
         }
         let before = skeleton.glue_before(turn).expect("every word was counted");
+        let after = skeleton.glue_after(turn).expect("every word was counted");
         let start = start.filter(|start| start.glue == before);
-        let glue = skeleton.glue(before + 1);
+        let glue = skeleton.glue(after);
         let end = self
             .tokenizer
             .first_added(glue)
@@ -476,7 +495,7 @@ impl Renderer {
             }),
             follows_prompt: start.is_some(),
             end: Point {
-                glue: before + 1,
+                glue: after,
                 offset: end.bytes.end,
             },
         })
@@ -936,6 +955,77 @@ mod tests {
         );
         let weighed = renderer(CHATML).encode_conversation(&conversation).unwrap();
         assert_eq!(weighed.ids, whole.ids);
+    }
+
+    fn thought(text: &str, reasoning: &str) -> Turn {
+        Turn {
+            reasoning: Some(reasoning.into()),
+            ..Turn::new(A, text)
+        }
+    }
+
+    /// Shows the reasoning of every turn, as some models do; others show it under another name.
+    fn thinking(name: &str) -> String {
+        CHATML.replace(
+            "m.role + '\n' +",
+            &format!(
+                "m.role + '\n' + ('<think>\n' + m.{name} + '\n</think>\n\n' if m.{name} else '') +"
+            ),
+        )
+    }
+
+    #[test]
+    fn reasoning_is_supervised_with_its_reply_under_each_of_its_names() {
+        let conversation = Conversation::new([
+            Turn::new(U, "2+2?"),
+            thought("4", "two and two"),
+            Turn::new(U, "hi"),
+            Turn::new(A, "hi"),
+        ]);
+        for name in ["reasoning_content", "thinking", "reasoning"] {
+            let renderer = renderer(&thinking(name));
+            assert_eq!(
+                supervised(&renderer, &conversation),
+                [
+                    "<think>\ntwo and two\n</think>\n\n4<|im_end|>",
+                    "hi<|im_end|>"
+                ]
+            );
+            assert_prompt_is_a_prefix(&renderer, &conversation);
+            assert_prompt_is_a_prefix(&renderer, &conversation.up_to(2));
+        }
+    }
+
+    #[test]
+    fn reasoning_that_the_template_does_not_show_refuses_a_reply_that_is_trained_on() {
+        let mut conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "hm")]);
+        let error = renderer(CHATML)
+            .encode_conversation(&conversation)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the chat template does not show the reasoning of turn 2"
+        );
+        conversation.turns[1].is_learnt = false;
+        conversation
+            .turns
+            .extend([Turn::new(U, "hi"), Turn::new(A, "hi")]);
+        assert_eq!(
+            supervised(&renderer(CHATML), &conversation),
+            ["hi<|im_end|>"]
+        );
+    }
+
+    #[test]
+    fn reasoning_that_the_template_changes_is_refused() {
+        let shouting =
+            renderer(&thinking("reasoning").replace("m.reasoning +", "m.reasoning.upper() +"));
+        let conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "hm")]);
+        let error = shouting.encode_conversation(&conversation).unwrap_err();
+        assert!(
+            matches!(error, RenderError::Rewritten { number: 2, role: A }),
+            "{error}"
+        );
     }
 
     #[test]

@@ -37,8 +37,18 @@ struct Slot {
 pub(crate) struct Word<'a> {
     pub turn: usize,
     pub text: &'a str,
-    /// It is an argument of a call, which is mostly written as JSON.
-    pub is_argument: bool,
+    pub kind: WordKind,
+}
+
+/// What a word is to its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WordKind {
+    /// What the assistant thinks before it answers.
+    Reasoning,
+    /// What is said.
+    Text,
+    /// An argument of a call, which is mostly written as JSON.
+    Argument,
 }
 
 /// Where a text of a turn stands.
@@ -59,13 +69,11 @@ pub(crate) struct Point {
 pub(crate) fn words(conversation: &Conversation) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     for (turn, said) in conversation.turns.iter().enumerate() {
-        let word = |text, is_argument| Word {
-            turn,
-            text,
-            is_argument,
-        };
-        words.extend(has_text(said).then(|| word(&said.text, false)));
-        words.extend(said.arguments().map(|text| word(text, true)));
+        let word = |text, kind| Word { turn, text, kind };
+        let reasoning = said.reasoning.as_deref();
+        words.extend(reasoning.map(|text| word(text, WordKind::Reasoning)));
+        words.extend(has_text(said).then(|| word(&said.text, WordKind::Text)));
+        words.extend(said.arguments().map(|text| word(text, WordKind::Argument)));
     }
     words
 }
@@ -81,9 +89,10 @@ pub(crate) fn stand_in(conversation: &Conversation) -> Conversation {
     let mut stand_in = conversation.clone();
     for turn in &mut stand_in.turns {
         turn.is_learnt = true;
-        let text = has_text(turn).then_some(&mut turn.text);
-        for (word, mark) in text.into_iter().zip(&mut marks) {
-            *word = mark;
+        let has_text = has_text(turn);
+        let said = turn.reasoning.as_mut().into_iter();
+        for word in said.chain(has_text.then_some(&mut turn.text)) {
+            *word = marks.next().expect("marks do not end");
         }
         for word in turn.arguments_mut() {
             *word = marks.next().expect("marks do not end");
@@ -266,7 +275,7 @@ impl Search<'_> {
             return self.back();
         };
         let word = self.words[slot.word];
-        let escaped = word.is_argument.then(|| escaped(word.text));
+        let escaped = (word.kind == WordKind::Argument).then(|| escaped(word.text));
         let forms = escaped.as_deref().into_iter().chain(forms(word.text));
         let mut untried = forms.enumerate().skip(self.next_forms[index]);
         let Some((form, text)) = untried.find(|(_, form)| rest.starts_with(form)) else {

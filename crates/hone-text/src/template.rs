@@ -322,6 +322,10 @@ fn message(turn: &Turn) -> Value {
     let fields = [
         ("role", Some(Value::from(turn.role.name()))),
         ("content", Some(Value::from(turn.text.as_str()))),
+        // Each family of models has its own name for it.
+        ("reasoning_content", text(&turn.reasoning)),
+        ("thinking", text(&turn.reasoning)),
+        ("reasoning", text(&turn.reasoning)),
         ("tool_calls", calls),
         ("tool_call_id", text(&turn.call_id)),
         ("name", text(&turn.name)),

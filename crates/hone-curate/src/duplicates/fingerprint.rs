@@ -1,6 +1,6 @@
 //! What is remembered of a row: ids of what it says and the bands of its MinHash.
 
-use hone_data::{Part, Place, Record};
+use hone_data::{Part, Record};
 use hone_ledger::{ContentId, Hasher};
 use hone_text::Role;
 
@@ -79,10 +79,14 @@ type Said<'a> = (&'a Part<'a>, &'a str);
 
 /// All before the last reply that is to be learnt, and that reply; `None` for a text, and without a reply.
 fn halves<'a>(said: &'a [Said<'a>]) -> Option<(&'a [Said<'a>], &'a str)> {
-    let reply = said.iter().rposition(|(part, _)| {
-        part.role == Some(Role::Assistant) && !matches!(part.place, Place::Rejected(_))
-    })?;
-    Some((&said[..reply], said[reply].1))
+    let reply = said
+        .iter()
+        .rposition(|(part, _)| part.role == Some(Role::Assistant) && !part.place.is_rejected())?;
+    let thoughts = said[..reply].iter().rev();
+    let num_thoughts = thoughts
+        .take_while(|(part, _)| part.place.is_reasoning())
+        .count();
+    Some((&said[..reply - num_thoughts], said[reply].1))
 }
 
 /// The id of who says what.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use hone_data::{Part, Place, Record};
+use hone_data::{Part, Record};
 use hone_ledger::{ContentId, Hasher};
 use hone_text::Role;
 
@@ -72,7 +72,8 @@ fn prompts(record: &Record) -> Vec<(ContentId, Part<'_>)> {
     let mut said = Hasher::new();
     let mut last: Option<Part<'_>> = None;
     let compared = record.parts().filter(|part| {
-        part.role != Some(Role::System) && !matches!(part.place, Place::Rejected(_))
+        let is_asked_or_answered = !part.place.is_reasoning() && !part.place.is_rejected();
+        part.role != Some(Role::System) && is_asked_or_answered
     });
     for part in compared {
         if let (Some(Role::Assistant), Some(prompt)) = (part.role, last) {
