@@ -364,17 +364,23 @@ fn call(value: &Value, place: &str) -> Result<ToolCall, Reason> {
     };
     let place = place_of("arguments");
     // OpenAI writes the arguments as JSON in a text, Hugging Face as an object.
-    let arguments = match function.get("arguments") {
-        None | Some(Value::Null) => Value::Object(Map::new()),
-        Some(Value::String(written)) => serde_json::from_str(checked(written, &place)?.as_str())
-            .map_err(|_| field(&place, "is not JSON"))?,
-        Some(other) => other.clone(),
+    let written = match function.get("arguments") {
+        Some(Value::String(written)) => Some(checked(written, &place)?),
+        _ => None,
+    };
+    let arguments = match (&written, function.get("arguments")) {
+        (Some(written), _) => {
+            serde_json::from_str(written).map_err(|_| field(&place, "is not JSON"))?
+        }
+        (None, None | Some(Value::Null)) => Value::Object(Map::new()),
+        (None, Some(other)) => other.clone(),
     };
     match arguments {
         Value::Object(arguments) => Ok(ToolCall {
             id: self::name(value.get("id"), &place)?,
             name,
             arguments,
+            written,
         }),
         other => Err(field(
             &place,
@@ -660,10 +666,13 @@ mod tests {
         let hugging_face = body(
             r#"{"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "c", "function": {"arguments": {"a": ["x"]}, "name": "f"}}]}, {"role": "tool", "tool_call_id": "c", "name": "f", "content": "1"}], "tools": [{"type": "function", "function": {"name": "f"}}]}"#,
         );
-        assert_eq!(openai, hugging_face);
-        let Body::Chat(chat) = openai else {
-            panic!("a chat")
+        let (Body::Chat(mut chat), Body::Chat(same)) = (openai, hugging_face) else {
+            panic!("two chats")
         };
+        // A template that prints them shows the row's own text.
+        let written = chat.turns[0].calls[0].written.take();
+        assert_eq!(written.as_deref(), Some(r#"{"a": ["x"]}"#));
+        assert_eq!(chat, same);
         assert_eq!(chat.turns[0].calls[0].arguments["a"][0], "x");
         assert_eq!(chat.tools[0]["function"]["name"], "f");
         assert_eq!(chat.turns[1].call_id.as_deref(), Some("c"));

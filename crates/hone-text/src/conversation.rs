@@ -7,6 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use crate::python::dumps;
+
 /// Who is speaking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,7 +85,7 @@ pub struct Turn {
 
 /// A tool that is called, with what it is told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "WrittenCall", into = "WrittenCall")]
+#[serde(try_from = "WrittenCall", into = "WrittenCall")]
 pub struct ToolCall {
     /// What the tool's answer refers to.
     pub id: Option<String>,
@@ -91,6 +93,44 @@ pub struct ToolCall {
     pub name: String,
     /// What it is told.
     pub arguments: Map<String, Value>,
+    /// The same as JSON in a text, where a row has it so; see [`ToolCall::arguments_text`].
+    pub written: Option<String>,
+}
+
+impl ToolCall {
+    /// The arguments as JSON: as the row has them, if it has them as a text and nobody changed them since, or as Python's
+    /// `json.dumps` writes them.
+    pub fn arguments_text(&self) -> String {
+        match &self.written {
+            Some(written) if self.is_as_written(written) => written.clone(),
+            _ => dumps(&Value::Object(self.arguments.clone())),
+        }
+    }
+
+    /// The texts among the arguments, in their order.
+    pub(crate) fn arguments_texts(&self) -> impl Iterator<Item = &str> {
+        let mut texts = Vec::new();
+        let values = self.arguments.values();
+        values.for_each(|value| collect_texts(value, &mut texts));
+        texts.into_iter()
+    }
+
+    /// The same texts, to be changed.
+    pub(crate) fn arguments_texts_mut(&mut self) -> impl Iterator<Item = &mut String> {
+        let mut texts = Vec::new();
+        let values = self.arguments.values_mut();
+        values.for_each(|value| collect_texts_mut(value, &mut texts));
+        texts.into_iter()
+    }
+
+    /// Whether the row has the arguments as a text.
+    pub(crate) fn is_text(&self) -> bool {
+        self.written.is_some()
+    }
+
+    fn is_as_written(&self, written: &str) -> bool {
+        serde_json::from_str::<Map<String, Value>>(written).is_ok_and(|read| read == self.arguments)
+    }
 }
 
 /// A call as it is written on disk and shown to chat templates.
@@ -113,31 +153,47 @@ enum CallKind {
 #[derive(Serialize, Deserialize)]
 struct Function {
     name: String,
-    arguments: Map<String, Value>,
+    arguments: WrittenArguments,
 }
 
-impl From<WrittenCall> for ToolCall {
-    fn from(WrittenCall { id, function, .. }: WrittenCall) -> Self {
-        let Function { name, arguments } = function;
-        Self {
+/// OpenAI writes the arguments as JSON in a text, Hugging Face as an object.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenArguments {
+    Object(Map<String, Value>),
+    Text(String),
+}
+
+impl TryFrom<WrittenCall> for ToolCall {
+    type Error = serde_json::Error;
+
+    fn try_from(WrittenCall { id, function, .. }: WrittenCall) -> Result<Self, Self::Error> {
+        let (arguments, written) = match function.arguments {
+            WrittenArguments::Object(arguments) => (arguments, None),
+            WrittenArguments::Text(text) => (serde_json::from_str(&text)?, Some(text)),
+        };
+        Ok(Self {
             id,
-            name,
+            name: function.name,
             arguments,
-        }
+            written,
+        })
     }
 }
 
 impl From<ToolCall> for WrittenCall {
     fn from(call: ToolCall) -> Self {
-        let ToolCall {
-            id,
-            name,
-            arguments,
-        } = call;
+        let arguments = match call.is_text() {
+            true => WrittenArguments::Text(call.arguments_text()),
+            false => WrittenArguments::Object(call.arguments),
+        };
         Self {
-            id,
+            id: call.id,
             kind: CallKind::Function,
-            function: Function { name, arguments },
+            function: Function {
+                name: call.name,
+                arguments,
+            },
         }
     }
 }
@@ -182,21 +238,14 @@ impl Turn {
 
     /// The texts among the arguments of its calls, in their order.
     pub fn arguments(&self) -> impl Iterator<Item = &str> {
-        let mut texts = Vec::new();
-        for value in self.calls.iter().flat_map(|call| call.arguments.values()) {
-            collect_texts(value, &mut texts);
-        }
-        texts.into_iter()
+        self.calls.iter().flat_map(ToolCall::arguments_texts)
     }
 
     /// The same texts, to be changed.
     pub fn arguments_mut(&mut self) -> impl Iterator<Item = &mut String> {
-        let mut texts = Vec::new();
-        let calls = self.calls.iter_mut();
-        for value in calls.flat_map(|call| call.arguments.values_mut()) {
-            collect_texts_mut(value, &mut texts);
-        }
-        texts.into_iter()
+        self.calls
+            .iter_mut()
+            .flat_map(ToolCall::arguments_texts_mut)
     }
 }
 

@@ -6,10 +6,14 @@
 
 mod aside;
 mod conversation;
+mod date;
 mod gguf;
 mod gguf_vocabulary;
 mod growth;
 mod guard;
+mod jinja_source;
+mod python;
+mod python_text;
 mod render;
 mod skeleton;
 mod stream;
@@ -17,11 +21,12 @@ mod template;
 mod tokenizer;
 
 pub use conversation::{Conversation, Role, ToolCall, Turn};
+pub use date::{Date, NoDate};
 pub use gguf::{GgufVocabulary, KNOWN_PRE_TOKENIZERS};
 pub use guard::is_guarded;
 pub use render::{Encoded, RenderError, Renderer};
 pub use stream::StreamDecoder;
-pub use template::{ChatTemplate, Date, Limits, TemplateError, TemplateOrigin};
+pub use template::{ChatTemplate, Limits, TemplateError, TemplateOrigin};
 pub use tokenizer::{Tokenizer, TokenizerError};
 
 #[cfg(test)]

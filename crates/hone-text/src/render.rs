@@ -4,18 +4,28 @@
 //! the end-of-turn token, that token included and nothing after it. The text is cut where the
 //! generation prompt ends, because serving encodes the prompt alone and the model continues from its
 //! last token; so the ids of a prompt are a prefix of the ids of the finished conversation, always.
+//!
+//! Templates show a conversation otherwise once it has gone on: earlier replies lose their reasoning, or end in another
+//! token. Such a reply is context as the template writes it, and not supervised, because the model is never asked to write
+//! it so. Some templates take the reasoning out of the last reply as well, while their generation prompt opens it: what
+//! is trained on then is the prompt and the reply as the model has to continue it, `thoughts </think> answer`.
+//!
 //! A conversation whose spans cannot be proven (see [`crate::skeleton`]) is refused with the reason.
 
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
-use crate::skeleton::{Place, Point, Skeleton, Word, WordKind, probe, stand_in, words};
+use crate::skeleton::{
+    Piece, Place, Point, ReasoningTags, Skeleton, Word, WordKind, pieces, probe, stand_in,
+    with_marks, words,
+};
+use crate::template::Showing;
 use crate::tokenizer::{Borders, Span};
 use crate::{
     ChatTemplate, Conversation, Role, TemplateError, TemplateOrigin, Tokenizer, TokenizerError,
-    Turn,
+    ToolCall, Turn,
 };
 
 /// Why a conversation has no ids.
@@ -54,6 +64,18 @@ pub enum RenderError {
     Straddled { number: usize },
     #[error("the chat template does not show the reasoning of turn {number}")]
     ReasoningDropped { number: usize },
+    #[error(
+        "the generation prompt opens the reasoning of a reply (it ends in {tail:?}), and turn {number} has none"
+    )]
+    ReasoningMissing { number: usize, tail: String },
+    #[error(
+        "the generation prompt closes the reasoning before it begins (it ends in {tail:?}), and turn {number} has some"
+    )]
+    ReasoningClosed { number: usize, tail: String },
+    #[error(
+        "a tool or a call holds the number {number}, which is too large to be kept as it is written"
+    )]
+    NumberTooLarge { number: String },
     #[error("the chat template does not show what turn {number} tells the tool it calls")]
     CallDropped { number: usize },
     #[error("the chat template does not show the tools that the row names")]
@@ -70,20 +92,22 @@ impl RenderError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::PromptDiffers { tail } if tail.trim_end().ends_with("<think>") => {
-                vec![
-                    "the model thinks before it answers: begin each reply with `<think>…</think>`"
-                        .into(),
-                ]
-            }
+            Self::ReasoningMissing { .. } => vec![
+                "give the reply its reasoning, as `reasoning_content` beside `content` or as `<think>…</think>` in front of it".into(),
+                "or choose a chat template whose prompt does not open the reasoning: --chat-template FILE".into(),
+            ],
+            Self::ReasoningClosed { .. } => vec![
+                "leave the reasoning out of the row, or choose a chat template that asks for it: --chat-template FILE".into(),
+            ],
+            Self::ReasoningDropped { .. } => vec![
+                "choose a model whose chat template knows reasoning, or write it into `content` as `<think>…</think>`".into(),
+            ],
+            Self::NumberTooLarge { .. } => vec!["write it as text, between quotes".into()],
             Self::PromptDiffers { .. }
             | Self::Rewritten { .. }
             | Self::Dropped { .. }
             | Self::Repeated { .. } => {
                 vec!["give the model a chat template that writes every turn as it is".into()]
-            }
-            Self::ReasoningDropped { .. } => {
-                vec!["choose a model whose chat template knows reasoning, or put it into the reply's text".into()]
             }
             Self::CallDropped { .. } | Self::ToolsDropped => {
                 vec!["choose a model whose chat template knows tools".into()]
@@ -105,6 +129,9 @@ pub struct Encoded {
     pub supervised: Vec<bool>,
     /// The rendered text.
     pub text: String,
+    /// The turns whose replies the row would have trained on and that are context only: the template shows them, now
+    /// that the conversation has gone on, otherwise than the model has to write them.
+    pub context_replies: Vec<usize>,
 }
 
 /// Tokenizer and chat template, bound together.
@@ -113,6 +140,10 @@ pub struct Renderer {
     template: ChatTemplate,
     named_tokens: Vec<(&'static str, String)>,
     stops: Vec<u32>,
+    /// What the template writes behind a reply, up to the last token that ends it.
+    closing: Option<String>,
+    /// What sets off reasoning inside replies, for this template or at least for this tokenizer.
+    reasoning_tags: Option<ReasoningTags>,
     layouts: RwLock<Layouts>,
 }
 
@@ -126,26 +157,38 @@ struct Proven {
     said: Vec<Place>,
     /// What the model has to write, a reply each.
     replies: Vec<Place>,
-    /// Turns whose reasoning is not written.
-    without_reasoning: Vec<usize>,
+    /// Turns whose replies are context.
+    context: Vec<usize>,
 }
 
 /// The part of an encoding that follows from everything but the words: the roles, mostly.
 struct Layout {
     skeleton: Skeleton,
     replies: Vec<Reply>,
-    /// Turns whose reasoning is not written, which may be so where they are not trained on.
-    without_reasoning: Vec<usize>,
+    context: Vec<usize>,
+    continued: Option<Continued>,
 }
 
 /// One reply: from the end of its prompt to the end of its end token.
+#[derive(Clone, Copy)]
 struct Reply {
     turn: usize,
     start: Point,
-    /// Whether the conversation begins with the prompt; else the reply starts at its first word.
-    follows_prompt: bool,
     end: Point,
 }
+
+/// A last reply whose reasoning the template takes out: it is the prompt, then the reasoning, then the rest of the reply as
+/// the template writes it.
+struct Continued {
+    reply: Reply,
+    /// Spaces behind the start of the reply that `after` stands for.
+    skipped: usize,
+    before: String,
+    after: String,
+}
+
+/// A text that templates do not contain.
+const MARK: &str = "\u{f8e0}shown\u{f8e1}";
 
 /// More different forms than this are not remembered.
 const MAX_LAYOUTS: usize = 1024;
@@ -168,8 +211,22 @@ impl Renderer {
             template: template.unwrap_or_else(ChatTemplate::fallback),
             named_tokens,
             stops: Vec::new(),
+            closing: None,
+            reasoning_tags: None,
             layouts: RwLock::default(),
         };
+        let knows = |tags: &ReasoningTags| {
+            let is_token = |text: &str| {
+                let found = renderer.tokenizer.first_added(text);
+                found.is_some_and(|span| span.bytes == (0..text.len()))
+            };
+            [tags.open, tags.close]
+                .into_iter()
+                .any(|tag| renderer.template.mentions(tag) || is_token(tag))
+        };
+        renderer.reasoning_tags = ReasoningTags::KNOWN.into_iter().find(knows);
+        renderer.find_showing();
+        renderer.closing = renderer.find_closing();
         let ids = renderer
             .turn_end()
             .into_iter()
@@ -180,6 +237,47 @@ impl Renderer {
         stops.dedup();
         renderer.stops = stops;
         Ok(renderer)
+    }
+
+    /// Finds out how the template wants texts: as they are; as lists of parts, as templates of models that see pictures
+    /// do; or none at all beside a call.
+    fn find_showing(&mut self) {
+        let asked = Turn::new(Role::User, MARK);
+        let called = Turn {
+            calls: vec![ToolCall {
+                id: None,
+                name: MARK.into(),
+                arguments: Map::new(),
+                written: None,
+            }],
+            ..Turn::new(Role::Assistant, "")
+        };
+        let plain = Conversation::new([asked.clone()]);
+        let calling = Conversation::new([Turn::new(Role::User, "text"), called]);
+        let shows = |renderer: &Self, conversation: &Conversation| {
+            let rendered = renderer.render(conversation, false);
+            rendered.is_ok_and(|rendered| rendered.contains(MARK))
+        };
+        let parts = |showing: Showing| Showing {
+            parts: true,
+            ..showing
+        };
+        let no_text = |showing: Showing| Showing {
+            no_text_beside_calls: true,
+            ..showing
+        };
+        for (conversation, other) in [
+            (&plain, &parts as &dyn Fn(Showing) -> Showing),
+            (&calling, &no_text),
+        ] {
+            let usual = self.template.showing();
+            if !shows(self, conversation) {
+                self.template.set_showing(other(usual));
+                if !shows(self, conversation) {
+                    self.template.set_showing(usual);
+                }
+            }
+        }
     }
 
     /// The tokenizer.
@@ -205,10 +303,6 @@ impl Renderer {
     /// A finished conversation with its supervised tokens marked.
     pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Encoded, RenderError> {
         let proven = self.prove(conversation, false)?;
-        let mut without_reasoning = proven.without_reasoning.iter();
-        if let Some(turn) = without_reasoning.find(|turn| conversation.turns[**turn].is_learnt) {
-            return Err(RenderError::ReasoningDropped { number: turn + 1 });
-        }
         let spans = self.encode_proven(&proven)?;
         let learnt: Vec<&Place> = proven
             .replies
@@ -224,6 +318,11 @@ impl Renderer {
             supervised: spans.iter().map(is_reply).collect(),
             ids: spans.into_iter().map(|span| span.id).collect(),
             text: proven.text,
+            context_replies: proven
+                .context
+                .into_iter()
+                .filter(|turn| conversation.turns[*turn].is_learnt)
+                .collect(),
         })
     }
 
@@ -246,6 +345,7 @@ impl Renderer {
             supervised: vec![true; ids.len()],
             ids,
             text: text.to_owned(),
+            context_replies: Vec::new(),
         })
     }
 
@@ -267,75 +367,70 @@ impl Renderer {
         conversation: &Conversation,
         generation_prompt: bool,
     ) -> Result<Proven, RenderError> {
-        let Some(last) = conversation.turns.len().checked_sub(1) else {
+        if conversation.turns.is_empty() {
             return Err(RenderError::Empty);
-        };
-        let text = self.render(conversation, generation_prompt)?;
-        let layout = self.layout(stand_in(conversation), generation_prompt)?;
-        // Every other reply is context; the last one is what serving would be asked for.
-        if layout
-            .replies
-            .iter()
-            .any(|reply| reply.turn == last && !reply.follows_prompt)
-        {
-            let proven = self.prove_by_prompt(conversation, &text, &layout);
-            return proven.ok_or_else(|| self.prompt_differs(conversation));
         }
-        match layout.skeleton.place(&text, &words(conversation)) {
-            Ok(places) => Ok(Proven {
+        let text = self.render(conversation, generation_prompt)?;
+        let form = stand_in(conversation, self.reasoning_tags);
+        let layout = self.layout(form, generation_prompt)?;
+        let words = words(conversation, self.reasoning_tags);
+        let placed = layout.skeleton.place(&text, &words);
+        let places = placed.map_err(|turn| RenderError::Rewritten {
+            number: turn + 1,
+            role: conversation.turns[turn].role,
+        })?;
+        match &layout.continued {
+            Some(continued) => self.prove_continued(conversation, continued, &text, &places),
+            None => Ok(Proven {
                 replies: layout.spans(&places),
                 said: places,
                 text,
-                without_reasoning: layout.without_reasoning.clone(),
+                context: layout.context.clone(),
             }),
-            Err(turn) => {
-                self.prove_by_prompt(conversation, &text, &layout)
-                    .ok_or(RenderError::Rewritten {
-                        number: turn + 1,
-                        role: conversation.turns[turn].role,
-                    })
-            }
         }
     }
 
-    /// For a template that looks into the last reply, as to set off its reasoning: if the rendering is
-    /// the prompt, then the reply's words, then the glue that ends a reply, the reply stands in between.
-    fn prove_by_prompt(
+    /// The prompt, and what the model has to write after it; `text` is what the template makes of the finished
+    /// conversation, with `places` in it.
+    fn prove_continued(
         &self,
         conversation: &Conversation,
+        continued: &Continued,
         text: &str,
-        layout: &Layout,
-    ) -> Option<Proven> {
-        let (asked, said) = conversation.split_reply()?;
-        let last = &conversation.turns[asked.turns.len()];
-        if !last.calls.is_empty() || last.reasoning.is_some() {
-            return None;
-        }
-        let mut proven = self.prove(&asked, true).ok()?;
-        let turn = asked.turns.len();
-        let reply = layout.replies.last().filter(|reply| reply.turn == turn)?;
-        let written = text
-            .strip_prefix(&proven.text)?
-            .strip_suffix(layout.skeleton.glue(reply.end.glue))?;
+        places: &[Place],
+    ) -> Result<Proven, RenderError> {
+        let turn = continued.reply.turn;
+        let mut proven = self.prove(&conversation.up_to(turn), true)?;
         let start = proven.text.len();
-        let end = start + written.len();
-        let control = self
-            .tokenizer
-            .first_added(written)
-            .filter(|span| self.tokenizer.is_special(span.id));
-        if control.is_some() || !same_words(&text[..end], said) {
-            return None;
-        }
-        proven.said.push(Place {
+        proven.text.push_str(&continued.before);
+        let thought = words(conversation, self.reasoning_tags);
+        let thought = thought
+            .iter()
+            .find(|word| word.turn == turn && word.kind == WordKind::Reasoning)
+            .map_or("", |word| word.text.trim());
+        let said = |text: &str, thought: &str| Place {
             turn,
-            bytes: start..end,
-        });
+            bytes: text.len()..text.len() + thought.len(),
+        };
+        proven.said.push(said(&proven.text, thought));
+        proven.text.push_str(thought);
+        proven.text.push_str(&continued.after);
+        let from = continued.reply.start.byte(places) + continued.skipped;
+        let end = continued.reply.end.byte(places);
+        let behind = places.iter().filter(|place| place.bytes.start >= from);
+        for place in behind.filter(|place| place.bytes.end <= end) {
+            let at = proven.text.len() + place.bytes.start - from;
+            proven.said.push(Place {
+                turn: place.turn,
+                bytes: at..at + place.bytes.len(),
+            });
+        }
+        proven.text.push_str(&text[from..end]);
         proven.replies.push(Place {
             turn,
-            bytes: start..end + reply.end.offset,
+            bytes: start..proven.text.len(),
         });
-        proven.text = text.to_owned();
-        Some(proven)
+        Ok(proven)
     }
 
     fn encode_proven(&self, proven: &Proven) -> Result<Vec<Span>, RenderError> {
@@ -387,14 +482,14 @@ impl Renderer {
         generation_prompt: bool,
     ) -> Result<Layout, RenderError> {
         self.check_calls(form)?;
-        let words = words(form);
+        let words = words(form, self.reasoning_tags);
         let skeleton = self.skeleton(form, generation_prompt)?;
-        let mut without_reasoning = Vec::new();
         for (word, &Word { turn, kind, .. }) in words.iter().enumerate() {
             let (number, role) = (turn + 1, form.turns[turn].role);
             match skeleton.count(word) {
                 1 => {}
-                0 if kind == WordKind::Reasoning => without_reasoning.push(turn),
+                // Whether that may be, its reply decides.
+                0 if kind == WordKind::Reasoning => {}
                 0 => return Err(RenderError::Dropped { number, role }),
                 count if role == Role::Assistant => {
                     return Err(RenderError::Repeated {
@@ -406,16 +501,41 @@ impl Renderer {
                 _ => {}
             }
         }
-        let turns = form.turns.iter().enumerate();
-        let replies = turns.filter(|(_, turn)| turn.role == Role::Assistant);
-        let replies: Result<_, _> = replies
-            .map(|(turn, _)| self.reply(&skeleton, form, turn))
-            .collect();
-        Ok(Layout {
-            replies: replies?,
+        let mut layout = Layout {
             skeleton,
-            without_reasoning,
-        })
+            replies: Vec::new(),
+            context: Vec::new(),
+            continued: None,
+        };
+        let turns = form.turns.iter().enumerate();
+        for (turn, _) in turns.filter(|(_, turn)| turn.role == Role::Assistant) {
+            let prompt = self.skeleton(&form.up_to(turn), true);
+            if turn + 1 == form.turns.len() && !generation_prompt {
+                let prompt = prompt?;
+                match self.reply(&layout.skeleton, &prompt, form, &words, turn) {
+                    Ok(reply) => layout.replies.push(reply),
+                    Err(error) => {
+                        let continued =
+                            self.continued(&layout.skeleton, &prompt, form, &words, turn, error);
+                        layout.continued = Some(continued?);
+                    }
+                }
+                continue;
+            }
+            // As the model was asked for it, when it was the last.
+            let asked = self.skeleton(&form.up_to(turn + 1), false);
+            let reply = asked.and_then(|asked| {
+                let reply = self.reply(&asked, &prompt?, form, &words, turn)?;
+                Ok((asked, reply))
+            });
+            match reply {
+                Ok((asked, reply)) if asked.agrees_up_to(&layout.skeleton, reply.end) => {
+                    layout.replies.push(reply);
+                }
+                _ => layout.context.push(turn),
+            }
+        }
+        Ok(layout)
     }
 
     /// Tools and calls are shown whole, and none of their names speaks in control tokens.
@@ -432,6 +552,10 @@ impl Renderer {
             .map(|call| json!([call]).to_string())
             .chain(form.tools.iter().map(ToString::to_string))
             .chain(ids.flatten().cloned());
+        let told = calls_told(form).chain(form.tools.iter().cloned());
+        if let Some(number) = told.into_iter().find_map(|told| inexact(&told)) {
+            return Err(RenderError::NumberTooLarge { number });
+        }
         for text in texts {
             if let Some(span) = self.tokenizer.first_added(&text) {
                 let token = text[span.bytes].to_owned();
@@ -439,7 +563,7 @@ impl Renderer {
             }
         }
         let (probe, marks) = probe(form);
-        let rendered = self.render(&probe, false)?;
+        let rendered = with_marks(self.render(&probe, false)?);
         match marks.iter().find(|(mark, _)| !rendered.contains(mark)) {
             None => Ok(()),
             Some((_, None)) => Err(RenderError::ToolsDropped),
@@ -452,34 +576,86 @@ impl Renderer {
         form: &Conversation,
         generation_prompt: bool,
     ) -> Result<Skeleton, RenderError> {
-        let rendered = self.render(form, generation_prompt)?;
+        let rendered = with_marks(self.render(form, generation_prompt)?);
         let role = form.turns.first().map_or(Role::User, |turn| turn.role);
-        Skeleton::read(&rendered, &words(form)).ok_or(RenderError::Rewritten { number: 1, role })
+        let words = words(form, self.reasoning_tags);
+        Skeleton::read(&rendered, &words).ok_or(RenderError::Rewritten { number: 1, role })
     }
 
+    /// The last reply of a finished conversation, which has to be its prompt and then all that the row says in the reply.
     fn reply(
         &self,
-        skeleton: &Skeleton,
+        finished: &Skeleton,
+        prompt: &Skeleton,
         form: &Conversation,
+        words: &[Word<'_>],
         turn: usize,
     ) -> Result<Reply, RenderError> {
-        let prompt = self.skeleton(&form.up_to(turn), true).ok();
-        let start = prompt.and_then(|prompt| skeleton.after(&prompt));
         let number = turn + 1;
-        if !form.turns[turn].calls.is_empty() {
-            let start = start.ok_or(RenderError::CallUnplaced { number })?;
-            let end = self.end_of_call(skeleton, turn, start)?;
-            return Ok(Reply {
-                turn,
-                start,
-                follows_prompt: true,
-                end,
-            });
+        let start = finished.after(prompt).ok_or_else(|| {
+            let tail = tail(prompt.tail(), 40);
+            match form.turns[turn].calls.is_empty() {
+                true => RenderError::PromptDiffers { tail },
+                false => RenderError::CallUnplaced { number },
+            }
+        })?;
+        self.reply_from(start, finished, form, words, turn)
+    }
+
+    /// The last reply, whose prompt ends at `start`.
+    fn reply_from(
+        &self,
+        start: Point,
+        finished: &Skeleton,
+        form: &Conversation,
+        words: &[Word<'_>],
+        turn: usize,
+    ) -> Result<Reply, RenderError> {
+        let (number, role) = (turn + 1, Role::Assistant);
+        for (index, word) in own_words(words, turn) {
+            match (finished.count_after(index, start), word.kind) {
+                (1, _) => {}
+                (0, WordKind::Reasoning) => return Err(RenderError::ReasoningDropped { number }),
+                (0, _) => return Err(RenderError::Dropped { number, role }),
+                (count, _) => {
+                    return Err(RenderError::Repeated {
+                        number,
+                        role,
+                        count,
+                    });
+                }
+            }
         }
-        let before = skeleton.glue_before(turn).expect("every word was counted");
-        let after = skeleton.glue_after(turn).expect("every word was counted");
-        let start = start.filter(|start| start.glue == before);
-        let glue = skeleton.glue(after);
+        if finished.turns_after(start).any(|other| other != turn) {
+            return Err(RenderError::Rewritten { number, role });
+        }
+        let end = self.end(finished, form, words, turn, start)?;
+        Ok(Reply { turn, start, end })
+    }
+
+    /// Where a reply that begins at `start` ends.
+    fn end(
+        &self,
+        finished: &Skeleton,
+        form: &Conversation,
+        words: &[Word<'_>],
+        turn: usize,
+        start: Point,
+    ) -> Result<Point, RenderError> {
+        let is_wordless = own_words(words, turn).next().is_none();
+        if is_wordless || !form.turns[turn].calls.is_empty() {
+            return self.end_of_call(finished, turn, start);
+        }
+        let last = finished.glue_after(turn).unwrap_or(start.glue);
+        let glue = finished.glue(last);
+        if let Some(closing) = self
+            .closing
+            .as_deref()
+            .filter(|closing| glue.starts_with(closing))
+        {
+            let offset = closing.len();
+            return Ok(Point { glue: last, offset });
+        }
         let end = self
             .tokenizer
             .first_added(glue)
@@ -487,17 +663,97 @@ impl Renderer {
         let end = end.ok_or_else(|| RenderError::NoEndToken {
             glue: glue.to_owned(),
         })?;
-        Ok(Reply {
+        Ok(Point {
+            glue: last,
+            offset: end.bytes.end,
+        })
+    }
+
+    /// A reply whose reasoning the template takes out. `why` it is no reply as it is.
+    fn continued(
+        &self,
+        finished: &Skeleton,
+        prompt: &Skeleton,
+        form: &Conversation,
+        words: &[Word<'_>],
+        turn: usize,
+        why: RenderError,
+    ) -> Result<Continued, RenderError> {
+        let (number, said) = (turn + 1, &form.turns[turn]);
+        let Some(tags) = self.reasoning_tags else {
+            return Err(why);
+        };
+        let end = prompt.tail();
+        let opened = end
+            .trim_end()
+            .ends_with(tags.open)
+            .then(|| end.len() - end.rfind(tags.open).unwrap_or(end.len()));
+        let thought = own_words(words, turn).find(|(_, word)| word.kind == WordKind::Reasoning);
+        let tail = tail(end, 40);
+        let Some((thought, _)) = thought else {
+            if opened.is_some() {
+                return Err(RenderError::ReasoningMissing { number, tail });
+            }
+            // The prompt says that there is no reasoning, and a finished reply does not say so again.
+            let header = tags
+                .closed_block(end)
+                .map(|bytes| prompt.without_end(bytes));
+            let start = header
+                .and_then(|header| finished.after(&header))
+                .ok_or(why)?;
+            let reply = self.reply_from(start, finished, form, words, turn)?;
+            return Ok(Continued {
+                reply,
+                skipped: 0,
+                before: String::new(),
+                after: String::new(),
+            });
+        };
+        if finished.count(thought) > 0 {
+            return Err(match end.trim_end().ends_with(tags.close) {
+                true => RenderError::ReasoningClosed { number, tail },
+                false => why,
+            });
+        }
+        let header = prompt.without_end(opened.unwrap_or(0));
+        let Some(start) = finished.after(&header) else {
+            return Err(why);
+        };
+        let others = own_words(words, turn).filter(|(index, _)| *index != thought);
+        let mut counts = others.map(|(index, _)| finished.count_after(index, start));
+        if counts.any(|count| count != 1) || finished.turns_after(start).any(|other| other != turn)
+        {
+            return Err(why);
+        }
+        let reply = Reply {
             turn,
-            start: start.unwrap_or(Point {
-                glue: before,
-                offset: skeleton.glue(before).len(),
-            }),
-            follows_prompt: start.is_some(),
-            end: Point {
-                glue: after,
-                offset: end.bytes.end,
-            },
+            start,
+            end: self.end(finished, form, words, turn, start)?,
+        };
+        let rest = &finished.glue(start.glue)[start.offset..];
+        if rest.contains(tags.open) || rest.contains(tags.close) {
+            // It writes that there is no reasoning.
+            return Err(why);
+        }
+        let skipped = rest.len() - rest.trim_start().len();
+        let (before, after) = around_reasoning(said, tags);
+        let before = match opened {
+            None if before.trim_start().starts_with(tags.open) => before,
+            // What the model would begin with, nobody says.
+            None => return Err(why),
+            // The prompt has the tag already, and the spaces behind it.
+            Some(bytes) => {
+                let spaces = &end[end.len() - bytes + tags.open.len()..];
+                let begun = before.trim_start();
+                let own = begun.strip_prefix(tags.open).unwrap_or(begun);
+                own.strip_prefix(spaces).unwrap_or_default().to_owned()
+            }
+        };
+        Ok(Continued {
+            reply,
+            skipped,
+            before,
+            after,
         })
     }
 
@@ -524,23 +780,50 @@ impl Renderer {
         })
     }
 
+    /// What stands behind a reply whether the conversation goes on or not, up to the last control token of it: a model
+    /// that writes `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>` has ended its turn with the second.
+    fn find_closing(&self) -> Option<String> {
+        let roles = [Role::User, Role::Assistant, Role::User];
+        let talk = Conversation::new(roles.map(|role| Turn::new(role, "text")));
+        let behind = |turns: usize| {
+            let form = stand_in(&talk.up_to(turns), None);
+            let skeleton = self.skeleton(&form, false).ok()?;
+            Some(skeleton.glue(skeleton.glue_after(1)?).to_owned())
+        };
+        let (finished, goes_on) = (behind(2)?, behind(3)?);
+        let both = finished.chars().zip(goes_on.chars());
+        let same: usize = both
+            .take_while(|(a, b)| a == b)
+            .map(|(c, _)| c.len_utf8())
+            .sum();
+        // Tokens of the whole, so that none is taken for another that it begins with.
+        let (mut end, mut at) = (0, 0);
+        while let Some(span) = self.tokenizer.first_added(&finished[at..]) {
+            at += span.bytes.end;
+            if at > same {
+                break;
+            }
+            end = at;
+        }
+        let first = self.tokenizer.first_added(&finished)?;
+        let is_sound = end > 0 && finished[..first.bytes.start].trim().is_empty();
+        is_sound.then(|| finished[..end].to_owned())
+    }
+
     /// The token that closes a reply, if the template closes one in the simplest conversation.
     fn turn_end(&self) -> Option<u32> {
-        let turns = [Role::User, Role::Assistant].map(|role| Turn::new(role, ""));
-        let form = stand_in(&Conversation::new(turns));
+        if let Some(closing) = &self.closing {
+            let ends = closing.char_indices().rev().find_map(|(at, _)| {
+                let span = self.tokenizer.first_added(&closing[at..])?;
+                (span.bytes.end + at == closing.len()).then_some(span.id)
+            });
+            return ends;
+        }
+        let turns = [Role::User, Role::Assistant].map(|role| Turn::new(role, "text"));
+        let form = stand_in(&Conversation::new(turns), None);
         let skeleton = self.skeleton(&form, false).ok()?;
         let glue = skeleton.glue(skeleton.glue_after(1)?);
         Some(self.tokenizer.first_added(glue)?.id)
-    }
-
-    fn prompt_differs(&self, conversation: &Conversation) -> RenderError {
-        let asked = conversation.up_to(conversation.turns.len() - 1);
-        match self.render(&asked, true) {
-            Ok(prompt) => RenderError::PromptDiffers {
-                tail: tail(&prompt, 40),
-            },
-            Err(error) => error,
-        }
     }
 }
 
@@ -560,13 +843,52 @@ fn starts_with(spans: &[Span], prompt: &[Span]) -> bool {
     ids(spans).starts_with(&ids(prompt))
 }
 
-/// Does `text` end in the words of `said`, whatever the spaces between them?
-fn same_words(text: &str, said: &str) -> bool {
-    let mut letters = text.chars().rev().filter(|c| !c.is_whitespace());
-    said.chars()
-        .rev()
-        .filter(|c| !c.is_whitespace())
-        .all(|c| letters.next() == Some(c))
+/// The words of a turn, with their places in the list of all.
+fn own_words<'a, 'b>(
+    words: &'b [Word<'a>],
+    turn: usize,
+) -> impl Iterator<Item = (usize, &'b Word<'a>)> {
+    let all = words.iter().enumerate();
+    all.filter(move |(_, word)| word.turn == turn)
+}
+
+/// What stands before and after the reasoning of a reply, tags and spaces: as the row has it, or as models write it.
+fn around_reasoning(said: &Turn, tags: ReasoningTags) -> (String, String) {
+    let pieces = pieces(said, Some(tags));
+    let inline = pieces
+        .iter()
+        .position(|piece| matches!(piece, Piece::Word(WordKind::Reasoning, _)));
+    let form = |index: usize| match pieces.get(index) {
+        Some(Piece::Form(text)) => (*text).to_owned(),
+        _ => String::new(),
+    };
+    match inline {
+        Some(index) => (
+            index.checked_sub(1).map(form).unwrap_or_default(),
+            form(index + 1),
+        ),
+        None => (format!("{}\n", tags.open), format!("\n{}\n\n", tags.close)),
+    }
+}
+
+/// What the calls of a conversation are told.
+fn calls_told(form: &Conversation) -> impl Iterator<Item = Value> {
+    let calls = form.turns.iter().flat_map(|turn| &turn.calls);
+    calls.map(|call| Value::Object(call.arguments.clone()))
+}
+
+/// A whole number that did not fit, and is known by its first digits only.
+fn inexact(value: &Value) -> Option<String> {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let float = number.as_f64()?;
+            let is_whole = float.fract() == 0.0 && float.abs() >= 2_f64.powi(64);
+            is_whole.then(|| number.to_string())
+        }
+        Value::Array(items) => items.iter().find_map(inexact),
+        Value::Object(fields) => fields.values().find_map(inexact),
+        _ => None,
+    }
 }
 
 fn tail(text: &str, chars: usize) -> String {
@@ -777,11 +1099,11 @@ mod tests {
             .encode_conversation(&talk(&[(U, "hi"), (A, "hi")]))
             .unwrap_err();
         assert!(
-            matches!(&error, RenderError::PromptDiffers { tail } if tail.ends_with("<think>\n")),
+            matches!(&error, RenderError::ReasoningMissing { number: 2, tail } if tail.ends_with("<think>\n")),
             "{error}"
         );
         assert!(
-            error.hints()[0].contains("begin each reply with `<think>"),
+            error.hints()[0].contains("give the reply its reasoning"),
             "{error:?}"
         );
         let thought = talk(&[(U, "hi"), (A, "<think>\nhm</think>hi")]);
@@ -798,8 +1120,10 @@ mod tests {
         let conversation = talk(&[(U, "hi"), (A, "one"), (U, "hi"), (A, "two")]);
         assert_eq!(
             supervised(&thinking, &conversation),
-            ["one<|im_end|>", "<think></think>two<|im_end|>"]
+            ["<think></think>two<|im_end|>"]
         );
+        let encoded = thinking.encode_conversation(&conversation).unwrap();
+        assert_eq!(encoded.context_replies, [1]);
         assert_prompt_is_a_prefix(&thinking, &conversation);
     }
 
@@ -817,7 +1141,7 @@ mod tests {
         ]);
         assert_eq!(
             supervised(&thinking, &conversation),
-            ["one<|im_end|>", "<think>\nhm\n</think>\n\ntwo<|im_end|>"]
+            ["<think>\nhm\n</think>\n\ntwo<|im_end|>"]
         );
         assert_prompt_is_a_prefix(&thinking, &conversation);
         let forgotten = talk(&[
@@ -826,10 +1150,160 @@ mod tests {
             (U, "more"),
             (A, "two"),
         ]);
-        let error = thinking.encode_conversation(&forgotten).unwrap_err();
+        assert_eq!(
+            supervised(&thinking, &forgotten),
+            ["<think>\n\n</think>\n\ntwo<|im_end|>"]
+        );
+        assert_prompt_is_a_prefix(&thinking, &forgotten);
+    }
+
+    /// As DeepSeek-R1's distillations: the prompt opens the reasoning, and finished replies have none.
+    const OPENED: &str = "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>bot\n' + m.content.split('</think>')[-1] + '<|im_end|>' }}{% for c in m.tool_calls %}{{ c.function.name + c.function.arguments + '<|im_end|>' }}{% endfor %}{% else %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>bot\n<think>\n' }}{% endif %}";
+
+    #[test]
+    fn a_reply_whose_reasoning_the_template_takes_out_is_what_the_model_has_to_write_after_its_prompt()
+     {
+        let opened = renderer(OPENED);
+        for (reply, told) in [
+            (
+                Turn::new(A, "<think>\ntwo and two\n</think>\n\n4"),
+                "two and two\n</think>\n\n4<|im_end|>",
+            ),
+            (
+                Turn::new(A, "<think>two</think>4\n"),
+                "two</think>4\n<|im_end|>",
+            ),
+            (
+                Turn::new(A, "two\n</think>\n4"),
+                "two\n</think>\n4<|im_end|>",
+            ),
+            (
+                thought("4", "two and two"),
+                "two and two\n</think>\n\n4<|im_end|>",
+            ),
+        ] {
+            let asked = [
+                Turn::new(U, "1+1?"),
+                Turn::new(A, "<think>\none\n</think>\n\n2"),
+                Turn::new(U, "2+2?"),
+            ];
+            let conversation = Conversation::new(asked.into_iter().chain([reply]));
+            assert_eq!(supervised(&opened, &conversation), [told]);
+            assert_prompt_is_a_prefix(&opened, &conversation);
+            let encoded = opened.encode_conversation(&conversation).unwrap();
+            assert_eq!(encoded.context_replies, [1]);
+            assert_eq!(
+                encoded.text,
+                format!(
+                    "<|im_start|>user\n1+1?<|im_end|><|im_start|>bot\n\n\n2<|im_end|><|im_start|>user\n2+2?<|im_end|><|im_start|>bot\n<think>\n{told}"
+                )
+            );
+        }
+        let bare = talk(&[(U, "2+2?"), (A, "4")]);
+        let error = opened.encode_conversation(&bare).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            r#"the generation prompt opens the reasoning of a reply (it ends in "er\n2+2?<|im_end|><|im_start|>bot\n<think>\n"), and turn 2 has none"#.replace(r"er\n2+2?", "")
+        );
+    }
+
+    #[test]
+    fn a_reply_after_a_prompt_that_closes_the_reasoning_is_the_answer_alone() {
+        let closed =
+            renderer(&CHATML.replace("assistant\n' }}", "assistant\n<think>\n</think>\n' }}"));
+        let conversation = talk(&[(U, "hi"), (A, "one"), (U, "more"), (A, "two")]);
+        assert_eq!(supervised(&closed, &conversation), ["two<|im_end|>"]);
+        assert_prompt_is_a_prefix(&closed, &conversation);
+        let encoded = closed.encode_conversation(&conversation).unwrap();
         assert!(
-            matches!(error, RenderError::Rewritten { number: 2, role: A }),
+            encoded
+                .text
+                .ends_with("<|im_start|>assistant\n<think>\n</think>\ntwo<|im_end|>"),
+            "{}",
+            encoded.text
+        );
+    }
+
+    #[test]
+    fn a_reply_ends_with_the_last_token_that_ends_it() {
+        let control = ["<|im_start|>", "<|im_end|>", "<|done|>"];
+        let tokenizer = Tokenizer::from_gguf(&byte_level("smollm", &control)).unwrap();
+        for (end, told) in [
+            ("<|done|><|im_end|>", "two<|done|><|im_end|>"),
+            ("<|im_end|>\n", "two<|im_end|>"),
+            ("<|done|>x<|im_end|>", "two<|done|>x<|im_end|>"),
+        ] {
+            let source = CHATML.replace("<|im_end|>", end);
+            let renderer = Renderer::new(
+                tokenizer.clone(),
+                Some(ChatTemplate::new(&source).unwrap()),
+                &[],
+            )
+            .unwrap();
+            assert_eq!(
+                supervised(&renderer, &talk(&[(U, "hi"), (A, "two")])),
+                [told]
+            );
+            assert_eq!(renderer.stop_ids(), [1]);
+        }
+        let once = CHATML.replace(
+            "{% endfor %}",
+            "{% endfor %}{% if not add_generation_prompt %}{{ '<|done|>' }}{% endif %}",
+        );
+        let renderer =
+            Renderer::new(tokenizer, Some(ChatTemplate::new(&once).unwrap()), &[]).unwrap();
+        assert_eq!(
+            supervised(&renderer, &talk(&[(U, "hi"), (A, "two")])),
+            ["two<|im_end|>"]
+        );
+    }
+
+    #[test]
+    fn a_reply_to_nothing_is_context_and_not_refused() {
+        let strict = renderer(&format!("{{{{ messages[0].role[0:0] }}}}{CHATML}"));
+        let conversation = talk(&[(A, "welcome"), (U, "hi"), (A, "one")]);
+        assert_eq!(supervised(&strict, &conversation), ["one<|im_end|>"]);
+    }
+
+    #[test]
+    fn reasoning_that_the_template_does_not_know_is_never_left_out_of_a_reply_that_is_trained_on() {
+        let conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "two")]);
+        let error = renderer(CHATML)
+            .encode_conversation(&conversation)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the chat template does not show the reasoning of turn 2"
+        );
+        let inline = talk(&[(U, "2+2?"), (A, "<think>two</think>4")]);
+        assert_eq!(
+            supervised(&renderer(CHATML), &inline),
+            ["<think>two</think>4<|im_end|>"]
+        );
+        let closed = renderer(
+            &CHATML
+                .replace("assistant\n' }}", "assistant\n<think></think>' }}")
+                .replace(
+                    "m.content",
+                    "('<think>' + m.thinking + '</think>' if m.thinking else '') + m.content",
+                ),
+        );
+        let error = closed.encode_conversation(&conversation).unwrap_err();
+        assert!(
+            matches!(error, RenderError::ReasoningClosed { number: 2, .. }),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn empty_texts_are_empty_to_the_template_too() {
+        let careful = renderer(&CHATML.replace(
+            "m.content",
+            "(m.content if m.content.strip() else 'nothing')",
+        ));
+        assert_eq!(
+            supervised(&careful, &talk(&[(U, " "), (A, ""), (U, "a"), (A, "b")])),
+            ["nothing<|im_end|>", "b<|im_end|>"]
         );
     }
 
@@ -932,9 +1406,77 @@ mod tests {
     }
 
     #[test]
+    fn arguments_are_text_where_a_template_prints_them_and_an_object_where_it_looks_into_them() {
+        let text = r#"{\"q\": \"caf\\u00e9\", \"n\":1e-7}"#;
+        for (template, arguments, told) in [
+            (
+                "{{ c.arguments }}",
+                format!("\"{text}\""),
+                r#"{"q": "caf\u00e9", "n":1e-7}"#,
+            ),
+            (
+                "{{ c.name + c.arguments }}",
+                format!("\"{text}\""),
+                r#"find{"q": "caf\u00e9", "n":1e-7}"#,
+            ),
+            (
+                "{{ c.arguments }}",
+                r#"{"q": "café", "n": 1e-7}"#.into(),
+                r#"{"q": "café", "n": 1e-07}"#,
+            ),
+            (
+                "{{ c.name + c.arguments }}",
+                r#"{"q": "café", "n": 1e16}"#.into(),
+                r#"find{"q": "café", "n": 1e+16}"#,
+            ),
+            (
+                "{{ c.arguments | tojson(separators=(',', ':'), sort_keys=true, ensure_ascii=true) }}",
+                format!("\"{text}\""),
+                r#"{"n":1e-07,"q":"caf\u00e9"}"#,
+            ),
+            (
+                "{{ c.arguments if c.arguments is string else c.arguments | tojson(indent=1) }}",
+                format!("\"{text}\""),
+                r#"{"q": "caf\u00e9", "n":1e-7}"#,
+            ),
+            (
+                "{{ c.arguments if c.arguments is string else c.arguments | tojson(indent=1) }}",
+                r#"{"q": "é", "n": [true]}"#.into(),
+                "{\n \"q\": \"é\",\n \"n\": [\n  true\n ]\n}",
+            ),
+            (
+                "{% for k, v in c.arguments.items() %}{{ k }}={{ v }};{% endfor %}",
+                format!("\"{text}\""),
+                "q=café;n=1e-07;",
+            ),
+        ] {
+            let source = format!(
+                "{{% for m in messages %}}{{{{ '<|im_start|>' + m.role + m.content }}}}{{% for c in m.tool_calls %}}{{% set c = c.function %}}{{{{ c.name }}}}:{template}{{% endfor %}}{{{{ '<|im_end|>' }}}}{{% endfor %}}{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant' }}}}{{% endif %}}"
+            );
+            let conversation = called(&arguments, "");
+            assert_eq!(
+                supervised(&renderer(&source), &conversation.up_to(2)),
+                [format!("find:{told}<|im_end|>")],
+                "{template} {arguments}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_that_was_cut_when_it_was_read_is_refused() {
+        let error = renderer(TOOLS)
+            .encode_conversation(&called(r#"{"n": 123456789012345678901234567890}"#, ""))
+            .unwrap_err();
+        assert!(
+            matches!(error, RenderError::NumberTooLarge { .. }),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_call_whose_beginning_is_not_the_prompt_is_refused() {
         let early =
-            renderer(&TOOLS.replace("'<|im_start|>assistant'", "'<|im_start|>assistant<think>'"));
+            renderer(&TOOLS.replace("'<|im_start|>assistant'", "'<|im_start|>assistant<plan>'"));
         let error = early
             .encode_conversation(&called("{}", "").up_to(2))
             .unwrap_err();

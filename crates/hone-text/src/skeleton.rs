@@ -6,13 +6,15 @@
 //! `glue mark glue mark … glue`. A real rendering must be exactly the same glue with the real texts in
 //! the slots; when it is, every position is proven, and when it is not, the template changed what was
 //! said and the row is refused. In a tool call the texts among the arguments are words, and its names,
-//! numbers and brackets are glue.
+//! numbers and brackets are glue. Reasoning inside a reply is a word of its own, because templates take replies apart at
+//! the tags around it; the tags stay in the stand-in.
 
 use std::ops::Range;
 
 use serde_json::{Map, Value};
 
-use crate::{Conversation, ToolCall, Turn};
+use crate::python::{dumps, escapes};
+use crate::{Conversation, Role, ToolCall, Turn};
 
 const OPEN: char = '\u{f8e0}';
 const CLOSE: char = '\u{f8e1}';
@@ -38,6 +40,8 @@ pub(crate) struct Word<'a> {
     pub turn: usize,
     pub text: &'a str,
     pub kind: WordKind,
+    /// An argument as it is spelt in the row's own JSON.
+    spelling: Option<&'a str>,
 }
 
 /// What a word is to its turn.
@@ -49,6 +53,95 @@ pub(crate) enum WordKind {
     Text,
     /// An argument of a call, which is mostly written as JSON.
     Argument,
+}
+
+/// What opens and closes reasoning inside a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReasoningTags {
+    pub open: &'static str,
+    pub close: &'static str,
+}
+
+impl ReasoningTags {
+    /// The ones that models have been trained with.
+    pub const KNOWN: [Self; 7] = [
+        Self::of("<think>", "</think>"),
+        Self::of("[THINK]", "[/THINK]"),
+        Self::of("<seed:think>", "</seed:think>"),
+        Self::of("<thinking>", "</thinking>"),
+        Self::of("<|channel>thought", "<channel|>"),
+        Self::of("<|START_THINKING|>", "<|END_THINKING|>"),
+        Self::of("<|inner_prefix|>", "<|inner_suffix|>"),
+    ];
+
+    /// The bytes at the end of a prompt that open reasoning and close it again with nothing in it.
+    pub fn closed_block(self, prompt: &str) -> Option<usize> {
+        let inner = prompt.trim_end().strip_suffix(self.close)?;
+        let before = inner.trim_end().strip_suffix(self.open)?;
+        Some(prompt.len() - before.len())
+    }
+
+    const fn of(open: &'static str, close: &'static str) -> Self {
+        Self { open, close }
+    }
+}
+
+/// A piece of what a turn says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Piece<'a> {
+    /// What templates look at: the tags around reasoning, and spaces.
+    Form(&'a str),
+    Word(WordKind, &'a str),
+}
+
+/// What a template wrote of marks, with the marks whole again: `tojson(ensure_ascii=true)` and Python's `repr` escape them.
+pub(crate) fn with_marks(rendered: String) -> String {
+    match rendered.contains("\\uf8e") {
+        true => rendered
+            .replace("\\uf8e0", "\u{f8e0}")
+            .replace("\\uf8e1", "\u{f8e1}"),
+        false => rendered,
+    }
+}
+
+/// What a turn says, taken apart at the tags that templates take it apart at.
+pub(crate) fn pieces(turn: &Turn, tags: Option<ReasoningTags>) -> Vec<Piece<'_>> {
+    let text = turn.text.as_str();
+    if text.trim().is_empty() {
+        // Whether there is any text decides what many templates write.
+        return vec![Piece::Form(text)];
+    }
+    let inline = tags.filter(|_| turn.role == Role::Assistant);
+    let inline = inline.and_then(|tags| inline_reasoning(text, tags));
+    inline.unwrap_or_else(|| vec![Piece::Word(WordKind::Text, text)])
+}
+
+fn inline_reasoning(text: &str, tags: ReasoningTags) -> Option<Vec<Piece<'_>>> {
+    let close = text.find(tags.close)?;
+    let open = match text[..close].find(tags.open) {
+        None => 0,
+        Some(open) if text[..open].trim().is_empty() => open + tags.open.len(),
+        Some(_) => return None,
+    };
+    let inner = &text[open..close];
+    let thought = inner.trim();
+    let behind = close + tags.close.len();
+    let answer = text[behind..].trim_start();
+    if thought.is_empty() {
+        let words = text.len() - answer.len();
+        let mut pieces = vec![Piece::Form(&text[..words])];
+        pieces.extend((!answer.is_empty()).then_some(Piece::Word(WordKind::Text, answer)));
+        return Some(pieces);
+    }
+    let start = open + (inner.len() - inner.trim_start().len());
+    let end = start + thought.len();
+    let mut pieces = vec![
+        Piece::Form(&text[..start]),
+        Piece::Word(WordKind::Reasoning, thought),
+        Piece::Form(&text[end..text.len() - answer.len()]),
+    ];
+    pieces.extend((!answer.is_empty()).then_some(Piece::Word(WordKind::Text, answer)));
+    Some(pieces)
 }
 
 /// Where a text of a turn stands.
@@ -66,39 +159,115 @@ pub(crate) struct Point {
 }
 
 /// The words of a conversation, in the order of their marks.
-pub(crate) fn words(conversation: &Conversation) -> Vec<Word<'_>> {
+pub(crate) fn words(conversation: &Conversation, tags: Option<ReasoningTags>) -> Vec<Word<'_>> {
     let mut words = Vec::new();
     for (turn, said) in conversation.turns.iter().enumerate() {
-        let word = |text, kind| Word { turn, text, kind };
-        let reasoning = said.reasoning.as_deref();
-        words.extend(reasoning.map(|text| word(text, WordKind::Reasoning)));
-        words.extend(has_text(said).then(|| word(&said.text, WordKind::Text)));
-        words.extend(said.arguments().map(|text| word(text, WordKind::Argument)));
+        let word = |kind, text| Word {
+            turn,
+            text,
+            kind,
+            spelling: None,
+        };
+        let reasoning = said
+            .reasoning
+            .as_deref()
+            .filter(|text| !text.trim().is_empty());
+        words.extend(reasoning.map(|text| word(WordKind::Reasoning, text)));
+        words.extend(
+            pieces(said, tags)
+                .into_iter()
+                .filter_map(|piece| match piece {
+                    Piece::Form(_) => None,
+                    Piece::Word(kind, text) => Some(word(kind, text)),
+                }),
+        );
+        for call in &said.calls {
+            let texts: Vec<&str> = call.arguments_texts().collect();
+            let written = call.written.as_deref().unwrap_or_default();
+            let spellings = text_values(written);
+            for (index, text) in texts.iter().enumerate() {
+                let is_spelt = spellings.len() == texts.len();
+                words.push(Word {
+                    spelling: is_spelt.then(|| &written[spellings[index].clone()]),
+                    ..word(WordKind::Argument, text)
+                });
+            }
+        }
     }
     words
 }
 
-/// A turn that only calls has no text to be placed.
-fn has_text(turn: &Turn) -> bool {
-    turn.calls.is_empty() || !turn.text.is_empty()
-}
-
 /// A conversation of the same form, each word a mark.
-pub(crate) fn stand_in(conversation: &Conversation) -> Conversation {
+pub(crate) fn stand_in(conversation: &Conversation, tags: Option<ReasoningTags>) -> Conversation {
     let mut marks = (0..).map(|word: usize| format!("{OPEN}{word}{CLOSE}"));
+    let mut mark = || marks.next().expect("marks do not end");
     let mut stand_in = conversation.clone();
-    for turn in &mut stand_in.turns {
+    for (turn, said) in stand_in.turns.iter_mut().zip(&conversation.turns) {
         turn.is_learnt = true;
-        let has_text = has_text(turn);
-        let said = turn.reasoning.as_mut().into_iter();
-        for word in said.chain(has_text.then_some(&mut turn.text)) {
-            *word = marks.next().expect("marks do not end");
+        if let Some(text) = &mut turn.reasoning
+            && !text.trim().is_empty()
+        {
+            *text = mark();
         }
-        for word in turn.arguments_mut() {
-            *word = marks.next().expect("marks do not end");
+        let text = pieces(said, tags).into_iter().map(|piece| match piece {
+            Piece::Form(text) => text.to_owned(),
+            Piece::Word(..) => mark(),
+        });
+        turn.text = text.collect();
+        for call in &mut turn.calls {
+            let mut own = Vec::new();
+            for text in call.arguments_texts_mut() {
+                own.push(mark());
+                text.clone_from(&own[own.len() - 1]);
+            }
+            if let Some(written) = &mut call.written {
+                let marked = with_texts(written, &own);
+                *written = marked.unwrap_or_else(|| dumps(&Value::Object(call.arguments.clone())));
+            }
         }
     }
     stand_in
+}
+
+/// Where the texts among the values of JSON stand, between their quotes.
+fn text_values(json: &str) -> Vec<Range<usize>> {
+    let mut values = Vec::new();
+    let bytes = json.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        if bytes[at] != b'"' {
+            at += 1;
+            continue;
+        }
+        let start = at + 1;
+        let mut end = start;
+        while end < bytes.len() && bytes[end] != b'"' {
+            end += if bytes[end] == b'\\' { 2 } else { 1 };
+        }
+        at = end + 1;
+        let is_key = json
+            .get(at..)
+            .is_some_and(|rest| rest.trim_start().starts_with(':'));
+        if !is_key && json.get(start..end).is_some() {
+            values.push(start..end);
+        }
+    }
+    values
+}
+
+/// The same JSON with other texts among its values; `None` if there are not so many.
+fn with_texts(json: &str, texts: &[String]) -> Option<String> {
+    let values = text_values(json);
+    if values.len() != texts.len() {
+        return None;
+    }
+    let (mut out, mut from) = (String::new(), 0);
+    for (value, text) in values.into_iter().zip(texts) {
+        out.push_str(&json[from..value.start]);
+        out.push_str(text);
+        from = value.end;
+    }
+    Some(out + &json[from..])
 }
 
 /// A conversation of the same roles in which all of a call is marked, and the names of the tools:
@@ -114,10 +283,14 @@ pub(crate) fn probe(conversation: &Conversation) -> (Conversation, Vec<(String, 
     let mut probe = conversation.clone();
     for (index, turn) in probe.turns.iter_mut().enumerate() {
         for call in &mut turn.calls {
+            let name = mark(Some(index));
+            let arguments = marked_fields(&call.arguments, &mut || mark(Some(index)));
+            let is_text = call.written.is_some();
             *call = ToolCall {
                 id: call.id.take(),
-                name: mark(Some(index)),
-                arguments: marked_fields(&call.arguments, &mut || mark(Some(index))),
+                name,
+                written: is_text.then(|| dumps(&Value::Object(arguments.clone()))),
+                arguments,
             };
         }
     }
@@ -179,11 +352,6 @@ impl Skeleton {
         &self.glue[index]
     }
 
-    /// Which glue stands straight before the first word of a turn.
-    pub fn glue_before(&self, turn: usize) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.turn == turn)
-    }
-
     /// Which glue stands straight after the last word of a turn.
     pub fn glue_after(&self, turn: usize) -> Option<usize> {
         let last = self.slots.iter().rposition(|slot| slot.turn == turn);
@@ -198,6 +366,43 @@ impl Skeleton {
         let tail = prompt.glue[glue].as_str();
         let offset = tail.len();
         (is_same && self.glue[glue].starts_with(tail)).then_some(Point { glue, offset })
+    }
+
+    /// The turns of the words behind a point, in their order.
+    pub fn turns_after(&self, point: Point) -> impl Iterator<Item = usize> {
+        self.slots.iter().skip(point.glue).map(|slot| slot.turn)
+    }
+
+    /// How often the template writes a word behind a point.
+    pub fn count_after(&self, word: usize, point: Point) -> usize {
+        let slots = self.slots.iter().skip(point.glue);
+        slots.filter(|slot| slot.word == word).count()
+    }
+
+    /// The glue behind the last word.
+    pub fn tail(&self) -> &str {
+        self.glue.last().map_or("", String::as_str)
+    }
+
+    /// The same without so many bytes at its end, which are glue.
+    pub fn without_end(&self, bytes: usize) -> Self {
+        let mut glue = self.glue.clone();
+        if let Some(tail) = glue.last_mut() {
+            tail.truncate(tail.len().saturating_sub(bytes));
+        }
+        let slots = self.slots.clone();
+        Self { glue, slots }
+    }
+
+    /// Does another rendering read like this one up to a point?
+    pub fn agrees_up_to(&self, other: &Self, point: Point) -> bool {
+        let same = |a: &Self, b: &Self| -> Option<bool> {
+            let slots = a.slots.get(..point.glue)? == b.slots.get(..point.glue)?;
+            let glue = a.glue.get(..point.glue)? == b.glue.get(..point.glue)?;
+            let begun = a.glue.get(point.glue)?.get(..point.offset)?;
+            Some(slots && glue && b.glue.get(point.glue)?.starts_with(begun))
+        };
+        same(self, other).unwrap_or(false)
     }
 
     /// Where every word stands in `text`; the turn that could not be placed if the glue does not fit.
@@ -275,8 +480,13 @@ impl Search<'_> {
             return self.back();
         };
         let word = self.words[slot.word];
-        let escaped = (word.kind == WordKind::Argument).then(|| escaped(word.text));
-        let forms = escaped.as_deref().into_iter().chain(forms(word.text));
+        let escaped = (word.kind == WordKind::Argument).then(|| escapes(word.text));
+        let escaped = escaped.iter().flatten().map(String::as_str);
+        let forms = word
+            .spelling
+            .into_iter()
+            .chain(escaped)
+            .chain(forms(word.text));
         let mut untried = forms.enumerate().skip(self.next_forms[index]);
         let Some((form, text)) = untried.find(|(_, form)| rest.starts_with(form)) else {
             return self.back();
@@ -298,12 +508,6 @@ impl Search<'_> {
             None => Step::Stuck,
         }
     }
-}
-
-/// A text as it stands between the quotes of JSON.
-fn escaped(text: &str) -> String {
-    let quoted = Value::from(text).to_string();
-    quoted[1..quoted.len() - 1].to_owned()
 }
 
 /// A text as it is and as templates trim it, without repetition.

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Serde, Value};
+use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{Environment, ErrorKind};
+use serde_json::Value as Json;
 
 use crate::aside::{Aside, aside};
+use crate::jinja_source::jinja_source;
+use crate::python::{self, text_of_arguments};
 use crate::tokenizer::sha256_hex;
-use crate::{Conversation, Turn};
+use crate::{Conversation, Date, ToolCall, Turn, python_text};
 
 /// Used for models that bring no template: headed paragraphs, each reply closed by the model's EOS.
 const FALLBACK: &str = "\
@@ -63,27 +66,6 @@ pub enum TemplateOrigin {
     Fallback,
 }
 
-/// A calendar day, for templates that print one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Date {
-    /// Year, for example 2026.
-    pub year: i32,
-    /// Month, 1 to 12.
-    pub month: u8,
-    /// Day of the month, from 1.
-    pub day: u8,
-}
-
-impl Date {
-    /// The day that templates which may print one print unless told otherwise: the one Llama 3's
-    /// template falls back to by itself.
-    pub const DEFAULT: Self = Self {
-        year: 2024,
-        month: 7,
-        day: 26,
-    };
-}
-
 /// What a template may use up.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -114,9 +96,20 @@ impl Default for Limits {
 /// A compiled chat template.
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
+    source: String,
     limits: Limits,
     origin: TemplateOrigin,
     hash: String,
+    showing: Showing,
+}
+
+/// How a template wants to be shown what turns say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Showing {
+    /// A text is a list of parts, `{"type": "text", "text": …}`.
+    pub parts: bool,
+    /// Beside a call an empty text is `none`.
+    pub no_text_beside_calls: bool,
 }
 
 const NAME: &str = "chat";
@@ -182,6 +175,24 @@ impl ChatTemplate {
         &self.hash
     }
 
+    pub(crate) fn showing(&self) -> Showing {
+        self.showing
+    }
+
+    pub(crate) fn set_showing(&mut self, showing: Showing) {
+        self.showing = showing;
+    }
+
+    /// Whether the source has this text in it.
+    pub(crate) fn mentions(&self, text: &str) -> bool {
+        self.source.contains(text)
+    }
+
+    /// Whether the template prints a date.
+    pub fn has_date(&self) -> bool {
+        self.mentions("strftime_now")
+    }
+
     /// The text of `conversation`, ready to be encoded.
     pub(crate) fn render(
         &self,
@@ -190,22 +201,28 @@ impl ChatTemplate {
         named_tokens: &[(&'static str, String)],
         add_bos: bool,
     ) -> Result<String, TemplateError> {
-        let messages = conversation.turns.iter().map(message);
-        let tools = match conversation.tools.is_empty() {
-            true => Value::from(()),
-            false => Value::from(Serde(&conversation.tools)),
+        let once = |form| {
+            let messages = conversation.turns.iter();
+            let messages = python::list(messages.map(|turn| message(turn, form, self.showing)));
+            let tools = &conversation.tools;
+            self.run_template(context(
+                messages,
+                tools,
+                generation_prompt,
+                named_tokens,
+                add_bos,
+            ))
         };
-        let tokens = named_tokens
-            .iter()
-            .map(|(name, token)| (*name, Value::from(token)));
-        let rest = [
-            ("messages", messages.collect()),
-            ("add_generation_prompt", Value::from(generation_prompt)),
-            ("add_bos", Value::from(add_bos)),
-            ("tools", tools),
-            ("documents", Value::from(())),
-        ];
-        let context = Value::from_pairs(tokens.chain(rest));
+        let looked_into = once(Arguments::Both);
+        let has_calls = conversation.turns.iter().any(|turn| !turn.calls.is_empty());
+        match looked_into {
+            // A template that puts the arguments together with texts wants a text.
+            Err(TemplateError::Failed { .. }) if has_calls => once(Arguments::Text).or(looked_into),
+            other => other,
+        }
+    }
+
+    fn run_template(&self, context: Value) -> Result<String, TemplateError> {
         let (environment, limits) = (Arc::clone(&self.environment), self.limits);
         run(limits, move || {
             let mut out = Bounded {
@@ -238,12 +255,15 @@ impl ChatTemplate {
         }
         let hash = sha256_hex(source.as_bytes());
         let source = source.to_owned();
+        let kept = source.clone();
         let environment = run(limits, move || Self::environment(&source, limits))?;
         Ok(Self {
             environment: Arc::new(environment),
+            source: kept,
             limits,
             origin,
             hash,
+            showing: Showing::default(),
         })
     }
 
@@ -258,13 +278,9 @@ impl ChatTemplate {
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(limits.fuel));
         environment.set_recursion_limit(limits.recursion);
-        environment.set_unknown_method_callback(python_method);
-        environment.add_function("raise_exception", raise_exception);
-        environment.add_function("strftime_now", |format: &str| Date::DEFAULT.format(format));
-        environment.add_filter("tojson", to_json);
-        environment.add_test("iterable", is_iterable);
+        speak_python(&mut environment);
         environment
-            .add_template_owned(NAME, without_generation_tags(source))
+            .add_template_owned(NAME, jinja_source(source))
             .map_err(|error| syntax_error(&error))?;
         Ok(environment)
     }
@@ -296,45 +312,171 @@ fn explain(error: &minijinja::Error, limits: Limits) -> TemplateError {
     }
 }
 
-/// Python's methods of strings, lists and dictionaries. The width that `format` fills is the only number that none of the
-/// limits sees before it is memory.
-fn python_method(
-    state: &mut minijinja::State,
-    value: &Value,
-    method: &str,
-    arguments: &[Value],
-) -> Result<Value, minijinja::Error> {
-    let digits = |text: &str| {
-        let runs = text.split(|c: char| !c.is_ascii_digit());
-        runs.map(str::len).max().unwrap_or(0)
-    };
-    if method == "format" && value.as_str().is_some_and(|text| digits(text) > 4) {
-        let what = "`format` fills at most 9999 places";
-        return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
-    }
-    minijinja_contrib::pycompat::unknown_method_callback(state, value, method, arguments)
+/// Jinja2 as transformers runs it, where minijinja by itself does otherwise.
+fn speak_python(environment: &mut Environment<'static>) {
+    environment
+        .set_formatter(|out, _, value| out.write_str(&python::text(value)?).map_err(Into::into));
+    environment.set_unknown_method_callback(python_text::method);
+    environment.add_function("raise_exception", raise_exception);
+    environment.add_function("strftime_now", |format: &str| Date::DEFAULT.format(format));
+    environment.add_function("cycler", |items: Rest<Value>| {
+        minijinja_contrib::globals::cycler(items.0)
+    });
+    environment.add_function("joiner", minijinja_contrib::globals::joiner);
+    environment.add_filter("tojson", python::to_json);
+    environment.add_filter("string", |value: &Value| python::text(value));
+    environment.add_filter("trim", |value: &Value, characters: Option<&str>| {
+        let text = python::text(value)?;
+        Ok::<_, minijinja::Error>(python_text::stripped(&text, characters, true, true).to_owned())
+    });
+    environment.add_filter("join", join);
+    environment.add_filter("safe", |value: &Value| {
+        Ok::<_, minijinja::Error>(python::marked_safe(python::text(value)?))
+    });
+    environment.add_filter("float", to_float);
+    // Shown otherwise than Python shows it, and no template of a model's has it.
+    environment.remove_filter("pprint");
+    environment.add_test("iterable", is_iterable);
+    environment.add_test("sequence", |value: &Value| {
+        let is_plain = matches!(value.kind(), ValueKind::String | ValueKind::Undefined);
+        is_plain || (value.kind() == ValueKind::Map && !value.is_none()) || is_iterable(value)
+    });
+    environment.add_test("string", |value: &Value| {
+        value.as_str().is_some() || text_of_arguments(value).is_some()
+    });
+    environment.add_test("mapping", |value: &Value| {
+        value.kind() == ValueKind::Map && text_of_arguments(value).is_none()
+    });
+    environment.add_test("float", python::is_float);
+    environment.add_test("number", |value: &Value| {
+        python::is_float(value) || matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
+    });
+    environment.add_test("callable", |value: &Value| {
+        // Functions and macros are objects without contents.
+        value.kind() == ValueKind::Plain && !python::is_float(value)
+    });
 }
 
-/// A turn as Hugging Face shows it to templates; what it has not is not there.
-fn message(turn: &Turn) -> Value {
-    let calls = (!turn.calls.is_empty()).then(|| Value::from(Serde(&turn.calls)));
+/// Jinja2's `join`, which makes texts of the items as Python does.
+fn join(
+    value: &Value,
+    separator: Option<Value>,
+    attribute: Option<&str>,
+    options: Kwargs,
+) -> Result<String, minijinja::Error> {
+    let separator = match separator {
+        Some(separator) => Some(separator),
+        None => options.get("d")?,
+    };
+    let separator = separator.map_or(Ok(String::new()), |separator| python::text(&separator))?;
+    let attribute = attribute.map_or_else(|| options.get("attribute"), |given| Ok(Some(given)))?;
+    options.assert_all_used()?;
+    let mut out = String::new();
+    for (index, item) in value.try_iter()?.enumerate() {
+        let item = match attribute {
+            Some(path) => path
+                .split('.')
+                .try_fold(item, |item, name| item.get_attr(name))?,
+            None => item,
+        };
+        if index > 0 {
+            out.push_str(&separator);
+        }
+        out += &python::text(&item)?;
+        if out.len() > MAX_JOINED {
+            let what = format!("`join` wrote more than {MAX_JOINED} bytes");
+            return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
+        }
+    }
+    Ok(out)
+}
+
+/// More than any conversation is; what fuel would not see in time.
+const MAX_JOINED: usize = 64 << 20;
+
+/// Jinja2's `float`: what is no number gives the default.
+fn to_float(value: &Value, default: Option<f64>) -> f64 {
+    let read = match value.as_str() {
+        Some(text) => text.trim().parse().ok(),
+        None => f64::try_from(value.clone()).ok(),
+    };
+    read.unwrap_or(default.unwrap_or(0.0))
+}
+
+/// How the arguments of calls are handed to a template.
+#[derive(Clone, Copy)]
+enum Arguments {
+    /// As an object that prints itself as text.
+    Both,
+    /// As text.
+    Text,
+}
+
+fn context(
+    messages: Value,
+    tools: &[Json],
+    generation_prompt: bool,
+    named_tokens: &[(&'static str, String)],
+    add_bos: bool,
+) -> Value {
+    let tools = match tools.is_empty() {
+        true => Value::from(()),
+        false => python::list(tools.iter().map(python::value)),
+    };
+    let tokens = named_tokens
+        .iter()
+        .map(|(name, token)| (*name, Value::from(token)));
+    let rest = [
+        ("messages", messages),
+        ("add_generation_prompt", Value::from(generation_prompt)),
+        ("add_bos", Value::from(add_bos)),
+        ("tools", tools),
+        ("documents", Value::from(())),
+    ];
+    Value::from_pairs(tokens.chain(rest))
+}
+
+/// A turn as transformers shows it to templates; what it has not is not there.
+fn message(turn: &Turn, form: Arguments, showing: Showing) -> Value {
     let text = |text: &Option<String>| text.as_deref().map(Value::from);
+    let calls = (!turn.calls.is_empty())
+        .then(|| python::list(turn.calls.iter().map(|call| shown_call(call, form))));
+    let content = match turn.text.as_str() {
+        "" if showing.no_text_beside_calls && !turn.calls.is_empty() => Value::from(()),
+        said if showing.parts => {
+            let part = [("type", Value::from("text")), ("text", Value::from(said))];
+            python::list([python::dict(part)])
+        }
+        said => Value::from(said),
+    };
     let fields = [
-        ("role", Some(Value::from(turn.role.name()))),
-        ("content", Some(Value::from(turn.text.as_str()))),
-        // Each family of models has its own name for it.
-        ("reasoning_content", text(&turn.reasoning)),
         ("thinking", text(&turn.reasoning)),
+        ("role", Some(Value::from(turn.role.name()))),
+        ("content", Some(content)),
+        ("reasoning_content", text(&turn.reasoning)),
         ("reasoning", text(&turn.reasoning)),
         ("tool_calls", calls),
         ("tool_call_id", text(&turn.call_id)),
         ("name", text(&turn.name)),
     ];
-    Value::from_pairs(
-        fields
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    )
+    let present = fields.into_iter();
+    python::dict(present.filter_map(|(name, value)| Some((name, value?))))
+}
+
+fn shown_call(call: &ToolCall, form: Arguments) -> Value {
+    let arguments = Json::Object(call.arguments.clone());
+    let text = call.arguments_text();
+    let arguments = match form {
+        Arguments::Both => python::arguments(&arguments, text, call.is_text()),
+        Arguments::Text => Value::from(text),
+    };
+    let function = python::dict([
+        ("name", Value::from(call.name.as_str())),
+        ("arguments", arguments),
+    ]);
+    let id = call.id.as_deref().map(|id| ("id", Value::from(id)));
+    let rest = [("type", Value::from("function")), ("function", function)];
+    python::dict(id.into_iter().chain(rest))
 }
 
 /// Python's idea of it: `none` is not, though it could be looped over here.
@@ -373,161 +515,6 @@ pub(crate) fn tame(said: &str) -> String {
 fn syntax_error(error: &minijinja::Error) -> TemplateError {
     TemplateError::Syntax {
         what: one_line(error),
-    }
-}
-
-/// `{% generation %}` marks replies for other tools; here it is a block that always runs. Which tokens
-/// are supervised follows one rule for all templates, see [`crate::Renderer`].
-fn without_generation_tags(source: &str) -> String {
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(open) = rest.find("{%") {
-        let (before, tag) = rest.split_at(open);
-        out.push_str(before);
-        // Not the same per cent sign twice, as in `{%}`.
-        let Some(inner_len) = tag[2..].find("%}") else {
-            return out + tag;
-        };
-        let close = 2 + inner_len;
-        let inner = &tag[2..close];
-        let word = inner.trim_matches(['-', '+']).trim();
-        match word {
-            "generation" => out += &format!("{{%{}%}}", inner.replace(word, "if true")),
-            "endgeneration" => out += &format!("{{%{}%}}", inner.replace(word, "endif")),
-            _ => out.push_str(&tag[..close + 2]),
-        }
-        rest = &tag[close + 2..];
-    }
-    out + rest
-}
-
-/// Python's `json.dumps`: separators with a space, no HTML escapes, optional `indent`.
-fn to_json(value: &Value, options: Kwargs) -> Result<String, minijinja::Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    for ignored in ["ensure_ascii", "separators", "sort_keys"] {
-        let _: Option<Value> = options.get(ignored)?;
-    }
-    options.assert_all_used()?;
-    let json = serde_json::to_value(value)
-        .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))?;
-    let mut out = String::new();
-    write_json(&json, indent, 0, &mut out);
-    Ok(out)
-}
-
-fn write_json(value: &serde_json::Value, indent: Option<usize>, depth: usize, out: &mut String) {
-    use serde_json::Value as Json;
-    match value {
-        Json::Array(items) if !items.is_empty() => {
-            write_list(items, ('[', ']'), indent, depth, out, |item, out| {
-                write_json(item, indent, depth + 1, out)
-            });
-        }
-        Json::Object(fields) if !fields.is_empty() => {
-            write_list(
-                fields,
-                ('{', '}'),
-                indent,
-                depth,
-                out,
-                |(key, field), out| {
-                    out.push_str(&Json::from(key.as_str()).to_string());
-                    out.push_str(": ");
-                    write_json(field, indent, depth + 1, out);
-                },
-            );
-        }
-        other => out.push_str(&other.to_string()),
-    }
-}
-
-fn write_list<T>(
-    items: impl IntoIterator<Item = T>,
-    (open, close): (char, char),
-    indent: Option<usize>,
-    depth: usize,
-    out: &mut String,
-    mut write: impl FnMut(T, &mut String),
-) {
-    let line =
-        |depth: usize| indent.map(|width| format!("\n{}", " ".repeat(width.min(16) * depth)));
-    out.push(open);
-    for (index, item) in items.into_iter().enumerate() {
-        match (index, line(depth + 1)) {
-            (0, line) => out.push_str(&line.unwrap_or_default()),
-            (_, Some(line)) => *out += &format!(",{line}"),
-            (_, None) => out.push_str(", "),
-        }
-        write(item, out);
-    }
-    out.push_str(&line(depth).unwrap_or_default());
-    out.push(close);
-}
-
-impl Date {
-    /// C's `strftime`, as far as chat templates use it.
-    fn format(self, format: &str) -> Result<String, minijinja::Error> {
-        let mut out = String::new();
-        let mut chars = format.chars();
-        while let Some(c) = chars.next() {
-            if c != '%' {
-                out.push(c);
-                continue;
-            }
-            match chars.next() {
-                Some('Y') => out += &format!("{:04}", self.year),
-                Some('m') => out += &format!("{:02}", self.month),
-                Some('d') => out += &format!("{:02}", self.day),
-                Some('B') => out += self.month_name(),
-                Some('b') => out += &self.month_name()[..3],
-                Some('A') => out += self.weekday(),
-                Some('a') => out += &self.weekday()[..3],
-                Some('H' | 'M' | 'S') => out += "00",
-                Some('%') => out.push('%'),
-                other => {
-                    let code = other.map(String::from).unwrap_or_default();
-                    let what = format!("strftime_now does not know `%{code}`");
-                    return Err(minijinja::Error::new(ErrorKind::InvalidOperation, what));
-                }
-            }
-        }
-        Ok(out)
-    }
-
-    fn month_name(self) -> &'static str {
-        const MONTHS: [&str; 12] = [
-            "January",
-            "February",
-            "March",
-            "April",
-            "May",
-            "June",
-            "July",
-            "August",
-            "September",
-            "October",
-            "November",
-            "December",
-        ];
-        MONTHS[usize::from(self.month.clamp(1, 12)) - 1]
-    }
-
-    /// Sakamoto's method.
-    fn weekday(self) -> &'static str {
-        const DAYS: [&str; 7] = [
-            "Sunday",
-            "Monday",
-            "Tuesday",
-            "Wednesday",
-            "Thursday",
-            "Friday",
-            "Saturday",
-        ];
-        const SHIFT: [i32; 12] = [0, 3, 2, 5, 0, 3, 5, 1, 4, 6, 2, 4];
-        let year = self.year - i32::from(self.month < 3);
-        let shift = SHIFT[usize::from(self.month.clamp(1, 12)) - 1];
-        let day = year + year / 4 - year / 100 + year / 400 + shift + i32::from(self.day);
-        DAYS[day.rem_euclid(7) as usize]
     }
 }
 
