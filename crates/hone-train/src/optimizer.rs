@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
+use hone_model::Role;
 use hone_tensor::{AdamWStep, Device, Moment8, Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 
@@ -94,6 +95,20 @@ pub struct AdamWConfig {
     /// How many times as fast `B` learns as `A` (LoRA+, Hayou et al. 2024); `None` for alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub faster: Option<f64>,
+    /// What the rate of fully trained modules is multiplied with; `None` for alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whole: Option<f64>,
+}
+
+impl AdamWConfig {
+    /// What the rate of a tensor of this role is multiplied with.
+    fn factor(&self, role: Role) -> f64 {
+        let of_role = match role {
+            Role::Whole => self.whole,
+            role => self.faster.filter(|_| role.is_faster()),
+        };
+        of_role.unwrap_or(1.0)
+    }
 }
 
 impl Default for AdamWConfig {
@@ -106,6 +121,7 @@ impl Default for AdamWConfig {
             weight_decay: 0.0,
             clip: 1.0,
             faster: None,
+            whole: None,
         }
     }
 }
@@ -127,11 +143,11 @@ enum Moments {
 }
 
 impl AdamW {
-    /// Moments of zero for parameter tensors, each of so many numbers and possibly one of the faster ones, which lie one
-    /// after the other in the flat buffer; paged moments are kept in a file under `dir`.
+    /// Moments of zero for parameter tensors, each of so many numbers and with its role, which lie one after the other
+    /// in the flat buffer; paged moments are kept in a file under `dir`.
     pub fn new(
         config: AdamWConfig,
-        tensors: &[(usize, bool)],
+        tensors: &[(usize, Role)],
         device: &Device,
         dir: &Path,
     ) -> Result<Self, TensorError> {
@@ -254,10 +270,10 @@ impl AdamW {
 }
 
 /// Parameter tensors of one rate that lie side by side, as one.
-fn runs(config: AdamWConfig, tensors: &[(usize, bool)]) -> Vec<(usize, f64)> {
+fn runs(config: AdamWConfig, tensors: &[(usize, Role)]) -> Vec<(usize, f64)> {
     let mut runs: Vec<(usize, f64)> = Vec::new();
-    for &(len, is_faster) in tensors {
-        let factor = config.faster.filter(|_| is_faster).unwrap_or(1.0);
+    for &(len, role) in tensors {
+        let factor = config.factor(role);
         match runs.last_mut() {
             Some((run, of_run)) if *of_run == factor => *run += len,
             _ => runs.push((len, factor)),
@@ -283,12 +299,19 @@ mod tests {
 
     #[test]
     fn tensors_of_one_rate_are_stepped_as_one() {
-        let tensors = [(3, false), (4, false), (5, true), (6, true), (7, false)];
+        use Role::{A, B, Bias, Whole};
+        let tensors = [(3, A), (4, A), (5, B), (6, Bias), (7, A), (8, Whole)];
         let config = AdamWConfig::default();
-        assert_eq!(runs(config, &tensors), [(25, 1.0)]);
+        assert_eq!(runs(config, &tensors), [(33, 1.0)]);
         let faster = Some(16.0);
         let config = AdamWConfig { faster, ..config };
-        assert_eq!(runs(config, &tensors), [(7, 1.0), (11, 16.0), (7, 1.0)]);
+        assert_eq!(runs(config, &tensors), [(7, 1.0), (11, 16.0), (15, 1.0)]);
+        let whole = Some(0.1);
+        let config = AdamWConfig { whole, ..config };
+        assert_eq!(
+            runs(config, &tensors),
+            [(7, 1.0), (11, 16.0), (7, 1.0), (8, 0.1)]
+        );
     }
 
     #[test]

@@ -26,7 +26,7 @@
 //! let lora = LoraConfig { rank: 4, alpha: 8.0, ..LoraConfig::default() };
 //! let mut model = get_peft_model(base, lora, 0)?;
 //!
-//! let config = TrainerConfig { epochs: 3.0, lr: 1e-2, ..TrainerConfig::default() };
+//! let config = TrainerConfig { epochs: 3.0, lr: Some(1e-2), ..TrainerConfig::default() };
 //! let trained = Trainer::new(config, &out).train(&mut model, &examples, None, |event| println!("{event:?}"))?;
 //!
 //! assert_eq!(trained.steps, 3);

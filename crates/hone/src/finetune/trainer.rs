@@ -3,14 +3,13 @@
 use super::{FineTuneError, PeftModel};
 use hone_data::{Encoding, Sampler};
 use hone_ledger::{ContentId, Seed};
-use hone_model::{Activations, SaveDtype, Shortcuts};
+use hone_model::{Activations, SaveDtype, Shortcuts, StopSignal};
 use hone_train::{
     AdamWConfig, Data, Event, LearningRate, Outcome, RunDir, Schedule, TrainError, TrainingPlan,
-    train,
+    WHOLE_SHARE, WidthRate, train,
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 /// How to train; the defaults are those of `hone train`.
 #[derive(Clone, Debug)]
@@ -21,8 +20,9 @@ pub struct TrainerConfig {
     pub batch_size: usize,
     /// Parts a batch is computed in; the result does not depend on it.
     pub gradient_accumulation_steps: usize,
-    /// Peak learning rate.
-    pub lr: f32,
+    /// Peak learning rate, of every trained number. Where it is not said, the rate that suits the base's width
+    /// ([`hone_train::WidthRate`]), and a tenth of it for fully trained modules.
+    pub lr: Option<f32>,
     /// How it falls.
     pub schedule: Schedule,
     /// Share of the steps over which it rises.
@@ -47,7 +47,7 @@ impl Default for TrainerConfig {
             epochs: 1.0,
             batch_size: 8,
             gradient_accumulation_steps: 1,
-            lr: 2e-4,
+            lr: None,
             schedule: Schedule::Cosine,
             warmup_ratio: 0.05,
             optimizer: AdamWConfig::default(),
@@ -132,7 +132,6 @@ impl Trainer {
             valid: held_out.map_or(&[], |held_out| &held_out.examples),
             tasks: held_out.map_or(&examples.tasks, |held_out| &held_out.tasks),
         };
-        let never = AtomicBool::new(false);
         let outcome = train(
             model.model_mut(),
             data,
@@ -140,7 +139,7 @@ impl Trainer {
             &dir,
             self.resume,
             &mut listen,
-            &never,
+            &StopSignal::never(),
         )?;
         let Outcome::Finished(finished) = outcome else {
             unreachable!("nobody asked the run to stop");
@@ -164,6 +163,10 @@ impl Trainer {
             Seed::new(config.seed),
         );
         let steps = sampler.ok_or(TrainError::NoExamples)?.steps(config.epochs);
+        let by_width = WidthRate::of(model.model().config()).peak();
+        let adapter = model.model().adapter();
+        let is_whole = adapter.is_some_and(|adapter| !adapter.config().whole.is_empty());
+        let whole_share = (is_whole && config.lr.is_none()).then_some(WHOLE_SHARE);
         let eval_every = config.eval_steps.unwrap_or(steps.div_ceil(10)).max(1);
         Ok(TrainingPlan {
             steps,
@@ -178,12 +181,15 @@ impl Trainer {
             shortcuts: Shortcuts::ALL,
             activation_cache: true,
             learning_rate: LearningRate::new(
-                config.lr,
+                config.lr.unwrap_or(by_width as f32),
                 config.schedule,
                 config.warmup_ratio,
                 steps,
             ),
-            optimizer: config.optimizer,
+            optimizer: AdamWConfig {
+                whole: config.optimizer.whole.or(whole_share),
+                ..config.optimizer
+            },
             seed: config.seed,
             eval_every,
             save_every: config.save_steps.unwrap_or(eval_every).max(1),

@@ -22,6 +22,9 @@ pub enum Origin {
     Data,
     /// Nobody asked: the shipped default.
     Default,
+    /// Nobody asked, and what suits depends on how wide the base is.
+    #[serde(rename = "default, by the base's width")]
+    BaseWidth,
     /// Observed on this machine just now.
     Measured,
     /// Follows from other values of the plan.
@@ -37,6 +40,7 @@ impl fmt::Display for Origin {
             Self::Model => "model",
             Self::Data => "data",
             Self::Default => "default",
+            Self::BaseWidth => "default, by the base's width",
             Self::Measured => "measured",
             Self::Derived => "derived",
         })

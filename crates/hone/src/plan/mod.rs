@@ -4,6 +4,7 @@
 //! origin. [`TrainPlan`] is what will happen, once the settings have met a model and a dataset.
 
 mod chosen;
+mod rate;
 mod raw;
 mod rehearsed;
 mod run_file;
@@ -11,6 +12,7 @@ mod settings;
 mod train_plan;
 
 pub use chosen::{Chosen, Origin};
+pub use rate::Rate;
 pub use raw::{
     Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
     TooLong,

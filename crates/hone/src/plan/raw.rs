@@ -78,7 +78,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rslora: Option<bool>,
-    /// How many times as fast B learns as A (LoRA+); 16 is its authors' choice [default: 1]
+    /// Learning rate of B over that of A (LoRA+); its authors use 16 [default: 1]
     #[arg(long, value_name = "RATIO")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lora_plus: Option<f64>,
@@ -94,7 +94,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "WHICH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Bias>,
-    /// Modules trained whole: embed_tokens, lm_head, projections by name, or layers.3 for all of a layer
+    /// Modules trained whole, PEFT's modules_to_save: embed_tokens, lm_head, projections by name, or layers.3 for all of a layer
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub whole: Option<Vec<String>>,
@@ -106,7 +106,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "TOKENS", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub new_tokens: Option<Vec<String>>,
-    /// Learn a factor for each output of the targets in place of A and B (IA3) [default: false]
+    /// Train a factor for each output of the targets in place of A and B (IA3) [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ia3: Option<bool>,
@@ -126,7 +126,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<Optimizer>,
-    /// Peak learning rate [default: 0.0002]
+    /// Peak learning rate [default: by the base's width]
     #[arg(long, value_name = "LR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
@@ -186,7 +186,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<Size>,
-    /// Form in which activations wait for the way back; bf16 halves them and rounds gradients a little [default: f32]
+    /// Form in which activations are kept for the backward pass; bf16 takes half the memory and rounds gradients a little [default: f32]
     #[arg(long, value_name = "FORM")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub activations: Option<Activations>,
@@ -278,7 +278,7 @@ pub enum Shortcut {
     LastLayer,
     /// The head computes supervised rows only.
     SupervisedHead,
-    /// The way back ends at the lowest adapted layer.
+    /// The backward pass ends at the lowest adapted layer.
     LowestLayer,
     /// What enters the lowest adapted layer is kept from epoch to epoch.
     ActivationCache,
@@ -423,7 +423,8 @@ impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self.bytes {
             n if n >= 1_000_000_000 => format!("{:.2} GB", n as f64 / 1e9),
-            n if n >= 1_000_000 => format!("{:.0} MB", n as f64 / 1e6),
+            n if n >= 100_000_000 => format!("{:.0} MB", n as f64 / 1e6),
+            n if n >= 1_000_000 => format!("{} MB", (n as f64 / 1e5).round() / 10.0),
             n if n >= 1_000 => format!("{:.0} kB", n as f64 / 1e3),
             n => format!("{n} B"),
         };
@@ -442,6 +443,10 @@ mod tests {
         assert_eq!(bytes("1.5GiB"), Ok(1_610_612_736));
         assert_eq!(bytes("512 MB"), Ok(512_000_000));
         assert_eq!(bytes("77"), Ok(77));
+        let shown = |bytes| Size { bytes }.to_string();
+        assert_eq!(shown(21_560_000), "21.6 MB");
+        assert_eq!(shown(1_000_000), "1 MB");
+        assert_eq!(shown(1_234_000_000), "1.23 GB");
         for bad in ["", "GB", "-1GB", "0", "many", "nan", "inf"] {
             assert!(bytes(bad).unwrap_err().contains("1500MB"), "{bad}");
         }

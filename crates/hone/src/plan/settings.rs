@@ -4,12 +4,15 @@
 //! before anything is loaded.
 
 use super::chosen::{Chosen, Origin};
+use super::rate::Rate;
 use super::raw::{
     Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
     TooLong,
 };
 use crate::curation::RuleFlag;
+use hone_model::weights::DecoderConfig;
 use hone_model::{Initial, LayerRange};
+use hone_train::WidthRate;
 use serde::Serialize;
 use std::fmt;
 use std::path::PathBuf;
@@ -46,7 +49,7 @@ pub struct Settings {
     pub feed_forward: Chosen<Vec<String>>,
     pub length: Chosen<Length>,
     pub optimizer: Chosen<Optimizer>,
-    pub lr: Chosen<f64>,
+    pub lr: Chosen<Rate>,
     pub schedule: Chosen<Schedule>,
     pub warmup_ratio: Chosen<f64>,
     pub batch_size: Chosen<usize>,
@@ -243,7 +246,11 @@ impl Settings {
             ),
             length: asked.length(flags, file),
             optimizer: pick!(optimizer, Optimizer::Adamw),
-            lr: pick!(lr, 2e-4),
+            lr: asked
+                .pick(&flags.lr, &file.lr)
+                .map_or(Chosen::new(Rate::ByWidth(None), Origin::BaseWidth), |lr| {
+                    Chosen::new(Rate::Asked(lr.value), lr.origin)
+                }),
             schedule: pick!(schedule, Schedule::Cosine),
             warmup_ratio: pick!(warmup_ratio, 0.05),
             batch_size: pick!(batch_size, 8),
@@ -283,6 +290,12 @@ impl Settings {
             self.max_length = Chosen::new(limit, Origin::Model);
         }
         Ok(self)
+    }
+
+    /// Settles what nobody asked for and what depends on the base.
+    pub fn met_with(mut self, base: &DecoderConfig) -> Self {
+        self.lr.value = self.lr.value.meet(WidthRate::of(base));
+        self
     }
 
     /// Refuses the first value outside its range.
@@ -328,8 +341,10 @@ impl Settings {
             SHARE,
         )?;
         self.check_adapter()?;
-        let (lr, warmup_ratio) = (self.lr.value, self.warmup_ratio.value);
-        require("lr", above_zero(lr), lr, "above 0")?;
+        let warmup_ratio = self.warmup_ratio.value;
+        if let Rate::Asked(lr) = self.lr.value {
+            require("lr", above_zero(lr), lr, "above 0")?;
+        }
         require("warmup-ratio", is_share(warmup_ratio), warmup_ratio, SHARE)?;
         let (batch_size, accumulate) = (self.batch_size.value, self.accumulate.value);
         require("batch-size", batch_size > 0, batch_size, "at least 1")?;
@@ -456,7 +471,7 @@ impl Settings {
             "feed-forward" feed_forward |names: &Vec<String>| list(names),
             "length" length plain,
             "optimizer" optimizer plain,
-            "lr" lr plain,
+            "lr" lr |rate: &Rate| self.rate_line(*rate),
             "schedule" schedule plain,
             "warmup-ratio" warmup_ratio plain,
             "batch-size" batch_size plain,
@@ -477,6 +492,16 @@ impl Settings {
             rows.retain(|(name, _, _)| !["rank", "alpha", "rslora", "lora-plus"].contains(name));
         }
         rows
+    }
+
+    /// The rate, and that of fully trained modules where it is another.
+    fn rate_line(&self, rate: Rate) -> String {
+        match rate.of_whole() {
+            Some(whole) if rate.whole_share() != 1.0 && !self.whole.value.is_empty() => {
+                format!("{rate}, {whole:e} for modules trained whole")
+            }
+            _ => rate.to_string(),
+        }
     }
 
     /// The rows that a plan shows: options of methods that nobody asked for are left out.

@@ -3,7 +3,8 @@
 //! Two things are worked out here and shown before anything starts: whether the run fits into memory, and how long it
 //! takes. A run that does not fit is refused with what would.
 
-use super::chosen::Origin;
+use super::chosen::{Chosen, Origin};
+use super::rate::Rate;
 use super::raw::{Activations, Bias, Method, Optimizer, Own, SaveDtype, Schedule, Shortcut, Size};
 use super::rehearsed::{Rehearsed, Work};
 use super::settings::{Interval, Length, Settings, Valid};
@@ -17,7 +18,7 @@ use hone_model::{
     TrainedBias,
 };
 use hone_tensor::{BAND_BYTES, TensorError};
-use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan};
+use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan, two_digits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -95,6 +96,8 @@ pub enum PlanError {
         fitting: usize,
         /// Whether the base is held in 4 bits.
         is_qlora: bool,
+        /// Whether it is a run that is continued, whose options are fixed.
+        is_resumed: bool,
     },
 }
 
@@ -110,13 +113,15 @@ impl PlanError {
                 longest,
                 fitting,
                 is_qlora,
+                is_resumed,
                 ..
             } => {
-                let shorter = (*fitting >= 64).then(|| {
+                let is_free = !is_resumed;
+                let shorter = (is_free && *fitting >= 64).then(|| {
                     format!("--max-length {fitting} would fit; the longest row has {longest} tokens, longer ones are left out and listed")
                 });
-                let smaller =
-                    (!is_qlora).then(|| "--method qlora holds the base in 4 bits".to_string());
+                let smaller = (is_free && !is_qlora)
+                    .then(|| "--method qlora holds the base in 4 bits".to_string());
                 let more =
                     "--memory says how much may be used, if more is free than it seems".to_string();
                 shorter.into_iter().chain(smaller).chain([more]).collect()
@@ -138,14 +143,17 @@ const STREAMED_BYTES: usize = 2 * BAND_BYTES;
 const MICRO_BATCH_TOKENS: usize = 8192;
 
 impl TrainPlan {
-    /// Works out the plan; time is not known yet, so a time budget still counts as its bound on epochs.
+    /// Works out the plan; time is not known yet, so a time budget still counts as its bound on epochs. A run that is
+    /// continued, by what it `begun` with, keeps its numbers.
     pub fn draw(
         settings: Settings,
         open: &OpenBase,
         dataset: &Dataset,
         base: ContentId,
+        begun: Option<&TrainingPlan>,
     ) -> Result<Self, PlanError> {
         let config = open.weights.config();
+        let settings = settings.met_with(config);
         let lora = lora_config(&settings).with_new_tokens(&open.new_ids(), config)?;
         let size = Adapter::size(&lora, config)?;
         let lengths = Adapter::lengths(&lora, config)?;
@@ -155,7 +163,10 @@ impl TrainPlan {
             Method::Qlora => BaseFormat::Nf4,
         };
         let sampler = sampler(&settings, dataset.train.len());
-        let steps = sampler.steps(epochs(settings.length.value));
+        let steps = match begun {
+            Some(begun) => begun.steps,
+            None => sampler.steps(epochs(settings.length.value)),
+        };
         let rehearsed = Rehearsed::new(open, &lora, dataset, sampler)?;
         let fit = Fit::find(
             &settings,
@@ -167,6 +178,7 @@ impl TrainPlan {
                 is_mapped: base_format == BaseFormat::Stored && open.weights.is_mapped(),
             },
             steps,
+            begun,
         )?;
         let training = training_plan(&settings, steps, fit);
         let identity = identity(&settings, &lora, open, dataset, base);
@@ -182,6 +194,9 @@ impl TrainPlan {
             training,
             identity,
         };
+        if let Some(begun) = begun {
+            plan.repeat(begun);
+        }
         plan.facts = plan.describe(open, dataset, size);
         plan.facts.push(moments_line(kind, &lengths));
         Ok(plan)
@@ -215,8 +230,12 @@ impl TrainPlan {
         let steps = self.training.steps;
         let looks = 1 + steps.div_ceil(self.training.eval_every);
         let seconds = steps as f64 * pace.step_seconds + looks as f64 * pace.look_seconds;
+        let included = match pace.look_seconds {
+            0.0 => "",
+            _ => ", validations included",
+        };
         format!(
-            "about {} ({} a step)",
+            "about {}{included} ({} a step)",
             duration(seconds),
             duration(pace.step_seconds)
         )
@@ -236,12 +255,19 @@ impl TrainPlan {
         }
     }
 
-    /// Takes the numbers of the run that is continued.
-    pub fn repeat(&mut self, training: TrainingPlan) {
+    /// Takes the numbers of the run that is continued, but for what belongs to the machine.
+    fn repeat(&mut self, begun: &TrainingPlan) {
+        let (kind, kept_layers) = (self.training.optimizer.kind, self.training.kept_layers);
+        self.training = begun.clone();
         // Where moments are kept may change; a change of how is refused when the checkpoint is opened.
-        let kind = self.training.optimizer.kind;
-        self.training = training;
         self.training.optimizer.kind = kind;
+        self.training.kept_layers = kept_layers;
+        // What suits a width may be another number today; the run goes on with its own.
+        let peak = two_digits(f64::from(begun.learning_rate.peak));
+        let lr = &mut self.settings.lr;
+        if lr.origin == Origin::BaseWidth && lr.value.peak() != Some(peak) {
+            *lr = Chosen::new(Rate::Asked(peak), Origin::SavedRun);
+        }
     }
 
     fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
@@ -418,12 +444,14 @@ impl Fit {
         rehearsed: &Rehearsed,
         held: Held,
         steps: usize,
+        begun: Option<&TrainingPlan>,
     ) -> Result<Self, PlanError> {
         let streamed = held.is_mapped && held.base_bytes > STREAMED_BYTES;
         let search = |streams_base| Search {
             settings,
             rehearsed,
             steps,
+            begun,
             streams_base,
             fixed_bytes: held.program_bytes
                 + held.moment_bytes
@@ -449,6 +477,8 @@ struct Search<'a> {
     settings: &'a Settings,
     rehearsed: &'a Rehearsed<'a>,
     steps: usize,
+    /// The numbers of the run that is continued.
+    begun: Option<&'a TrainingPlan>,
     streams_base: bool,
     fixed_bytes: usize,
 }
@@ -456,22 +486,39 @@ struct Search<'a> {
 impl Search<'_> {
     /// The largest micro-batch that fits at all, then as many kept layers as fit with it.
     fn run(&self) -> Result<Option<Fit>, PlanError> {
-        let longest = self.rehearsed.longest();
-        let plan = training_plan(self.settings, self.steps, self.layout(longest, 0));
-        let batch = self.rehearsed.largest_batch(&plan);
-        let wanted = batch.div_ceil(self.settings.accumulate.value);
-        let wanted = wanted.min(MICRO_BATCH_TOKENS).max(longest);
-        let Some(max_tokens) = self.most(longest, wanted, |tokens| (tokens, 0))? else {
+        let Some(max_tokens) = self.max_tokens()? else {
             return Ok(None);
         };
-        let layers = self.rehearsed.num_layers();
-        let kept_layers = self.most(0, layers, |layers| (max_tokens, layers))?;
-        let fit = self.layout(max_tokens, kept_layers.unwrap_or(0));
+        let all = self.rehearsed.num_layers();
+        let (least, most) = match self.begun {
+            // Rounded activations are not the ones that are computed again: which layers keep theirs shows in the numbers.
+            Some(begun) if begun.activations == hone_model::Activations::Bf16 => {
+                (begun.kept_layers, begun.kept_layers)
+            }
+            _ => (0, all),
+        };
+        let Some(kept_layers) = self.most(least, most, |layers| (max_tokens, layers))? else {
+            return Ok(None);
+        };
+        let fit = self.layout(max_tokens, kept_layers);
         let bytes = self.bytes(fit)? as u64;
         Ok(Some(Fit {
             memory: Size { bytes },
             ..fit
         }))
+    }
+
+    /// How gradients of a batch are put together shows in their last bits, so a continued run keeps its micro-batches.
+    fn max_tokens(&self) -> Result<Option<usize>, PlanError> {
+        if let Some(begun) = self.begun {
+            return Ok(Some(begun.max_tokens));
+        }
+        let longest = self.rehearsed.longest();
+        let plan = training_plan(self.settings, self.steps, self.layout(longest, 0));
+        let batch = self.rehearsed.largest_batch(&plan);
+        let wanted = batch.div_ceil(self.settings.accumulate.value);
+        let wanted = wanted.min(MICRO_BATCH_TOKENS).max(longest);
+        self.most(longest, wanted, |tokens| (tokens, 0))
     }
 
     /// The greatest number whose layout fits, if the least does.
@@ -520,7 +567,10 @@ impl Search<'_> {
     /// Why nothing fits, and what would.
     fn refusal(&self, is_qlora: bool) -> Result<PlanError, PlanError> {
         let longest = self.rehearsed.longest();
-        let needed = self.bytes(self.layout(longest, 0))?;
+        let needed = self.bytes(match self.begun {
+            Some(begun) => self.layout(begun.max_tokens, 0),
+            None => self.layout(longest, 0),
+        })?;
         let fixed = self.fixed_bytes + self.rehearsed.standing_bytes();
         let room = (self.settings.memory.value.bytes as usize).saturating_sub(fixed);
         Ok(PlanError::NoMemory {
@@ -531,6 +581,7 @@ impl Search<'_> {
             longest,
             fitting: longest * room / (needed - fixed).max(1),
             is_qlora,
+            is_resumed: self.begun.is_some(),
         })
     }
 }
@@ -651,6 +702,9 @@ fn shortcuts(settings: &Settings) -> Shortcuts {
     }
 }
 
+/// A promise of [`TrainPlan::draw`].
+const RATE_IS_MET: &str = "a plan begins with settings that have met their base";
+
 fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
     let schedule = match settings.schedule.value {
         Schedule::Cosine => hone_train::Schedule::Cosine,
@@ -667,7 +721,7 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
         shortcuts: shortcuts(settings),
         activation_cache: !settings.without.value.contains(&Shortcut::ActivationCache),
         learning_rate: LearningRate::new(
-            settings.lr.value as f32,
+            settings.lr.value.peak().expect(RATE_IS_MET) as f32,
             schedule,
             settings.warmup_ratio.value,
             steps,
@@ -677,6 +731,8 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
             weight_decay: settings.weight_decay.value,
             clip: settings.clip.value as f32,
             faster: Some(settings.lora_plus.value).filter(|ratio| *ratio != 1.0),
+            whole: Some(settings.lr.value.whole_share())
+                .filter(|share| *share != 1.0 && !settings.whole.value.is_empty()),
             ..AdamWConfig::default()
         },
         seed: settings.seed.value,
