@@ -12,17 +12,23 @@ pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .map(|(_, name)| name)
 }
 
-/// Levenshtein distance, one row of the table at a time.
+/// Insertions, deletions, substitutions and swaps of neighbours that lead from one to the other (optimal string
+/// alignment), two rows of the table at a time.
 fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
+    let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
+    let mut above: Vec<usize> = vec![0; to.len() + 1];
     let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (i, a) in from.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+    for (i, &a) in from.iter().enumerate() {
+        let mut next = vec![i + 1; to.len() + 1];
         for (j, &b) in to.iter().enumerate() {
-            let substituted = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+            let substituted = row[j] + usize::from(a != b);
+            next[j + 1] = substituted.min(row[j + 1] + 1).min(next[j] + 1);
+            let is_swap = i > 0 && j > 0 && a == to[j - 1] && b == from[i - 1];
+            if is_swap {
+                next[j + 1] = next[j + 1].min(above[j - 1] + 1);
+            }
         }
+        above = std::mem::replace(&mut row, next);
     }
     row[to.len()]
 }
@@ -42,12 +48,14 @@ mod tests {
     #[test]
     fn a_foreign_name_finds_nothing() {
         assert_eq!(nearest("per_device_train_batch_size", KNOWN), None);
+        assert_eq!(nearest("lora-rank", KNOWN), None);
     }
 
     #[test]
-    fn edits_count_insertions_deletions_and_substitutions() {
+    fn edits_count_insertions_deletions_substitutions_and_swaps() {
         assert_eq!(edits("kitten", "sitting"), 3);
         assert_eq!(edits("", "abc"), 3);
         assert_eq!(edits("same", "same"), 0);
+        assert_eq!(edits("rnak", "rank"), 1);
     }
 }

@@ -19,6 +19,7 @@ mod pull;
 mod quickstart;
 mod runs;
 mod train;
+mod unknown;
 
 use crate::screen::Talk;
 use clap::{Parser, Subcommand};
@@ -77,9 +78,15 @@ pub fn run() -> ExitCode {
     std::panic::set_hook(Box::new(confess));
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(refusal) => {
-            let _ = refusal.print();
-            return if refusal.use_stderr() {
+        Err(error) => {
+            let words: Vec<String> = std::env::args_os()
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect();
+            if let Some(refusal) = unknown::refusal(&error, &words) {
+                return report(&refusal.into()).into();
+            }
+            let _ = error.print();
+            return if error.use_stderr() {
                 Exit::Usage
             } else {
                 Exit::Done

@@ -5,6 +5,7 @@
 //! moved together.
 
 use super::raw::RawTrain;
+use crate::elsewhere::{self, Here, remark};
 use crate::nearest::nearest;
 use clap::{Args, Command};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ pub enum RunFileError {
         line: usize,
         /// The key.
         name: String,
+        /// Whether it is a table of keys.
+        is_section: bool,
     },
     /// Not TOML, or a value of the wrong type.
     #[error("{}:{line}: {reason}", .path.display())]
@@ -45,15 +48,51 @@ pub enum RunFileError {
 impl RunFileError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
-        let Self::UnknownName { name, .. } = self else {
-            return Vec::new();
+        let Self::UnknownName {
+            name, is_section, ..
+        } = self
+        else {
+            return self.of_another_kind().into_iter().collect();
         };
         let known = option_names();
-        let near = nearest(name, known.iter().map(String::as_str))
-            .map(|near| format!("did you mean `{near}`?"));
-        near.into_iter()
+        let near = || {
+            let near = nearest(name, known.iter().map(String::as_str))?;
+            Some(format!("did you mean `{near}`?"))
+        };
+        let first = match elsewhere::find(name) {
+            _ if *is_section => Some(format!(
+                "a run file has no sections: write the options of `[{name}]` at the top, as in rank = 16"
+            )),
+            Some(Here::Option(ours, note)) if known.iter().any(|name| name == ours) => {
+                Some(format!("`{name}` is `{ours}` here{}", remark(note)))
+            }
+            Some(Here::Option(ours, _)) => Some(format!("--{ours} is for the command line")),
+            Some(Here::None(why)) => Some(format!("it needs none: {why}")),
+            None => near(),
+        };
+        first
+            .into_iter()
             .chain([format!("known names: {}", known.join(", "))])
             .collect()
+    }
+}
+
+impl RunFileError {
+    /// What somebody meant who gave a file that is no TOML.
+    fn of_another_kind(&self) -> Option<String> {
+        let (Self::Malformed { path, .. } | Self::Read { path, .. }) = self else {
+            return None;
+        };
+        match path.extension()?.to_str()? {
+            "jsonl" | "json" | "csv" | "tsv" | "parquet" | "arrow" | "txt" | "md" => Some(format!(
+                "the run file comes first and is optional; rows are given with --data {}",
+                path.display()
+            )),
+            "yaml" | "yml" => Some(
+                "a run file is TOML with the names of the flags, as in rank = 16; `hone train --help` lists them".into(),
+            ),
+            _ => None,
+        }
     }
 }
 
@@ -112,6 +151,7 @@ fn parse(text: &str, path: &Path) -> Result<RawTrain, RunFileError> {
             path: path.to_path_buf(),
             line: line.map_or(1, |index| index + 1),
             name: name.clone(),
+            is_section: table[name].is_table(),
         });
     }
     toml::from_str(text).map_err(malformed)
@@ -145,6 +185,25 @@ mod tests {
                 "{name}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_of_another_program_is_answered_with_ours() {
+        let hint = |text: &str| refusal(text).hints()[0].clone();
+        assert_eq!(hint("lora_r = 8\n"), "`lora_r` is `rank` here");
+        assert!(hint("iters = 100\n").starts_with("`iters` is `epochs` here: one of mlx-lm's"));
+        assert!(hint("gradient_checkpointing = true\n").starts_with("it needs none: "));
+        assert_eq!(
+            hint("resume_from_checkpoint = true\n"),
+            "--resume is for the command line"
+        );
+        assert!(hint("[lora]\nrank = 1\n").starts_with("a run file has no sections"));
+        let rows = parse("{\"text\": 1}\n", Path::new("rows.jsonl")).unwrap_err();
+        assert!(
+            rows.hints()[0].ends_with("--data rows.jsonl"),
+            "{:?}",
+            rows.hints()
+        );
     }
 
     #[test]
