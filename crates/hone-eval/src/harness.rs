@@ -172,7 +172,7 @@ impl Exam {
         let answers = self
             .questions
             .iter()
-            .map(|question| question.prompt.len() + rules.max_new_tokens);
+            .map(|question| question.prompt.len().saturating_add(rules.max_new_tokens));
         references.chain(answers).max().unwrap_or(1)
     }
 

@@ -4,7 +4,7 @@
 //! line anywhere else is damage and an error. On resume, what happened after the checkpoint is cut off, so the
 //! file reads as if the run had never stopped.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,8 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Opens the log for adding, creating it if needed; a torn last line is cut off.
+    /// Opens the log for adding, creating it if needed; a torn last line is cut off. Where the system can tell, a log that
+    /// another process is writing is refused.
     pub fn open(path: &Path) -> Result<Self, EventError> {
         let fail = |source| WriteError::new(path, 0, source);
         let file = OpenOptions::new()
@@ -31,6 +32,11 @@ impl EventLog {
             .append(true)
             .open(path)
             .map_err(fail)?;
+        if !lock(&file) {
+            return Err(EventError::InUse {
+                path: path.to_path_buf(),
+            });
+        }
         let log = Self {
             file,
             path: path.to_path_buf(),
@@ -93,6 +99,19 @@ impl EventLog {
     }
 }
 
+/// Whether somebody has this log open for writing, as far as the system can tell.
+pub fn is_being_written(path: &Path) -> bool {
+    cfg!(unix)
+        && File::open(path)
+            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// Takes the file for this process until it is closed; `false` if another one has it. Windows would keep readers out as
+/// well, and some network drives know no locks: there nobody is refused.
+fn lock(file: &File) -> bool {
+    !cfg!(unix) || !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+}
+
 /// Everything that was committed to the log at `path`.
 pub fn read_events<T: DeserializeOwned>(path: &Path) -> Result<Events<T>, EventError> {
     let bytes = read(path)?;
@@ -118,6 +137,12 @@ pub struct Events<T> {
 /// Why events could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
+    /// Another process writes it.
+    #[error("{path} is being written by another process: a run is at work in that directory")]
+    InUse {
+        /// The log.
+        path: PathBuf,
+    },
     /// A line in the middle is not an event.
     #[error("{path}:{line}: not an event of this log")]
     Line {
@@ -202,6 +227,21 @@ mod tests {
             .iter()
             .map(|row| row["step"].as_u64().unwrap())
             .collect()
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_log_has_one_writer_at_a_time() {
+        let (_dir, path) = log_of(0..2);
+        assert!(!is_being_written(&path));
+        let log = EventLog::open(&path).unwrap();
+        assert!(is_being_written(&path));
+        let refused = EventLog::open(&path).unwrap_err();
+        assert!(matches!(refused, EventError::InUse { .. }), "{refused}");
+        assert_eq!(steps(&path), [0, 1], "a reader is kept out");
+        drop(log);
+        assert!(!is_being_written(&path));
+        assert!(!is_being_written(&path.with_extension("nowhere")));
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use dir::{
     DirError, MANIFEST, Newest, Unpublished, VerifiedDir, complete_dirs, discard_dir, keep_newest,
     open_dir, open_newest, publish_dir,
 };
-pub use events::{EventError, EventLog, Events, read_events};
+pub use events::{EventError, EventLog, Events, is_being_written, read_events};
 pub use registry::{Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
 pub use whole::{SealedFile, WholeFile, WriteError, write_whole};

@@ -191,6 +191,25 @@ pub enum GenerateError {
     Tensor(#[from] TensorError),
 }
 
+impl GenerateError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::EmptyPrompt => {
+                vec!["an answer begins after a prompt of at least one token".into()]
+            }
+            Self::PromptTooLong { tokens, limit } => vec![format!(
+                "leave out {} tokens of it, or take a base with a longer context",
+                tokens - limit
+            )],
+            Self::UnknownToken { .. } => {
+                vec!["the tokenizer and the weights are of different models; fetch both from one place".into()]
+            }
+            Self::Tensor(_) => vec![],
+        }
+    }
+}
+
 /// One answer under way.
 struct Speaker {
     prompt: usize,
@@ -248,7 +267,9 @@ impl Model {
         }
         let slots = slots.clamp(1, prompts.len().max(1));
         let longest = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        let capacity = (longest + settings.max_new_tokens).min(self.max_positions());
+        let capacity = longest
+            .saturating_add(settings.max_new_tokens)
+            .min(self.max_positions());
         let device = self.device().clone();
         device.scope(|| {
             let mut cache = Cache::new(self, slots, capacity);
@@ -304,7 +325,7 @@ impl Model {
     }
 
     fn check_prompt(&self, prompt: &[u32]) -> Result<(), GenerateError> {
-        let limit = self.max_positions() - 1;
+        let limit = self.max_positions().saturating_sub(1);
         if prompt.is_empty() {
             return Err(GenerateError::EmptyPrompt);
         }

@@ -16,6 +16,7 @@ mod pass;
 mod prefix;
 mod reading;
 mod site;
+mod stop_signal;
 pub mod weights;
 
 pub use adapter::{
@@ -34,4 +35,5 @@ pub use merge::{MergeBase, MergeError, Merged, Residual};
 pub use model::{ActiveError, Model, StepOptions};
 pub use reading::Reading;
 pub use site::Site;
+pub use stop_signal::StopSignal;
 pub use weights::Group;

@@ -8,6 +8,7 @@ use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::keep::Activations;
 use crate::layout::{Layout, Shortcuts};
 use crate::pass::{Pass, Way};
+use crate::stop_signal::StopSignal;
 use crate::weights::{BaseWeights, DecoderConfig};
 
 /// A frozen decoder with any number of adapters, of which one learns.
@@ -16,6 +17,7 @@ pub struct Model {
     decoder: Decoder,
     format: BaseFormat,
     worn: Vec<Worn>,
+    stop: StopSignal,
 }
 
 /// An adapter on a model.
@@ -106,6 +108,7 @@ impl Model {
             decoder: Decoder::load(base, device, format, max_positions)?,
             format,
             worn: vec![],
+            stop: StopSignal::never(),
         })
     }
 
@@ -216,6 +219,12 @@ impl Model {
         on.map(|worn| &mut worn.adapter)
     }
 
+    /// Gives up a pass between two layers, with [`TensorError::Stopped`], once this is raised. Until then, and after
+    /// [`StopSignal::never`], nothing changes.
+    pub fn stop_at(&mut self, stop: StopSignal) {
+        self.stop = stop;
+    }
+
     /// The frozen network.
     pub fn decoder(&self) -> &Decoder {
         &self.decoder
@@ -246,6 +255,7 @@ impl Model {
             decoder: &self.decoder,
             worn: &self.worn,
             dropout: None,
+            stop: &self.stop,
         }
     }
 
@@ -280,11 +290,11 @@ impl Model {
     }
 
     /// What enters the lowest adapted layer, `[tokens, d_model]`.
-    pub fn entry(&self, batch: Packed) -> Tensor {
+    pub fn entry(&self, batch: Packed) -> Result<Tensor, TensorError> {
         let layout = self.layout(&batch, Shortcuts::ALL);
         self.device().scope(|| {
-            let hidden = self.pass().below(self.lowest_adapted_layer(), &layout);
-            self.pass().gather(&hidden, &layout.row_of)
+            let hidden = self.pass().below(self.lowest_adapted_layer(), &layout)?;
+            Ok(self.pass().gather(&hidden, &layout.row_of))
         })
     }
 

@@ -52,7 +52,7 @@ impl Model {
         layout.row_of.iter().for_each(|&row| times[row] += 1);
         let hidden = self
             .device()
-            .scope(|| self.pass().below(self.config().num_layers, &layout));
+            .scope(|| self.pass().below(self.config().num_layers, &layout))?;
         Ok(Reading { hidden, times })
     }
 

@@ -160,7 +160,7 @@ fn what_enters_the_lowest_adapter_can_be_kept_for_the_next_epoch_to_the_bit() {
     let model = model("model.layers.1.self_attn.v_proj,model.layers.1.mlp.down_proj");
     assert_eq!(model.lowest_adapted_layer(), 1);
     let batch = Batch::new();
-    let entry = model.entry(batch.packed());
+    let entry = model.entry(batch.packed()).unwrap();
     let count = model.adapter().unwrap().num_parameters();
     for shortcuts in [Shortcuts::ALL, Shortcuts::NONE] {
         let options = StepOptions { shortcuts, ..PLAIN };

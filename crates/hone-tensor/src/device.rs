@@ -46,6 +46,9 @@ pub enum TensorError {
         /// Why not.
         source: io::Error,
     },
+    /// Whoever wanted the numbers asked to stop before they were there.
+    #[error("stopped before the numbers were there, as was asked")]
+    Stopped,
 }
 
 /// A frozen matrix `[out, in]`, held by a device in its stored form.

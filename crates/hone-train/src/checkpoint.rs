@@ -24,6 +24,19 @@ pub struct Note {
     pub optimizer: OptimizerKind,
     /// Sums over the steps so far.
     pub totals: Totals,
+    /// Validations that the last step still owes, because the run was stopped before they were done.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub due: Vec<Due>,
+}
+
+/// A validation that comes after a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Due {
+    /// Of the adapter as it was before the first step.
+    Unchanged,
+    /// Of the adapter as it is.
+    Changed,
 }
 
 /// A checkpoint in memory.

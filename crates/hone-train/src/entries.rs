@@ -43,7 +43,12 @@ impl Entries {
     }
 
     /// What enters the lowest adapted layer for these examples, packed in this order.
-    pub fn of(&mut self, model: &Model, examples: &[usize], packed: Packed) -> Tensor {
+    pub fn of(
+        &mut self,
+        model: &Model,
+        examples: &[usize],
+        packed: Packed,
+    ) -> Result<Tensor, TensorError> {
         let spans = examples
             .iter()
             .map(|&i| (i, self.starts[i]..self.starts[i + 1]));
@@ -51,9 +56,9 @@ impl Entries {
             let rows: Vec<usize> = spans.flat_map(|(_, span)| span).collect();
             let mut entry = model.device().empty(rows.len(), self.rows.cols());
             model.device().gather_rows(&self.rows, &rows, &mut entry);
-            return entry;
+            return Ok(entry);
         }
-        let entry = model.entry(packed);
+        let entry = model.entry(packed)?;
         let mut at = 0;
         for (i, span) in spans {
             let (len, device) = (span.len(), model.device());
@@ -61,6 +66,6 @@ impl Entries {
             self.known[i] = true;
             at += len;
         }
-        entry
+        Ok(entry)
     }
 }

@@ -10,8 +10,9 @@ mod optimizer;
 mod plan;
 mod recipe;
 mod schedule;
+mod width_rate;
 
-pub use checkpoint::{Checkpoint, CheckpointError, Note};
+pub use checkpoint::{Checkpoint, CheckpointError, Due, Note};
 pub use event::{Event, Sink, Stepped, TaskLoss, Validated};
 pub use optimizer::{AdamW, AdamWConfig, OptimizerKind};
 pub use plan::TrainingPlan;
@@ -19,3 +20,4 @@ pub use recipe::{
     Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate, with_packed,
 };
 pub use schedule::{LearningRate, Schedule};
+pub use width_rate::{RATE_BOUNDS, WHOLE_SHARE, WidthForm, WidthRate, two_digits};

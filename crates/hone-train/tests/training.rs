@@ -1,14 +1,15 @@
 //! Runs against PyTorch's, and against themselves: interrupted, on other threads, in other pieces.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use hone_data::Example;
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
     Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, Model, Provenance,
-    Shortcuts, Targets, TrainedBias,
+    Shortcuts, StopSignal, Targets, TrainedBias,
 };
 use hone_tensor::Device;
 use hone_train::{
@@ -118,7 +119,7 @@ fn run(model: &mut Model, plan: &TrainingPlan, dir: &Path, resume: bool, stop_af
         valid: &valid_set,
         tasks: &tasks,
     };
-    let stop = AtomicBool::new(false);
+    let stop = Arc::new(AtomicBool::new(false));
     let mut events = Vec::new();
     let mut sink = |event: &Event| {
         if matches!(event, Event::Stepped(_)) && event.step() == stop_after {
@@ -126,7 +127,8 @@ fn run(model: &mut Model, plan: &TrainingPlan, dir: &Path, resume: bool, stop_af
         }
         events.push(event.clone());
     };
-    let outcome = train(model, data, plan, &run_dir(dir), resume, &mut sink, &stop);
+    let signal = Arc::clone(&stop).into();
+    let outcome = train(model, data, plan, &run_dir(dir), resume, &mut sink, &signal);
     Run { events, outcome }
 }
 
@@ -439,6 +441,71 @@ fn what_is_kept_from_epoch_to_epoch_changes_no_byte() {
     assert_eq!(trained(true, 8), plain, "resumed with nothing kept");
 }
 
+/// What a run says of its steps and validations, and what it leaves.
+fn told_and_left(
+    dir: &Path,
+    resume: bool,
+    signal: &StopSignal,
+) -> (Vec<(usize, bool, String)>, Outcome) {
+    let (train_set, valid_set, tasks) = (examples(18, 1), examples(6, 2), tasks());
+    let data = Data {
+        train: &train_set,
+        valid: &valid_set,
+        tasks: &tasks,
+    };
+    let plan = TrainingPlan {
+        eval_every: 2,
+        save_every: 2,
+        ..plan(3)
+    };
+    let mut told = Vec::new();
+    let mut sink = |event: &Event| match event {
+        Event::Stepped(stepped) => told.push((stepped.step, false, stepped.loss.to_string())),
+        Event::Validated(look) => told.push((look.step, true, look.loss.to_string())),
+        Event::Saved { .. } => {}
+    };
+    let mut model = fresh(1, 0.0);
+    let dir = run_dir(dir);
+    let outcome = train(&mut model, data, &plan, &dir, resume, &mut sink, signal);
+    (told, outcome.unwrap())
+}
+
+#[test]
+fn a_run_stopped_at_any_moment_ends_as_one_that_never_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let counting = StopSignal::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        false
+    });
+    let (whole, _) = told_and_left(dir.path(), false, &counting);
+    let whole_adapters = adapters(dir.path());
+    let asked = asked.load(Ordering::Relaxed);
+    assert!(asked > 30, "a run is asked {asked} times whether to stop");
+
+    let mut moments = std::collections::BTreeSet::new();
+    for moment in 0..asked {
+        let dir = tempfile::tempdir().unwrap();
+        let left = AtomicUsize::new(moment);
+        let take =
+            move || left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        let signal = StopSignal::new(move || take().is_err());
+        let (mut told, outcome) = told_and_left(dir.path(), false, &signal);
+        let Outcome::Interrupted { step } = outcome else {
+            panic!("the run did not stop when it was asked for the {moment}th time")
+        };
+        moments.insert((step, told.len()));
+        let (rest, _) = told_and_left(dir.path(), true, &StopSignal::never());
+        told.extend(rest);
+        assert_eq!(told, whole, "stopped when asked for the {moment}th time");
+        assert!(adapters(dir.path()) == whole_adapters, "{moment}");
+    }
+    // Before the first step, in each of the three, and in each of the three validations.
+    let expected = [(0, 0), (1, 1), (1, 2), (2, 3), (2, 4), (3, 5)];
+    assert_eq!(moments.into_iter().collect::<Vec<_>>(), expected);
+}
+
 #[test]
 fn another_runs_checkpoint_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -452,7 +519,7 @@ fn another_runs_checkpoint_is_refused() {
         tasks: &tasks,
     };
     let other = RunDir::new(dir.path(), "another run".into(), Provenance::default());
-    let stop = AtomicBool::new(false);
+    let stop = StopSignal::never();
     let error = train(
         &mut fresh(1, 0.0),
         data,
@@ -480,7 +547,7 @@ fn a_loss_that_is_not_finite_stops_with_the_rows_named() {
         valid: &[],
         tasks: &tasks,
     };
-    let stop = AtomicBool::new(false);
+    let stop = StopSignal::never();
     let error = train(
         &mut model,
         data,
@@ -515,7 +582,7 @@ fn examples_that_the_model_cannot_take_are_refused_before_the_first_step() {
             valid: &[],
             tasks: &tasks,
         };
-        let stop = AtomicBool::new(false);
+        let stop = StopSignal::never();
         train(
             &mut fresh(1, 0.0),
             data,
@@ -610,7 +677,7 @@ fn ten_adamw_steps_equal_pytorch() {
                 &run_dir(dir.path()),
                 false,
                 &mut sink,
-                &AtomicBool::new(false),
+                &StopSignal::never(),
             )
             .unwrap();
             for (i, stepped) in steps.iter().enumerate() {
@@ -699,7 +766,7 @@ fn a_faster_b_learns_as_pefts_lora_plus() {
     };
     let mut events = Vec::new();
     let mut sink = |event: &Event| events.push(event.clone());
-    let (run_dir, stop) = (run_dir(dir.path()), AtomicBool::new(false));
+    let (run_dir, stop) = (run_dir(dir.path()), StopSignal::never());
     train(&mut model, data, &plan, &run_dir, false, &mut sink, &stop).unwrap();
     for (i, loss) in losses(&events).into_iter().enumerate() {
         let want = golden["losses"][i].as_f64().unwrap();

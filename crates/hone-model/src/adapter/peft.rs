@@ -165,6 +165,14 @@ pub enum PeftError {
         /// How.
         reason: String,
     },
+    /// A setting whose value is not one that Hone takes; the file may well be sound.
+    #[error("`{}` is not taken by Hone: {reason}", path.display())]
+    NotTaken {
+        /// Which.
+        path: PathBuf,
+        /// What it says.
+        reason: String,
+    },
     /// A setting that would change the numbers and is not understood.
     #[error("`{}` sets `{key}` to {value}, which Hone does not apply", path.display())]
     Unsupported {
@@ -207,6 +215,15 @@ impl PeftError {
             }
             Self::Damaged { .. } => {
                 vec!["fetch or save the adapter again; nothing of it was used".into()]
+            }
+            Self::NotTaken { path, .. } => {
+                let dir = path.parent().unwrap_or(path).display();
+                let check =
+                    format!("`hone adapter check {dir}` says what other programs make of it");
+                let merge = path.ends_with(CONFIG).then(|| {
+                    "where PEFT loads it, its `merge_and_unload` and `save_pretrained` make a model that Hone reads".into()
+                });
+                [check].into_iter().chain(merge).collect()
             }
             Self::Unsupported { .. } => {
                 vec!["merge the adapter with PEFT, or convert it to plain LoRA first".into()]
@@ -699,6 +716,10 @@ impl AdapterFiles {
             path: weights.clone(),
             reason,
         };
+        let not_taken = |reason: String| PeftError::NotTaken {
+            path: weights.clone(),
+            reason,
+        };
         let wrong = |error: SafeTensorError| damaged(one_line(error));
         let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
         unique::check(&bytes[8..8 + header]).map_err(|error| damaged(error.to_string()))?;
@@ -706,14 +727,14 @@ impl AdapterFiles {
         let mut matrices = HashMap::new();
         for (name, view) in tensors.iter() {
             let numbers = numbers(&view).ok_or_else(|| {
-                damaged(format!(
-                    "`{name}` is {:?}, not a floating-point type",
+                not_taken(format!(
+                    "`{name}` is {:?}, not a floating-point type of 16 or 32 bits",
                     view.dtype()
                 ))
             })?;
             if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-                return Err(damaged(format!(
-                    "element {at} of `{name}` is {}",
+                return Err(not_taken(format!(
+                    "element {at} of `{name}` is {}, which makes every answer of the model useless",
                     numbers[at]
                 )));
             }
@@ -722,7 +743,7 @@ impl AdapterFiles {
                 .insert(key.clone(), (view.shape().to_vec(), numbers))
                 .is_some()
             {
-                return Err(damaged(format!(
+                return Err(not_taken(format!(
                     "`{key}` is there twice, under two spellings"
                 )));
             }

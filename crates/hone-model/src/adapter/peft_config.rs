@@ -80,6 +80,10 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         path: path.clone(),
         reason,
     };
+    let not_taken = |reason: String| PeftError::NotTaken {
+        path: path.clone(),
+        reason,
+    };
     let json = read(&path)?;
     let map: Map<String, Value> = unique::check(&json)
         .and_then(|()| serde_json::from_slice(&json))
@@ -92,22 +96,22 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         None | Some(Value::Null) => Ok(default),
         Some(value) => value
             .as_f64()
-            .ok_or_else(|| damaged(format!("`{key}` is {value}, not a number"))),
+            .ok_or_else(|| not_taken(format!("`{key}` is {value}, not a number"))),
     };
     let rank = number("r", 8.0)?;
     if !is_rank(rank) {
         let said = &map["r"];
-        return Err(damaged(format!("`r` is {said}, not {A_RANK}")));
+        return Err(not_taken(format!("`r` is {said}, not {A_RANK}")));
     }
     let flag = |key: &str| match map.get(key) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(is_on)) => Ok(*is_on),
-        Some(value) => Err(damaged(format!("`{key}` is {value}, not true or false"))),
+        Some(value) => Err(not_taken(format!("`{key}` is {value}, not true or false"))),
     };
-    let names = |key: &str| read_names(key, map.get(key)).map_err(&damaged);
+    let names = |key: &str| read_names(key, map.get(key)).map_err(&not_taken);
     let is_ia3 = map.get("peft_type") == Some(&json!("IA3"));
     let (token_rows, head_rows) =
-        read_token_rows(map.get("trainable_token_indices")).map_err(&damaged)?;
+        read_token_rows(map.get("trainable_token_indices")).map_err(&not_taken)?;
     let ia3 = Ia3 {
         feed_forward: names("feedforward_modules")?,
     };
@@ -115,21 +119,21 @@ pub(super) fn read_config(dir: &Path) -> Result<ReadConfig, PeftError> {
         rank: rank as usize,
         alpha: number("lora_alpha", 8.0)? as f32,
         dropout: number("lora_dropout", 0.0)? as f32,
-        targets: read_targets(&map).map_err(&damaged)?,
+        targets: read_targets(&map).map_err(&not_taken)?,
         rank_stabilised: flag("use_rslora")?,
         exclude: names("exclude_modules")?,
         dora: flag("use_dora")?,
-        bias: read_bias(map.get("bias")).map_err(&damaged)?,
+        bias: read_bias(map.get("bias")).map_err(&not_taken)?,
         whole: names("modules_to_save")?,
         token_rows,
         head_rows,
         ia3: is_ia3.then_some(ia3),
         ..LoraConfig::default()
     };
-    let layers = read_layers(map.get("layers_to_transform")).map_err(&damaged)?;
+    let layers = read_layers(map.get("layers_to_transform")).map_err(&not_taken)?;
     let read = |key: &str, fits: fn(f64) -> bool, what: &str| {
         read_patterns(map.get(key), fits, what)
-            .map_err(|reason| damaged(format!("`{key}` {reason}")))
+            .map_err(|reason| not_taken(format!("`{key}` {reason}")))
     };
     let patterns = Patterns {
         rank: read("rank_pattern", is_rank, A_RANK)?,
@@ -209,7 +213,7 @@ fn read_targets(map: &Map<String, Value>) -> Result<Targets, String> {
         }
         Some(Value::String(text)) if text == NO_TARGETS => Ok(Targets::Names(vec![])),
         Some(Value::String(text)) => Err(format!(
-            "`target_modules` is the pattern `{text}`; list the modules instead"
+            "`target_modules` is the pattern `{text}`, and only a list of names or all-linear is read"
         )),
         None | Some(Value::Null) if map.contains_key("target_parameters") => {
             Ok(Targets::Names(vec![]))

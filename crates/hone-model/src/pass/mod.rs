@@ -22,6 +22,7 @@ use crate::decoder::{Decoder, Norm};
 use crate::keep::{Activations, Held, Kept};
 use crate::layout::Layout;
 use crate::model::Worn;
+use crate::stop_signal::StopSignal;
 use crate::weights::{Group, NormKind};
 use projection::Back;
 
@@ -36,6 +37,8 @@ pub(crate) struct Pass<'a> {
     pub worn: &'a [Worn],
     /// Probability and seed, while training.
     pub dropout: Option<(f32, u64)>,
+    /// Whether the numbers are still wanted.
+    pub stop: &'a StopSignal,
 }
 
 /// A layer on the way back: its input, and the rest if there was room.
@@ -58,17 +61,20 @@ pub(crate) struct Way {
 impl<'a> Pass<'a> {
     /// Loss of each target, in nats.
     pub fn nats(&self, layout: &Layout) -> Result<Vec<f64>, TensorError> {
-        let hidden = self.below(self.decoder.layers.len(), layout);
+        let hidden = self.below(self.decoder.layers.len(), layout)?;
         let picked = self.gather(&hidden, &layout.head_rows);
         drop(hidden);
         Ok(self.head_loss(&picked, layout, None)?.0)
     }
 
     /// What enters layer `end`.
-    pub fn below(&self, end: usize, layout: &Layout) -> Tensor {
-        let step = |hidden, layer| self.layer(layer, &hidden, &layout.rows, None, false).0;
+    pub fn below(&self, end: usize, layout: &Layout) -> Result<Tensor, TensorError> {
+        let step = |hidden, layer| {
+            self.stop.check()?;
+            Ok(self.layer(layer, &hidden, &layout.rows, None, false).0)
+        };
         let entry = self.embed(&layout.ids, &layout.rows.positions);
-        (0..end).fold(entry, step)
+        (0..end).try_fold(entry, step)
     }
 
     /// Loss of each target, in nats, from what enters layer `start`; adds the gradients of their sum to
@@ -84,6 +90,7 @@ impl<'a> Pass<'a> {
         let mut traces = Vec::with_capacity(num_layers);
         let mut hidden = entry;
         for layer in start..num_layers {
+            self.stop.check()?;
             // Below the lowest adapter nothing is read on the way back.
             let on_the_way = layer >= way.lowest;
             let keep = on_the_way && layer >= num_layers.saturating_sub(way.kept_layers);
@@ -105,6 +112,7 @@ impl<'a> Pass<'a> {
         let dpicked = dpicked.expect("gradients were asked for");
         device.scatter_add_rows(&dpicked, &layout.head_rows, &mut dhidden);
         for layer in (way.lowest..num_layers).rev() {
+            self.stop.check()?;
             let Trace { input, kept } = traces
                 .pop()
                 .flatten()
@@ -216,6 +224,7 @@ impl<'a> Pass<'a> {
         let mut nats = Vec::with_capacity(targets.len());
         let mut dpicked = grads.is_some().then(|| device.empty(picked.rows(), width));
         for first in (0..targets.len()).step_by(chunk) {
+            self.stop.check()?;
             let count = chunk.min(targets.len() - first);
             let mut rows = device.empty(count, width);
             device.copy_rows(picked, first, count, &mut rows, 0);

@@ -2,19 +2,18 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
 use hone_ledger::{DirError, Seed};
 use hone_model::{
-    LossSum, Model, NamedMatrix, Packed, PeftError, Provenance, SaveDtype, StepOptions,
-    write_beside,
+    LossSum, Model, NamedMatrix, Packed, PeftError, Provenance, Role, SaveDtype, StepOptions,
+    StopSignal, write_beside,
 };
 use hone_tensor::{Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Note};
+use crate::checkpoint::{Checkpoint, CheckpointError, Due, Note};
 use crate::entries::Entries;
 use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
 use crate::optimizer::{AdamW, OptimizerKind};
@@ -86,6 +85,9 @@ pub struct Totals {
     pub nats: f64,
     /// Time spent in steps.
     pub seconds: f64,
+    /// Time spent in validations, which the steps' does not count.
+    #[serde(default)]
+    pub validation_seconds: f64,
     /// Held-out loss before the first step.
     pub valid_loss_first: Option<f64>,
     /// Lowest held-out loss.
@@ -246,11 +248,20 @@ impl TrainError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::NonFiniteLoss { .. } | Self::NonFiniteGradient { .. } => vec![
-                "a lower --lr, a longer --warmup-ratio or --clip 0.3 usually helps; look at the rows too".into(),
-                "the last checkpoint is intact: --resume continues from it".into(),
+            // The first step is computed with the adapter as it began, which changes nothing.
+            Self::NonFiniteLoss { step: 1, .. } => vec![
+                "nothing was trained before it, so the base itself gives no finite number for these rows: look at them, and fetch the base again if `hone generate` fails too".into(),
             ],
-            Self::OtherRun { .. } => vec!["repeat the command that began the run, or choose a new --out".into()],
+            Self::NonFiniteLoss { .. } | Self::NonFiniteGradient { .. } => vec![
+                "begin again with a lower --lr, a longer --warmup-ratio or --clip 0.3, and a new --out; look at the rows too".into(),
+                "--resume keeps the options, so it would end here again".into(),
+            ],
+            Self::OtherRun { .. } => vec![
+                "put data and base back as they were when the run began, or begin another one with a new --out".into(),
+            ],
+            Self::UnknownToken { .. } => {
+                vec!["fetch tokenizer and weights again, both from one place".into()]
+            }
             Self::OtherOptimizer { made_with, .. } => vec![format!(
                 "--optimizer {made_with} continues it; a new --out starts again"
             )],
@@ -271,6 +282,9 @@ fn list(rows: &[usize]) -> String {
 
 /// Trains the model's adapter by the plan. With `resume`, goes on from the newest intact checkpoint, and
 /// ends with the same bytes as a run that was never interrupted.
+///
+/// `stop` is asked between layers, also of a validation: whatever was being computed is dropped, and what was there before it
+/// is saved.
 pub fn train(
     model: &mut Model,
     data: Data,
@@ -278,7 +292,22 @@ pub fn train(
     dir: &RunDir,
     resume: bool,
     sink: &mut dyn Sink,
-    stop: &AtomicBool,
+    stop: &StopSignal,
+) -> Result<Outcome, TrainError> {
+    model.stop_at(stop.clone());
+    let outcome = go(model, data, plan, dir, resume, sink, stop);
+    model.stop_at(StopSignal::never());
+    outcome
+}
+
+fn go(
+    model: &mut Model,
+    data: Data,
+    plan: &TrainingPlan,
+    dir: &RunDir,
+    resume: bool,
+    sink: &mut dyn Sink,
+    stop: &StopSignal,
 ) -> Result<Outcome, TrainError> {
     check(model, data)?;
     let sampler = sampler(data, plan)?;
@@ -286,24 +315,46 @@ pub fn train(
         mut optimizer,
         first_step,
         mut totals,
+        mut due,
+        mut unchanged,
         damaged,
-    } = begin(model, plan, dir, resume)?;
+    } = begin(model, data, plan, dir, resume)?;
     let mut entries = entries(model, data, plan, &sampler, dir)?;
     model.device().reset_peak();
 
-    // What the held-out rows say of the unchanged adapter is asked after the first step: that a run works, and how
-    // long it takes, should not wait for them.
-    let mut unchanged = match first_step {
-        0 if !data.valid.is_empty() => Some(parameters(model)?),
-        _ => None,
-    };
-    for step in first_step..plan.steps {
-        if stop.load(Ordering::Relaxed) {
-            save(model, &optimizer, dir, step, totals)?;
-            emit(sink, Event::Saved { step })?;
-            return Ok(Outcome::Interrupted { step });
+    let mut step = first_step;
+    let mut is_saved = due.is_empty();
+    loop {
+        // What the held-out rows say of the unchanged adapter is asked after the first step: that a run works, and how
+        // long it takes, should not wait for them.
+        while let Some(&next) = due.first() {
+            let judged = match next {
+                Due::Changed => look(model, data, plan, dir, step, &mut totals, sink),
+                Due::Unchanged => {
+                    let before = unchanged.take().expect("kept until it is judged");
+                    let changed = exchange_parameters(model, &before)?;
+                    let judged = look(model, data, plan, dir, 0, &mut totals, sink);
+                    exchange_parameters(model, &changed)?;
+                    judged
+                }
+            };
+            if unless_stopped(judged)?.is_none() {
+                return interrupted(model, &optimizer, dir, step, totals, due, sink);
+            }
+            due.remove(0);
         }
-        let stepped = take_step(
+        let last = step == plan.steps;
+        if !is_saved && (step % plan.save_every == 0 || last) {
+            save(model, &optimizer, dir, step, totals, vec![])?;
+            emit(sink, Event::Saved { step })?;
+        }
+        if last {
+            break;
+        }
+        if stop.is_raised() {
+            return interrupted(model, &optimizer, dir, step, totals, due, sink);
+        }
+        let taken = take_step(
             model,
             data,
             plan,
@@ -311,23 +362,15 @@ pub fn train(
             &mut entries,
             &mut optimizer,
             step,
-        )?;
+        );
+        let Some(stepped) = unless_stopped(taken)? else {
+            return interrupted(model, &optimizer, dir, step, totals, due, sink);
+        };
         totals.add(&stepped);
         emit(sink, Event::Stepped(stepped))?;
-        if let Some(unchanged) = unchanged.take() {
-            let changed = exchange_parameters(model, &unchanged)?;
-            look(model, data, plan, dir, 0, &mut totals, sink)?;
-            exchange_parameters(model, &changed)?;
-        }
-
-        let (done, last) = (step + 1, step + 1 == plan.steps);
-        if done % plan.eval_every == 0 || last {
-            look(model, data, plan, dir, done, &mut totals, sink)?;
-        }
-        if done % plan.save_every == 0 || last {
-            save(model, &optimizer, dir, done, totals)?;
-            emit(sink, Event::Saved { step: done })?;
-        }
+        step += 1;
+        is_saved = false;
+        due = due_after(step, data, plan);
     }
 
     save_adapter(model, &dir.last(), dir)?;
@@ -343,29 +386,72 @@ pub fn train(
     }))
 }
 
+/// Validations that come after so many steps.
+fn due_after(steps: usize, data: Data, plan: &TrainingPlan) -> Vec<Due> {
+    if data.valid.is_empty() {
+        return vec![];
+    }
+    let first = (steps == 1).then_some(Due::Unchanged);
+    let regular = steps.is_multiple_of(plan.eval_every) || steps == plan.steps;
+    first
+        .into_iter()
+        .chain(regular.then_some(Due::Changed))
+        .collect()
+}
+
+/// What was worked out, or `None` where it was given up on request.
+fn unless_stopped<T>(result: Result<T, TrainError>) -> Result<Option<T>, TrainError> {
+    match result {
+        Err(TrainError::Tensor(TensorError::Stopped)) => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+/// Saves what there is after so many steps, and what they still owe.
+fn interrupted(
+    model: &Model,
+    optimizer: &AdamW,
+    dir: &RunDir,
+    step: usize,
+    totals: Totals,
+    due: Vec<Due>,
+    sink: &mut dyn Sink,
+) -> Result<Outcome, TrainError> {
+    save(model, optimizer, dir, step, totals, due)?;
+    emit(sink, Event::Saved { step })?;
+    Ok(Outcome::Interrupted { step })
+}
+
 struct Start {
     optimizer: AdamW,
     first_step: usize,
     totals: Totals,
+    /// Validations that the checkpoint still owes.
+    due: Vec<Due>,
+    /// The adapter before the first step, where it is still to be judged.
+    unchanged: Option<Vec<f32>>,
     damaged: usize,
 }
 
 /// From nothing, or from the newest intact checkpoint.
 fn begin(
     model: &mut Model,
+    data: Data,
     plan: &TrainingPlan,
     dir: &RunDir,
     resume: bool,
 ) -> Result<Start, TrainError> {
     let device = model.device().clone();
+    // A fresh adapter is the same each time, so what was judged or not before a stop can be judged after it.
+    let unchanged = parameters(model)?;
     let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
     if !adapter.has_begun() {
         return Err(TrainError::NotBegun);
     }
     let matrices = adapter.matrices();
     let lengths: Vec<usize> = matrices.iter().map(NamedMatrix::size).collect();
-    let of_matrix = |matrix: &NamedMatrix| (matrix.size(), matrix.role().is_faster());
-    let tensors: Vec<(usize, bool)> = matrices.iter().map(of_matrix).collect();
+    let of_matrix = |matrix: &NamedMatrix| (matrix.size(), matrix.role());
+    let tensors: Vec<(usize, Role)> = matrices.iter().map(of_matrix).collect();
     let (found, damaged) = if resume {
         Checkpoint::newest(&dir.checkpoints())?
     } else {
@@ -385,6 +471,8 @@ fn begin(
             optimizer,
             first_step: 0,
             totals: Totals::default(),
+            due: vec![],
+            unchanged: (!data.valid.is_empty()).then_some(unchanged),
             damaged: 0,
         });
     };
@@ -404,13 +492,18 @@ fn begin(
         });
     }
     device.write(&checkpoint.parameters, adapter.parameters_mut());
-    let Note { step, totals, .. } = checkpoint.note;
+    let Note {
+        step, totals, due, ..
+    } = checkpoint.note;
     let mut optimizer = AdamW::new(plan.optimizer, &tensors, &device, &dir.path)?;
     optimizer.restore(&checkpoint.first, &checkpoint.second, step as u64);
+    let is_unjudged = step == 0 || due.contains(&Due::Unchanged);
     Ok(Start {
         optimizer,
         first_step: step,
         totals,
+        due,
+        unchanged: (is_unjudged && !data.valid.is_empty()).then_some(unchanged),
         damaged: damaged.len(),
     })
 }
@@ -498,7 +591,7 @@ fn accumulate(
         let nats = with_packed(batch, |packed| match entries {
             None => model.loss_and_grads(packed, options, &mut grads),
             Some(entries) => {
-                let entry = entries.of(model, part, packed);
+                let entry = entries.of(model, part, packed)?;
                 model.loss_and_grads_above(&entry, packed, options, &mut grads)
             }
         })?;
@@ -577,6 +670,7 @@ fn look(
     };
     let tasks = tasks.into_iter().filter_map(task).collect();
     let seconds = started.elapsed().as_secs_f64();
+    totals.validation_seconds += seconds;
     emit(
         sink,
         Event::Validated(Validated {
@@ -673,6 +767,7 @@ fn save(
     dir: &RunDir,
     step: usize,
     totals: Totals,
+    due: Vec<Due>,
 ) -> Result<(), TrainError> {
     // What is written is copied first; the room of activations is free between two steps.
     model.device().trim();
@@ -683,6 +778,7 @@ fn save(
         identity: dir.identity.clone(),
         optimizer: optimizer.kind(),
         totals,
+        due,
     };
     Checkpoint {
         note,

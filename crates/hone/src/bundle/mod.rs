@@ -8,6 +8,7 @@ mod prove;
 mod source;
 
 use crate::parity::Parity;
+use crate::place::refuse_used;
 use anyhow::Result;
 use hone_ledger::Unpublished;
 use serde_json::{Value, json};
@@ -30,14 +31,7 @@ pub struct Bundle {
 impl Bundle {
     /// Begins a bundle that will be called `out`, which must not exist.
     pub fn begin(out: &Path) -> Result<Self> {
-        if out.exists() {
-            return Err(crate::refusal::Refusal::usage(format!(
-                "{} exists already",
-                out.display()
-            ))
-            .hint("name a directory that is not there yet")
-            .into());
-        }
+        refuse_used(out)?;
         Ok(Self {
             dir: Unpublished::begin(out)?,
             out: out.to_path_buf(),

@@ -194,7 +194,7 @@ impl Source {
     pub fn adapter(&self) -> Result<LoraParts> {
         match &self.parts[..] {
             [] => Err(Refusal::usage("there is no adapter to export")
-                .hint("--adapter DIR")
+                .hint("name one with --adapter DIR")
                 .into()),
             [one] => Ok(one.clone()),
             many => Ok(combine(many, &self.sum())?),

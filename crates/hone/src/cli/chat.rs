@@ -19,10 +19,19 @@ pub struct Chat {
     #[arg(long, value_name = "TEXT")]
     system: Option<String>,
     /// Longest conversation in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048)]
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = at_least_two)]
     context: usize,
     #[command(flatten)]
     sampling: SamplingArgs,
+}
+
+/// A context has room for a question and an answer.
+fn at_least_two(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0 | 1) => Err("a question and its answer have at least 2 tokens".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("not a whole number".into()),
+    }
 }
 
 impl Chat {
@@ -33,7 +42,7 @@ impl Chat {
             .model
             .load(&open, self.context.min(open.weights.config().context_len))?;
         let generation = self.sampling.generation(&open.renderer);
-        let interrupt = Interrupt::listen()?;
+        let interrupt = Interrupt::listen(Talk::new(true))?;
         interrupt.leave_at_once();
         let mut session = Session::new(&model);
         let mut turns: Vec<Turn> = self.opening();

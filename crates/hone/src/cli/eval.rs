@@ -1,6 +1,7 @@
 //! `hone eval`: loss, exact match and ROUGE-L per task, for a base and, beside it, an adapter on it.
 
 use super::failure::{Exit, Refusal};
+use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
 use crate::judge::{judge_both, per_task};
@@ -8,7 +9,7 @@ use crate::report::TaskRow;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use clap::ValueEnum;
-use hone_data::Record;
+use hone_data::{Reason, Record, Refused};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_ledger::Seed;
@@ -33,7 +34,7 @@ pub struct Eval {
     #[arg(long, value_name = "TOKENS", default_value_t = 1024)]
     max_length: usize,
     /// Longest answer in tokens; a longer one is cut there and judged as it is
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     max_tokens: usize,
     /// What counts as an exact match: strict ignores white space at the ends, squad also case, punctuation and articles
     #[arg(long = "match", value_name = "RULE", default_value = "strict")]
@@ -63,9 +64,7 @@ impl Eval {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }
         if exam.num_rows() == 0 {
-            return Err(Refusal::failed("none of the rows can be judged")
-                .hint("see --max-length")
-                .into());
+            return Err(self.nothing_to_judge(&records, &exam).into());
         }
         let rules = Rules {
             max_new_tokens: self.max_tokens,
@@ -105,6 +104,37 @@ impl Eval {
             "refused": exam.refused.len(),
         });
         self.print(object, &verdict.rows(), talk)
+    }
+
+    /// Why no row is left, and what would change that.
+    fn nothing_to_judge(&self, records: &[Record], exam: &Exam) -> Refusal {
+        let files: Vec<String> = self
+            .data
+            .iter()
+            .map(|file| file.display().to_string())
+            .collect();
+        let rows = plural(records.len(), "row");
+        let refusal = Refusal::failed(format!(
+            "nothing can be judged: none of the {rows} of {} can be used",
+            files.join(", ")
+        ));
+        let Some(first) = exam.refused.first() else {
+            return refusal.hint("a row to judge by has a reply of the assistant at its end");
+        };
+        let refusal = refusal.hint(format!("the first one: {}: {}", first.source, first.reason));
+        let is_long = |refused: &&Refused| {
+            matches!(
+                refused.reason,
+                Reason::TooLong { .. } | Reason::PromptTooLong { .. }
+            )
+        };
+        match exam.refused.iter().filter(is_long).count() {
+            0 => refusal,
+            long => refusal.hint(format!(
+                "{long} of them are too long: --max-length is {}",
+                self.max_length
+            )),
+        }
     }
 
     fn records(&self, talk: Talk) -> Result<Vec<Record>> {

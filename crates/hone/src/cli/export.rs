@@ -7,6 +7,7 @@ use crate::bundle::{
 use crate::card;
 use crate::ollama;
 use crate::parity::Parity;
+use crate::place::refuse_used;
 use crate::screen::{self, Talk};
 use anyhow::Result;
 use clap::ValueEnum;
@@ -58,8 +59,11 @@ impl Export {
     /// Writes, reads back, proves, and gives the bundle its name.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         if self.ollama_from.is_some() && self.to != Form::Ollama {
-            return Err(Refusal::usage("--ollama-from is for --to ollama").into());
+            return Err(Refusal::usage("--ollama-from is for --to ollama")
+                .hint("leave it out, or write --to ollama")
+                .into());
         }
+        refuse_used(&self.out)?;
         let source = self.source.open()?;
         let mut bundle = Bundle::begin(&self.out)?;
         let parity = match (self.to, &self.ollama_from) {

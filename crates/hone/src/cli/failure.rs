@@ -14,7 +14,9 @@ use hone_data::recipe::rust_lints::RecipeError;
 use hone_ledger::WriteError;
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
-use hone_model::{AttachError, BeginError, CombineError, MergeError, PartsError, PeftError};
+use hone_model::{
+    AttachError, BeginError, CombineError, GenerateError, MergeError, PartsError, PeftError,
+};
 use hone_train::TrainError;
 use std::io;
 
@@ -70,7 +72,7 @@ macro_rules! first_hints {
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, WriteError)
+        CombineError, MergeError, ExportError, WriterError, WriteError, GenerateError)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -34,7 +34,7 @@ pub struct Generate {
 #[derive(Debug, Clone, clap::Args)]
 pub struct SamplingArgs {
     /// Longest answer in tokens
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     pub max_tokens: usize,
     /// 0 takes the likeliest token, 1 samples as the model believes
     #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = zero_or_more)]
@@ -48,6 +48,15 @@ pub struct SamplingArgs {
     /// Seed of the sampling
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
+}
+
+/// A count of tokens that leaves room for one.
+pub fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("an answer has at least 1 token".into()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("not a whole number".into()),
+    }
 }
 
 fn zero_or_more(text: &str) -> Result<f32, String> {
@@ -96,7 +105,7 @@ impl Generate {
     pub fn run(self, _talk: Talk) -> Result<Exit> {
         let open = self.model.open()?;
         let prompt = self.prompt_ids(&open.renderer)?;
-        let room = prompt.len() + self.sampling.max_tokens;
+        let room = prompt.len().saturating_add(self.sampling.max_tokens);
         let model = self
             .model
             .load(&open, room.min(open.weights.config().context_len))?;
@@ -129,9 +138,12 @@ impl Generate {
             std::io::stdin().read_to_string(&mut prompt)?;
         }
         if prompt.is_empty() {
-            return Err(Refusal::usage("the prompt is empty")
-                .hint("write something after --prompt")
-                .into());
+            let refusal = Refusal::usage("the prompt is empty");
+            return Err(match self.prompt.as_str() {
+                "-" => refusal.hint("nothing came from stdin, which --prompt - reads"),
+                _ => refusal.hint("write something after --prompt"),
+            }
+            .into());
         }
         if self.raw {
             let tokenizer = renderer.tokenizer();

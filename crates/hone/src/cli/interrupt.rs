@@ -4,7 +4,9 @@
 //! out now, and gets it.
 
 use super::failure::Exit;
+use crate::screen::Talk;
 use anyhow::{Context, Result};
+use hone_model::StopSignal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,13 +16,15 @@ pub struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Starts to listen; once per process.
-    pub fn listen() -> Result<Self> {
+    pub fn listen(talk: Talk) -> Result<Self> {
         let raised = Arc::new(AtomicBool::new(false));
         let handler = Arc::clone(&raised);
         ctrlc::set_handler(move || {
             if handler.swap(true, Ordering::SeqCst) {
                 std::process::exit(Exit::Failed as i32);
             }
+            // Whoever presses is answered at once, however long it takes to reach a place to stop at.
+            talk.say("stopping; what is done is saved first. Ctrl-C again leaves at once");
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(Self(raised))
@@ -31,9 +35,9 @@ impl Interrupt {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// The flag itself, for the engine to look at.
-    pub fn flag(&self) -> &AtomicBool {
-        &self.0
+    /// For the engine to look at.
+    pub fn signal(&self) -> StopSignal {
+        Arc::clone(&self.0).into()
     }
 
     /// Nothing is in progress: the next press leaves.

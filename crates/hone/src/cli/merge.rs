@@ -2,6 +2,7 @@
 
 use super::failure::{Exit, Refusal};
 use crate::bundle::{Prover, SourceArgs, write_merged};
+use crate::place::refuse_used;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_model::Residual;
@@ -59,13 +60,14 @@ fn read_size(text: &str) -> Result<u64, String> {
 impl Merge {
     /// Merges, proves, writes; or checks a merge.
     pub fn run(self, talk: Talk) -> Result<Exit> {
+        self.out.as_deref().map_or(Ok(()), refuse_used)?;
         let source = self.source.open()?;
         if source.parts.is_empty()
             && source.kind == hone_model::MergeBase::Original
             && self.check.is_none()
         {
             return Err(Refusal::usage("there is no adapter to merge")
-                .hint("--adapter DIR")
+                .hint("name one with --adapter DIR")
                 .into());
         }
         if let Some(written) = &self.check {

@@ -11,6 +11,7 @@ use super::progress::Count;
 use super::train::{enter_registry, show_plan, show_summary};
 use crate::base::{self, BaseError, CATALOGUE, Home};
 use crate::judge::{Verdict, per_task, rules};
+use crate::place::refuse_unwritable;
 use crate::plan::RawTrain;
 use crate::run::{Ended, Judgement, Prepared, Summary};
 use crate::screen::{self, Talk, duration, plural};
@@ -64,6 +65,11 @@ impl Quickstart {
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let begun = Instant::now();
         let home = Home::from_env()?;
+        let out = self
+            .out
+            .clone()
+            .unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
+        refuse_unwritable(&out)?;
         talk.say("1/5  base model");
         let model = fetch(&home, talk)?;
         talk.say("2/5  dataset rust-lints, from the documentation of the installed Rust toolchain");
@@ -76,10 +82,6 @@ impl Quickstart {
         let HeldOut { watch, exam } = HeldOut::divide(&written)?;
 
         talk.say("3/5  plan, from two measured steps");
-        let out = self
-            .out
-            .clone()
-            .unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
         let asked = self.options(model, &written, watch, out.clone());
         let mut run = Prepared::new(&asked, None, false, &home)?;
         show_plan(&run.plan, talk);
@@ -88,8 +90,10 @@ impl Quickstart {
             "4/5  training for about {}",
             duration(self.minutes * 60.0)
         ));
-        let interrupt = Interrupt::listen()?;
-        let ended = run.start(talk, interrupt.flag());
+        let interrupt = Interrupt::listen(talk)?;
+        let ended = run.start(talk, &interrupt.signal(), |out| {
+            enter_registry(out, &home, talk);
+        });
         interrupt.leave_at_once();
         enter_registry(&out, &home, talk);
         let summary = match ended? {
@@ -124,7 +128,7 @@ impl Quickstart {
         Ok(Exit::Done)
     }
 
-    /// What a newcomer would have to choose; a few dozen steps want a high learning rate.
+    /// What a newcomer would have to choose; the learning rate is the one that suits the base's width.
     fn options(&self, model: &str, written: &Written, watch: PathBuf, out: PathBuf) -> RawTrain {
         RawTrain {
             model: Some(model.into()),
@@ -133,7 +137,6 @@ impl Quickstart {
             out: Some(out),
             minutes: Some(self.minutes),
             batch_size: Some(4),
-            lr: Some(1e-3),
             max_length: Some(512),
             seed: Some(self.seed),
             threads: self.threads,

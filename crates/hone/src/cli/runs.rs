@@ -2,10 +2,12 @@
 
 use super::failure::Exit;
 use crate::base::Home;
+use crate::run::EVENTS;
 use crate::screen::{self, Talk};
 use anyhow::Result;
-use hone_ledger::{Registry, RunRow};
+use hone_ledger::{Registry, RunRow, RunStatus, complete_dirs, is_being_written};
 use serde_json::Value;
+use std::path::Path;
 
 /// Arguments of `hone runs`.
 #[derive(Debug, clap::Args)]
@@ -27,9 +29,13 @@ impl Runs {
                 aside.display()
             ));
         }
-        let runs = registry.list()?;
+        let mut runs = registry.list()?;
+        runs.iter_mut().for_each(tell_the_dead);
         if runs.is_empty() {
-            talk.say("no runs yet");
+            talk.say("no runs yet: `hone train` and `hone quickstart` make them");
+        }
+        if !runs.is_empty() && !self.json {
+            talk.say("run, how it stands, validation loss before → at its best, base, directory");
         }
         for run in &runs {
             if self.json {
@@ -39,6 +45,18 @@ impl Runs {
             }
         }
         Ok(Exit::Done)
+    }
+}
+
+/// A run that was killed could not say so: where nobody is at work, it is one that can be resumed, or one that failed.
+fn tell_the_dead(run: &mut RunRow) {
+    let dir = Path::new(&run.dir);
+    if run.status == RunStatus::Running && !is_being_written(&dir.join(EVENTS)) {
+        let checkpoints = complete_dirs(&dir.join("checkpoints"));
+        run.status = match checkpoints.is_ok_and(|found| !found.is_empty()) {
+            true => RunStatus::Interrupted,
+            false => RunStatus::Failed,
+        };
     }
 }
 

@@ -3,8 +3,9 @@
 use super::failure::Exit;
 use super::interrupt::Interrupt;
 use crate::base::Home;
+use crate::place::refuse_unwritable;
 use crate::plan::{PlanLine, RawTrain, Size, TrainPlan, read_run_file};
-use crate::run::{Ended, Prepared, RUN_JSON, RunRecord, Summary, run_id};
+use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, RunRecord, Summary, run_id};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
 use hone_ledger::{Registry, RunRow};
@@ -34,6 +35,17 @@ impl Train {
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let home = Home::from_env()?;
         let file = self.run_file.as_deref().map(read_run_file).transpose()?;
+        if self.resume && !self.dry_run {
+            let begun = Begun::find(&self.options, file.clone())?;
+            if let Some(summary) = done_already(&begun) {
+                return self.tell_again(&begun, &summary, talk);
+            }
+        }
+        let out = self.options.out.as_ref();
+        let out = out.or(file.as_ref().and_then(|file| file.out.as_ref()));
+        if let Some(out) = out.filter(|_| !self.dry_run) {
+            refuse_unwritable(out)?;
+        }
         let mut run = Prepared::new(&self.options, file, self.resume, &home)?;
         if self.dry_run {
             run.time_a_step()?;
@@ -44,8 +56,10 @@ impl Train {
         if self.dry_run {
             return Ok(Exit::Done);
         }
-        let interrupt = Interrupt::listen()?;
-        let ended = run.start(talk, interrupt.flag());
+        let interrupt = Interrupt::listen(talk)?;
+        let ended = run.start(talk, &interrupt.signal(), |out| {
+            enter_registry(out, &home, talk);
+        });
         interrupt.leave_at_once();
         enter_registry(&run.plan.settings.out.value, &home, talk);
         match ended? {
@@ -60,6 +74,7 @@ impl Train {
                 Ok(Exit::Interrupted)
             }
             Ended::Finished(summary) => {
+                talk.say("both models answer a few rows for the report");
                 let judgement = run.sample(&summary)?;
                 let report = run.write_report(&summary, &judgement)?;
                 show_summary(&summary, &report, &run.plan.settings.model.value, talk);
@@ -70,6 +85,27 @@ impl Train {
             }
         }
     }
+
+    /// What a finished run says when it is resumed: nothing is done, and nothing on disk changes.
+    fn tell_again(&self, begun: &Begun, summary: &Summary, talk: Talk) -> Result<Exit> {
+        talk.say(format!(
+            "the run in {} is finished, nothing is left to do; a new --out starts another",
+            begun.dir.display()
+        ));
+        let model = begun.record.asked.model.as_deref().unwrap_or_default();
+        show_summary(summary, &begun.dir.join(REPORT), model, talk);
+        if self.json {
+            screen::data_json(summary)?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The figures of a run that has nothing left to do: all steps taken, adapters and report in place.
+fn done_already(begun: &Begun) -> Option<Summary> {
+    let summary = begun.record.summary(&begun.dir)?;
+    let is_whole = begun.is_done() && begun.dir.join(REPORT).is_file();
+    is_whole.then_some(summary)
 }
 
 /// The plan in a screenful.
@@ -123,8 +159,12 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
     let peak = Size {
         bytes: summary.peak_memory_bytes,
     };
+    let beside = match summary.validation_seconds {
+        0.0 => String::new(),
+        seconds => format!(", {} with validations", duration(summary.seconds + seconds)),
+    };
     talk.say(format!(
-        "{} in {} ({:.0} tokens/s), peak memory {peak}",
+        "{} in {} ({:.0} tokens/s){beside}, peak memory {peak}",
         plural(summary.steps, "step"),
         duration(summary.seconds),
         summary.tokens_per_second

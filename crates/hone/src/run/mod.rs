@@ -5,7 +5,7 @@ mod record;
 mod report;
 mod start;
 
-pub use prepare::{Prepared, data};
+pub use prepare::{Begun, Prepared, data};
 pub use record::{RUN_JSON, RunRecord, now_unix};
 pub use report::Judgement;
-pub use start::{EVENTS, Ended, Summary, run_id};
+pub use start::{EVENTS, Ended, REPORT, Summary, run_id};

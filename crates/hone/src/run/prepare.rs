@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::plan::{Length, Machine, Origin, RawTrain, Settings, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::Result;
-use hone_ledger::{ContentId, Seed};
+use hone_ledger::{ContentId, RunStatus, Seed};
 use hone_model::{Adapter, Model};
 use hone_tensor::Device;
 use hone_train::Data;
@@ -28,6 +28,8 @@ pub struct Prepared {
     pub model: Model,
     /// The record of the run that is continued.
     pub resumed: Option<RunRecord>,
+    /// Whether that run has nothing left to do.
+    pub is_done: bool,
 }
 
 /// Room for sample answers beyond the longest row.
@@ -42,8 +44,13 @@ impl Prepared {
         home: &Home,
     ) -> Result<Self> {
         let machine = Machine::measure();
-        let (asked, settings, resumed) = if resume {
-            continue_run(flags, file, machine)?
+        let resume = match resume {
+            true => Some(Begun::find(flags, file.clone())?),
+            false => None,
+        };
+        let is_done = resume.as_ref().is_some_and(Begun::is_done);
+        let (asked, settings, resumed) = if let Some(begun) = resume {
+            begun.go_on(machine)?
         } else {
             let file = file.unwrap_or_default();
             let settings = Settings::resolve(flags, &file, Origin::RunFile, machine)?;
@@ -57,14 +64,12 @@ impl Prepared {
         let max_length = settings.max_length.value;
         let dataset = Dataset::load(&settings, &open.renderer, max_length)?;
         let fingerprint = open.weights.fingerprint()?;
-        let mut plan = TrainPlan::draw(settings, &open, &dataset, fingerprint)?;
+        let begun = resumed.as_ref().map(|run| &run.training);
+        let plan = TrainPlan::draw(settings, &open, &dataset, fingerprint, begun)?;
         if plan.streams_base {
             open.weights.stream();
         }
         let model = load(&plan, &open, (max_length + ANSWER_ROOM).min(limit))?;
-        if let Some(record) = &resumed {
-            plan.repeat(record.training.clone());
-        }
         let mut prepared = Self {
             asked,
             plan,
@@ -73,6 +78,7 @@ impl Prepared {
             dataset,
             model,
             resumed,
+            is_done,
         };
         if matches!(prepared.plan.settings.length.value, Length::Minutes { .. }) {
             prepared.time_a_step()?;
@@ -120,51 +126,83 @@ fn load(plan: &TrainPlan, open: &OpenBase, max_positions: usize) -> Result<Model
     Ok(model)
 }
 
-/// The settings of the run in `--out`, which flags may repeat but not change.
-fn continue_run(
-    flags: &RawTrain,
-    file: Option<RawTrain>,
-    machine: Machine,
-) -> Result<(RawTrain, Settings, Option<RunRecord>)> {
-    let given = absolute(merge(flags, &file.unwrap_or_default())?);
-    let Some(dir) = given.out.clone() else {
-        return Err(
-            Refusal::usage("--resume needs --out, the directory of the run to continue").into(),
-        );
-    };
-    if !dir.join(RUN_JSON).is_file() {
-        return Err(
-            Refusal::usage(format!("there is no run to resume in {}", dir.display()))
-                .hint("without --resume, the same command starts one")
-                .into(),
-        );
+/// The run that `--resume` means.
+pub struct Begun {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What it says of itself.
+    pub record: RunRecord,
+    given: RawTrain,
+}
+
+impl Begun {
+    /// The run in `--out`, whose options flags may repeat but not change.
+    pub fn find(flags: &RawTrain, file: Option<RawTrain>) -> Result<Self> {
+        let given = absolute(merge(flags, &file.unwrap_or_default())?);
+        let Some(dir) = given.out.clone() else {
+            return Err(Refusal::usage(
+                "--resume needs --out, the directory of the run to continue",
+            )
+            .hint("`hone runs` lists the runs of this machine and their directories")
+            .into());
+        };
+        if !dir.join(RUN_JSON).is_file() {
+            return Err(
+                Refusal::usage(format!("there is no run to resume in {}", dir.display()))
+                    .hint("without --resume, the same command starts one")
+                    .into(),
+            );
+        }
+        let record = RunRecord::read(&dir)?;
+        let changed = changed_options(&given, &record.asked)?;
+        if !changed.is_empty() {
+            return Err(Refusal::usage(format!(
+                "a resumed run keeps its options, but {} changed",
+                changed.join(", ")
+            ))
+            .hint("leave them out to continue the run, or choose a new --out to start another")
+            .into());
+        }
+        Ok(Self { dir, record, given })
     }
-    let record = RunRecord::read(&dir)?;
-    let changed = changed_options(&given, &record.asked)?;
-    if !changed.is_empty() {
-        return Err(Refusal::usage(format!(
-            "a resumed run keeps its options, but {} changed",
-            changed.join(", ")
-        ))
-        .hint("leave them out to continue the run, or choose a new --out to start another")
-        .into());
+
+    /// Whether nothing is left to be trained or written: all steps were taken, both adapters are in place, and nobody asks
+    /// for another optimizer or another form of the files.
+    pub fn is_done(&self) -> bool {
+        let (given, asked) = (&self.given, &self.record.asked);
+        let is_same = given
+            .optimizer
+            .is_none_or(|kind| asked.optimizer == Some(kind))
+            && given
+                .save_dtype
+                .is_none_or(|form| asked.save_dtype == Some(form));
+        let is_there = |name: &str| self.dir.join(name).is_dir();
+        self.record.status == RunStatus::Finished
+            && is_same
+            && is_there("adapter")
+            && is_there("last")
     }
-    let allowed = RawTrain {
-        threads: given.threads,
-        memory: given.memory,
-        optimizer: given.optimizer,
-        save_dtype: given.save_dtype,
-        ..RawTrain::default()
-    };
-    // What decides about files is kept for the next time; threads and memory belong to the moment.
-    let saved = RawTrain {
-        out: Some(dir),
-        optimizer: given.optimizer.or(record.asked.optimizer),
-        save_dtype: given.save_dtype.or(record.asked.save_dtype),
-        ..record.asked.clone()
-    };
-    let settings = Settings::resolve(&allowed, &saved, Origin::SavedRun, machine)?;
-    Ok((saved, settings, Some(record)))
+
+    /// Its options as they were, but for those that belong to the moment.
+    fn go_on(self, machine: Machine) -> Result<(RawTrain, Settings, Option<RunRecord>)> {
+        let Self { dir, record, given } = self;
+        let allowed = RawTrain {
+            threads: given.threads,
+            memory: given.memory,
+            optimizer: given.optimizer,
+            save_dtype: given.save_dtype,
+            ..RawTrain::default()
+        };
+        // What decides about files is kept for the next time; threads and memory belong to the moment.
+        let saved = RawTrain {
+            out: Some(dir),
+            optimizer: given.optimizer.or(record.asked.optimizer),
+            save_dtype: given.save_dtype.or(record.asked.save_dtype),
+            ..record.asked.clone()
+        };
+        let settings = Settings::resolve(&allowed, &saved, Origin::SavedRun, machine)?;
+        Ok((saved, settings, Some(record)))
+    }
 }
 
 /// The options given now that are not what the run was begun with.

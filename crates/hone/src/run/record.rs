@@ -3,6 +3,7 @@
 //! It is written before the first step and again at the end, whole each time, so a directory with a `run.json` says what
 //! is in it even after a crash.
 
+use super::start::Summary;
 use crate::plan::{PlanLine, RawTrain, TrainPlan};
 use anyhow::{Context, Result};
 use hone_ledger::{RunStatus, write_whole};
@@ -70,6 +71,19 @@ impl RunRecord {
         self.status = status;
         self.finished_unix = Some(now_unix());
         self.result = result;
+    }
+
+    /// The figures of a run whose steps were all taken; `dir` is where it is now.
+    pub fn summary(&self, dir: &Path) -> Option<Summary> {
+        let result = self
+            .result
+            .as_ref()
+            .filter(|_| self.status == RunStatus::Finished)?;
+        let summary: Summary = serde_json::from_value(result.clone()).ok()?;
+        Some(Summary {
+            adapter: dir.join("adapter"),
+            ..summary
+        })
     }
 
     /// Takes over what a plan decided.

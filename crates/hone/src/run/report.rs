@@ -2,7 +2,7 @@
 
 use super::prepare::Prepared;
 use super::record::RunRecord;
-use super::start::{EVENTS, Summary};
+use super::start::{EVENTS, REPORT, Summary};
 use crate::judge::{Verdict, judge_both, rules};
 use crate::plan::Size;
 use crate::report::{Headline, Page, PlanRow, Point};
@@ -95,7 +95,7 @@ impl Prepared {
         let mut page = self.page(&record, summary, judgement);
         page.warnings.extend(overfitting(&valid));
         (page.train, page.valid) = (train, valid);
-        let path = out.join("report.html");
+        let path = out.join(REPORT);
         write_whole(&path, page.render()?.as_bytes())?;
         Ok(path)
     }
@@ -161,7 +161,10 @@ fn headlines(summary: &Summary, plan: &[crate::plan::PlanLine]) -> Vec<Headline>
     };
     let mut headlines = Vec::new();
     if let (Some(first), Some(best)) = (summary.valid_loss_first, summary.valid_loss_best) {
-        let note = format!("{first:.3} before the first step");
+        let note = format!(
+            "the lowest, after step {}; {first:.3} before the first",
+            summary.best_step
+        );
         headlines.push(headline("Validation loss", format!("{best:.3}"), note));
     } else if let Some(loss) = summary.train_loss {
         headlines.push(headline(
@@ -171,7 +174,11 @@ fn headlines(summary: &Summary, plan: &[crate::plan::PlanLine]) -> Vec<Headline>
         ));
     }
     let speed = format!("{:.0} tokens a second", summary.tokens_per_second);
-    headlines.push(headline("Training time", duration(summary.seconds), speed));
+    let beside = match summary.validation_seconds {
+        0.0 => speed,
+        seconds => format!("{speed}; validations took {} more", duration(seconds)),
+    };
+    headlines.push(headline("Training time", duration(summary.seconds), beside));
     let peak = Size {
         bytes: summary.peak_memory_bytes,
     };

@@ -6,19 +6,23 @@ use crate::dataset::Dataset;
 use crate::machine::{free_disk, memory_bytes, peak_memory_bytes};
 use crate::plan::{Size, TrainPlan};
 use crate::refusal::Refusal;
-use crate::screen::{LivingLine, Moment, Talk};
+use crate::screen::{LivingLine, Moment, Talk, plural};
 use anyhow::{Context, Result};
-use hone_ledger::{ContentId, EventLog, RunStatus};
-use hone_model::Provenance;
+use hone_ledger::{ContentId, EventError, EventLog, RunStatus};
+use hone_model::{Provenance, StopSignal};
 use hone_text::TemplateOrigin;
-use hone_train::{Checkpoint, Event, Finished, Outcome, RunDir, Sink, TrainError, train};
+use hone_train::{
+    Checkpoint, Due, Event, Finished, Note, Outcome, RunDir, Sink, TrainError, train,
+};
 use serde_json::{Value, json};
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 /// The name of the event log in a run's directory.
 pub const EVENTS: &str = "events.jsonl";
+
+/// The name of the report in a run's directory.
+pub const REPORT: &str = "report.html";
 
 /// How a run ended.
 pub enum Ended {
@@ -32,7 +36,7 @@ pub enum Ended {
 }
 
 /// The figures of a finished run; with `--json` the last line of stdout.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Summary {
     /// Optimiser steps taken.
     pub steps: usize,
@@ -46,7 +50,10 @@ pub struct Summary {
     pub tokens_per_second: f64,
     /// Time spent in optimiser steps.
     pub seconds: f64,
-    /// The most memory the process had at once.
+    /// Time spent in validations beside them.
+    #[serde(default)]
+    pub validation_seconds: f64,
+    /// The most memory the process had at once; of a resumed run, the most that any of its processes told of.
     pub peak_memory_bytes: u64,
     /// Mean training loss over the run, in nats per supervised token.
     pub train_loss: Option<f64>,
@@ -61,21 +68,36 @@ pub struct Summary {
 }
 
 impl Prepared {
-    /// Trains. What is on disk afterwards says how it ended, whatever happens.
-    pub fn start(&mut self, talk: Talk, stop: &AtomicBool) -> Result<Ended> {
+    /// Trains. What is on disk afterwards says how it ended, whatever happens; `begun` hears when the run is on record as
+    /// running. A run whose steps were all taken is left as it is.
+    pub fn start(
+        &mut self,
+        talk: Talk,
+        stop: &StopSignal,
+        begun: impl FnOnce(&Path),
+    ) -> Result<Ended> {
         let out = self.plan.settings.out.value.clone();
+        let recorded = self.resumed.as_ref().and_then(|run| run.summary(&out));
+        if let Some(summary) = recorded.filter(|_| self.is_done) {
+            return Ok(Ended::Finished(summary));
+        }
         refuse_full_disk(&out, self.plan.disk, free_disk(&out))?;
         std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+        // From here on the log says that somebody is at work here.
+        let log = open_log(&out)?;
         self.list_set_aside(&out)?;
         let mut record = self.record();
         record.write(&out)?;
-        let outcome = self.run_loop(&out, talk, stop);
+        begun(&out);
+        let outcome = self.run_loop(&out, log, talk, stop);
         let (status, result) = match &outcome {
             Ok(Ended::Finished(summary)) => {
                 (RunStatus::Finished, Some(serde_json::to_value(summary)?))
             }
             Ok(Ended::Interrupted { step }) => {
-                (RunStatus::Interrupted, Some(json!({ "step": step })))
+                let peak_memory_bytes = self.peak_memory_bytes();
+                let result = json!({ "step": step, "peak_memory_bytes": peak_memory_bytes });
+                (RunStatus::Interrupted, Some(result))
             }
             Err(_) => (RunStatus::Failed, None),
         };
@@ -87,20 +109,36 @@ impl Prepared {
         Ok(ended)
     }
 
-    fn run_loop(&mut self, out: &Path, talk: Talk, stop: &AtomicBool) -> Result<Ended> {
+    /// The most memory that this process, or one before it, had at once.
+    fn peak_memory_bytes(&self) -> u64 {
+        let before = self.resumed.as_ref().and_then(|run| run.result.as_ref());
+        let before = before.and_then(|result| result["peak_memory_bytes"].as_u64());
+        peak_memory_bytes().max(before.unwrap_or(0))
+    }
+
+    fn run_loop(
+        &mut self,
+        out: &Path,
+        mut log: EventLog,
+        talk: Talk,
+        stop: &StopSignal,
+    ) -> Result<Ended> {
         let mut dir = RunDir::new(out, self.plan.identity.clone(), self.provenance());
         dir.save_dtype = self.plan.save_dtype();
         dir.beside = self.open.files_beside_an_adapter()?;
         let is_resumed = self.resumed.is_some();
-        let first_step = if is_resumed { step_of_newest(&dir)? } else { 0 };
-        let mut log = EventLog::open(&out.join(EVENTS))?;
-        log.truncate_after(|event| is_resumed && first_step > 0 && is_before(event, first_step))?;
+        let newest = match is_resumed {
+            true => newest(&dir)?,
+            false => None,
+        };
+        let first_step = newest.as_ref().map_or(0, |note| note.step);
+        log.truncate_after(|event| newest.as_ref().is_some_and(|note| is_before(event, note)))?;
 
-        let steps = self.plan.training.steps;
+        let training = &self.plan.training;
+        let (steps, eval_every) = (training.steps, training.eval_every);
         let mut witness = Witness {
             log,
-            line: LivingLine::start(talk, first_step, steps),
-            tokens: 0,
+            line: LivingLine::start(talk, first_step, steps, eval_every),
             untimed: Some(&self.plan).filter(|plan| !is_resumed && !plan.is_timed()),
         };
         let outcome = train(
@@ -118,11 +156,12 @@ impl Prepared {
             Outcome::Finished(finished) => {
                 if finished.damaged > 0 {
                     talk.say(format!(
-                        "{} damaged checkpoint(s) were passed over",
-                        finished.damaged
+                        "passed over: {}; the run went on from an older one",
+                        plural(finished.damaged, "damaged checkpoint")
                     ));
                 }
-                Ok(Ended::Finished(summary(&finished, dir.adapter())))
+                let peak = self.peak_memory_bytes();
+                Ok(Ended::Finished(summary(&finished, dir.adapter(), peak)))
             }
         }
     }
@@ -197,7 +236,6 @@ impl Prepared {
 struct Witness<'a> {
     log: EventLog,
     line: LivingLine,
-    tokens: u64,
     /// A plan that does not know yet how long it takes.
     untimed: Option<&'a TrainPlan>,
 }
@@ -211,16 +249,17 @@ impl Sink for Witness<'_> {
                     let time = plan.time_at(stepped.seconds);
                     self.line.say(&format!("  time  {time}  (measured)"));
                 }
-                self.tokens += stepped.tokens as u64;
-                let (step, loss, tokens) = (stepped.step, stepped.loss, self.tokens);
                 self.line.tell(Moment {
-                    step,
-                    loss,
-                    tokens,
+                    step: stepped.step,
+                    loss: stepped.loss,
+                    supervised_tokens: stepped.supervised_tokens,
+                    tokens: stepped.tokens as u64,
+                    seconds: stepped.seconds,
                     memory_bytes: memory_bytes(),
                 });
             }
             Event::Validated(look) => {
+                self.line.count_look(look.seconds);
                 let line = match (look.step, look.best) {
                     (0, _) => format!("validation before the first step: {:.4}", look.loss),
                     (step, true) => format!(
@@ -237,6 +276,19 @@ impl Sink for Witness<'_> {
     }
 }
 
+/// The run's log, which one process writes at a time.
+fn open_log(out: &Path) -> Result<EventLog> {
+    EventLog::open(&out.join(EVENTS)).map_err(|error| match error {
+        EventError::InUse { .. } => Refusal::usage(format!(
+            "another process is at work on the run in {}",
+            out.display()
+        ))
+        .hint("wait until it ends, or choose another --out")
+        .into(),
+        error => error.into(),
+    })
+}
+
 /// An hour in, a full disk costs the hour.
 fn refuse_full_disk(out: &Path, needed: Size, free: Option<Size>) -> Result<(), Refusal> {
     match free {
@@ -249,19 +301,26 @@ fn refuse_full_disk(out: &Path, needed: Size, free: Option<Size>) -> Result<(), 
     }
 }
 
-/// Steps of the newest intact checkpoint.
-fn step_of_newest(dir: &RunDir) -> Result<usize> {
+/// What the newest intact checkpoint says.
+fn newest(dir: &RunDir) -> Result<Option<Note>> {
     let (newest, _) = Checkpoint::newest(&dir.checkpoints())?;
-    Ok(newest.map_or(0, |checkpoint| checkpoint.note.step))
+    Ok(newest.map(|checkpoint| checkpoint.note))
 }
 
-fn is_before(event: &Value, first_step: usize) -> bool {
-    event["step"]
-        .as_u64()
-        .is_some_and(|step| step <= first_step as u64)
+/// Whether an event came before the checkpoint, and not with a validation that is still due.
+fn is_before(event: &Value, note: &Note) -> bool {
+    let Some(step) = event["step"].as_u64() else {
+        return false;
+    };
+    let is_due = |due: &Due| match due {
+        Due::Unchanged => step == 0,
+        Due::Changed => step == note.step as u64,
+    };
+    let is_validation = event["event"] == "validated";
+    step <= note.step as u64 && !(is_validation && note.due.iter().any(is_due))
 }
 
-fn summary(finished: &Finished, adapter: PathBuf) -> Summary {
+fn summary(finished: &Finished, adapter: PathBuf, peak_memory_bytes: u64) -> Summary {
     let totals = &finished.totals;
     let seconds = totals.seconds.max(1e-9);
     Summary {
@@ -271,7 +330,8 @@ fn summary(finished: &Finished, adapter: PathBuf) -> Summary {
         examples_per_second: totals.examples as f64 / seconds,
         tokens_per_second: totals.tokens as f64 / seconds,
         seconds: totals.seconds,
-        peak_memory_bytes: peak_memory_bytes(),
+        validation_seconds: totals.validation_seconds,
+        peak_memory_bytes,
         train_loss: totals.train_loss(),
         valid_loss_first: totals.valid_loss_first,
         valid_loss_best: totals.valid_loss_best,

@@ -5,6 +5,7 @@
 
 use super::{Talk, duration};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// What the line tells at one step.
@@ -14,8 +15,12 @@ pub struct Moment {
     pub step: usize,
     /// Loss of this step, in nats per supervised token.
     pub loss: f64,
-    /// Tokens seen since the run (or its resumption) began.
+    /// Supervised tokens it is over.
+    pub supervised_tokens: u64,
+    /// Tokens of this step.
     pub tokens: u64,
+    /// Time it took.
+    pub seconds: f64,
     /// Memory in use.
     pub memory_bytes: u64,
 }
@@ -24,19 +29,54 @@ pub struct Moment {
 pub struct LivingLine {
     bar: ProgressBar,
     talk: Talk,
-    num_steps: usize,
-    first_step: usize,
-    started: Instant,
+    pace: Pace,
     last_line: Option<Instant>,
-    smoothed_loss: Option<f64>,
+    /// The newest steps, as many as the shown loss is a mean of.
+    recent: VecDeque<Moment>,
+}
+
+/// What there is to do, and how long it has taken so far.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pace {
+    num_steps: usize,
+    eval_every: usize,
+    steps: usize,
+    step_seconds: f64,
+    tokens: u64,
+    looks: usize,
+    look_seconds: f64,
+}
+
+impl Pace {
+    /// How long the steps and validations after so many steps will take.
+    fn seconds_left(&self, step: usize) -> f64 {
+        let each = |seconds: f64, times: usize| seconds / times.max(1) as f64;
+        let steps_left = self.num_steps.saturating_sub(step);
+        // One after every `eval_every` steps, and one after the last.
+        let looks_by = |step: usize| step / self.eval_every.max(1);
+        let looks_left = match steps_left {
+            0 => 0,
+            _ => self.num_steps.div_ceil(self.eval_every.max(1)) - looks_by(step),
+        };
+        each(self.step_seconds, self.steps) * steps_left as f64
+            + each(self.look_seconds, self.looks) * looks_left as f64
+    }
+
+    /// Tokens a second of training, validations apart.
+    fn speed(&self) -> f64 {
+        self.tokens as f64 / self.step_seconds.max(1e-9)
+    }
 }
 
 /// A log gets a line this often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
+/// The shown loss is a mean of so many steps, since that of one step depends on its rows more than on what was learned.
+const RECENT_STEPS: usize = 10;
+
 impl LivingLine {
     /// Starts before the step after `first_step`.
-    pub fn start(talk: Talk, first_step: usize, num_steps: usize) -> Self {
+    pub fn start(talk: Talk, first_step: usize, num_steps: usize, eval_every: usize) -> Self {
         let target = if talk.is_live() {
             ProgressDrawTarget::stderr()
         } else {
@@ -49,31 +89,43 @@ impl LivingLine {
         Self {
             bar,
             talk,
-            num_steps,
-            first_step,
-            started: Instant::now(),
+            pace: Pace {
+                num_steps,
+                eval_every,
+                ..Pace::default()
+            },
             last_line: None,
-            smoothed_loss: None,
+            recent: VecDeque::new(),
         }
     }
 
     /// Tells about a step.
     pub fn tell(&mut self, moment: Moment) {
-        let loss = self
-            .smoothed_loss
-            .map_or(moment.loss, |before| 0.9 * before + 0.1 * moment.loss);
-        self.smoothed_loss = Some(loss);
-        let words = self.words(moment, loss, self.started.elapsed().as_secs_f64());
+        if self.recent.len() == RECENT_STEPS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(moment);
+        self.pace.steps += 1;
+        self.pace.step_seconds += moment.seconds;
+        self.pace.tokens += moment.tokens;
+        let words = self.words(moment);
+        let num_steps = self.pace.num_steps;
         if self.talk.is_live() {
             self.bar.set_position(moment.step as u64);
             self.bar.set_message(words);
         } else if self.last_line.is_none_or(|at| at.elapsed() >= LOG_EVERY)
-            || moment.step == self.num_steps
+            || moment.step == num_steps
         {
             self.last_line = Some(Instant::now());
             self.talk
-                .say(format!("step {}/{}  {words}", moment.step, self.num_steps));
+                .say(format!("step {}/{num_steps}  {words}", moment.step));
         }
+    }
+
+    /// Takes note of how long a validation took.
+    pub fn count_look(&mut self, seconds: f64) {
+        self.pace.looks += 1;
+        self.pace.look_seconds += seconds;
     }
 
     /// Says a line that stays above the living one.
@@ -86,15 +138,28 @@ impl LivingLine {
         self.bar.finish_and_clear();
     }
 
-    fn words(&self, moment: Moment, loss: f64, seconds: f64) -> String {
-        let done = moment.step.saturating_sub(self.first_step).max(1) as f64;
-        let left = self.num_steps.saturating_sub(moment.step) as f64;
+    fn words(&self, moment: Moment) -> String {
         format!(
-            "loss {loss:.3}  {:.0} tok/s  {:.2} GB  {} left",
-            moment.tokens as f64 / seconds.max(1e-3),
+            "{}  {:.0} tok/s  {:.2} GB  {} left",
+            self.loss(),
+            self.pace.speed(),
             moment.memory_bytes as f64 / 1e9,
-            duration(seconds / done * left)
+            duration(self.pace.seconds_left(moment.step))
         )
+    }
+
+    /// The mean over the supervised tokens of the newest steps, and how many steps these are.
+    fn loss(&self) -> String {
+        let tokens: u64 = self.recent.iter().map(|step| step.supervised_tokens).sum();
+        let nats = self
+            .recent
+            .iter()
+            .map(|step| step.loss * step.supervised_tokens as f64);
+        let mean = nats.sum::<f64>() / tokens.max(1) as f64;
+        match self.recent.len() {
+            1 => format!("loss {mean:.3}"),
+            steps => format!("loss {mean:.3} (mean of {steps} steps)"),
+        }
     }
 }
 
@@ -102,18 +167,40 @@ impl LivingLine {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_time_left_is_counted_from_where_a_resumed_run_began() {
-        let line = LivingLine::start(Talk::new(true), 90, 100);
-        let moment = Moment {
-            step: 95,
-            loss: 1.0,
-            tokens: 1000,
+    fn moment(step: usize, loss: f64, supervised_tokens: u64) -> Moment {
+        Moment {
+            step,
+            loss,
+            supervised_tokens,
+            tokens: 200,
+            seconds: 4.0,
             memory_bytes: 1_200_000_000,
-        };
+        }
+    }
+
+    #[test]
+    fn the_time_left_counts_steps_and_validations_that_are_left() {
+        let mut line = LivingLine::start(Talk::new(true), 90, 100, 3);
+        line.tell(moment(91, 2.0, 10));
         assert_eq!(
-            line.words(moment, 1.25, 20.0),
-            "loss 1.250  50 tok/s  1.20 GB  20 s left"
+            line.words(moment(91, 2.0, 10)),
+            "loss 2.000  50 tok/s  1.20 GB  36 s left"
         );
+        // After steps 93, 96, 99 and 100; what validations take is known once there was one.
+        line.count_look(10.0);
+        line.tell(moment(92, 1.0, 30));
+        assert_eq!(
+            line.words(moment(92, 1.0, 30)),
+            "loss 1.250 (mean of 2 steps)  50 tok/s  1.20 GB  1 min 12 s left"
+        );
+    }
+
+    #[test]
+    fn the_shown_loss_is_the_mean_of_the_steps_it_names() {
+        let mut line = LivingLine::start(Talk::new(true), 0, 100, 10);
+        for step in 1..=30 {
+            line.tell(moment(step, step as f64, 7));
+        }
+        assert_eq!(line.loss(), "loss 25.500 (mean of 10 steps)");
     }
 }

@@ -7,6 +7,7 @@ mod methods;
 mod optimizer;
 mod refusals;
 mod road;
+mod screens;
 #[cfg(target_os = "linux")]
 mod streaming;
 mod vocabulary;

@@ -1,6 +1,7 @@
 //! `hone adapter combine`: one adapter of several.
 
-use crate::cli::failure::{Exit, Refusal};
+use crate::cli::failure::Exit;
+use crate::place::refuse_used;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_ledger::Seed;
@@ -45,13 +46,7 @@ pub struct Combine {
 impl Combine {
     /// Reads, combines, writes.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        if self.out.exists() {
-            return Err(
-                Refusal::usage(format!("{} exists already", self.out.display()))
-                    .hint("name a directory that is not there yet")
-                    .into(),
-            );
-        }
+        refuse_used(&self.out)?;
         let parts: Vec<LoraParts> = self
             .adapters
             .iter()

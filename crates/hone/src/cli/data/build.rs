@@ -5,6 +5,7 @@ use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{Curator, RecipeArgs, beside, ways_to_decide};
+use crate::place::refuse_unwritable;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::dataset::REPORT;
@@ -50,6 +51,7 @@ impl Build {
                 .hint("hone data build recipe.toml --out DIR, or hone data build --from rows.jsonl --out DIR")
                 .into());
         }
+        refuse_unwritable(out)?;
         let curator = Curator::new(raw)?;
         std::fs::create_dir_all(beside(out))?;
         let run = |sink: &mut dyn FnMut(&hone_curate::Finding) -> std::io::Result<()>| {

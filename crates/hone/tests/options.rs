@@ -1,0 +1,136 @@
+//! Every option of `hone train` does something: it changes what will be computed, or is known to change only where or how.
+
+use hone::base::Home;
+use hone::plan::{RawTrain, TrainPlan, option_names};
+use hone::run::Prepared;
+use std::path::Path;
+
+/// Options that change no number of a run, and what they are for.
+const BY_NATURE: [(&str, &str); 3] = [
+    ("out", "where results go"),
+    ("threads", "the result does not depend on it"),
+    ("save-dtype", "the form of the adapter's file"),
+];
+
+fn rows(dir: &Path, name: &str, range: std::ops::Range<usize>) {
+    let long = "and again ".repeat(8);
+    let row = |i: usize| {
+        let tail = if i.is_multiple_of(5) {
+            long.as_str()
+        } else {
+            ""
+        };
+        format!("{{\"instruction\":\"Say the number {i}\",\"output\":\"It is {i} {tail}.\"}}\n")
+    };
+    std::fs::write(dir.join(name), range.map(row).collect::<String>()).unwrap();
+}
+
+/// A key of a run file that is not what is assumed where nothing is said, and what it has to be compared with.
+fn other(name: &str, dir: &Path) -> Option<(String, String)> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
+    let model = |name: &str| format!("{:?}", fixtures.join(name).display().to_string());
+    let path = |name: &str| format!("{:?}", dir.join(name).display().to_string());
+    let value = match name {
+        "model" => model("tiny-llama-untied"),
+        "data" => format!("[{}]", path("other.jsonl")),
+        "valid" => path("other.jsonl"),
+        "valid-share" => "0.3".into(),
+        "rule" => "[\"exact-duplicate=drop\"]".into(),
+        "method" => "\"qlora\"".into(),
+        "rank" => "4".into(),
+        "alpha" => "8".into(),
+        "targets" => "[\"q_proj\"]".into(),
+        "exclude" => "[\"q_proj\"]".into(),
+        "rank-pattern" => "[\"q_proj=2\"]".into(),
+        "alpha-pattern" => "[\"q_proj=2\"]".into(),
+        "layers" => "\"1-\"".into(),
+        "dropout" => "0.1".into(),
+        "rslora" | "dora" | "ia3" => "true".into(),
+        "lora-plus" => "4.0".into(),
+        "init" => "\"olora\"".into(),
+        "bias" => format!("\"adapted\"\nmodel = {}", model("tiny-llama-bias")),
+        "whole" => "[\"embed_tokens\"]".into(),
+        "token-rows" => "[5]".into(),
+        "new-tokens" => "[\"<part>\"]".into(),
+        "feed-forward" => {
+            "[\"up_proj\"]\nia3 = true\ntargets = [\"up_proj\", \"down_proj\"]".into()
+        }
+        "epochs" => "3".into(),
+        "minutes" => "0.000001".into(),
+        "optimizer" => "\"adamw8bit\"".into(),
+        "lr" => "0.0003".into(),
+        "schedule" => "\"constant\"".into(),
+        "warmup-ratio" => "0.5".into(),
+        "batch-size" => "4".into(),
+        "accumulate" => "2".into(),
+        "max-length" => "60".into(),
+        "too-long" => "\"truncate\"\nmax-length = 60".into(),
+        "clip" => "0.3".into(),
+        "weight-decay" => "0.1".into(),
+        "eval-every" => "7".into(),
+        "save-every" => "7".into(),
+        "seed" => "1".into(),
+        "memory" => "\"22MB\"".into(),
+        "activations" => "\"bf16\"".into(),
+        "without" => "[\"last-layer\"]".into(),
+        _ => return None,
+    };
+    let plain = match name {
+        "bias" => format!("model = {}", model("tiny-llama-bias")),
+        "feed-forward" => "ia3 = true\ntargets = [\"up_proj\", \"down_proj\"]".into(),
+        "too-long" => "max-length = 60".into(),
+        _ => String::new(),
+    };
+    Some((format!("{name} = {value}\n"), plain))
+}
+
+/// What is computed by a plan, without the words it is described in.
+fn computed(plan: &TrainPlan) -> String {
+    format!(
+        "{:?} {:?} {:?} {} {}",
+        plan.lora, plan.base_format, plan.training, plan.streams_base, plan.identity
+    )
+}
+
+#[test]
+fn every_option_changes_what_is_computed_or_is_known_not_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    rows(dir, "rows.jsonl", 0..40);
+    let twice = std::fs::read_to_string(dir.join("rows.jsonl")).unwrap();
+    let first = twice.lines().next().unwrap().to_owned();
+    std::fs::write(dir.join("rows.jsonl"), format!("{twice}{first}\n")).unwrap();
+    rows(dir, "other.jsonl", 100..130);
+    let home = Home::at(dir.join("home"));
+    let base = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models/tiny-llama-tied");
+    let flags = RawTrain {
+        model: Some(base.display().to_string()),
+        data: Some(vec![dir.join("rows.jsonl")]),
+        out: Some(dir.join("run")),
+        threads: Some(1),
+        ..RawTrain::default()
+    };
+    let plan = |text: &str| {
+        std::fs::write(dir.join("run.toml"), text).unwrap();
+        let file = hone::plan::read_run_file(&dir.join("run.toml"))
+            .unwrap_or_else(|error| panic!("{text}: {error}"));
+        // What the file says has to count, so what it says is not a flag too.
+        let flags = RawTrain {
+            model: flags.model.clone().filter(|_| file.model.is_none()),
+            data: flags.data.clone().filter(|_| file.data.is_none()),
+            ..flags.clone()
+        };
+        let prepared = Prepared::new(&flags, Some(file), false, &home)
+            .unwrap_or_else(|error| panic!("{text}: {error:#}"));
+        computed(&prepared.plan)
+    };
+    for name in option_names() {
+        if BY_NATURE.iter().any(|(known, _)| *known == name) {
+            continue;
+        }
+        let Some((asked, plain)) = other(&name, dir) else {
+            panic!("--{name} is new: say here what it changes, or why it changes no number");
+        };
+        assert_ne!(plan(&asked), plan(&plain), "--{name} changes nothing");
+    }
+}
