@@ -91,7 +91,7 @@ fn upper_layers(
         ..LoraConfig::default()
     };
     let model = load(base, device, BaseFormat::Stored, lora)?;
-    let entry = model.entry(batch.packed());
+    let entry = model.entry(batch.packed())?;
     let count = model.adapter().map_or(0, |a| a.num_parameters());
     let step = |model: &Model, shortcuts, cached: bool| {
         let options = StepOptions {
