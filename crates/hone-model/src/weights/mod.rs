@@ -26,7 +26,9 @@ pub use config::{
     Positions, QueryKeyNorm,
 };
 pub(crate) use families::decimal;
-pub use gguf::{Gguf, GgufError, GgufTensor, GgufWriter, Malformed, TensorEntry, Typed, Value};
+pub use gguf::{
+    Gguf, GgufError, GgufTensor, GgufWriter, Malformed, PartName, TensorEntry, Typed, Value,
+};
 pub use names::{
     ExpertMatrix, ExpertNames, Group, Names, NormAt, NormName, Packing, Part, Place, Slot, slots,
 };

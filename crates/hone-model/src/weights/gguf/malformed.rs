@@ -151,6 +151,50 @@ pub enum Malformed {
         /// The key.
         key: String,
     },
+    /// A part of a model that is spread over several files, with an impossible number.
+    #[error("claims to be part {number} of {count}")]
+    PartNumber {
+        /// Which part, counted from 1.
+        number: usize,
+        /// Of how many.
+        count: usize,
+    },
+    /// A part whose name does not say so, so that the others cannot be found.
+    #[error(
+        "this is part {number} of {count}, and the others are found by the name NAME-{number:05}-of-{count:05}.gguf, which this file does not have"
+    )]
+    PartName {
+        /// Which part, counted from 1.
+        number: usize,
+        /// Of how many.
+        count: usize,
+    },
+    /// A part that is not there.
+    #[error("this is part {number} of {count}, and {missing} is not beside it")]
+    MissingPart {
+        /// Which part was given, counted from 1.
+        number: usize,
+        /// Of how many.
+        count: usize,
+        /// The name of the one that is missing.
+        missing: String,
+    },
+    /// A file in the place of a part that it is not.
+    #[error("this is not part {number} of {count} of the model, as its name says")]
+    OtherPart {
+        /// Which part it should be, counted from 1.
+        number: usize,
+        /// Of how many.
+        count: usize,
+    },
+    /// Parts that do not hold what there should be.
+    #[error("its parts hold {found} tensors together, and there should be {counted}")]
+    PartTensors {
+        /// How many there should be.
+        counted: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// A tensor that does not fit its type.
     #[error("tensor `{name}`: {source}")]
     Matrix {

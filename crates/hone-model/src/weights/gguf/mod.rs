@@ -4,6 +4,7 @@
 //! it, every product and sum is checked, and names may not repeat. What it returns points into the mapped file.
 
 mod malformed;
+mod split;
 mod tensors;
 mod types;
 mod values;
@@ -15,23 +16,29 @@ use std::path::Path;
 use hone_tensor::{Bytes, StoredMatrix};
 
 pub use malformed::{GgufError, Malformed};
+pub use split::PartName;
 pub use tensors::TensorEntry;
 pub use values::Value;
 pub use writer::{GgufTensor, GgufWriter, Typed};
 
 use values::{Entry, Reader};
 
-/// A GGUF file whose header has been read and checked.
+/// A GGUF file whose header has been read and checked, or several that hold one model.
 #[derive(Clone, Debug)]
 pub struct Gguf {
     metadata: HashMap<String, Entry>,
     tensors: BTreeMap<String, TensorEntry>,
-    bytes: Bytes,
+    /// The file, or the files that a model is spread over; metadata is that of the first.
+    parts: Vec<Bytes>,
 }
 
 impl Gguf {
-    /// Maps and checks a file.
+    /// Maps and checks a file; of a model that is spread over several all of them, which lie beside the given one.
     pub fn open(path: &Path) -> Result<Self, GgufError> {
+        Self::open_one(path)?.with_other_parts(path)
+    }
+
+    fn open_one(path: &Path) -> Result<Self, GgufError> {
         super::mapped::map(path)
             .map_err(Malformed::Unreadable)
             .and_then(Self::parse)
@@ -58,7 +65,7 @@ impl Gguf {
         Ok(Self {
             metadata,
             tensors,
-            bytes,
+            parts: vec![bytes],
         })
     }
 
@@ -70,7 +77,7 @@ impl Gguf {
     /// A metadata value with its type, to be written into another file.
     pub fn typed(&self, key: &str) -> Option<Typed> {
         let span = self.metadata.get(key)?.span.clone();
-        Some(Typed::Copied(self.bytes.as_slice()[span].to_vec()))
+        Some(Typed::Copied(self.parts[0].as_slice()[span].to_vec()))
     }
 
     /// All metadata keys, in the order of the file.
@@ -170,8 +177,7 @@ impl Gguf {
     /// further rows.
     pub fn matrix(&self, name: &str) -> Option<Result<StoredMatrix, Malformed>> {
         self.tensors.get(name).map(|entry| {
-            let bytes = self
-                .bytes
+            let bytes = self.parts[entry.part]
                 .slice(entry.start..entry.start + entry.size_bytes)
                 .expect("every tensor was placed inside the file");
             StoredMatrix::new(

@@ -15,7 +15,9 @@ pub struct TensorEntry {
     pub dims: Vec<usize>,
     /// How its values are stored.
     pub format: Format,
-    /// First byte, from the start of the file.
+    /// Which of the files holds it.
+    pub(super) part: usize,
+    /// First byte, from the start of that file.
     pub(super) start: usize,
     pub(super) size_bytes: usize,
 }
@@ -86,6 +88,7 @@ pub(super) fn place(
             TensorEntry {
                 dims,
                 format,
+                part: 0,
                 start: data + offset,
                 size_bytes,
             },
