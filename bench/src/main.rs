@@ -15,7 +15,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use hone::base::{Home, OpenBase, find};
+use hone::base::{Home, OpenBase, OpenOptions, find};
 use hone::tensor::Device;
 use serde_json::json;
 
@@ -43,7 +43,10 @@ struct Arguments {
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let base = OpenBase::open(find(&arguments.model, &Home::from_env()?)?)?;
+    let base = OpenBase::open(
+        find(&arguments.model, &Home::from_env()?)?,
+        &OpenOptions::default(),
+    )?;
     let device = Device::cpu(arguments.threads)?;
     eprintln!("{} on {}", arguments.model, device.name());
     let wanted =

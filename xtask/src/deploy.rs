@@ -1,6 +1,7 @@
 //! The proof by others: llama.cpp and transformers read what Hone exports, and answer as it does.
 //!
-//! Tiny models of every family with adapters; tokens of a SentencePiece vocabulary; and twenty prompts to the real base
+//! Tiny models of every family with adapters; tokens of a SentencePiece vocabulary; conversations in chat templates of every
+//! kind, as transformers writes them and as Go does from a Modelfile; and twenty prompts to the real base
 //! (`hone pull smollm2-135m-instruct`; without it that part is left out with a line that says so). llama-cpp-python is
 //! installed in an environment of its own. Nothing here runs in CI.
 
@@ -65,6 +66,12 @@ pub fn deploy(root: &Path) -> Result<()> {
     families.arg(root.join("fixtures/scripts/llama_cpp_families.py"));
     run(families.arg(work.join("families")))?;
     same_tokens(root, &hone, &work, [&transformers, &llama_cpp])?;
+    let mut forms = Command::new(&transformers);
+    forms.arg(root.join("fixtures/scripts/exported_forms.py"));
+    forms
+        .arg(&hone)
+        .arg(root.join("fixtures/models/tiny-llama-untied"));
+    run(forms.arg(work.join("forms")))?;
 
     let base = work.join("base");
     if !is_pulled(&hone)? {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 8] = [
     "docs/benchmarks.md",
     "docs/curation.md",
     "docs/families.md",
+    "docs/templates.md",
 ];
 const FOLDERS: [&str; 7] = [
     "crates/",

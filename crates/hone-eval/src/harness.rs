@@ -303,9 +303,9 @@ mod tests {
         let weights = BaseWeights::open(&dir).unwrap();
         let config = weights.file("tokenizer_config.json").unwrap().unwrap();
         let tokenizer = Tokenizer::from_json(&weights.tokenizer_json().unwrap().unwrap()).unwrap();
-        let template = ChatTemplate::new(&weights.chat_template().unwrap().unwrap()).unwrap();
+        let template = ChatTemplate::from_config(&config).unwrap();
         let renderer =
-            Renderer::new(tokenizer.with_config(&config).unwrap(), Some(template), &[]).unwrap();
+            Renderer::new(tokenizer.with_config(&config).unwrap(), template, &[]).unwrap();
         let device = Device::cpu(1).unwrap();
         (
             Model::load(&weights, &device, BaseFormat::Stored, 256).unwrap(),

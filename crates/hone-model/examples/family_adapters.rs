@@ -94,6 +94,7 @@ fn write_as_gguf(weights: &BaseWeights, device: &Device, out: &Path) -> Result<(
         name: "tiny".into(),
         // The tiny models have no tokenizer, which llama.cpp wants to be told.
         tokenizer: vec![("tokenizer.ggml.model".into(), Typed::Text("none".into()))],
+        outdated: vec![],
     };
     match write_gguf(&merged, &out.join("model.gguf"), "f32".parse()?, extra) {
         Ok(()) => {}

@@ -18,6 +18,8 @@ mod render;
 mod skeleton;
 mod stream;
 mod template;
+mod template_set;
+mod token_files;
 mod tokenizer;
 
 pub use conversation::{Conversation, Role, ToolCall, Turn};
@@ -27,6 +29,8 @@ pub use guard::is_guarded;
 pub use render::{Encoded, RenderError, Renderer};
 pub use stream::StreamDecoder;
 pub use template::{ChatTemplate, Limits, TemplateError, TemplateOrigin};
+pub use template_set::TemplateSet;
+pub use token_files::TokenFiles;
 pub use tokenizer::{Tokenizer, TokenizerError};
 
 #[cfg(test)]

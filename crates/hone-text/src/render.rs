@@ -144,6 +144,7 @@ pub struct Renderer {
     closing: Option<String>,
     /// What sets off reasoning inside replies, for this template or at least for this tokenizer.
     reasoning_tags: Option<ReasoningTags>,
+    end_of_reply: Option<u32>,
     layouts: RwLock<Layouts>,
 }
 
@@ -211,6 +212,7 @@ impl Renderer {
             template: template.unwrap_or_else(ChatTemplate::fallback),
             named_tokens,
             stops: Vec::new(),
+            end_of_reply: None,
             closing: None,
             reasoning_tags: None,
             layouts: RwLock::default(),
@@ -227,8 +229,9 @@ impl Renderer {
         renderer.reasoning_tags = ReasoningTags::KNOWN.into_iter().find(knows);
         renderer.find_showing();
         renderer.closing = renderer.find_closing();
+        renderer.end_of_reply = renderer.turn_end();
         let ids = renderer
-            .turn_end()
+            .end_of_reply
             .into_iter()
             .chain(renderer.tokenizer.eos())
             .chain(more_stops.iter().copied());
@@ -293,6 +296,16 @@ impl Renderer {
     /// Where the chat template came from.
     pub fn template_origin(&self) -> TemplateOrigin {
         self.template.origin()
+    }
+
+    /// The chat template as other programs can run it, see [`ChatTemplate::source`].
+    pub fn template_source(&self) -> String {
+        self.template.source(self.tokenizer.adds_bos())
+    }
+
+    /// The token that a reply is taught to end with.
+    pub fn end_of_reply(&self) -> Option<u32> {
+        self.end_of_reply
     }
 
     /// SHA-256 of the chat template, for provenance.

@@ -17,7 +17,21 @@ use crate::aside::{Aside, aside};
 use crate::jinja_source::jinja_source;
 use crate::python::{self, text_of_arguments};
 use crate::tokenizer::sha256_hex;
-use crate::{Conversation, Date, ToolCall, Turn, python_text};
+use crate::{Conversation, Date, TemplateSet, ToolCall, Turn, python_text};
+
+/// What the forms below begin with: `add_bos` says whether the tokenizer starts texts with BOS.
+const OPENING: &str = "{%- if add_bos %}{{ bos_token }}{% endif -%}\n";
+
+/// Turns between the control tokens `<|im_start|>` and `<|im_end|>`.
+const CHATML: &str = "\
+{%- if add_bos %}{{ bos_token }}{% endif -%}
+{%- for message in messages -%}
+    {{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif -%}";
+
+/// Plain forms by the names that a user chooses them by.
+const BUILT_IN: [(&str, &str); 2] = [("instruction", FALLBACK), ("chatml", CHATML)];
 
 /// Used for models that bring no template: headed paragraphs, each reply closed by the model's EOS.
 const FALLBACK: &str = "\
@@ -52,9 +66,15 @@ pub enum TemplateError {
     #[error("the chat template fails: {what}")]
     Failed { what: String },
     #[error(
-        "`chat_template` in the tokenizer configuration is neither text nor a list with a `default` (found: {found})"
+        "`chat_template` in the tokenizer configuration is neither text nor templates by name (found: {found})"
     )]
     NotATemplate { found: String },
+    #[error(
+        "the model names several chat templates, and none of them is the `default`: {}", .names.join(", ")
+    )]
+    NoDefault { names: Vec<String> },
+    #[error("two different chat templates are called `{name}`")]
+    NamedTwice { name: String },
 }
 
 /// Where a template came from.
@@ -64,6 +84,17 @@ pub enum TemplateOrigin {
     Model,
     /// The model has none; Hone's plain `Instruction:` / `Response:` form is used.
     Fallback,
+    /// A plain form of ours, which the user chose.
+    BuiltIn,
+}
+
+/// A form of ours where nothing says `add_bos`.
+fn concrete(source: &str, add_bos: bool) -> String {
+    let rest = source.strip_prefix(OPENING).unwrap_or(source);
+    match add_bos {
+        true => format!("{{{{- bos_token -}}}}\n{rest}"),
+        false => rest.to_owned(),
+    }
 }
 
 /// What a template may use up.
@@ -131,31 +162,51 @@ impl ChatTemplate {
             .expect("the fallback template compiles")
     }
 
+    /// A plain form of ours by its name, one of [`built_in_names`](Self::built_in_names).
+    pub fn built_in(name: &str) -> Option<Self> {
+        let (_, source) = BUILT_IN.iter().find(|(own, _)| *own == name)?;
+        let compiled = Self::compile(source, Limits::default(), TemplateOrigin::BuiltIn);
+        Some(compiled.expect("the forms of ours compile"))
+    }
+
+    /// The names of the plain forms that [`built_in`](Self::built_in) knows.
+    pub fn built_in_names() -> impl Iterator<Item = &'static str> {
+        BUILT_IN.iter().map(|(name, _)| *name)
+    }
+
+    /// A template that was saved with an adapter or a model: a form of ours is known again, see
+    /// [`source`](Self::source).
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn saved(source: &str) -> Result<Self, TemplateError> {
+        let is_this = |(_, own): &&(&str, &str)| {
+            [true, false]
+                .into_iter()
+                .any(|add_bos| source == concrete(own, add_bos))
+        };
+        match BUILT_IN.iter().find(is_this) {
+            Some((name, _)) => Ok(Self::built_in(name).expect("it has this name")),
+            None => Self::new(source),
+        }
+    }
+
     /// The template inside a `tokenizer_config.json`, if it has one.
+    ///
+    /// # Errors
+    /// As [`TemplateSet::from_config`] and [`TemplateSet::default_source`].
     pub fn from_config(json: &[u8]) -> Result<Option<Self>, TemplateError> {
-        let config: serde_json::Value =
-            serde_json::from_slice(json).map_err(|error| TemplateError::NotATemplate {
-                found: format!("no JSON: {error}"),
-            })?;
-        let named = |list: &[serde_json::Value]| {
-            let default = list.iter().find(|entry| entry["name"] == "default")?;
-            Some(default["template"].as_str()?.to_owned())
-        };
-        let source = match config.get("chat_template") {
-            None | Some(serde_json::Value::Null) => return Ok(None),
-            Some(serde_json::Value::String(source)) => Some(source.clone()),
-            Some(serde_json::Value::Array(list)) => named(list),
-            Some(_) => None,
-        };
-        let source = source.ok_or_else(|| TemplateError::NotATemplate {
-            found: config["chat_template"]
-                .to_string()
-                .chars()
-                .filter(|c| !c.is_control())
-                .take(80)
-                .collect(),
-        })?;
-        Self::new(&source).map(Some)
+        let set = TemplateSet::from_config(json)?;
+        set.default_source()?.map(Self::new).transpose()
+    }
+
+    /// The template as transformers, vLLM and llama.cpp can run it. They have no `add_bos`: in the forms of ours its
+    /// value stands in its place.
+    pub fn source(&self, add_bos: bool) -> String {
+        match self.origin {
+            TemplateOrigin::Model => self.source.clone(),
+            TemplateOrigin::Fallback | TemplateOrigin::BuiltIn => concrete(&self.source, add_bos),
+        }
     }
 
     /// The day the template may print, if not [`Date::DEFAULT`].

@@ -9,7 +9,6 @@
 use std::ops::Range as Bytes;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokenizers::normalizer::Range;
 use tokenizers::{
@@ -19,7 +18,7 @@ use tokenizers::{
 
 use crate::guard::guarded;
 use crate::template::tame;
-use crate::{GgufVocabulary, KNOWN_PRE_TOKENIZERS, StreamDecoder};
+use crate::{GgufVocabulary, KNOWN_PRE_TOKENIZERS, StreamDecoder, TokenFiles};
 
 /// Why a tokenizer cannot be made or a text cannot be encoded.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +62,11 @@ pub struct Tokenizer {
     normalized: Added,
     /// The pre-tokenizer marks the start of every piece, so pieces must not be cut before it.
     marks_pieces: bool,
-    bos: Option<u32>,
-    eos: Option<u32>,
-    unknown: Option<u32>,
-    padding: Option<u32>,
-    adds_bos: bool,
+    pub(crate) bos: Option<u32>,
+    pub(crate) eos: Option<u32>,
+    pub(crate) unknown: Option<u32>,
+    pub(crate) padding: Option<u32>,
+    pub(crate) adds_bos: bool,
     hash: String,
 }
 
@@ -142,18 +141,13 @@ impl Tokenizer {
         })
     }
 
-    /// Takes the named tokens from the bytes of a `tokenizer_config.json`.
-    pub fn with_config(mut self, json: &[u8]) -> Result<Self, TokenizerError> {
-        let config: RawConfig = serde_json::from_slice(json).map_err(malformed)?;
-        self.bos = self.named("BOS", config.bos_token)?;
-        self.eos = self.named("EOS", config.eos_token)?;
-        self.unknown = self.named("unknown", config.unk_token)?;
-        self.padding = self.named("padding", config.pad_token)?;
-        self.adds_bos = self.bos.is_some()
-            && config
-                .add_bos_token
-                .unwrap_or(self.post_processor_adds_bos());
-        Ok(self)
+    /// Takes the named tokens from the bytes of a `tokenizer_config.json`, see [`with_files`](Self::with_files).
+    pub fn with_config(self, json: &[u8]) -> Result<Self, TokenizerError> {
+        let files = TokenFiles {
+            config: Some(json),
+            ..TokenFiles::default()
+        };
+        Ok(self.with_files(&files)?.0)
     }
 
     /// Ids of `text`; control tokens written in it are control tokens. For text a template made.
@@ -328,21 +322,7 @@ impl Tokenizer {
         }
     }
 
-    fn named(
-        &self,
-        role: &'static str,
-        token: Option<RawToken>,
-    ) -> Result<Option<u32>, TokenizerError> {
-        let Some(RawToken::Content { content: token } | RawToken::Text(token)) = token else {
-            return Ok(None);
-        };
-        match self.token_id(&token) {
-            Some(id) => Ok(Some(id)),
-            None => Err(TokenizerError::UnknownToken { role, token }),
-        }
-    }
-
-    fn post_processor_adds_bos(&self) -> bool {
+    pub(crate) fn post_processor_adds_bos(&self) -> bool {
         let encoded = self.inner.encode("", true).ok();
         self.bos.is_some()
             && encoded.and_then(|encoding| encoding.get_ids().first().copied()) == self.bos
@@ -477,22 +457,6 @@ impl Borders {
         let next = self.plain.partition_point(|range| range.end <= start);
         self.plain.get(next).is_some_and(|range| range.start < end)
     }
-}
-
-#[derive(Deserialize)]
-struct RawConfig {
-    bos_token: Option<RawToken>,
-    eos_token: Option<RawToken>,
-    unk_token: Option<RawToken>,
-    pad_token: Option<RawToken>,
-    add_bos_token: Option<bool>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawToken {
-    Text(String),
-    Content { content: String },
 }
 
 /// Cuts pieces at offsets of the original text. A cut inside a character that normalisation made out

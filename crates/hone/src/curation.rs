@@ -1,6 +1,6 @@
 //! What the product lends to curation: recipes from files and flags, a tokenizer, a model's opinion, a line that tells.
 
-use crate::base::{self, Home, OpenBase};
+use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::progress::Count;
 use crate::screen::Talk;
 use anyhow::Result;
@@ -167,7 +167,10 @@ impl Curator {
     /// Resolves a recipe and opens its model.
     pub fn new(raw: RawRecipe) -> Result<Self> {
         let open = match &raw.model {
-            Some(model) => Some(OpenBase::open(base::find(model, &Home::from_env()?)?)?),
+            Some(model) => Some(OpenBase::open(
+                base::find(model, &Home::from_env()?)?,
+                &OpenOptions::default(),
+            )?),
             None => None,
         };
         let curation = Curation::resolve(raw)?;

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use hone::base::{Home, OpenBase, find};
+use hone::base::{Home, OpenBase, OpenOptions, find};
 use hone::model::{BaseFormat, Generation, LossSum, Model, Packed, Sampling};
 use hone::tensor::Device;
 use hone::text::Conversation;
@@ -19,7 +19,7 @@ fn golden() -> Value {
 
 fn open() -> Option<OpenBase> {
     match find("smollm2-135m-instruct", &Home::from_env().ok()?) {
-        Ok(base) => Some(OpenBase::open(base).unwrap()),
+        Ok(base) => Some(OpenBase::open(base, &OpenOptions::default()).unwrap()),
         Err(why) => {
             println!("skipped: {why}; `hone pull smollm2-135m-instruct` fetches it");
             None

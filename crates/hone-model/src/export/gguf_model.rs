@@ -104,6 +104,8 @@ pub struct GgufMetadata {
     pub name: String,
     /// `tokenizer.…`; of a base that is a GGUF file only what replaces its own.
     pub tokenizer: Vec<(String, Typed)>,
+    /// Keys of a base that is a GGUF file which are not written.
+    pub outdated: Vec<String>,
 }
 
 /// Writes the merged model. What GGUF cannot say of it is refused before anything is written.
@@ -268,12 +270,13 @@ fn metadata(
             let size = Typed::U32(merged.config().vocab_size as u32);
             replaced.insert(vocab_size, size);
             let stays = |key: &&str| {
-                ![
-                    "general.file_type",
-                    "general.quantization_version",
-                    "general.alignment",
-                ]
-                .contains(key)
+                !extra.outdated.iter().any(|outdated| outdated == key)
+                    && ![
+                        "general.file_type",
+                        "general.quantization_version",
+                        "general.alignment",
+                    ]
+                    .contains(key)
             };
             let keys = gguf.keys().filter(stays);
             let mut rows: Vec<(String, Typed)> = keys

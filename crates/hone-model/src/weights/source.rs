@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use hone_ledger::{ContentId, Hasher};
 use hone_tensor::{Format, StoredError, StoredMatrix};
 use serde::Deserialize;
-use serde_json::Value as Json;
 
 use super::config::{ConfigError, DecoderConfig};
 use super::converted;
@@ -144,6 +143,15 @@ impl WeightsError {
             Self::Shards(ShardsError::MissingShard { .. } | ShardsError::Header { .. })
             | Self::Gguf(GgufError { problem: Malformed::Truncated { .. } | Malformed::Offset { .. }, .. }) => {
                 vec!["compare the file's size with the one at its source, and download it again".into()]
+            }
+            Self::Gguf(GgufError { problem: Malformed::MissingPart { .. }, .. }) => {
+                vec!["all parts lie in one folder under the names that they came with; `hone pull` fetches all of them".into()]
+            }
+            Self::Gguf(GgufError { problem: Malformed::PartName { .. }, .. }) => {
+                vec!["give all parts their names again, or join them: llama-gguf-split --merge FIRST WHOLE.gguf".into()]
+            }
+            Self::Gguf(GgufError { problem: Malformed::OtherPart { .. } | Malformed::PartTensors { .. }, .. }) => {
+                vec!["fetch all parts again from one place: they are not of one model".into()]
             }
             Self::Gguf(GgufError { problem: Malformed::Magic(_), path }) if path.extension().is_some_and(|end| end == "safetensors") => {
                 vec!["give the directory that holds config.json, not the file of weights".into()]
@@ -413,28 +421,6 @@ impl BaseWeights {
     /// The contents of `tokenizer.json`, when there is one.
     pub fn tokenizer_json(&self) -> Result<Option<Vec<u8>>, WeightsError> {
         self.file("tokenizer.json")
-    }
-
-    /// The model's own chat template: `chat_template.jinja`, or from `tokenizer_config.json`, or GGUF metadata.
-    pub fn chat_template(&self) -> Result<Option<String>, WeightsError> {
-        if let Some(gguf) = &self.gguf {
-            let template = gguf.str("tokenizer.chat_template");
-            let template = template.map_err(|problem| GgufError {
-                path: self.path.clone(),
-                problem,
-            })?;
-            return Ok(template.map(str::to_owned));
-        }
-        if let Some(bytes) = self.file("chat_template.jinja")? {
-            let path = self.path.join("chat_template.jinja");
-            let fail = |error| WeightsError::Unreadable {
-                path,
-                source: io::Error::new(io::ErrorKind::InvalidData, error),
-            };
-            return String::from_utf8(bytes).map(Some).map_err(fail);
-        }
-        let config: Option<RawTokenizerConfig> = parse_beside(&self.path, "tokenizer_config.json")?;
-        Ok(config.and_then(|config| default_template(config.chat_template)))
     }
 
     /// The stored formats, the one with most bytes first, each with its tensors and bytes.
@@ -714,11 +700,6 @@ fn hash_of(weight: &StoredMatrix) -> ContentId {
 }
 
 #[derive(Deserialize)]
-struct RawTokenizerConfig {
-    chat_template: Option<Json>,
-}
-
-#[derive(Deserialize)]
 struct RawGenerationConfig {
     eos_token_id: Option<OneOrMany>,
 }
@@ -728,18 +709,6 @@ fn generation_eos(dir: &Path) -> Result<Vec<u32>, WeightsError> {
     Ok(config
         .and_then(|config| config.eos_token_id)
         .map_or_else(Vec::new, OneOrMany::into_vec))
-}
-
-/// One template, or the one named `default` of a list.
-fn default_template(template: Option<Json>) -> Option<String> {
-    match template? {
-        Json::String(template) => Some(template),
-        Json::Array(named) => {
-            let default = named.into_iter().find(|row| row["name"] == "default")?;
-            default["template"].as_str().map(str::to_owned)
-        }
-        _ => None,
-    }
 }
 
 fn parse_beside<T: for<'de> Deserialize<'de>>(
@@ -768,6 +737,7 @@ fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
 mod tests {
     use super::*;
     use crate::weights::RopeScaling;
+    use serde_json::Value as Json;
 
     fn fixture(name: &str) -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -883,23 +853,6 @@ mod tests {
                 stored.format().name()
             );
         }
-    }
-
-    #[test]
-    fn the_template_is_found_wherever_models_keep_it() {
-        let templates = ["tiny-llama-tied", "tiny-llama-untied", "tiny-llama.gguf"].map(|name| {
-            open(name)
-                .chat_template()
-                .unwrap()
-                .expect("each fixture has a template")
-        });
-        assert!(
-            templates
-                .iter()
-                .all(|template| template.contains("<|im_start|>"))
-        );
-        let list = serde_json::json!([{"name": "tools", "template": "x"}, {"name": "default", "template": "y"}]);
-        assert_eq!(default_template(Some(list)).as_deref(), Some("y"));
     }
 
     #[test]

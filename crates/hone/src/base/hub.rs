@@ -1,14 +1,16 @@
 //! Base models from the Hugging Face hub, in the hub's own cache layout.
 //!
-//! Only data is fetched: config, tokenizer, template and safetensors (or one GGUF file). Pickles and code are never
-//! asked for. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean elsewhere.
+//! Only data is fetched: what describes a model, its tokenizer, its chat templates, its licence, and safetensors, or the parts
+//! of one GGUF model; of an adapter likewise. Pickles and code are never asked for. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean elsewhere.
 
 use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
+use hone_model::weights::PartName;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// `owner/name[@revision]`, or `owner/name[@revision]/FILE.gguf` for one file of a repository of GGUF files.
+/// `owner/name[@revision]`, or `owner/name[@revision]/FILE.gguf` for one model of a repository of GGUF files, which may lie
+/// in folders and in several parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HubId {
     /// `owner/name`.
@@ -90,12 +92,11 @@ impl HubId {
                     .chars()
                     .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
         };
-        let mut parts = asked.split('/');
+        let mut parts = asked.splitn(3, '/');
         let (owner, name, gguf) = (parts.next()?, parts.next()?, parts.next());
         let (name, revision) = name.split_once('@').unwrap_or((name, "main"));
-        let well_formed = parts.next().is_none()
-            && [owner, name, revision].into_iter().all(is_name)
-            && gguf.is_none_or(|file| is_name(file) && file.ends_with(".gguf"));
+        let well_formed = [owner, name, revision].into_iter().all(is_name)
+            && gguf.is_none_or(|file| file.split('/').all(is_name) && file.ends_with(".gguf"));
         well_formed.then(|| Self {
             repo: format!("{owner}/{name}"),
             revision: revision.into(),
@@ -110,11 +111,14 @@ impl HubId {
     /// Where the model lies in the hub's cache, if it has been fetched.
     pub fn cached(&self) -> Option<PathBuf> {
         let cache = Cache::from_env().repo(self.repo());
+        let dir_of = |name: &str| Some(cache.get(name)?.parent()?.to_path_buf());
         match &self.gguf {
-            Some(file) => cache.get(file),
-            None => cache
-                .get("config.json")
-                .and_then(|config| config.parent().map(Path::to_path_buf)),
+            Some(file) => {
+                let parts: Option<Vec<PathBuf>> =
+                    parts_of(file).iter().map(|part| cache.get(part)).collect();
+                parts?.into_iter().next()
+            }
+            None => dir_of("config.json").or_else(|| dir_of("adapter_config.json")),
         }
     }
 
@@ -128,15 +132,20 @@ impl HubId {
         let repo = self.client(show_progress)?.repo(self.repo());
         let get = |file: &str| repo.get(file).map_err(|e| self.explain(&e.to_string()));
         if let Some(file) = &self.gguf {
-            return get(file);
+            let parts: Vec<PathBuf> = parts_of(file)
+                .iter()
+                .map(|part| get(part))
+                .collect::<Result<_, _>>()?;
+            return Ok(parts.into_iter().next().unwrap_or_default());
         }
         let wanted = self.wanted_files(&repo)?;
         let mut dir = PathBuf::new();
         for file in &wanted {
-            dir = get(file)?
-                .parent()
-                .map(Path::to_path_buf)
-                .unwrap_or_default();
+            let path = get(file)?;
+            // Files in folders are further templates; weights, which come last, are not.
+            if !file.contains('/') {
+                dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
+            }
         }
         Ok(dir)
     }
@@ -164,7 +173,7 @@ impl HubId {
         }
         let gguf_files = names
             .into_iter()
-            .filter(|name| name.ends_with(".gguf") && !name.contains('/'))
+            .filter(|name| name.ends_with(".gguf") && parts_of(name)[0] == *name)
             .collect();
         Err(HubError::NoSafetensors {
             id: self.clone(),
@@ -197,35 +206,73 @@ impl fmt::Display for HubId {
     }
 }
 
-/// The files of a repository that describe or hold the model; config first, weights last, so that a
+/// Files that describe a model, an adapter or a tokenizer, or say what may be done with them.
+const DESCRIPTIONS: [&str; 20] = [
+    "config.json",
+    "adapter_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+    "README.md",
+    "LICENSE",
+    "LICENSE.txt",
+    "LICENSE.md",
+    "NOTICE",
+    "Notice.txt",
+    "USE_POLICY.md",
+    "quantize_config.json",
+];
+
+/// The files of a repository that describe or hold a model or an adapter; descriptions first, weights last, so that a
 /// directory with weights has everything else.
 fn choose_files(names: &[String]) -> Vec<String> {
-    const DESCRIPTIONS: [&str; 5] = [
-        "config.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "generation_config.json",
-    ];
+    const WHOLE: [&str; 2] = ["model.safetensors", "adapter_model.safetensors"];
+    const INDEX: &str = "model.safetensors.index.json";
     let has = |name: &str| names.iter().any(|other| other == name);
+    let is_template = |name: &&String| {
+        let inner = name.strip_prefix("additional_chat_templates/");
+        inner.is_some_and(|inner| inner.ends_with(".jinja") && !inner.contains('/'))
+    };
     let described = DESCRIPTIONS
         .iter()
         .filter(|name| has(name))
-        .map(|name| name.to_string());
+        .map(|name| name.to_string())
+        .chain(names.iter().filter(is_template).cloned());
     let is_shard = |name: &&String| {
         name.starts_with("model-") && name.ends_with(".safetensors") && !name.contains('/')
     };
-    const INDEX: &str = "model.safetensors.index.json";
-    let weights: Vec<String> = if has("model.safetensors") {
-        vec!["model.safetensors".into()]
-    } else if has(INDEX) {
-        std::iter::once(INDEX.to_string())
+    let whole: Vec<String> = WHOLE
+        .iter()
+        .filter(|name| has(name))
+        .map(|name| name.to_string())
+        .collect();
+    let weights: Vec<String> = match has(INDEX) && !has(WHOLE[0]) {
+        true => std::iter::once(INDEX.to_string())
             .chain(names.iter().filter(is_shard).cloned())
-            .collect()
-    } else {
-        Vec::new()
+            .chain(whole)
+            .collect(),
+        false => whole,
     };
     described.chain(weights).collect()
+}
+
+/// A GGUF file of a repository, or all the files that its model is spread over, the first part first.
+fn parts_of(file: &str) -> Vec<String> {
+    let (folder, name) = match file.rsplit_once('/') {
+        Some((folder, name)) => (format!("{folder}/"), name),
+        None => (String::new(), file),
+    };
+    match PartName::parse(name) {
+        Some(part) => part.all().map(|name| format!("{folder}{name}")).collect(),
+        None => vec![file.to_owned()],
+    }
 }
 
 fn is_offline() -> bool {
@@ -247,6 +294,64 @@ mod tests {
         );
         assert_eq!(id.to_string(), "owner/name@v1.0/model.Q4_0.gguf");
         assert_eq!(HubId::parse("owner/name").unwrap().revision, "main");
+        let nested = HubId::parse("owner/name/Q4_0/m-00002-of-00002.gguf").unwrap();
+        assert_eq!(nested.gguf.as_deref(), Some("Q4_0/m-00002-of-00002.gguf"));
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_gguf_model_in_several_parts_is_fetched_whole() {
+        assert_eq!(
+            parts_of("Q4_0/m-00002-of-00003.gguf"),
+            [
+                "Q4_0/m-00001-of-00003.gguf",
+                "Q4_0/m-00002-of-00003.gguf",
+                "Q4_0/m-00003-of-00003.gguf"
+            ]
+        );
+        assert_eq!(parts_of("m.Q4_0.gguf"), ["m.Q4_0.gguf"]);
+    }
+
+    #[test]
+    fn everything_that_says_how_text_becomes_tokens_is_fetched() {
+        let wanted = [
+            "config.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "added_tokens.json",
+            "tokenizer.model",
+            "vocab.json",
+            "merges.txt",
+            "chat_template.jinja",
+            "chat_template.json",
+            "generation_config.json",
+            "README.md",
+            "LICENSE",
+            "additional_chat_templates/tool_use.jinja",
+            "model.safetensors",
+        ];
+        let mut there = names(&wanted);
+        there.extend(names(&[
+            "training_args.bin",
+            "additional_chat_templates/run.py",
+            "onnx/model.onnx",
+        ]));
+        assert_eq!(choose_files(&there), wanted);
+    }
+
+    #[test]
+    fn an_adapter_is_fetched_with_what_lies_beside_it() {
+        let wanted = [
+            "adapter_config.json",
+            "tokenizer.json",
+            "chat_template.jinja",
+            "adapter_model.safetensors",
+        ];
+        assert_eq!(choose_files(&names(&wanted)), wanted);
     }
 
     #[test]
@@ -257,7 +362,7 @@ mod tests {
             "/a/b",
             "a",
             "a/b/c",
-            "a/b/c/d.gguf",
+            "a/b/c/../d.gguf",
             "a//b",
             "a/..",
         ] {
@@ -285,6 +390,7 @@ mod tests {
             [
                 "config.json",
                 "tokenizer.json",
+                "README.md",
                 "model.safetensors.index.json",
                 "model-00001-of-00002.safetensors",
                 "model-00002-of-00002.safetensors"

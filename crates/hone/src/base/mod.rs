@@ -4,6 +4,7 @@
 //! only [`pull`] does, so a run on a train or in a sealed room behaves like any other.
 
 mod catalogue;
+mod chat_form;
 mod home;
 mod hub;
 mod opened;
@@ -11,13 +12,15 @@ mod tokenizer_files;
 mod wheel;
 
 pub use catalogue::{CATALOGUE, Entry, Wheel};
+pub use chat_form::{ChatForm, FormOrigin, TEMPLATE_FILE};
 pub use home::{Home, NoHome};
 pub use hub::{HubError, HubId};
 pub(crate) use opened::read_vocabulary;
-pub use opened::{AdapterError, OpenBase, OpenError};
+pub use opened::{AdapterError, OpenBase, OpenError, OpenOptions};
 pub use wheel::WheelError;
 
 use crate::nearest::nearest;
+use hone_model::weights::PartName;
 use std::path::{Path, PathBuf};
 
 /// A base model on this machine.
@@ -147,7 +150,7 @@ fn check_path(path: &Path) -> Result<PathBuf, BaseError> {
     let path = path.to_path_buf();
     if !path.is_dir() {
         return if path.extension().is_some_and(|e| e == "gguf") {
-            Ok(path)
+            Ok(first_part(path))
         } else {
             Err(BaseError::NotGguf { path })
         };
@@ -162,6 +165,13 @@ fn check_path(path: &Path) -> Result<PathBuf, BaseError> {
     holds.sort();
     holds.truncate(8);
     Err(BaseError::NotAModel { path, holds })
+}
+
+/// Of a model that is spread over several files the first, which other programs want to be given.
+fn first_part(path: PathBuf) -> PathBuf {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    let first = name.and_then(|name| Some(path.with_file_name(PartName::parse(&name)?.other(1))));
+    first.filter(|first| first.is_file()).unwrap_or(path)
 }
 
 fn listed_path(entry: &Entry, home: &Home) -> PathBuf {

@@ -4,12 +4,23 @@
 //! become the same thing.
 
 use super::Base;
+use super::chat_form::{ChatForm, FormOrigin, known_templates};
+use crate::screen::Talk;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
 use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, RawAdapter};
 use hone_text::{
-    ChatTemplate, GgufVocabulary, RenderError, Renderer, TemplateError, Tokenizer, TokenizerError,
+    GgufVocabulary, RenderError, Renderer, TemplateError, TokenFiles, Tokenizer, TokenizerError,
 };
 use std::path::{Path, PathBuf};
+
+/// How a base is to be used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OpenOptions {
+    /// Chat template: a name that the model has for one, a built-in form, or a file; the model's own if not given.
+    pub chat_template: Option<String>,
+    /// An adapter that is to be used with it, and decides where the base leaves the chat template open.
+    pub adapter: Option<PathBuf>,
+}
 
 /// A base model whose headers have been read and found whole.
 pub struct OpenBase {
@@ -19,10 +30,16 @@ pub struct OpenBase {
     pub weights: BaseWeights,
     /// Text to ids.
     pub renderer: Renderer,
+    /// The chat template that the renderer uses.
+    pub form: ChatForm,
+    /// What was asked for.
+    options: OpenOptions,
     /// Tokens that were added to its own, by their text.
     pub new_tokens: Vec<String>,
     /// The tokens that each of them was spelt with before.
     spellings: Vec<Vec<u32>>,
+    /// What was assumed about its files.
+    notices: Vec<String>,
 }
 
 /// Why a base cannot be opened.
@@ -61,6 +78,28 @@ pub enum OpenError {
         /// What is wrong with it.
         source: TemplateError,
     },
+    /// No template of this name.
+    #[error("`{asked}` is no chat template of the model, no built-in form and no file")]
+    NoSuchTemplate {
+        /// What was asked for.
+        asked: String,
+        /// The names that the model has for templates.
+        named: Vec<String>,
+    },
+    /// A configuration that was given as a file of a template.
+    #[error("{} has no `chat_template`", .path.display())]
+    NoTemplateInFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file of a template.
+    #[error("{} cannot be read: {source}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// Tokenizer and template do not fit together.
     #[error("{}: {source}", .path.display())]
     Renderer {
@@ -80,7 +119,17 @@ impl OpenError {
                 "save it with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(DIR), which writes tokenizer.json"
                     .into(),
             ],
-            _ => Vec::new(),
+            Self::Template { source: TemplateError::NoDefault { names }, .. } => {
+                let first = names.first().map_or("NAME", String::as_str);
+                vec![format!("choose one, as with --chat-template {first}")]
+            }
+            Self::Template { .. } => vec![
+                "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`".into(),
+            ],
+            Self::NoSuchTemplate { asked, named } => known_templates(asked, named),
+            Self::NoTemplateInFile { .. } => vec!["give the .jinja file itself".into()],
+            Self::Renderer { source, .. } => source.hints(),
+            Self::Tokenizer { .. } | Self::Vocabulary { .. } | Self::Unreadable { .. } => Vec::new(),
         }
     }
 }
@@ -122,10 +171,12 @@ pub enum AdapterError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// It was trained with another chat template, so that prompts would look different to it.
-    #[error("the adapter in {} was trained with another chat template", path.display())]
+    #[error("the adapter in {} was trained with another chat template than {used}", path.display())]
     OtherTemplate {
         /// The adapter's directory.
         path: PathBuf,
+        /// The one that would be used.
+        used: FormOrigin,
     },
 }
 
@@ -135,8 +186,16 @@ impl AdapterError {
         match self {
             Self::Files(error) => error.hints(),
             Self::Weights(error) => error.hints(),
+            Self::OtherTemplate {
+                used: FormOrigin::Model { .. } | FormOrigin::Missing,
+                ..
+            } => vec!["give the template it was trained with: --chat-template FILE.jinja".into()],
+            Self::OtherTemplate {
+                used: FormOrigin::Adapter(_),
+                ..
+            } => vec!["adapters that go together were trained with one chat template".into()],
             Self::OtherTemplate { .. } => {
-                vec!["use the base it was trained on, with that base's own template".into()]
+                vec!["leave --chat-template out: the adapter's own form is used then".into()]
             }
             Self::Tokenizer { .. } => {
                 vec!["use the base it was trained on, with that base's own tokenizer".into()]
@@ -161,7 +220,10 @@ impl OpenBase {
         }
         let template = files.provenance().template_hash.as_deref();
         if template.is_some_and(|hash| hash != self.renderer.template_hash()) {
-            return Err(AdapterError::OtherTemplate { path: dir.into() });
+            return Err(AdapterError::OtherTemplate {
+                path: dir.into(),
+                used: self.form.origin().clone(),
+            });
         }
         files.leave_out_copies(&self.weights)?;
         Ok(files.into_adapter(model.config(), model.device())?)
@@ -220,10 +282,76 @@ impl OpenBase {
         self.new_tokens.iter().filter_map(id).collect()
     }
 
+    /// Takes over what the adapter in `dir` was trained with and this base does not have: tokens, see
+    /// [`take_tokens_of`](Self::take_tokens_of), and a chat template. Returns whether the vocabulary grew.
+    pub fn fit_to_adapter(&mut self, dir: &Path) -> Result<bool, AdapterError> {
+        let raw = RawAdapter::read(dir)?;
+        let grew = self.take_tokens_of(dir, &raw)?;
+        self.take_form_of(dir, raw.provenance().template_hash.as_deref())?;
+        Ok(grew)
+    }
+
+    /// Uses the chat template of the adapter in `dir`, if it says which. A template that the user asked for has to be the
+    /// one that the adapter records; of an adapter that records none the user knows better.
+    fn take_form_of(&mut self, dir: &Path, recorded: Option<&str>) -> Result<(), AdapterError> {
+        let Some(form) = ChatForm::of_adapter(&self.weights, dir, recorded)? else {
+            return Ok(());
+        };
+        let tokenizer = self.renderer.tokenizer().clone();
+        let renderer = render_with(tokenizer, &form, &self.weights, &self.base.path)?;
+        if renderer.template_hash() == self.renderer.template_hash() {
+            return Ok(());
+        }
+        if self.options.chat_template.is_none() {
+            if let used @ FormOrigin::Adapter(_) = self.form.origin().clone() {
+                let path = dir.into();
+                return Err(AdapterError::OtherTemplate { path, used });
+            }
+            (self.renderer, self.form) = (renderer, form);
+            return Ok(());
+        }
+        let used = self.form.origin().clone();
+        match recorded {
+            Some(_) => Err(AdapterError::OtherTemplate {
+                path: dir.into(),
+                used,
+            }),
+            None => {
+                self.notices.push(format!(
+                    "the adapter in {} brings a chat template, and {used} is used instead",
+                    dir.display()
+                ));
+                Ok(())
+            }
+        }
+    }
+
+    /// Says what a user would not expect: the chat template, where it is not the model's own, and what was assumed about
+    /// its files.
+    pub fn say_notices(&self, talk: Talk) {
+        match self.form.origin() {
+            FormOrigin::Model { .. } => {}
+            FormOrigin::Missing => {
+                let origin = self.form.origin();
+                talk.say(format!(
+                    "warning: chat template: {origin}; --chat-template takes another, as chatml or a .jinja file"
+                ));
+            }
+            other => talk.say(format!("chat template: {other}")),
+        }
+        for notice in &self.notices {
+            talk.say(format!("warning: {notice}"));
+        }
+    }
+
+    /// What was assumed about its files, in sentences.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
+    }
+
     /// Takes over the tokens that the adapter in `dir` was trained with and this base does not have: their rows, and what
     /// the `tokenizer.json` beside it calls them. Returns whether the vocabulary grew.
-    pub fn take_tokens_of(&mut self, dir: &Path) -> Result<bool, AdapterError> {
-        let raw = RawAdapter::read(dir)?;
+    fn take_tokens_of(&mut self, dir: &Path, raw: &RawAdapter) -> Result<bool, AdapterError> {
         let path = dir.join("tokenizer.json");
         let json = match std::fs::read(&path) {
             Ok(json) => Some(json),
@@ -277,54 +405,80 @@ impl OpenBase {
             self.weights.grow(rows)?;
         }
         if let Some(tokenizer) = tokenizer {
-            self.renderer = render_with(tokenizer, &self.weights, &self.base.path)?;
+            self.renderer = render_with(tokenizer, &self.form, &self.weights, &self.base.path)?;
         }
         self.new_tokens.extend(new_tokens);
         Ok(())
     }
 
     /// Opens a base that has been found.
-    pub fn open(base: Base) -> Result<Self, OpenError> {
+    pub fn open(base: Base, options: &OpenOptions) -> Result<Self, OpenError> {
         let weights = BaseWeights::open(&base.path)?;
-        Self::with_weights(base, weights)
+        Self::with_weights(base, weights, options)
     }
 
     /// The rest of a base whose weights are open.
-    pub fn with_weights(base: Base, weights: BaseWeights) -> Result<Self, OpenError> {
-        let tokenizer = open_tokenizer(&weights, &base.path)?;
+    pub fn with_weights(
+        base: Base,
+        weights: BaseWeights,
+        options: &OpenOptions,
+    ) -> Result<Self, OpenError> {
+        let form = match ChatForm::choose(&weights, options.chat_template.as_deref()) {
+            Err(open) => match options.adapter.as_deref().map(|dir| form_of(&weights, dir)) {
+                Some(Ok(Some(form))) if options.chat_template.is_none() => form,
+                _ => return Err(open),
+            },
+            chosen => chosen?,
+        };
+        let (tokenizer, mut notices) = open_tokenizer(&weights, &base.path)?;
+        let renderer = render_with(tokenizer, &form, &weights, &base.path)?;
+        notices.extend(different_ends(&weights, &renderer));
         Ok(Self {
-            renderer: render_with(tokenizer, &weights, &base.path)?,
+            renderer,
+            form,
+            options: options.clone(),
             base,
             weights,
             new_tokens: vec![],
             spellings: vec![],
+            notices,
         })
     }
 }
 
-/// The tokenizer and the base's own chat template, fitted together.
+fn form_of(weights: &BaseWeights, dir: &Path) -> Result<Option<ChatForm>, AdapterError> {
+    let raw = RawAdapter::read(dir)?;
+    let recorded = raw.provenance().template_hash;
+    Ok(ChatForm::of_adapter(weights, dir, recorded.as_deref())?)
+}
+
+/// The tokenizer and a chat template, fitted together.
 fn render_with(
     tokenizer: Tokenizer,
+    form: &ChatForm,
     weights: &BaseWeights,
     path: &Path,
 ) -> Result<Renderer, OpenError> {
-    let path = || path.to_path_buf();
-    let template = weights
-        .chat_template()?
-        .map(|source| ChatTemplate::new(&source))
-        .transpose();
-    let template = template.map_err(|source| OpenError::Template {
-        path: path(),
+    let template = form.compile().map_err(|source| OpenError::Template {
+        path: match form.origin() {
+            FormOrigin::File(file) => file.clone(),
+            FormOrigin::Adapter(dir) => dir.clone(),
+            _ => path.to_path_buf(),
+        },
         source,
     })?;
     let renderer = Renderer::new(tokenizer, template, &weights.config().eos);
     renderer.map_err(|source| OpenError::Renderer {
-        path: path(),
+        path: path.to_path_buf(),
         source,
     })
 }
 
-fn open_tokenizer(weights: &BaseWeights, path: &Path) -> Result<Tokenizer, OpenError> {
+/// The tokenizer, and what was assumed about its files.
+fn open_tokenizer(
+    weights: &BaseWeights,
+    path: &Path,
+) -> Result<(Tokenizer, Vec<String>), OpenError> {
     let fail = |source| OpenError::Tokenizer {
         path: path.to_path_buf(),
         source,
@@ -334,18 +488,63 @@ fn open_tokenizer(weights: &BaseWeights, path: &Path) -> Result<Tokenizer, OpenE
             path: path.to_path_buf(),
             source,
         })?;
-        return Tokenizer::from_gguf(&vocabulary).map_err(fail);
+        let tokenizer = Tokenizer::from_gguf(&vocabulary).map_err(fail)?;
+        let says_how = vocabulary.pre.is_some() || vocabulary.model != "gpt2";
+        let unsaid = (!says_how).then(|| {
+            "the GGUF file does not say how its tokenizer cuts words (tokenizer.ggml.pre): `default` is assumed, as llama.cpp \
+             does, and tokens may be others than in training; convert the model again to be sure"
+                .to_owned()
+        });
+        return Ok((tokenizer, unsaid.into_iter().collect()));
     }
     let json = weights
         .tokenizer_json()?
         .ok_or_else(|| OpenError::NoTokenizer {
             path: path.to_path_buf(),
         })?;
+    let file = |name: &str| weights.file(name);
+    let (config, map) = (
+        file("tokenizer_config.json")?,
+        file("special_tokens_map.json")?,
+    );
+    let added = file("added_tokens.json")?;
+    let files = TokenFiles {
+        config: config.as_deref(),
+        special_tokens_map: map.as_deref(),
+        added_tokens: added.as_deref(),
+        bos: weights.config().bos,
+        eos: &weights.config().eos,
+    };
     let tokenizer = Tokenizer::from_json(&json).map_err(fail)?;
-    match weights.file("tokenizer_config.json")? {
-        Some(config) => tokenizer.with_config(&config).map_err(fail),
-        None => Ok(tokenizer),
+    tokenizer.with_files(&files).map_err(fail)
+}
+
+/// What to know where the files of a model name different tokens as the end of a text.
+fn different_ends(weights: &BaseWeights, renderer: &Renderer) -> Option<String> {
+    let (ends, eos) = (&weights.config().eos, renderer.tokenizer().eos()?);
+    if ends.is_empty() || ends.contains(&eos) {
+        return None;
     }
+    let named = |id: u32| {
+        let token = renderer.tokenizer().token(id);
+        format!("{} ({id})", token.unwrap_or_else(|| "no token".into()))
+    };
+    let list = |ids: &[u32]| {
+        ids.iter()
+            .copied()
+            .map(named)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let taught = renderer.end_of_reply().unwrap_or(eos);
+    Some(format!(
+        "the model's configuration ends texts with {}, and its tokenizer with {}: replies are trained to end with {}, and \
+         generation stops at any of {}",
+        list(ends),
+        named(eos),
+        named(taught),
+        list(renderer.stop_ids())
+    ))
 }
 
 /// The tokenizer part of a GGUF header.

@@ -1,7 +1,7 @@
 //! The files that say how text becomes tokens, as a Hugging Face directory has them.
 
+use super::chat_form::{MORE_TEMPLATES, TEMPLATE_FILE, more_templates};
 use super::{OpenBase, OpenError};
-use hone_model::weights::WeightsError;
 use serde_json::{Map, Value, json};
 
 const VOCABULARY: &str = "tokenizer.json";
@@ -17,29 +17,45 @@ const OF_A_VOCABULARY: [&str; 6] = [
     "merges.txt",
 ];
 
-const OF_ANY_VOCABULARY: [&str; 3] = [
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
-];
+const OF_ANY_VOCABULARY: [&str; 1] = ["special_tokens_map.json"];
+
+/// Files that hold nothing but chat templates.
+const OF_TEMPLATES: [&str; 2] = [TEMPLATE_FILE, "chat_template.json"];
 
 impl OpenBase {
     /// Name and bytes of each file: copied from a base that has them, with the new tokens if there are any; made from the
-    /// metadata of a GGUF file.
+    /// metadata of a GGUF file. A chat template that is not the base's own stands in all places where programs look for
+    /// one: older ones read the configuration only.
     pub fn tokenizer_files(&self) -> Result<Vec<(String, Vec<u8>)>, OpenError> {
         let vocabulary = || {
             let json = self.renderer.tokenizer().to_json();
             (VOCABULARY.to_owned(), json.into_bytes())
         };
         if self.weights.gguf().is_some() {
-            let config = (CONFIG.to_owned(), in_full(&self.made_config()?));
-            return Ok(vec![config, vocabulary()]);
+            let config = (CONFIG.to_owned(), in_full(&self.made_config()));
+            return Ok(vec![config, vocabulary(), self.template_file()]);
         }
         let mut names = OF_ANY_VOCABULARY.to_vec();
         let mut files = Vec::new();
         match self.new_tokens.is_empty() {
             true => names.extend(OF_A_VOCABULARY),
-            false => files.extend(self.grown_config()?.into_iter().chain([vocabulary()])),
+            false => files.push(vocabulary()),
+        }
+        let more: Vec<String> = more_templates(self.weights.path())
+            .iter()
+            .map(|name| format!("{MORE_TEMPLATES}/{name}.jinja"))
+            .collect();
+        match self.form.is_the_models() {
+            true => names.extend(
+                OF_TEMPLATES
+                    .into_iter()
+                    .chain(more.iter().map(String::as_str)),
+            ),
+            false => files.push(self.template_file()),
+        }
+        if !self.new_tokens.is_empty() || !self.form.is_the_models() {
+            names.retain(|name| *name != CONFIG);
+            files.extend(self.changed_config()?);
         }
         for name in names {
             let bytes = self.weights.file(name)?;
@@ -48,21 +64,37 @@ impl OpenBase {
         Ok(files)
     }
 
-    /// What is written beside an adapter: the tokenizer, if it is no longer the base's.
+    /// What is written beside an adapter: the chat template that it is trained with, and the tokenizer, if it is no longer
+    /// the base's. A base's own template may change with its next version; the adapter's does not.
     pub fn files_beside_an_adapter(&self) -> Result<Vec<(String, Vec<u8>)>, OpenError> {
-        match self.new_tokens.is_empty() {
-            true => Ok(vec![]),
-            false => self.tokenizer_files(),
-        }
+        let mut files = match self.new_tokens.is_empty() {
+            true => vec![],
+            false => self.tokenizer_files()?,
+        };
+        files.retain(|(name, _)| name != TEMPLATE_FILE && !name.contains('/'));
+        files.push(self.template_file());
+        Ok(files)
     }
 
-    /// `tokenizer_config.json`, which may list added tokens once more.
-    fn grown_config(&self) -> Result<Option<(String, Vec<u8>)>, OpenError> {
+    /// The chat template as transformers, vLLM and llama.cpp run it.
+    fn template_file(&self) -> (String, Vec<u8>) {
+        let source = self.renderer.template_source();
+        (TEMPLATE_FILE.to_owned(), source.into_bytes())
+    }
+
+    /// `tokenizer_config.json`, which may list added tokens once more, and the chat template.
+    fn changed_config(&self) -> Result<Option<(String, Vec<u8>)>, OpenError> {
         let Some(bytes) = self.weights.file(CONFIG)? else {
             return Ok(None);
         };
         // It was read when the base was opened.
         let mut config: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+        if !self.form.is_the_models() {
+            config.insert(
+                "chat_template".into(),
+                self.renderer.template_source().into(),
+            );
+        }
         if let Some(Value::Object(listed)) = config.get_mut("added_tokens_decoder") {
             let own = self.renderer.tokenizer().to_json();
             let own: Value = serde_json::from_str(&own).unwrap_or_default();
@@ -77,7 +109,7 @@ impl OpenBase {
         Ok(Some((CONFIG.to_owned(), in_full(&config.into()))))
     }
 
-    fn made_config(&self) -> Result<Value, WeightsError> {
+    fn made_config(&self) -> Value {
         let tokenizer = self.renderer.tokenizer();
         let mut settings = json!({
             "tokenizer_class": "PreTrainedTokenizerFast",
@@ -88,10 +120,8 @@ impl OpenBase {
         for (name, token) in tokenizer.named_tokens() {
             settings[name] = token.into();
         }
-        if let Some(template) = self.weights.chat_template()? {
-            settings["chat_template"] = template.into();
-        }
-        Ok(settings)
+        settings["chat_template"] = self.renderer.template_source().into();
+        settings
     }
 }
 

@@ -6,12 +6,11 @@ use crate::base::{OpenBase, read_vocabulary};
 use anyhow::{Context, Result};
 use hone_model::export::hf_config;
 use hone_model::weights::{DecoderConfig, Gguf, Typed};
-use hone_text::GgufVocabulary;
+use hone_text::{Conversation, GgufVocabulary, Role, Turn};
 use serde_json::{Map, Value, json};
 
 /// Files of a Hugging Face directory that are copied as they are.
-const COPIED: [&str; 7] = [
-    "generation_config.json",
+const COPIED: [&str; 6] = [
     "LICENSE",
     "LICENSE.txt",
     "LICENSE.md",
@@ -39,6 +38,9 @@ pub fn copy_companions(
     }
     for (name, bytes) in source.open.tokenizer_files()? {
         bundle.write(&name, &bytes)?;
+    }
+    if let Some(bytes) = generation_config(&source.open)? {
+        bundle.write(GENERATION, &bytes)?;
     }
     let config = weights
         .file("config.json")?
@@ -70,6 +72,46 @@ pub fn copy_companions(
     )
 }
 
+const GENERATION: &str = "generation_config.json";
+
+/// Programs stop where this file says, so it has to name the token that replies are trained to end with. The base's own
+/// bytes where it does, or where the model's configuration says so instead.
+fn generation_config(open: &OpenBase) -> Result<Option<Vec<u8>>> {
+    let (weights, taught) = (&open.weights, open.renderer.end_of_reply());
+    let own = weights.file(GENERATION)?;
+    let mut config: Map<String, Value> = match &own {
+        Some(bytes) => serde_json::from_slice(bytes)?,
+        None => Map::new(),
+    };
+    let read = |value: &Value| -> Vec<u64> {
+        let ids = value
+            .as_array()
+            .cloned()
+            .unwrap_or_else(|| vec![value.clone()]);
+        ids.iter().filter_map(Value::as_u64).collect()
+    };
+    let mut ends = config.get("eos_token_id").map(read).unwrap_or_default();
+    if ends.is_empty() {
+        ends = match weights.file("config.json")? {
+            Some(bytes) => read(&serde_json::from_slice::<Value>(&bytes)?["eos_token_id"]),
+            None => vec![],
+        };
+    }
+    match taught
+        .map(u64::from)
+        .filter(|taught| !ends.contains(taught))
+    {
+        None => Ok(own),
+        Some(taught) => {
+            ends.insert(0, taught);
+            config.insert("eos_token_id".into(), ends.into());
+            Ok(Some(
+                (serde_json::to_string_pretty(&config)? + "\n").into_bytes(),
+            ))
+        }
+    }
+}
+
 fn make_companions(
     bundle: &mut Bundle,
     source: &Source,
@@ -98,7 +140,7 @@ fn make_companions(
 pub fn tokenizer_metadata(source: &Source) -> Result<Vec<(String, Typed)>> {
     let weights = &source.open.weights;
     if let Some(gguf) = weights.gguf() {
-        return grown_metadata(&source.open, gguf);
+        return grown_metadata(source, gguf);
     }
     let vocabulary = GgufVocabulary::of_tokenizer(
         source.open.renderer.tokenizer(),
@@ -127,29 +169,77 @@ pub fn tokenizer_metadata(source: &Source) -> Result<Vec<(String, Typed)>> {
         (!vocabulary.merges.is_empty()).then_some(Typed::Texts(vocabulary.merges)),
     );
     put("bos_token_id", vocabulary.bos.map(Typed::U32));
-    // llama.cpp stops at this one; of several, the one that ends a turn is what a chat needs.
-    put(
-        "eos_token_id",
-        ends_a_reply(source).or(vocabulary.eos).map(Typed::U32),
-    );
+    let [eos, eot] = end_tokens(&source.open, vocabulary.eos);
+    put("eos_token_id", eos.map(Typed::U32));
+    put("eot_token_id", eot.map(Typed::U32));
     put("unknown_token_id", vocabulary.unknown.map(Typed::U32));
     put("padding_token_id", vocabulary.padding.map(Typed::U32));
-    put("add_bos_token", vocabulary.add_bos.map(Typed::Bool));
+    let add_bos = trained_without_bos(source).or(vocabulary.add_bos);
+    put("add_bos_token", add_bos.map(Typed::Bool));
     put(
         "add_space_prefix",
         vocabulary.add_space_prefix.map(Typed::Bool),
     );
-    let template = weights.chat_template()?;
-    rows.extend(
-        template.map(|template| ("tokenizer.chat_template".to_owned(), Typed::Text(template))),
-    );
+    rows.extend(template_metadata(&source.open));
     Ok(rows)
 }
 
+/// The chat template that was trained, and the model's further ones if it is the model's own.
+fn template_metadata(open: &OpenBase) -> Vec<(String, Typed)> {
+    let key = |name: &str| format!("{TEMPLATE_KEY}.{name}");
+    let mut rows = vec![(
+        TEMPLATE_KEY.to_owned(),
+        Typed::Text(open.renderer.template_source()),
+    )];
+    let others = open.form.others();
+    if !others.is_empty() {
+        let names = others.iter().map(|(name, _)| name.clone()).collect();
+        rows.push((TEMPLATE_NAMES.to_owned(), Typed::Texts(names)));
+    }
+    let other = |(name, source): &(String, String)| (key(name), Typed::Text(source.clone()));
+    rows.extend(others.iter().map(other));
+    rows
+}
+
+/// Keys of a GGUF file that are not true of what is written: templates beside one that is not the file's own.
+pub fn outdated_metadata(source: &Source) -> Vec<String> {
+    let Some(gguf) = source.open.weights.gguf() else {
+        return vec![];
+    };
+    let is_of_templates = |key: &&str| key.starts_with(TEMPLATE_KEY) && *key != TEMPLATE_KEY;
+    match source.open.form.is_the_models() {
+        true => vec![],
+        false => gguf
+            .keys()
+            .filter(is_of_templates)
+            .map(str::to_owned)
+            .collect(),
+    }
+}
+
+const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+const TEMPLATE_NAMES: &str = "tokenizer.chat_templates";
+
 /// The lists of a GGUF file with the new tokens behind; rows that no token has are filled, as llama.cpp's converter does.
-fn grown_metadata(open: &OpenBase, gguf: &Gguf) -> Result<Vec<(String, Typed)>> {
+fn grown_metadata(source: &Source, gguf: &Gguf) -> Result<Vec<(String, Typed)>> {
+    let open = &source.open;
+    let mut template = match open.form.is_the_models() {
+        true => vec![],
+        false => template_metadata(open),
+    };
+    if !open.form.is_the_models() {
+        let key = |name: &str| format!("tokenizer.ggml.{name}");
+        let [eos, eot] = end_tokens(open, open.renderer.tokenizer().eos());
+        let ends = [("eos_token_id", eos), ("eot_token_id", eot)];
+        let ends = ends
+            .into_iter()
+            .filter_map(|(name, id)| Some((key(name), Typed::U32(id?))));
+        template.extend(ends);
+    }
+    let add_bos = trained_without_bos(source).map(Typed::Bool);
+    template.extend(add_bos.map(|no| ("tokenizer.ggml.add_bos_token".to_owned(), no)));
     if open.new_tokens.is_empty() && open.weights.new_tokens() == 0 {
-        return Ok(vec![]);
+        return Ok(template);
     }
     let mut vocabulary = read_vocabulary(gguf)?;
     let tokenizer = open.renderer.tokenizer();
@@ -166,10 +256,31 @@ fn grown_metadata(open: &OpenBase, gguf: &Gguf) -> Result<Vec<(String, Typed)>> 
         rows.push(("scores", Typed::F32s(vocabulary.scores)));
     }
     let named = |(key, value): (&str, Typed)| (format!("tokenizer.ggml.{key}"), value);
-    Ok(rows.into_iter().map(named).collect())
+    Ok(rows.into_iter().map(named).chain(template).collect())
 }
 
-/// The token that the renderer ends a reply with.
-fn ends_a_reply(source: &Source) -> Option<u32> {
-    source.open.renderer.stop_ids().first().copied()
+/// The two end tokens that a GGUF file names. Programs that know one only stop at the first: that is the one that ends a
+/// reply, unless the chat template writes the end of a text by its name, which is the first one's too.
+pub(super) fn end_tokens(open: &OpenBase, of_texts: Option<u32>) -> [Option<u32>; 2] {
+    let taught = open.renderer.end_of_reply();
+    let writes_eos = open.renderer.template_source().contains("eos_token");
+    let (first, second) = match writes_eos {
+        true => (of_texts.or(taught), taught),
+        false => (taught.or(of_texts), of_texts),
+    };
+    [first, second.filter(|second| Some(*second) != first)]
+}
+
+/// `Some(false)` where the file would have the runner put BOS before a prompt that was trained without: the tokenizer begins
+/// texts with it, and the chat template does not. A base that nothing was trained on stays as it is.
+pub(super) fn trained_without_bos(source: &Source) -> Option<bool> {
+    let open = &source.open;
+    if source.parts.is_empty() {
+        return None;
+    }
+    let tokenizer = open.renderer.tokenizer();
+    let bos = tokenizer.bos().and_then(|id| tokenizer.token(id))?;
+    let hi = Conversation::new([Turn::new(Role::User, "Hi")]);
+    let text = open.renderer.render(&hi, true).ok()?;
+    (tokenizer.adds_bos() && !text.starts_with(&bos)).then_some(false)
 }

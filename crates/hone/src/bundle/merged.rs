@@ -1,6 +1,6 @@
 //! A merged model as a bundle: safetensors, what belongs to them, and the proof.
 
-use super::{Bundle, Prover, Source, Written, copy_companions};
+use super::{Bundle, Prover, Source, Written, copy_companions, limits};
 use crate::card;
 use crate::screen::{Talk, plural};
 use anyhow::Result;
@@ -35,9 +35,14 @@ pub fn write_merged(
         plural(merged.slots().len(), "tensor")
     ));
     let parity = prover.prove(source, expected, Written::Model(&dir), None, talk)?;
-    let card = card::of_model(source, &parity, word)?;
+    let limits = limits::of(limits::Reader::Transformers, source);
+    for limit in &limits {
+        talk.say(format!("note: {limit}"));
+    }
+    let card = card::of_model(source, &parity, word)? + &limits::section(&limits);
     bundle.write("README.md", card.as_bytes())?;
     let mut written = bundle.publish(&parity, prover.keep_anyway, "merged model")?;
     written["seconds"] = json!(seconds);
+    written["notes"] = limits.into();
     Ok(written)
 }

@@ -3,6 +3,7 @@
 //! Everything is written aside and takes its name at the end, after the proof: there is a whole bundle or none.
 
 mod companions;
+pub mod limits;
 mod merged;
 mod prove;
 mod source;
@@ -14,7 +15,7 @@ use hone_ledger::Unpublished;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-pub use companions::{copy_companions, tokenizer_metadata};
+pub use companions::{copy_companions, outdated_metadata, tokenizer_metadata};
 pub use merged::write_merged;
 pub use prove::{Prover, Verifier, Written};
 pub use source::{Source, SourceArgs};
@@ -62,7 +63,11 @@ impl Bundle {
 
     /// Writes a small file.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        Ok(hone_ledger::write_whole(&self.dir.path_of(name), bytes)?)
+        let path = self.dir.path_of(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        Ok(hone_ledger::write_whole(&path, bytes)?)
     }
 
     /// Writes the proof and gives the bundle its name; refuses a bundle that is not what was trained, unless it is to be

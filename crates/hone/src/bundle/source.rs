@@ -1,9 +1,10 @@
 //! What is merged or exported: a base, the adapters on it, and the run that made them.
 
-use crate::base::{self, Home, OpenBase};
+use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::plan::Machine;
 use crate::refusal::Refusal;
 use crate::run::{RUN_JSON, RunRecord};
+use crate::screen::Talk;
 use anyhow::Result;
 use hone_ledger::{ContentId, Seed};
 use hone_model::export::MergeDtype;
@@ -26,6 +27,10 @@ pub struct SourceArgs {
     /// Adapter directory; several are added one after another
     #[arg(long = "adapter", value_name = "DIR")]
     pub adapters: Vec<PathBuf>,
+    /// Chat template: a name that the model has for one, `instruction`, `chatml`, or a .jinja file; the model's or the
+    /// adapter's own if not given
+    #[arg(long, value_name = "TEMPLATE")]
+    pub chat_template: Option<String>,
     /// Numbers that the adapter is added to: the base as it is, or as a QLoRA training saw it
     #[arg(long, value_name = "BASE", default_value = "original", value_parser = ["original", "dequantised-nf4"])]
     pub base: String,
@@ -76,20 +81,25 @@ pub(super) fn joined<T>(outcome: std::thread::Result<T>) -> T {
 }
 
 impl SourceArgs {
-    /// Opens the base, and reads and checks the adapters.
-    pub fn open(&self) -> Result<Source> {
+    /// Opens the base, reads and checks the adapters, and says what a user would not expect of them.
+    pub fn open(&self, talk: Talk) -> Result<Source> {
         let found = base::find(&self.model, &Home::from_env()?)?;
         let weights = BaseWeights::open(&found.path)?;
+        let options = OpenOptions {
+            chat_template: self.chat_template.clone(),
+            adapter: self.adapters.first().cloned(),
+        };
         // Adapters are read while the tokenizer is.
         let (adapters, open) = std::thread::scope(|scope| {
             let adapters = scope.spawn(|| self.read_adapters(&weights));
-            let open = OpenBase::with_weights(found, weights.clone());
+            let open = OpenBase::with_weights(found, weights.clone(), &options);
             (joined(adapters.join()), open)
         });
         let (mut open, (adapters, hashing)) = (open?, adapters?);
         for dir in &self.adapters {
-            open.take_tokens_of(dir)?;
+            open.fit_to_adapter(dir)?;
         }
+        open.say_notices(talk);
         // A base that would fill the memory is read from disk as it is used.
         if open.weights.size_bytes() as u64 > Machine::measure().memory.bytes / 2 {
             open.weights.stream();

@@ -56,7 +56,7 @@ enum Match {
 impl Eval {
     /// Judges, and prints a table or an object.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        let open = self.model.open()?;
+        let open = self.model.open(talk)?;
         let records = self.records(talk)?;
         let limit = open.weights.config().context_len;
         let exam = Exam::set(&open.renderer, &records, self.max_length.min(limit));

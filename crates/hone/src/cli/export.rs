@@ -1,8 +1,10 @@
 //! `hone export`: a model or an adapter in the form that another program reads.
 
 use super::failure::{Exit, Refusal};
+use crate::base::TEMPLATE_FILE;
 use crate::bundle::{
-    Bundle, Prover, Source, SourceArgs, Written, copy_companions, tokenizer_metadata,
+    Bundle, Prover, Source, SourceArgs, Written, copy_companions, limits, outdated_metadata,
+    tokenizer_metadata,
 };
 use crate::card;
 use crate::ollama;
@@ -55,6 +57,20 @@ enum Form {
     Hf,
 }
 
+impl Form {
+    /// Who will read it; an adapter on a model of Ollama's is read as llama.cpp does.
+    fn program(self, on_ollamas_base: bool) -> limits::Reader {
+        match self {
+            Self::Gguf => limits::Reader::LlamaCpp,
+            Self::GgufAdapter => limits::Reader::LlamaCppAdapter,
+            Self::Ollama if on_ollamas_base => limits::Reader::OllamaAdapter,
+            Self::Ollama => limits::Reader::Ollama,
+            Self::Mlx => limits::Reader::Mlx,
+            Self::Hf => limits::Reader::Transformers,
+        }
+    }
+}
+
 impl Export {
     /// Writes, reads back, proves, and gives the bundle its name.
     pub fn run(self, talk: Talk) -> Result<Exit> {
@@ -64,23 +80,24 @@ impl Export {
                 .into());
         }
         refuse_used(&self.out)?;
-        let source = self.source.open()?;
+        let source = self.source.open(talk)?;
+        let mut limits = limits::of(self.to.program(self.ollama_from.is_some()), &source);
         let mut bundle = Bundle::begin(&self.out)?;
         let parity = match (self.to, &self.ollama_from) {
             (Form::Gguf, _) => self.gguf(&source, &mut bundle, talk)?,
             (Form::GgufAdapter, _) => self.gguf_adapter(&source, &mut bundle, talk)?,
             (Form::Ollama, None) => {
                 let parity = self.gguf(&source, &mut bundle, talk)?;
-                bundle.write(
-                    "Modelfile",
-                    ollama::modelfile("./model.gguf", None, &source.open)?.as_bytes(),
-                )?;
+                let file = ollama::modelfile("./model.gguf", None, &source.open)?;
+                bundle.write("Modelfile", file.text.as_bytes())?;
+                limits.extend(file.notices);
                 parity
             }
             (Form::Ollama, Some(base)) => {
                 let parity = self.gguf_adapter(&source, &mut bundle, talk)?;
-                let text = ollama::modelfile(base, Some("./adapter.gguf"), &source.open)?;
-                bundle.write("Modelfile", text.as_bytes())?;
+                let file = ollama::modelfile(base, Some("./adapter.gguf"), &source.open)?;
+                bundle.write("Modelfile", file.text.as_bytes())?;
+                limits.extend(file.notices);
                 parity
             }
             (Form::Mlx, _) => self.mlx(&source, &mut bundle, talk)?,
@@ -94,8 +111,17 @@ impl Export {
             Form::Hf | Form::Gguf | Form::Ollama => card::of_model(&source, &parity, &what)?,
             Form::GgufAdapter | Form::Mlx => card::of_adapter(&source, &parity, &what)?,
         };
+        let card = card + &limits::section(&limits);
         bundle.write("README.md", card.as_bytes())?;
-        let written = bundle.publish(&parity, self.prover.keep_anyway, &what)?;
+        if matches!(self.to, Form::GgufAdapter | Form::Mlx) {
+            let template = source.open.renderer.template_source();
+            bundle.write(TEMPLATE_FILE, template.as_bytes())?;
+        }
+        for limit in &limits {
+            talk.say(format!("note: {limit}"));
+        }
+        let mut written = bundle.publish(&parity, self.prover.keep_anyway, &what)?;
+        written["notes"] = limits.into();
         match self.json {
             true => screen::data_json(&written)?,
             false => screen::data(self.out.display().to_string())?,
@@ -108,6 +134,7 @@ impl Export {
         let extra = GgufMetadata {
             name: source.name(),
             tokenizer: tokenizer_metadata(source)?,
+            outdated: outdated_metadata(source),
         };
         let merged = source.merged()?;
         let (config, ends) = (merged.config(), merged.config().gguf_context_len());

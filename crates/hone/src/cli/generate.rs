@@ -102,8 +102,8 @@ impl SamplingArgs {
 
 impl Generate {
     /// Answers.
-    pub fn run(self, _talk: Talk) -> Result<Exit> {
-        let open = self.model.open()?;
+    pub fn run(self, talk: Talk) -> Result<Exit> {
+        let open = self.model.open(talk)?;
         let prompt = self.prompt_ids(&open.renderer)?;
         let room = prompt.len().saturating_add(self.sampling.max_tokens);
         let model = self

@@ -21,8 +21,8 @@ pub struct Logits {
 
 impl Logits {
     /// Prints one row of logits per token.
-    pub fn run(self, _talk: Talk) -> Result<Exit> {
-        let open = self.model.open()?;
+    pub fn run(self, talk: Talk) -> Result<Exit> {
+        let open = self.model.open(talk)?;
         let model = self.model.load(&open, self.ids.len())?;
         let logits = model.logits(&self.ids)?;
         let rows: Vec<&[f32]> = logits.chunks_exact(model.config().vocab_size).collect();

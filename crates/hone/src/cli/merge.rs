@@ -61,7 +61,7 @@ impl Merge {
     /// Merges, proves, writes; or checks a merge.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         self.out.as_deref().map_or(Ok(()), refuse_used)?;
-        let source = self.source.open()?;
+        let source = self.source.open(talk)?;
         if source.parts.is_empty()
             && source.kind == hone_model::MergeBase::Original
             && self.check.is_none()

@@ -1,6 +1,7 @@
 //! The model a verb works with: a base, perhaps an adapter on it.
 
-use crate::base::{self, Home, OpenBase};
+use crate::base::{self, Home, OpenBase, OpenOptions};
+use crate::screen::Talk;
 use anyhow::Result;
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
@@ -15,18 +16,28 @@ pub struct ModelArgs {
     /// Adapter directory, as `hone train` or PEFT wrote it
     #[arg(long, value_name = "DIR")]
     pub adapter: Option<PathBuf>,
+    /// Chat template: a name that the model has for one, `instruction`, `chatml`, or a .jinja file; the model's or the
+    /// adapter's own if not given
+    #[arg(long, value_name = "TEMPLATE")]
+    pub chat_template: Option<String>,
     /// Threads; the result does not depend on it. All cores if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
 }
 
 impl ModelArgs {
-    /// Opens the base by name, with the tokens that the adapter brings; no weight is in memory yet.
-    pub fn open(&self) -> Result<OpenBase> {
-        let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?)?;
+    /// Opens the base by name, with the tokens and the chat template that the adapter brings, and says what a user would not
+    /// expect; no weight is in memory yet.
+    pub fn open(&self, talk: Talk) -> Result<OpenBase> {
+        let options = OpenOptions {
+            chat_template: self.chat_template.clone(),
+            adapter: self.adapter.clone(),
+        };
+        let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?, &options)?;
         if let Some(dir) = &self.adapter {
-            open.take_tokens_of(dir)?;
+            open.fit_to_adapter(dir)?;
         }
+        open.say_notices(talk);
         Ok(open)
     }
 

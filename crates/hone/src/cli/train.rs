@@ -51,6 +51,7 @@ impl Train {
             run.time_a_step()?;
         }
         show_plan(&run.plan, talk);
+        run.open.say_notices(talk);
         show_set_aside(&run, talk);
         show_noted(&run, talk);
         if self.dry_run {

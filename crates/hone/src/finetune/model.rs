@@ -1,7 +1,7 @@
 //! A base, and a base with an adapter on it.
 
 use super::FineTuneError;
-use crate::base::{self, Home, OpenBase};
+use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::bundle::{Prover, Source, write_merged};
 use crate::screen::Talk;
 use hone_data::{Batch, Encoding, TooLong, encode, read};
@@ -45,6 +45,9 @@ pub struct LoadOptions {
     /// # }
     /// ```
     pub new_tokens: Vec<String>,
+    /// Chat template: a name that the model has for one, `instruction`, `chatml`, or the path of a .jinja file; the model's
+    /// own if not given.
+    pub chat_template: Option<String>,
 }
 
 impl Default for LoadOptions {
@@ -54,6 +57,7 @@ impl Default for LoadOptions {
             max_length: 2048,
             format: BaseFormat::Stored,
             new_tokens: vec![],
+            chat_template: None,
         }
     }
 }
@@ -84,7 +88,11 @@ pub struct BaseModel {
 /// # Errors
 /// A name that leads nowhere, files that are damaged or of a family that is not computed, no tokenizer.
 pub fn load_base(name: &str, options: LoadOptions) -> Result<BaseModel, FineTuneError> {
-    let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
+    let chosen = OpenOptions {
+        chat_template: options.chat_template,
+        adapter: None,
+    };
+    let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?, &chosen)?;
     open.add_tokens(&options.new_tokens)?;
     let threads = options
         .threads
@@ -153,7 +161,7 @@ impl BaseModel {
             mut open,
             mut model,
         } = self;
-        if open.take_tokens_of(dir.as_ref())? {
+        if open.fit_to_adapter(dir.as_ref())? {
             let (device, format) = (model.device().clone(), model.format());
             let max_positions = model.max_positions();
             drop(model);
@@ -393,10 +401,11 @@ impl PeftModel {
             Talk::new(true),
         )
         .map_err(merge)?;
-        let open = OpenBase::open(base::Base {
+        let merged = base::Base {
             name: out.display().to_string(),
             path: out.to_path_buf(),
-        })?;
+        };
+        let open = OpenBase::open(merged, &OpenOptions::default())?;
         let model = Model::load(&open.weights, &device, BaseFormat::Stored, max_positions)?;
         Ok(BaseModel { open, model })
     }

@@ -18,6 +18,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "M")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
+    /// Chat template: a name that the model has for one, `instruction`, `chatml`, or a .jinja file [default: the model's own]
+    #[arg(long, value_name = "TEMPLATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_template: Option<String>,
     /// Dataset directory of `hone data build`, or files of examples in any form that it reads; several are mixed into one run
     #[arg(long, value_name = "F", num_args = 1..)]
     #[serde(skip_serializing_if = "Option::is_none")]

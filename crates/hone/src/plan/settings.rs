@@ -23,6 +23,7 @@ use std::path::PathBuf;
 #[allow(missing_docs)] // each field is the option of the same name; `RawTrain` describes it once
 pub struct Settings {
     pub model: Chosen<String>,
+    pub chat_template: Chosen<Option<String>>,
     pub data: Chosen<Vec<PathBuf>>,
     pub valid: Chosen<Valid>,
     #[serde(rename = "rule")]
@@ -211,6 +212,7 @@ impl Settings {
         let is_ia3 = flags.ia3.or(file.ia3) == Some(true);
         let settings = Self {
             model: pick!(model),
+            chat_template: asked.optional(&flags.chat_template, &file.chat_template),
             data: pick!(data),
             out: pick!(out),
             valid: asked.valid(flags, file)?,

@@ -18,6 +18,7 @@ use hone_model::{
     TrainedBias,
 };
 use hone_tensor::{BAND_BYTES, TensorError};
+use hone_text::Renderer;
 use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan, two_digits};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -343,6 +344,15 @@ impl TrainPlan {
         );
         vec![
             PlanLine::new("model", model, settings.model.origin),
+            PlanLine::new(
+                "chat template",
+                open.form.origin().to_string(),
+                match settings.chat_template.value {
+                    Some(_) => settings.chat_template.origin,
+                    None => Origin::Model,
+                },
+            ),
+            PlanLine::new("end of reply", end_of_reply(&open.renderer), Origin::Model),
             PlanLine::new("data", files.join(", "), settings.data.origin),
             PlanLine::new("learnt", learnt, Origin::Data),
             PlanLine::new("tasks", dataset.tasks.join(", "), Origin::Data),
@@ -613,6 +623,13 @@ fn base_bytes(open: &OpenBase, format: BaseFormat) -> usize {
     let linear = open.weights.config().linear_parameters() as f64;
     let per_parameter = stored as f64 / open.weights.num_parameters().max(1) as f64;
     (stored as f64 - linear * (per_parameter - linear_bytes)) as usize
+}
+
+/// The token that replies are trained to end with.
+fn end_of_reply(renderer: &Renderer) -> String {
+    let end = renderer.end_of_reply().or(renderer.tokenizer().eos());
+    let named = end.and_then(|id| Some(format!("{} ({id})", renderer.tokenizer().token(id)?)));
+    named.unwrap_or_else(|| "none".into())
 }
 
 fn sampler(settings: &Settings, num_examples: usize) -> Sampler {

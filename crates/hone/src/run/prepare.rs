@@ -1,7 +1,7 @@
 //! From a wish to a run that is ready to start: everything read, checked, measured, and nothing written yet.
 
 use super::record::{RUN_JSON, RunRecord};
-use crate::base::{self, Home, OpenBase};
+use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::dataset::Dataset;
 use crate::plan::{Length, Machine, Origin, RawTrain, Settings, TrainPlan};
 use crate::refusal::Refusal;
@@ -57,7 +57,11 @@ impl Prepared {
             refuse_used_directory(&settings.out.value)?;
             (absolute(merge(flags, &file)?), settings, None)
         };
-        let mut open = OpenBase::open(base::find(&settings.model.value, home)?)?;
+        let options = OpenOptions {
+            chat_template: settings.chat_template.value.clone(),
+            adapter: None,
+        };
+        let mut open = OpenBase::open(base::find(&settings.model.value, home)?, &options)?;
         open.add_tokens(&settings.new_tokens.value)?;
         let limit = open.weights.config().context_len;
         let settings = settings.within_context(limit)?;
@@ -259,7 +263,22 @@ fn absolute(mut asked: RawTrain) -> RawTrain {
         make(&mut path);
         *model = path.display().to_string();
     }
+    if let Some(template) = asked
+        .chat_template
+        .as_mut()
+        .filter(|template| is_template_file(template))
+    {
+        let mut path = PathBuf::from(&*template);
+        make(&mut path);
+        *template = path.display().to_string();
+    }
     asked
+}
+
+/// Whether it is a file and not a name: a name stays a name, whatever lies in this directory.
+fn is_template_file(template: &str) -> bool {
+    let is_path = template.contains(std::path::is_separator) || template.contains('.');
+    is_path && Path::new(template).is_file()
 }
 
 fn refuse_used_directory(dir: &Path) -> Result<()> {

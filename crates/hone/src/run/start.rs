@@ -10,7 +10,6 @@ use crate::screen::{LivingLine, Moment, Talk, plural};
 use anyhow::{Context, Result};
 use hone_ledger::{ContentId, EventError, EventLog, RunStatus};
 use hone_model::{Provenance, StopSignal};
-use hone_text::TemplateOrigin;
 use hone_train::{
     Checkpoint, Due, Event, Finished, Note, Outcome, RunDir, Sink, TrainError, train,
 };
@@ -192,10 +191,6 @@ impl Prepared {
 
     fn record(&self) -> RunRecord {
         let renderer = &self.open.renderer;
-        let template_origin = match renderer.template_origin() {
-            TemplateOrigin::Model => "model",
-            TemplateOrigin::Fallback => "none in the model: Instruction/Response form",
-        };
         let mut record = RunRecord {
             hone: env!("CARGO_PKG_VERSION").into(),
             status: RunStatus::Running,
@@ -214,7 +209,7 @@ impl Prepared {
             text: json!({
                 "tokenizer": renderer.tokenizer().hash(),
                 "template": renderer.template_hash(),
-                "template_origin": template_origin,
+                "template_origin": self.open.form.origin().to_string(),
             }),
             data: self.dataset.summary(),
             machine: json!({

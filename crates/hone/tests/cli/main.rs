@@ -1,8 +1,10 @@
 //! The command line as a user meets it: what it says, what it leaves, how it ends.
 
+mod chat_template;
 mod command;
 mod curation;
 mod deploy;
+mod files_beside;
 mod methods;
 mod optimizer;
 mod refusals;

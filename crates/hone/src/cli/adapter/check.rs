@@ -1,6 +1,6 @@
 //! `hone adapter check`: everything that is wrong with an adapter, and what each program would do with it.
 
-use crate::base::{self, Home, OpenBase};
+use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::failure::{Exit, Refusal};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
@@ -66,8 +66,12 @@ impl Check {
         let Some(name) = &self.model else {
             return Ok(None);
         };
-        let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?)?;
-        open.take_tokens_of(&self.dir)?;
+        let options = OpenOptions {
+            adapter: Some(self.dir.clone()),
+            ..OpenOptions::default()
+        };
+        let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?, &options)?;
+        open.fit_to_adapter(&self.dir)?;
         Ok(Some(open))
     }
 

@@ -30,7 +30,7 @@ pub struct Show {
 impl Show {
     /// Prints the rows.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        let open = self.model.open()?;
+        let open = self.model.open(talk)?;
         let reading = hone_data::read(&[&self.file])?;
         for refused in &reading.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
