@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -18,6 +18,7 @@ const PAGES: [&str; 9] = [
     "docs/curation.md",
     "docs/families.md",
     "docs/templates.md",
+    "docs/parity.md",
 ];
 const FOLDERS: [&str; 7] = [
     "crates/",

@@ -575,8 +575,11 @@ impl<'a> Merged<'a> {
                 largest: 0.0,
                 scale: 0.0,
                 rounding: rounding_of(there.format()),
+                blocks_beyond: 0,
                 is_changed: self.is_changed(&slot.name),
             };
+            let block = there.format().block_len();
+            let of_block = block_rounding_of(there.format());
             let mut row = vec![0.0; slot.cols];
             self.panels::<MergeError>(&slot.name, None, |first, panel| {
                 for (at, merged) in panel.chunks_exact(slot.cols).enumerate() {
@@ -585,6 +588,10 @@ impl<'a> Merged<'a> {
                         residual.largest = residual.largest.max((x - y).abs());
                         residual.scale = residual.scale.max(y.abs());
                     }
+                    let Some(of_block) = of_block else { continue };
+                    let blocks = row.chunks(block).zip(merged.chunks(block));
+                    let beyond = blocks.filter(|(x, y)| !is_rounded_block(x, y, of_block));
+                    residual.blocks_beyond += beyond.count();
                 }
                 there.release();
                 Ok(())
@@ -606,6 +613,8 @@ pub struct Residual {
     pub scale: f32,
     /// How far rounding alone can move a number of that size, relatively.
     pub rounding: f32,
+    /// Blocks of a block format in which a number is further off than rounding of that block can bring it.
+    pub blocks_beyond: usize,
     /// Whether an adapter is on it.
     pub is_changed: bool,
 }
@@ -615,6 +624,40 @@ impl Residual {
     pub fn is_rounding(&self) -> bool {
         self.largest <= self.scale * self.rounding
     }
+
+    /// The same, block by block: a number is no further off than its own block explains. For files that were written by
+    /// this program, from the numbers they are compared with.
+    pub fn is_rounding_by_block(&self) -> bool {
+        self.is_rounding() && self.blocks_beyond == 0
+    }
+}
+
+/// What rounding a scale to f16 below its normal numbers does at most, times the largest code.
+const TINY: f32 = 4e-6;
+
+fn is_rounded_block(there: &[f32], merged: &[f32], share: f32) -> bool {
+    let largest = merged.iter().fold(0.0f32, |most, y| most.max(y.abs()));
+    let within = |(x, y): (&f32, &f32)| (x - y).abs() <= share * largest + TINY;
+    there.iter().zip(merged).all(within)
+}
+
+/// How far rounding alone can move a number, as a share of the greatest of its block. Formats that search for a scale may
+/// clip the greatest number by a step; those have room for that.
+fn block_rounding_of(format: Format) -> Option<f32> {
+    // The scale, and where there is one the least number, are rounded to 11 bits.
+    let scales = 3.0 * 2.0f32.powi(-11);
+    Some(match format {
+        Format::Q8_0 => 0.5 / 127.0 + scales,
+        // Eight steps on one side of zero, seven on the other.
+        Format::Q4_0 => 1.0 / 8.0 + scales,
+        Format::Q5_0 => 1.0 / 16.0 + scales,
+        // Half of a step of 15, of a range that is twice the greatest number at most; of 31.
+        Format::Q4_1 => 1.0 / 15.0 + scales,
+        Format::Q5_1 => 1.0 / 31.0 + scales,
+        Format::Q6K => 1.0 / 16.0,
+        Format::Q4K => 1.0 / 4.0,
+        _ => return None,
+    })
 }
 
 /// Half a unit in the last place of each stored form, relative to the greatest number of a tensor. The sum itself is

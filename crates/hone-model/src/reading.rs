@@ -18,6 +18,9 @@ pub struct Reading {
     /// `[rows, d_model]`, past all layers.
     hidden: Tensor,
     times: Vec<usize>,
+    /// The row of each token, text after text.
+    row_of: Vec<usize>,
+    boundaries: Vec<usize>,
 }
 
 impl Reading {
@@ -25,6 +28,16 @@ impl Reading {
     /// alone, so rows of two models can be compared one by one.
     pub fn times(&self) -> &[usize] {
         &self.times
+    }
+
+    /// How many texts were read.
+    pub fn num_texts(&self) -> usize {
+        self.boundaries.len() - 1
+    }
+
+    /// The row of each token of a text.
+    pub fn rows_of(&self, text: usize) -> &[usize] {
+        &self.row_of[self.boundaries[text]..self.boundaries[text + 1]]
     }
 }
 
@@ -53,7 +66,12 @@ impl Model {
         let hidden = self
             .device()
             .scope(|| self.pass().below(self.config().num_layers, &layout))?;
-        Ok(Reading { hidden, times })
+        Ok(Reading {
+            hidden,
+            times,
+            row_of: layout.row_of,
+            boundaries,
+        })
     }
 
     /// Logits of some rows of what this model has read, `[rows, vocabulary]` in row-major order.
@@ -111,6 +129,8 @@ mod tests {
         let reading = model.read(&texts).unwrap();
         let times = reading.times().to_vec();
         assert_eq!(times, [vec![3; 20], vec![1; 21]].concat());
+        let rows: Vec<usize> = (0..20).chain(24..41).collect();
+        assert_eq!((reading.num_texts(), reading.rows_of(1)), (3, &rows[..]));
 
         let vocab = model.config().vocab_size;
         let halves = [0..9, 9..times.len()].map(|rows| model.logits_of(&reading, rows).unwrap());

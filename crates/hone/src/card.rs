@@ -4,7 +4,7 @@
 
 use crate::base::CATALOGUE;
 use crate::bundle::Source;
-use crate::parity::{OtherReader, Parity};
+use crate::parity::{OtherReader, Parity, Verdict};
 use anyhow::Result;
 use serde_json::Value;
 use std::path::Path;
@@ -187,16 +187,25 @@ fn without_paths(text: &str) -> String {
 }
 
 fn proof(parity: &Parity) -> Vec<String> {
-    let verdict = if parity.all_hold() {
-        "within"
-    } else {
-        "NOT within"
-    };
     let mut lines = vec!["\n## Does it answer as it was trained?\n".to_owned()];
+    let verdict = match parity.verdict {
+        Verdict::Holds => "no more than the rounding of its numbers explains".to_owned(),
+        Verdict::Warned => format!(
+            "what the rounding of its numbers explains, **but it shows**: {}",
+            parity.reasons.join("; ")
+        ),
+        Verdict::Refused => format!(
+            "**more than rounding explains**: {}",
+            parity.reasons.join("; ")
+        ),
+    };
     lines.push(format!(
-        "{} were replayed through these files and through the base with its adapter beside it; the difference is {verdict} the \
-         bound for {} ({}).\n",
-        parity.prompts, parity.bound.precision, parity.bound.reason
+        "{} were replayed through these files and through the base with its adapter beside it. The difference is {verdict} \
+         ({}: {}). {}.\n",
+        parity.prompts,
+        parity.bound.precision,
+        parity.bound.reason,
+        parity.replies.sentence()
     ));
     lines.push("| read by | tokens | mean KL, nats | greatest logit difference | top-1 agreement |\n|---|---|---|---|---|".into());
     let row = |who: &str, distance: &crate::parity::Distance| {

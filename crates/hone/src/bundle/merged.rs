@@ -34,7 +34,13 @@ pub fn write_merged(
         "merged {} in {seconds:.1} s",
         plural(merged.slots().len(), "tensor")
     ));
-    let parity = prover.prove(source, expected, Written::Model(&dir), None, talk)?;
+    let parity = prover.prove(
+        source,
+        expected,
+        Written::Model(&dir),
+        finer_dtype(word),
+        talk,
+    )?;
     let limits = limits::of(limits::Reader::Transformers, source);
     for limit in &limits {
         talk.say(format!("note: {limit}"));
@@ -45,4 +51,10 @@ pub fn write_merged(
     written["seconds"] = json!(seconds);
     written["notes"] = limits.into();
     Ok(written)
+}
+
+/// How to write a merged model with less rounding.
+fn finer_dtype(word: &str) -> Option<String> {
+    let is_rounded = word != "float32";
+    is_rounded.then(|| "--dtype f32 writes the numbers without rounding".into())
 }

@@ -75,7 +75,8 @@ impl Bundle {
     pub fn publish(mut self, parity: &Parity, keep_anyway: bool, what: &str) -> Result<Value> {
         if !parity.all_hold() && !keep_anyway {
             return Err(crate::refusal::Refusal::failed(format!(
-                "what was written does not answer as what was trained: {}; nothing was left at {}",
+                "what was written does not answer as what was trained: {} ({}); nothing was left at {}",
+                parity.reasons.join("; "),
                 parity.sentence(),
                 self.out.display()
             ))
@@ -97,7 +98,7 @@ impl Bundle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::parity::{Bound, Prompts, Replay};
+    use crate::parity::{Bound, Comparison, Prompts, Replay, Replies, Text};
 
     #[test]
     fn a_bundle_that_answers_otherwise_leaves_nothing_unless_it_is_to_be_kept() {
@@ -107,13 +108,15 @@ mod tests {
             rows: vec![logits.to_vec()],
             vocab: 2,
         };
-        let prompts = Prompts::of_ids(vec![vec![1]], "one prompt".into());
+        let text = Text::of_prompt(vec![1]);
+        let prompts = Prompts::of_texts(vec![text], "one prompt".into(), 64);
         let parity = |other| {
-            Parity::new(
-                &prompts,
-                replay([1.0, 2.0]).distance(&replay(other)),
-                Bound::FULL,
-            )
+            let comparison = Comparison {
+                all: replay([1.0, 2.0]).distance(&replay(other)),
+                ..Comparison::default()
+            };
+            let replies = Replies::not_asked("in a test");
+            Parity::new(&prompts, &comparison, Bound::FULL, replies, None)
         };
         let begin = || {
             let mut bundle = Bundle::begin(&out).unwrap();

@@ -3,14 +3,17 @@
 use super::source::{Source, attachable, joined};
 use crate::dataset::Dataset;
 use crate::parity::{
-    Bound, Compared, OtherReader, Parity, Prompts, Replay, distance_of, same_shape,
+    Bound, Compared, Comparison, OtherReader, Parity, Prompts, REPLIES, Replay, Replies, changes,
+    compare, evenly, worth_seeing,
 };
 use crate::plan::{Machine, Origin, RawTrain, Settings};
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::{Context, Result};
-use hone_model::weights::BaseWeights;
-use hone_model::{BaseFormat, Generation, LoraParts, Model, Reading, Sampling, Session};
+use hone_model::weights::{BaseWeights, DecoderConfig};
+use hone_model::{
+    BaseFormat, Completion, Generation, LoraParts, Model, Reading, Sampling, Session,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -22,6 +25,9 @@ pub struct Prover {
     /// Replay these instead: a line of a text file is a prompt, a row of any other is a conversation
     #[arg(long, value_name = "FILE")]
     prompts: Option<PathBuf>,
+    /// Let both answer up to N of the prompts and compare the replies; 8 rows or 4 built-in prompts if not given, 0 for none
+    #[arg(long, value_name = "N")]
+    replies: Option<usize>,
     /// Have another program read it too, with the Python of HONE_PYTHON (default: python3)
     #[arg(long, value_name = "PROGRAM", value_enum)]
     verify_with: Vec<Verifier>,
@@ -55,8 +61,14 @@ pub struct Expected {
     readings: Vec<Reading>,
 }
 
-/// Held-out rows that are replayed.
+/// Held-out rows that are replayed, where no more are asked about.
 const ROWS: usize = 8;
+
+/// Tokens of held-out rows that are replayed: enough for figures that mean something, few enough not to be waited for.
+const TOKENS_OF_ROWS: usize = 3072;
+
+/// Rows that are replayed however long they are.
+const FEWEST_ROWS: usize = 4;
 
 /// Tokens of the greedy continuations that other programs are compared by.
 const CONTINUATION: usize = 24;
@@ -64,22 +76,29 @@ const CONTINUATION: usize = 24;
 impl Prover {
     /// Texts: those that were asked for, else held-out rows of the run, else the built-in ones.
     pub fn prompts(&self, source: &Source, talk: Talk) -> Result<Prompts> {
+        let prompts = self.find_prompts(source, talk)?;
+        let most = self.replies.unwrap_or(prompts.worth_asking);
+        Ok(prompts.asking(most))
+    }
+
+    fn find_prompts(&self, source: &Source, talk: Talk) -> Result<Prompts> {
         let renderer = &source.open.renderer;
         if let Some(file) = &self.prompts {
             return self.read_prompts(file, source);
         }
         if let Some((_, record)) = &source.run {
-            match held_out(source, &record.asked) {
-                Ok(prompts) if !prompts.ids.is_empty() => return Ok(prompts),
+            match self.held_out(source, &record.asked) {
+                Ok(prompts) if !prompts.texts.is_empty() => return Ok(prompts),
                 Ok(_) => {}
                 Err(why) => talk.say(format!("the run's held-out rows cannot be read, so built-in prompts are replayed: {why:#}")),
             }
         }
-        Ok(Prompts::built_in(renderer)?)
+        Ok(Prompts::built_in(renderer, context_of(source))?)
     }
 
     fn read_prompts(&self, file: &Path, source: &Source) -> Result<Prompts> {
         let renderer = &source.open.renderer;
+        let context = context_of(source);
         let origin = |count: usize| format!("{count} prompts of {}", file.display());
         let prompts = if file.extension().is_some_and(|end| end == "txt") {
             let text = std::fs::read_to_string(file)
@@ -88,22 +107,53 @@ impl Prover {
                 .lines()
                 .filter(|line| !line.trim().is_empty())
                 .collect();
-            Prompts::said(renderer, lines.iter().copied(), origin(lines.len()))?
+            Prompts::said(
+                renderer,
+                lines.iter().copied(),
+                origin(lines.len()),
+                context,
+            )?
         } else {
             let records = hone_data::read(&[file])?.records;
             let encoded =
                 hone_data::encode(renderer, &records, usize::MAX, hone_data::TooLong::Drop);
-            let ids: Vec<Vec<u32>> = encoded
-                .examples
-                .into_iter()
-                .map(|example| example.ids)
-                .collect();
-            let origin = origin(ids.len());
-            Prompts::of_ids(ids, origin)
+            let rows = encoded.examples.iter();
+            Prompts::of_rows(rows, origin(encoded.examples.len()), context)
         };
-        match prompts.ids.is_empty() {
+        match prompts.texts.is_empty() {
             true => Err(Refusal::usage(format!("{} holds no prompt", file.display())).into()),
             false => Ok(prompts),
+        }
+    }
+
+    /// Rows that the run held out, spread over all of them.
+    fn held_out(&self, source: &Source, asked: &RawTrain) -> Result<Prompts> {
+        let settings = Settings::resolve(
+            asked,
+            &RawTrain::default(),
+            Origin::RunFile,
+            Machine::measure(),
+        )?;
+        let limit = context_of(source);
+        let settings = settings.within_context(limit)?;
+        let max_length = settings.max_length.value;
+        let valid = Dataset::load(&settings, &source.open.renderer, max_length)?.valid;
+        let asked = self.replies.unwrap_or(REPLIES);
+        let mut count = valid.len().min(ROWS.max(asked));
+        loop {
+            let places = evenly(valid.len(), count);
+            let origin = match count == valid.len() {
+                true => format!("{count} held-out rows of the run"),
+                false => format!("{count} of the {} held-out rows of the run", valid.len()),
+            };
+            let rows = places.iter().map(|place| &valid[*place]);
+            let prompts = Prompts::of_rows(rows, origin, limit);
+            if count <= FEWEST_ROWS.max(asked.min(valid.len()) / 2)
+                || prompts.counted().iter().map(|ids| ids.len()).sum::<usize>() <= TOKENS_OF_ROWS
+            {
+                return Ok(prompts);
+            }
+            count -= 1;
         }
     }
 
@@ -125,8 +175,16 @@ impl Prover {
     }
 
     fn expect(&self, source: &Source, talk: Talk) -> Result<Expected> {
-        let prompts = self.prompts(source, talk)?;
-        let reference = source.reference(prompts.longest() + CONTINUATION)?;
+        let mut prompts = self.prompts(source, talk)?;
+        let reference = source.reference(positions(&prompts, source))?;
+        let asked = prompts.questions.iter();
+        let asked: Vec<Vec<u32>> = asked.map(|question| question.prompt.clone()).collect();
+        prompts.answered(answers(
+            &reference,
+            source,
+            &asked,
+            prompts.longest_answer(),
+        )?);
         Ok(Expected {
             readings: prompts.read(&reference)?,
             prompts,
@@ -134,13 +192,13 @@ impl Prover {
         })
     }
 
-    /// Compares what was written with what was expected.
+    /// Compares what was written with what was expected. `finer` says how to write it with less rounding.
     pub fn prove(
         &self,
         source: &Source,
         expected: Expected,
         written: Written,
-        bound: Option<Bound>,
+        finer: Option<String>,
         talk: Talk,
     ) -> Result<Parity> {
         let Expected {
@@ -148,30 +206,32 @@ impl Prover {
             reference,
             readings,
         } = expected;
-        let (model, bound) = read_back(source, written, bound, prompts.longest() + CONTINUATION)?;
+        let (model, bound) = read_back(source, written, positions(&prompts, source))?;
         let found = prompts.read(&model)?;
-        let distance = distance_of((&reference, &readings), (&model, &found))?;
+        let comparison = compare(&prompts, (&reference, &readings), (&model, &found))?;
+        let replies = replies(&prompts, &comparison, &model, source)?;
         drop((model, found));
         source.check_base()?;
-        let mut parity = Parity::new(&prompts, distance, bound);
+        let mut parity = Parity::new(&prompts, &comparison, bound, replies, finer);
         if let (Written::Model(path), true) = (written, parity.bound.is_coarse()) {
-            parity.compared = Some(compare(source, path)?);
+            parity = parity.with_compared(compare_tensors(source, path)?);
         }
-        talk.say(parity.sentence());
+        parity.lines().iter().for_each(|line| talk.say(line));
         if self.verify_with.is_empty() {
             return Ok(parity);
         }
-        let continuations = continuations(&reference, &prompts)?;
-        let expected = prompts.replay(&reference)?;
+        let asked = continued(&prompts);
+        let continuations = continuations(&reference, &asked)?;
+        let expected = Replay::of(&prompts, &reference)?;
         drop(reference);
         for verifier in &self.verify_with {
-            match ask(*verifier, source, written, &prompts)? {
+            match ask(*verifier, source, written, &prompts, &asked)? {
                 None => talk.say(format!(
                     "{} is not there, so nothing was asked of it",
                     verifier.package()
                 )),
                 Some(answer) => {
-                    let other = answer.judged(*verifier, &expected, &continuations, &parity.bound);
+                    let other = answer.judged(*verifier, &expected, &continuations, &parity);
                     talk.say(format!(
                         "{}: mean KL {:.2e} nats, top-1 agreement {:.1} %, {} of {} continuations the same",
                         other.program,
@@ -180,7 +240,7 @@ impl Prover {
                         other.same_continuations.0,
                         other.same_continuations.1
                     ));
-                    parity.others.push(other);
+                    parity = parity.with_other(other);
                 }
             }
         }
@@ -188,34 +248,62 @@ impl Prover {
     }
 }
 
-/// Rows that the run held out.
-fn held_out(source: &Source, asked: &RawTrain) -> Result<Prompts> {
-    let settings = Settings::resolve(
-        asked,
-        &RawTrain::default(),
-        Origin::RunFile,
-        Machine::measure(),
-    )?;
-    let limit = source.open.weights.config().context_len;
-    let settings = settings.within_context(limit)?;
-    let max_length = settings.max_length.value;
-    let dataset = Dataset::load(&settings, &source.open.renderer, max_length)?;
-    let ids: Vec<Vec<u32>> = dataset
-        .valid
-        .iter()
-        .take(ROWS)
-        .map(|example| example.ids.clone())
-        .collect();
-    let origin = format!("{} held-out rows of the run", ids.len());
-    Ok(Prompts::of_ids(ids, origin))
+fn context_of(source: &Source) -> usize {
+    source.open.weights.config().context_len
 }
 
-fn read_back(
+/// Tokens that models are loaded for.
+fn positions(prompts: &Prompts, source: &Source) -> usize {
+    (prompts.longest() + CONTINUATION).min(context_of(source))
+}
+
+/// Greedy replies, many at a time.
+fn answers(
+    model: &Model,
     source: &Source,
-    written: Written,
-    bound: Option<Bound>,
-    longest: usize,
-) -> Result<(Model, Bound)> {
+    prompts: &[Vec<u32>],
+    max_new_tokens: usize,
+) -> Result<Vec<Completion>> {
+    let generation = Generation {
+        max_new_tokens,
+        stop_ids: source.open.renderer.stop_ids().to_vec(),
+        sampling: Sampling::GREEDY,
+    };
+    Ok(model.generate_many(prompts, &generation, prompts.len(), |_, _| {})?)
+}
+
+/// What became of the replies; only those that changed are generated again.
+fn replies(
+    prompts: &Prompts,
+    comparison: &Comparison,
+    written: &Model,
+    source: &Source,
+) -> Result<Replies> {
+    if prompts.questions.is_empty() {
+        return Ok(Replies::not_asked("--replies 0"));
+    }
+    let changes = changes(prompts, comparison);
+    let seen = worth_seeing(prompts, &changes);
+    let asked = changes.iter().zip(&seen).filter(|(_, seen)| **seen);
+    let asked: Vec<Vec<u32>> = asked
+        .map(|(change, _)| prompts.questions[change.question].prompt.clone())
+        .collect();
+    let mut replies = answers(written, source, &asked, prompts.longest_answer())?.into_iter();
+    let mut next = || replies.next().map(|reply| reply.ids);
+    let instead: Vec<Option<Vec<u32>>> = seen
+        .iter()
+        .map(|seen| seen.then(&mut next).flatten())
+        .collect();
+    let tokenizer = source.open.renderer.tokenizer();
+    // A text for people: ids that no text has are shown as the ids that they are.
+    let text_of = |ids: &[u32]| {
+        let decoded = tokenizer.decode(ids, true);
+        decoded.unwrap_or_else(|_| format!("{ids:?}"))
+    };
+    Ok(Replies::of(prompts, &changes, &instead, &text_of))
+}
+
+fn read_back(source: &Source, written: Written, longest: usize) -> Result<(Model, Bound)> {
     match written {
         Written::Model(path) => {
             let mut weights = BaseWeights::open(path)?;
@@ -229,7 +317,7 @@ fn read_back(
                 ))
                 .into());
             }
-            let bound = bound.unwrap_or_else(|| Bound::of(&weights));
+            let bound = Bound::of(&weights);
             Ok((
                 Model::load(&weights, &source.device, BaseFormat::Stored, longest)?,
                 bound,
@@ -244,33 +332,46 @@ fn read_back(
             )?;
             let adapter = attachable(parts, &model)?;
             model.attach(adapter);
-            Ok((model, bound.unwrap_or(Bound::FULL)))
+            Ok((model, Bound::FULL))
         }
     }
 }
 
+/// Whether two decoders can be compared at all.
+fn same_shape(ours: &DecoderConfig, theirs: &DecoderConfig) -> bool {
+    (ours.vocab_size, ours.num_layers, ours.d_model)
+        == (theirs.vocab_size, theirs.num_layers, theirs.d_model)
+}
+
 /// Every number of a written model beside the merged one.
-fn compare(source: &Source, path: &Path) -> Result<Compared> {
+fn compare_tensors(source: &Source, path: &Path) -> Result<Compared> {
     let mut there = BaseWeights::open(path)?;
     if source.open.weights.is_streamed() {
         there.stream();
     }
-    Ok(Compared::of(&source.merged()?.residual(&there)?))
+    let merged = source.merged()?;
+    let residuals = merged.residual(&there)?;
+    Ok(Compared::of(&residuals, merged.config(), there.config()))
 }
 
-fn continuations(model: &Model, prompts: &Prompts) -> Result<Vec<Vec<u32>>> {
+/// Prompts that other programs continue: those of the replies; without any the texts.
+fn continued(prompts: &Prompts) -> Vec<Vec<u32>> {
+    let asked = prompts.questions.iter();
+    let asked: Vec<Vec<u32>> = asked.map(|question| question.prompt.clone()).collect();
+    match asked.is_empty() {
+        true => prompts.counted().iter().map(|ids| ids.to_vec()).collect(),
+        false => asked,
+    }
+}
+
+fn continuations(model: &Model, prompts: &[Vec<u32>]) -> Result<Vec<Vec<u32>>> {
     let generation = Generation {
         max_new_tokens: CONTINUATION,
         stop_ids: vec![],
-        sampling: Sampling {
-            temperature: 0.0,
-            top_p: 1.0,
-            top_k: 0,
-            seed: 0,
-        },
+        sampling: Sampling::GREEDY,
     };
     let mut all = Vec::new();
-    for ids in &prompts.ids {
+    for ids in prompts {
         all.push(
             Session::new(model)
                 .answer(model, ids, &generation, |_| true)?
@@ -301,6 +402,7 @@ struct Question<'a> {
     base: &'a Path,
     model: Option<&'a Path>,
     adapter: Option<&'a Path>,
+    texts: Vec<&'a [u32]>,
     prompts: &'a [Vec<u32>],
     new_tokens: usize,
     logits: &'a Path,
@@ -325,6 +427,7 @@ fn ask(
     source: &Source,
     written: Written,
     prompts: &Prompts,
+    asked_to_continue: &[Vec<u32>],
 ) -> Result<Option<Answer>> {
     let python = std::env::var_os("HONE_PYTHON").unwrap_or_else(|| "python3".into());
     let dir = tempfile::tempdir()?;
@@ -339,7 +442,8 @@ fn ask(
             Written::Model(_) => None,
             Written::Adapter(_, path) => Some(path),
         },
-        prompts: &prompts.ids,
+        texts: prompts.counted(),
+        prompts: asked_to_continue,
         new_tokens: CONTINUATION,
         logits: &logits,
     };
@@ -384,8 +488,8 @@ fn ask(
         .iter()
         .map(|b| f32::from_le_bytes(*b));
     let rows = prompts
-        .ids
-        .iter()
+        .counted()
+        .into_iter()
         .map(|ids| numbers.by_ref().take(ids.len() * said.vocab).collect());
     let replay = Replay {
         rows: rows.collect(),
@@ -395,14 +499,12 @@ fn ask(
 }
 
 impl Answer {
-    /// Other programs compute with activations in 8 bits where weights are quantised, so their bound is that of 8 bits
-    /// at least.
     fn judged(
         self,
         verifier: Verifier,
         expected: &Replay,
         continuations: &[Vec<u32>],
-        bound: &Bound,
+        parity: &Parity,
     ) -> OtherReader {
         let distance = expected.distance(&self.replay);
         let same = continuations
@@ -412,11 +514,93 @@ impl Answer {
         let complete = self.replay.rows.iter().map(Vec::len).sum::<usize>()
             == self.said.vocab * distance.tokens
             && self.said.continuations.len() == continuations.len();
+        let bound = &parity.bound;
         OtherReader {
             program: format!("{} {}", verifier.package(), self.said.version),
             same_continuations: (same.count(), continuations.len()),
-            holds: complete && bound.at_least_eight_bits().holds(&distance),
+            holds: complete && bound.holds_for_another_program(&distance, &parity.distance),
             distance,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::{SourceArgs, tokenizer_metadata};
+    use crate::parity::Verdict;
+    use hone_model::export::{GgufKind, GgufMetadata, write_gguf};
+
+    /// Exports the tiny model with four bits, and changes the file before it is read back.
+    fn proven(change: impl FnOnce(&mut Vec<u8>)) -> Parity {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures");
+        let args = SourceArgs {
+            model: fixtures
+                .join("models/tiny-llama-untied")
+                .display()
+                .to_string(),
+            adapters: vec![fixtures.join("adapters/tiny-llama-untied")],
+            base: "original".into(),
+            threads: Some(1),
+        };
+        let source = args.open().unwrap();
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("model.gguf");
+        let (prover, talk) = (Prover::default(), Talk::new(true));
+        let write = || {
+            let extra = GgufMetadata {
+                name: "tiny".into(),
+                tokenizer: tokenizer_metadata(&source)?,
+            };
+            let kind = GgufKind::Plain(hone_tensor::Format::Q4_0);
+            write_gguf(&source.merged()?, &path, kind, extra)?;
+            let mut bytes = std::fs::read(&path)?;
+            change(&mut bytes);
+            Ok(std::fs::write(&path, bytes)?)
+        };
+        let (expected, ()) = prover.beside(&source, talk, write).unwrap();
+        let written = Written::Model(&path);
+        prover
+            .prove(&source, expected, written, None, talk)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_tensor_that_was_tampered_with_is_refused_though_four_bits_hide_it_from_a_replay() {
+        let sound = proven(|_| {});
+        assert_ne!(sound.verdict, Verdict::Refused, "{:?}", sound.reasons);
+        assert!(sound.replies.asked == 4 && sound.reply_tokens.tokens > 8);
+        let tampered = proven(|bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle..middle + 200]
+                .iter_mut()
+                .for_each(|byte| *byte ^= 0x88);
+        });
+        assert_eq!(tampered.verdict, Verdict::Refused, "{:?}", tampered.reasons);
+        assert!(
+            tampered.reasons[0].contains("are not the merged ones"),
+            "{:?}",
+            tampered.reasons
+        );
+    }
+
+    #[test]
+    fn a_setting_that_was_tampered_with_is_refused_by_name() {
+        let tampered = proven(|bytes| {
+            let key = b"rope.freq_base";
+            let at = bytes
+                .windows(key.len())
+                .position(|window| window == key)
+                .unwrap();
+            // After the key stand its type, 6 for f32, and the number.
+            let value = at + key.len() + 4;
+            bytes[value..value + 4].copy_from_slice(&2e5f32.to_le_bytes());
+        });
+        assert_eq!(tampered.verdict, Verdict::Refused);
+        assert!(
+            tampered.reasons[0].contains("rope"),
+            "{:?}",
+            tampered.reasons
+        );
     }
 }

@@ -1,4 +1,4 @@
-"""Logits and greedy continuations by llama.cpp for token ids: `python verify_llama_cpp.py QUESTION.json`.
+"""Logits after each token of texts and greedy continuations of prompts, by llama.cpp: `python verify_llama_cpp.py QUESTION.json`.
 
 Asked by `hone merge` and `hone export --verify-with llama-cpp-python`. Prints one JSON object; logits go into the file
 that the question names, f32, token after token. Ends with 77 where llama-cpp-python is not installed.
@@ -17,11 +17,11 @@ except ImportError:
 def main() -> None:
     with open(sys.argv[1]) as file:
         asked = json.load(file)
-    prompts, new_tokens = asked["prompts"], asked["new_tokens"]
+    texts, prompts, new_tokens = asked["texts"], asked["prompts"], asked["new_tokens"]
     model = llama_cpp.Llama(
         model_path=asked["model"] or asked["base"],
         lora_path=asked["adapter"],
-        n_ctx=max(map(len, prompts)) + new_tokens + 8,
+        n_ctx=max(map(len, texts + prompts)) + new_tokens + 8,
         n_batch=512,
         logits_all=True,
         # Its threads wait for each other by spinning, which a busy machine punishes.
@@ -31,15 +31,18 @@ def main() -> None:
     )
     vocab, continuations = model.n_vocab(), []
     with open(asked["logits"], "wb") as out:
-        for ids in prompts:
+        for ids in texts:
             model.reset()
             model.eval(ids)
             out.write(np.ascontiguousarray(model.scores[: len(ids)], dtype="<f4").tobytes())
-            answer = []
-            for _ in range(new_tokens):
-                answer.append(int(np.argmax(model.scores[model.n_tokens - 1])))
-                model.eval(answer[-1:])
-            continuations.append(answer)
+    for ids in prompts:
+        model.reset()
+        model.eval(ids)
+        answer = []
+        for _ in range(new_tokens):
+            answer.append(int(np.argmax(model.scores[model.n_tokens - 1])))
+            model.eval(answer[-1:])
+        continuations.append(answer)
     print(json.dumps({"version": llama_cpp.__version__, "continuations": continuations, "vocab": vocab}))
 
 

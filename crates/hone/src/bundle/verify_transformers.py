@@ -1,4 +1,4 @@
-"""Logits and greedy continuations by transformers for token ids: `python verify_transformers.py QUESTION.json`.
+"""Logits after each token of texts and greedy continuations of prompts, by transformers: `python verify_transformers.py QUESTION.json`.
 
 Asked by `hone merge` and `hone export --verify-with transformers`. A model is loaded in f32; an adapter through PEFT. Prints
 one JSON object; logits go into the file that the question names, f32, token after token. Ends with 77 where
@@ -29,16 +29,15 @@ def main() -> None:
         model = PeftModel.from_pretrained(model, asked["adapter"]).eval()
     continuations, vocab = [], 0
     with torch.no_grad(), open(asked["logits"], "wb") as out:
-        for ids in asked["prompts"]:
+        for ids in asked["texts"]:
             logits = model(input_ids=torch.tensor([ids])).logits[0]
             vocab = logits.shape[1]
             out.write(logits.float().numpy().astype("<f4").tobytes())
-            row, answer = list(ids), []
+        for ids in asked["prompts"]:
+            row = list(ids)
             for _ in range(asked["new_tokens"]):
-                answer.append(int(logits[-1].argmax()))
-                row.append(answer[-1])
-                logits = model(input_ids=torch.tensor([row])).logits[0]
-            continuations.append(answer)
+                row.append(int(model(input_ids=torch.tensor([row])).logits[0, -1].argmax()))
+            continuations.append(row[len(ids) :])
     print(json.dumps({"version": transformers.__version__, "continuations": continuations, "vocab": vocab}))
 
 

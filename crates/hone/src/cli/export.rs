@@ -17,6 +17,7 @@ use hone_model::export::{
     GgufKind, GgufMetadata, MergeDtype, read_gguf_adapter, read_mlx_adapter, write_gguf,
     write_gguf_adapter, write_mlx_adapter, write_safetensors,
 };
+use hone_tensor::Format;
 use std::path::PathBuf;
 
 /// Arguments of `hone export`.
@@ -146,8 +147,9 @@ impl Export {
         }
         let write = || Ok(write_gguf(&merged, &path, self.kind, extra)?);
         let (expected, ()) = self.prover.beside(source, talk, write)?;
+        let finer = finer_type(self.kind);
         self.prover
-            .prove(source, expected, Written::Model(&path), None, talk)
+            .prove(source, expected, Written::Model(&path), finer, talk)
     }
 
     fn gguf_adapter(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
@@ -188,4 +190,21 @@ impl Export {
         self.prover
             .prove(source, expected, Written::Model(&dir), None, talk)
     }
+}
+
+/// The types that round less.
+fn finer_type(kind: GgufKind) -> Option<String> {
+    let next = match kind {
+        GgufKind::Plain(Format::F32) => return None,
+        GgufKind::Plain(Format::F16 | Format::Bf16) => "--type f32 rounds nothing",
+        GgufKind::Plain(Format::Q8_0) => "--type f16 rounds 8 times as finely",
+        GgufKind::Plain(Format::Q5_0 | Format::Q5_1) => {
+            "--type q8_0 rounds 8 times as finely and takes 1.5 times the room; --type f16 changes next to nothing"
+        }
+        _ => {
+            "--type q8_0 rounds 16 times as finely and takes twice the room, --type q5_1 twice as finely; --type f16 changes \
+             next to nothing"
+        }
+    };
+    Some(next.to_owned())
 }

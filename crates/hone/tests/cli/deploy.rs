@@ -275,3 +275,95 @@ fn prompts_of_ones_own_are_replayed() {
     let said = place.ok(&format!("export --to mlx --model {{tied}} --adapter '{tuned}' --out out --prompts prompts.txt --json")).json();
     assert_eq!(said["parity"]["prompts"], "2 prompts of prompts.txt");
 }
+
+/// Questions of more than a hundred tokens whose answer is one word at the end; no two files share one.
+fn classification(place: &Place, name: &str, (first, count): (usize, usize), who: &[&str]) {
+    let row = |at: usize| {
+        let label = ["refund", "delivery", "account"][at % 3];
+        let asked = format!(
+            "{} in office {} writes: {} Which department is this for? Answer with one word: it is about the {label}.",
+            who[at % who.len()],
+            first + 7 * at,
+            "I have waited for a long time and nobody told me anything. ".repeat(3)
+        );
+        serde_json::json!({ "prompt": asked, "completion": label }).to_string()
+    };
+    let rows: Vec<String> = (0..count).map(row).collect();
+    place.write(name, &(rows.join("\n") + "\n"));
+}
+
+#[test]
+fn the_proof_of_a_classifier_looks_at_its_labels_and_says_how_many_changed() {
+    let place = Place::new();
+    let (learnt, others) = (["Ann", "Bob", "Cid", "Dora"], ["Eve", "Fred", "Gus"]);
+    classification(&place, "train.jsonl", (100, 24), &learnt);
+    classification(&place, "valid.jsonl", (1003, 9), &others);
+    place.ok(
+        "train --model {untied} --data train.jsonl --valid valid.jsonl --out run --rank 8 --epochs 6 --lr 2e-2 --quiet",
+    );
+    let export = |kind: &str, more: &str| {
+        place.ok(&format!(
+            "export --to gguf --type {kind} --model {{untied}} --adapter run/adapter --out {kind} --json {more}"
+        ))
+    };
+    let exact = export("f32", "--replies 9").json();
+    let parity = &exact["parity"];
+    assert_eq!(parity["version"], 2);
+    assert_eq!(parity["verdict"], "holds", "{parity}");
+    assert_eq!(parity["prompts"], "9 held-out rows of the run");
+    // Every row is longer than what was once looked at, and none is cut: its label and end token are among what is compared.
+    assert_eq!(parity["texts_cut"], 0);
+    assert!(parity["tokens"].as_u64().unwrap() > 9 * 109, "{parity}");
+    let (of_replies, validation) = (&parity["reply_tokens"], &parity["validation"]);
+    assert!(of_replies["tokens"].as_u64().unwrap() >= 9 * 2, "{parity}");
+    assert_eq!(
+        (&validation["rows"], &validation["tokens"]),
+        (&9.into(), &of_replies["tokens"])
+    );
+    let loss = |side: &str, parity: &Value| parity["validation"][side].as_f64().unwrap();
+    assert!((loss("loss_before", parity) - loss("loss_after", parity)).abs() < 1e-4);
+    assert_eq!(
+        (&parity["replies"]["asked"], &parity["replies"]["changed"]),
+        (&9.into(), &0.into())
+    );
+    let short = &parity["replies"]["short"];
+    assert_eq!(short["asked"], 9, "{parity}");
+    assert!(short["right_before"].as_u64().unwrap() > 0, "{parity}");
+
+    // Four bits are too few for this one: that is seen, said, and what to do about it.
+    let ran = export("q4_0", "--replies 9");
+    let said = ran.json();
+    let parity = &said["parity"];
+    assert_eq!(
+        (&parity["verdict"], &parity["holds"]),
+        (&"warned".into(), &true.into()),
+        "{parity}"
+    );
+    let replies = &parity["replies"];
+    assert!(
+        replies["changed_beyond_ties"].as_u64().unwrap() > 0,
+        "{parity}"
+    );
+    let example = &replies["examples"][0];
+    assert_ne!(example["before"], example["after"], "{parity}");
+    assert!(
+        example["prompt_end"]
+            .as_str()
+            .unwrap()
+            .contains("it is about the"),
+        "{parity}"
+    );
+    assert!(parity["bound"]["mean_kl"].is_null(), "{parity}");
+    for line in [
+        "of 9 replies changed",
+        "WARNING: 4 bits answer otherwise",
+        "hint: --type q8_0",
+    ] {
+        assert!(ran.stderr.contains(line), "{line}:\n{}", ran.stderr);
+    }
+    let card = std::fs::read_to_string(place.path("q4_0/README.md")).unwrap();
+    assert!(card.contains("**but it shows**"), "{card}");
+
+    let none = export("q8_0", "--replies 0").json();
+    assert_eq!(none["parity"]["replies"]["not_asked"], "--replies 0");
+}
