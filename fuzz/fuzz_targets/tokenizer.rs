@@ -1,4 +1,4 @@
-//! Any bytes as `tokenizer.json`; whatever opens spells a text, and reads its own spelling.
+//! Any bytes as `tokenizer.json`, or as a SentencePiece model where they are no JSON; whatever opens spells a text, and reads its own spelling.
 
 #![no_main]
 
@@ -20,7 +20,12 @@ fuzz_target!(|input: &[u8]| {
             }
         }));
     });
-    let tokenizer = match Tokenizer::from_json(input) {
+    let is_json = input.trim_ascii_start().starts_with(b"{");
+    let tokenizer = match is_json {
+        true => Tokenizer::from_json(input),
+        false => Tokenizer::from_sentence_piece(input, None),
+    };
+    let tokenizer = match tokenizer {
         Ok(tokenizer) => tokenizer,
         Err(error) => return assert_one_line(&error.to_string()),
     };

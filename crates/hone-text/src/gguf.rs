@@ -40,6 +40,7 @@ pub struct GgufVocabulary {
 }
 
 const NORMAL: i32 = 1;
+const UNKNOWN: i32 = 2;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 
@@ -286,7 +287,7 @@ impl GgufVocabulary {
         })
     }
 
-    fn vocabulary(&self) -> Value {
+    pub(crate) fn vocabulary(&self) -> Value {
         let ids = self
             .tokens
             .iter()
@@ -298,7 +299,8 @@ impl GgufVocabulary {
     fn added_tokens(&self) -> Vec<Value> {
         let added = |(id, kind): (usize, &i32)| {
             let special = match *kind {
-                CONTROL => true,
+                // llama.cpp looks for the unknown token in a text as well.
+                CONTROL | UNKNOWN => true,
                 USER_DEFINED => false,
                 _ => return None,
             };
@@ -317,7 +319,7 @@ impl GgufVocabulary {
     /// SentencePiece merges the pair whose union scores best; as BPE that is a list of merges sorted
     /// by the score of the result. Ties go to the longer left half, then the longer right half, the
     /// order Hugging Face's converter writes.
-    fn merges_from_scores(&self) -> Vec<[&str; 2]> {
+    pub(crate) fn merges_from_scores(&self) -> Vec<[&str; 2]> {
         let is_normal = |id: usize| self.token_types.get(id).is_none_or(|&kind| kind == NORMAL);
         let normal = || {
             self.tokens

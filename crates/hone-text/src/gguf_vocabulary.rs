@@ -192,16 +192,20 @@ fn steps<'a>(json: &'a Value, key: &str, inner: &str) -> Vec<&'a Value> {
 
 /// Whether SentencePiece puts a space before a text; anything else than its own steps is refused.
 fn read_space_prefix(json: &Value) -> Result<bool, TokenizerError> {
-    let mut prefix = false;
+    let (mut prefix, mut replaces) = (false, false);
     for step in steps(json, "normalizer", "normalizers") {
         match step["type"].as_str() {
             Some("Prepend") if step["prepend"] == "▁" => prefix = true,
-            Some("Replace") if step["pattern"]["String"] == " " && step["content"] == "▁" => {}
+            Some("Replace") if step["pattern"]["String"] == " " && step["content"] == "▁" => {
+                replaces = true;
+            }
             _ => return Err(refused(&format!("a normaliser {step}"))),
         }
     }
     for step in steps(json, "pre_tokenizer", "pretokenizers") {
         match step["type"].as_str() {
+            // Gemma's, which comes after every space was written as `▁` and finds none.
+            Some("Split") if step["pattern"]["String"] == " " && replaces => {}
             Some("Metaspace") if step["replacement"] == "▁" && step["split"] != true => {
                 prefix |= step["prepend_scheme"] != "never";
             }
@@ -234,11 +238,9 @@ fn name_of_words(json: &Value) -> Result<&'static str, TokenizerError> {
             Some("Digits") if step["individual_digits"] == true => patterns.push(r"\p{N}".into()),
             Some("Split") if step["behavior"] == "Isolated" && step["invert"] != true => {
                 let pattern = step["pattern"]["Regex"].as_str();
-                patterns.push(
-                    pattern
-                        .ok_or_else(|| refused(&format!("a pre-tokenizer {step}")))?
-                        .to_owned(),
-                );
+                let pattern = pattern.ok_or_else(|| refused(&format!("a pre-tokenizer {step}")))?;
+                // Some files have line ends in a pattern as they are.
+                patterns.push(pattern.replace('\r', r"\r").replace('\n', r"\n"));
             }
             _ => return Err(refused(&format!("a pre-tokenizer {step}"))),
         }
@@ -343,6 +345,21 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_rule_with_line_ends_as_they_are_finds_its_name() {
+        let vocabulary = GgufVocabulary {
+            model: "gpt2".into(),
+            pre: Some("deepseek-v3".into()),
+            tokens: vec!["a".into(), "b".into()],
+            ..GgufVocabulary::default()
+        };
+        let json = Tokenizer::from_gguf(&vocabulary).unwrap().to_json();
+        let json = json.replace(r"\\r\\n", r"\r\n");
+        let tokenizer = Tokenizer::from_json(json.as_bytes()).unwrap();
+        let again = GgufVocabulary::of_tokenizer(&tokenizer, 2).unwrap();
+        assert_eq!(again.pre.as_deref(), Some("deepseek-v3"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! tensors: bytes and strings come in, ids go out.
 
 mod aside;
+mod byte_pairs;
 mod conversation;
 mod date;
 mod gguf;
@@ -15,6 +16,7 @@ mod jinja_source;
 mod python;
 mod python_text;
 mod render;
+mod sentencepiece;
 mod skeleton;
 mod stream;
 mod template;

@@ -106,11 +106,12 @@ impl Tokenizer {
         }
         // A tokenizer whose files name nothing at all is named by the model's configuration.
         if files.config.is_none() && files.special_tokens_map.is_none() {
-            tokenizer.bos = tokenizer.first_known(files.bos.as_slice());
+            let bos = tokenizer.first_known(files.bos.as_slice());
+            tokenizer.bos = bos.or(tokenizer.bos);
         }
         let add_bos = names.add_bos_token;
-        tokenizer.adds_bos =
-            tokenizer.bos.is_some() && add_bos.unwrap_or(tokenizer.post_processor_adds_bos());
+        let adds_bos = tokenizer.adds_bos || tokenizer.post_processor_adds_bos();
+        tokenizer.adds_bos = tokenizer.bos.is_some() && add_bos.unwrap_or(adds_bos);
         Ok((tokenizer, notices))
     }
 
@@ -123,8 +124,9 @@ impl Tokenizer {
         names: &Names,
         notices: &mut Vec<String>,
     ) -> Result<(), TokenizerError> {
-        self.bos = self.named("BOS", names.bos_token.as_ref())?;
-        self.eos = self.named("EOS", names.eos_token.as_ref())?;
+        // What no file names stays as the vocabulary itself has it, as a SentencePiece model does.
+        self.bos = self.named("BOS", names.bos_token.as_ref())?.or(self.bos);
+        self.eos = self.named("EOS", names.eos_token.as_ref())?.or(self.eos);
         // Nothing here pads, and what cannot be spelt is refused: neither needs a row in the model.
         let mut lenient = |role, name: &Option<Name>| {
             let name = name.as_ref()?;
@@ -142,7 +144,8 @@ impl Tokenizer {
         for name in names.additional_special_tokens.iter().flatten() {
             lenient("additional special", &Some(name.clone()));
         }
-        (self.unknown, self.padding) = (unknown, padding);
+        self.unknown = unknown.or(self.unknown);
+        self.padding = padding.or(self.padding);
         Ok(())
     }
 

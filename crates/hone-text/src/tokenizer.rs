@@ -7,13 +7,15 @@
 //! serving cuts the text. With no borders the result is that of the `tokenizers` crate, by test.
 
 use std::ops::Range as Bytes;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use sha2::{Digest, Sha256};
+use tokenizers::models::unigram::Unigram;
 use tokenizers::normalizer::Range;
 use tokenizers::{
-    Model, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential, OffsetType,
-    PreTokenizedString, PreTokenizer, Token as ModelToken,
+    Model, ModelWrapper, NormalizedString, Normalizer, NormalizerWrapper, OffsetReferential,
+    OffsetType, PreTokenizedString, PreTokenizer, Token as ModelToken,
 };
 
 use crate::guard::guarded;
@@ -34,6 +36,12 @@ pub enum TokenizerError {
     UnknownPreTokenizer { name: String },
     #[error("llama.cpp has no name for this tokenizer: it has {what}")]
     NotInGguf { what: String },
+    #[error("this SentencePiece model has {what}, which no tokenizer.json can say")]
+    NotConvertible { what: String },
+    #[error(
+        "vocab.json and merges.txt do not say how text is cut into words, and neither does the class `{class}`; known are {known}"
+    )]
+    UnknownClass { class: String, known: String },
     #[error("the tokenizer has no token `{token}`, which its configuration names as {role}")]
     UnknownToken { role: &'static str, token: String },
     #[error("`{token}` cannot be a new token: {what}")]
@@ -60,6 +68,8 @@ pub struct Tokenizer {
     raw: Added,
     /// Added tokens matched after normalisation.
     normalized: Added,
+    /// A Unigram model that knows no control tokens: its own takes any piece for text, these too.
+    letters: Option<Arc<Unigram>>,
     /// The pre-tokenizer marks the start of every piece, so pieces must not be cut before it.
     marks_pieces: bool,
     pub(crate) bos: Option<u32>,
@@ -100,6 +110,7 @@ impl Tokenizer {
         let (raw, normalized) = (Added::new(&inner, false)?, Added::new(&inner, true)?);
         let hash = sha256_hex(inner.to_string(false).map_err(malformed)?.as_bytes());
         let mut tokenizer = Self {
+            letters: letters_of(&inner)?,
             marks_pieces: false,
             inner,
             raw,
@@ -120,6 +131,7 @@ impl Tokenizer {
         let (raw, normalized) = (Added::new(&inner, false)?, Added::new(&inner, true)?);
         let hash = sha256_hex(inner.to_string(false).map_err(malformed)?.as_bytes());
         Ok(Self {
+            letters: letters_of(&inner)?,
             inner,
             raw,
             normalized,
@@ -139,6 +151,24 @@ impl Tokenizer {
             adds_bos: vocabulary.adds_bos(),
             ..Self::from_json(json.as_bytes())?
         })
+    }
+
+    /// With named tokens that a vocabulary gives by number; a text starts with BOS, as the models of such files were trained.
+    pub(crate) fn with_named(
+        self,
+        bos: Option<u32>,
+        eos: Option<u32>,
+        unknown: Option<u32>,
+        padding: Option<u32>,
+    ) -> Self {
+        Self {
+            bos,
+            eos,
+            unknown,
+            padding,
+            adds_bos: bos.is_some(),
+            ..self
+        }
     }
 
     /// Takes the named tokens from the bytes of a `tokenizer_config.json`, see [`with_files`](Self::with_files).
@@ -312,7 +342,10 @@ impl Tokenizer {
     /// The model's tokens for one piece; a model without an unknown token drops what it cannot spell,
     /// and the tokens then do not reach the end of the piece.
     fn spell(&self, piece: &NormalizedString) -> tokenizers::Result<Vec<ModelToken>> {
-        let tokens = self.inner.get_model().tokenize(piece.get())?;
+        let tokens = match &self.letters {
+            Some(letters) => letters.tokenize(piece.get())?,
+            None => self.inner.get_model().tokenize(piece.get())?,
+        };
         match tokens.last() {
             Some(last) if last.offsets.1 == piece.get().len() => Ok(tokens),
             None if piece.get().is_empty() => Ok(tokens),
@@ -344,6 +377,28 @@ impl Tokenizer {
             .collect();
         Ok(second != "b")
     }
+}
+
+/// Of a Unigram model one of the same numbers in which a control token has a name that nobody can write, so that no text is
+/// spelt with it; `None` for other models, which reach no control token by spelling.
+fn letters_of(inner: &tokenizers::Tokenizer) -> Result<Option<Arc<Unigram>>, TokenizerError> {
+    let ModelWrapper::Unigram(model) = inner.get_model() else {
+        return Ok(None);
+    };
+    // The library does not hand out the number of the unknown piece, but writes it.
+    let unknown = serde_json::to_value(model).map_err(malformed)?["unk_id"].as_u64();
+    let unknown = unknown.and_then(|id| usize::try_from(id).ok());
+    let added = inner.get_added_tokens_decoder();
+    let is_control = |id: usize| added.get(&(id as u32)).is_some_and(|token| token.special);
+    let pieces = model.iter().enumerate().map(|(id, (piece, score))| {
+        let piece = match is_control(id) {
+            true => format!("\0control token {id}\0"),
+            false => piece.clone(),
+        };
+        (piece, *score)
+    });
+    let letters = Unigram::from(pieces.collect(), unknown, model.byte_fallback());
+    Ok(Some(Arc::new(letters.map_err(malformed)?)))
 }
 
 /// Added tokens of one kind, found left to right, the longest first.

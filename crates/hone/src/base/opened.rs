@@ -49,7 +49,7 @@ pub enum OpenError {
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// There is no tokenizer.
-    #[error("{} has no tokenizer.json", .path.display())]
+    #[error("{} has no tokenizer.json, no tokenizer.model, and no vocab.json with merges.txt", .path.display())]
     NoTokenizer {
         /// The directory.
         path: PathBuf,
@@ -115,7 +115,11 @@ impl OpenError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Weights(error) => error.hints(),
-            Self::NoTokenizer { .. } => vec![
+            Self::NoTokenizer { .. }
+            | Self::Tokenizer {
+                source: TokenizerError::NotConvertible { .. } | TokenizerError::UnknownClass { .. },
+                ..
+            } => vec![
                 "save it with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(DIR), which writes tokenizer.json"
                     .into(),
             ],
@@ -497,11 +501,6 @@ fn open_tokenizer(
         });
         return Ok((tokenizer, unsaid.into_iter().collect()));
     }
-    let json = weights
-        .tokenizer_json()?
-        .ok_or_else(|| OpenError::NoTokenizer {
-            path: path.to_path_buf(),
-        })?;
     let file = |name: &str| weights.file(name);
     let (config, map) = (
         file("tokenizer_config.json")?,
@@ -515,7 +514,11 @@ fn open_tokenizer(
         bos: weights.config().bos,
         eos: &weights.config().eos,
     };
-    let tokenizer = Tokenizer::from_json(&json).map_err(fail)?;
+    let tokenizer = match weights.tokenizer_json()? {
+        Some(json) => Tokenizer::from_json(&json),
+        None => older_tokenizer(weights, path, config.as_deref())?,
+    };
+    let tokenizer = tokenizer.map_err(fail)?;
     tokenizer.with_files(&files).map_err(fail)
 }
 
@@ -545,6 +548,25 @@ fn different_ends(weights: &BaseWeights, renderer: &Renderer) -> Option<String> 
         named(taught),
         list(renderer.stop_ids())
     ))
+}
+
+/// The forms of a directory without a `tokenizer.json`: a SentencePiece model, or a vocabulary and its merges.
+fn older_tokenizer(
+    weights: &BaseWeights,
+    path: &Path,
+    config: Option<&[u8]>,
+) -> Result<Result<Tokenizer, TokenizerError>, OpenError> {
+    if let Some(model) = weights.file("tokenizer.model")? {
+        return Ok(Tokenizer::from_sentence_piece(&model, config));
+    }
+    match (weights.file("vocab.json")?, weights.file("merges.txt")?) {
+        (Some(vocabulary), Some(merges)) => {
+            Ok(Tokenizer::from_byte_pairs(&vocabulary, &merges, config))
+        }
+        _ => Err(OpenError::NoTokenizer {
+            path: path.to_path_buf(),
+        }),
+    }
 }
 
 /// The tokenizer part of a GGUF header.

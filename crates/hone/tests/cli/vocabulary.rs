@@ -218,3 +218,104 @@ fn a_base_whose_tokenizer_has_more_tokens_than_it_has_rows_grows_by_those_too() 
         .json();
     assert_eq!(said["logits"][0].as_array().unwrap().len(), 303);
 }
+
+/// A copy of a fixture's directory without its `tokenizer.json`; what that says.
+fn without_tokenizer_json(place: &Place, out: &str) -> Value {
+    let from = fixtures().join("models/tiny-llama-untied");
+    std::fs::create_dir(place.path(out)).unwrap();
+    for name in [
+        "config.json",
+        "model.safetensors",
+        "chat_template.jinja",
+        "tokenizer_config.json",
+    ] {
+        std::fs::copy(from.join(name), place.path(&format!("{out}/{name}"))).unwrap();
+    }
+    serde_json::from_slice(&std::fs::read(from.join("tokenizer.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn a_vocabulary_in_two_files_gives_the_ids_of_the_one_that_was_made_of_it() {
+    let place = Place::new();
+    place.write("rows.jsonl", ROW);
+    let json = without_tokenizer_json(&place, "older");
+    let refusal = place.refusal("data show rows.jsonl --model older");
+    assert!(
+        refusal.contains("has no tokenizer.json, no tokenizer.model, and no vocab.json"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("hint: save it with transformers'"),
+        "{refusal}"
+    );
+
+    let mut vocabulary = json["model"]["vocab"].clone();
+    for added in json["added_tokens"].as_array().unwrap() {
+        vocabulary[added["content"].as_str().unwrap()] = added["id"].clone();
+    }
+    let merges = json["model"]["merges"].as_array().unwrap().iter();
+    let merges: Vec<String> = merges
+        .map(|merge| match merge.as_array() {
+            Some(pair) => format!(
+                "{} {}",
+                pair[0].as_str().unwrap(),
+                pair[1].as_str().unwrap()
+            ),
+            None => merge.as_str().unwrap().to_owned(),
+        })
+        .collect();
+    place.write("older/vocab.json", &vocabulary.to_string());
+    place.write(
+        "older/merges.txt",
+        &format!("#version: 0.2\n{}\n", merges.join("\n")),
+    );
+    let refusal = place.refusal("data show rows.jsonl --model older");
+    assert!(
+        refusal.contains("the class `PreTrainedTokenizerFast`; known are GPT2Tokenizer"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("hint: save it with transformers'"),
+        "{refusal}"
+    );
+
+    let config = place.path("older/tokenizer_config.json");
+    let said = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(
+        &config,
+        said.replace("PreTrainedTokenizerFast", "GPT2TokenizerFast"),
+    )
+    .unwrap();
+    assert_eq!(ids(&place, "older"), ids(&place, "{untied}"));
+}
+
+#[test]
+fn a_sentencepiece_model_is_read_where_there_is_no_tokenizer_json() {
+    let place = Place::new();
+    place.write("rows.jsonl", r#"{"text": "the hello is near the world"}"#);
+    without_tokenizer_json(&place, "older");
+    let config =
+        r#"{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": true}"#;
+    place.write("older/tokenizer_config.json", config);
+    std::fs::copy(
+        fixtures().join("tokenizers/bpe.model"),
+        place.path("older/tokenizer.model"),
+    )
+    .unwrap();
+    let shown = ids(&place, "older");
+    assert_eq!(
+        (shown.first(), shown.last()),
+        (Some(&1), Some(&2)),
+        "{shown:?}"
+    );
+    assert!(
+        shown.len() < 20,
+        "words are spelt with few pieces: {shown:?}"
+    );
+    place.write("older/tokenizer.model", "no model");
+    let refusal = place.refusal("data show rows.jsonl --model older");
+    assert!(
+        refusal.contains("the tokenizer of older: not a usable tokenizer"),
+        "{refusal}"
+    );
+}
