@@ -77,8 +77,21 @@ impl Prover {
     /// Texts: those that were asked for, else held-out rows of the run, else the built-in ones.
     pub fn prompts(&self, source: &Source, talk: Talk) -> Result<Prompts> {
         let prompts = self.find_prompts(source, talk)?;
-        let most = self.replies.unwrap_or(prompts.worth_asking);
+        // A reply takes a pass over the base for each of its tokens: too long a wait where that comes from disk.
+        let unasked = match source.open.weights.is_streamed() {
+            true => 0,
+            false => prompts.worth_asking,
+        };
+        let most = self.replies.unwrap_or(unasked);
         Ok(prompts.asking(most))
+    }
+
+    /// Why no replies are compared, where there are none.
+    fn why_not(&self) -> &'static str {
+        match self.replies {
+            Some(_) => "--replies 0",
+            None => "the base is read from disk as it is used; --replies N compares N all the same",
+        }
     }
 
     fn find_prompts(&self, source: &Source, talk: Talk) -> Result<Prompts> {
@@ -209,7 +222,10 @@ impl Prover {
         let (model, bound) = read_back(source, written, positions(&prompts, source))?;
         let found = prompts.read(&model)?;
         let comparison = compare(&prompts, (&reference, &readings), (&model, &found))?;
-        let replies = replies(&prompts, &comparison, &model, source)?;
+        let replies = match prompts.questions.is_empty() {
+            true => Replies::not_asked(self.why_not()),
+            false => replies(&prompts, &comparison, &model, source)?,
+        };
         drop((model, found));
         source.check_base()?;
         let mut parity = Parity::new(&prompts, &comparison, bound, replies, finer);
@@ -279,9 +295,6 @@ fn replies(
     written: &Model,
     source: &Source,
 ) -> Result<Replies> {
-    if prompts.questions.is_empty() {
-        return Ok(Replies::not_asked("--replies 0"));
-    }
     let changes = changes(prompts, comparison);
     let seen = worth_seeing(prompts, &changes);
     let asked = changes.iter().zip(&seen).filter(|(_, seen)| **seen);
