@@ -29,7 +29,7 @@ impl GgufVocabulary {
             return Err(refused(&format!("a model of type {}", model["type"])));
         }
         let merges = read_merges(model)?;
-        let (tokens, mut token_types) = read_tokens(&json, vocab_size)?;
+        let (mut tokens, mut token_types) = read_tokens(&json, vocab_size)?;
         let is_sentence_piece = model["byte_fallback"] == true;
         let mut vocabulary = Self {
             model: if is_sentence_piece { "llama" } else { "gpt2" }.into(),
@@ -60,6 +60,11 @@ impl GgufVocabulary {
                 }
             }
             vocabulary.scores = scores(&tokens, &merges);
+            // Tokens that are found wherever they are written are looked for before a space becomes a `▁`.
+            let kinds = tokens.iter_mut().zip(&token_types);
+            for (token, _) in kinds.filter(|(_, kind)| **kind == USER_DEFINED) {
+                *token = token.replace('▁', " ");
+            }
         } else {
             vocabulary.pre = Some(name_of_words(&json)?.to_owned());
             vocabulary.merges = merges
