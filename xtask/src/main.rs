@@ -49,6 +49,12 @@ enum Task {
         #[arg(value_parser = fuzz::NAMES)]
         targets: Vec<String>,
     },
+    /// Renders conversations with every chat template that TRL, transformers and llama.cpp carry, beside transformers.
+    Templates {
+        /// For the script; `-- --help` lists them.
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
     /// Trains a small adapter and lets PEFT load it and compare logits.
     Interop,
     /// Exports the real base with adapters, and lets llama.cpp answer twenty prompts.
@@ -104,6 +110,7 @@ fn run(task: Task) -> Result<()> {
         Task::Pages => pages::check(root),
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
         Task::Fuzz { seconds, targets } => fuzz::run(root, &targets, seconds),
+        Task::Templates { arguments } => python::templates(root, &arguments),
         Task::Interop => python::interop(root),
         Task::Deploy => deploy::deploy(root),
         Task::Tokenizers => python::tokenizers(root),

@@ -46,6 +46,56 @@ pub fn golden(root: &Path, base: Option<&Path>, only: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Renders conversations with the chat templates that packages carry, by transformers and by hone-text.
+pub fn templates(root: &Path, arguments: &[String]) -> Result<()> {
+    let python = environment(root)?;
+    run(Command::new(env!("CARGO"))
+        .args([
+            "build",
+            "--package",
+            "hone-text",
+            "--example",
+            "render_conversations",
+        ])
+        .current_dir(root))?;
+    let renderer = format!("render_conversations{}", env::consts::EXE_SUFFIX);
+    let mut command = Command::new(&python);
+    command
+        .arg("fixtures/scripts/compare_chat_templates.py")
+        .arg("--renderer")
+        .arg(root.join("target/debug/examples").join(renderer));
+    match source_archive(root, &python) {
+        Ok(archive) => {
+            command.arg("--archive").arg(archive);
+        }
+        Err(error) => eprintln!("the templates of llama.cpp are left out: {error:#}"),
+    }
+    run(command.args(arguments).current_dir(root))
+}
+
+/// The source archive of llama-cpp-python, which has llama.cpp's collection of chat templates in it.
+fn source_archive(root: &Path, python: &Path) -> Result<PathBuf> {
+    let place = root.join("target/templates");
+    fs::create_dir_all(&place)?;
+    let found = || -> Result<Option<PathBuf>> {
+        let mut archives = fs::read_dir(&place)?.filter_map(|entry| Some(entry.ok()?.path()));
+        Ok(archives.find(|path| path.extension().is_some_and(|extension| extension == "gz")))
+    };
+    if let Some(archive) = found()? {
+        return Ok(archive);
+    }
+    let pins = fs::read_to_string(root.join("xtask/src/llama-cpp.txt"))?;
+    let pin = pins
+        .lines()
+        .find(|line| line.starts_with("llama-cpp-python=="))
+        .context("llama-cpp.txt names no version of llama-cpp-python")?;
+    let mut download = Command::new(python);
+    download.args(["-m", "pip", "download", "--quiet", "--no-deps"]);
+    download.args(["--no-binary", "llama-cpp-python", pin, "--dest"]);
+    run(download.arg(&place))?;
+    found()?.context("pip downloaded no source archive")
+}
+
 /// Trains a small adapter of every method with the release binary and lets PEFT judge each, and an adapter on each family.
 pub fn interop(root: &Path) -> Result<()> {
     let python = environment(root)?;

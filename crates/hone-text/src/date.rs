@@ -145,7 +145,7 @@ impl Date {
                 Some('n') => "\n".into(),
                 Some('t') => "\t".into(),
                 Some('Y') => number(self.year, if pad.is_some() { 4 } else { 1 }, '0'),
-                Some('C') => number(self.year / 100, 2, '0'),
+                Some('C') => number(self.year / 100, if pad.is_some() { 2 } else { 1 }, '0'),
                 Some('y') => number(self.year % 100, 2, '0'),
                 Some('m') => number(self.month.into(), 2, '0'),
                 Some('d') => number(self.day.into(), 2, '0'),

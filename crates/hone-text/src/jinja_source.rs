@@ -159,6 +159,8 @@ fn with_escapes(text: &str) -> String {
                     _ => out.push_str("\\U"),
                 }
             }
+            // A character by its name, which nobody here knows: minijinja refuses the escape.
+            Some('N') => out.push_str("\\uN"),
             // Python keeps the backslash of an escape that is none.
             Some(c) => {
                 out.push_str("\\\\");

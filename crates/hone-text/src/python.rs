@@ -334,7 +334,7 @@ pub(crate) fn escapes(text: &str) -> [String; 3] {
 }
 
 /// Python's `str.isprintable` for one character, as far as Rust knows the categories.
-fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     let invisible = c.is_control()
         || (c.is_whitespace() && c != ' ')
         || matches!(u32::from(c),

@@ -7,7 +7,7 @@ use minijinja::value::{Kwargs, Tuple, Value, ValueKind, from_args};
 use minijinja::{Error, ErrorKind, State};
 use minijinja_contrib::pycompat::unknown_method_callback;
 
-use crate::python::text_of_arguments;
+use crate::python::{is_printable, text_of_arguments};
 
 /// What a method gives.
 pub(crate) fn method(
@@ -102,6 +102,10 @@ fn of_text(
         "isdecimal" => {
             none()?;
             Value::from(!text.is_empty() && text.chars().all(|c| c.is_ascii_digit()))
+        }
+        "isprintable" => {
+            none()?;
+            Value::from(text.chars().all(is_printable))
         }
         "isidentifier" => {
             none()?;

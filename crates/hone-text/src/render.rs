@@ -643,6 +643,10 @@ impl Renderer {
             return Err(RenderError::Rewritten { number, role });
         }
         let end = self.end(finished, form, words, turn, start)?;
+        if finished.turns_after(end).any(|other| other == turn) {
+            // A token that ends replies comes before the call.
+            return Err(RenderError::CallUnplaced { number });
+        }
         Ok(Reply { turn, start, end })
     }
 
@@ -655,8 +659,12 @@ impl Renderer {
         turn: usize,
         start: Point,
     ) -> Result<Point, RenderError> {
-        let is_wordless = own_words(words, turn).next().is_none();
-        if is_wordless || !form.turns[turn].calls.is_empty() {
+        // What stands behind the last word is known of answers only.
+        let shown = own_words(words, turn).filter(|(index, _)| finished.count(*index) > 0);
+        let is_answer = shown
+            .last()
+            .is_some_and(|(_, word)| word.kind == WordKind::Text);
+        if !is_answer || !form.turns[turn].calls.is_empty() {
             return self.end_of_call(finished, turn, start);
         }
         let last = finished.glue_after(turn).unwrap_or(start.glue);
@@ -711,9 +719,12 @@ impl Renderer {
             let header = tags
                 .closed_block(end)
                 .map(|bytes| prompt.without_end(bytes));
-            let start = header
-                .and_then(|header| finished.after(&header))
-                .ok_or(why)?;
+            let Some(start) = header.and_then(|header| finished.after(&header)) else {
+                return Err(why);
+            };
+            if says_reasoning(&finished.glue(start.glue)[start.offset..], tags) {
+                return Err(why);
+            }
             let reply = self.reply_from(start, finished, form, words, turn)?;
             return Ok(Continued {
                 reply,
@@ -722,11 +733,11 @@ impl Renderer {
                 after: String::new(),
             });
         };
+        if tags.closed_block(end).is_some() {
+            return Err(RenderError::ReasoningClosed { number, tail });
+        }
         if finished.count(thought) > 0 {
-            return Err(match end.trim_end().ends_with(tags.close) {
-                true => RenderError::ReasoningClosed { number, tail },
-                false => why,
-            });
+            return Err(why);
         }
         let header = prompt.without_end(opened.unwrap_or(0));
         let Some(start) = finished.after(&header) else {
@@ -744,8 +755,7 @@ impl Renderer {
             end: self.end(finished, form, words, turn, start)?,
         };
         let rest = &finished.glue(start.glue)[start.offset..];
-        if rest.contains(tags.open) || rest.contains(tags.close) {
-            // It writes that there is no reasoning.
+        if says_reasoning(rest, tags) {
             return Err(why);
         }
         let skipped = rest.len() - rest.trim_start().len();
@@ -863,6 +873,11 @@ fn own_words<'a, 'b>(
 ) -> impl Iterator<Item = (usize, &'b Word<'a>)> {
     let all = words.iter().enumerate();
     all.filter(move |(_, word)| word.turn == turn)
+}
+
+/// Does the beginning of a reply say whether there is reasoning?
+fn says_reasoning(glue: &str, tags: ReasoningTags) -> bool {
+    glue.contains(tags.open) || glue.contains(tags.close)
 }
 
 /// What stands before and after the reasoning of a reply, tags and spaces: as the row has it, or as models write it.

@@ -113,3 +113,65 @@ fn the_models_own_template_is_read_from_its_configuration() {
     }
     assert_eq!(renderer.stop_ids(), [2]);
 }
+
+/// What Python or Jinja2 can do and a chat template has not been seen to need; each is refused with its reason.
+const REFUSED: [&str; 13] = [
+    r"{{ 'a\tb'.expandtabs(4) }}",
+    "{{ s.encode('utf-8') }}",
+    "{{ '{!r}'.format('a') }}",
+    "{{ '%s %d %.2f' % ('a', 3, 2.5) }}",
+    "{{ '%s' % 'a' }}",
+    "{{ '%s' % d }}",
+    "{{ '%(a)s' % {'a': 1} }}",
+    "{% macro m(a, b='d') %}[{{ a }}{{ b }}{{ varargs }}{{ kwargs }}]{% endmacro %}{{ m(1) }}{{ m(1, b=2) }}{{ m(1,2,3) }}{{ m(1, c=3) }}",
+    "{{ +i }}",
+    "{{ 2 ** 200 }}",
+    r"{{ '\N{BULLET}' }}",
+    "{{ '%02d:%02d' % (5, 7) }}",
+    r"{{ 'a\nb'|indent('--') }}",
+];
+
+#[test]
+fn expressions_and_tags_are_those_of_jinja2_in_transformers() {
+    let golden: Value = serde_json::from_slice(&fixture("golden/jinja.json")).unwrap();
+    let conversation: Conversation = serde_json::from_value(golden["messages"].clone()).unwrap();
+    let prefix = golden["prefix"].as_str().unwrap();
+    let (mut refused, mut different) = (Vec::new(), Vec::new());
+    for case in golden["cases"].as_array().unwrap() {
+        let source = case["template"].as_str().unwrap();
+        let ours = ChatTemplate::new(&format!("{prefix}{source}"))
+            .map_err(|error| error.to_string())
+            .and_then(|template| {
+                let renderer = Renderer::new(tokenizer(), Some(template), &[]).unwrap();
+                let text = renderer.render(&conversation, false);
+                text.map_err(|error| error.to_string())
+            });
+        match (case["text"].as_str(), ours) {
+            (Some(theirs), Ok(ours)) if theirs == ours => {}
+            (Some(theirs), Ok(ours)) => {
+                different.push(format!("{source}\n  {theirs:?}\n  {ours:?}"))
+            }
+            (Some(_), Err(error)) => refused.push((source, error)),
+            // Some of what raises there is nothing here, which no rendering of theirs can contradict.
+            (None, _) => {}
+        }
+    }
+    assert!(different.is_empty(), "{}", different.join("\n"));
+    let sources: Vec<&str> = refused.iter().map(|(source, _)| *source).collect();
+    assert_eq!(sources, REFUSED, "{refused:#?}");
+}
+
+#[test]
+fn dates_are_those_of_pythons_strftime() {
+    let golden: Value = serde_json::from_slice(&fixture("golden/jinja.json")).unwrap();
+    let conversation: Conversation =
+        serde_json::from_str(r#"[{"role": "user", "content": "hi"}]"#).unwrap();
+    for case in golden["dates"].as_array().unwrap() {
+        let source = format!("{{{{ strftime_now({}) }}}}", case["format"]);
+        let date = case["date"].as_str().unwrap().parse().unwrap();
+        let template = ChatTemplate::new(&source).unwrap().with_date(date);
+        let renderer = Renderer::new(tokenizer(), Some(template), &[]).unwrap();
+        let ours = renderer.render(&conversation, false).unwrap();
+        assert_eq!(ours, case["text"].as_str().unwrap(), "{case}");
+    }
+}
