@@ -322,6 +322,7 @@ mod tests {
             .unwrap()
         };
         let mut portrait = Portrait::default();
+        let record_kind = hone_data::Kind::Chat;
         let kept = |side, length, language| Kept {
             row: 0,
             side,
@@ -329,6 +330,7 @@ mod tests {
             length,
             language,
             is_remarked: length == 1,
+            kind: record_kind,
         };
         portrait.add(&row("Sure, here is one"), &kept(Side::Train, 9, "en"));
         portrait.add(&row("Sure, here is another"), &kept(Side::Train, 12, "en"));

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use hone_data::Nulls;
 pub use hone_data::Side;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -61,6 +62,11 @@ pub struct RawSource {
     /// Which column is meant by which of our fields.
     #[serde(default)]
     pub columns: BTreeMap<String, String>,
+    /// Keys that are passed over whatever they hold; `turn.NAME` for keys of turns.
+    #[serde(default)]
+    pub ignore_keys: Vec<String>,
+    /// What null properties of tool calls and tools are: `keep` or `drop`.
+    pub nulls: Option<Nulls>,
     /// The side on which all its rows stand.
     pub side: Option<Side>,
 }

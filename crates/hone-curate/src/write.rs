@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use hone_data::{FileReport, Kind};
 use hone_ledger::{ContentId, DirError, Hasher, Unpublished};
 use serde_json::json;
 
@@ -25,6 +26,10 @@ pub struct Written {
     pub note: Note,
     /// Findings, counted.
     pub tally: Tally,
+    /// The files read.
+    pub files: Vec<FileReport>,
+    /// Rows that are kept and that nothing trains on yet, by kind.
+    pub untrained: BTreeMap<Kind, usize>,
     /// Was the very same directory there before?
     pub was_there: bool,
 }
@@ -116,7 +121,9 @@ pub fn write(
     Ok(Written {
         id,
         note,
+        untrained: curated.untrained(),
         tally: curated.tally,
+        files: curated.files,
         was_there,
     })
 }

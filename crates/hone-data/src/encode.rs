@@ -198,6 +198,7 @@ pub fn encode_row(renderer: &Renderer, record: &Record) -> Result<Encoded, Reaso
         Body::Chat(conversation) => renderer.encode_conversation(conversation)?,
         Body::Text(text) => renderer.encode_text(text)?,
         Body::Preference(_) => return Err(Reason::Preference),
+        Body::Unpaired(_) => return Err(Reason::Unpaired),
     })
 }
 

@@ -8,15 +8,19 @@
 //! The crate knows neither tensors nor models: a batch is numbers and where they come from.
 
 mod encode;
+mod keys;
 mod order;
 mod pack;
+pub mod pages;
 mod read;
 pub mod recipe;
 mod record;
 mod shape;
 mod split;
+mod turn;
 
 pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row};
+pub use keys::{Fate, KnownKeys, MAX_HARMLESS_CHARS, Nulls, ROW_KEYS, TURN_KEYS};
 pub use order::{Sampler, order};
 pub use pack::{Batch, Target, micro_batches, pack, within_budget};
 pub use read::{
@@ -24,7 +28,8 @@ pub use read::{
     ReadOptions, Reading, read, stream,
 };
 pub use record::{
-    Body, Count, Part, Place, Preference, Reason, Record, Refused, Source, counts, dataset_id,
+    Body, Count, Kind, Part, Place, Preference, Reason, Record, Refused, Source, Unpaired, counts,
+    dataset_id,
 };
-pub use shape::Shape;
+pub use shape::{Field, Shape};
 pub use split::{RowKey, Sets, ShareOutOfRange, Shares, Side, Split, sides, split};

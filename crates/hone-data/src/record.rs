@@ -39,6 +39,38 @@ pub enum Body {
     Text(String),
     /// A better and a worse way to go on; curated and kept, not yet trained on.
     Preference(Preference),
+    /// A reply that is said to be good or bad; curated and kept, not yet trained on.
+    Unpaired(Unpaired),
+}
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A conversation.
+    Chat,
+    /// A text that is trained on whole.
+    Text,
+    /// A preference pair.
+    Preference,
+    /// A reply that is said to be good or bad.
+    Unpaired,
+}
+
+impl Kind {
+    /// Is there something that trains on it?
+    pub fn is_trained_on(self) -> bool {
+        matches!(self, Self::Chat | Self::Text)
+    }
+
+    /// Its name, for several.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "conversations",
+            Self::Text => "texts",
+            Self::Preference => "preference pairs",
+            Self::Unpaired => "unpaired preferences",
+        }
+    }
 }
 
 /// Two ways to go on from one prompt.
@@ -50,6 +82,17 @@ pub struct Preference {
     pub chosen: Conversation,
     /// The worse one.
     pub rejected: Conversation,
+}
+
+/// A conversation whose last replies are said to be good or bad.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unpaired {
+    /// The prompt and what answers it.
+    pub conversation: Conversation,
+    /// How many of the turns are the prompt.
+    pub num_prompt: usize,
+    /// Is the answer a good one?
+    pub is_good: bool,
 }
 
 /// One text of a record.
@@ -137,12 +180,21 @@ pub enum Reason {
     TooLong { tokens: usize, limit: usize },
     #[error("the prompt alone fills the limit of {limit} tokens ({tokens} in all)")]
     PromptTooLong { tokens: usize, limit: usize },
-    #[error("a pair of preferences: there is nothing yet that trains on them")]
+    #[error("a preference pair: nothing trains on them yet")]
     Preference,
+    #[error("an unpaired preference (a reply with a label): nothing trains on them yet")]
+    Unpaired,
     #[error("has no token to learn from (no reply of the assistant)")]
     NothingSupervised,
     #[error(transparent)]
     Render(#[from] RenderError),
+}
+
+impl Reason {
+    /// What is told of the row's shape by one of its keys, if it is.
+    pub(crate) fn told_by_a_key(&self) -> Option<String> {
+        matches!(self, Self::Field { .. }).then(|| self.to_string())
+    }
 }
 
 /// How many rows of one task come from one file.
@@ -184,8 +236,9 @@ impl Record {
     pub fn text_mut(&mut self, place: Place) -> Option<&mut String> {
         match (&mut self.body, place) {
             (Body::Text(text), Place::Text) => Some(text),
-            (Body::Chat(chat), Place::Argument { turn, index }) => {
-                chat.turns.get_mut(turn)?.arguments_mut().nth(index)
+            (body, Place::Argument { turn, index }) => {
+                let turn = body.turn_mut(Place::Turn(turn))?;
+                turn.arguments_mut().nth(index)
             }
             (body, place) => match place.turn_of_reasoning() {
                 Some(of_turn) => body.turn_mut(of_turn)?.reasoning.as_mut(),
@@ -217,13 +270,47 @@ impl Record {
 }
 
 impl Body {
+    /// What it is for.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Chat(_) => Kind::Chat,
+            Self::Text(_) => Kind::Text,
+            Self::Preference(_) => Kind::Preference,
+            Self::Unpaired(_) => Kind::Unpaired,
+        }
+    }
+
+    /// All its texts, first to last.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let said = self.turns().flat_map(parts).map(|part| part.text);
+        self.whole().into_iter().chain(said)
+    }
+
+    /// The conversation of which places speak, if it is one.
+    fn conversation(&self) -> Option<&Conversation> {
+        match self {
+            Self::Chat(chat) => Some(chat),
+            Self::Unpaired(judged) => Some(&judged.conversation),
+            _ => None,
+        }
+    }
+
     fn to_json(&self) -> Value {
         match self {
             Self::Chat(chat) if chat.tools.is_empty() => json!({ "messages": chat }),
             Self::Chat(chat) => json!({ "messages": chat, "tools": chat.tools }),
             Self::Text(text) => json!({ "text": text }),
             Self::Preference(pair) => {
-                json!({ "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected })
+                let mut row = json!({ "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected });
+                add_tools(&mut row, &pair.prompt);
+                row
+            }
+            Self::Unpaired(judged) => {
+                let (prompt, completion) = judged.conversation.turns.split_at(judged.num_prompt);
+                let mut row =
+                    json!({ "prompt": prompt, "completion": completion, "label": judged.is_good });
+                add_tools(&mut row, &judged.conversation);
+                row
             }
         }
     }
@@ -232,6 +319,7 @@ impl Body {
     fn turn_mut(&mut self, place: Place) -> Option<&mut Turn> {
         let (turns, index) = match (self, place) {
             (Self::Chat(chat), Place::Turn(index)) => (&mut chat.turns, index),
+            (Self::Unpaired(judged), Place::Turn(index)) => (&mut judged.conversation.turns, index),
             (Self::Preference(pair), Place::Turn(index)) => (&mut pair.prompt.turns, index),
             (Self::Preference(pair), Place::Chosen(index)) => (&mut pair.chosen.turns, index),
             (Self::Preference(pair), Place::Rejected(index)) => (&mut pair.rejected.turns, index),
@@ -250,16 +338,14 @@ impl Body {
     fn turns(&self) -> impl Iterator<Item = (Place, &Turn)> {
         type Named<'a> = (fn(usize) -> Place, &'a [Turn]);
         let lists: [Named<'_>; 3] = match self {
-            Self::Text(_) => [
-                (Place::Turn, &[]),
-                (Place::Chosen, &[]),
-                (Place::Rejected, &[]),
-            ],
-            Self::Chat(chat) => [
-                (Place::Turn, &chat.turns),
-                (Place::Chosen, &[]),
-                (Place::Rejected, &[]),
-            ],
+            Self::Text(_) | Self::Chat(_) | Self::Unpaired(_) => {
+                let turns = self.conversation().map_or(&[][..], |chat| &chat.turns);
+                [
+                    (Place::Turn, turns),
+                    (Place::Chosen, &[]),
+                    (Place::Rejected, &[]),
+                ]
+            }
             Self::Preference(pair) => [
                 (Place::Turn, &pair.prompt.turns),
                 (Place::Chosen, &pair.chosen.turns),
@@ -272,6 +358,12 @@ impl Body {
                 .enumerate()
                 .map(move |(index, turn)| (place(index), turn))
         })
+    }
+}
+
+fn add_tools(row: &mut Value, conversation: &Conversation) {
+    if !conversation.tools.is_empty() {
+        row["tools"] = conversation.tools.clone().into();
     }
 }
 

@@ -1,25 +1,27 @@
 //! The shapes rows come in, and how each becomes a record.
 //!
 //! A shape is recognised by its keys alone and then read strictly: a field of the wrong kind, or one
-//! that would change the meaning and cannot be honoured, refuses the row. Keys that say nothing about
-//! the text (ids, dates, scores) are let through.
+//! that would change the meaning and cannot be honoured, refuses the row. What becomes of keys that a
+//! shape does not take is told in [`crate::keys`].
 
 use std::fmt;
 
 use hone_text::{Conversation, Role, ToolCall, Turn};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use crate::{Body, Preference, Reason};
+use crate::keys::{Account, Fields, MASKS, WEIGHTS, verdict, weight};
+use crate::turn::{REASONING, are_turns, reasoning, settled_tools, turns};
+use crate::{Body, Preference, Reason, Unpaired};
 
 /// A way of writing one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
+    /// `chosen` and `rejected`, and the prompt that both answer; also a conversation and the reply it should not have had.
+    Preference,
     /// `messages`: a list of `role` and `content`.
     Messages,
     /// `conversations`: a list of `from` and `value`.
     ShareGpt,
-    /// `chosen` and `rejected`, and the `prompt` that both answer.
-    Preference,
     /// `prompt` and `completion`, texts or lists of messages.
     PromptCompletion,
     /// `instruction`, `input` and `output`.
@@ -28,14 +30,80 @@ pub enum Shape {
     Text,
 }
 
+/// A field of a shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its names; the first that holds something counts.
+    pub names: &'static [&'static str],
+    /// Is a row without it of another shape?
+    pub is_needed: bool,
+    /// What it becomes.
+    pub what: &'static str,
+}
+
 type Row = Map<String, Value>;
+
+const fn needed(names: &'static [&'static str], what: &'static str) -> Field {
+    Field {
+        names,
+        is_needed: true,
+        what,
+    }
+}
+
+const fn optional(names: &'static [&'static str], what: &'static str) -> Field {
+    Field {
+        names,
+        is_needed: false,
+        what,
+    }
+}
+
+const MESSAGES: &[&str] = &["messages"];
+const CONVERSATIONS: &[&str] = &["conversations", "conversation"];
+const CHOSEN: &[&str] = &["chosen"];
+const REJECTED: &[&str] = &[
+    "rejected",
+    "rejected_response",
+    "rejected_message",
+    "rejected_messages",
+];
+const PROMPT: &[&str] = &["prompt", "query"];
+const COMPLETION: &[&str] = &["completion", "response"];
+const INSTRUCTION: &[&str] = &["instruction"];
+const INPUT: &[&str] = &["input", "context"];
+const OUTPUT: &[&str] = &["output", "response"];
+const ANSWER: &[&str] = &["completion", "response", "output"];
+const SYSTEM: &[&str] = &["system", "system_prompt"];
+const HISTORY: &[&str] = &["history"];
+const TOOLS: &[&str] = &["tools", "functions"];
+const TEXT: &[&str] = &["text"];
+
+const SYSTEM_FIELD: Field = optional(
+    SYSTEM,
+    "the first turn, of the system; refused if the turns begin with one already",
+);
+const TOOLS_FIELD: Field = optional(
+    TOOLS,
+    "the tools that the assistant may call: a list of function schemas, or JSON text of one",
+);
+const HISTORY_FIELD: Field = optional(
+    HISTORY,
+    "questions and answers that came before, `[[question, answer], …]`",
+);
+const REASONING_FIELD: Field = optional(
+    REASONING,
+    "what the assistant thinks before it answers; trained on with the reply",
+);
+const TURNS: &str =
+    "the turns, a list (or JSON text of one) of `role` and `content` or of `from` and `value`";
 
 impl Shape {
     /// All shapes, in the order in which they are tried.
     pub const ALL: [Self; 6] = [
+        Self::Preference,
         Self::Messages,
         Self::ShareGpt,
-        Self::Preference,
         Self::PromptCompletion,
         Self::Alpaca,
         Self::Text,
@@ -43,96 +111,180 @@ impl Shape {
 
     /// The shape of a row with these keys.
     pub fn of(row: &Row) -> Option<Self> {
-        Self::ALL.into_iter().find(|shape| shape.fits(row))
+        Self::find(row, |_| true)
     }
 
-    /// Does the row have the keys of the shape?
-    pub(crate) fn fits(self, row: &Row) -> bool {
-        let mut keys = self.keys().iter();
-        keys.all(|alternatives| first(row, alternatives).is_some())
+    /// The first shape that is wanted and whose fields hold something in the row; else one whose fields are there.
+    pub(crate) fn find(row: &Row, is_wanted: impl Fn(Self) -> bool) -> Option<Self> {
+        let find = |holds: &dyn Fn(&str) -> bool| {
+            let mut shapes = Self::ALL.into_iter();
+            shapes.find(|shape| is_wanted(*shape) && shape.fits(holds))
+        };
+        find(&|key| row.get(key).is_some_and(|value| !value.is_null()))
+            .or_else(|| find(&|key| row.contains_key(key)))
+    }
+
+    fn fits(self, holds: &dyn Fn(&str) -> bool) -> bool {
+        let any = |names: &[&str]| names.iter().any(|name| holds(name));
+        let is_pair = |first: &[&str]| any(first) && any(REJECTED);
+        let needed = self.fields().iter().filter(|field| field.is_needed);
+        match self {
+            Self::Preference => {
+                let reply = any(MESSAGES) || any(CONVERSATIONS) || any(ANSWER);
+                is_pair(CHOSEN) || reply && any(REJECTED)
+            }
+            _ => needed.into_iter().all(|field| any(field.names)),
+        }
     }
 
     /// Does the shape have a text of this name?
     pub(crate) fn takes(self, field: &str) -> bool {
-        let mut keys = self.keys().iter().copied().flatten();
-        keys.any(|key| *key == field) || self.more().contains(&field)
+        self.fields()
+            .iter()
+            .any(|known| known.names.contains(&field))
     }
 
     /// The names of the texts of all shapes, each once.
-    pub(crate) fn fields() -> impl Iterator<Item = &'static str> {
-        let of = |shape: &Self| {
-            let keys = shape.keys().iter().copied().flatten().copied();
-            keys.chain(shape.more().iter().copied())
-        };
-        let mut fields: Vec<&str> = Vec::new();
-        for field in Self::ALL.iter().flat_map(of) {
-            if !fields.contains(&field) {
-                fields.push(field);
+    pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+        let (pairs, others) = Self::ALL.split_at(1);
+        let shapes = others.iter().chain(pairs);
+        let fields = shapes.flat_map(|shape| shape.fields());
+        let mut names: Vec<&str> = Vec::new();
+        for name in fields.flat_map(|field| field.names) {
+            if !names.contains(name) {
+                names.push(name);
             }
         }
-        fields.into_iter()
+        names.into_iter()
     }
 
     /// A line that describes the shape to somebody whose file has another one.
     pub fn description(self) -> &'static str {
         match self {
-            Self::Messages => "messages: [{role, content}, …], optional tools",
-            Self::ShareGpt => "ShareGPT: conversations: [{from, value}, …]",
-            Self::Preference => "preference pairs: chosen and rejected, optional prompt",
+            Self::Preference => {
+                "preference pairs: chosen and rejected, optional prompt (kept, not yet trained on)"
+            }
+            Self::Messages => "messages: [{role, content}, …], optional system and tools",
+            Self::ShareGpt => {
+                "ShareGPT: conversations: [{from, value}, …], optional system and tools"
+            }
             Self::PromptCompletion => "prompt and completion (texts, or lists of {role, content})",
             Self::Alpaca => "alpaca: instruction, output, optional input, system and history",
             Self::Text => "text: one text per row, learnt whole",
         }
     }
 
-    /// The record's body, read from a row of this shape.
-    pub(crate) fn body(self, row: &Row) -> Result<Body, Reason> {
-        if is_present(row.get("functions")) {
-            return Err(field("functions", "is not supported; write `tools`"));
+    /// What a row of the shape is made of.
+    pub fn fields(self) -> &'static [Field] {
+        match self {
+            Self::Preference => {
+                const {
+                    &[
+                        needed(
+                            REJECTED,
+                            "the worse reply: a text, a turn or a list of turns",
+                        ),
+                        optional(CHOSEN, "the better reply"),
+                        optional(PROMPT, "what both answer; without it, what both begin with"),
+                        optional(
+                            MESSAGES,
+                            "the prompt, and without `chosen` also the better reply",
+                        ),
+                        optional(CONVERSATIONS, "the same"),
+                        optional(INSTRUCTION, "the prompt"),
+                        optional(INPUT, "goes on with the instruction after an empty line"),
+                        optional(ANSWER, "the better reply, without `chosen`"),
+                        HISTORY_FIELD,
+                        SYSTEM_FIELD,
+                        TOOLS_FIELD,
+                    ]
+                }
+            }
+            Self::Messages => const { &[needed(MESSAGES, TURNS), SYSTEM_FIELD, TOOLS_FIELD] },
+            Self::ShareGpt => const { &[needed(CONVERSATIONS, TURNS), SYSTEM_FIELD, TOOLS_FIELD] },
+            Self::PromptCompletion => {
+                const {
+                    &[
+                        needed(PROMPT, "the turn of the user; or turns"),
+                        needed(COMPLETION, "the reply of the assistant; or turns"),
+                        REASONING_FIELD,
+                        HISTORY_FIELD,
+                        SYSTEM_FIELD,
+                        TOOLS_FIELD,
+                    ]
+                }
+            }
+            Self::Alpaca => {
+                const {
+                    &[
+                        needed(INSTRUCTION, "the turn of the user"),
+                        needed(OUTPUT, "the reply of the assistant"),
+                        optional(INPUT, "goes on with the instruction after an empty line"),
+                        REASONING_FIELD,
+                        HISTORY_FIELD,
+                        SYSTEM_FIELD,
+                        TOOLS_FIELD,
+                    ]
+                }
+            }
+            Self::Text => const { &[needed(TEXT, "trained on whole")] },
         }
-        let turns = match self {
-            Self::Messages => messages(&row["messages"], "messages")?,
-            Self::ShareGpt => share_gpt(row)?,
-            Self::Preference => return Ok(Body::Preference(preference(row)?)),
-            Self::PromptCompletion => prompt_completion(row)?,
-            Self::Alpaca => alpaca(row)?,
-            Self::Text => return Ok(Body::Text(text(row, "text")?)),
+    }
+
+    /// The record's body, read from a row of this shape; every key of the row is accounted for.
+    pub(crate) fn body(self, row: &Row, account: &mut Account) -> Result<Body, Reason> {
+        let mut fields = Fields::of(row);
+        let (body, num_prompt) = match self {
+            Self::Preference => (Body::Preference(preference(&mut fields, account)?), 0),
+            Self::Text => {
+                let (key, value) = must(&mut fields, TEXT);
+                (Body::Text(text(value, key)?), 0)
+            }
+            _ => {
+                let (turns, num_prompt) = self.turns(&mut fields, account)?;
+                let tools = tools(&mut fields, account)?;
+                (
+                    Body::Chat(Conversation::new(turns).with_tools(tools)),
+                    num_prompt,
+                )
+            }
         };
-        match turns.is_empty() {
-            true => Err(field(self.keys()[0][0], "has no turns")),
-            false => Ok(Body::Chat(
-                Conversation::new(turns).with_tools(tools(row.get("tools"))?),
-            )),
-        }
+        let body = match verdict(&mut fields, &body)? {
+            Some(is_good) => Body::Unpaired(unpaired(body, num_prompt, is_good)?),
+            None => body,
+        };
+        row_weight(row, &mut fields)?;
+        fields.account(&body, account)?;
+        Ok(body)
     }
 
-    /// What a row may have beside its keys.
-    fn more(self) -> &'static [&'static str] {
-        match self {
-            Self::Messages => &["tools"],
-            Self::ShareGpt | Self::PromptCompletion => &["system", "tools"],
-            Self::Preference => &["prompt", "system"],
-            Self::Alpaca => &["input", "context", "system", "history"],
-            Self::Text => &[],
-        }
-    }
-
-    /// What a row must have: one key of each list.
-    fn keys(self) -> &'static [&'static [&'static str]] {
-        match self {
-            Self::Messages => &[&["messages"]],
-            Self::ShareGpt => &[&["conversations"]],
-            Self::Preference => &[&["chosen"], &["rejected"]],
-            Self::PromptCompletion => &[&["prompt"], COMPLETION],
-            Self::Alpaca => &[&["instruction"], OUTPUT],
-            Self::Text => &[&["text"]],
-        }
+    /// The turns of a conversation, and how many of them are its prompt.
+    fn turns(
+        self,
+        fields: &mut Fields<'_>,
+        account: &mut Account,
+    ) -> Result<(Vec<Turn>, usize), Reason> {
+        let system = system(fields)?;
+        let (said, num_prompt) = match self {
+            Self::PromptCompletion => prompt_completion(fields, account)?,
+            Self::Alpaca => alpaca(fields)?,
+            _ => {
+                let (key, list) = match self {
+                    Self::Messages => must(fields, MESSAGES),
+                    _ => must(fields, CONVERSATIONS),
+                };
+                let said = turns(list, key, account)?;
+                if said.is_empty() {
+                    return Err(field(key, "has no turns"));
+                }
+                let num_prompt = said.len() - 1;
+                (said, num_prompt)
+            }
+        };
+        let num_before = usize::from(system.is_some());
+        Ok((after_system(system, said)?, num_before + num_prompt))
     }
 }
-
-const COMPLETION: &[&str] = &["completion", "response"];
-const OUTPUT: &[&str] = &["output", "response"];
-const INPUT: &[&str] = &["input", "context"];
 
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -147,28 +299,87 @@ impl fmt::Display for Shape {
     }
 }
 
-fn alpaca(row: &Row) -> Result<Vec<Turn>, Reason> {
-    let mut turns = system(row)?;
-    turns.extend(history(row)?);
-    let mut question = text(row, "instruction")?;
-    if let Some(input) = first(row, INPUT).filter(|key| is_present(row.get(*key))) {
-        question = format!("{question}\n\n{}", text(row, input)?);
+/// A field that the row has, because its shape was told by it.
+fn must<'a>(fields: &mut Fields<'a>, names: &[&'static str]) -> (&'static str, &'a Value) {
+    fields.take(names).expect("the shape has the field")
+}
+
+/// The turn of the system beside the others, with the name of its field.
+fn system(fields: &mut Fields<'_>) -> Result<Option<(&'static str, Turn)>, Reason> {
+    let found = fields.take_present(SYSTEM);
+    let turn = |(key, value)| Ok((key, Turn::new(Role::System, text(value, key)?)));
+    found.map(turn).transpose()
+}
+
+/// The turn of the system before the others, which must not begin with another one.
+fn after_system(
+    system: Option<(&'static str, Turn)>,
+    mut turns: Vec<Turn>,
+) -> Result<Vec<Turn>, Reason> {
+    let Some((key, system)) = system else {
+        return Ok(turns);
+    };
+    match turns.iter().find(|turn| turn.role == Role::System) {
+        Some(other) if other.text != system.text => Err(field(
+            key,
+            "stands beside a turn of the system that says something else; one of the two is enough",
+        )),
+        Some(_) => Err(field(
+            key,
+            "stands beside a turn of the system; one of the two is enough",
+        )),
+        None => {
+            turns.insert(0, system);
+            Ok(turns)
+        }
     }
-    let answer = text(row, first(row, OUTPUT).expect("the shape has an output"))?;
-    turns.extend([
-        Turn::new(Role::User, question),
-        Turn::new(Role::Assistant, answer),
-    ]);
-    Ok(turns)
+}
+
+fn alpaca(fields: &mut Fields<'_>) -> Result<(Vec<Turn>, usize), Reason> {
+    let mut turns = history(fields)?;
+    turns.push(instruction(fields)?);
+    let num_prompt = turns.len();
+    let (key, answer) = must(fields, OUTPUT);
+    let answer = text(answer, key)?;
+    turns.push(reply(fields, answer)?);
+    Ok((turns, num_prompt))
+}
+
+/// What is asked by `instruction`, and `input` if there is one.
+fn instruction(fields: &mut Fields<'_>) -> Result<Turn, Reason> {
+    let (key, question) = must(fields, INSTRUCTION);
+    let mut question = text(question, key)?;
+    if let Some((key, input)) = fields.take_present(INPUT) {
+        question = format!("{question}\n\n{}", text(input, key)?);
+    }
+    Ok(Turn::new(Role::User, question))
+}
+
+/// A reply, with the reasoning that stands beside it.
+fn reply(fields: &mut Fields<'_>, answer: String) -> Result<Turn, Reason> {
+    let reasoning = reasoning(fields.row(), "")?;
+    fields.note(REASONING);
+    Ok(Turn {
+        reasoning,
+        ..Turn::new(Role::Assistant, answer)
+    })
 }
 
 /// Questions and answers that came before.
-fn history(row: &Row) -> Result<Vec<Turn>, Reason> {
-    if !is_present(row.get("history")) {
+fn history(fields: &mut Fields<'_>) -> Result<Vec<Turn>, Reason> {
+    let Some((key, history)) = fields.take_present(HISTORY) else {
         return Ok(Vec::new());
-    }
+    };
+    let parsed;
+    let history = match history {
+        Value::String(text) => {
+            parsed = serde_json::from_str(text).unwrap_or(Value::Null);
+            if parsed.is_array() { &parsed } else { history }
+        }
+        other => other,
+    };
     let mut turns = Vec::new();
-    for (index, pair) in list(&row["history"], "history")?.iter().enumerate() {
+    for (index, pair) in list(history, key)?.iter().enumerate() {
         let place = format!("history[{index}]");
         let Some([question, answer]) = pair.as_array().map(Vec::as_slice) else {
             return Err(field(&place, "must be a question and an answer"));
@@ -180,174 +391,183 @@ fn history(row: &Row) -> Result<Vec<Turn>, Reason> {
     Ok(turns)
 }
 
-fn prompt_completion(row: &Row) -> Result<Vec<Turn>, Reason> {
-    let completion = first(row, COMPLETION).expect("the shape has a completion");
-    let mut turns = system(row)?;
-    for (key, role) in [("prompt", Role::User), (completion, Role::Assistant)] {
-        match &row[key] {
-            list @ Value::Array(_) => turns.extend(messages(list, key)?),
-            _ => turns.push(Turn::new(role, text(row, key)?)),
+fn prompt_completion(
+    fields: &mut Fields<'_>,
+    account: &mut Account,
+) -> Result<(Vec<Turn>, usize), Reason> {
+    let mut said = history(fields)?;
+    let (key, prompt) = must(fields, PROMPT);
+    said.extend(side(prompt, key, Role::User, account)?);
+    let num_prompt = said.len();
+    let (key, completion) = must(fields, COMPLETION);
+    let mut answered = side(completion, key, Role::Assistant, account)?;
+    let thought = reply(fields, String::new())?.reasoning;
+    if let Some(thought) = thought {
+        let last = answered
+            .iter_mut()
+            .rfind(|turn| turn.role == Role::Assistant);
+        match last {
+            Some(turn) if turn.reasoning.is_none() => turn.reasoning = Some(thought),
+            _ => {
+                return Err(field(
+                    "reasoning",
+                    "stands beside a completion that has its own, or no reply",
+                ));
+            }
         }
     }
-    Ok(turns)
+    said.extend(answered);
+    if said.is_empty() {
+        return Err(field(key, "has no turns"));
+    }
+    Ok((said, num_prompt))
+}
+
+/// One side of a conversation: a text, or turns.
+fn side(value: &Value, key: &str, role: Role, account: &mut Account) -> Result<Vec<Turn>, Reason> {
+    match are_turns(value) {
+        true => turns(value, key, account),
+        false => Ok(vec![Turn::new(role, text(value, key)?)]),
+    }
 }
 
 /// A pair whose prompt is a field of its own, or the turns with which both continuations begin.
-fn preference(row: &Row) -> Result<Preference, Reason> {
-    let side = |key: &str| match &row[key] {
-        list @ Value::Array(_) => messages(list, key),
-        _ => Ok(vec![Turn::new(Role::Assistant, text(row, key)?)]),
+fn preference(fields: &mut Fields<'_>, account: &mut Account) -> Result<Preference, Reason> {
+    let system = system(fields)?;
+    let (rejected_key, worse) = must(fields, REJECTED);
+    let mut rejected = side(worse, rejected_key, Role::Assistant, account)?;
+    let mut prompt = history(fields)?;
+    let asked = if let Some((key, prompt)) = fields.take_present(PROMPT) {
+        Some(side(prompt, key, Role::User, account)?)
+    } else if fields.holds(MESSAGES) {
+        Some(turns(must(fields, MESSAGES).1, "messages", account)?)
+    } else if fields.holds(CONVERSATIONS) {
+        let (key, list) = must(fields, CONVERSATIONS);
+        Some(turns(list, key, account)?)
+    } else if fields.holds(INSTRUCTION) {
+        Some(vec![instruction(fields)?])
+    } else {
+        None
     };
-    let (mut chosen, mut rejected) = (side("chosen")?, side("rejected")?);
-    let mut prompt = system(row)?;
-    match row.get("prompt") {
-        Some(list @ Value::Array(_)) => prompt.extend(messages(list, "prompt")?),
-        Some(_) => prompt.push(Turn::new(Role::User, text(row, "prompt")?)),
-        None => {
-            let shared = chosen
-                .iter()
-                .zip(&rejected)
-                .take_while(|(a, b)| a == b)
-                .count();
-            prompt.extend(chosen.drain(..shared));
-            rejected.drain(..shared);
+    let has_prompt = asked.is_some();
+    prompt.extend(asked.unwrap_or_default());
+    let (chosen_key, mut chosen) = if fields.holds(CHOSEN) {
+        let (key, better) = must(fields, CHOSEN);
+        (key, side(better, key, Role::Assistant, account)?)
+    } else if fields.holds(ANSWER) {
+        let (key, better) = must(fields, ANSWER);
+        (key, side(better, key, Role::Assistant, account)?)
+    } else {
+        // The conversation ends in the better reply.
+        let last = prompt.pop_if(|turn| turn.role == Role::Assistant);
+        let last = last.ok_or_else(|| field(rejected_key, "has no better reply beside it"))?;
+        ("messages", vec![last])
+    };
+    // What a side says again of the prompt stands there once.
+    let num_shared = match has_prompt {
+        true if chosen.starts_with(&prompt) && chosen.len() > prompt.len() => prompt.len(),
+        true => 0,
+        false => chosen
+            .iter()
+            .zip(&rejected)
+            .take_while(|(a, b)| a == b)
+            .count(),
+    };
+    match has_prompt {
+        true => {
+            chosen.drain(..num_shared);
+            if rejected.starts_with(&prompt) && rejected.len() > prompt.len() {
+                rejected.drain(..prompt.len());
+            }
+        }
+        false => {
+            prompt.extend(chosen.drain(..num_shared));
+            rejected.drain(..num_shared);
         }
     }
-    for (key, turns) in [("chosen", &chosen), ("rejected", &rejected)] {
+    let prompt = after_system(system, prompt)?;
+    for (key, turns) in [(chosen_key, &chosen), (rejected_key, &rejected)] {
         if turns.is_empty() {
             return Err(field(key, "has nothing that the other does not have"));
         }
     }
     for (key, turns) in [
         ("prompt", &prompt),
-        ("chosen", &chosen),
-        ("rejected", &rejected),
+        (chosen_key, &chosen),
+        (rejected_key, &rejected),
     ] {
         if turns.iter().any(|turn| !turn.calls.is_empty()) {
             return Err(field(key, "calls tools, which preference pairs cannot yet"));
         }
     }
+    let tools = tools(fields, account)?;
     let [prompt, chosen, rejected] = [prompt, chosen, rejected].map(Conversation::new);
     Ok(Preference {
-        prompt,
+        prompt: prompt.with_tools(tools),
         chosen,
         rejected,
     })
 }
 
-fn share_gpt(row: &Row) -> Result<Vec<Turn>, Reason> {
-    let mut turns = system(row)?;
-    for (index, item) in list(&row["conversations"], "conversations")?
-        .iter()
-        .enumerate()
-    {
-        let place = format!("conversations[{index}]");
-        let (Some(from), Some(value)) = (item.get("from"), item.get("value")) else {
-            return Err(field(&place, "needs `from` and `value`"));
-        };
-        let role = match from.as_str() {
-            Some("human" | "user") => Role::User,
-            Some("gpt" | "assistant" | "chatgpt" | "model" | "bot") => Role::Assistant,
-            Some("system") => Role::System,
-            Some("tool" | "observation" | "function_response") => Role::Tool,
-            _ => {
-                return Err(field(
-                    &format!("{place}.from"),
-                    format!("is {from}; known are human, gpt, system and tool"),
-                ));
-            }
-        };
-        turns.push(Turn::new(role, content(value, &format!("{place}.value"))?));
-    }
-    Ok(turns)
-}
-
-fn messages(value: &Value, key: &str) -> Result<Vec<Turn>, Reason> {
-    let turn = |(index, item): (usize, &Value)| message(item, &format!("{key}[{index}]"));
-    list(value, key)?.iter().enumerate().map(turn).collect()
-}
-
-fn message(item: &Value, place: &str) -> Result<Turn, Reason> {
-    let Some(role) = item.get("role") else {
-        return Err(field(place, "needs `role` and `content`"));
+/// A conversation whose last reply is judged.
+fn unpaired(body: Body, num_prompt: usize, is_good: bool) -> Result<Unpaired, Reason> {
+    let refuse = |what: &str| {
+        Err(field(
+            "label",
+            format!("{what}; to pass over it: --ignore-key label"),
+        ))
     };
-    let role = match role.as_str() {
-        Some("system" | "developer") => Role::System,
-        Some("user") => Role::User,
-        Some("assistant") => Role::Assistant,
-        Some("tool") => Role::Tool,
-        _ => {
-            return Err(field(
-                &format!("{place}.role"),
-                format!("is {role}; known are system, user, assistant and tool"),
-            ));
+    match body {
+        Body::Chat(conversation) => match conversation.turns.last() {
+            Some(last) if last.role == Role::Assistant => Ok(Unpaired {
+                conversation,
+                num_prompt,
+                is_good,
+            }),
+            _ => refuse(
+                "is a class to be told, beside a conversation without a reply; write prompt and completion",
+            ),
+        },
+        Body::Text(_) => refuse(
+            "stands beside a text, which would be trained on without it; write prompt and completion",
+        ),
+        _ => refuse("stands beside chosen and rejected, and does not say which of them it judges"),
+    }
+}
+
+/// The wish not to train on the row, or to train on it more or less than on others.
+fn row_weight(row: &Row, fields: &mut Fields<'_>) -> Result<(), Reason> {
+    fields.note(WEIGHTS);
+    fields.note(MASKS);
+    let place = |key: &str| key.to_owned();
+    match weight(|key| row.get(key), place) {
+        Ok(Some(false)) => {
+            let keys = WEIGHTS.iter().chain(MASKS);
+            let key = keys.copied().find(|key| row.contains_key(*key));
+            Err(field(
+                key.unwrap_or("weight"),
+                "says that the row is not trained on",
+            ))
         }
-    };
-    if is_present(item.get("function_call")) {
-        let place = format!("{place}.function_call");
-        return Err(field(&place, "is not supported; write `tool_calls`"));
-    }
-    let calls = calls(item.get("tool_calls"), &format!("{place}.tool_calls"))?;
-    let weight = weight(item.get("weight"), &format!("{place}.weight"))?;
-    if role != Role::Assistant && !calls.is_empty() {
-        let place = format!("{place}.tool_calls");
-        return Err(field(&place, "only the assistant calls tools"));
-    }
-    let text = match item.get("content") {
-        None | Some(Value::Null) if !calls.is_empty() => String::new(),
-        said => content(said.unwrap_or(&Value::Null), &format!("{place}.content"))?,
-    };
-    let of_tool = |key: &str| match role {
-        Role::Tool => name(item.get(key), &format!("{place}.{key}")),
-        _ => Ok(None),
-    };
-    let reasoning = reasoning(item, place)?;
-    if role != Role::Assistant && reasoning.is_some() {
-        return Err(field(place, "has reasoning, which only the assistant has"));
-    }
-    Ok(Turn {
-        reasoning,
-        calls,
-        call_id: of_tool("tool_call_id")?,
-        name: of_tool("name")?,
-        is_learnt: weight || role != Role::Assistant,
-        ..Turn::new(role, text)
-    })
-}
-
-/// What the assistant thinks before it answers, by any of its names; two that differ are no reasoning.
-fn reasoning(item: &Value, place: &str) -> Result<Option<String>, Reason> {
-    let mut found: Option<(&str, String)> = None;
-    for key in REASONING {
-        let Some(value) = item.get(key).filter(|value| is_present(Some(value))) else {
-            continue;
-        };
-        let text = content(value, &format!("{place}.{key}"))?;
-        match &found {
-            Some((other, known)) if *known != text => {
-                let problem = format!("is not what `{other}` says");
-                return Err(field(&format!("{place}.{key}"), problem));
-            }
-            _ => found = Some((key, text)),
+        Ok(_) => Ok(()),
+        Err(Reason::Field {
+            field: key,
+            problem,
+        }) => {
+            let problem =
+                format!("{problem}; if it is no weight, pass over it: --ignore-key {key}");
+            Err(field(&key, problem))
         }
-    }
-    Ok(found.map(|(_, text)| text))
-}
-
-/// What families of models call the reasoning of a turn.
-const REASONING: [&str; 3] = ["reasoning_content", "thinking", "reasoning"];
-
-/// Whether a reply is learnt.
-fn weight(value: Option<&Value>, place: &str) -> Result<bool, Reason> {
-    match value {
-        None | Some(Value::Null) => Ok(true),
-        Some(value) if value.as_f64() == Some(1.0) => Ok(true),
-        Some(value) if value.as_f64() == Some(0.0) => Ok(false),
-        Some(other) => Err(field(place, format!("must be 0 or 1, not {other}"))),
+        Err(other) => Err(other),
     }
 }
 
-fn calls(value: Option<&Value>, place: &str) -> Result<Vec<ToolCall>, Reason> {
+/// The turns that a value is, if it is turns at all.
+pub(crate) fn messages_of(value: &Value) -> Option<Vec<Turn>> {
+    turns(value, "", &mut Account::of_own_row()).ok()
+}
+
+pub(crate) fn calls(value: Option<&Value>, place: &str) -> Result<Vec<ToolCall>, Reason> {
     if !is_present(value) {
         return Ok(Vec::new());
     }
@@ -390,27 +610,31 @@ fn call(value: &Value, place: &str) -> Result<ToolCall, Reason> {
 }
 
 /// The tools a row names: a list of schemas, or the same as JSON in a text, as tables hold it.
-fn tools(value: Option<&Value>) -> Result<Vec<Value>, Reason> {
-    if !is_present(value) {
+fn tools(fields: &mut Fields<'_>, account: &Account) -> Result<Vec<Value>, Reason> {
+    let Some((key, value)) = fields.take_present(TOOLS) else {
         return Ok(Vec::new());
-    }
-    let written = match value {
-        Some(Value::String(text)) => serde_json::from_str(text).ok(),
-        other => other.cloned(),
     };
-    let tools = written.unwrap_or(Value::Null);
+    let written = match value {
+        // A text was never part of a table's columns, so what is null in it is meant.
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        other => settled_tools(other.clone(), account)?,
+    };
     let is_schema = |tool: &Value| tool.get("function").unwrap_or(tool)["name"].is_string();
-    match tools {
+    match written {
+        Value::Array(tools) if tools.iter().all(is_schema) && key == "functions" => {
+            let tool = |function| json!({"type": "function", "function": function});
+            Ok(tools.into_iter().map(tool).collect())
+        }
         Value::Array(tools) if tools.iter().all(is_schema) => Ok(tools),
         _ => Err(field(
-            "tools",
+            key,
             "must be a list of function schemas, each with a `name`",
         )),
     }
 }
 
 /// A name of the wire: none, or a text.
-fn name(value: Option<&Value>, place: &str) -> Result<Option<String>, Reason> {
+pub(crate) fn name(value: Option<&Value>, place: &str) -> Result<Option<String>, Reason> {
     match value {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(name)) => checked(name, place).map(Some),
@@ -419,7 +643,7 @@ fn name(value: Option<&Value>, place: &str) -> Result<Option<String>, Reason> {
 }
 
 /// A text, or a list of `{"type": "text", "text": …}` parts put together.
-fn content(value: &Value, place: &str) -> Result<String, Reason> {
+pub(crate) fn content(value: &Value, place: &str) -> Result<String, Reason> {
     match value {
         Value::String(text) => checked(text, place),
         Value::Array(parts) => parts
@@ -443,20 +667,10 @@ fn content(value: &Value, place: &str) -> Result<String, Reason> {
     }
 }
 
-fn system(row: &Row) -> Result<Vec<Turn>, Reason> {
-    match row.get("system").filter(|value| is_present(Some(value))) {
-        Some(_) => Ok(vec![Turn::new(Role::System, text(row, "system")?)]),
-        None => Ok(Vec::new()),
-    }
-}
-
-fn text(row: &Row, key: &str) -> Result<String, Reason> {
-    match row.get(key) {
-        Some(Value::String(text)) => checked(text, key),
-        other => Err(field(
-            key,
-            format!("must be text, not {}", kind(other.unwrap_or(&Value::Null))),
-        )),
+fn text(value: &Value, key: &str) -> Result<String, Reason> {
+    match value {
+        Value::String(text) => checked(text, key),
+        other => Err(field(key, format!("must be text, not {}", kind(other)))),
     }
 }
 
@@ -473,15 +687,8 @@ fn list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>, Reason> {
         .ok_or_else(|| field(key, format!("must be a list, not {}", kind(value))))
 }
 
-fn first(row: &Row, alternatives: &[&'static str]) -> Option<&'static str> {
-    alternatives
-        .iter()
-        .copied()
-        .find(|key| row.contains_key(*key))
-}
-
 /// Is there something in the field, or is it only filled in for form's sake?
-fn is_present(value: Option<&Value>) -> bool {
+pub(crate) fn is_present(value: Option<&Value>) -> bool {
     match value {
         None | Some(Value::Null) => false,
         Some(Value::String(text)) => !text.is_empty(),
@@ -515,13 +722,22 @@ mod tests {
     fn turns(json: &str) -> Result<Vec<(Role, String)>, String> {
         let row: Row = serde_json::from_str(json).unwrap();
         let shape = Shape::of(&row).ok_or("no shape")?;
-        match shape.body(&row).map_err(|reason| reason.to_string())? {
+        match shape
+            .body(&row, &mut Account::default())
+            .map_err(|reason| reason.to_string())?
+        {
             Body::Chat(conversation) => Ok(conversation
                 .turns
                 .into_iter()
                 .map(|turn| (turn.role, turn.text))
                 .collect()),
             Body::Text(text) => Ok(vec![(Role::Tool, text)]),
+            Body::Unpaired(judged) => Ok(judged
+                .conversation
+                .turns
+                .into_iter()
+                .map(|turn| (turn.role, turn.text))
+                .collect()),
             Body::Preference(pair) => Ok([pair.prompt, pair.chosen, pair.rejected]
                 .into_iter()
                 .flat_map(|part| part.turns)
@@ -605,16 +821,8 @@ mod tests {
                 "only the assistant calls tools",
             ),
             (
-                r#"{"messages": [{"role": "assistant", "content": null, "function_call": {"name": "f"}}]}"#,
-                "write `tool_calls`",
-            ),
-            (
                 r#"{"messages": [{"role": "assistant", "content": "x"}], "tools": [{"type": "function"}]}"#,
                 "`tools` must be a list of function schemas",
-            ),
-            (
-                r#"{"messages": [{"role": "assistant", "content": "x"}], "functions": [{"name": "f"}]}"#,
-                "write `tools`",
             ),
             (
                 r#"{"chosen": [{"role": "assistant", "tool_calls": [{"function": {"name": "f"}}]}], "rejected": "b"}"#,
@@ -655,7 +863,10 @@ mod tests {
 
     fn body(json: &str) -> Body {
         let row: Row = serde_json::from_str(json).unwrap();
-        Shape::of(&row).unwrap().body(&row).unwrap()
+        Shape::of(&row)
+            .unwrap()
+            .body(&row, &mut Account::default())
+            .unwrap()
     }
 
     #[test]

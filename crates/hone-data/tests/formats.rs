@@ -122,7 +122,7 @@ fn columns_are_mapped_and_labels_filled_in() {
     let table = dir.path().join("qa.csv");
     fs::write(
         &table,
-        "question,answer,prompt,kind,messages\nq,a,no,,no\nr,b,no,sums,no\n",
+        "question,answer,prompt,kind,messages\nq,a,no,,q\nr,b,no,sums,b\n",
     )
     .unwrap();
     let lines = dir.path().join("qa.jsonl");
@@ -178,7 +178,7 @@ fn columns_are_mapped_and_labels_filled_in() {
             .contains("no shape has a field `question`")
     );
     assert!(
-        unknown.hints()[0].contains("prompt, completion"),
+        unknown.hints()[0].contains("prompt, query, completion"),
         "{unknown:?}"
     );
 }
@@ -299,4 +299,54 @@ fn a_reader_may_stop_early_and_hears_how_far_it_is() {
     })
     .unwrap();
     assert_eq!((taken, reports.len(), reports[0].rows), (3, 1, 3));
+}
+
+#[test]
+fn the_padding_of_a_table_is_not_part_of_a_row_and_in_json_it_waits_for_a_word() {
+    let rows = read(&[fixture("padded.parquet")]).unwrap();
+    let twin = read(&[fixture("padded.jsonl")]).unwrap();
+    let body = |reading: &Reading| -> Vec<_> {
+        let records = reading.records.iter();
+        records.map(|record| record.body.clone()).collect()
+    };
+    assert_eq!(body(&rows), body(&twin));
+    let first = rows.records[0].to_json().to_string();
+    assert!(
+        first.contains(r#""arguments":{"where":"south","how":{"high":3}}"#),
+        "{first}"
+    );
+    // The same table as its rows would be written in JSON: every row has the fields of all.
+    let padded = r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "f", "arguments": {"where": "south", "what": null}}}]}]}"#;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("x.jsonl");
+    fs::write(&file, padded).unwrap();
+    let error = read(&[&file]).unwrap_err().to_string();
+    assert!(error.contains("arguments.what` is null"), "{error}");
+    assert!(error.contains("--nulls drop"), "{error}");
+}
+
+#[test]
+fn truths_pictures_and_scores_of_a_table_are_told_by_their_columns() {
+    let reading = read(&[fixture("labels.parquet")]).unwrap();
+    let verdicts: Vec<bool> = reading
+        .records
+        .iter()
+        .map(|record| match &record.body {
+            hone_data::Body::Unpaired(judged) => judged.is_good,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(verdicts, [true, false]);
+    let refused: Vec<String> = reading.refused.iter().map(ToString::to_string).collect();
+    assert_eq!(refused.len(), 1);
+    assert!(refused[0].contains("`image` holds pictures"), "{refused:?}");
+    let report = &reading.files[0];
+    assert_eq!(report.unused, ["score"]);
+    assert_eq!(
+        report.remarks(),
+        [
+            "2 rows kept: unpaired preferences; nothing trains on them yet",
+            "other keys, not used: score"
+        ]
+    );
 }

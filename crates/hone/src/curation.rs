@@ -6,7 +6,7 @@ use crate::screen::Talk;
 use anyhow::Result;
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit};
 use hone_curate::{CurateError, Curated, Family, Finding, Tools, curate, rules};
-use hone_data::{Record, encode_row};
+use hone_data::{FileReport, Nulls, ReadOptions, Record, encode_row};
 use hone_eval::ifd::{MAX_TOKENS, difficulty};
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
@@ -17,12 +17,54 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+/// Flags about the keys of rows, of every verb that reads them.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct KeyArgs {
+    /// Key of a row that is passed over whatever it holds; turn.KEY for keys of turns
+    #[arg(long = "ignore-key", value_name = "KEY")]
+    pub ignore_keys: Vec<String>,
+    /// What null properties of tool calls and tools are: keep or drop; rows of JSON that have one are refused without it
+    #[arg(long, value_name = "WHAT", value_parser = nulls)]
+    pub nulls: Option<Nulls>,
+}
+
+impl KeyArgs {
+    /// How files are read under these flags.
+    pub fn options(&self) -> ReadOptions<'static> {
+        ReadOptions {
+            ignored_keys: self.ignore_keys.iter().cloned().collect(),
+            nulls: self.nulls,
+            ..ReadOptions::default()
+        }
+    }
+}
+
+/// `keep` or `drop`.
+pub fn nulls(text: &str) -> Result<Nulls, String> {
+    match text {
+        "keep" => Ok(Nulls::Keep),
+        "drop" => Ok(Nulls::Drop),
+        _ => Err("it is keep (null is meant) or drop (null is padding)".into()),
+    }
+}
+
+/// Says for each file what became of keys and rows that are not used.
+pub fn tell_remarks(files: &[FileReport], talk: Talk) {
+    for file in files {
+        for remark in file.remarks() {
+            talk.say(format!("{}: {remark}", file.file.display()));
+        }
+    }
+}
+
 /// Flags about what becomes a dataset; each wins over the recipe.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct RecipeArgs {
     /// Files, folders or patterns of rows: JSONL, JSON, CSV, TSV, Parquet, text, Markdown; also .gz and .zst
     #[arg(long, value_name = "F", num_args = 1..)]
     from: Vec<String>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// What to do about what a rule or a family of rules sees, such as personal-data=redact or licence=allow:REASON
     #[arg(long = "rule", value_name = "RULE=ACTION")]
     rules: Vec<RuleFlag>,
@@ -132,6 +174,12 @@ impl RecipeArgs {
                 files: self.from.clone(),
                 ..RawSource::default()
             }];
+        }
+        for source in &mut raw.sources {
+            source
+                .ignore_keys
+                .extend(self.keys.ignore_keys.iter().cloned());
+            source.nulls = self.keys.nulls.or(source.nulls);
         }
         for (name, section) in sections(&self.rules) {
             // A flag says what to do; parameters that the recipe sets stay.

@@ -9,7 +9,8 @@ use hone_curate::dataset::{DatasetDir, FINDINGS, is_dataset};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError, Side};
 use hone_curate::{CurateError, Decision, Family, Finding, Rows as _, RowsError, Tools, curate};
 use hone_data::{
-    Count, Encoding, Example, FileReport, ReadError, Record, Refused, Truncated, encode_row,
+    Count, Encoding, Example, FileReport, Kind, ReadError, ReadOptions, Reading, Record, Refused,
+    Truncated, encode_row,
 };
 use hone_ledger::ContentId;
 use hone_text::Renderer;
@@ -63,6 +64,14 @@ pub enum DatasetError {
         first: Option<String>,
         /// The dataset directory whose recipe has to decide; files are decided about by flags.
         dataset: Option<PathBuf>,
+    },
+    /// All rows are of kinds that nothing trains on.
+    #[error("the rows of {} are {what}: nothing trains on them yet", list(.files))]
+    Untrained {
+        /// Where from.
+        files: Vec<PathBuf>,
+        /// What they are.
+        what: String,
     },
     /// No row is left.
     #[error("none of the {num_rows} rows of {} can be learnt from", list(.files))]
@@ -121,6 +130,9 @@ impl DatasetError {
             Self::Recipe(error) => error.hints(),
             Self::Curate(error) => error.hints(),
             Self::Dir(_) => Vec::new(),
+            Self::Untrained { .. } => vec![
+                "`hone data build` keeps them for later; to train on good replies alone, write them as prompt and completion without a label".into(),
+            ],
             Self::Undecided {
                 undecided,
                 first,
@@ -193,6 +205,20 @@ impl Dataset {
     fn refuse_if_empty(self, settings: &Settings, max_length: usize) -> Result<Self, DatasetError> {
         if !self.train.is_empty() {
             return Ok(self);
+        }
+        let untrained: BTreeMap<Kind, usize> =
+            self.files.iter().fold(BTreeMap::new(), |mut all, file| {
+                let of_file = file.untrained.iter();
+                of_file.for_each(|(kind, rows)| *all.entry(*kind).or_default() += rows);
+                all
+            });
+        let num_rows: usize = self.files.iter().map(|file| file.rows).sum();
+        if num_rows > 0 && untrained.values().sum::<usize>() == num_rows {
+            let names: Vec<&str> = untrained.keys().map(|kind| kind.name()).collect();
+            return Err(DatasetError::Untrained {
+                files: settings.data.value.clone(),
+                what: names.join(" and "),
+            });
         }
         Err(DatasetError::NothingLeft {
             num_rows: self.files.iter().map(|file| file.rows + file.refused).sum(),
@@ -310,7 +336,8 @@ impl Read {
         }
         for side in [Side::Train, Side::Valid] {
             if let Some(file) = dataset.rows_of(side) {
-                self.files.extend(hone_data::read(&[file])?.files);
+                let options = ReadOptions::of_own_rows();
+                self.files.extend(Reading::of(&[file], &options)?.files);
             }
         }
         Ok(())
@@ -387,6 +414,8 @@ fn recipe(settings: &Settings) -> Option<RawRecipe> {
     let source = |files: Vec<String>, side| RawSource {
         files,
         side,
+        ignore_keys: settings.ignore_keys.value.clone(),
+        nulls: settings.nulls.value,
         ..RawSource::default()
     };
     let pinned = held_out.as_ref().map(|_| Side::Train);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hone_data::{
-    ChunkOptions, Chunking, FileReport, Part, Progress, ReadOptions, Record, Refused, stream,
+    ChunkOptions, Chunking, FileReport, Nulls, Part, Progress, ReadOptions, Record, Refused, stream,
 };
 use rayon::prelude::*;
 
@@ -101,6 +101,7 @@ impl Gathering<'_, '_> {
                         &[rows.display().to_string()],
                         source,
                         source.side.or(Some(side)),
+                        true,
                     )?;
                 }
             }
@@ -111,6 +112,7 @@ impl Gathering<'_, '_> {
                 &files.into_iter().cloned().collect::<Vec<_>>(),
                 source,
                 source.side,
+                false,
             ),
         }
     }
@@ -120,6 +122,7 @@ impl Gathering<'_, '_> {
         files: &[String],
         source: &RawSource,
         side: Option<Side>,
+        of_dataset: bool,
     ) -> Result<(), CurateError> {
         self.pinned = side;
         let (tools, (tokens, overlap)) = (self.tools, self.curation.chunk);
@@ -128,6 +131,8 @@ impl Gathering<'_, '_> {
         let count = |text: &str| (tools.text_tokens)(text);
         let options = ReadOptions {
             columns: source.columns.clone(),
+            ignored_keys: source.ignore_keys.iter().cloned().collect(),
+            nulls: source.nulls.or(of_dataset.then_some(Nulls::Keep)),
             task: source.task.clone(),
             origin: source.name.clone(),
             licence: source.licence.clone(),
@@ -249,6 +254,7 @@ impl Gathering<'_, '_> {
             is_remarked,
             copies: record.copies,
             pinned: self.pinned,
+            kind: record.body.kind(),
             content: fingerprint.content,
         });
         self.prints.push(fingerprint);

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hone_data::{FileReport, ReadError, Record, Refused};
+use hone_data::{FileReport, Kind, ReadError, Record, Refused};
 use hone_ledger::ContentId;
 
 use crate::dataset::DatasetError;
@@ -86,6 +86,19 @@ pub struct Kept {
     pub language: &'static str,
     /// Did a rule about quality see something in it?
     pub is_remarked: bool,
+    /// What it is for.
+    pub kind: Kind,
+}
+
+impl Curated {
+    /// Rows that stay and that nothing trains on yet, by kind.
+    pub fn untrained(&self) -> BTreeMap<Kind, usize> {
+        let mut untrained = BTreeMap::new();
+        for kept in self.kept.iter().filter(|kept| !kept.kind.is_trained_on()) {
+            *untrained.entry(kept.kind).or_default() += 1;
+        }
+        untrained
+    }
 }
 
 /// Why curation stopped.

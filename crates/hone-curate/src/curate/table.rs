@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hone_data::{FileReport, Record, RowKey, Shares};
+use hone_data::{FileReport, Kind, Record, RowKey, Shares};
 use hone_ledger::{ContentId, Seed};
 use rayon::prelude::*;
 
@@ -36,6 +36,8 @@ pub(super) struct Fact {
     pub(super) copies: usize,
     /// The side it was read from, where that is settled.
     pub(super) pinned: Option<Side>,
+    /// What it is for.
+    pub(super) kind: Kind,
     /// The id of what it says.
     pub(super) content: ContentId,
 }
@@ -407,6 +409,7 @@ impl Table {
             length: self.facts[row].length,
             language: self.facts[row].language,
             is_remarked: self.facts[row].is_remarked,
+            kind: self.facts[row].kind,
         };
         let kept = self.alive().map(kept).collect();
         Curated {

@@ -1,6 +1,6 @@
 //! What is remembered of a row: ids of what it says and the bands of its MinHash.
 
-use hone_data::{Part, Record};
+use hone_data::{Body, Part, Record};
 use hone_ledger::{ContentId, Hasher};
 use hone_text::Role;
 
@@ -57,8 +57,8 @@ impl Fingerprints {
         Fingerprint {
             row,
             content: record.content_id(),
-            exact: id(&said),
-            prompt: halves.map(|(prompt, _)| id(prompt)),
+            exact: id(&said, &record.body),
+            prompt: halves.map(|(prompt, _)| id(prompt, &record.body)),
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
             learnt_bytes: learnt.map(|part| part.text.len()).sum(),
@@ -90,8 +90,12 @@ fn halves<'a>(said: &'a [Said<'a>]) -> Option<(&'a [Said<'a>], &'a str)> {
 }
 
 /// The id of who says what.
-fn id(said: &[Said<'_>]) -> ContentId {
+fn id(said: &[Said<'_>], body: &Body) -> ContentId {
     let mut hasher = Hasher::new();
+    // The same reply with another verdict is another row.
+    if let Body::Unpaired(judged) = body {
+        hasher.update(format!("good {} ", judged.is_good).as_bytes());
+    }
     for (part, text) in said {
         let role = part.role.map_or("text", Role::name);
         hasher.update(format!("{role} {} ", text.len()).as_bytes());

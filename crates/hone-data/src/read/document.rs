@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::lines::endless;
 use super::row::{Object, Row, complaint, keys, object};
 use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError};
+use crate::keys::tells_of_no_shape;
 use crate::{Reason, Shape};
 
 /// Does the first line hold a row by itself? Not if it is the whole file and only holds a list of rows.
@@ -23,7 +24,10 @@ pub(super) fn first_line_is_a_row(head: &[u8]) -> bool {
         return false;
     };
     let holds_a_list = first.values().filter(|value| value.is_array()).count() == 1;
-    Shape::of(&first).is_some() || !holds_a_list || lines.next().is_some()
+    Shape::of(&first).is_some()
+        || tells_of_no_shape(&first).is_some()
+        || !holds_a_list
+        || lines.next().is_some()
 }
 
 /// Is this a document, or the beginning of one?
@@ -73,6 +77,7 @@ pub(super) fn is_row(file: &Path, head: &[u8], is_whole: bool) -> Result<bool, R
     let num_lists = fields.values().filter(|value| value.is_array()).count();
     match Shape::of(&fields) {
         Some(_) => Ok(true),
+        None if tells_of_no_shape(&fields).is_some() => Ok(true),
         None if num_lists == 1 => Ok(false),
         None => Err(ReadError::NoList {
             file: file.into(),

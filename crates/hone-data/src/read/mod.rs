@@ -6,6 +6,7 @@
 //! guessed at, because a file that mixes shapes is usually two files by accident.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -14,8 +15,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::keys::{Account, LABELS, tells_of_no_shape};
 use crate::shape::{field, kind};
-use crate::{Count, Reason, Record, Refused, Shape, Source, counts};
+use crate::{Count, Kind, Reason, Record, Refused, Shape, Source, counts};
 use row::{Object, Rows, keys, line_object};
 
 pub use chunk::{ChunkOptions, Chunking};
@@ -69,6 +71,26 @@ pub struct FileReport {
     pub rows: usize,
     /// Rows refused.
     pub refused: usize,
+    /// Keys of its rows that are not used and do not matter, those of turns as `turn.NAME`.
+    pub unused: Vec<String>,
+    /// Rows that are kept and that nothing trains on yet, by kind.
+    pub untrained: BTreeMap<Kind, usize>,
+}
+
+impl FileReport {
+    /// What a line about the file adds: the keys that are not used, and the rows that nothing trains on.
+    pub fn remarks(&self) -> Vec<String> {
+        let untrained = self.untrained.iter().map(|(kind, rows)| {
+            let row = if *rows == 1 { "row" } else { "rows" };
+            format!(
+                "{rows} {row} kept: {}; nothing trains on them yet",
+                kind.name()
+            )
+        });
+        let unused = (!self.unused.is_empty())
+            .then(|| format!("other keys, not used: {}", self.unused.join(", ")));
+        untrained.chain(unused).collect()
+    }
 }
 
 /// Why a file gives no rows at all, or no more.
@@ -107,11 +129,13 @@ pub enum ReadError {
     },
     #[error("{}: a Parquet file that is packed once more; unpack it", file.display())]
     PackedParquet { file: PathBuf },
-    #[error("{}:{line}: rows of no known shape (keys: {})", file.display(), keys.join(", "))]
+    #[error("{}:{line}: rows of no known shape (keys: {}){}", file.display(), keys.join(", "), because.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     UnknownShape {
         file: PathBuf,
         line: usize,
         keys: Vec<String>,
+        /// What one of the keys tells about it.
+        because: Option<String>,
     },
     #[error("{}: none of its {count} rows can be used; the first is {first}", file.display())]
     NothingUsable {
@@ -156,7 +180,7 @@ impl ReadError {
                 vec!["write one JSON object per line, or a list of objects".into()]
             }
             Self::UnknownField { .. } => {
-                let fields = Shape::fields().chain(options::LABELS);
+                let fields = Shape::names().chain(LABELS);
                 let fields: Vec<&str> = fields.collect();
                 vec![format!("fields are {}", fields.join(", "))]
             }
@@ -225,8 +249,11 @@ impl Record {
     /// Why the row cannot be used.
     pub fn from_json(row: &str) -> Result<Self, Reason> {
         let row = line_object(row.as_bytes())?;
-        let shape = Shape::of(&row).ok_or_else(|| Reason::UnknownShape { keys: keys(&row) })?;
-        record(&row, shape, "", Source::new("", 1))
+        let shape = Shape::of(&row).ok_or_else(|| {
+            tells_of_no_shape(&row).unwrap_or_else(|| Reason::UnknownShape { keys: keys(&row) })
+        })?;
+        let account = &mut Account::of_own_row();
+        record(&row, shape, "", Source::new("", 1), account)
     }
 }
 
@@ -300,8 +327,11 @@ struct Sorted<'a> {
     refused: usize,
     /// Whether the columns were looked at; a row of JSON is looked at for want of a header.
     has_header: bool,
-    /// The line and the names of the first row of no known shape.
-    unknown: Option<(usize, Vec<String>)>,
+    /// The line and the names of the first row of no known shape, and what a key tells about it.
+    unknown: Option<(usize, Vec<String>, Option<String>)>,
+    /// What becomes of the keys of its rows.
+    account: Account,
+    untrained: BTreeMap<Kind, usize>,
     /// The first row refused.
     first: Option<String>,
 }
@@ -313,7 +343,7 @@ impl<'a> Sorted<'a> {
             // A folder of documents is one task, not as many as there are documents.
             false => "text".to_owned(),
         };
-        let sorted = Self {
+        let mut sorted = Self {
             options,
             file: Arc::from(file),
             format: rows.format,
@@ -323,8 +353,11 @@ impl<'a> Sorted<'a> {
             refused: 0,
             has_header: rows.columns.is_some() || !rows.format.has_rows(),
             unknown: None,
+            account: Account::new(options.nulls, options.ignored_keys.clone()),
+            untrained: BTreeMap::new(),
             first: None,
         };
+        rows.unread.iter().for_each(|key| sorted.account.list(key));
         if let Some(columns) = &rows.columns {
             sorted.look_for_columns(columns, |_| true)?;
         }
@@ -345,7 +378,7 @@ impl<'a> Sorted<'a> {
             };
             if let (false, Ok(object)) = (self.has_header, &row.content) {
                 // Labels may be missing in a row; a text that was mapped is in all of them.
-                let is_text = |field: &str| !options::LABELS.contains(&field);
+                let is_text = |field: &str| !LABELS.contains(&field);
                 self.look_for_columns(&keys(object), is_text)?;
                 self.has_header = true;
             }
@@ -377,16 +410,18 @@ impl<'a> Sorted<'a> {
 
     fn record(&mut self, mut row: Object, source: &Source) -> Result<Record, Reason> {
         self.options.rename(&mut row);
+        self.account.pass_over(&mut row);
         let found = self.options.shape_of(&row);
-        if let (Err(_), None) = (&found, &self.unknown) {
-            self.unknown = Some((source.line, keys(&row)));
+        if let (Err(why), None) = (&found, &self.unknown) {
+            self.unknown = Some((source.line, keys(&row), why.told_by_a_key()));
         }
         let (found, file) = (found?, self.shape);
         let shape = *self.shape.get_or_insert(found);
         if let Some(file) = file.filter(|file| *file != found) {
             return Err(Reason::OtherShape { found, file });
         }
-        let record = record(&row, shape, &self.task, source.clone())?;
+        let source = source.clone();
+        let record = record(&row, shape, &self.task, source, &mut self.account)?;
         Ok(Record {
             origin: record.origin.or_else(|| self.options.origin.clone()),
             licence: record.licence.or_else(|| self.options.licence.clone()),
@@ -398,6 +433,10 @@ impl<'a> Sorted<'a> {
         match record {
             Ok(record) => {
                 self.rows += 1;
+                let kind = record.body.kind();
+                if !kind.is_trained_on() {
+                    *self.untrained.entry(kind).or_default() += 1;
+                }
                 Ok(record)
             }
             Err(reason) => {
@@ -415,11 +454,14 @@ impl<'a> Sorted<'a> {
         match (&self.first, &self.unknown) {
             _ if self.rows > 0 => Ok(()),
             (None, _) => Err(ReadError::Empty { file }),
-            (_, Some((line, keys))) if self.shape.is_none() => Err(ReadError::UnknownShape {
-                file,
-                line: *line,
-                keys: keys.clone(),
-            }),
+            (_, Some((line, keys, because))) if self.shape.is_none() => {
+                Err(ReadError::UnknownShape {
+                    file,
+                    line: *line,
+                    keys: keys.clone(),
+                    because: because.clone(),
+                })
+            }
             (Some(first), _) => Err(ReadError::NothingUsable {
                 file,
                 count: self.refused,
@@ -435,11 +477,19 @@ impl<'a> Sorted<'a> {
             shape: self.shape?,
             rows: self.rows,
             refused: self.refused,
+            unused: self.account.unused(),
+            untrained: self.untrained.clone(),
         })
     }
 }
 
-fn record(row: &Object, shape: Shape, task: &str, source: Source) -> Result<Record, Reason> {
+fn record(
+    row: &Object,
+    shape: Shape,
+    task: &str,
+    source: Source,
+    account: &mut Account,
+) -> Result<Record, Reason> {
     let group = match label(row, "group")? {
         Some(group) => Some(group),
         None => label(row, "id")?,
@@ -450,7 +500,7 @@ fn record(row: &Object, shape: Shape, task: &str, source: Source) -> Result<Reco
         origin: label(row, "origin")?,
         licence: label(row, "licence")?,
         copies: copies(row)?,
-        body: shape.body(row)?,
+        body: shape.body(row, account)?,
         source,
     })
 }

@@ -50,21 +50,26 @@ impl<'a> Rows<'a> {
         taken: &'a Cell<u64>,
     ) -> Result<Self, ReadError> {
         let wanted = |name: &str| options.reads(name);
-        let rows = Parquet::open(file, taken, &wanted)?;
+        let rows = Parquet::open(file, taken, &wanted, &|name| options.needs(name))?;
         let columns = rows.columns();
         let named = columns.iter().filter(|name| wanted(name));
-        let mut row: Object = named.map(|name| (name.clone(), Value::Null)).collect();
+        let mut row: Object = named
+            .map(|name| (name.clone(), Value::Bool(true)))
+            .collect();
         options.rename(&mut row);
-        if options.shape_of(&row).is_err() && options.missing(&columns).next().is_none() {
+        let found = options.shape_of(&row);
+        if let (Err(why), None) = (&found, options.missing(&columns).next()) {
             return Err(ReadError::UnknownShape {
                 file: file.into(),
                 line: 1,
-                keys: columns,
+                keys: columns.clone(),
+                because: why.told_by_a_key(),
             });
         }
         Ok(Self {
             format: Format::Parquet,
             columns: Some(columns),
+            unread: rows.unread(),
             rows: Box::new(rows),
         })
     }
@@ -81,7 +86,7 @@ impl<'a> Rows<'a> {
         let rows: Box<dyn Iterator<Item = _> + 'a> = match format {
             Format::Table => {
                 let delimiter = table::delimiter_of(file, head);
-                let table = Table::new(file, delimiter, bytes.buffered(), options)?;
+                let table = Table::new(file, delimiter, bytes.buffered())?;
                 columns = Some(table.columns().to_vec());
                 Box::new(table)
             }
@@ -102,6 +107,7 @@ impl<'a> Rows<'a> {
         Ok(Self {
             format,
             columns,
+            unread: Vec::new(),
             rows,
         })
     }

@@ -1,9 +1,10 @@
 //! What can be said about files before they are read: names, labels, chunks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::row::{Object, keys};
 use super::{ChunkOptions, Chunking, ReadError};
+use crate::keys::{LABELS, Nulls, is_harmless, tells_of_no_shape};
 use crate::{Reason, Shape};
 
 /// How files are read.
@@ -11,6 +12,10 @@ use crate::{Reason, Shape};
 pub struct ReadOptions<'a> {
     /// Fields that have another name in the files: `prompt = "question"`.
     pub columns: BTreeMap<String, String>,
+    /// Keys that are passed over whatever they hold; `turn.NAME` for keys of turns.
+    pub ignored_keys: BTreeSet<String>,
+    /// What null properties of arguments and of tools are; rows of JSON that have one are refused without it.
+    pub nulls: Option<Nulls>,
     /// The task of rows that name none, instead of the file's name.
     pub task: Option<String>,
     /// The collection of rows that name none.
@@ -34,25 +39,31 @@ pub struct Progress {
     pub rows: usize,
 }
 
-/// Fields that say something about a row and are not its text.
-pub(super) const LABELS: [&str; 4] = ["task", "group", "origin", "licence"];
-
 impl ReadOptions<'_> {
-    /// The column that holds a field.
-    pub(super) fn column<'a>(&'a self, field: &'a str) -> &'a str {
-        self.columns.get(field).map_or(field, String::as_str)
+    /// For files that Hone wrote: what is null in them is meant.
+    pub fn of_own_rows() -> Self {
+        Self {
+            nulls: Some(Nulls::Keep),
+            ..Self::default()
+        }
     }
 
-    /// Is a column of this name read at all?
+    /// Is a column of this name looked at? Only those that are known to be harmless are not.
     pub(super) fn reads(&self, column: &str) -> bool {
-        let mut fields = Shape::fields().chain(LABELS).chain(["id", "functions"]);
+        let is_mapped = self.columns.values().any(|mapped| mapped == column);
+        is_mapped || !is_harmless(column) && !self.ignored_keys.contains(column)
+    }
+
+    /// Is what stands in a column of this name part of the row?
+    pub(super) fn needs(&self, column: &str) -> bool {
+        let mut fields = Shape::names().chain(LABELS);
         self.columns.values().any(|mapped| mapped == column) || fields.any(|field| field == column)
     }
 
     /// Refuses what could not be honoured in any file.
     pub(super) fn check(&self) -> Result<(), ReadError> {
         let is_field =
-            |name: &str| LABELS.contains(&name) || Shape::fields().any(|field| field == name);
+            |name: &str| LABELS.contains(&name) || Shape::names().any(|field| field == name);
         if let Some(field) = self.columns.keys().find(|field| !is_field(field)) {
             return Err(ReadError::UnknownField {
                 field: field.clone(),
@@ -94,9 +105,9 @@ impl ReadOptions<'_> {
             let fields = self.columns.keys().map(String::as_str);
             fields.filter(|field| !LABELS.contains(field))
         };
-        Shape::ALL
-            .into_iter()
-            .find(|shape| shape.fits(row) && texts().all(|field| shape.takes(field)))
-            .ok_or_else(|| Reason::UnknownShape { keys: keys(row) })
+        let takes_all = |shape: Shape| texts().all(|field| shape.takes(field));
+        Shape::find(row, takes_all).ok_or_else(|| {
+            tells_of_no_shape(row).unwrap_or_else(|| Reason::UnknownShape { keys: keys(row) })
+        })
     }
 }

@@ -20,6 +20,8 @@ pub(crate) struct Rows<'a> {
     pub format: Format,
     /// The names in its header, if it has one.
     pub columns: Option<Vec<String>>,
+    /// Columns that are not looked at.
+    pub unread: Vec<String>,
     pub rows: Box<dyn Iterator<Item = Result<Row, ReadError>> + 'a>,
 }
 

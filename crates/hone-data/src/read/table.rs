@@ -10,38 +10,25 @@ use serde_json::Value;
 
 use super::lines::endless;
 use super::row::{Object, Row, clean};
-use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError, ReadOptions};
+use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError};
 use crate::Reason;
-
-/// Fields that hold lists: in a cell, which holds text, a list can only be written as JSON.
-const LISTS: [&str; 4] = ["messages", "conversations", "tools", "history"];
 
 /// The rows below a header.
 pub(super) struct Table<R> {
     file: PathBuf,
     cells: Cells<R>,
     columns: Vec<String>,
-    /// Whether the cells of a column are lists.
-    lists: Vec<bool>,
 }
 
 impl<R: BufRead> Table<R> {
     /// Reads the header.
-    pub fn new(
-        file: &Path,
-        delimiter: u8,
-        bytes: R,
-        options: &ReadOptions<'_>,
-    ) -> Result<Self, ReadError> {
+    pub fn new(file: &Path, delimiter: u8, bytes: R) -> Result<Self, ReadError> {
         let mut table = Self {
             file: file.into(),
             cells: Cells::new(bytes, delimiter),
             columns: Vec::new(),
-            lists: Vec::new(),
         };
         table.columns = table.header()?;
-        let is_list = |column: &String| LISTS.iter().any(|list| options.column(list) == column);
-        table.lists = table.columns.iter().map(is_list).collect();
         Ok(table)
     }
 
@@ -82,13 +69,12 @@ impl<R: BufRead> Table<R> {
                 columns: self.columns.len(),
             });
         }
-        let value = |(cell, is_list): (&str, &bool)| match cell {
+        // A list is written in a cell as JSON in a text, and read as one by the shape.
+        let value = |cell: &str| match cell {
             "" => Value::Null,
-            // What is no list is left as text, and refused as such by its shape.
-            _ if *is_list => serde_json::from_str(cell).unwrap_or_else(|_| cell.into()),
             _ => cell.into(),
         };
-        let values = cells.into_iter().zip(&self.lists).map(value);
+        let values = cells.into_iter().map(value);
         Ok(self.columns.iter().cloned().zip(values).collect())
     }
 }
@@ -316,8 +302,7 @@ mod tests {
         let (text, file) = (text.as_ref(), Path::new("x.csv"));
         // A small buffer, so that rows do not end where reading does.
         let bytes = BufReader::with_capacity(7, text);
-        let options = ReadOptions::default();
-        let table = Table::new(file, delimiter_of(file, text), bytes, &options)?;
+        let table = Table::new(file, delimiter_of(file, text), bytes)?;
         let row = |row: Row| (row.line, row.content.map_err(|reason| reason.to_string()));
         table.map(|found| found.map(row)).collect()
     }
@@ -345,9 +330,9 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_written_in_cells_as_json() {
+    fn what_is_written_in_cells_stays_text() {
         let found = rows("messages,n\n\"[{\"\"role\"\": \"\"user\"\"}]\",1\n[oops,2").unwrap();
-        assert_eq!(found[0].1.as_ref().unwrap()["messages"][0]["role"], "user");
+        assert_eq!(cells(&found[0].1), ["[{\"role\": \"user\"}]", "1"]);
         assert_eq!(cells(&found[1].1), ["[oops", "2"]);
     }
 

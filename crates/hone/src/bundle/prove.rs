@@ -127,7 +127,8 @@ impl Prover {
                 context,
             )?
         } else {
-            let records = hone_data::read(&[file])?.records;
+            let records =
+                hone_data::Reading::of(&[file], &hone_data::ReadOptions::of_own_rows())?.records;
             let encoded =
                 hone_data::encode(renderer, &records, usize::MAX, hone_data::TooLong::Drop);
             let rows = encoded.examples.iter();

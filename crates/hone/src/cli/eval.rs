@@ -4,12 +4,13 @@ use super::failure::{Exit, Refusal};
 use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
+use crate::curation::{KeyArgs, tell_remarks};
 use crate::judge::{judge_both, per_task};
 use crate::report::TaskRow;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use clap::ValueEnum;
-use hone_data::{Reason, Record, Refused};
+use hone_data::{Reading, Reason, Record, Refused};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_ledger::Seed;
@@ -24,6 +25,8 @@ pub struct Eval {
     /// Files of examples; a row's last assistant turn is the reference
     #[arg(long, value_name = "F", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// Judge this many rows, chosen by seed; all if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
@@ -138,7 +141,8 @@ impl Eval {
     }
 
     fn records(&self, talk: Talk) -> Result<Vec<Record>> {
-        let reading = hone_data::read(&self.data)?;
+        let reading = Reading::of(&self.data, &self.keys.options())?;
+        tell_remarks(&reading.files, talk);
         for refused in &reading.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }

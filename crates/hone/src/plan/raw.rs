@@ -3,8 +3,9 @@
 //! One struct serves both, so a knob has one name, one type and one description wherever it is met. Nothing is decided
 //! here; [`super::Settings`] does that.
 
-use crate::curation::RuleFlag;
+use crate::curation::{RuleFlag, nulls};
 use clap::{Args, ValueEnum};
+use hone_data::Nulls;
 use hone_model::{Initial, LayerRange};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -38,6 +39,14 @@ pub struct RawTrain {
     #[arg(long = "rule", value_name = "RULE=ACTION")]
     #[serde(rename = "rule", skip_serializing_if = "Option::is_none")]
     pub rules: Option<Vec<RuleFlag>>,
+    /// Key of a row that is passed over whatever it holds; turn.KEY for keys of turns
+    #[arg(long = "ignore-key", value_name = "KEY")]
+    #[serde(rename = "ignore-key", skip_serializing_if = "Option::is_none")]
+    pub ignore_keys: Option<Vec<String>>,
+    /// What null properties of tool calls and tools are: keep or drop; rows of JSON that have one are refused without it
+    #[arg(long, value_name = "WHAT", value_parser = nulls)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nulls: Option<Nulls>,
     /// Directory of the run: adapter, events, report
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]

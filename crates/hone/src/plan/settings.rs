@@ -10,6 +10,7 @@ use super::raw::{
     TooLong,
 };
 use crate::curation::RuleFlag;
+use hone_data::Nulls;
 use hone_model::weights::DecoderConfig;
 use hone_model::{Initial, LayerRange};
 use hone_train::WidthRate;
@@ -28,6 +29,9 @@ pub struct Settings {
     pub valid: Chosen<Valid>,
     #[serde(rename = "rule")]
     pub rules: Chosen<Vec<RuleFlag>>,
+    #[serde(rename = "ignore-key")]
+    pub ignore_keys: Chosen<Vec<String>>,
+    pub nulls: Chosen<Option<Nulls>>,
     pub out: Chosen<PathBuf>,
     pub method: Chosen<Method>,
     pub rank: Chosen<usize>,
@@ -217,6 +221,8 @@ impl Settings {
             out: pick!(out),
             valid: asked.valid(flags, file)?,
             rules: pick!(rules, vec![]),
+            ignore_keys: pick!(ignore_keys, vec![]),
+            nulls: asked.optional(&flags.nulls, &file.nulls),
             method: pick!(method, Method::Lora),
             rank: pick!(rank, 16),
             alpha: pick!(alpha, 32.0),

@@ -342,7 +342,14 @@ impl TrainPlan {
             "about {}, {} of {} layers kept{streamed}",
             self.memory, self.training.kept_layers, config.num_layers
         );
-        vec![
+        let remarks = dataset.files.iter().flat_map(|file| {
+            let remarks = file.remarks().into_iter();
+            let line = |remark| format!("{}: {remark}", file.file.display());
+            remarks
+                .map(line)
+                .map(|line| PlanLine::new("rows", line, Origin::Data))
+        });
+        let data = [
             PlanLine::new("model", model, settings.model.origin),
             PlanLine::new(
                 "chat template",
@@ -354,6 +361,8 @@ impl TrainPlan {
             ),
             PlanLine::new("end of reply", end_of_reply(&open.renderer), Origin::Model),
             PlanLine::new("data", files.join(", "), settings.data.origin),
+        ];
+        let rest = [
             PlanLine::new("learnt", learnt, Origin::Data),
             PlanLine::new("tasks", dataset.tasks.join(", "), Origin::Data),
             PlanLine::new("held out", held_out, settings.valid.origin),
@@ -365,7 +374,8 @@ impl TrainPlan {
                 format!("about {}", self.disk),
                 Origin::Derived,
             ),
-        ]
+        ];
+        data.into_iter().chain(remarks).chain(rest).collect()
     }
 
     /// The whole plan, line by line: facts first, then every option.

@@ -23,6 +23,7 @@ impl Rule for RoleOrder {
         match &row.record.body {
             Body::Text(_) => {}
             Body::Chat(chat) => examine(&turns(chat, Place::Turn), hits),
+            Body::Unpaired(judged) => examine(&turns(&judged.conversation, Place::Turn), hits),
             Body::Preference(pair) => {
                 let prompt = turns(&pair.prompt, Place::Turn);
                 let chosen = turns(&pair.chosen, Place::Chosen);

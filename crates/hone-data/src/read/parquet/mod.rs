@@ -1,8 +1,8 @@
 //! Parquet: rows kept as columns, group by group.
 //!
 //! The parquet crate finds and unpacks pages; putting rows together is done here, because its own rows
-//! panic on text that is not UTF-8 and hold a row whatever its size. Only the columns that some shape
-//! knows are read, so pictures beside the text cost nothing. A field that is empty in a row is not
+//! panic on text that is not UTF-8 and hold a row whatever its size. Columns that are
+//! known to say nothing about the text are not read. A field that is empty in a row is not
 //! there: a list of messages has one set of columns for all that any message has.
 
 use std::cell::Cell;
@@ -58,11 +58,13 @@ pub(super) struct Parquet<'a> {
 }
 
 impl<'a> Parquet<'a> {
-    /// Opens a file for the fields that are wanted.
+    /// Opens a file for the fields that are wanted. Those that are not needed may be of any type: what is no text
+    /// and no number is only said to be there.
     pub fn open(
         path: &Path,
         taken: &'a Cell<u64>,
         wanted: &dyn Fn(&str) -> bool,
+        needed: &dyn Fn(&str) -> bool,
     ) -> Result<Self, ReadError> {
         let unsound = |what: String| ReadError::Parquet {
             file: path.into(),
@@ -80,7 +82,7 @@ impl<'a> Parquet<'a> {
             .and_then(|checked| checked)
             .map_err(unsound)?;
         let schema = metadata.file_metadata().schema_descr();
-        let forest = Forest::of(schema.root_schema(), wanted)
+        let forest = Forest::of(schema.root_schema(), wanted, needed)
             .map_err(|field| unsound(format!("the type of column `{field}` is no text")))?;
         Ok(Self {
             file: path.into(),
@@ -106,6 +108,13 @@ impl<'a> Parquet<'a> {
         let schema = self.metadata.file_metadata().schema_descr();
         let fields = schema.root_schema().get_fields().iter();
         fields.map(|field| field.name().to_owned()).collect()
+    }
+
+    /// The names of the columns that are not looked at.
+    pub fn unread(&self) -> Vec<String> {
+        let is_read = |name: &String| self.forest.fields.iter().any(|(field, _)| field == name);
+        let columns = self.columns().into_iter();
+        columns.filter(|name| !is_read(name)).collect()
     }
 
     fn fill(&mut self) -> Result<(), String> {
@@ -138,7 +147,7 @@ impl<'a> Parquet<'a> {
 
     fn open_columns(&self) -> ParquetResult<Vec<Column>> {
         let group = self.metadata.row_group(self.group);
-        let open = |&index: &usize| {
+        let open = |&(index, is_needed): &(usize, bool)| {
             let chunk = group.column(index);
             let description = chunk.column_descr_ptr();
             let max_def = description.max_def_level();
@@ -146,7 +155,11 @@ impl<'a> Parquet<'a> {
             let pages = SerializedPageReader::new(self.source.clone(), chunk, rows, None)?;
             let allowance = self.allowance.clone();
             let pages = Box::new(Pages { pages, allowance });
-            Ok(Column::new(get_column_reader(description, pages), max_def))
+            Ok(Column::new(
+                get_column_reader(description, pages),
+                max_def,
+                is_needed,
+            ))
         };
         self.forest.columns.iter().map(open).collect()
     }
@@ -243,7 +256,8 @@ mod tests {
 
     fn rows(name: &str) -> Result<Vec<Object>, String> {
         let taken = Cell::new(0);
-        let rows = Parquet::open(&fixture(name), &taken, &|_| true).map_err(|e| e.to_string())?;
+        let rows = Parquet::open(&fixture(name), &taken, &|_| true, &|_| true)
+            .map_err(|e| e.to_string())?;
         let rows = rows.map(|row| Ok(row.map_err(|error| error.to_string())?.content.unwrap()));
         rows.collect()
     }
@@ -303,7 +317,7 @@ mod tests {
             let mut bytes = sound.clone();
             bytes[at] ^= 0xff;
             fs::write(&path, &bytes).unwrap();
-            if let Ok(rows) = Parquet::open(&path, &taken, &|_| true) {
+            if let Ok(rows) = Parquet::open(&path, &taken, &|_| true, &|_| true) {
                 assert!(rows.take(100).count() <= 100);
             }
         }

@@ -31,19 +31,27 @@ pub(super) enum Node {
 /// The columns of a file as trees, one for each field.
 pub(super) struct Forest {
     pub fields: Vec<(String, Node)>,
-    /// For each column that is read, its place among the columns of the file.
-    pub columns: Vec<usize>,
+    /// For each column that is read, its place among the columns of the file, and whether its values are needed.
+    pub columns: Vec<(usize, bool)>,
 }
 
 impl Forest {
     /// The fields that are wanted; the name of one whose kind is no text and no number is an error.
-    pub fn of(schema: &Type, wanted: &dyn Fn(&str) -> bool) -> std::result::Result<Self, String> {
+    pub fn of(
+        schema: &Type,
+        wanted: &dyn Fn(&str) -> bool,
+        needed: &dyn Fn(&str) -> bool,
+    ) -> std::result::Result<Self, String> {
         let mut planting = Planting::default();
         let mut fields = Vec::new();
         for field in schema.get_fields() {
-            if wanted(field.name()) {
+            let name = field.name();
+            planting.is_needed = needed(name);
+            // Dates and decimals of a type that has no text are short, whatever they say.
+            let is_read = wanted(name) && (planting.is_needed || !is_strange(field));
+            if is_read {
                 let node = planting.field(field, 0, 0);
-                fields.push((field.name().to_owned(), node));
+                fields.push((name.to_owned(), node));
             } else {
                 planting.next_column += num_columns(field);
             }
@@ -55,6 +63,17 @@ impl Forest {
                 columns: planting.columns,
             }),
         }
+    }
+}
+
+/// Is there a column in the field whose values are neither text nor numbers?
+fn is_strange(field: &Type) -> bool {
+    match field.is_group() {
+        true => field.get_fields().iter().any(|inner| is_strange(inner)),
+        false => matches!(
+            field.get_physical_type(),
+            PhysicalType::INT96 | PhysicalType::FIXED_LEN_BYTE_ARRAY
+        ),
     }
 }
 
@@ -72,7 +91,8 @@ fn num_columns(field: &Type) -> usize {
 #[derive(Default)]
 struct Planting {
     next_column: usize,
-    columns: Vec<usize>,
+    columns: Vec<(usize, bool)>,
+    is_needed: bool,
     strange: Option<String>,
 }
 
@@ -112,13 +132,10 @@ impl Planting {
     }
 
     fn leaf(&mut self, field: &Type) -> Node {
-        if matches!(
-            field.get_physical_type(),
-            PhysicalType::INT96 | PhysicalType::FIXED_LEN_BYTE_ARRAY
-        ) {
+        if is_strange(field) {
             self.strange.get_or_insert_with(|| field.name().to_owned());
         }
-        self.columns.push(self.next_column);
+        self.columns.push((self.next_column, self.is_needed));
         self.next_column += 1;
         Node::Leaf(self.columns.len() - 1)
     }
@@ -147,6 +164,7 @@ fn inner_item(items: &Type) -> Option<&Type> {
 pub(super) struct Column {
     reader: ColumnReader,
     max_def: i16,
+    is_needed: bool,
     def: Vec<i16>,
     rep: Vec<i16>,
     values: Values,
@@ -164,10 +182,11 @@ enum Values {
 }
 
 impl Column {
-    pub fn new(reader: ColumnReader, max_def: i16) -> Self {
+    pub fn new(reader: ColumnReader, max_def: i16, is_needed: bool) -> Self {
         Self {
             reader,
             max_def,
+            is_needed,
             def: Vec::new(),
             rep: Vec::new(),
             values: Values::Truths(Vec::new()),
@@ -294,15 +313,17 @@ impl Assembly {
             Values::Longs(values) => (*values.get(next)?).into(),
             Values::Floats(values) => f64::from(*values.get(next)?).into(),
             Values::Doubles(values) => (*values.get(next)?).into(),
-            Values::Texts(values) => self.text(values.get(next)?.data()),
+            Values::Texts(values) => self.text(values.get(next)?.data(), column.is_needed),
         })
     }
 
-    fn text(&mut self, bytes: &[u8]) -> Value {
+    fn text(&mut self, bytes: &[u8], is_needed: bool) -> Value {
         self.bytes += bytes.len();
         match clean(bytes) {
             Ok(text) if self.is_short() => text.into(),
             Ok(_) => Value::Null,
+            // Pictures and the like: that they are there is all that matters.
+            Err(_) if !is_needed => "bytes".into(),
             Err(reason) => {
                 self.refused.get_or_insert(reason);
                 Value::Null

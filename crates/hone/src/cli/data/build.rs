@@ -4,7 +4,7 @@ use super::check::print_tally;
 use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs, beside, ways_to_decide};
+use crate::curation::{Curator, RecipeArgs, beside, tell_remarks, ways_to_decide};
 use crate::place::refuse_unwritable;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
@@ -30,7 +30,7 @@ pub struct Build {
 }
 
 impl Build {
-    /// Builds, and ends with 4 if something waits for a decision.
+    /// Builds, and ends with 4 if something waits for a decision, or if rows are kept that nothing trains on yet.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         match self.recipe.as_deref() {
             Some(name) if name == Path::new("rust-lints") && !name.exists() => {
@@ -59,12 +59,15 @@ impl Build {
         };
         let written = write(out, &curator.curation, curator.length_unit(), run)?;
         print_tally(&written.tally)?;
+        tell_remarks(&written.files, talk);
         self.tell(out, &written, talk)?;
-        Ok(if written.note.undecided.is_empty() {
-            Exit::Done
-        } else {
-            Exit::Found
-        })
+        Ok(
+            if written.note.undecided.is_empty() && written.untrained.is_empty() {
+                Exit::Done
+            } else {
+                Exit::Found
+            },
+        )
     }
 
     fn tell(&self, out: &Path, written: &Written, talk: Talk) -> Result<()> {

@@ -1,7 +1,7 @@
 //! `hone data check`: what the rules see in some files, and nothing else happens.
 
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs};
+use crate::curation::{Curator, RecipeArgs, tell_remarks};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::overview::{RuleRow, Tally};
@@ -24,7 +24,7 @@ pub struct Check {
 }
 
 impl Check {
-    /// Looks, tells, and ends with 4 if something waits for a decision or would be left out.
+    /// Looks, tells, and ends with 4 if something waits for a decision, would be left out, or is kept and trained on by nothing.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let mut raw = self
             .flags
@@ -44,6 +44,7 @@ impl Check {
             false => Ok(()),
         };
         let curated = curator.curate(&std::env::temp_dir(), talk, &mut sink)?;
+        tell_remarks(&curated.files, talk);
         if !json {
             print_tally(&curated.tally)?;
         }
@@ -58,7 +59,7 @@ impl Check {
             .into_iter()
             .map(|decision| curated.tally.count(decision))
             .sum();
-        Ok(if waiting == 0 {
+        Ok(if waiting == 0 && curated.untrained().is_empty() {
             Exit::Done
         } else {
             Exit::Found

@@ -2,9 +2,10 @@
 
 use crate::cli::failure::{Exit, Refusal};
 use crate::cli::model::ModelArgs;
+use crate::curation::{KeyArgs, tell_remarks};
 use crate::screen::{self, Talk, count, plural};
 use anyhow::Result;
-use hone_data::{Reason, Record, encode_row};
+use hone_data::{Reading, Reason, Record, encode_row};
 use hone_text::{Encoded, Renderer};
 use serde_json::json;
 use std::path::PathBuf;
@@ -16,6 +17,8 @@ pub struct Show {
     file: PathBuf,
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    keys: KeyArgs,
     /// How many rows to print
     #[arg(long, value_name = "N", default_value_t = 3)]
     rows: usize,
@@ -31,7 +34,8 @@ impl Show {
     /// Prints the rows.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let open = self.model.open(talk)?;
-        let reading = hone_data::read(&[&self.file])?;
+        let reading = Reading::of(&[&self.file], &self.keys.options())?;
+        tell_remarks(&reading.files, talk);
         for refused in &reading.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }

@@ -1,0 +1,737 @@
+//! What becomes of every key of a row: used, listed, or a reason to refuse the row.
+//!
+//! A key that is passed over in silence may have held the context of a question, a verdict on its answer, or
+//! the wish not to train on it. So a row is read through [`Fields`], which notes what was taken from it, and
+//! whatever is left over is looked up in the tables below. `docs/rows.md` is made from them.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::shape::{field, is_present, kind, messages_of};
+use crate::{Body, Reason};
+
+/// What becomes of a key that its row or turn does not use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It says nothing about the text; its name is told once for each file.
+    Listed,
+    /// It may change what the row means, so the row is refused by the key's name.
+    Refused,
+}
+
+/// Keys that are known, and why they are treated as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownKeys {
+    /// Their names.
+    pub names: &'static [&'static str],
+    /// What becomes of them.
+    pub fate: Fate,
+    /// What they say, and for refused ones what is missing; completes "`key` …".
+    pub what: &'static str,
+}
+
+/// The longest text, in characters, that an unknown key may hold and still be harmless.
+pub const MAX_HARMLESS_CHARS: usize = 100;
+
+const MEDIA: KnownKeys = KnownKeys {
+    names: &[
+        "image",
+        "images",
+        "audio",
+        "audios",
+        "video",
+        "videos",
+        "objects",
+        "pixel_values",
+        "image_url",
+        "input_audio",
+    ],
+    fate: Fate::Refused,
+    what: "holds pictures, sounds or videos, which are not read",
+};
+
+const BY_TOKEN: KnownKeys = KnownKeys {
+    names: &[
+        "labels",
+        "mask",
+        "loss_mask",
+        "completion_mask",
+        "assistant_masks",
+        "token_weights",
+        "train_detail",
+        "training_detail",
+    ],
+    fate: Fate::Refused,
+    what: "masks or weighs tokens; training weights by token are not there yet, write `weight`: 0 or 1 beside a turn",
+};
+
+/// Keys of a row that no shape uses, or not every shape.
+pub const ROW_KEYS: &[KnownKeys] = &[
+    MEDIA,
+    BY_TOKEN,
+    KnownKeys {
+        names: &["completions", "steps"],
+        fate: Fate::Refused,
+        what: "holds steps or several answers with a label each (stepwise supervision); nothing trains on them yet",
+    },
+    KnownKeys {
+        names: &["rollouts", "generations", "responses", "candidates"],
+        fate: Fate::Refused,
+        what: "holds several answers to one prompt; nothing trains on them yet",
+    },
+    KnownKeys {
+        names: &["segments"],
+        fate: Fate::Refused,
+        what: "holds text in segments with a label each (Axolotl's input_output); write `messages` with `weight`: 0 or 1",
+    },
+    KnownKeys {
+        names: &["chat_template_kwargs", "documents"],
+        fate: Fate::Refused,
+        what: "is an argument of the chat template for one row, which is not passed on yet",
+    },
+    KnownKeys {
+        names: &[
+            "chosen",
+            "rejected",
+            "rejected_response",
+            "rejected_message",
+            "rejected_messages",
+        ],
+        fate: Fate::Refused,
+        what: "is one half of a preference pair, and the other half is missing",
+    },
+    KnownKeys {
+        names: &[
+            "reasoning_content",
+            "thinking",
+            "reasoning",
+            "thought",
+            "thoughts",
+            "cot",
+            "chain_of_thought",
+            "rationale",
+            "think",
+        ],
+        fate: Fate::Refused,
+        what: "is reasoning; write it as `reasoning_content` beside the `content` of its turn, or beside a completion",
+    },
+    KnownKeys {
+        names: &["tools", "functions"],
+        fate: Fate::Refused,
+        what: "names tools, which a text that is trained on whole cannot have",
+    },
+    KnownKeys {
+        names: &[
+            "messages",
+            "conversations",
+            "conversation",
+            "prompt",
+            "completion",
+            "instruction",
+            "input",
+            "output",
+            "response",
+            "text",
+            "history",
+            "system",
+            "system_prompt",
+            "query",
+            "question",
+            "answer",
+            "answers",
+            "context",
+            "passage",
+            "document",
+            "article",
+            "paragraph",
+            "background",
+            "knowledge",
+            "evidence",
+            "choices",
+            "options",
+            "hint",
+            "explanation",
+            "solution",
+            "problem",
+            "reflection",
+            "corrected",
+            "revision",
+            "critique",
+            "critiques",
+            "summary",
+            "target",
+            "targets",
+            "references",
+            "prefix",
+            "suffix",
+            "demonstrations",
+            "examples",
+            "persona",
+        ],
+        fate: Fate::Refused,
+        what: "is no part of rows of this shape, and may belong to the prompt or to the reply",
+    },
+    KnownKeys {
+        names: &[
+            "source",
+            "sources",
+            "score",
+            "scores",
+            "score_chosen",
+            "score_rejected",
+            "rating",
+            "ratings",
+            "quality",
+            "url",
+            "urls",
+            "uid",
+            "uuid",
+            "ids",
+            "idx",
+            "index",
+            "prompt_id",
+            "message_id",
+            "conversation_id",
+            "user_id",
+            "hash",
+            "timestamp",
+            "created",
+            "created_at",
+            "updated_at",
+            "date",
+            "time",
+            "language",
+            "lang",
+            "category",
+            "categories",
+            "subcategory",
+            "topic",
+            "topics",
+            "tag",
+            "tags",
+            "difficulty",
+            "license",
+            "author",
+            "annotator",
+            "annotations",
+            "model",
+            "models",
+            "model_name",
+            "generator",
+            "dataset",
+            "dataset_name",
+            "split",
+            "version",
+            "meta",
+            "metadata",
+            "extra_info",
+            "channel",
+            "num_turns",
+            "num_tokens",
+            "length",
+            "embedding",
+            "embeddings",
+            "input_ids",
+            "attention_mask",
+            "token_type_ids",
+            "position_ids",
+            "parallel_tool_calls",
+            "toxic",
+            "redacted",
+            "openai_moderation",
+            "__index_level_0__",
+        ],
+        fate: Fate::Listed,
+        what: "says where the row comes from or how it was rated",
+    },
+];
+
+/// Keys of a turn that are not part of it.
+pub const TURN_KEYS: &[KnownKeys] = &[
+    MEDIA,
+    BY_TOKEN,
+    KnownKeys {
+        names: &["channel", "recipient"],
+        fate: Fate::Refused,
+        what: "sends the text to somebody else than the user; write reasoning as `reasoning_content` and calls as `tool_calls`",
+    },
+    KnownKeys {
+        names: &["refusal"],
+        fate: Fate::Refused,
+        what: "is a refusal beside the content; write it as the content",
+    },
+    KnownKeys {
+        names: &["label", "chosen", "rejected", "rejected_response"],
+        fate: Fate::Refused,
+        what: "judges one turn, and nothing trains on that yet; write `weight`: 0 for a turn that is context only",
+    },
+    KnownKeys {
+        names: &["tools", "functions", "documents", "system"],
+        fate: Fate::Refused,
+        what: "belongs beside the turns, not into one",
+    },
+    KnownKeys {
+        names: &[
+            "id",
+            "message_id",
+            "parent_id",
+            "index",
+            "turn",
+            "timestamp",
+            "created",
+            "created_at",
+            "date",
+            "model",
+            "language",
+            "name",
+            "tool_call_id",
+            "finish_reason",
+            "stop_reason",
+            "usage",
+            "logprobs",
+            "score",
+            "rating",
+            "source",
+            "hash",
+            "annotations",
+            "cache_control",
+            "citations",
+            "metadata",
+            "redacted",
+            "toxic",
+            "openai_moderation",
+            "detoxify_moderation",
+            "country",
+            "state",
+            "hashed_ip",
+            "header",
+        ],
+        fate: Fate::Listed,
+        what: "says where the turn comes from, and is not shown to the model (`name` and `tool_call_id` are, on a tool's turn)",
+    },
+];
+
+/// What becomes of properties that are null in the arguments of a call or in the schema of a tool. A table gives every
+/// row the properties of all rows, and written as JSON nobody can tell them from those that are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nulls {
+    /// They are part of the row.
+    Keep,
+    /// They are padding.
+    Drop,
+}
+
+/// What was found in the keys of a file's rows, and what was said about them beforehand.
+#[derive(Debug, Default)]
+pub(crate) struct Account {
+    /// What null properties are; `None` refuses the row.
+    nulls: Option<Nulls>,
+    /// Keys that are passed over, `turn.NAME` for those of turns.
+    ignored: BTreeSet<String>,
+    /// Keys that were not used.
+    unused: BTreeSet<String>,
+    unused_of_turns: BTreeSet<String>,
+}
+
+impl Account {
+    /// What was said beforehand.
+    pub fn new(nulls: Option<Nulls>, ignored: BTreeSet<String>) -> Self {
+        Self {
+            nulls,
+            ignored,
+            ..Self::default()
+        }
+    }
+
+    /// For rows that were written by us, in which every null is meant.
+    pub fn of_own_row() -> Self {
+        Self {
+            nulls: Some(Nulls::Keep),
+            ..Self::default()
+        }
+    }
+
+    /// What null properties are, if anybody said so.
+    pub fn nulls(&self) -> Option<Nulls> {
+        self.nulls
+    }
+
+    /// Notes a key of a row that is not used.
+    pub fn list(&mut self, key: &str) {
+        if !self.unused.contains(key) {
+            self.unused.insert(key.to_owned());
+        }
+    }
+
+    /// The keys that were not used, those of turns as `turn.NAME`.
+    pub fn unused(&self) -> Vec<String> {
+        let of_turns = self.unused_of_turns.iter();
+        let of_turns = of_turns.map(|key| format!("turn.{key}"));
+        self.unused.iter().cloned().chain(of_turns).collect()
+    }
+
+    /// Takes the keys from a row that are to be passed over.
+    pub fn pass_over(&mut self, row: &mut Map<String, Value>) {
+        if self.ignored.is_empty() {
+            return;
+        }
+        let ignored: Vec<String> = row
+            .keys()
+            .filter(|key| self.ignored.contains(*key))
+            .cloned()
+            .collect();
+        for key in ignored {
+            row.shift_remove(&key);
+            self.list(&key);
+        }
+    }
+
+    /// Is the key of a turn passed over?
+    pub fn is_ignored_in_turns(&mut self, key: &str) -> bool {
+        let is_ignored = !self.ignored.is_empty() && self.ignored.contains(&format!("turn.{key}"));
+        if is_ignored {
+            self.list_of_turn(key);
+        }
+        is_ignored
+    }
+
+    fn list_of_turn(&mut self, key: &str) {
+        if !self.unused_of_turns.contains(key) {
+            self.unused_of_turns.insert(key.to_owned());
+        }
+    }
+
+    /// Accounts for a key of a turn that the turn does not use; `said` is the turn's text.
+    pub fn turn_key(
+        &mut self,
+        place: &str,
+        key: &str,
+        value: &Value,
+        said: &str,
+    ) -> Result<(), Reason> {
+        if !holds_something(value) || self.is_ignored_in_turns(key) {
+            return Ok(());
+        }
+        let is_final = key == "channel" && value == "final";
+        let refused = refusal(TURN_KEYS, key, value);
+        match refused.filter(|_| !is_final && !repeats(value, &[said])) {
+            None => {
+                self.list_of_turn(key);
+                Ok(())
+            }
+            Some(what) => Err(field(
+                &format!("{place}.{key}"),
+                format!("{what}; to pass over it: --ignore-key turn.{key}"),
+            )),
+        }
+    }
+}
+
+/// A row of which it is known what was taken.
+pub(crate) struct Fields<'a> {
+    row: &'a Map<String, Value>,
+    used: Vec<&'static str>,
+}
+
+impl<'a> Fields<'a> {
+    pub fn of(row: &'a Map<String, Value>) -> Self {
+        Self {
+            row,
+            used: Vec::new(),
+        }
+    }
+
+    /// Takes a field by the first of its names that holds something, or that is there at all.
+    pub fn take(&mut self, names: &[&'static str]) -> Option<(&'static str, &'a Value)> {
+        let named = |name: &&'static str| Some((*name, self.row.get(*name)?));
+        let there = || names.iter().filter_map(named);
+        let found = there()
+            .find(|(_, value)| is_present(Some(value)))
+            .or_else(|| there().find(|(_, value)| !value.is_null()))
+            .or_else(|| there().next())?;
+        self.used.push(found.0);
+        Some(found)
+    }
+
+    /// Takes a field if it holds something.
+    pub fn take_present(&mut self, names: &[&'static str]) -> Option<(&'static str, &'a Value)> {
+        self.take(names)
+            .filter(|(_, value)| is_present(Some(value)))
+    }
+
+    /// The row itself.
+    pub fn row(&self) -> &'a Map<String, Value> {
+        self.row
+    }
+
+    /// Notes fields that were looked at.
+    pub fn note(&mut self, names: &[&'static str]) {
+        let there = |name: &&&'static str| self.row.contains_key(**name);
+        self.used.extend(names.iter().filter(there));
+    }
+
+    /// Does one of the names hold something?
+    pub fn holds(&self, names: &[&'static str]) -> bool {
+        names.iter().any(|name| is_present(self.row.get(*name)))
+    }
+
+    /// Accounts for everything that was not taken.
+    pub fn account(self, body: &Body, account: &mut Account) -> Result<(), Reason> {
+        for (key, value) in self.row {
+            let is_label = LABELS.contains(&key.as_str());
+            if is_label || self.used.contains(&key.as_str()) || !holds_something(value) {
+                continue;
+            }
+            match refusal(ROW_KEYS, key, value) {
+                Some(what) if !body.repeats(value) => return Err(unexpected(key, what)),
+                _ => account.list(key),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Fields that say something about a row and are not its text; `id` is the group where none is named.
+pub(crate) const LABELS: [&str; 6] = ["task", "group", "id", "origin", "licence", "copies"];
+
+/// Is the column known to be harmless, so that its values need not be looked at?
+pub(crate) fn is_harmless(key: &str) -> bool {
+    known(ROW_KEYS, key).is_some_and(|known| known.fate == Fate::Listed)
+}
+
+/// Why a row of no known shape cannot be one, if one of its keys tells.
+pub(crate) fn tells_of_no_shape(row: &Map<String, Value>) -> Option<Reason> {
+    let told = row.iter().find_map(|(key, value)| {
+        let first = &ROW_KEYS[..ROW_KEYS.len() - 2];
+        let known = known(first, key)?;
+        let refused = known.fate == Fate::Refused && holds_something(value);
+        refused.then(|| field(key, known.what))
+    });
+    let is_prompt_only = || {
+        let only = |key: &str| key == "prompt" || is_harmless(key) || LABELS.contains(&key);
+        row.contains_key("prompt") && row.keys().all(|key| only(key))
+    };
+    told.or_else(|| {
+        is_prompt_only()
+            .then(|| field("prompt", "has no completion: there is no reply to train on"))
+    })
+}
+
+fn unexpected(key: &str, what: &str) -> Reason {
+    field(key, format!("{what}; to pass over it: --ignore-key {key}"))
+}
+
+fn known(keys: &'static [KnownKeys], key: &str) -> Option<&'static KnownKeys> {
+    keys.iter().find(|known| known.names.contains(&key))
+}
+
+/// Why a key that was not used refuses its row; `None` if it is harmless.
+fn refusal(keys: &'static [KnownKeys], key: &str, value: &Value) -> Option<&'static str> {
+    match known(keys, key) {
+        Some(known) => (known.fate == Fate::Refused).then_some(known.what),
+        None => (!is_short(value)).then_some(
+            "is a key that Hone does not know, and what it holds may belong to the prompt or to the reply",
+        ),
+    }
+}
+
+/// Are all texts of the value together short, and in one line?
+fn is_short(value: &Value) -> bool {
+    fn chars(value: &Value) -> usize {
+        match value {
+            Value::String(text) if text.contains('\n') => MAX_HARMLESS_CHARS + 1,
+            Value::String(text) => text.chars().take(MAX_HARMLESS_CHARS + 1).count(),
+            Value::Array(items) => items.iter().map(chars).sum(),
+            Value::Object(fields) => fields.values().map(chars).sum(),
+            _ => 0,
+        }
+    }
+    chars(value) <= MAX_HARMLESS_CHARS
+}
+
+/// Is there anything in the value, however deep? Tables fill in what a row lacks.
+pub(crate) fn holds_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::String(text) => !matches!(text.as_str(), "" | "[]" | "{}" | "null"),
+        Value::Array(items) => items.iter().any(holds_something),
+        Value::Object(fields) => fields.values().any(holds_something),
+        _ => true,
+    }
+}
+
+/// Does the value only say again what one of the texts says, or all of what they say?
+fn repeats(value: &Value, texts: &[&str]) -> bool {
+    let number;
+    let said = match value {
+        Value::String(text) => text.trim(),
+        Value::Number(n) => {
+            number = n.to_string();
+            &number
+        }
+        _ => return false,
+    };
+    // A rendering may put other words between the lines of what was said.
+    let mut lines = texts
+        .iter()
+        .flat_map(|text| text.lines())
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .peekable();
+    texts.iter().any(|text| text.contains(said))
+        || lines.peek().is_some() && lines.all(|line| said.contains(line))
+}
+
+impl Body {
+    /// Does a value that no field takes only repeat the row: one of its texts, or its rendering?
+    fn repeats(&self, value: &Value) -> bool {
+        let texts: Vec<&str> = self.texts().collect();
+        match value {
+            Value::Array(_) => messages_of(value).is_some_and(|turns| {
+                let is_there = |text: &str| texts.iter().any(|known| known.trim() == text.trim());
+                turns.iter().all(|turn| is_there(&turn.text))
+            }),
+            _ => repeats(value, &texts),
+        }
+    }
+}
+
+/// A value that says yes or no: true or false, 1 or 0, or the same as text, as tables hold it.
+pub(crate) fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(truth) => Some(*truth),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "1.0" => Some(true),
+            "false" | "0" | "0.0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Names of the wish to train on something, or not to.
+pub(crate) const WEIGHTS: &[&str] = &[
+    "weight",
+    "train",
+    "training",
+    "trainable",
+    "loss",
+    "loss_weight",
+    "learn",
+];
+/// Names of the opposite wish.
+pub(crate) const MASKS: &[&str] = &["masked"];
+
+/// Whether something is trained on, if one of its keys says so; `get` looks a key up.
+pub(crate) fn weight<'v>(
+    get: impl Fn(&str) -> Option<&'v Value>,
+    place_of: impl Fn(&str) -> String,
+) -> Result<Option<bool>, Reason> {
+    let mut said: Option<(&str, bool)> = None;
+    for (names, is_wish) in [(WEIGHTS, true), (MASKS, false)] {
+        for key in names {
+            let Some(value) = get(key).filter(|value| !value.is_null()) else {
+                continue;
+            };
+            let Some(truth) = truth(value) else {
+                let problem = match value {
+                    Value::Number(number) => format!(
+                        "must be 0 or 1, not {number}; training weights between them are not there yet"
+                    ),
+                    other => format!("must be true or false, or 0 or 1, not {}", kind(other)),
+                };
+                return Err(field(&place_of(key), problem));
+            };
+            let trains = truth == is_wish;
+            match said {
+                Some((other, known)) if known != trains => {
+                    let problem = format!("says the opposite of `{other}`");
+                    return Err(field(&place_of(key), problem));
+                }
+                _ => said = Some((key, trains)),
+            }
+        }
+    }
+    Ok(said.map(|(_, trains)| trains))
+}
+
+/// Words that judge an answer as true and false do; what they mean exactly nobody knows.
+pub(crate) const VERDICTS: &[&str] = &[
+    "good",
+    "bad",
+    "chosen",
+    "rejected",
+    "accepted",
+    "accept",
+    "reject",
+    "desirable",
+    "undesirable",
+    "positive",
+    "negative",
+    "correct",
+    "incorrect",
+    "right",
+    "wrong",
+    "yes",
+    "no",
+    "like",
+    "dislike",
+    "helpful",
+    "unhelpful",
+    "preferred",
+    "pass",
+    "fail",
+    "thumbs_up",
+    "thumbs_down",
+    "upvote",
+    "downvote",
+];
+
+/// Whether the row's reply is a good answer, if the row says so (`label`, `kto_tag`: unpaired preferences).
+///
+/// # Errors
+/// A label that may be a verdict or a class: the row does not tell.
+pub(crate) fn verdict(fields: &mut Fields<'_>, body: &Body) -> Result<Option<bool>, Reason> {
+    let mut found: Option<(&str, bool)> = None;
+    for key in ["kto_tag", "label"] {
+        let Some(value) = fields.row.get(key).filter(|value| holds_something(value)) else {
+            continue;
+        };
+        let either = "; write true or false, or pass over it: --ignore-key ";
+        let verdict = match (key, value, truth(value)) {
+            (_, _, Some(verdict)) => verdict,
+            // A class that the reply names, or any other short name, says nothing about the reply.
+            ("label", Value::String(text), _) if is_class(text, body) => continue,
+            _ => {
+                let what =
+                    format!("is neither true nor false, so it may judge the reply{either}{key}");
+                return Err(field(key, what));
+            }
+        };
+        fields
+            .used
+            .push(if key == "label" { "label" } else { "kto_tag" });
+        match found {
+            Some((other, known)) if known != verdict => {
+                return Err(field(key, format!("says the opposite of `{other}`")));
+            }
+            _ => found = Some((key, verdict)),
+        }
+    }
+    Ok(found.map(|(_, verdict)| verdict))
+}
+
+fn is_class(text: &str, body: &Body) -> bool {
+    let lower = text.trim().to_lowercase();
+    let is_named = || {
+        body.texts()
+            .any(|said| said.to_lowercase().contains(lower.as_str()))
+    };
+    let is_verdict = VERDICTS.contains(&lower.replace([' ', '-'], "_").as_str());
+    is_short(&Value::from(text)) && (!is_verdict || is_named())
+}
