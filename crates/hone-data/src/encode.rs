@@ -168,6 +168,21 @@ fn fit(encoded: Encoded, limit: usize, too_long: TooLong) -> Result<Fitted, Reas
     }
 }
 
+/// The tokens of a record as it would be trained on, within a limit.
+///
+/// # Errors
+/// Why it cannot be trained on.
+pub fn usable_tokens(
+    renderer: &Renderer,
+    record: &Record,
+    max_length: usize,
+    too_long: TooLong,
+) -> Result<usize, Reason> {
+    let encoded = encode_row(renderer, record)?;
+    let tokens = encoded.ids.len();
+    fit(encoded, max_length, too_long).map(|_| tokens)
+}
+
 fn encode_all(renderer: &Renderer, records: &[Record]) -> Vec<Result<Encoded, Reason>> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let share = records.len().div_ceil(threads).max(1);

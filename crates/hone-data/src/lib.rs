@@ -19,13 +19,14 @@ mod shape;
 mod split;
 mod turn;
 
-pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row};
+pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row, usable_tokens};
 pub use keys::{Fate, KnownKeys, MAX_HARMLESS_CHARS, Nulls, ROW_KEYS, TURN_KEYS};
 pub use order::{Sampler, order};
 pub use pack::{Batch, Target, micro_batches, pack, within_budget};
 pub use read::{
-    ChunkOptions, Chunking, FileReport, Format, Inputs, MAX_LINE_BYTES, Progress, ReadError,
-    ReadOptions, Reading, read, stream,
+    Choices, ChunkOptions, Chunking, Doubt, FileReport, Format, Input, Inputs, MAX_LINE_BYTES,
+    PassedOver, Progress, ReadError, ReadOptions, Reading, Told, fields, read, stream,
+    stream_files,
 };
 pub use record::{
     Body, Count, Kind, Part, Place, Preference, Reason, Record, Refused, Source, Unpaired, counts,

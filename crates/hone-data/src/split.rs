@@ -35,6 +35,22 @@ pub enum Side {
     Test,
 }
 
+impl std::str::FromStr for Side {
+    type Err = String;
+
+    /// The names of sides, as people call them.
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name.to_ascii_lowercase().as_str() {
+            "train" | "training" => Ok(Self::Train),
+            "valid" | "validation" | "val" | "dev" => Ok(Self::Valid),
+            "test" => Ok(Self::Test),
+            _ => Err(format!(
+                "`{name}` is no side; there are train, valid and test"
+            )),
+        }
+    }
+}
+
 impl Side {
     /// All sides.
     pub const ALL: [Self; 3] = [Self::Train, Self::Valid, Self::Test];

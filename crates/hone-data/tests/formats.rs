@@ -52,6 +52,71 @@ fn parquet_gives_the_records_of_its_twin() {
 }
 
 #[test]
+fn folders_of_save_to_disk_give_the_records_of_their_twins() {
+    for (name, twin) in [
+        ("saved/calls", "calls.jsonl"),
+        ("saved/odd", "saved/odd.jsonl"),
+        ("saved/chats/train", "chats.jsonl"),
+    ] {
+        let mut twin = read(&[fixture(twin)]).unwrap();
+        let mut found = read(&[fixture(name)]).unwrap();
+        // A file's name is its rows' task.
+        for record in found.records.iter_mut().chain(&mut twin.records) {
+            record.task = String::new();
+        }
+        assert_eq!(said(&found.records), said(&twin.records), "{name}");
+        assert_eq!(found.refused.len(), twin.refused.len(), "{name}");
+        assert_eq!(found.files[0].format, Format::Arrow);
+    }
+}
+
+#[test]
+fn an_arrow_file_that_is_cut_or_changed_ends_in_one_sentence() {
+    let dir = tempfile::tempdir().unwrap();
+    let sound = fs::read(fixture("saved/odd/data-00000-of-00002.arrow")).unwrap();
+    let file = dir.path().join("data.arrow");
+    let told = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        match read(&[&file]) {
+            Ok(reading) => format!("{} rows", reading.records.len()),
+            Err(error) => error.to_string(),
+        }
+    };
+    assert_eq!(told(&sound), "30 rows");
+    assert!(told(&sound[..sound.len() / 2]).contains("not a sound Arrow file"));
+    assert!(told(b"ARROW1\0\0 and so on").contains("Feather"));
+    assert!(told(b"not at all").contains("not a sound Arrow file"));
+    // Whatever byte is wrong: rows, or a sentence.
+    for at in 0..sound.len() {
+        let mut bytes = sound.clone();
+        bytes[at] ^= 0xff;
+        let told = told(&bytes);
+        assert!(
+            told.len() < 600 && !told.contains('\n'),
+            "byte {at}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_pointer_of_git_lfs_is_named_as_that() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("train.parquet");
+    fs::write(
+        &file,
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    )
+    .unwrap();
+    let error = read(&[&file]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("a pointer of Git LFS in place of the file")
+    );
+    assert!(error.hints()[0].contains("git lfs pull"));
+}
+
+#[test]
 fn packed_files_are_told_by_their_bytes() {
     let dir = tempfile::tempdir().unwrap();
     let rows = fs::read(fixture("chats.jsonl")).unwrap();

@@ -14,6 +14,8 @@ pub enum Format {
     Table,
     /// Apache Parquet.
     Parquet,
+    /// Apache Arrow, a stream of batches, as `save_to_disk` writes it.
+    Arrow,
     /// Paragraphs.
     Text,
     /// Paragraphs under headings.
@@ -33,6 +35,7 @@ impl Format {
             "json" => Self::Json,
             "csv" | "tsv" | "tab" => Self::Table,
             "parquet" => Self::Parquet,
+            "arrow" => Self::Arrow,
             "txt" | "text" => Self::Text,
             "md" | "markdown" => Self::Markdown,
             _ => return None,
@@ -52,6 +55,7 @@ impl fmt::Display for Format {
             Self::Json => "JSON",
             Self::Table => "CSV",
             Self::Parquet => "Parquet",
+            Self::Arrow => "Arrow",
             Self::Text => "text",
             Self::Markdown => "Markdown",
         })
@@ -61,6 +65,20 @@ impl fmt::Display for Format {
 /// The task of rows that name none: the file's name without its endings and without its part of a
 /// larger file, as in `train-00002-of-00016.parquet`.
 pub(super) fn task_of(file: &Path) -> String {
+    match Format::named(file) {
+        // `data-00000-of-00001.arrow` is the same in every folder: the folder has the name.
+        Some(Format::Arrow) => folder_of(file).unwrap_or_else(|| stem_of(file)),
+        _ => stem_of(file),
+    }
+}
+
+fn folder_of(file: &Path) -> Option<String> {
+    let folder = file.parent()?.file_name()?;
+    Some(folder.to_string_lossy().into_owned())
+}
+
+/// The file's name without its endings and its part of a larger file.
+pub(super) fn stem_of(file: &Path) -> String {
     let name = unpacked_name(file);
     let stem = name
         .rsplit_once('.')

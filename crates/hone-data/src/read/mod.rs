@@ -23,13 +23,18 @@ use row::{Object, Rows, keys, line_object};
 pub use chunk::{ChunkOptions, Chunking};
 pub use format::Format;
 pub use inputs::Inputs;
-pub use options::{Progress, ReadOptions};
+pub use layout::{Choices, Doubt, Input, PassedOver, Told};
+pub use options::{Progress, ReadOptions, fields};
 
+mod arrow;
 mod bytes;
 mod chunk;
 mod document;
 mod format;
+mod guard;
+mod guess;
 mod inputs;
+mod layout;
 mod lines;
 mod open;
 mod options;
@@ -163,36 +168,83 @@ pub enum ReadError {
     Pattern { pattern: PathBuf, what: String },
     #[error("{}: the folder holds nothing that can be read", folder.display())]
     NothingInFolder { folder: PathBuf },
+    #[error("{}: not a sound Arrow file at row {row}: {what}", file.display())]
+    Arrow {
+        file: PathBuf,
+        row: usize,
+        what: String,
+    },
+    #[error("{}: a pointer of Git LFS in place of the file", file.display())]
+    Pointer { file: PathBuf },
+    #[error("{}", doubtful(doubts))]
+    Doubts { doubts: Vec<Doubt> },
+    #[error("--{flag} {name}: nothing is called so")]
+    NotMet {
+        flag: &'static str,
+        name: String,
+        known: Vec<String>,
+    },
 }
 
 impl ReadError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::UnknownShape { .. } => {
+            Self::UnknownShape { keys, .. } => {
                 let known = Shape::ALL
                     .map(Shape::description)
                     .map(|shape| format!("known shape: {shape}"));
-                let mapped = "a recipe of `hone data build` gives columns their meaning: columns = { prompt = \"question\", completion = \"answer\" }";
-                known.into_iter().chain([mapped.to_owned()]).collect()
+                let mapped = match guess::columns(keys) {
+                    Some(flags) => format!("if these are what is asked and answered: {flags}"),
+                    None => {
+                        "--column gives a column its meaning, such as --column prompt=question --column completion=answer"
+                            .to_owned()
+                    }
+                };
+                [mapped].into_iter().chain(known).collect()
             }
             Self::NoList { .. } => {
                 vec!["write one JSON object per line, or a list of objects".into()]
             }
             Self::UnknownField { .. } => {
-                let fields = Shape::names().chain(LABELS);
-                let fields: Vec<&str> = fields.collect();
+                let fields: Vec<&str> = fields().collect();
                 vec![format!("fields are {}", fields.join(", "))]
             }
+            Self::NoColumn { field, columns, .. } => {
+                let near = columns.iter().find(|column| column.eq_ignore_ascii_case(field));
+                let near = near.or(columns.first());
+                near.map(|column| format!("--column {field}={column} reads that one"))
+                    .into_iter()
+                    .collect()
+            }
+            Self::Empty { .. } => vec!["leave it out, or write rows into it".into()],
+            Self::PackedParquet { .. } => vec!["gunzip or zstd -d unpacks it; Parquet packs its pages itself".into()],
+            Self::NothingUsable { .. } => vec![
+                "--column FIELD=COLUMN reads a column of another name; `hone data show FILE` tells of each row".into(),
+            ],
             Self::NoMatch { there, .. } if !there.is_empty() => {
                 vec![format!("there are {}", there.join(", "))]
             }
             Self::NothingInFolder { .. } => vec![
-                "read are .jsonl, .json, .csv, .tsv, .parquet, .txt and .md, also packed as .gz or .zst"
+                "read are .jsonl, .json, .csv, .tsv, .parquet, .arrow, .txt and .md, also packed as .gz or .zst"
                     .into(),
             ],
+            Self::Pointer { .. } => vec!["git lfs pull brings the file".into()],
+            Self::Doubts { doubts } => doubts.iter().map(|doubt| doubt.hint.clone()).collect(),
+            Self::NotMet { known, .. } if !known.is_empty() => {
+                vec![format!("there are {}", known.join(", "))]
+            }
             _ => Vec::new(),
         }
+    }
+}
+
+/// The first doubt, and how many there are.
+fn doubtful(doubts: &[Doubt]) -> String {
+    let first = doubts.first().map_or("", |doubt| doubt.what.as_str());
+    match doubts.len() {
+        0 | 1 => first.to_owned(),
+        several => format!("{first} (and {} more)", several - 1),
     }
 }
 
@@ -210,13 +262,25 @@ pub fn stream<P: AsRef<Path>>(
     options: &ReadOptions<'_>,
     take: &mut dyn FnMut(Result<Record, Refused>) -> ControlFlow<()>,
 ) -> Result<Vec<FileReport>, ReadError> {
+    stream_files(&Inputs::find(inputs)?.files, options, take)
+}
+
+/// Gives `take` every row of some files, as [`stream`] does.
+///
+/// # Errors
+/// What cannot be read, and a file none of whose rows can be used, once its rows were given.
+pub fn stream_files(
+    inputs: &[Input],
+    options: &ReadOptions<'_>,
+    take: &mut dyn FnMut(Result<Record, Refused>) -> ControlFlow<()>,
+) -> Result<Vec<FileReport>, ReadError> {
     options.check()?;
-    let files = Inputs::find(inputs)?.files;
-    let meter = Meter::of(&files, options);
+    let meter = Meter::of(inputs, options);
     let mut reports = Vec::new();
-    for file in files {
-        let rows = Rows::open(&file, options, &meter.bytes)?;
-        let (report, flow) = sort(&file, rows, options, &meter, take)?;
+    for input in inputs {
+        let of_file = options.for_file(input);
+        let rows = Rows::open(&input.file, &of_file, &meter.bytes)?;
+        let (report, flow) = sort(&input.file, rows, &of_file, &meter, take)?;
         reports.extend(report);
         if flow.is_break() {
             break;
@@ -265,6 +329,13 @@ impl Reading {
         Ok(Self { files, ..reading })
     }
 
+    /// Reads these files, as the options say.
+    pub fn of_files(inputs: &[Input], options: &ReadOptions<'_>) -> Result<Self, ReadError> {
+        let mut reading = Self::default();
+        let files = stream_files(inputs, options, &mut |row| reading.take(row))?;
+        Ok(Self { files, ..reading })
+    }
+
     fn take(&mut self, row: Result<Record, Refused>) -> ControlFlow<()> {
         match row {
             Ok(record) => self.records.push(record),
@@ -288,12 +359,12 @@ struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    fn of(files: &[PathBuf], options: &ReadOptions<'a>) -> Self {
-        let bytes = |file| fs::metadata(file).map_or(0, |metadata| metadata.len());
+    fn of(inputs: &[Input], options: &ReadOptions<'a>) -> Self {
+        let bytes = |input: &Input| fs::metadata(&input.file).map_or(0, |metadata| metadata.len());
         Self {
             bytes: Cell::new(0),
             rows: Cell::new(0),
-            total_bytes: files.iter().map(bytes).sum(),
+            total_bytes: inputs.iter().map(bytes).sum(),
             told: options.told,
         }
     }
@@ -707,7 +778,8 @@ mod tests {
         );
         let hints = error.hints();
         assert_eq!(hints.len(), Shape::ALL.len() + 1);
-        assert!(hints[Shape::ALL.len()].contains("columns = {"), "{hints:?}");
+        let flags = "--column prompt=question --column completion=answer";
+        assert!(hints[0].ends_with(flags), "{hints:?}");
     }
 
     #[test]

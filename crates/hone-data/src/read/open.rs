@@ -10,15 +10,19 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::arrow::Arrow;
 use super::bytes::Bytes;
 use super::document::{self, Document};
 use super::lines::JsonLines;
 use super::parquet::{self, Parquet};
 use super::prose::Prose;
-use super::row::{Object, Rows};
+use super::row::{Object, Row, Rows};
 use super::table::{self, Table};
 use super::{Format, ReadError, ReadOptions};
 use crate::Shape;
+
+/// How a file begins that Git LFS has not fetched.
+const POINTER: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 impl<'a> Rows<'a> {
     /// Opens a file; every byte read from it is counted in `taken`.
@@ -29,6 +33,13 @@ impl<'a> Rows<'a> {
     ) -> Result<Self, ReadError> {
         let before = taken.get();
         let bytes = Bytes::open(file, taken)?;
+        if bytes.head().starts_with(POINTER) {
+            return Err(ReadError::Pointer { file: file.into() });
+        }
+        if Format::named(file) == Some(Format::Arrow) {
+            taken.set(before);
+            return Self::of_arrow(file, options, taken);
+        }
         match bytes.head().starts_with(parquet::MAGIC) {
             true if bytes.was_packed() => Err(ReadError::PackedParquet { file: file.into() }),
             true => {
@@ -51,7 +62,31 @@ impl<'a> Rows<'a> {
     ) -> Result<Self, ReadError> {
         let wanted = |name: &str| options.reads(name);
         let rows = Parquet::open(file, taken, &wanted, &|name| options.needs(name))?;
-        let columns = rows.columns();
+        let (columns, unread) = (rows.columns(), rows.unread());
+        Self::of_columns(file, Format::Parquet, columns, unread, Box::new(rows), options)
+    }
+
+    fn of_arrow(
+        file: &Path,
+        options: &'a ReadOptions<'a>,
+        taken: &'a Cell<u64>,
+    ) -> Result<Self, ReadError> {
+        let wanted = |name: &str| options.reads(name);
+        let rows = Arrow::open(file, taken, &wanted, &|name| options.needs(name))?;
+        let (columns, unread) = (rows.columns(), rows.unread());
+        Self::of_columns(file, Format::Arrow, columns, unread, Box::new(rows), options)
+    }
+
+    /// Rows that are kept as columns: their names say of what shape they are.
+    fn of_columns(
+        file: &Path,
+        format: Format,
+        columns: Vec<String>,
+        unread: Vec<String>,
+        rows: Box<dyn Iterator<Item = Result<Row, ReadError>> + 'a>,
+        options: &'a ReadOptions<'a>,
+    ) -> Result<Self, ReadError> {
+        let wanted = |name: &str| options.reads(name);
         let named = columns.iter().filter(|name| wanted(name));
         let mut row: Object = named
             .map(|name| (name.clone(), Value::Bool(true)))
@@ -67,10 +102,10 @@ impl<'a> Rows<'a> {
             });
         }
         Ok(Self {
-            format: Format::Parquet,
+            format,
             columns: Some(columns),
-            unread: rows.unread(),
-            rows: Box::new(rows),
+            unread,
+            rows,
         })
     }
 
@@ -94,8 +129,8 @@ impl<'a> Rows<'a> {
                 let is_row = document::is_row(file, head, is_whole)?;
                 Box::new(Document::new(file.into(), is_row, bytes.buffered()))
             }
-            // Parquet is opened by its path: its rows are all over the file.
-            Format::JsonLines | Format::Parquet => {
+            // Parquet and Arrow are opened by their paths: rows are all over the file.
+            Format::JsonLines | Format::Parquet | Format::Arrow => {
                 Box::new(JsonLines::new(file.into(), bytes.buffered()))
             }
             Format::Text | Format::Markdown => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::row::{Object, keys};
-use super::{ChunkOptions, Chunking, ReadError};
+use super::{ChunkOptions, Chunking, Input, ReadError};
 use crate::keys::{LABELS, Nulls, is_harmless, tells_of_no_shape};
 use crate::{Reason, Shape};
 
@@ -39,7 +39,22 @@ pub struct Progress {
     pub rows: usize,
 }
 
-impl ReadOptions<'_> {
+/// The names of fields that a column can be read as.
+pub fn fields() -> impl Iterator<Item = &'static str> {
+    Shape::names().chain(LABELS)
+}
+
+impl<'a> ReadOptions<'a> {
+    /// These options with what is known of a file; what the user says of a field wins.
+    pub(super) fn for_file(&self, input: &Input) -> Self {
+        let mut columns = input.columns.clone();
+        columns.extend(self.columns.clone());
+        Self {
+            columns,
+            ..self.clone()
+        }
+    }
+
     /// For files that Hone wrote: what is null in them is meant.
     pub fn of_own_rows() -> Self {
         Self {
@@ -78,10 +93,10 @@ impl ReadOptions<'_> {
     }
 
     /// Fields whose columns are not among these, and those columns.
-    pub(super) fn missing<'a>(
-        &'a self,
-        columns: &'a [String],
-    ) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(super) fn missing<'b>(
+        &'b self,
+        columns: &'b [String],
+    ) -> impl Iterator<Item = (&'b str, &'b str)> {
         let mapped = self.columns.iter();
         mapped
             .map(|(field, column)| (field.as_str(), column.as_str()))

@@ -3,12 +3,9 @@
 //! Sizes are looked at before memory is reserved for them, pages are counted, and where damaged bytes
 //! make the crate panic all the same, the panic becomes an error.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{BufReader, Read};
-use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
-use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ::bytes::Bytes;
@@ -127,31 +124,5 @@ impl<R: PageReader> Iterator for Pages<R> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.get_next_page().transpose()
-    }
-}
-
-thread_local! {
-    static IS_GUARDED: Cell<bool> = const { Cell::new(false) };
-}
-
-static HOOK: Once = Once::new();
-
-/// Does some of the parquet crate's work; its panics are errors, and nobody hears them.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T>) -> Result<T, String> {
-    HOOK.call_once(|| {
-        let told = panic::take_hook();
-        panic::set_hook(Box::new(move |info| {
-            if !IS_GUARDED.get() {
-                told(info);
-            }
-        }));
-    });
-    IS_GUARDED.set(true);
-    // What was under way is not looked at again: the error is the end of the file.
-    let done = panic::catch_unwind(AssertUnwindSafe(work));
-    IS_GUARDED.set(false);
-    match done {
-        Ok(done) => done.map_err(|error| error.to_string()),
-        Err(_) => Err("its pages contradict themselves".into()),
     }
 }

@@ -19,8 +19,9 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 use parquet::file::reader::{Length, SerializedPageReader};
 
 use super::ReadError;
+use super::guard::guarded;
 use super::row::Row;
-use guard::{Allowance, Guarded, Pages, guarded};
+use guard::{Allowance, Guarded, Pages};
 use tree::{Assembly, Column, Forest};
 
 mod guard;
@@ -78,9 +79,7 @@ impl<'a> Parquet<'a> {
         let footer = footer(&file).map_err(unsound)?;
         let metadata = guarded(|| ParquetMetaDataReader::decode_metadata(&footer));
         let metadata = metadata.map_err(unsound)?;
-        guarded(|| Ok(check_places(&metadata, file.len())))
-            .and_then(|checked| checked)
-            .map_err(unsound)?;
+        guarded(|| check_places(&metadata, file.len())).map_err(unsound)?;
         let schema = metadata.file_metadata().schema_descr();
         let forest = Forest::of(schema.root_schema(), wanted, needed)
             .map_err(|field| unsound(format!("the type of column `{field}` is no text")))?;

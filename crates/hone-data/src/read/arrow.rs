@@ -1,0 +1,319 @@
+//! Arrow: rows kept as columns, batch by batch, as `save_to_disk` of the datasets library writes them.
+//!
+//! The arrow-ipc crate decodes batches; what a file says of itself is not believed: bytes are given to it as they are
+//! read, so that it never reserves more than the file has, and its panics are errors. As with Parquet, only columns are
+//! looked at that some shape knows, and a field that is empty in a row is not there.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type,
+    UInt32Type, UInt64Type,
+};
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_ipc::reader::StreamDecoder;
+use arrow_schema::{DataType, Field, Schema};
+use serde_json::Value;
+
+use super::guard::guarded;
+use super::row::{Object, Row, clean};
+use super::{MAX_LINE_BYTES, ReadError};
+use crate::Reason;
+
+/// What a file of batches that can be read in any order begins with.
+const RANDOM_ACCESS: &[u8] = b"ARROW1";
+
+/// Bytes given to the decoder at a time.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What a value costs beside its text.
+const VALUE_BYTES: usize = 16;
+
+/// Types may stand in each other so deep.
+const MAX_DEPTH: usize = 32;
+
+/// The rows of an Arrow file.
+pub(super) struct Arrow<'a> {
+    path: PathBuf,
+    file: File,
+    decoder: StreamDecoder,
+    /// What was read and not yet decoded.
+    pending: arrow_buffer::Buffer,
+    taken: &'a Cell<u64>,
+    columns: Vec<String>,
+    /// Which of the columns are read.
+    wanted: Vec<usize>,
+    batch: Option<RecordBatch>,
+    next_in_batch: usize,
+    num_rows: usize,
+    is_over: bool,
+}
+
+impl<'a> Arrow<'a> {
+    /// Opens a file for the fields that are wanted. Those that are not needed may be of any type: what is no text
+    /// and no number is only said to be there.
+    pub fn open(
+        path: &Path,
+        taken: &'a Cell<u64>,
+        wanted: &dyn Fn(&str) -> bool,
+        needed: &dyn Fn(&str) -> bool,
+    ) -> Result<Self, ReadError> {
+        let unreadable = |source| ReadError::Unreadable {
+            file: path.into(),
+            source,
+        };
+        let file = File::open(path).map_err(unreadable)?;
+        let mut arrow = Self {
+            path: path.into(),
+            file,
+            decoder: StreamDecoder::new(),
+            pending: arrow_buffer::Buffer::default(),
+            taken,
+            columns: Vec::new(),
+            wanted: Vec::new(),
+            batch: None,
+            next_in_batch: 0,
+            num_rows: 0,
+            is_over: false,
+        };
+        arrow.batch = arrow.next_batch().map_err(|what| arrow.unsound(what))?;
+        let Some(schema) = arrow.decoder.schema() else {
+            return Err(arrow.unsound("it does not begin as a stream of batches".into()));
+        };
+        let strange = guarded(|| -> Result<_, String> { Ok(strange_field(&schema, needed)) });
+        if let Some(field) = strange.map_err(|what| arrow.unsound(what))? {
+            return Err(arrow.unsound(format!("the type of column `{field}` is no text")));
+        }
+        let fields = schema.fields().iter();
+        arrow.columns = fields.map(|field| field.name().clone()).collect();
+        arrow.wanted = (0..arrow.columns.len())
+            .filter(|&column| wanted(&arrow.columns[column]))
+            .collect();
+        Ok(arrow)
+    }
+
+    /// The names of all its columns.
+    pub fn columns(&self) -> Vec<String> {
+        self.columns.clone()
+    }
+
+    /// The names of the columns that are not looked at.
+    pub fn unread(&self) -> Vec<String> {
+        let columns = self.columns.iter().enumerate();
+        let unread = columns.filter(|(column, _)| !self.wanted.contains(column));
+        unread.map(|(_, name)| name.clone()).collect()
+    }
+
+    fn unsound(&self, what: String) -> ReadError {
+        ReadError::Arrow {
+            file: self.path.clone(),
+            row: self.num_rows + 1,
+            what,
+        }
+    }
+
+    /// The next batch that has rows.
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
+        loop {
+            if self.pending.is_empty() {
+                let mut chunk = Vec::new();
+                let limited = self.file.by_ref().take(CHUNK_BYTES as u64);
+                let read = { limited }.read_to_end(&mut chunk);
+                let bytes = read.map_err(|error| error.to_string())?;
+                self.taken.set(self.taken.get() + bytes as u64);
+                if bytes == 0 {
+                    let (decoder, ended) = (&mut self.decoder, self.num_rows > 0);
+                    // A stream without its end mark is one that was cut short.
+                    let finished = guarded(|| decoder.finish());
+                    return match ended || self.decoder.schema().is_some() {
+                        true => finished.map(|()| None),
+                        false => Err("it does not begin as a stream of batches".into()),
+                    };
+                }
+                if self.decoder.schema().is_none() && chunk.starts_with(RANDOM_ACCESS) {
+                    return Err(
+                        "it is of the form that is read in any order (Feather); write it with to_parquet or save_to_disk"
+                            .into(),
+                    );
+                }
+                self.pending = chunk.into();
+            }
+            let (decoder, pending) = (&mut self.decoder, &mut self.pending);
+            match guarded(|| decoder.decode(pending))? {
+                Some(batch) if batch.num_rows() > 0 => return Ok(Some(batch)),
+                _ => {}
+            }
+        }
+    }
+
+    fn row(&mut self) -> Result<Option<Row>, ReadError> {
+        loop {
+            let Some(batch) = &self.batch else {
+                return Ok(None);
+            };
+            if self.next_in_batch < batch.num_rows() {
+                let at = self.next_in_batch;
+                let mut assembly = Assembly::default();
+                let columns = self
+                    .wanted
+                    .iter()
+                    .map(|&column| (&self.columns[column], batch.column(column)));
+                let row = guarded(|| -> Result<Object, String> { assembly.row(columns, at) });
+                let row = row.map_err(|what| self.unsound(what))?;
+                self.next_in_batch += 1;
+                self.num_rows += 1;
+                return Ok(Some(Row {
+                    line: self.num_rows,
+                    content: assembly.refused.map_or(Ok(row), Err),
+                }));
+            }
+            self.next_in_batch = 0;
+            self.batch = self.next_batch().map_err(|what| self.unsound(what))?;
+        }
+    }
+}
+
+impl Iterator for Arrow<'_> {
+    type Item = Result<Row, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.is_over {
+            return None;
+        }
+        let row = self.row().transpose();
+        self.is_over = !matches!(row, Some(Ok(_)));
+        row
+    }
+}
+
+/// The first needed field of a type that holds no text, number or list of such.
+fn strange_field(schema: &Schema, needed: &dyn Fn(&str) -> bool) -> Option<String> {
+    let mut fields = schema.fields().iter();
+    let strange = fields.find(|field| needed(field.name()) && !is_known(field, 0));
+    strange.map(|field| field.name().clone())
+}
+
+fn is_known(field: &Field, depth: usize) -> bool {
+    fn of(kind: &DataType, depth: usize) -> bool {
+        use DataType as T;
+        match kind {
+            T::Null | T::Boolean | T::Utf8 | T::LargeUtf8 | T::Utf8View => true,
+            T::Int8 | T::Int16 | T::Int32 | T::Int64 => true,
+            T::UInt8 | T::UInt16 | T::UInt32 | T::UInt64 | T::Float32 | T::Float64 => true,
+            T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
+                is_known(item, depth + 1)
+            }
+            T::Struct(fields) => fields.iter().all(|field| is_known(field, depth + 1)),
+            T::Dictionary(_, values) => depth < MAX_DEPTH && of(values, depth + 1),
+            _ => false,
+        }
+    }
+    depth < MAX_DEPTH && of(field.data_type(), depth)
+}
+
+/// A row under way: how large it is, and why it cannot be used.
+#[derive(Default)]
+struct Assembly {
+    bytes: usize,
+    refused: Option<Reason>,
+}
+
+impl Assembly {
+    fn row<'a>(
+        &mut self,
+        columns: impl Iterator<Item = (&'a String, &'a ArrayRef)>,
+        at: usize,
+    ) -> Result<Object, String> {
+        let mut row = Object::new();
+        for (name, column) in columns {
+            let value = self.value(column, at)?;
+            if !value.is_null() {
+                row.insert(name.clone(), value);
+            }
+        }
+        if self.bytes > MAX_LINE_BYTES {
+            self.refused = Some(Reason::RowTooLong {
+                bytes: self.bytes,
+                limit: MAX_LINE_BYTES,
+            });
+        }
+        Ok(row)
+    }
+
+    fn value(&mut self, array: &ArrayRef, at: usize) -> Result<Value, String> {
+        self.bytes += VALUE_BYTES;
+        if array.is_null(at) || self.bytes > MAX_LINE_BYTES {
+            return Ok(Value::Null);
+        }
+        macro_rules! number {
+            ($kind:ty) => {
+                array.as_primitive::<$kind>().value(at).into()
+            };
+        }
+        Ok(match array.data_type() {
+            DataType::Null => Value::Null,
+            DataType::Boolean => array.as_boolean().value(at).into(),
+            DataType::Int8 => number!(Int8Type),
+            DataType::Int16 => number!(Int16Type),
+            DataType::Int32 => number!(Int32Type),
+            DataType::Int64 => number!(Int64Type),
+            DataType::UInt8 => number!(UInt8Type),
+            DataType::UInt16 => number!(UInt16Type),
+            DataType::UInt32 => number!(UInt32Type),
+            DataType::UInt64 => number!(UInt64Type),
+            DataType::Float32 => f64::from(array.as_primitive::<Float32Type>().value(at)).into(),
+            DataType::Float64 => number!(Float64Type),
+            DataType::Utf8 => self.text(array.as_string::<i32>().value(at)),
+            DataType::LargeUtf8 => self.text(array.as_string::<i64>().value(at)),
+            DataType::Utf8View => self.text(array.as_string_view().value(at)),
+            DataType::List(_) => self.list(&array.as_list::<i32>().value(at))?,
+            DataType::LargeList(_) => self.list(&array.as_list::<i64>().value(at))?,
+            DataType::FixedSizeList(..) => self.list(&array.as_fixed_size_list().value(at))?,
+            DataType::Struct(fields) => {
+                let mut object = Object::new();
+                for (field, column) in fields.iter().zip(array.as_struct().columns()) {
+                    let value = self.value(column, at)?;
+                    // A field that is empty in this row is there because another row has it.
+                    if !value.is_null() {
+                        object.insert(field.name().clone(), value);
+                    }
+                }
+                object.into()
+            }
+            DataType::Dictionary(..) => {
+                let dictionary = array.as_any_dictionary();
+                let key = dictionary.normalized_keys()[at];
+                self.value(dictionary.values(), key)?
+            }
+            // A picture, a date: a row has one.
+            _ => true.into(),
+        })
+    }
+
+    fn list(&mut self, items: &ArrayRef) -> Result<Value, String> {
+        let mut values = Vec::new();
+        for at in 0..items.len() {
+            if self.bytes > MAX_LINE_BYTES {
+                break;
+            }
+            values.push(self.value(items, at)?);
+        }
+        Ok(values.into())
+    }
+
+    fn text(&mut self, text: &str) -> Value {
+        self.bytes += text.len();
+        match clean(text.as_bytes()) {
+            Ok(text) if self.bytes <= MAX_LINE_BYTES => text.into(),
+            Ok(_) => Value::Null,
+            Err(reason) => {
+                self.refused.get_or_insert(reason);
+                Value::Null
+            }
+        }
+    }
+}

@@ -1,0 +1,535 @@
+//! Which side of a dataset each file of a folder is: train, validation or test.
+//!
+//! People keep datasets as the Hub does, as mlx-lm, as LLaMA-Factory, or as `save_to_disk` writes them; a file of test
+//! rows among them must not be trained on because it lies in the same folder. Who tells is tried in this order: the
+//! card (`README.md`), LLaMA-Factory's `dataset_info.json`, the names of files and folders; what `save_to_disk` wrote
+//! says itself which files are its rows. Where nothing tells, nothing is guessed: files beside known sides whose own
+//! side nobody knows are a [`Doubt`], and the user's `--side` and `--config` answer it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use super::Format;
+use super::format::stem_of;
+use crate::Side;
+use words::{Said, is_a_side, said};
+
+mod card;
+mod factory;
+mod words;
+
+/// A file to be read, and what is known of it before it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Input {
+    /// The file.
+    pub file: PathBuf,
+    /// The side its rows stand on; `None` if nothing tells of sides.
+    pub side: Option<Side>,
+    /// Who tells.
+    pub told: Told,
+    /// Fields that have another name in this file.
+    pub columns: BTreeMap<String, String>,
+}
+
+/// Who tells on which side a file stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Told {
+    /// Nobody.
+    #[default]
+    Nobody,
+    /// Its name, or its folder's.
+    Name,
+    /// The card of the dataset, `README.md`.
+    Card,
+    /// `state.json` of `save_to_disk`.
+    State,
+    /// LLaMA-Factory's `dataset_info.json`.
+    Factory,
+    /// The user.
+    User,
+}
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nobody => "nothing tells its side",
+            Self::Name => "by its name",
+            Self::Card => "README.md",
+            Self::State => "state.json",
+            Self::Factory => "dataset_info.json",
+            Self::User => "--side",
+        })
+    }
+}
+
+/// A file that is not read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// The file.
+    pub file: PathBuf,
+    /// Why.
+    pub why: String,
+}
+
+/// Something about a folder that only the user can decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// What is not clear, in a sentence.
+    pub what: String,
+    /// What to type.
+    pub hint: String,
+    /// Is it about one file's side, so that files whose side is known are not touched by it?
+    pub is_of_one_file: bool,
+}
+
+/// What the user says about folders that leave it open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// Names of configurations of a card, or of datasets of LLaMA-Factory's `dataset_info.json`.
+    pub configs: Vec<String>,
+    /// The side of files, by their name, split or folder; `None` for files not to be read.
+    pub sides: BTreeMap<String, Option<Side>>,
+    /// Files named one by one are what the user takes them for, whatever their names say.
+    pub as_named: bool,
+    /// Files that are used otherwise and not among these.
+    pub without: Vec<PathBuf>,
+}
+
+/// What became of a folder.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub files: Vec<Input>,
+    pub passed_over: Vec<PassedOver>,
+    pub doubts: Vec<Doubt>,
+    /// Which of the user's `sides` and `configs` met something.
+    pub met: Vec<String>,
+    /// Names that `--side` could have meant.
+    pub known: Vec<String>,
+}
+
+/// A file on its way to a side.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate {
+    pub file: PathBuf,
+    /// Its path within what was named.
+    pub within: PathBuf,
+    /// The split that something beside it says it belongs to.
+    pub split: Option<(String, Told)>,
+    pub columns: BTreeMap<String, String>,
+}
+
+impl Candidate {
+    fn new(file: PathBuf, root: &Path) -> Self {
+        let within = file.strip_prefix(root).unwrap_or(&file).to_path_buf();
+        Self {
+            file,
+            within,
+            split: None,
+            columns: BTreeMap::new(),
+        }
+    }
+
+    /// Names by which the user may mean it, the one to offer first.
+    fn names(&self) -> Vec<String> {
+        let split = self.split.iter().map(|(split, _)| split.clone());
+        let file = self.within.file_name().unwrap_or_default();
+        let file = file.to_string_lossy().into_owned();
+        let folders = self.within.ancestors().skip(1);
+        let folders = folders
+            .filter(|folder| !folder.as_os_str().is_empty())
+            .map(|folder| folder.display().to_string());
+        split
+            .chain([stem_of(&self.file), file, self.within.display().to_string()])
+            .chain(folders)
+            .chain([self.file.display().to_string()])
+            .collect()
+    }
+}
+
+/// The files of a folder.
+pub(super) fn folder(root: &Path, choices: &Choices) -> io::Result<Found> {
+    let mut found = Found::default();
+    let mut all = Vec::new();
+    walk(root, root, &mut all, &mut found.passed_over)?;
+    all.sort_unstable_by(|a, b| a.file.cmp(&b.file));
+    found.leave_out(&mut all, |candidate| used_otherwise(candidate, choices));
+    let by_card = card::read(root).and_then(|card| card.sort(root, &all, choices, &mut found));
+    let sorted = match by_card {
+        Some(sorted) => Some(sorted),
+        None => factory::read(root).map(|infos| infos.sort(root, &all, choices, &mut found)),
+    };
+    let declared = sorted.is_some();
+    let mut candidates = sorted.unwrap_or(all);
+    found.leave_out(&mut candidates, |candidate| describes(&candidate.file));
+    let has_rows = candidates.iter().any(|candidate| has_rows(&candidate.file));
+    found.leave_out(&mut candidates, |candidate| {
+        match Format::named(&candidate.file) {
+            // What a card or an index names is read whatever its name ends in.
+            _ if declared => None,
+            Some(format) if format.has_rows() == has_rows => None,
+            Some(_) => Some("a document beside rows".to_owned()),
+            None => Some("no kind of file that is read".to_owned()),
+        }
+    });
+    found.give_sides(candidates, choices);
+    Ok(found)
+}
+
+fn used_otherwise(candidate: &Candidate, choices: &Choices) -> Option<String> {
+    let same = |file: &PathBuf| is_same(file, &candidate.file);
+    let is_used = choices.without.iter().any(same);
+    is_used.then(|| "named by itself for a side".to_owned())
+}
+
+/// Files that were found in another way than as a folder, by a pattern or one by one.
+pub(super) fn files(root: &Path, files: Vec<PathBuf>, are_named: bool, choices: &Choices) -> Found {
+    let mut found = Found::default();
+    let candidate = |file: PathBuf| Candidate::new(file, root);
+    let mut candidates: Vec<Candidate> = files.into_iter().map(candidate).collect();
+    if !are_named {
+        found.leave_out(&mut candidates, |candidate| {
+            used_otherwise(candidate, choices)
+        });
+        found.leave_out(&mut candidates, |candidate| describes(&candidate.file));
+    }
+    let sides = says(&candidates);
+    // Whoever names one file, or files of one side only, has said which side it is to be.
+    let is_said =
+        sides.windows(2).all(|pair| pair[0] == pair[1]) || (are_named && choices.as_named);
+    if is_said {
+        for candidate in candidates {
+            let chosen = found.chosen(&candidate, choices);
+            found.take(candidate, chosen.unwrap_or((None, Told::Nobody)));
+        }
+        return found;
+    }
+    match are_named {
+        true => {
+            for (candidate, side) in candidates.into_iter().zip(sides) {
+                let chosen = found.chosen(&candidate, choices);
+                let by_name = match side {
+                    Ok(side) => (side, Told::Name),
+                    Err(_) => (None, Told::Nobody),
+                };
+                found.take(candidate, chosen.unwrap_or(by_name));
+            }
+        }
+        false => found.give_sides(candidates, choices),
+    }
+    found
+}
+
+impl Found {
+    /// Passes over candidates for a reason.
+    fn leave_out(
+        &mut self,
+        candidates: &mut Vec<Candidate>,
+        why: impl Fn(&Candidate) -> Option<String>,
+    ) {
+        candidates.retain(|candidate| match why(candidate) {
+            None => true,
+            Some(why) => {
+                let file = candidate.file.clone();
+                self.passed_over.push(PassedOver { file, why });
+                false
+            }
+        });
+    }
+
+    fn take(&mut self, candidate: Candidate, (side, told): (Option<Side>, Told)) {
+        self.known.extend(candidate.names().into_iter().take(1));
+        self.files.push(Input {
+            file: candidate.file,
+            side,
+            told,
+            columns: candidate.columns,
+        });
+    }
+
+    /// What the user says of a file; `Some(None)` side with `Told::User` means it is not to be read.
+    fn chosen(&mut self, candidate: &Candidate, choices: &Choices) -> Option<(Option<Side>, Told)> {
+        let names = candidate.names();
+        let (name, side) = names
+            .iter()
+            .find_map(|name| choices.sides.get_key_value(name))?;
+        self.met.push(name.clone());
+        Some((*side, Told::User))
+    }
+
+    /// Gives each file its side, or a doubt.
+    fn give_sides(&mut self, candidates: Vec<Candidate>, choices: &Choices) {
+        let sides = says(&candidates);
+        let of_sides: Vec<&Candidate> = candidates
+            .iter()
+            .zip(&sides)
+            .filter(|(_, side)| !matches!(side, Ok(None)))
+            .map(|(candidate, _)| candidate)
+            .collect();
+        let beside = of_sides.first().map(|known| known.names()[0].clone());
+        let chosen: Vec<_> = candidates
+            .iter()
+            .map(|candidate| self.chosen(candidate, choices))
+            .collect();
+        let any_is_chosen = chosen.iter().any(Option::is_some);
+        for ((candidate, side), chosen) in candidates.into_iter().zip(sides).zip(chosen) {
+            if let Some(chosen) = chosen {
+                if chosen.0.is_none() {
+                    self.passed_over.push(PassedOver {
+                        file: candidate.file,
+                        why: "left out by --side".into(),
+                    });
+                    continue;
+                }
+                self.take(candidate, chosen);
+                continue;
+            }
+            let name = candidate.names()[0].clone();
+            let why = match side {
+                Ok(Some(side)) => {
+                    let told = candidate
+                        .split
+                        .as_ref()
+                        .map_or(Told::Name, |(_, told)| *told);
+                    self.take(candidate, (Some(side), told));
+                    continue;
+                }
+                Ok(None) if beside.is_none() && !any_is_chosen => {
+                    self.take(candidate, (None, Told::Nobody));
+                    continue;
+                }
+                Ok(None) => match &beside {
+                    Some(beside) => format!("nothing says which side it is, beside `{beside}`"),
+                    None => "nothing says which side it is".to_owned(),
+                },
+                Err(why) => why,
+            };
+            let doubt = Doubt {
+                what: format!("{}: {why}", candidate.file.display()),
+                hint: format!("--side {name}=train, or =valid, =test, =skip"),
+                is_of_one_file: true,
+            };
+            if !self.doubts.contains(&doubt) {
+                self.doubts.push(doubt);
+            }
+            self.take(candidate, (None, Told::Nobody));
+        }
+    }
+}
+
+/// What names and folders, or the splits that were declared, say about each file; `Err` if it is unclear.
+fn says(candidates: &[Candidate]) -> Vec<Result<Option<Side>, String>> {
+    let documents = candidates
+        .iter()
+        .all(|candidate| !has_rows(&candidate.file));
+    let said: Vec<(Said, Said)> = candidates
+        .iter()
+        .map(|candidate| say(candidate, documents))
+        .collect();
+    let some = |wanted: Said| {
+        said.iter()
+            .any(|(own, folder)| *own == wanted || *folder == wanted)
+    };
+    // A page about tests is a page; train.txt beside test.txt is a dataset.
+    let are_pages = documents && !some(Said::Side(Side::Train));
+    let eval = match some(Said::Side(Side::Test)) && !some(Said::Side(Side::Valid)) {
+        true => Side::Valid,
+        false => Side::Test,
+    };
+    let side = |(candidate, &(own, folder)): (&Candidate, &(Said, Said))| {
+        // A folder whose files say its own side too is one that holds several sides.
+        let holds_several = candidates.iter().zip(&said).any(|(other, (own, _))| {
+            other.within.parent() == candidate.within.parent() && *own == folder
+        });
+        match (own, folder) {
+            _ if are_pages => Ok(None),
+            (Said::Unclear, _) => Err("its name does not say clearly which side it is".to_owned()),
+            (Said::Nothing, Said::Unclear) => {
+                Err("its folder's name does not say clearly which side it is".to_owned())
+            }
+            (Said::Side(own), Said::Side(folder)) if own != folder && !holds_several => {
+                Err(format!(
+                    "its name says {}, its folder says {}",
+                    own.name(),
+                    folder.name()
+                ))
+            }
+            (Said::Side(side), _) | (Said::Nothing, Said::Side(side)) => Ok(Some(side)),
+            (Said::Eval, _) | (Said::Nothing, Said::Eval) => Ok(Some(eval)),
+            (Said::Nothing, Said::Nothing) => Ok(None),
+        }
+    };
+    let sides: Vec<_> = candidates.iter().zip(&said).map(side).collect();
+    one_split_a_side(candidates, sides)
+}
+
+/// Splits of different names that say the same side, as `train_sft` and `train_gen`, are different sets of rows.
+fn one_split_a_side(
+    candidates: &[Candidate],
+    sides: Vec<Result<Option<Side>, String>>,
+) -> Vec<Result<Option<Side>, String>> {
+    let mut splits: BTreeMap<Side, Vec<&str>> = BTreeMap::new();
+    for (candidate, side) in candidates.iter().zip(&sides) {
+        if let (Some((split, _)), Ok(Some(side))) = (&candidate.split, side) {
+            let of_side = splits.entry(*side).or_default();
+            if !of_side.contains(&split.as_str()) {
+                of_side.push(split);
+            }
+        }
+    }
+    let unclear = |side: Side| {
+        let several = splits.get(&side).filter(|splits| splits.len() > 1)?;
+        Some(format!(
+            "{} are several splits for {}",
+            several.join(", "),
+            side.name()
+        ))
+    };
+    let declared = candidates.iter().map(|candidate| candidate.split.is_some());
+    sides
+        .iter()
+        .zip(declared)
+        .map(|(side, is_declared)| match side {
+            Ok(Some(side)) if is_declared => unclear(*side).map_or(Ok(Some(*side)), Err),
+            other => other.clone(),
+        })
+        .collect()
+}
+
+/// What a file's own name, or its split, and the nearest folder that says anything say.
+fn say(candidate: &Candidate, is_document: bool) -> (Said, Said) {
+    if let Some((split, _)) = &candidate.split {
+        return (said(split), Said::Nothing);
+    }
+    let stem = stem_of(&candidate.file);
+    let own = match is_document && !is_a_side(&stem) {
+        true => Said::Nothing,
+        false => said(&stem),
+    };
+    let folders = candidate.within.parent().into_iter().flat_map(Path::iter);
+    let mut folders: Vec<Said> = folders
+        .map(|folder| said(&folder.to_string_lossy()))
+        .filter(|said| *said != Said::Nothing)
+        .collect();
+    match is_document {
+        true => (own, Said::Nothing),
+        false => (own, folders.pop().unwrap_or(Said::Nothing)),
+    }
+}
+
+/// All files below a folder, without hidden ones and without following links to other folders. Of what `save_to_disk`
+/// wrote, those are taken that it lists.
+fn walk(
+    root: &Path,
+    folder: &Path,
+    files: &mut Vec<Candidate>,
+    passed_over: &mut Vec<PassedOver>,
+) -> io::Result<()> {
+    let saved = saved_files(folder);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            walk(root, &path, files, passed_over)?;
+            continue;
+        }
+        if !path.is_file() {
+            continue;
+        }
+        let mut candidate = Candidate::new(path, root);
+        match &saved {
+            None => files.push(candidate),
+            Some((names, split))
+                if names
+                    .iter()
+                    .any(|name| entry.file_name().to_str() == Some(name)) =>
+            {
+                // The split a dataset was taken from says little of a folder of several: its own name does.
+                if folder == root {
+                    candidate.split = split.clone().map(|split| (split, Told::State));
+                }
+                files.push(candidate);
+            }
+            Some(_) => passed_over.push(PassedOver {
+                why: describes(&candidate.file)
+                    .unwrap_or_else(|| "not among the files that state.json lists".to_owned()),
+                file: candidate.file,
+            }),
+        }
+    }
+    Ok(())
+}
+
+/// The files that `state.json` lists, and the split it names.
+fn saved_files(folder: &Path) -> Option<(Vec<String>, Option<String>)> {
+    let state = json_at(&folder.join("state.json"))?;
+    let files = state.get("_data_files")?.as_array()?;
+    let name = |file: &Value| Some(file.get("filename")?.as_str()?.to_owned());
+    let split = state.get("_split").and_then(Value::as_str);
+    Some((
+        files.iter().filter_map(name).collect(),
+        split.map(str::to_owned),
+    ))
+}
+
+/// What a file beside rows is, if it is known to describe them and not to hold any.
+fn describes(file: &Path) -> Option<String> {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let lower = name.to_ascii_lowercase();
+    let described = "it describes the dataset".to_owned();
+    match lower.as_str() {
+        "dataset_infos.json" | "dataset_info.json" | "dataset_dict.json" | "state.json"
+        | "croissant.json" | "config.json" => Some(described),
+        _ if lower.ends_with(".json") && is_linked_data(file) => Some(described),
+        _ if lower.ends_with(".arrow")
+            && (lower.starts_with("cache-") || lower.starts_with("tmp")) =>
+        {
+            Some("a cache of the datasets library".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Does a file begin as JSON-LD, the form of Croissant's descriptions?
+fn is_linked_data(file: &Path) -> bool {
+    use std::io::Read;
+    let mut head = Vec::new();
+    let read = fs::File::open(file).and_then(|file| file.take(4096).read_to_end(&mut head));
+    let head = String::from_utf8_lossy(&head);
+    let mut signs = head
+        .trim_start()
+        .strip_prefix('{')
+        .unwrap_or("")
+        .trim_start()
+        .splitn(3, '"');
+    read.is_ok() && signs.nth(1).is_some_and(|key| key == "@context")
+}
+
+fn has_rows(file: &Path) -> bool {
+    Format::named(file).is_some_and(Format::has_rows)
+}
+
+/// A longer description is none.
+const MAX_DESCRIPTION_BYTES: u64 = 16 << 20;
+
+/// A small file as JSON, if it is that.
+fn json_at(path: &Path) -> Option<Value> {
+    serde_json::from_str(&text_at(path)?).ok()
+}
+
+/// A small file as text, if it is that.
+fn text_at(path: &Path) -> Option<String> {
+    let size = fs::metadata(path).ok().filter(fs::Metadata::is_file)?.len();
+    (size <= MAX_DESCRIPTION_BYTES).then(|| fs::read_to_string(path).ok())?
+}
+
+fn is_same(a: &Path, b: &Path) -> bool {
+    a == b || matches!((fs::canonicalize(a), fs::canonicalize(b)), (Ok(a), Ok(b)) if a == b)
+}
