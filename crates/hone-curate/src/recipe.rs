@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hone_data::Nulls;
 pub use hone_data::Side;
+use hone_data::{Choices, Nulls};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -67,8 +67,39 @@ pub struct RawSource {
     pub ignore_keys: Vec<String>,
     /// What null properties of tool calls and tools are: `keep` or `drop`.
     pub nulls: Option<Nulls>,
-    /// The side on which all its rows stand.
+    /// The side on which all its rows stand; without it, the side that names, cards and folders tell.
     pub side: Option<Side>,
+    /// The side of single files, by name, split or folder: train, valid, test or skip.
+    #[serde(default)]
+    pub sides: BTreeMap<String, String>,
+    /// Configurations of a card, or datasets of an index, that are meant.
+    #[serde(default)]
+    pub configs: Vec<String>,
+}
+
+impl RawSource {
+    /// What it says about folders that leave sides open.
+    pub fn choices(&self) -> Result<Choices, RecipeError> {
+        let side = |(name, side): (&String, &String)| {
+            let side = match side.as_str() {
+                "skip" => None,
+                side => Some(side.parse::<Side>().map_err(|what| RecipeError::Side {
+                    name: name.clone(),
+                    what,
+                })?),
+            };
+            Ok((name.clone(), side))
+        };
+        Ok(Choices {
+            configs: self.configs.clone(),
+            sides: self
+                .sides
+                .iter()
+                .map(side)
+                .collect::<Result<_, RecipeError>>()?,
+            ..Choices::default()
+        })
+    }
 }
 
 /// Shares that are held out.
@@ -115,6 +146,10 @@ pub struct Curation {
     pub mix: Option<RawMix>,
     /// The file that keeps made-up names and what they stand for.
     pub pseudonym_key: Option<PathBuf>,
+    /// Sides of folders that are not read: what is only trained on needs no test.
+    pub unread: Vec<Side>,
+    /// Is it an error if a folder leaves open which side a file is?
+    pub asks: bool,
 }
 
 /// A rule and what is done about what it sees.
@@ -152,6 +187,8 @@ pub enum RecipeError {
     Params { name: String, source: BadParam },
     #[error("rule `{name}`: {what}")]
     Section { name: String, what: String },
+    #[error("side of `{name}`: {what}, or skip")]
+    Side { name: String, what: String },
     #[error("the recipe names no sources")]
     NoSources,
     #[error("`{name}` is {value}; {wanted}")]
@@ -176,6 +213,12 @@ impl RecipeError {
                     .collect()
             }
             Self::NoSources => vec!["add [[sources]] with files = [\"rows.jsonl\"]".into()],
+            Self::Params { name, .. } | Self::Section { name, .. } => {
+                vec![format!("`hone data rules {name}` says what it takes")]
+            }
+            Self::Unreadable { .. } => {
+                vec!["without a recipe: hone data build --from rows.jsonl --out DIR".into()]
+            }
             _ => Vec::new(),
         }
     }
@@ -284,6 +327,8 @@ impl Curation {
             select: raw.select,
             mix: raw.mix,
             pseudonym_key: raw.pseudonym_key,
+            unread: Vec::new(),
+            asks: true,
         })
     }
 

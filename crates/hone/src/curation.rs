@@ -2,11 +2,14 @@
 
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::progress::Count;
+use crate::data_flags::{DataFlags, columns};
+use crate::nearest::nearest;
+use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::Result;
-use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit};
-use hone_curate::{CurateError, Curated, Family, Finding, Tools, curate, rules};
-use hone_data::{FileReport, Nulls, ReadOptions, Record, encode_row};
+use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError};
+use hone_curate::{Action, CurateError, Curated, Family, Finding, Tools, curate, rules};
+use hone_data::{FileReport, Nulls, ReadOptions, Reason, Record, encode_row};
 use hone_eval::ifd::{MAX_TOKENS, difficulty};
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
@@ -65,6 +68,8 @@ pub struct RecipeArgs {
     from: Vec<String>,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    data: DataFlags,
     /// What to do about what a rule or a family of rules sees, such as personal-data=redact or licence=allow:REASON
     #[arg(long = "rule", value_name = "RULE=ACTION")]
     rules: Vec<RuleFlag>,
@@ -105,11 +110,13 @@ impl std::str::FromStr for RuleFlag {
             Some((action, reason)) => (action, Some(reason.trim().to_owned())),
             None => (action, None),
         };
-        Ok(Self {
+        let flag = Self {
             name: name.trim().into(),
             action: action.trim().into(),
             reason,
-        })
+        };
+        flag.check()?;
+        Ok(flag)
     }
 }
 
@@ -138,6 +145,40 @@ impl fmt::Display for RuleFlag {
 }
 
 impl RuleFlag {
+    /// Refuses what no rule is called and what cannot be done about it, with what could be meant.
+    fn check(&self) -> Result<(), String> {
+        let Self { name, action, .. } = self;
+        let meant: Vec<_> = rules::all()
+            .filter(|entry| entry.doc.name == name || entry.doc.family.name() == name)
+            .collect();
+        if meant.is_empty() {
+            return Err(no_such_rule(name));
+        }
+        let takes: Vec<&str> = Action::ALL
+            .into_iter()
+            .filter(|action| meant.iter().any(|entry| entry.takes(*action)))
+            .map(Action::name)
+            .collect();
+        if !takes.contains(&action.as_str()) {
+            let near = nearest(action, takes.iter().copied());
+            let near = near.map_or(String::new(), |near| format!(" (did you mean `{near}`?)"));
+            return Err(format!(
+                "`{action}` is nothing that can be done about `{name}`{near}; there are {}",
+                takes.join(", ")
+            ));
+        }
+        let has_reason = self
+            .reason
+            .as_deref()
+            .is_some_and(|reason| !reason.is_empty());
+        match action == Action::Allow.name() && !has_reason {
+            true => Err(format!(
+                "`allow` needs a reason, which is kept with the dataset: --rule '{name}=allow:REASON'"
+            )),
+            false => Ok(()),
+        }
+    }
+
     fn section(&self) -> toml::Value {
         let action = ("action".to_owned(), self.action.clone().into());
         let reason = self
@@ -145,6 +186,17 @@ impl RuleFlag {
             .clone()
             .map(|reason| ("reason".to_owned(), reason.into()));
         toml::Value::Table([action].into_iter().chain(reason).collect())
+    }
+}
+
+/// What is said of a name that no rule has.
+fn no_such_rule(name: &str) -> String {
+    let known = rules::all()
+        .map(|entry| entry.doc.name)
+        .chain(Family::ALL.map(Family::name));
+    match nearest(name, known) {
+        Some(near) => format!("there is no rule and no family `{name}`; did you mean `{near}`?"),
+        None => format!("there is no rule and no family `{name}`; `hone data rules` lists them"),
     }
 }
 
@@ -180,6 +232,13 @@ impl RecipeArgs {
                 .ignore_keys
                 .extend(self.keys.ignore_keys.iter().cloned());
             source.nulls = self.keys.nulls.or(source.nulls);
+            source.columns.extend(columns(&self.data.columns));
+            let sides = self.data.sides.iter();
+            source.sides.extend(sides.map(|flag| {
+                let side = flag.side.map_or("skip", hone_data::Side::name);
+                (flag.name.clone(), side.to_owned())
+            }));
+            source.configs.extend(self.data.configs.iter().cloned());
         }
         for (name, section) in sections(&self.rules) {
             // A flag says what to do; parameters that the recipe sets stay.
@@ -221,7 +280,10 @@ impl Curator {
             )?),
             None => None,
         };
-        let curation = Curation::resolve(raw)?;
+        let curation = Curation::resolve(raw).map_err(|error| match error {
+            RecipeError::NoSuchRule { name } => Refusal::usage(no_such_rule(&name)).into(),
+            error => anyhow::Error::from(error),
+        })?;
         let choosing = open.as_ref().filter(|_| curation.select.is_some());
         let judge = choosing.map(load_judge).transpose()?;
         Ok(Self {
@@ -252,6 +314,7 @@ impl Curator {
         };
         let tools = Tools {
             row_tokens: self.open.is_some().then_some(&count_row as _),
+            skips_unusable: false,
             text_tokens: &count_text,
             worth: judge.is_some().then_some(&worth as _),
             watch: &watch,
@@ -272,11 +335,12 @@ impl Curator {
         }
     }
 
-    fn row_tokens(&self, record: &Record) -> Option<usize> {
-        let open = self.open.as_ref()?;
-        encode_row(&open.renderer, record)
-            .ok()
-            .map(|encoded| encoded.ids.len())
+    fn row_tokens(&self, record: &Record) -> Result<usize, Reason> {
+        let open = self
+            .open
+            .as_ref()
+            .expect("rows are counted where a model is open");
+        encode_row(&open.renderer, record).map(|encoded| encoded.ids.len())
     }
 
     /// Tokens of a text; a word and a third where no model is named, which is what English takes.
@@ -310,16 +374,29 @@ fn worth(model: &Model, open: &OpenBase, records: &[Record]) -> Result<Vec<f64>,
         .collect())
 }
 
-/// The flags that would decide about findings of these rules, the first rule as the example.
-pub fn ways_to_decide(undecided: &BTreeMap<String, usize>) -> String {
-    let Some(rule) = undecided.keys().next() else {
-        return "--rule".into();
-    };
-    let redact = match rules::named(rule).map(|entry| entry.doc.family) {
-        Some(Family::PersonalData) => format!("--rule {rule}=redact, "),
-        _ => String::new(),
-    };
-    format!("{redact}--rule {rule}=drop or --rule '{rule}=allow:REASON'")
+/// The flags that would decide about findings of these rules, a line for each rule.
+pub fn ways_to_decide(undecided: &BTreeMap<String, usize>) -> Vec<String> {
+    undecided.keys().map(|rule| ways_of(rule)).collect()
+}
+
+fn ways_of(rule: &str) -> String {
+    let takes = |action| rules::named(rule).is_none_or(|entry| entry.takes(action));
+    let actions = [Action::Redact, Action::Drop, Action::Report];
+    let mut ways: Vec<String> = actions
+        .into_iter()
+        .filter(|action| takes(*action))
+        // Noting what must not be trained on unseen is no decision about it: that is what `allow` is for.
+        .filter(|action| *action != Action::Report || !takes(Action::Allow))
+        .map(|action| format!("--rule {rule}={}", action.name()))
+        .collect();
+    if takes(Action::Allow) {
+        ways.push(format!("--rule '{rule}=allow:REASON'"));
+    }
+    match ways.split_last() {
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => format!("`hone data rules {rule}` says what can be done"),
+    }
 }
 
 /// The folder in which a dataset directory will stand.
@@ -342,11 +419,28 @@ mod tests {
             flag.section().to_string(),
             "{ action = \"allow\", reason = \"we wrote it\" }"
         );
+        let error = |text: &str| text.parse::<RuleFlag>().unwrap_err();
+        assert!(error("persnal-data=drop").contains("did you mean `personal-data`?"));
+        assert!(error("personal-data=allow").contains("--rule 'personal-data=allow:REASON'"));
+        assert!(error("near-duplicate=redact").contains("there are off, report, ask, allow, drop"));
+        assert!(error("email=redactt").contains("did you mean `redact`?"));
         assert!(
             "licence"
                 .parse::<RuleFlag>()
                 .unwrap_err()
                 .contains("RULE=ACTION")
+        );
+    }
+
+    #[test]
+    fn each_rule_that_waits_is_told_what_can_be_done_about_it() {
+        let undecided = [("email".to_owned(), 2), ("prompt-exact".to_owned(), 1)];
+        assert_eq!(
+            ways_to_decide(&undecided.into()),
+            [
+                "--rule email=redact, --rule email=drop or --rule 'email=allow:REASON'",
+                "--rule prompt-exact=drop or --rule 'prompt-exact=allow:REASON'",
+            ]
         );
     }
 

@@ -4,13 +4,15 @@
 //! leads back to a file and a line.
 
 use crate::curation::{sections, ways_to_decide};
+use crate::data_flags::{SideFlag, choices, columns, only};
 use crate::plan::{Origin, Settings, TooLong, Valid};
+use crate::screen::plural;
 use hone_curate::dataset::{DatasetDir, FINDINGS, is_dataset};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError, Side};
 use hone_curate::{CurateError, Decision, Family, Finding, Rows as _, RowsError, Tools, curate};
 use hone_data::{
-    Count, Encoding, Example, FileReport, Kind, ReadError, ReadOptions, Reading, Record, Refused,
-    Truncated, encode_row,
+    Choices, Count, Encoding, Example, FileReport, Inputs, Kind, ReadError, ReadOptions, Reading,
+    Record, Refused, Truncated, usable_tokens,
 };
 use hone_ledger::ContentId;
 use hone_text::Renderer;
@@ -38,6 +40,110 @@ pub struct Dataset {
     pub refused: Vec<Refused>,
     /// Rows whose end was cut.
     pub truncated: Vec<Truncated>,
+    /// Which side each file is, and what was passed over.
+    pub inputs: Inputs,
+    /// Where the validation set comes from.
+    pub validation: Validation,
+}
+
+/// Where the validation set of a run comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Validation {
+    /// A share of the rows.
+    Share(f64),
+    /// The file that the user names.
+    File(PathBuf),
+    /// The validation side of what the user names.
+    Side(Vec<PathBuf>),
+    /// The validation side of a dataset directory.
+    Built,
+}
+
+impl Validation {
+    fn line(&self, num_train: usize, num_valid: usize) -> String {
+        let examples = plural(num_valid, "example");
+        match self {
+            Self::Share(0.0) => "none: no rows are held out".to_owned(),
+            Self::Share(share) if num_valid == 0 => match num_train {
+                1 => format!("none: 1 row is too few to hold out {share} of it"),
+                rows => format!(
+                    "none: of {rows} rows {share} cannot be held out without parting rows that belong together"
+                ),
+            },
+            Self::Share(asked) => {
+                let all = num_train + num_valid;
+                let share = 100.0 * num_valid as f64 / all as f64;
+                format!(
+                    "{examples}, {share:.1} % of {all} (asked for {asked}, rounded up for each task)"
+                )
+            }
+            Self::File(file) => format!("{examples} of {}", file.display()),
+            Self::Side(files) => {
+                format!(
+                    "{examples} of {}, the validation side of the data",
+                    list(files)
+                )
+            }
+            Self::Built => format!("{examples}, the validation side of the dataset"),
+        }
+    }
+
+    fn unread_lines(&self, inputs: &Inputs) -> Vec<(&'static str, String)> {
+        let files = |side: Side| {
+            let files = inputs.on(side).map(|input| input.file.clone());
+            files.collect::<Vec<PathBuf>>()
+        };
+        let (test, valid) = (files(Side::Test), files(Side::Valid));
+        let is_used = matches!(self, Self::Side(_)) || valid.is_empty();
+        let test = (!test.is_empty()).then(|| {
+            (
+                "test",
+                format!("{}, not read: left for `hone eval`", list(&test)),
+            )
+        });
+        let valid = (!is_used).then(|| {
+            (
+                "not read",
+                format!("{}: --valid or --valid-share is given", list(&valid)),
+            )
+        });
+        test.into_iter().chain(valid).collect()
+    }
+}
+
+/// What a plan can say of the rows before a model is named: name and value, in lines.
+///
+/// # Errors
+/// As [`Dataset::load`], but for what only a tokenizer can tell.
+pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, DatasetError> {
+    let read = Read::open(settings, None, usize::MAX)?;
+    let file = |file: &FileReport| {
+        format!(
+            "{} ({}, {})",
+            file.file.display(),
+            plural(file.rows, "row"),
+            file.shape
+        )
+    };
+    let skipped = read
+        .findings
+        .iter()
+        .filter(|finding| finding.decision == Decision::SetAside)
+        .count();
+    let files: Vec<String> = read.files.iter().map(file).collect();
+    let rows = format!(
+        "{} to train on; {} skipped",
+        plural(read.train.len(), "row"),
+        plural(skipped, "row")
+    );
+    let held_out = read.validation.line(read.train.len(), read.valid.len());
+    let mut lines = vec![
+        ("data", files.join(", ")),
+        ("rows", rows),
+        ("held out", held_out),
+    ];
+    lines.extend(read.validation.unread_lines(&read.inputs));
+    Ok(lines)
 }
 
 /// Why there is nothing to learn from.
@@ -73,8 +179,18 @@ pub enum DatasetError {
         /// What they are.
         what: String,
     },
+    /// All files are for something else.
+    #[error("{} {} no files to train on: {}", list(.files), if .files.len() == 1 { "has" } else { "have" }, .there)]
+    NothingToTrainOn {
+        /// What was named.
+        files: Vec<PathBuf>,
+        /// The files there are, with their sides.
+        there: String,
+        /// A name that `--side` takes.
+        example: String,
+    },
     /// No row is left.
-    #[error("none of the {num_rows} rows of {} can be learnt from", list(.files))]
+    #[error("none of the {num_rows} rows of {} can be trained on", list(.files))]
     NothingLeft {
         /// Rows that were read.
         num_rows: usize,
@@ -82,8 +198,10 @@ pub enum DatasetError {
         files: Vec<PathBuf>,
         /// Why the first of them is not used.
         first: Option<String>,
-        /// How many tokens a row may have.
-        max_length: usize,
+        /// How many tokens a row may have, if some have more.
+        max_length: Option<usize>,
+        /// How many usable rows are in the validation set.
+        num_valid: usize,
     },
 }
 
@@ -140,25 +258,36 @@ impl DatasetError {
             } => {
                 let first = first.iter().map(|first| format!("the first one: {first}"));
                 let decide = match dataset {
-                    Some(dataset) => format!(
+                    Some(dataset) => vec![format!(
                         "decide in the recipe and build again; all are in {}",
                         dataset.join(FINDINGS).display()
-                    ),
-                    None => format!("decide with {}", ways_to_decide(undecided)),
+                    )],
+                    None => ways_to_decide(undecided)
+                        .into_iter()
+                        .map(|ways| format!("decide with {ways}"))
+                        .collect(),
                 };
-                first.chain([decide]).collect()
+                first.chain(decide).collect()
+            }
+            Self::NothingToTrainOn { example, .. } => {
+                vec![format!("--side {example}=train trains on it all the same")]
             }
             Self::NothingLeft {
-                first, max_length, ..
+                first,
+                max_length,
+                num_valid,
+                ..
             } => {
                 let first = first
                     .iter()
                     .map(|reason| format!("the first one: {reason}"));
-                first
-                    .chain([format!(
-                        "rows may have {max_length} tokens: see --max-length and --too-long"
-                    )])
-                    .collect()
+                let longer = max_length.map(|tokens| {
+                    format!("rows may have {tokens} tokens: --max-length takes longer ones, --too-long truncate cuts them")
+                });
+                let held_out = (*num_valid > 0).then(|| {
+                    format!("{num_valid} usable rows are all in the validation set: --valid-share 0 trains on them")
+                });
+                first.chain(longer).chain(held_out).collect()
             }
         }
     }
@@ -171,14 +300,11 @@ impl Dataset {
         renderer: &Renderer,
         max_length: usize,
     ) -> Result<Self, DatasetError> {
-        let read = Read::open(settings, renderer)?;
+        let read = Read::open(settings, Some(renderer), max_length)?;
         let train = repeated(read.train);
         let num_train = train.len();
         let records: Vec<Record> = train.into_iter().chain(read.valid).collect();
-        let too_long = match settings.too_long.value {
-            TooLong::Drop => hone_data::TooLong::Drop,
-            TooLong::Truncate => hone_data::TooLong::TruncateEnd,
-        };
+        let too_long = too_long(settings);
         let Encoding {
             examples,
             tasks,
@@ -198,6 +324,8 @@ impl Dataset {
             findings: read.findings,
             refused,
             truncated,
+            inputs: read.inputs,
+            validation: read.validation,
         };
         dataset.refuse_if_empty(settings, max_length)
     }
@@ -220,11 +348,19 @@ impl Dataset {
                 what: names.join(" and "),
             });
         }
+        let is_too_long = |reason: &str| {
+            reason.contains("tokens long; the limit is") || reason.contains("fills the limit of")
+        };
+        let set_aside = self.set_aside();
         Err(DatasetError::NothingLeft {
             num_rows: self.files.iter().map(|file| file.rows + file.refused).sum(),
             files: settings.data.value.clone(),
-            first: self.set_aside().into_iter().next(),
-            max_length,
+            max_length: set_aside
+                .iter()
+                .any(|reason| is_too_long(reason))
+                .then_some(max_length),
+            first: set_aside.into_iter().next(),
+            num_valid: self.valid.len(),
         })
     }
 
@@ -254,6 +390,22 @@ impl Dataset {
             .collect()
     }
 
+    /// How many rows are skipped.
+    pub fn num_skipped(&self) -> usize {
+        self.set_aside().len() - self.truncated.len()
+    }
+
+    /// The validation set in a line: how many examples, of what.
+    pub fn validation_line(&self) -> String {
+        self.validation.line(self.train.len(), self.valid.len())
+    }
+
+    /// Files of the named data that this run does not read, in lines: the test side, and a validation side that the
+    /// user has replaced.
+    pub fn unread_lines(&self) -> Vec<(&'static str, String)> {
+        self.validation.unread_lines(&self.inputs)
+    }
+
     /// What the rules saw without anything being left out: how often, by rule.
     pub fn noted(&self) -> BTreeMap<&str, usize> {
         let mut noted = BTreeMap::new();
@@ -275,13 +427,19 @@ impl Dataset {
     pub fn summary(&self) -> Value {
         let (train, valid) = self.ids();
         let (tokens, supervised) = self.tokens();
-        let file = |file: &FileReport| json!({ "file": file.file.display().to_string(), "shape": file.shape.to_string(), "rows": file.rows, "refused": file.refused });
+        let file = |file: &FileReport| {
+            let mut inputs = self.inputs.files.iter();
+            let side = inputs
+                .find(|input| *input.file == *file.file)
+                .and_then(|input| input.side);
+            json!({ "file": file.file.display().to_string(), "side": side, "shape": file.shape.to_string(), "rows": file.rows, "refused": file.refused })
+        };
         json!({
             "train": { "id": train, "examples": self.train.len(), "tokens": tokens, "supervised_tokens": supervised },
             "valid": { "id": valid, "examples": self.valid.len() },
             "tasks": self.tasks,
             "files": self.files.iter().map(file).collect::<Vec<_>>(),
-            "refused": self.set_aside().len() - self.truncated.len(),
+            "refused": self.num_skipped(),
             "truncated": self.truncated.len(),
         })
     }
@@ -299,12 +457,18 @@ struct Read {
     valid: Vec<Record>,
     files: Vec<FileReport>,
     findings: Vec<Finding>,
+    inputs: Inputs,
+    validation: Validation,
 }
 
 impl Read {
     /// Dataset directories as they are; files under the rules.
-    fn open(settings: &Settings, renderer: &Renderer) -> Result<Self, DatasetError> {
-        let mut read = Self::curated(settings, renderer)?;
+    fn open(
+        settings: &Settings,
+        renderer: Option<&Renderer>,
+        max_length: usize,
+    ) -> Result<Self, DatasetError> {
+        let mut read = Self::curated(settings, renderer, max_length)?;
         for path in settings.data.value.iter().filter(|path| is_dataset(path)) {
             read.take(&DatasetDir::open(path)?, settings, path)?;
         }
@@ -333,6 +497,9 @@ impl Read {
         self.train.extend(dataset.records(Side::Train)?);
         if settings.valid.origin == Origin::Default {
             self.valid.extend(dataset.records(Side::Valid)?);
+            if matches!(self.validation, Validation::Share(_)) {
+                self.validation = Validation::Built;
+            }
         }
         for side in [Side::Train, Side::Valid] {
             if let Some(file) = dataset.rows_of(side) {
@@ -343,30 +510,39 @@ impl Read {
         Ok(())
     }
 
-    fn curated(settings: &Settings, renderer: &Renderer) -> Result<Self, DatasetError> {
+    fn curated(
+        settings: &Settings,
+        renderer: Option<&Renderer>,
+        max_length: usize,
+    ) -> Result<Self, DatasetError> {
         let mut findings = Vec::new();
-        let Some(recipe) = recipe(settings) else {
+        let wanted = Wanted::of(settings)?;
+        let Some(recipe) = wanted.recipe(settings) else {
             return Ok(Self {
                 train: vec![],
                 valid: vec![],
                 files: vec![],
                 findings,
+                inputs: Inputs::default(),
+                validation: wanted.validation,
             });
         };
-        let curation = Curation::resolve(recipe)?;
-        let row_tokens = |record: &Record| {
-            encode_row(renderer, record)
-                .ok()
-                .map(|encoded| encoded.ids.len())
-        };
+        let mut curation = Curation::resolve(recipe)?;
+        curation.unread = wanted.unread();
+        let too_long = too_long(settings);
+        let count = renderer.map(|renderer| {
+            move |record: &Record| usable_tokens(renderer, record, max_length, too_long)
+        });
         let text_tokens = |text: &str| {
-            renderer
-                .tokenizer()
-                .encode_plain(text)
-                .map_or(0, |ids| ids.len())
+            let ids = renderer.map(|renderer| renderer.tokenizer().encode_plain(text));
+            match ids {
+                None => text.split_whitespace().count() * 4 / 3,
+                Some(ids) => ids.map_or(0, |ids| ids.len()),
+            }
         };
         let tools = Tools {
-            row_tokens: Some(&row_tokens),
+            row_tokens: count.as_ref().map(|count| count as _),
+            skips_unusable: true,
             text_tokens: &text_tokens,
             worth: None,
             watch: &|_, _, _| {},
@@ -393,52 +569,156 @@ impl Read {
             valid: on(Side::Valid)?,
             files: curated.files,
             findings,
+            inputs: wanted.inputs,
+            validation: wanted.validation,
         })
     }
 }
 
-/// What is done to files that were not curated: what cannot be learnt is left out, what must not be learnt unseen stops
-/// the run, and the rest is noted. `None` if there are only dataset directories.
-fn recipe(settings: &Settings) -> Option<RawRecipe> {
-    let files: Vec<String> = settings
-        .data
-        .value
-        .iter()
-        .filter(|path| !is_dataset(path))
-        .map(|path| path.display().to_string())
-        .collect();
-    let (share, held_out) = match &settings.valid.value {
-        Valid::Share(share) => (*share, None),
-        Valid::File(path) => (0.0, Some(path.display().to_string())),
+fn too_long(settings: &Settings) -> hone_data::TooLong {
+    match settings.too_long.value {
+        TooLong::Drop => hone_data::TooLong::Drop,
+        TooLong::Truncate => hone_data::TooLong::TruncateEnd,
+    }
+}
+
+/// The files that the settings mean, beside dataset directories, and where the validation set comes from.
+struct Wanted {
+    inputs: Inputs,
+    validation: Validation,
+    /// The files of `--valid`.
+    valid: Vec<PathBuf>,
+}
+
+impl Wanted {
+    fn of(settings: &Settings) -> Result<Self, DatasetError> {
+        let files: Vec<&PathBuf> = files_of(settings).collect();
+        let choices = choices(&settings.sides.value, &settings.configs.value);
+        let (valid, without) = match &settings.valid.value {
+            Valid::Share(_) => (Vec::new(), Vec::new()),
+            Valid::File(path) => {
+                let valid = valid_files(path)?;
+                (valid.clone(), valid)
+            }
+        };
+        let choices = Choices { without, ..choices };
+        let inputs = match files.is_empty() {
+            true => Inputs::default(),
+            false => Inputs::find_as(&files, &choices)?.decided()?,
+        };
+        if !files.is_empty() && inputs.to_train_on().next().is_none() {
+            return Err(nothing_to_train_on(&files, &inputs));
+        }
+        let of_side = || {
+            inputs
+                .on(Side::Valid)
+                .map(|input| input.file.clone())
+                .collect()
+        };
+        let validation = match &settings.valid.value {
+            Valid::File(path) => Validation::File(path.clone()),
+            Valid::Share(_)
+                if settings.valid.origin == Origin::Default && inputs.has(Side::Valid) =>
+            {
+                Validation::Side(of_side())
+            }
+            Valid::Share(share) => Validation::Share(*share),
+        };
+        Ok(Self {
+            inputs,
+            validation,
+            valid,
+        })
+    }
+
+    /// Sides of the data that this run has no use for.
+    fn unread(&self) -> Vec<Side> {
+        match self.validation {
+            Validation::Side(_) => vec![Side::Test],
+            _ => vec![Side::Valid, Side::Test],
+        }
+    }
+
+    /// What is done to files that were not curated: what cannot be learnt is left out, what must not be learnt unseen
+    /// stops the run, and the rest is noted. `None` if there are only dataset directories.
+    fn recipe(&self, settings: &Settings) -> Option<RawRecipe> {
+        let name = |path: &PathBuf| path.display().to_string();
+        let files: Vec<String> = files_of(settings).map(name).collect();
+        let share = match self.validation {
+            Validation::Share(share) => share,
+            _ => 0.0,
+        };
+        let source = |files: Vec<String>, side| RawSource {
+            files,
+            side,
+            columns: columns(&settings.columns.value),
+            ignore_keys: settings.ignore_keys.value.clone(),
+            nulls: settings.nulls.value,
+            ..RawSource::default()
+        };
+        let side = |flag: &SideFlag| {
+            let side = flag.side.map_or("skip", Side::name);
+            (flag.name.clone(), side.to_owned())
+        };
+        let trained_on = (!files.is_empty()).then(|| RawSource {
+            sides: settings.sides.value.iter().map(side).collect(),
+            configs: settings.configs.value.clone(),
+            ..source(files, None)
+        });
+        let valid = (!self.valid.is_empty())
+            .then(|| source(self.valid.iter().map(name).collect(), Some(Side::Valid)));
+        let sources: Vec<RawSource> = trained_on.into_iter().chain(valid).collect();
+        let noted = [Family::Duplicate, Family::Harm, Family::Quality]
+            .map(|family| (family.to_string(), "report".into()));
+        let mut rules: BTreeMap<String, toml::Value> = noted.into();
+        rules.extend(sections(&settings.rules.value));
+        (!sources.is_empty()).then(|| RawRecipe {
+            sources,
+            rules,
+            seed: Some(settings.seed.value),
+            max_bad_rows: Some(1.0),
+            split: Some(RawSplit {
+                valid: Some(share),
+                test: None,
+            }),
+            ..RawRecipe::default()
+        })
+    }
+}
+
+/// What the settings name beside dataset directories.
+fn files_of(settings: &Settings) -> impl Iterator<Item = &PathBuf> {
+    settings.data.value.iter().filter(|path| !is_dataset(path))
+}
+
+/// The files of `--valid`: of a folder of several sides, its validation side.
+fn valid_files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    if path.is_file() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    let mut inputs = Inputs::find(&[path])?;
+    only(&mut inputs, None, Side::Valid, &path.display().to_string())?;
+    Ok(inputs.files.into_iter().map(|input| input.file).collect())
+}
+
+fn nothing_to_train_on(files: &[&PathBuf], inputs: &Inputs) -> DatasetError {
+    let told = |input: &hone_data::Input| {
+        let side = input.side.map_or("", Side::name);
+        format!("{} is {side} ({})", input.file.display(), input.told)
     };
-    let source = |files: Vec<String>, side| RawSource {
-        files,
-        side,
-        ignore_keys: settings.ignore_keys.value.clone(),
-        nulls: settings.nulls.value,
-        ..RawSource::default()
-    };
-    let pinned = held_out.as_ref().map(|_| Side::Train);
-    let learnt = (!files.is_empty()).then(|| source(files, pinned));
-    let sources: Vec<RawSource> = learnt
-        .into_iter()
-        .chain(held_out.map(|file| source(vec![file], Some(Side::Valid))))
-        .collect();
-    let noted = [Family::Duplicate, Family::Harm, Family::Quality]
-        .map(|family| (family.to_string(), "report".into()));
-    let mut rules: BTreeMap<String, toml::Value> = noted.into();
-    rules.extend(sections(&settings.rules.value));
-    (!sources.is_empty()).then(|| RawRecipe {
-        sources,
-        rules,
-        seed: Some(settings.seed.value),
-        max_bad_rows: Some(1.0),
-        split: Some(RawSplit {
-            valid: Some(share),
-            test: None,
-        }),
-        ..RawRecipe::default()
-    })
+    let there: Vec<String> = inputs.files.iter().take(4).map(told).collect();
+    let example = inputs
+        .files
+        .first()
+        .and_then(|input| input.file.file_name());
+    DatasetError::NothingToTrainOn {
+        files: files.iter().map(|file| file.to_path_buf()).collect(),
+        there: match there.is_empty() {
+            true => "they are all left out".to_owned(),
+            false => there.join(", "),
+        },
+        example: example.unwrap_or_default().to_string_lossy().into_owned(),
+    }
 }
 
 fn describe(refused: &Refused) -> String {

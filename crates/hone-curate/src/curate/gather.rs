@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hone_data::{
-    ChunkOptions, Chunking, FileReport, Nulls, Part, Progress, ReadOptions, Record, Refused, stream,
+    Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Nulls, Part, Progress, ReadOptions,
+    Reason, Record, Refused, Told, stream_files,
 };
 use rayon::prelude::*;
 
@@ -40,6 +41,7 @@ impl Table {
             tools,
             lens: Lens {
                 row_tokens: tools.row_tokens,
+                skips_unusable: tools.skips_unusable,
                 examiner: Examiner::new(&curation.rules, pseudonyms),
                 fingerprints: Fingerprints::new(&near_options(curation)?),
                 languages: LanguageDetector::new(&mut Params::default())
@@ -53,16 +55,80 @@ impl Table {
             prints: Vec::new(),
             names: BTreeSet::new(),
             files: Vec::new(),
+            inputs: Inputs::default(),
             rows_in: 0,
             rows_changed: 0,
             origins: BTreeMap::new(),
             first_refused: BTreeMap::new(),
         };
-        for source in &curation.sources {
-            gathering.read_source(source)?;
+        let sided = Sided::of(curation)?;
+        for (source, inputs) in curation.sources.iter().zip(sided.by_source) {
+            gathering.read_source(source, &inputs)?;
+            gathering.inputs.join(inputs);
         }
         gathering.finish()
     }
+}
+
+/// The files of every source, each with its side.
+struct Sided {
+    by_source: Vec<Inputs>,
+}
+
+impl Sided {
+    fn of(curation: &Curation) -> Result<Self, CurateError> {
+        let open = |source: &&RawSource| source.side.is_none();
+        let named_for_a_side = curation.sources.iter().filter(|source| !open(source));
+        let without: Vec<PathBuf> = named_for_a_side
+            .flat_map(|source| files_of(source))
+            .filter(|file| file.is_file())
+            .collect();
+        // train.jsonl and test.jsonl are two sides also where each is a source of its own.
+        let single = curation
+            .sources
+            .iter()
+            .filter(open)
+            .flat_map(|source| files_of(source));
+        let single: Vec<PathBuf> = single.filter(|file| file.is_file()).collect();
+        let together = Inputs::find(&single)?.files;
+        let mut by_source = Vec::new();
+        for source in &curation.sources {
+            let choices = Choices {
+                without: match source.side {
+                    None => without.clone(),
+                    Some(_) => Vec::new(),
+                },
+                as_named: source.side.is_some(),
+                ..source.choices()?
+            };
+            let files: Vec<PathBuf> = files_of(source).collect();
+            let mut inputs = match files.is_empty() {
+                true => Inputs::default(),
+                false => Inputs::find_as(&files, &choices)?,
+            };
+            if curation.asks && source.side.is_none() {
+                inputs = inputs.decided()?;
+            }
+            for input in &mut inputs.files {
+                let among = together.iter().find(|other| other.file == input.file);
+                match (source.side, among) {
+                    (Some(side), _) => (input.side, input.told) = (Some(side), Told::User),
+                    (None, Some(among)) if input.told == Told::Nobody => {
+                        (input.side, input.told) = (among.side, among.told);
+                    }
+                    _ => {}
+                }
+            }
+            by_source.push(inputs);
+        }
+        Ok(Self { by_source })
+    }
+}
+
+/// What a source names beside dataset directories, which know their sides.
+fn files_of(source: &RawSource) -> impl Iterator<Item = PathBuf> {
+    let files = source.files.iter().map(PathBuf::from);
+    files.filter(|file| !is_dataset(file))
 }
 
 /// Rows on their way from files to the table.
@@ -79,6 +145,7 @@ struct Gathering<'a, 'b> {
     prints: Vec<Fingerprint>,
     names: BTreeSet<Arc<str>>,
     files: Vec<FileReport>,
+    inputs: Inputs,
     rows_in: usize,
     rows_changed: usize,
     origins: BTreeMap<String, usize>,
@@ -88,38 +155,42 @@ struct Gathering<'a, 'b> {
 
 impl Gathering<'_, '_> {
     /// Reads a source; one that is a dataset directory gives the rows of each side to that side.
-    fn read_source(&mut self, source: &RawSource) -> Result<(), CurateError> {
-        let (datasets, files): (Vec<&String>, Vec<&String>) = source
+    fn read_source(&mut self, source: &RawSource, inputs: &Inputs) -> Result<(), CurateError> {
+        for path in source
             .files
             .iter()
-            .partition(|file| is_dataset(Path::new(file)));
-        for path in datasets {
+            .filter(|file| is_dataset(Path::new(file)))
+        {
             let dataset = DatasetDir::open(Path::new(path))?;
             for side in Side::ALL {
                 if let Some(rows) = dataset.rows_of(side) {
-                    self.read_files(
-                        &[rows.display().to_string()],
-                        source,
-                        source.side.or(Some(side)),
-                        true,
-                    )?;
+                    let rows = Inputs::find(&[rows])?;
+                    self.read_files(&rows.files, source, source.side.or(Some(side)), true)?;
                 }
             }
         }
-        match files.is_empty() {
-            true => Ok(()),
-            false => self.read_files(
-                &files.into_iter().cloned().collect::<Vec<_>>(),
-                source,
-                source.side,
-                false,
-            ),
+        // With a validation side of their own, rows to train on are not held out.
+        let has_valid = inputs.has(Side::Valid);
+        let pinned = |input: &Input| match input.side {
+            Some(Side::Train) if !has_valid => None,
+            side => side,
+        };
+        // Held-out rows first: of rows that say the same, the first is kept, and a test is to stay what it is.
+        for side in [Some(Side::Test), Some(Side::Valid), Some(Side::Train), None] {
+            let is_unread = source.side.is_none()
+                && side.is_some_and(|side| self.curation.unread.contains(&side));
+            let files = inputs.files.iter().filter(|input| pinned(input) == side);
+            let files: Vec<Input> = files.cloned().collect();
+            if !files.is_empty() && !is_unread {
+                self.read_files(&files, source, source.side.or(side), false)?;
+            }
         }
+        Ok(())
     }
 
     fn read_files(
         &mut self,
-        files: &[String],
+        files: &[Input],
         source: &RawSource,
         side: Option<Side>,
         of_dataset: bool,
@@ -143,7 +214,7 @@ impl Gathering<'_, '_> {
             told: Some(&told),
         };
         let mut stopped = None;
-        let reports = stream(files, &options, &mut |row| match self.take(row) {
+        let reports = stream_files(files, &options, &mut |row| match self.take(row) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {
                 stopped = Some(error);
@@ -218,6 +289,9 @@ impl Gathering<'_, '_> {
     }
 
     fn enter(&mut self, looked: Looked) -> Result<(), CurateError> {
+        if let Some(refused) = looked.unusable {
+            return self.refuse(refused);
+        }
         *self.origins.entry(looked.origin.clone()).or_default() += 1;
         for finding in &looked.findings {
             self.noted.note(finding)?;
@@ -284,6 +358,7 @@ impl Gathering<'_, '_> {
             prints: self.prints,
             links: Vec::new(),
             files: self.files,
+            inputs: self.inputs,
             benchmarks: Vec::new(),
             rows_in: self.rows_in,
             rows_changed: self.rows_changed,
@@ -297,6 +372,7 @@ impl Gathering<'_, '_> {
 /// All that is done to a row by itself, from any thread.
 struct Lens<'a> {
     row_tokens: Option<&'a CountRow<'a>>,
+    skips_unusable: bool,
     examiner: Examiner<'a>,
     fingerprints: Fingerprints,
     languages: LanguageDetector,
@@ -305,12 +381,34 @@ struct Lens<'a> {
 impl Lens<'_> {
     fn look(&self, mut record: Record) -> Looked {
         let origin = origin_of(&mut record);
-        let tokens = self.tokens(&record);
+        let source = record.source.clone();
+        let unusable = |reason| Looked {
+            origin: String::new(),
+            findings: Vec::new(),
+            seen: None,
+            unusable: Some(Refused {
+                source: source.clone(),
+                reason,
+            }),
+        };
+        let mut tokens = match self.tokens(&record) {
+            Err(reason) => return unusable(reason),
+            Ok(tokens) => tokens,
+        };
         let Examined { record, findings } = self.examiner.examine(record, tokens);
+        let is_changed = findings
+            .iter()
+            .any(|finding| finding.decision == Decision::Changed);
+        if let Some(changed) = record.as_ref().filter(|_| is_changed) {
+            tokens = match self.tokens(changed) {
+                Err(reason) => return unusable(reason),
+                Ok(tokens) => tokens,
+            };
+        }
         let seen = record.map(|record| Seen {
             // The number of a row is known once the rows before it are written down.
             fingerprint: self.fingerprints.of(0, &record),
-            length: self.tokens(&record).unwrap_or_else(|| words(&record)),
+            length: tokens.unwrap_or_else(|| words(&record)),
             language: self.language(&record),
             record,
         });
@@ -318,11 +416,18 @@ impl Lens<'_> {
             origin,
             findings,
             seen,
+            unusable: None,
         }
     }
 
-    fn tokens(&self, record: &Record) -> Option<usize> {
-        self.row_tokens.and_then(|count| count(record))
+    /// Tokens of a row where a model counts them; an error only where it is to be skipped for it.
+    fn tokens(&self, record: &Record) -> Result<Option<usize>, Reason> {
+        match self.row_tokens.map(|count| count(record)) {
+            None => Ok(None),
+            Some(Ok(tokens)) => Ok(Some(tokens)),
+            Some(Err(reason)) if self.skips_unusable => Err(reason),
+            Some(Err(_)) => Ok(None),
+        }
     }
 
     fn language(&self, record: &Record) -> &'static str {
@@ -338,6 +443,8 @@ struct Looked {
     findings: Vec<Finding>,
     /// What is kept of it, if it stays.
     seen: Option<Seen>,
+    /// Why the model cannot use it.
+    unusable: Option<Refused>,
 }
 
 struct Seen {

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use hone_data::{FileReport, Kind, ReadError, Record, Refused};
+use hone_data::{FileReport, Inputs, Kind, ReadError, Reason, Record, Refused};
 use hone_ledger::ContentId;
 
 use crate::dataset::DatasetError;
@@ -26,8 +26,8 @@ mod table;
 
 use table::Table;
 
-/// Tokens of a row; `None` if the model cannot render it.
-pub type CountRow<'a> = dyn Fn(&Record) -> Option<usize> + Sync + 'a;
+/// Tokens of a row, or why the model cannot use it.
+pub type CountRow<'a> = dyn Fn(&Record) -> Result<usize, Reason> + Sync + 'a;
 
 /// The worth of each of some rows, or why it cannot be told.
 pub type Judge<'a> = dyn Fn(&[Record]) -> Result<Vec<f64>, String> + Sync + 'a;
@@ -35,8 +35,10 @@ pub type Judge<'a> = dyn Fn(&[Record]) -> Result<Vec<f64>, String> + Sync + 'a;
 /// What the product lends to curation: a tokenizer, a model's opinion, and somebody to tell.
 #[derive(Clone, Copy)]
 pub struct Tools<'a> {
-    /// Tokens of a row as the target model reads it; `None` if it cannot render the row.
+    /// Tokens of a row as the target model reads it.
     pub row_tokens: Option<&'a CountRow<'a>>,
+    /// Are rows that the model cannot use skipped, before any side is drawn from them?
+    pub skips_unusable: bool,
     /// Tokens of a text.
     pub text_tokens: &'a (dyn Fn(&str) -> usize + Sync),
     /// How much a reply's own model learns from it (IFD), for each of some rows.
@@ -55,6 +57,8 @@ pub struct Curated {
     pub tally: Tally,
     /// The files read.
     pub files: Vec<FileReport>,
+    /// Which side each file is, and what was passed over.
+    pub inputs: Inputs,
     /// Files of evaluation rows that leaks were looked for from.
     pub benchmarks: Vec<FileReport>,
     /// Rows read, usable or not.
@@ -147,11 +151,11 @@ impl CurateError {
             Self::Read(error) => error.hints(),
             Self::Recipe(error) => error.hints(),
             Self::TooManyBadRows { .. } => vec![
-                "the file may be of another shape; `columns` in its [[sources]] names its columns"
+                "columns of other names are read with --column FIELD=COLUMN, or `columns` in its [[sources]]"
                     .into(),
-                "max-bad-rows = 1.0 in the recipe sets all of them aside".into(),
+                "max-bad-rows = 1.0 in a recipe skips all of them".into(),
             ],
-            Self::NoJudge => vec!["name one: model = \"smollm2-135m-instruct\"".into()],
+            Self::NoJudge => vec!["--model smollm2-135m-instruct, or model = \"…\" in the recipe".into()],
             _ => Vec::new(),
         }
     }

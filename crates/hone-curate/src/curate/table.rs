@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use hone_data::{FileReport, Kind, Record, RowKey, Shares};
+use hone_data::{FileReport, Inputs, Kind, Record, RowKey, Shares};
 use hone_ledger::{ContentId, Seed};
 use rayon::prelude::*;
 
@@ -54,6 +54,7 @@ pub(super) struct Table {
     /// Rows that must stand on one side.
     pub(super) links: Vec<(usize, usize)>,
     pub(super) files: Vec<FileReport>,
+    pub(super) inputs: Inputs,
     pub(super) benchmarks: Vec<FileReport>,
     pub(super) rows_in: usize,
     pub(super) rows_changed: usize,
@@ -418,6 +419,7 @@ impl Table {
             spool: self.spool,
             tally,
             files: self.files,
+            inputs: self.inputs,
             benchmarks: self.benchmarks,
             rows_in: self.rows_in,
             rows_changed: self.rows_changed,

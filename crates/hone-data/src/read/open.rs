@@ -63,7 +63,14 @@ impl<'a> Rows<'a> {
         let wanted = |name: &str| options.reads(name);
         let rows = Parquet::open(file, taken, &wanted, &|name| options.needs(name))?;
         let (columns, unread) = (rows.columns(), rows.unread());
-        Self::of_columns(file, Format::Parquet, columns, unread, Box::new(rows), options)
+        Self::of_columns(
+            file,
+            Format::Parquet,
+            columns,
+            unread,
+            Box::new(rows),
+            options,
+        )
     }
 
     fn of_arrow(
@@ -74,7 +81,14 @@ impl<'a> Rows<'a> {
         let wanted = |name: &str| options.reads(name);
         let rows = Arrow::open(file, taken, &wanted, &|name| options.needs(name))?;
         let (columns, unread) = (rows.columns(), rows.unread());
-        Self::of_columns(file, Format::Arrow, columns, unread, Box::new(rows), options)
+        Self::of_columns(
+            file,
+            Format::Arrow,
+            columns,
+            unread,
+            Box::new(rows),
+            options,
+        )
     }
 
     /// Rows that are kept as columns: their names say of what shape they are.

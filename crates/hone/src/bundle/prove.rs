@@ -555,9 +555,10 @@ mod tests {
                 .to_string(),
             adapters: vec![fixtures.join("adapters/tiny-llama-untied")],
             base: "original".into(),
+            chat_template: None,
             threads: Some(1),
         };
-        let source = args.open().unwrap();
+        let source = args.open(Talk::new(true)).unwrap();
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("model.gguf");
         let (prover, talk) = (Prover::default(), Talk::new(true));
@@ -565,6 +566,7 @@ mod tests {
             let extra = GgufMetadata {
                 name: "tiny".into(),
                 tokenizer: tokenizer_metadata(&source)?,
+                outdated: Vec::new(),
             };
             let kind = GgufKind::Plain(hone_tensor::Format::Q4_0);
             write_gguf(&source.merged()?, &path, kind, extra)?;

@@ -5,12 +5,13 @@ use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
 use crate::curation::{KeyArgs, tell_remarks};
+use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::judge::{judge_both, per_task};
 use crate::report::TaskRow;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use clap::ValueEnum;
-use hone_data::{Reading, Reason, Record, Refused};
+use hone_data::{Reading, Reason, Record, Refused, Side};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_ledger::Seed;
@@ -22,11 +23,16 @@ use std::path::PathBuf;
 pub struct Eval {
     #[command(flatten)]
     model: ModelArgs,
-    /// Files of examples; a row's last assistant turn is the reference
+    /// Files or folders of rows; of a folder with sides, its test side. A row's last assistant turn is the reference
     #[arg(long, value_name = "F", required = true, num_args = 1..)]
     data: Vec<PathBuf>,
     #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    flags: DataFlags,
+    /// Side of a folder or dataset directory to judge by: train, valid or test [default: test]
+    #[arg(long, value_name = "SIDE")]
+    split: Option<Side>,
     /// Judge this many rows, chosen by seed; all if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     rows: Option<u64>,
@@ -141,7 +147,8 @@ impl Eval {
     }
 
     fn records(&self, talk: Talk) -> Result<Vec<Record>> {
-        let reading = Reading::of(&self.data, &self.keys.options())?;
+        let inputs = chosen_inputs(&self.data, &self.flags, self.split, Side::Test, talk)?;
+        let reading = Reading::of_files(&inputs.files, &self.flags.options(&self.keys))?;
         tell_remarks(&reading.files, talk);
         for refused in &reading.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));

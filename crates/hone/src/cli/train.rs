@@ -3,8 +3,9 @@
 use super::failure::Exit;
 use super::interrupt::Interrupt;
 use crate::base::Home;
+use crate::dataset::preview;
 use crate::place::refuse_unwritable;
-use crate::plan::{PlanLine, RawTrain, Size, TrainPlan, read_run_file};
+use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
 use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, RunRecord, Summary, run_id};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
@@ -46,13 +47,24 @@ impl Train {
         if let Some(out) = out.filter(|_| !self.dry_run) {
             refuse_unwritable(out)?;
         }
-        let mut run = Prepared::new(&self.options, file, self.resume, &home)?;
+        let mut options = self.options.clone();
+        if self.dry_run && !self.resume {
+            let of_file = |named: fn(&RawTrain) -> bool| file.as_ref().is_some_and(named);
+            if options.out.is_none() && !of_file(|file| file.out.is_some()) {
+                // Nothing is written, so that nothing has to be said of where.
+                options.out = Some("not-given".into());
+            }
+            if options.model.is_none() && !of_file(|file| file.model.is_some()) {
+                return show_rows(options, file, talk);
+            }
+        }
+        let mut run = Prepared::new(&options, file, self.resume, &home)?;
         if self.dry_run {
             run.time_a_step()?;
         }
         show_plan(&run.plan, talk);
         run.open.say_notices(talk);
-        show_set_aside(&run, talk);
+        show_set_aside(&run, self.dry_run, talk);
         show_noted(&run, talk);
         if self.dry_run {
             return Ok(Exit::Done);
@@ -109,6 +121,20 @@ fn done_already(begun: &Begun) -> Option<Summary> {
     is_whole.then_some(summary)
 }
 
+/// What can be said of a run whose model is not named: its rows and their sides.
+fn show_rows(mut options: RawTrain, file: Option<RawTrain>, talk: Talk) -> Result<Exit> {
+    options.model = Some("not-given".into());
+    let file = file.unwrap_or_default();
+    let settings = Settings::resolve(&options, &file, Origin::RunFile, Machine::measure())?;
+    let lines = preview(&settings)?;
+    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, value) in &lines {
+        talk.say(format!("  {name:width$}  {value}"));
+    }
+    talk.say("--model adds tokens, steps, memory and time to this plan");
+    Ok(Exit::Done)
+}
+
 /// The plan in a screenful.
 pub fn show_plan(plan: &TrainPlan, talk: Talk) {
     let lines = plan.lines();
@@ -139,13 +165,18 @@ fn show_noted(run: &Prepared, talk: Talk) {
 }
 
 /// The first rows that were set aside, and where the others are listed.
-fn show_set_aside(run: &Prepared, talk: Talk) {
+fn show_set_aside(run: &Prepared, is_dry_run: bool, talk: Talk) {
     const SHOWN: usize = 3;
     let lines = run.dataset.set_aside();
     for line in lines.iter().take(SHOWN) {
         talk.say(format!("set aside: {line}"));
     }
-    if lines.len() > SHOWN {
+    if lines.len() > SHOWN && is_dry_run {
+        let more = lines.len() - SHOWN;
+        talk.say(format!(
+            "and {more} more; a run lists them in its directory"
+        ));
+    } else if lines.len() > SHOWN {
         let out = run.plan.settings.out.value.join("set-aside.txt");
         talk.say(format!(
             "and {} more, listed in {}",

@@ -4,6 +4,7 @@
 //! here; [`super::Settings`] does that.
 
 use crate::curation::{RuleFlag, nulls};
+use crate::data_flags::{ColumnFlag, SideFlag};
 use clap::{Args, ValueEnum};
 use hone_data::Nulls;
 use hone_model::{Initial, LayerRange};
@@ -23,18 +24,30 @@ pub struct RawTrain {
     #[arg(long, value_name = "TEMPLATE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
-    /// Dataset directory of `hone data build`, or files of examples in any form that it reads; several are mixed into one run
+    /// Dataset directory of `hone data build`, or files and folders of rows in any form that it reads; of folders with sides, train is trained on and validation evaluated on
     #[arg(long, value_name = "F", num_args = 1..)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<Vec<PathBuf>>,
-    /// File of held-out examples
+    /// File of the validation set, in place of a validation side of --data or a share of it
     #[arg(long, value_name = "F")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid: Option<PathBuf>,
-    /// Share of the data held out when --valid is not given [default: 0.05]
+    /// Share of the data held out where neither --valid nor a validation side of --data is the validation set [default: 0.05]
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_share: Option<f64>,
+    /// A field that stands in a column of another name, such as prompt=question; may be given more than once
+    #[arg(long = "column", value_name = "FIELD=COLUMN")]
+    #[serde(rename = "column", skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<ColumnFlag>>,
+    /// Which side a file or a split of a folder is: train, valid, test or skip, such as forget=train
+    #[arg(long = "side", value_name = "NAME=SIDE")]
+    #[serde(rename = "side", skip_serializing_if = "Option::is_none")]
+    pub sides: Option<Vec<SideFlag>>,
+    /// Configuration of a folder's README.md, or dataset of its dataset_info.json
+    #[arg(long = "config", value_name = "NAME")]
+    #[serde(rename = "config", skip_serializing_if = "Option::is_none")]
+    pub configs: Option<Vec<String>>,
     /// What to do about what a rule or a family of rules sees in files, such as personal-data=redact or leak=drop
     #[arg(long = "rule", value_name = "RULE=ACTION")]
     #[serde(rename = "rule", skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ use super::raw::{
     TooLong,
 };
 use crate::curation::RuleFlag;
+use crate::data_flags::{ColumnFlag, SideFlag};
 use hone_data::Nulls;
 use hone_model::weights::DecoderConfig;
 use hone_model::{Initial, LayerRange};
@@ -27,6 +28,12 @@ pub struct Settings {
     pub chat_template: Chosen<Option<String>>,
     pub data: Chosen<Vec<PathBuf>>,
     pub valid: Chosen<Valid>,
+    #[serde(rename = "column")]
+    pub columns: Chosen<Vec<ColumnFlag>>,
+    #[serde(rename = "side")]
+    pub sides: Chosen<Vec<SideFlag>>,
+    #[serde(rename = "config")]
+    pub configs: Chosen<Vec<String>>,
     #[serde(rename = "rule")]
     pub rules: Chosen<Vec<RuleFlag>>,
     #[serde(rename = "ignore-key")]
@@ -220,6 +227,9 @@ impl Settings {
             data: pick!(data),
             out: pick!(out),
             valid: asked.valid(flags, file)?,
+            columns: pick!(columns, vec![]),
+            sides: pick!(sides, vec![]),
+            configs: pick!(configs, vec![]),
             rules: pick!(rules, vec![]),
             ignore_keys: pick!(ignore_keys, vec![]),
             nulls: asked.optional(&flags.nulls, &file.nulls),

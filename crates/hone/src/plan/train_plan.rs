@@ -7,9 +7,9 @@ use super::chosen::{Chosen, Origin};
 use super::rate::Rate;
 use super::raw::{Activations, Bias, Method, Optimizer, Own, SaveDtype, Schedule, Shortcut, Size};
 use super::rehearsed::{Rehearsed, Work};
-use super::settings::{Interval, Length, Settings, Valid};
+use super::settings::{Interval, Length, Settings};
 use crate::base::OpenBase;
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Validation};
 use crate::screen::{count, duration, plural};
 use hone_data::Sampler;
 use hone_ledger::{ContentId, Seed};
@@ -311,7 +311,7 @@ impl TrainPlan {
             })
             .collect();
         let (tokens, supervised) = dataset.tokens();
-        let set_aside = dataset.refused.len();
+        let set_aside = dataset.num_skipped();
         let learnt = format!(
             "{}, {} tokens, {} supervised; {} set aside",
             plural(dataset.train.len(), "example"),
@@ -319,12 +319,10 @@ impl TrainPlan {
             count(supervised as u64),
             plural(set_aside, "row")
         );
-        let held_out = match &settings.valid.value {
-            Valid::Share(share) => format!(
-                "{} ({share} of the rows)",
-                plural(dataset.valid.len(), "example")
-            ),
-            Valid::File(_) => plural(dataset.valid.len(), "example"),
+        let held_out = dataset.validation_line();
+        let held_out_origin = match dataset.validation {
+            Validation::Side(_) | Validation::Built => Origin::Data,
+            _ => settings.valid.origin,
         };
         let share = 100.0 * size.parameters as f64 / weights.num_parameters() as f64;
         let trained = format!(
@@ -342,6 +340,8 @@ impl TrainPlan {
             "about {}, {} of {} layers kept{streamed}",
             self.memory, self.training.kept_layers, config.num_layers
         );
+        let unread = dataset.unread_lines().into_iter();
+        let unread = unread.map(|(name, line)| PlanLine::new(name, line, Origin::Data));
         let remarks = dataset.files.iter().flat_map(|file| {
             let remarks = file.remarks().into_iter();
             let line = |remark| format!("{}: {remark}", file.file.display());
@@ -365,7 +365,7 @@ impl TrainPlan {
         let rest = [
             PlanLine::new("learnt", learnt, Origin::Data),
             PlanLine::new("tasks", dataset.tasks.join(", "), Origin::Data),
-            PlanLine::new("held out", held_out, settings.valid.origin),
+            PlanLine::new("held out", held_out, held_out_origin),
             PlanLine::new("trained", trained, Origin::Derived),
             PlanLine::new("steps", self.steps_line(dataset), Origin::Derived),
             PlanLine::new("memory needed", memory, Origin::Derived),
@@ -375,7 +375,11 @@ impl TrainPlan {
                 Origin::Derived,
             ),
         ];
-        data.into_iter().chain(remarks).chain(rest).collect()
+        let mut lines: Vec<PlanLine> = data.into_iter().chain(remarks).chain(rest).collect();
+        let after = lines.iter().position(|line| line.name == "held out");
+        let after = after.map_or(lines.len(), |at| at + 1);
+        lines.splice(after..after, unread);
+        lines
     }
 
     /// The whole plan, line by line: facts first, then every option.

@@ -10,6 +10,7 @@ mod optimizer;
 mod refusals;
 mod road;
 mod screens;
+mod sides;
 #[cfg(target_os = "linux")]
 mod streaming;
 mod vocabulary;

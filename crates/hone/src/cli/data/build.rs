@@ -51,9 +51,8 @@ impl Build {
                 .hint("hone data build recipe.toml --out DIR, or hone data build --from rows.jsonl --out DIR")
                 .into());
         }
-        refuse_unwritable(out)?;
         let curator = Curator::new(raw)?;
-        std::fs::create_dir_all(beside(out))?;
+        refuse_unwritable(out)?;
         let run = |sink: &mut dyn FnMut(&hone_curate::Finding) -> std::io::Result<()>| {
             curator.curate(&beside(out), talk, sink)
         };
@@ -99,10 +98,9 @@ impl Build {
                 "undecided: {}; training is refused until they are decided",
                 open.join(", ")
             ));
-            talk.say(format!(
-                "decide with {}, or in the recipe",
-                ways_to_decide(&note.undecided)
-            ));
+            for ways in ways_to_decide(&note.undecided) {
+                talk.say(format!("decide with {ways}, or in the recipe"));
+            }
         }
         talk.say(format!("content  {}", note.content));
         talk.say(format!("report   {}", out.join(REPORT).display()));

@@ -6,6 +6,7 @@ use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::overview::{RuleRow, Tally};
 use hone_curate::{Decision, Finding};
+use hone_data::{FileReport, Inputs, Side};
 use std::path::PathBuf;
 
 /// Arguments of `hone data check`.
@@ -33,20 +34,36 @@ impl Check {
         // A check tells of all rows, however many are bad.
         raw.max_bad_rows.get_or_insert(1.0);
         if raw.sources.is_empty() {
-            return Err(Refusal::usage("there is nothing to check")
-                .hint("hone data check rows.jsonl")
-                .into());
+            return Err(
+                Refusal::usage("there is nothing to check: no files are named")
+                    .hint("hone data check rows.jsonl, or the folder of a dataset")
+                    .into(),
+            );
         }
-        let curator = Curator::new(raw)?;
+        let mut curator = Curator::new(raw)?;
+        // Nothing is trained on here: what a folder leaves open is told with the rest.
+        curator.curation.asks = false;
         let json = self.json;
         let mut sink = |finding: &Finding| match json {
             true => screen::data_json(finding),
             false => Ok(()),
         };
         let curated = curator.curate(&std::env::temp_dir(), talk, &mut sink)?;
+        match json {
+            true => files_in_lines(&curated.inputs, &curated.files)
+                .into_iter()
+                .for_each(|line| talk.say(line)),
+            false => {
+                for line in files_in_lines(&curated.inputs, &curated.files) {
+                    screen::data(line)?;
+                }
+                print_tally(&curated.tally)?;
+            }
+        }
         tell_remarks(&curated.files, talk);
-        if !json {
-            print_tally(&curated.tally)?;
+        for doubt in &curated.inputs.doubts {
+            talk.say(format!("to decide before training: {}", doubt.what));
+            talk.say(format!("  {}", doubt.hint));
         }
         talk.say(format!(
             "{} read, {} would be kept, {} changed",
@@ -59,12 +76,62 @@ impl Check {
             .into_iter()
             .map(|decision| curated.tally.count(decision))
             .sum();
-        Ok(if waiting == 0 && curated.untrained().is_empty() {
+        let is_settled = curated.inputs.doubts.is_empty() && curated.untrained().is_empty();
+        Ok(if waiting == 0 && is_settled {
             Exit::Done
         } else {
             Exit::Found
         })
     }
+}
+
+/// Each file with its side, and the files that are not read.
+pub fn files_in_lines(inputs: &Inputs, reports: &[FileReport]) -> Vec<String> {
+    let read = inputs.files.iter().map(|input| {
+        let side = input.side.map_or("-", Side::name);
+        let report = reports.iter().find(|report| *report.file == *input.file);
+        let what = report.map_or("not read".to_owned(), |report| {
+            format!(
+                "{}, {}, {}",
+                plural(report.rows, "row"),
+                report.shape,
+                report.format
+            )
+        });
+        let told = match input.side {
+            Some(_) => format!(" ({})", input.told),
+            None => String::new(),
+        };
+        format!("{side:5}  {}: {what}{told}", input.file.display())
+    });
+    // Rows of dataset directories have their sides, too.
+    let built = reports
+        .iter()
+        .filter(|report| !inputs.files.iter().any(|input| *input.file == *report.file))
+        .map(|report| {
+            let rows = plural(report.rows, "row");
+            format!(
+                "{:5}  {}: {rows}, {}, {}",
+                side_of(report),
+                report.file.display(),
+                report.shape,
+                report.format
+            )
+        });
+    let passed_over = inputs
+        .passed_over
+        .iter()
+        .map(|passed| format!("{:5}  {}: {}", "", passed.file.display(), passed.why));
+    read.chain(built).chain(passed_over).collect()
+}
+
+/// The side of a file of a dataset directory, which is its name.
+fn side_of(report: &FileReport) -> &str {
+    report
+        .file
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("-")
 }
 
 /// What each rule saw, with its first examples.

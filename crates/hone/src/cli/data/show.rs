@@ -1,11 +1,13 @@
 //! `hone data show`: rows as a model sees them, with the tokens that are learnt marked.
 
+use crate::base::OpenBase;
 use crate::cli::failure::{Exit, Refusal};
 use crate::cli::model::ModelArgs;
 use crate::curation::{KeyArgs, tell_remarks};
+use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::screen::{self, Talk, count, plural};
 use anyhow::Result;
-use hone_data::{Reading, Reason, Record, encode_row};
+use hone_data::{Place, Reading, Reason, Record, Side, encode_row};
 use hone_text::{Encoded, Renderer};
 use serde_json::json;
 use std::path::PathBuf;
@@ -13,12 +15,27 @@ use std::path::PathBuf;
 /// Arguments of `hone data show`.
 #[derive(Debug, clap::Args)]
 pub struct Show {
-    /// File of examples
+    /// File of rows, or a folder or dataset directory; of one with sides, its training side
     file: PathBuf,
     #[command(flatten)]
-    model: ModelArgs,
-    #[command(flatten)]
     keys: KeyArgs,
+    #[command(flatten)]
+    flags: DataFlags,
+    /// Side to show: train, valid or test [default: train]
+    #[arg(long, value_name = "SIDE")]
+    split: Option<Side>,
+    /// Model whose template and tokens are shown: a directory, a .gguf file, a built-in name, or a hub id
+    #[arg(long, value_name = "M")]
+    model: Option<String>,
+    /// Adapter directory, for the tokens that it brings
+    #[arg(long, value_name = "DIR", requires = "model")]
+    adapter: Option<PathBuf>,
+    /// Chat template: a name that the model has for one, `instruction`, `chatml`, or a .jinja file
+    #[arg(long, value_name = "TEMPLATE", requires = "model")]
+    chat_template: Option<String>,
+    /// Kept for command lines that name it: nothing here takes threads
+    #[arg(long, value_name = "N", hide = true)]
+    threads: Option<u16>,
     /// How many rows to print
     #[arg(long, value_name = "N", default_value_t = 3)]
     rows: usize,
@@ -33,23 +50,38 @@ pub struct Show {
 impl Show {
     /// Prints the rows.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        let open = self.model.open(talk)?;
-        let reading = Reading::of(&[&self.file], &self.keys.options())?;
+        let open = self.open(talk)?;
+        let names = [self.file.clone()];
+        let inputs = chosen_inputs(&names, &self.flags, self.split, Side::Train, talk)?;
+        let reading = Reading::of_files(&inputs.files, &self.flags.options(&self.keys))?;
         tell_remarks(&reading.files, talk);
         for refused in &reading.refused {
-            talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
+            talk.say(format!("skipped: {}: {}", refused.source, refused.reason));
         }
         let first = self.from as usize - 1;
         if first >= reading.records.len() {
-            let num_rows = plural(reading.records.len(), "row");
+            let num_rows = plural(reading.records.len(), "usable row");
             return Err(Refusal::usage(format!(
-                "--from {} is past the end: the file has {num_rows}",
-                self.from
+                "--from {} is past the end: {} has {num_rows}",
+                self.from,
+                self.file.display()
+            ))
+            .hint(format!(
+                "--from {} is the last of them",
+                reading.records.len()
             ))
             .into());
         }
+        let shown = reading.records.iter().skip(first).take(self.rows);
+        let Some(open) = open else {
+            for record in shown {
+                self.print_plain(record)?;
+            }
+            self.print_plain_counts(&reading)?;
+            return Ok(Exit::Done);
+        };
         let marks = if screen::has_colour() { COLOUR } else { PLAIN };
-        for record in reading.records.iter().skip(first).take(self.rows) {
+        for record in shown {
             self.print_row(
                 record,
                 encode_row(&open.renderer, record),
@@ -57,8 +89,60 @@ impl Show {
                 marks,
             )?;
         }
-        self.print_counts(&reading.records, &open.renderer)?;
+        self.print_counts(&reading, &open.renderer)?;
         Ok(Exit::Done)
+    }
+
+    fn open(&self, talk: Talk) -> Result<Option<OpenBase>> {
+        let Some(model) = &self.model else {
+            return Ok(None);
+        };
+        let model = ModelArgs {
+            model: model.clone(),
+            adapter: self.adapter.clone(),
+            chat_template: self.chat_template.clone(),
+            threads: None,
+        };
+        model.open(talk).map(Some)
+    }
+
+    /// A row as it was read: who says what, and between marks what would be trained on.
+    fn print_plain(&self, record: &Record) -> Result<()> {
+        if self.json {
+            return Ok(screen::data_json(&json!({
+                "source": record.source.to_string(), "task": record.task, "row": record.to_json(),
+            }))?);
+        }
+        screen::data(format!("── {}  task {}", record.source, record.task))?;
+        for part in record.parts() {
+            let speaker = match (part.place, part.role) {
+                (Place::Turn(_) | Place::Text, Some(role)) => role.to_string(),
+                (Place::Turn(_) | Place::Text, None) => String::new(),
+                (place, _) => place.to_string(),
+            };
+            let (begin, end) = if part.is_learnt() { PLAIN } else { ("", "") };
+            let label = if speaker.is_empty() {
+                speaker
+            } else {
+                format!("[{speaker}] ")
+            };
+            screen::data(format!("{label}{begin}{}{end}", part.text))?;
+        }
+        Ok(())
+    }
+
+    fn print_plain_counts(&self, reading: &Reading) -> Result<()> {
+        let (read, usable) = (reading.records.len(), reading.records.len());
+        let all = read + reading.refused.len();
+        if self.json {
+            return Ok(screen::data_json(
+                &json!({ "rows": all, "usable": usable }),
+            )?);
+        }
+        let rows = plural(all, "row");
+        Ok(screen::data(format!(
+            "── {rows}, {usable} read; --model counts tokens and says which rows it can use"
+        ))?)
     }
 
     fn print_row(
@@ -78,6 +162,10 @@ impl Show {
             }
         };
         let learnt = num_learnt(&encoded);
+        let remark = match learnt {
+            0 => "; not usable: it has no token to learn from",
+            _ => "",
+        };
         if self.json {
             let object = json!({
                 "source": record.source.to_string(), "task": record.task,
@@ -86,7 +174,7 @@ impl Show {
             return Ok(screen::data_json(&object)?);
         }
         screen::data(format!(
-            "── {}  task {}  {} tokens, {learnt} learnt",
+            "── {}  task {}  {} tokens, {learnt} learnt{remark}",
             record.source,
             record.task,
             encoded.ids.len()
@@ -94,10 +182,14 @@ impl Show {
         Ok(screen::data(mark(&encoded, renderer, marks)?)?)
     }
 
-    fn print_counts(&self, records: &[Record], renderer: &Renderer) -> Result<()> {
-        let encoded: Vec<Encoded> = records
+    /// Usable is what a run could train on: it has a token to learn from.
+    fn print_counts(&self, reading: &Reading, renderer: &Renderer) -> Result<()> {
+        let num_rows = reading.records.len() + reading.refused.len();
+        let encoded: Vec<Encoded> = reading
+            .records
             .iter()
             .filter_map(|record| encode_row(renderer, record).ok())
+            .filter(|encoded| num_learnt(encoded) > 0)
             .collect();
         let tokens: usize = encoded.iter().map(|encoded| encoded.ids.len()).sum();
         let learnt: usize = encoded.iter().map(num_learnt).sum();
@@ -108,13 +200,13 @@ impl Show {
             .unwrap_or(0);
         if self.json {
             let object = json!({
-                "rows": records.len(), "usable": encoded.len(), "tokens": tokens,
+                "rows": num_rows, "usable": encoded.len(), "tokens": tokens,
                 "supervised_tokens": learnt, "longest": longest,
             });
             return Ok(screen::data_json(&object)?);
         }
         let (rows, tokens, learnt) = (
-            plural(records.len(), "row"),
+            plural(num_rows, "row"),
             count(tokens as u64),
             count(learnt as u64),
         );

@@ -1,0 +1,407 @@
+//! Sides of a dataset stay sides: folders as the Hub, mlx-lm, LLaMA-Factory and `save_to_disk` lay them out.
+
+use std::fs;
+use std::path::Path;
+
+use crate::command::{Place, Ran, fixtures};
+
+/// Rows of prompt and completion that say where they stand.
+fn rows(side: &str, count: usize) -> String {
+    let row =
+        |n: usize| format!("{{\"prompt\": \"{side} {n}?\", \"completion\": \"{side} {n}.\"}}\n");
+    (0..count).map(row).collect()
+}
+
+fn write(place: &Place, name: &str, text: &str) {
+    fs::create_dir_all(place.path(name).parent().unwrap()).unwrap();
+    place.write(name, text);
+}
+
+fn mlx(place: &Place) {
+    for (side, count) in [("train", 12), ("valid", 4), ("test", 3)] {
+        write(place, &format!("mlx/{side}.jsonl"), &rows(side, count));
+    }
+}
+
+fn line<'a>(text: &'a str, name: &str) -> &'a str {
+    let mut lines = text.lines().map(str::trim);
+    lines
+        .find(|line| line.starts_with(name))
+        .unwrap_or_else(|| panic!("no line `{name}` in {text}"))
+}
+
+fn run_json(place: &Place, out: &str) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(place.path(out).join("run.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn training_takes_the_training_side_validates_on_the_validation_side_and_leaves_the_test() {
+    let place = Place::new();
+    mlx(&place);
+    let ran = place.ok("train --model {tied} --data mlx --out run --epochs 1");
+    assert!(
+        line(&ran.stderr, "learnt").contains("12 examples"),
+        "{}",
+        ran.stderr
+    );
+    let held_out = line(&ran.stderr, "held out");
+    assert!(
+        held_out.contains("4 examples of mlx/valid.jsonl, the validation side"),
+        "{held_out}"
+    );
+    let test = line(&ran.stderr, "test");
+    assert!(
+        test.contains("mlx/test.jsonl, not read: left for `hone eval`"),
+        "{test}"
+    );
+    let data = &run_json(&place, "run")["data"];
+    assert_eq!(data["files"].as_array().unwrap().len(), 2);
+    assert_eq!(data["files"][0]["side"], "train");
+    // Files named together have sides as well, and so have those of a pattern.
+    for data in [
+        "'mlx/*.jsonl'",
+        "mlx/train.jsonl mlx/valid.jsonl mlx/test.jsonl",
+    ] {
+        let ran = place.ok(&format!("train --model {{tied}} --data {data} --dry-run"));
+        assert!(
+            line(&ran.stderr, "learnt").contains("12 examples"),
+            "{}",
+            ran.stderr
+        );
+        assert!(
+            line(&ran.stderr, "test").contains("left for"),
+            "{}",
+            ran.stderr
+        );
+    }
+    // What the user says wins.
+    let ran = place.ok("train --data mlx --valid mlx/test.jsonl --dry-run");
+    assert!(
+        line(&ran.stderr, "held out").contains("3 examples of mlx/test.jsonl"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        line(&ran.stderr, "not read").contains("mlx/valid.jsonl"),
+        "{}",
+        ran.stderr
+    );
+    let ran = place.ok("train --data mlx --side test=train --dry-run");
+    assert!(
+        line(&ran.stderr, "rows").contains("15 rows"),
+        "{}",
+        ran.stderr
+    );
+    let ran = place.ok("train --data mlx/test.jsonl --valid-share 0 --dry-run");
+    assert!(
+        line(&ran.stderr, "rows").contains("3 rows"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn what_only_the_user_knows_is_asked_for_with_the_flag_that_answers() {
+    let place = Place::new();
+    mlx(&place);
+    write(&place, "mlx/forget.jsonl", &rows("forget", 2));
+    let refusal = place.refusal("train --model {tied} --data mlx --out run");
+    assert!(
+        refusal.contains("mlx/forget.jsonl: nothing says which side it is"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("hint: --side forget=train, or =valid, =test, =skip"),
+        "{refusal}"
+    );
+    let ran = place.ok("train --data mlx --side forget=skip --dry-run");
+    assert!(
+        line(&ran.stderr, "rows").contains("12 rows"),
+        "{}",
+        ran.stderr
+    );
+    let slip = place.refusal("train --data mlx --side forgte=skip --dry-run");
+    assert!(
+        slip.contains("--side forgte: nothing is called so"),
+        "{slip}"
+    );
+    write(&place, "only/test.jsonl", &rows("test", 2));
+    let refusal = place.refusal("train --model {tied} --data only --out run");
+    assert!(refusal.contains("no files to train on"), "{refusal}");
+    assert!(refusal.contains("--side test.jsonl=train"), "{refusal}");
+}
+
+#[test]
+fn a_build_keeps_each_row_on_the_side_of_its_file() {
+    let place = Place::new();
+    mlx(&place);
+    place.ok("data build --from mlx --out built");
+    let tasks = |side: &str| {
+        let text = fs::read_to_string(place.path(&format!("built/{side}.jsonl"))).unwrap();
+        let count = |task: &str| text.matches(&format!("\"task\":\"{task}\"")).count();
+        (count("train"), count("valid"), count("test"))
+    };
+    assert_eq!(tasks("train"), (12, 0, 0));
+    assert_eq!(tasks("valid"), (0, 4, 0));
+    assert_eq!(tasks("test"), (0, 0, 3));
+    // A recipe's `side` says it for all.
+    place.write(
+        "recipe.toml",
+        "split = { valid = 0.0 }\n[[sources]]\nfiles = [\"mlx\"]\nside = \"train\"\n",
+    );
+    place.ok("data build recipe.toml --out all");
+    assert_eq!(
+        fs::read_to_string(place.path("all/train.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        19
+    );
+    // Sides are sides also where each is a source of its own.
+    place.write(
+        "two.toml",
+        "split = { valid = 0.0 }\n[[sources]]\nfiles = [\"mlx/train.jsonl\"]\n[[sources]]\nfiles = [\"mlx/test.jsonl\"]\n",
+    );
+    place.ok("data build two.toml --out two");
+    assert_eq!(
+        fs::read_to_string(place.path("two/test.jsonl"))
+            .unwrap()
+            .lines()
+            .count(),
+        3
+    );
+    // What was built is judged by its test side, and a folder too.
+    for data in ["built", "mlx"] {
+        let ran = place.ok(&format!(
+            "eval --model {{tied}} --data {data} --max-tokens 4 --json"
+        ));
+        assert_eq!(ran.json()["tasks"]["test"]["rows"], 3, "{}", ran.stdout);
+        assert!(ran.stderr.contains("test side"), "{}", ran.stderr);
+    }
+    let ran = place.ok("eval --model {tied} --data mlx --split valid --max-tokens 4 --json");
+    assert_eq!(ran.json()["tasks"]["valid"]["rows"], 4, "{}", ran.stdout);
+}
+
+#[test]
+fn a_row_of_the_test_side_among_those_to_train_on_is_found() {
+    let place = Place::new();
+    write(
+        &place,
+        "leaky/train.jsonl",
+        &(rows("train", 9) + &rows("test", 1)),
+    );
+    write(
+        &place,
+        "leaky/test.jsonl",
+        &rows("test", 3).replace("0.", "zero."),
+    );
+    let ran = place.run("data check leaky");
+    assert_eq!(ran.code, 4);
+    assert!(ran.stdout.contains("prompt-exact"), "{}", ran.stdout);
+}
+
+fn check(place: &Place, folder: &str) -> Ran {
+    let ran = place.run(&format!("data check {folder}"));
+    assert!(ran.code == 0 || ran.code == 4, "{}", ran.stderr);
+    ran
+}
+
+/// Lines of `data check` about files: side and name.
+fn sides(ran: &Ran) -> Vec<(String, String)> {
+    let lines = ran.stdout.lines().take_while(|line| !line.contains("): "));
+    lines
+        .filter_map(|line| {
+            let (side, rest) = line.split_once("  ")?;
+            let file = rest.trim().split(": ").next()?;
+            let name = Path::new(file).iter().rev().take(2).collect::<Vec<_>>();
+            let name: Vec<_> = name
+                .iter()
+                .rev()
+                .map(|part| part.to_string_lossy())
+                .collect();
+            Some((side.trim().to_owned(), name.join("/")))
+        })
+        .collect()
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(side, file)| ((*side).to_owned(), (*file).to_owned()))
+        .collect()
+}
+
+#[test]
+fn data_check_says_which_side_each_file_of_every_layout_is() {
+    let place = Place::new();
+    mlx(&place);
+    assert_eq!(
+        sides(&check(&place, "mlx")),
+        owned(&[
+            ("test", "mlx/test.jsonl"),
+            ("train", "mlx/train.jsonl"),
+            ("valid", "mlx/valid.jsonl")
+        ])
+    );
+    write(
+        &place,
+        "hub/data/train-00000-of-00001.jsonl",
+        &rows("train", 5),
+    );
+    write(&place, "hub/data/more.jsonl", &rows("test", 3));
+    write(
+        &place,
+        "hub/dataset_infos.json",
+        "{\"default\": {\"splits\": {}}}",
+    );
+    write(
+        &place,
+        "hub/README.md",
+        "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: data/train-*\n  - split: test\n    path: data/more.jsonl\n---\n# A card\n",
+    );
+    let hub = check(&place, "hub");
+    assert_eq!(
+        sides(&hub)[..2],
+        owned(&[
+            ("train", "data/train-00000-of-00001.jsonl"),
+            ("test", "data/more.jsonl")
+        ])
+    );
+    assert!(hub.stdout.contains("README.md)"), "{}", hub.stdout);
+    write(
+        &place,
+        "factory/a.json",
+        &format!("[{}]", rows("a", 4).trim().replace('\n', ",")),
+    );
+    write(
+        &place,
+        "factory/b.json",
+        "[{\"q\": \"one?\", \"a\": \"one.\"}]",
+    );
+    write(
+        &place,
+        "factory/dataset_info.json",
+        "{\"my_train\": {\"file_name\": \"a.json\", \"columns\": {\"prompt\": \"prompt\", \"response\": \"completion\"}}, \"my_test\": {\"file_name\": \"b.json\", \"columns\": {\"prompt\": \"q\", \"response\": \"a\"}}}",
+    );
+    assert_eq!(
+        sides(&check(&place, "factory"))[..2],
+        owned(&[("train", "factory/a.json"), ("test", "factory/b.json")])
+    );
+    let saved = fixtures().join("rows/saved/chats");
+    assert_eq!(
+        sides(&check(&place, &format!("'{}'", saved.display())))[..2],
+        owned(&[
+            ("test", "test/data-00000-of-00001.arrow"),
+            ("train", "train/data-00000-of-00001.arrow")
+        ])
+    );
+}
+
+#[test]
+fn columns_of_other_names_are_read_by_a_flag_on_every_command() {
+    let place = Place::new();
+    let table: String = (0..10)
+        .map(|n| format!("{n},What is {n}?,It is {n}.\n"))
+        .collect();
+    place.write("table.csv", &format!("nr,question,answer\n{table}"));
+    let refusal = place.refusal("train --model {tied} --data table.csv --out run");
+    let flags = "--column prompt=question --column completion=answer";
+    assert!(refusal.contains(flags), "{refusal}");
+    let ran = place.ok(&format!(
+        "train --model {{tied}} --data table.csv {flags} --out run"
+    ));
+    assert!(
+        line(&ran.stderr, "learnt").contains("9 examples"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(
+        run_json(&place, "run")["asked"]["column"][0],
+        "prompt=question"
+    );
+    place.ok(&format!(
+        "eval --model {{tied}} --data table.csv {flags} --max-tokens 2"
+    ));
+    let shown = place.ok(&format!("data show table.csv {flags} --rows 1"));
+    assert!(
+        shown.stdout.contains("What is 0?") && shown.stdout.contains("10 rows"),
+        "{}",
+        shown.stdout
+    );
+    check(&place, &format!("table.csv {flags}"));
+    place.ok(&format!("data build --from table.csv {flags} --out built"));
+    place.write(
+        "run.toml",
+        "data = [\"table.csv\"]\ncolumn = [\"prompt=question\", \"completion=answer\"]\n",
+    );
+    place.ok("train run.toml --dry-run");
+    let slip = place.refusal("train --data table.csv --column promt=question --dry-run");
+    assert!(slip.contains("did you mean `prompt`?"), "{slip}");
+}
+
+#[test]
+fn the_only_usable_row_is_trained_on_and_small_sets_say_what_is_held_out() {
+    let place = Place::new();
+    let long = "word ".repeat(1500);
+    place.write(
+        "rows.jsonl",
+        &format!("{{\"prompt\": \"Tell\", \"completion\": \"{long}\"}}\n{{\"prompt\": \"hi\", \"completion\": \"ho\"}}\n"),
+    );
+    let ran = place.ok("train --model {tied} --data rows.jsonl --out run");
+    assert!(
+        line(&ran.stderr, "learnt").contains("1 example,"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        line(&ran.stderr, "learnt").contains("1 row set aside"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        line(&ran.stderr, "held out").contains("1 row is too few"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("rows.jsonl:1: ") && ran.stderr.contains("tokens long"),
+        "{}",
+        ran.stderr
+    );
+    place.write("three.jsonl", &rows("three", 3));
+    let ran = place.ok("train --model {tied} --data three.jsonl --dry-run");
+    assert!(
+        line(&ran.stderr, "held out").contains("1 example, 33.3 % of 3"),
+        "{}",
+        ran.stderr
+    );
+    place.write(
+        "long.jsonl",
+        &format!("{{\"prompt\": \"Tell\", \"completion\": \"{long}\"}}\n"),
+    );
+    let refusal = place.refusal("train --model {tied} --data long.jsonl --out other");
+    assert!(refusal.contains("none of the 1 rows"), "{refusal}");
+    assert!(
+        refusal.contains("--max-length") && refusal.contains("tokens long"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn rules_say_what_can_be_done_and_what_was_meant() {
+    let place = Place::new();
+    place.write("rows.jsonl", &rows("row", 3));
+    let refusal = |rule: &str| {
+        place.refusal(&format!(
+            "data build --from rows.jsonl --out x --rule {rule}"
+        ))
+    };
+    assert!(refusal("persnal-data=drop").contains("did you mean `personal-data`?"));
+    assert!(refusal("personal-data=allow").contains("--rule 'personal-data=allow:REASON'"));
+    place.write("file", "");
+    let unwritable = place.refusal("data build --from rows.jsonl --out file/x");
+    assert!(
+        unwritable.contains("file/x cannot be made: file is not a directory"),
+        "{unwritable}"
+    );
+}
