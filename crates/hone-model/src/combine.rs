@@ -163,7 +163,13 @@ impl CombineError {
             Self::Part { .. } => {
                 vec!["`hone merge` takes several adapters one after another".into()]
             }
-            _ => vec![],
+            Self::Nothing => vec!["name the directories of two adapters or more".into()],
+            Self::NotFinite(_) => vec!["weights are numbers such as 0.5,-1".into()],
+            Self::Rank { .. } => vec!["leave out --rank, or combine by svd".into()],
+            Self::Shapes { .. } | Self::Bases { .. } => vec![
+                "only adapters of one base can be combined; `hone adapter check` says which base each is of".into(),
+            ],
+            Self::Density(_) => vec![],
         }
     }
 }

@@ -223,6 +223,10 @@ const TABLE: &[Row] = &[
     ),
     ("outtype quant ftype quant_type", Is("type", "")),
     ("max_shard_size export_size", Is("shard-size", "")),
+    (
+        "template prompt_template chat_template_path jinja_template",
+        Is("chat-template", ""),
+    ),
     // What is no option.
     (
         "packing sample_packing neat_packing padding_free group_by_length pad_to_sequence_len length_column_name",

@@ -32,6 +32,7 @@ fn other(name: &str, dir: &Path) -> Option<(String, String)> {
     let path = |name: &str| format!("{:?}", dir.join(name).display().to_string());
     let value = match name {
         "model" => model("tiny-llama-untied"),
+        "chat-template" => "\"chatml\"".into(),
         "data" => format!("[{}]", path("other.jsonl")),
         "valid" => path("other.jsonl"),
         "valid-share" => "0.3".into(),

@@ -123,7 +123,7 @@ pub enum Finding {
     Empty,
     #[error("every `B` is zero, so the adapter changes nothing yet")]
     Untrained,
-    #[error("no projection of this model is called by its targets {targets}")]
+    #[error("its targets {targets} match no projection of this model")]
     NoTarget { targets: String },
     #[error(
         "it was trained on another base: fingerprint {trained_on}, and this base has {this_base}"
@@ -243,8 +243,11 @@ impl Finding {
                 "name the base that the adapter was trained on with --model"
             }
             Self::Uneven { .. } => "with --model the check knows which modules must be there",
-            Self::Missing { .. } | Self::Duplicate { .. } | Self::NotFinite { .. } => {
-                "fetch or save the adapter again"
+            Self::NotFinite { .. } => {
+                "train it again with a lower learning rate, or fetch it again"
+            }
+            Self::Missing { .. } | Self::Duplicate { .. } => {
+                "fetch or save the adapter again; where PEFT loads it without a warning, please report it to Hone"
             }
             _ => return None,
         })

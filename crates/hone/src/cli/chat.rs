@@ -37,6 +37,7 @@ fn at_least_two(text: &str) -> Result<usize, String> {
 impl Chat {
     /// Answers line after line, until there is none.
     pub fn run(self, talk: Talk) -> Result<Exit> {
+        self.sampling.check()?;
         let open = self.model.open(talk)?;
         let model = self
             .model

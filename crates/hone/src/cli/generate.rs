@@ -78,6 +78,18 @@ fn probability(text: &str) -> Result<f32, String> {
 }
 
 impl SamplingArgs {
+    /// Refuses flags that would change nothing: at temperature 0 there is nothing to choose among.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let idle = [("--top-p", self.top_p != 1.0), ("--top-k", self.top_k != 0)];
+        match idle.into_iter().find(|(_, is_set)| *is_set) {
+            Some((flag, _)) if self.temperature == 0.0 => Err(Refusal::usage(format!(
+                "{flag} changes nothing at temperature 0, which takes the likeliest token"
+            ))
+            .hint(format!("--temperature 0.7 samples; or leave out {flag}"))),
+            _ => Ok(()),
+        }
+    }
+
     /// These flags as the engine wants them.
     pub fn generation(&self, renderer: &Renderer) -> Generation {
         let Self {
@@ -103,6 +115,7 @@ impl SamplingArgs {
 impl Generate {
     /// Answers.
     pub fn run(self, talk: Talk) -> Result<Exit> {
+        self.sampling.check()?;
         let open = self.model.open(talk)?;
         let prompt = self.prompt_ids(&open.renderer)?;
         let room = prompt.len().saturating_add(self.sampling.max_tokens);

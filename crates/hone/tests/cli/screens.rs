@@ -247,6 +247,21 @@ fn an_answer_of_no_tokens_is_refused_as_what_it_is() {
 }
 
 #[test]
+fn sampling_flags_that_would_change_nothing_are_refused() {
+    let place = Place::new();
+    for flag in ["--top-p 0.9", "--top-k 5"] {
+        let line = format!("generate --model {{tied}} --prompt hello --max-tokens 2 {flag}");
+        let error = place.refusal(&line);
+        let name = flag.split(' ').next().unwrap();
+        assert!(
+            error.starts_with(&format!("error: {name} changes nothing at temperature 0")),
+            "{error}"
+        );
+        place.ok(&format!("{line} --temperature 1"));
+    }
+}
+
+#[test]
 fn rows_that_cannot_be_judged_are_explained_by_their_own_reason() {
     let place = Place::new();
     place.write(
