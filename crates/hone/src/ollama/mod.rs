@@ -64,7 +64,7 @@ fn literal(text: &str) -> String {
     for (at, c) in chars.iter().enumerate() {
         let (before, after) = (at.checked_sub(1).map(|at| chars[at]), chars.get(at + 1));
         match c {
-            '{' if after.is_none_or(|next| *next == '{') || before == Some('{') => {
+            '{' if after.is_none_or(|next| ['{', '"'].contains(next)) || before == Some('{') => {
                 out += "{{ \"{\" }}"
             }
             // One quote stands for itself, but not beside the quotes around it all.
@@ -215,7 +215,7 @@ impl<'a> Writer<'a> {
         }
         if self.renderer.template_source().contains("strftime_now") {
             notices.push(
-                "the chat template writes the day's date: the Modelfile has the one of now for good, Ollama does not move it on"
+                "the chat template writes the day's date: the one in the Modelfile stays, whatever day it is"
                     .into(),
             );
         }
@@ -224,7 +224,8 @@ impl<'a> Writer<'a> {
                 "Ollama is not told of tools: the Modelfile's template has no part for them".into(),
             );
         }
-        if pieces.prompt.contains("<think>") {
+        let opened = pieces.prompt.rsplit_once("<think>");
+        if opened.is_some_and(|(_, after)| !after.contains("</think>")) {
             notices.push(
                 "the prompt opens the model's thoughts: Ollama shows them as part of the answer, up to `</think>`".into(),
             );
