@@ -78,15 +78,23 @@ fn same_as<E: std::fmt::Display>(
     ids: impl Fn(&str) -> Result<Vec<u32>, E>,
 ) -> bool {
     let mut other = Vec::new();
+    let mut written = 0;
     for (text, expected) in texts.iter().zip(expected) {
         match ids(text) {
             Ok(found) if found == *expected => {}
+            // llama.cpp looks for tokens of several spaces before it writes a space as `▁`, so one that somebody wrote is none.
+            Ok(_) if name.ends_with("as GGUF") && text.contains('▁') => written += 1,
             Ok(found) => other.push(format!("{text:?}: {found:?}, expected {expected:?}")),
             Err(error) => other.push(format!("{text:?}: {error}")),
         }
     }
-    let same = texts.len() - other.len();
+    let same = texts.len() - other.len() - written;
     println!("{name}: {same} of {} texts have the same ids", texts.len());
+    if written > 0 {
+        println!(
+            "    {written} others have a `▁` in them, which llama.cpp takes otherwise as well"
+        );
+    }
     for line in other.iter().take(5) {
         let line: String = line.chars().take(300).collect();
         println!("    {line}");

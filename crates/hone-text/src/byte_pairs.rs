@@ -111,7 +111,7 @@ fn by_number(vocabulary: &[u8]) -> Result<Vec<String>, TokenizerError> {
 fn read_merges(text: &str) -> Result<Vec<String>, TokenizerError> {
     let lines = text.lines().enumerate();
     let lines =
-        lines.filter(|(at, line)| !line.is_empty() && !(*at == 0 && line.starts_with("#version")));
+        lines.filter(|(at, line)| !(line.is_empty() || *at == 0 && line.starts_with("#version")));
     let merge = |(at, line): (usize, &str)| match line.split(' ').count() {
         2 => Ok(line.to_owned()),
         _ => Err(malformed(format!(
