@@ -87,7 +87,7 @@ impl Gguf {
         let file = file.unwrap_or_default();
         let named =
             PartName::parse(&file).filter(|name| (name.number, name.count) == (number, count));
-        let name = named.ok_or_else(|| Malformed::PartName { number, count });
+        let name = named.ok_or(Malformed::PartName { number, count });
         let name = name.map_err(fail(path))?;
         let mut given = Some(self);
         let mut whole: Option<Self> = None;
