@@ -1,9 +1,11 @@
 //! The day that a template may print, in the forms of `strftime`.
 
 use minijinja::{Error, ErrorKind};
+use serde::{Deserialize, Serialize};
 
 /// A calendar day, for templates that print one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Date {
     /// Year, for example 2026.
     pub year: i32,
@@ -49,6 +51,20 @@ const DAYS: [&str; 7] = [
 impl std::fmt::Display for Date {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+impl From<Date> for String {
+    fn from(date: Date) -> Self {
+        date.to_string()
+    }
+}
+
+impl TryFrom<String> for Date {
+    type Error = NoDate;
+
+    fn try_from(written: String) -> Result<Self, NoDate> {
+        written.parse()
     }
 }
 

@@ -308,6 +308,11 @@ impl Renderer {
         self.end_of_reply
     }
 
+    /// Whether the chat template prints a date.
+    pub fn prints_date(&self) -> bool {
+        self.template.has_date()
+    }
+
     /// SHA-256 of the chat template, for provenance.
     pub fn template_hash(&self) -> &str {
         self.template.hash()

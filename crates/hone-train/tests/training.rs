@@ -97,6 +97,7 @@ fn run_dir(path: &Path) -> RunDir {
         base_name: Some("tiny".into()),
         base_fingerprint: Some("abc".into()),
         template_hash: Some("def".into()),
+        template_date: Some("2026-11-30".into()),
         run: Some("ghi".into()),
     };
     RunDir::new(path, "this run".into(), provenance)

@@ -6,7 +6,11 @@ use hone::run::Prepared;
 use std::path::Path;
 
 /// Options that change no number of a run, and what they are for.
-const BY_NATURE: [(&str, &str); 3] = [
+const BY_NATURE: [(&str, &str); 4] = [
+    (
+        "date",
+        "this base's chat template prints none; tests/cli has one that does",
+    ),
     ("out", "where results go"),
     ("threads", "the result does not depend on it"),
     ("save-dtype", "the form of the adapter's file"),

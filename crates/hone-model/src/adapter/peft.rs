@@ -38,12 +38,15 @@ pub struct Provenance {
     pub base_fingerprint: Option<String>,
     /// Hash of the chat template that it was trained with.
     pub template_hash: Option<String>,
+    /// The day that its chat template printed, as `2026-11-30`, if the template prints one.
+    pub template_date: Option<String>,
     /// The run that made it.
     pub run: Option<String>,
 }
 
 const FINGERPRINT: &str = "hone.base_fingerprint";
 const TEMPLATE: &str = "hone.template_hash";
+const DATE: &str = "hone.template_date";
 const RUN: &str = "hone.run";
 pub(super) const SCALING: &str = "hone.scaling";
 
@@ -674,6 +677,7 @@ impl Provenance {
         let ours = [
             (FINGERPRINT, &self.base_fingerprint),
             (TEMPLATE, &self.template_hash),
+            (DATE, &self.template_date),
             (RUN, &self.run),
         ];
         let ours = ours
@@ -691,6 +695,7 @@ impl Provenance {
             base_name,
             base_fingerprint: get(FINGERPRINT),
             template_hash: get(TEMPLATE),
+            template_date: get(DATE),
             run: get(RUN),
         }
     }

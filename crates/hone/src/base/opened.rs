@@ -9,9 +9,11 @@ use crate::screen::Talk;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
 use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, RawAdapter};
 use hone_text::{
-    GgufVocabulary, RenderError, Renderer, TemplateError, TokenFiles, Tokenizer, TokenizerError,
+    Date, GgufVocabulary, RenderError, Renderer, TemplateError, TokenFiles, Tokenizer,
+    TokenizerError,
 };
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// How a base is to be used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,6 +22,8 @@ pub struct OpenOptions {
     pub chat_template: Option<String>,
     /// An adapter that is to be used with it, and decides where the base leaves the chat template open.
     pub adapter: Option<PathBuf>,
+    /// The day that the chat template prints; the adapter's own, else today's, if not given.
+    pub date: Option<Date>,
 }
 
 /// A base model whose headers have been read and found whole.
@@ -34,6 +38,8 @@ pub struct OpenBase {
     pub form: ChatForm,
     /// What was asked for.
     options: OpenOptions,
+    /// The day that the chat template prints.
+    date: Date,
     /// Tokens that were added to its own, by their text.
     pub new_tokens: Vec<String>,
     /// The tokens that each of them was spelt with before.
@@ -302,7 +308,7 @@ impl OpenBase {
             return Ok(());
         };
         let tokenizer = self.renderer.tokenizer().clone();
-        let renderer = render_with(tokenizer, &form, &self.weights, &self.base.path)?;
+        let renderer = render_with(tokenizer, &form, self.date, &self.weights, &self.base.path)?;
         if renderer.template_hash() == self.renderer.template_hash() {
             return Ok(());
         }
@@ -409,10 +415,21 @@ impl OpenBase {
             self.weights.grow(rows)?;
         }
         if let Some(tokenizer) = tokenizer {
-            self.renderer = render_with(tokenizer, &self.form, &self.weights, &self.base.path)?;
+            self.renderer = render_with(
+                tokenizer,
+                &self.form,
+                self.date,
+                &self.weights,
+                &self.base.path,
+            )?;
         }
         self.new_tokens.extend(new_tokens);
         Ok(())
+    }
+
+    /// The day that the chat template prints, if it prints one.
+    pub fn printed_date(&self) -> Option<Date> {
+        self.renderer.prints_date().then_some(self.date)
     }
 
     /// Opens a base that has been found.
@@ -435,12 +452,21 @@ impl OpenBase {
             chosen => chosen?,
         };
         let (tokenizer, mut notices) = open_tokenizer(&weights, &base.path)?;
-        let renderer = render_with(tokenizer, &form, &weights, &base.path)?;
+        let recorded = options.adapter.as_deref().and_then(date_of);
+        let date = options.date.or(recorded).unwrap_or_else(today);
+        let renderer = render_with(tokenizer, &form, date, &weights, &base.path)?;
+        if options.date.is_none() && recorded.is_none() && options.adapter.is_some() {
+            let is_printed = renderer.prints_date();
+            notices.extend(is_printed.then(|| {
+                format!("the chat template prints a date, and the adapter does not say which it was trained with: {date} is used (--date)")
+            }));
+        }
         notices.extend(different_ends(&weights, &renderer));
         Ok(Self {
             renderer,
             form,
             options: options.clone(),
+            date,
             base,
             weights,
             new_tokens: vec![],
@@ -456,10 +482,24 @@ fn form_of(weights: &BaseWeights, dir: &Path) -> Result<Option<ChatForm>, Adapte
     Ok(ChatForm::of_adapter(weights, dir, recorded.as_deref())?)
 }
 
+/// The day in UTC.
+fn today() -> Date {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = now.map_or(0, |now| now.as_secs());
+    Date::from_days((seconds / 86_400) as i64)
+}
+
+/// The day that the template of an adapter printed, if it says so.
+fn date_of(dir: &Path) -> Option<Date> {
+    let recorded = RawAdapter::read(dir).ok()?.provenance().template_date?;
+    recorded.parse().ok()
+}
+
 /// The tokenizer and a chat template, fitted together.
 fn render_with(
     tokenizer: Tokenizer,
     form: &ChatForm,
+    date: Date,
     weights: &BaseWeights,
     path: &Path,
 ) -> Result<Renderer, OpenError> {
@@ -471,6 +511,7 @@ fn render_with(
         },
         source,
     })?;
+    let template = template.map(|template| template.with_date(date));
     let renderer = Renderer::new(tokenizer, template, &weights.config().eos);
     renderer.map_err(|source| OpenError::Renderer {
         path: path.to_path_buf(),

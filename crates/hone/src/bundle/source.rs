@@ -88,6 +88,7 @@ impl SourceArgs {
         let options = OpenOptions {
             chat_template: self.chat_template.clone(),
             adapter: self.adapters.first().cloned(),
+            ..OpenOptions::default()
         };
         // Adapters are read while the tokenizer is.
         let (adapters, open) = std::thread::scope(|scope| {

@@ -20,6 +20,9 @@ pub struct ModelArgs {
     /// adapter's own if not given
     #[arg(long, value_name = "TEMPLATE")]
     pub chat_template: Option<String>,
+    /// Day that the chat template prints, where it prints one, as 2026-11-30; the adapter's own, else today, if not given
+    #[arg(long, value_name = "DATE")]
+    pub date: Option<hone_text::Date>,
     /// Threads; the result does not depend on it. All cores if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -32,6 +35,7 @@ impl ModelArgs {
         let options = OpenOptions {
             chat_template: self.chat_template.clone(),
             adapter: self.adapter.clone(),
+            date: self.date,
         };
         let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?, &options)?;
         if let Some(dir) = &self.adapter {

@@ -90,7 +90,7 @@ pub struct BaseModel {
 pub fn load_base(name: &str, options: LoadOptions) -> Result<BaseModel, FineTuneError> {
     let chosen = OpenOptions {
         chat_template: options.chat_template,
-        adapter: None,
+        ..OpenOptions::default()
     };
     let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?, &chosen)?;
     open.add_tokens(&options.new_tokens)?;
@@ -308,6 +308,7 @@ impl PeftModel {
             base_name: None,
             base_fingerprint: Some(self.open.weights.fingerprint()?.to_string()),
             template_hash: Some(self.open.renderer.template_hash().to_owned()),
+            template_date: self.open.printed_date().map(|date| date.to_string()),
             run: None,
         })
     }

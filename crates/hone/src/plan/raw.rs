@@ -8,6 +8,7 @@ use crate::data_flags::{ColumnFlag, SideFlag};
 use clap::{Args, ValueEnum};
 use hone_data::Nulls;
 use hone_model::{Initial, LayerRange};
+use hone_text::Date;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -24,6 +25,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "TEMPLATE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
+    /// Day that the chat template prints, where it prints one, as 2026-11-30 [default: today]
+    #[arg(long, value_name = "DATE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub date: Option<Date>,
     /// Dataset directory of `hone data build`, or files and folders of rows in any form that it reads; of folders with sides, train is trained on and validation evaluated on
     #[arg(long, value_name = "F", num_args = 1..)]
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ use crate::data_flags::{ColumnFlag, SideFlag};
 use hone_data::Nulls;
 use hone_model::weights::DecoderConfig;
 use hone_model::{Initial, LayerRange};
+use hone_text::Date;
 use hone_train::WidthRate;
 use serde::Serialize;
 use std::fmt;
@@ -26,6 +27,8 @@ use std::path::PathBuf;
 pub struct Settings {
     pub model: Chosen<String>,
     pub chat_template: Chosen<Option<String>>,
+    #[serde(skip)]
+    pub date: Chosen<Option<Date>>,
     pub data: Chosen<Vec<PathBuf>>,
     pub valid: Chosen<Valid>,
     #[serde(rename = "column")]
@@ -224,6 +227,7 @@ impl Settings {
         let settings = Self {
             model: pick!(model),
             chat_template: asked.optional(&flags.chat_template, &file.chat_template),
+            date: asked.optional(&flags.date, &file.date),
             data: pick!(data),
             out: pick!(out),
             valid: asked.valid(flags, file)?,

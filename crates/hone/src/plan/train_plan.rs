@@ -353,7 +353,10 @@ impl TrainPlan {
             PlanLine::new("model", model, settings.model.origin),
             PlanLine::new(
                 "chat template",
-                open.form.origin().to_string(),
+                match open.printed_date() {
+                    Some(date) => format!("{}, printing the date {date}", open.form.origin()),
+                    None => open.form.origin().to_string(),
+                },
                 match settings.chat_template.value {
                     Some(_) => settings.chat_template.origin,
                     None => Origin::Model,
@@ -786,7 +789,7 @@ fn identity(
         .chain(&dataset.valid)
         .map(|example| &example.ids)
         .collect();
-    let whole = json!({
+    let mut whole = json!({
         "base": base,
         "lora": lora,
         "method": settings.method.value,
@@ -795,6 +798,10 @@ fn identity(
         "data": dataset.ids(),
         "ids": rows,
     });
+    // Runs from before a date was recorded keep their identity.
+    if let Some(date) = open.printed_date() {
+        whole["template_date"] = date.to_string().into();
+    }
     ContentId::of(whole.to_string().as_bytes()).to_string()
 }
 

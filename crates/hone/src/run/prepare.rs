@@ -49,7 +49,7 @@ impl Prepared {
             false => None,
         };
         let is_done = resume.as_ref().is_some_and(Begun::is_done);
-        let (asked, settings, resumed) = if let Some(begun) = resume {
+        let (mut asked, settings, resumed) = if let Some(begun) = resume {
             begun.go_on(machine)?
         } else {
             let file = file.unwrap_or_default();
@@ -57,12 +57,16 @@ impl Prepared {
             refuse_used_directory(&settings.out.value)?;
             (absolute(merge(flags, &file)?), settings, None)
         };
+
         let options = OpenOptions {
             chat_template: settings.chat_template.value.clone(),
             adapter: None,
+            date: settings.date.value,
         };
         let mut open = OpenBase::open(base::find(&settings.model.value, home)?, &options)?;
         open.add_tokens(&settings.new_tokens.value)?;
+        // A run that goes on tomorrow prints the day that it began.
+        asked.date = asked.date.or(open.printed_date());
         let limit = open.weights.config().context_len;
         let settings = settings.within_context(limit)?;
         let max_length = settings.max_length.value;

@@ -185,6 +185,7 @@ impl Prepared {
             base_name: (!is_path).then(|| asked.clone()),
             base_fingerprint: Some(self.fingerprint.to_string()),
             template_hash: Some(self.open.renderer.template_hash().to_string()),
+            template_date: self.open.printed_date().map(|date| date.to_string()),
             run: Some(self.plan.identity.clone()),
         }
     }
@@ -210,6 +211,7 @@ impl Prepared {
                 "tokenizer": renderer.tokenizer().hash(),
                 "template": renderer.template_hash(),
                 "template_origin": self.open.form.origin().to_string(),
+                "template_date": self.open.printed_date().map(|date| date.to_string()),
             }),
             data: self.dataset.summary(),
             machine: json!({

@@ -227,3 +227,28 @@ fn further_templates_of_a_model_go_where_its_own_goes() {
     assert_eq!(gguf.str("tokenizer.chat_template.rag").unwrap(), None);
     assert!(gguf_template(&place, "other").contains("<|im_start|>"));
 }
+
+/// Prints a date of its own.
+const DATED: &str = "{{ '<|im_start|>system\n' + strftime_now('%d %b %Y') + '<|im_end|>' }}{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
+{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}";
+
+#[test]
+fn the_date_that_a_template_prints_is_fixed_by_a_flag_and_kept_with_run_and_adapter() {
+    let place = bare();
+    place.write("dated.jinja", DATED);
+    let said = train(&place, "--chat-template dated.jinja --date 2024-02-29").stderr;
+    assert!(said.contains("printing the date 2024-02-29"), "{said}");
+    let run: Value =
+        serde_json::from_slice(&fs::read(place.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(run["text"]["template_date"], "2024-02-29");
+    assert_eq!(run["asked"]["date"], "2024-02-29");
+    let text = shown(&place, "--model base --adapter run/adapter");
+    assert!(text.contains("29 Feb 2024"), "{text}");
+    let text = shown(
+        &place,
+        "--model base --adapter run/adapter --date 2026-11-30",
+    );
+    assert!(text.contains("30 Nov 2026"), "{text}");
+    let said = place.refusal("data show rows.jsonl --model base --date 2023-02-29");
+    assert!(said.contains("as 2026-11-30"), "{said}");
+}

@@ -33,6 +33,9 @@ pub struct Show {
     /// Chat template: a name that the model has for one, `instruction`, `chatml`, or a .jinja file
     #[arg(long, value_name = "TEMPLATE", requires = "model")]
     chat_template: Option<String>,
+    /// Day that the chat template prints, where it prints one, as 2026-11-30; the adapter's own, else today, if not given
+    #[arg(long, value_name = "DATE", requires = "model")]
+    date: Option<hone_text::Date>,
     /// Kept for command lines that name it: nothing here takes threads
     #[arg(long, value_name = "N", hide = true)]
     threads: Option<u16>,
@@ -101,6 +104,7 @@ impl Show {
             model: model.clone(),
             adapter: self.adapter.clone(),
             chat_template: self.chat_template.clone(),
+            date: self.date,
             threads: None,
         };
         model.open(talk).map(Some)
