@@ -16,8 +16,9 @@ const BY_NATURE: [(&str, &str); 4] = [
     ("save-dtype", "the form of the adapter's file"),
 ];
 
-/// Options that say which rows of a folder or a table are read; `tests/cli` gives them folders and tables.
-const ABOUT_FILES: [&str; 3] = ["column", "side", "config"];
+/// Options that say which rows of a folder or a table are read, and which of their keys; `tests/cli` gives them folders and
+/// tables, and hone-data's `tests/keys.rs` rows with such keys.
+const ABOUT_FILES: [&str; 5] = ["column", "side", "config", "ignore-key", "nulls"];
 
 fn rows(dir: &Path, name: &str, range: std::ops::Range<usize>) {
     let long = "and again ".repeat(8);
