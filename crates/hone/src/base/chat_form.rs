@@ -244,11 +244,11 @@ fn templates_of(weights: &BaseWeights) -> Result<(TemplateSet, String), OpenErro
     Ok((set, KEY.to_owned()))
 }
 
+/// Reads a file of a directory by its name, if it is there.
+type ReadBeside<'a> = dyn Fn(&str) -> Result<Option<Vec<u8>>, OpenError> + 'a;
+
 /// As transformers reads a directory: files of templates win over the tokenizer's configuration.
-fn templates_in(
-    dir: &Path,
-    read: &dyn Fn(&str) -> Result<Option<Vec<u8>>, OpenError>,
-) -> Result<(TemplateSet, String), OpenError> {
+fn templates_in(dir: &Path, read: &ReadBeside) -> Result<(TemplateSet, String), OpenError> {
     const CONFIG: &str = "tokenizer_config.json";
     const OF_A_PROCESSOR: &str = "chat_template.json";
     let fail = |name: &str| {
