@@ -52,12 +52,12 @@ impl Pace {
     fn seconds_left(&self, step: usize) -> f64 {
         let each = |seconds: f64, times: usize| seconds / times.max(1) as f64;
         let steps_left = self.num_steps.saturating_sub(step);
-        // One after every `eval_every` steps, and one after the last.
-        let looks_by = |step: usize| step / self.eval_every.max(1);
-        let looks_left = match steps_left {
-            0 => 0,
-            _ => self.num_steps.div_ceil(self.eval_every.max(1)) - looks_by(step),
-        };
+        // One after every `eval_every` steps, this one included, and one after the last.
+        let every = self.eval_every.max(1);
+        let looks_left = self
+            .num_steps
+            .div_ceil(every)
+            .saturating_sub(step.saturating_sub(1) / every);
         each(self.step_seconds, self.steps) * steps_left as f64
             + each(self.look_seconds, self.looks) * looks_left as f64
     }
@@ -193,6 +193,15 @@ mod tests {
             line.words(moment(92, 1.0, 30)),
             "loss 1.250 (mean of 2 steps)  50 tok/s  1.20 GB  1 min 12 s left"
         );
+    }
+
+    #[test]
+    fn a_validation_is_left_after_the_last_step() {
+        let mut line = LivingLine::start(Talk::new(true), 98, 100, 50);
+        line.tell(moment(99, 2.0, 10));
+        line.count_look(10.0);
+        assert_eq!(line.pace.seconds_left(99), 14.0);
+        assert_eq!(line.pace.seconds_left(100), 10.0);
     }
 
     #[test]
