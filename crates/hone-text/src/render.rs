@@ -648,7 +648,10 @@ impl Renderer {
             return Err(RenderError::Rewritten { number, role });
         }
         let end = self.end(finished, form, words, turn, start)?;
-        if finished.turns_after(end).any(|other| other == turn) {
+        let written = finished.between(start, end);
+        let mut calls = form.turns[turn].calls.iter();
+        let is_cut = calls.any(|call| !written.contains(&call.name));
+        if is_cut || finished.turns_after(end).any(|other| other == turn) {
             // A token that ends replies comes before the call.
             return Err(RenderError::CallUnplaced { number });
         }

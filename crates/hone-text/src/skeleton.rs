@@ -379,6 +379,22 @@ impl Skeleton {
         slots.filter(|slot| slot.word == word).count()
     }
 
+    /// The glue between two points, put together.
+    pub fn between(&self, start: Point, end: Point) -> String {
+        let glue = self.glue.iter().enumerate();
+        let inside = glue.take(end.glue + 1).skip(start.glue);
+        let part = |(index, glue): (usize, &String)| {
+            let from = if index == start.glue { start.offset } else { 0 };
+            let to = if index == end.glue {
+                end.offset
+            } else {
+                glue.len()
+            };
+            glue.get(from..to).unwrap_or_default().to_owned()
+        };
+        inside.map(part).collect()
+    }
+
     /// The glue behind the last word.
     pub fn tail(&self) -> &str {
         self.glue.last().map_or("", String::as_str)
