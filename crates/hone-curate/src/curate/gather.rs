@@ -345,7 +345,14 @@ impl Gathering<'_, '_> {
         name
     }
 
-    fn finish(self) -> Result<Table, CurateError> {
+    fn finish(mut self) -> Result<Table, CurateError> {
+        // Sides are read in the order that keeps held-out rows; people read of them in that of learning.
+        let side = |report: &FileReport| {
+            let mut inputs = self.inputs.files.iter();
+            let input = inputs.find(|input| *input.file == *report.file);
+            input.and_then(|input| input.side).unwrap_or(Side::Train)
+        };
+        self.files.sort_by_key(side);
         let spool = self
             .spool
             .finish()

@@ -217,7 +217,6 @@ impl ReadError {
                     .into_iter()
                     .collect()
             }
-            Self::Empty { .. } => vec!["leave it out, or write rows into it".into()],
             Self::PackedParquet { .. } => vec!["gunzip or zstd -d unpacks it; Parquet packs its pages itself".into()],
             Self::NothingUsable { .. } => vec![
                 "--column FIELD=COLUMN reads a column of another name; `hone data show FILE` tells of each row".into(),

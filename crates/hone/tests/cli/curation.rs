@@ -159,7 +159,10 @@ fn a_check_changes_nothing_and_its_exit_code_tells() {
         "{\"prompt\": \"What flies south?\", \"completion\": \"Geese, in autumn.\"}\n",
     );
     let ran = place.ok("data check clean.jsonl");
-    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    assert_eq!(
+        ran.stdout,
+        "-      clean.jsonl: 1 row, prompt/completion, JSONL\n"
+    );
     place.write(
         "double.jsonl",
         ROWS.lines().take(2).collect::<Vec<_>>().join("\n").as_str(),
