@@ -80,15 +80,11 @@ impl Sided {
         let open = |source: &&RawSource| source.side.is_none();
         let named_for_a_side = curation.sources.iter().filter(|source| !open(source));
         let without: Vec<PathBuf> = named_for_a_side
-            .flat_map(|source| files_of(source))
+            .flat_map(files_of)
             .filter(|file| file.is_file())
             .collect();
         // train.jsonl and test.jsonl are two sides also where each is a source of its own.
-        let single = curation
-            .sources
-            .iter()
-            .filter(open)
-            .flat_map(|source| files_of(source));
+        let single = curation.sources.iter().filter(open).flat_map(files_of);
         let single: Vec<PathBuf> = single.filter(|file| file.is_file()).collect();
         let together = Inputs::find(&single)?.files;
         let mut by_source = Vec::new();

@@ -48,9 +48,10 @@ const WORDS: [(&str, Said); 23] = [
 /// What the words of a name say.
 pub(super) fn said(name: &str) -> Said {
     let words = words(name);
-    let held_out = words.windows(2).any(
-        |pair| matches!(pair, [a, b] if a == "held" && b == "out" || a == "hold" && b == "out"),
-    );
+    let held_out = words.windows(2).any(|pair| {
+        let is_hold = matches!(pair[0].as_str(), "held" | "hold");
+        is_hold && pair[1] == "out"
+    });
     let mut found = if held_out {
         Said::Unclear
     } else {
