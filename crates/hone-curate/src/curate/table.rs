@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use hone_data::{FileReport, Inputs, Kind, Record, RowKey, Shares};
@@ -16,7 +16,7 @@ use super::{CurateError, Curated, Kept, Noted, Tools, near_options, params_of, w
 use crate::duplicates::replies::ReplyOptions;
 use crate::duplicates::semantic::{Embeddings, SemanticOptions};
 use crate::duplicates::{Cluster, Fingerprint, exact, near, prompts, replies, semantic};
-use crate::leaks::{self, Index, Leak, LeakOptions};
+use crate::leaks::{self, Index, Leak, LeakOptions, prompt};
 use crate::mix::{self, Ingredient, Portion, mix};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
@@ -92,6 +92,9 @@ impl Table {
             self.settle(rule, &clusters, noted)?;
             self.tie(&clusters);
         }
+        if curation.rule(prompt::DOC.name).is_some() {
+            self.tie_prompts();
+        }
         told(3);
         if let Some(rule) = curation.rule(replies::DOC.name) {
             let options = ReplyOptions::take(&mut params_of(rule));
@@ -120,6 +123,18 @@ impl Table {
             let others = cluster.rows.iter().filter(|&&row| row != cluster.keep);
             self.links.extend(others.map(|&row| (cluster.keep, row)));
         }
+    }
+
+    /// Has rows stand on one side of which one answers a prompt that the other has too: `prompt-exact` would find them on two.
+    fn tie_prompts(&mut self) {
+        let last = |print: &Fingerprint| Some((*print.asked.last()?, print.row));
+        let ends: HashMap<ContentId, usize> = self.prints.iter().filter_map(last).collect();
+        let shared = self.prints.iter().flat_map(|print| {
+            let found = print.asked.iter().filter_map(|id| ends.get(id));
+            found.map(|&other| (print.row, other))
+        });
+        self.links
+            .extend(shared.filter(|(row, other)| row != other));
     }
 
     /// Does to each row of a cluster but the kept one what the recipe says.

@@ -5,6 +5,7 @@ use hone_ledger::{ContentId, Hasher};
 use hone_text::Role;
 
 use super::near::{MinHash, NearOptions, Shingles};
+use crate::leaks::prompt;
 use crate::text::same_but_case;
 
 /// One row, remembered in a few hundred bytes.
@@ -18,6 +19,8 @@ pub struct Fingerprint {
     pub exact: ContentId,
     /// The id of all that stands before its last reply, system turns included; `None` for a text.
     pub prompt: Option<ContentId>,
+    /// The ids of its prompts as `prompt-exact` compares them, the last one last.
+    pub(crate) asked: Box<[ContentId]>,
     /// The id of its last reply.
     pub reply: Option<ContentId>,
     /// How many words the last reply has.
@@ -59,6 +62,7 @@ impl Fingerprints {
             content: record.content_id(),
             exact: id(&said, &record.body),
             prompt: halves.map(|(prompt, _)| id(prompt, &record.body)),
+            asked: prompt::ids(record),
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
             learnt_bytes: learnt.map(|part| part.text.len()).sum(),

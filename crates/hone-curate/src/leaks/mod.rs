@@ -20,7 +20,7 @@ mod datatrove;
 mod gpt3;
 mod index;
 mod overlap;
-mod prompt;
+pub(crate) mod prompt;
 mod tulu3;
 
 pub use index::{Index, find};

@@ -66,6 +66,12 @@ impl Prompts {
     }
 }
 
+/// The ids of all prompts of a record, first to last. Two rows leak into one another where the last prompt of one is among
+/// those of the other.
+pub(crate) fn ids(record: &Record) -> Box<[ContentId]> {
+    prompts(record).into_iter().map(|(id, _)| id).collect()
+}
+
 /// The ids of all prompts of a record, each with its last text; a text learnt whole is its own.
 fn prompts(record: &Record) -> Vec<(ContentId, Part<'_>)> {
     let mut prompts = Vec::new();

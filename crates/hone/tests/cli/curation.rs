@@ -1,6 +1,6 @@
 //! From raw rows to a dataset, as somebody at a terminal does it.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -212,6 +212,34 @@ fn rows_that_give_away_the_held_out_ones_stop_a_run_until_it_is_decided() {
         "{TRAIN} rows.jsonl --valid held.jsonl --rule leak=drop"
     ));
     place.ok(&format!("{TRAIN} rows.jsonl"));
+}
+
+#[test]
+fn a_split_keeps_a_conversation_on_the_side_of_the_rows_that_ask_what_it_asks() {
+    let place = Place::new();
+    let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let row = |number: usize, goes_on: bool| {
+        let mut turns = vec![
+            turn("user", &format!("What is {number} and {number}?")),
+            turn("assistant", &format!("It is {}.", 2 * number)),
+        ];
+        if goes_on {
+            turns.push(turn("user", &format!("And {number} more?")));
+            turns.push(turn("assistant", &format!("Then {}.", 3 * number)));
+        }
+        json!({ "messages": turns }).to_string() + "\n"
+    };
+    let rows: String = (0..20)
+        .flat_map(|number| [row(number, false), row(number, true)])
+        .collect();
+    place.write("rows.jsonl", &rows);
+    place.ok(
+        "data build --from rows.jsonl --valid-share 0.3 --rule near-duplicate=report --out built",
+    );
+    let findings = fs::read_to_string(place.path("built/findings.jsonl")).unwrap();
+    assert!(!findings.contains("prompt-exact"), "{findings}");
+    let held_out = fs::read_to_string(place.path("built/valid.jsonl")).unwrap();
+    assert_eq!(held_out.lines().count(), 12, "{held_out}");
 }
 
 #[test]
