@@ -833,6 +833,8 @@ mod tests {
         // Which template that is, is a fact of the base and not among the options' lines.
         assert_eq!(settings.chat_template.value, None);
         shown.push(("chat-template", "the model's own".into()));
+        assert_eq!(settings.date.value, None);
+        shown.push(("date", "today".into()));
         let command = RawTrain::augment_args(Command::new("train"));
         let mut num_checked = 0;
         for arg in command.get_arguments() {
@@ -851,7 +853,7 @@ mod tests {
             assert_eq!(value, Some(default.trim_end_matches(']')), "--{name}");
             num_checked += 1;
         }
-        assert_eq!(num_checked, 28);
+        assert_eq!(num_checked, 29);
     }
 
     #[test]
