@@ -151,6 +151,9 @@ impl Replay {
     }
 }
 
+/// A row of logits of either model, and what is asked of it.
+type Pair<'a> = ((&'a [f32], &'a [f32]), &'a Wanted);
+
 /// Rows of logits, each with the width of a row, compared on all threads.
 fn apart(ours: (&[f32], usize), theirs: (&[f32], usize), wanted: &[Wanted]) -> Vec<Apart> {
     let rows = ours
@@ -158,11 +161,11 @@ fn apart(ours: (&[f32], usize), theirs: (&[f32], usize), wanted: &[Wanted]) -> V
         .chunks_exact(ours.1)
         .zip(theirs.0.chunks_exact(theirs.1))
         .zip(wanted);
-    let rows: Vec<((&[f32], &[f32]), &Wanted)> = rows.collect();
+    let rows: Vec<Pair<'_>> = rows.collect();
     let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = rows.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
-        let compare = |rows: &[((&[f32], &[f32]), &Wanted)]| -> Vec<Apart> {
+        let compare = |rows: &[Pair<'_>]| -> Vec<Apart> {
             let rows = rows.iter();
             rows.map(|((p, q), wanted)| Apart::of(p, q, &wanted.next))
                 .collect()
