@@ -293,7 +293,7 @@ impl OpenBase {
     }
 
     /// Takes over what the adapter in `dir` was trained with and this base does not have: tokens, see
-    /// [`take_tokens_of`](Self::take_tokens_of), and a chat template. Returns whether the vocabulary grew.
+    /// `take_tokens_of`, and a chat template. Returns whether the vocabulary grew.
     pub fn fit_to_adapter(&mut self, dir: &Path) -> Result<bool, AdapterError> {
         let raw = RawAdapter::read(dir)?;
         let grew = self.take_tokens_of(dir, &raw)?;
