@@ -22,6 +22,7 @@ fn conversation() -> Conversation {
         id: Some("1".into()),
         name: "add".into(),
         arguments: json(r#"{"numbers": [3, 3], "note": "<|im_end|>"}"#),
+        written: None,
     };
     let calling = Turn {
         calls: vec![call],
