@@ -197,6 +197,13 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// Is the row too long for the limit that it was encoded under?
+    pub fn is_too_long(&self) -> bool {
+        matches!(self, Self::TooLong { .. } | Self::PromptTooLong { .. })
+    }
+}
+
 /// How many rows of one task come from one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Count {

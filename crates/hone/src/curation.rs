@@ -343,14 +343,19 @@ impl Curator {
         encode_row(&open.renderer, record).map(|encoded| encoded.ids.len())
     }
 
-    /// Tokens of a text; a word and a third where no model is named, which is what English takes.
+    /// Tokens of a text.
     fn text_tokens(&self, text: &str) -> usize {
         let counted = self
             .open
             .as_ref()
             .and_then(|open| open.renderer.tokenizer().encode_plain(text).ok());
-        counted.map_or_else(|| text.split_whitespace().count() * 4 / 3, |ids| ids.len())
+        counted.map_or_else(|| estimated_tokens(text), |ids| ids.len())
     }
+}
+
+/// Tokens of a text where no model is named: a word and a third each, which is what English takes.
+pub fn estimated_tokens(text: &str) -> usize {
+    text.split_whitespace().count() * 4 / 3
 }
 
 /// The base, ready to judge rows.

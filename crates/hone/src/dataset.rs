@@ -3,7 +3,7 @@
 //! Rows to learn from and rows held out are encoded together, so that both speak of the same tasks and a row number
 //! leads back to a file and a line.
 
-use crate::curation::{sections, ways_to_decide};
+use crate::curation::{estimated_tokens, sections, ways_to_decide};
 use crate::data_flags::{SideFlag, choices, columns, only};
 use crate::plan::{Origin, Settings, TooLong, Valid};
 use crate::screen::plural;
@@ -19,6 +19,7 @@ use hone_text::Renderer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What a run learns from and is judged by.
 pub struct Dataset {
@@ -311,6 +312,7 @@ impl Dataset {
             refused,
             truncated,
         } = hone_data::encode(renderer, &records, max_length, too_long);
+        let has_too_long = read.has_too_long || refused.iter().any(|row| row.reason.is_too_long());
         let (train, valid): (Vec<Example>, Vec<Example>) = examples
             .into_iter()
             .partition(|example| example.row < num_train);
@@ -327,10 +329,15 @@ impl Dataset {
             inputs: read.inputs,
             validation: read.validation,
         };
-        dataset.refuse_if_empty(settings, max_length)
+        dataset.refuse_if_empty(settings, has_too_long.then_some(max_length))
     }
 
-    fn refuse_if_empty(self, settings: &Settings, max_length: usize) -> Result<Self, DatasetError> {
+    /// `max_length` is the limit that some rows are too long for.
+    fn refuse_if_empty(
+        self,
+        settings: &Settings,
+        max_length: Option<usize>,
+    ) -> Result<Self, DatasetError> {
         if !self.train.is_empty() {
             return Ok(self);
         }
@@ -348,18 +355,11 @@ impl Dataset {
                 what: names.join(" and "),
             });
         }
-        let is_too_long = |reason: &str| {
-            reason.contains("tokens long; the limit is") || reason.contains("fills the limit of")
-        };
-        let set_aside = self.set_aside();
         Err(DatasetError::NothingLeft {
             num_rows: self.files.iter().map(|file| file.rows + file.refused).sum(),
             files: settings.data.value.clone(),
-            max_length: set_aside
-                .iter()
-                .any(|reason| is_too_long(reason))
-                .then_some(max_length),
-            first: set_aside.into_iter().next(),
+            max_length,
+            first: self.set_aside().into_iter().next(),
             num_valid: self.valid.len(),
         })
     }
@@ -459,6 +459,8 @@ struct Read {
     findings: Vec<Finding>,
     inputs: Inputs,
     validation: Validation,
+    /// Were rows skipped for their length?
+    has_too_long: bool,
 }
 
 impl Read {
@@ -525,18 +527,27 @@ impl Read {
                 findings,
                 inputs: Inputs::default(),
                 validation: wanted.validation,
+                has_too_long: false,
             });
         };
         let mut curation = Curation::resolve(recipe)?;
         curation.unread = wanted.unread();
         let too_long = too_long(settings);
+        let has_too_long = AtomicBool::new(false);
         let count = renderer.map(|renderer| {
-            move |record: &Record| usable_tokens(renderer, record, max_length, too_long)
+            let has_too_long = &has_too_long;
+            move |record: &Record| {
+                usable_tokens(renderer, record, max_length, too_long).inspect_err(|reason| {
+                    if reason.is_too_long() {
+                        has_too_long.store(true, Ordering::Relaxed);
+                    }
+                })
+            }
         });
         let text_tokens = |text: &str| {
             let ids = renderer.map(|renderer| renderer.tokenizer().encode_plain(text));
             match ids {
-                None => text.split_whitespace().count() * 4 / 3,
+                None => estimated_tokens(text),
                 Some(ids) => ids.map_or(0, |ids| ids.len()),
             }
         };
@@ -571,6 +582,7 @@ impl Read {
             findings,
             inputs: wanted.inputs,
             validation: wanted.validation,
+            has_too_long: has_too_long.into_inner(),
         })
     }
 }

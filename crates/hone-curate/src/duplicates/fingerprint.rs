@@ -62,7 +62,7 @@ impl Fingerprints {
             content: record.content_id(),
             exact: id(&said, &record.body),
             prompt: halves.map(|(prompt, _)| id(prompt, &record.body)),
-            asked: prompt::ids(record),
+            asked: prompt::ids(&said),
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
             learnt_bytes: learnt.map(|part| part.text.len()).sum(),

@@ -66,26 +66,33 @@ impl Prompts {
     }
 }
 
-/// The ids of all prompts of a record, first to last. Two rows leak into one another where the last prompt of one is among
-/// those of the other.
-pub(crate) fn ids(record: &Record) -> Box<[ContentId]> {
-    prompts(record).into_iter().map(|(id, _)| id).collect()
+/// The ids of all prompts of a record, first to last, by its parts and their texts as [`same_but_case`] has them. Two rows
+/// leak into one another where the last prompt of one is among those of the other.
+pub(crate) fn ids(said: &[(&Part<'_>, &str)]) -> Box<[ContentId]> {
+    let said = said.iter().map(|&(part, text)| (*part, text));
+    prompts_of(said).into_iter().map(|(id, _)| id).collect()
 }
 
 /// The ids of all prompts of a record, each with its last text; a text learnt whole is its own.
 fn prompts(record: &Record) -> Vec<(ContentId, Part<'_>)> {
+    prompts_of(record.parts().map(|part| (part, same_but_case(part.text))))
+}
+
+fn prompts_of<'a>(
+    said_in: impl Iterator<Item = (Part<'a>, impl AsRef<str>)>,
+) -> Vec<(ContentId, Part<'a>)> {
     let mut prompts = Vec::new();
     let mut said = Hasher::new();
     let mut last: Option<Part<'_>> = None;
-    let compared = record.parts().filter(|part| {
+    let compared = said_in.filter(|(part, _)| {
         let is_asked_or_answered = !part.place.is_reasoning() && !part.place.is_rejected();
         part.role != Some(Role::System) && is_asked_or_answered
     });
-    for part in compared {
+    for (part, text) in compared {
         if let (Some(Role::Assistant), Some(prompt)) = (part.role, last) {
             prompts.push((said.clone().finish(), prompt));
         }
-        let text = same_but_case(part.text);
+        let text = text.as_ref();
         let role = part.role.map_or(Role::User, |role| role);
         said.update(format!("{role} {} {text}", text.len()).as_bytes());
         last = Some(part);

@@ -19,19 +19,15 @@ use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::{DataType, Field, Schema};
 use serde_json::Value;
 
+use super::ReadError;
 use super::guard::guarded;
-use super::row::{Object, Row, clean};
-use super::{MAX_LINE_BYTES, ReadError};
-use crate::Reason;
+use super::row::{Assembled, Object, Row};
 
 /// What a file of batches that can be read in any order begins with.
 const RANDOM_ACCESS: &[u8] = b"ARROW1";
 
 /// Bytes given to the decoder at a time.
 const CHUNK_BYTES: usize = 1 << 20;
-
-/// What a value costs beside its text.
-const VALUE_BYTES: usize = 16;
 
 /// Types may stand in each other so deep.
 const MAX_DEPTH: usize = 32;
@@ -168,7 +164,7 @@ impl<'a> Arrow<'a> {
                 self.num_rows += 1;
                 return Ok(Some(Row {
                     line: self.num_rows,
-                    content: assembly.refused.map_or(Ok(row), Err),
+                    content: assembly.0.content(row),
                 }));
             }
             self.next_in_batch = 0;
@@ -215,12 +211,9 @@ fn is_known(field: &Field, depth: usize) -> bool {
     depth < MAX_DEPTH && of(field.data_type(), depth)
 }
 
-/// A row under way: how large it is, and why it cannot be used.
+/// A row under way.
 #[derive(Default)]
-struct Assembly {
-    bytes: usize,
-    refused: Option<Reason>,
-}
+struct Assembly(Assembled);
 
 impl Assembly {
     fn row<'a>(
@@ -235,18 +228,12 @@ impl Assembly {
                 row.insert(name.clone(), value);
             }
         }
-        if self.bytes > MAX_LINE_BYTES {
-            self.refused = Some(Reason::RowTooLong {
-                bytes: self.bytes,
-                limit: MAX_LINE_BYTES,
-            });
-        }
         Ok(row)
     }
 
     fn value(&mut self, array: &ArrayRef, at: usize) -> Result<Value, String> {
-        self.bytes += VALUE_BYTES;
-        if array.is_null(at) || self.bytes > MAX_LINE_BYTES {
+        self.0.count_value();
+        if array.is_null(at) || !self.0.is_short() {
             return Ok(Value::Null);
         }
         macro_rules! number {
@@ -285,8 +272,10 @@ impl Assembly {
                 object.into()
             }
             DataType::Dictionary(..) => {
-                let dictionary = array.as_any_dictionary();
-                let key = dictionary.normalized_keys()[at];
+                // The keys of all rows are a list made anew for each that asks for one.
+                let one = array.slice(at, 1);
+                let dictionary = one.as_any_dictionary();
+                let key = dictionary.normalized_keys()[0];
                 self.value(dictionary.values(), key)?
             }
             // A picture, a date: a row has one.
@@ -297,7 +286,7 @@ impl Assembly {
     fn list(&mut self, items: &ArrayRef) -> Result<Value, String> {
         let mut values = Vec::new();
         for at in 0..items.len() {
-            if self.bytes > MAX_LINE_BYTES {
+            if !self.0.is_short() {
                 break;
             }
             values.push(self.value(items, at)?);
@@ -306,14 +295,6 @@ impl Assembly {
     }
 
     fn text(&mut self, text: &str) -> Value {
-        self.bytes += text.len();
-        match clean(text.as_bytes()) {
-            Ok(text) if self.bytes <= MAX_LINE_BYTES => text.into(),
-            Ok(_) => Value::Null,
-            Err(reason) => {
-                self.refused.get_or_insert(reason);
-                Value::Null
-            }
-        }
+        self.0.text(text.as_bytes(), true)
     }
 }

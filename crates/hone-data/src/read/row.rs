@@ -25,6 +25,53 @@ pub(crate) struct Rows<'a> {
     pub rows: Box<dyn Iterator<Item = Result<Row, ReadError>> + 'a>,
 }
 
+/// A row that is put together from columns: how large it is so far, and why it cannot be used.
+#[derive(Default)]
+pub(crate) struct Assembled {
+    bytes: usize,
+    refused: Option<Reason>,
+}
+
+/// What an item of a list or a field costs beside its text.
+const VALUE_BYTES: usize = 16;
+
+impl Assembled {
+    pub fn count_value(&mut self) {
+        self.bytes += VALUE_BYTES;
+    }
+
+    /// Is there room for more?
+    pub fn is_short(&self) -> bool {
+        self.bytes <= MAX_LINE_BYTES
+    }
+
+    /// A text of the row. Of a field that is not needed and holds no text it is enough to know that it is there.
+    pub fn text(&mut self, bytes: &[u8], is_needed: bool) -> Value {
+        self.bytes += bytes.len();
+        match clean(bytes) {
+            Ok(text) if self.is_short() => text.into(),
+            Ok(_) => Value::Null,
+            // Pictures and the like: that they are there is all that matters.
+            Err(_) if !is_needed => "bytes".into(),
+            Err(reason) => {
+                self.refused.get_or_insert(reason);
+                Value::Null
+            }
+        }
+    }
+
+    /// The row, if nothing in it refuses it and it is not too long.
+    pub fn content(self, row: Object) -> Result<Object, Reason> {
+        match self.is_short() {
+            true => self.refused.map_or(Ok(row), Err),
+            false => Err(Reason::RowTooLong {
+                bytes: self.bytes,
+                limit: MAX_LINE_BYTES,
+            }),
+        }
+    }
+}
+
 /// The object written in a line of JSONL.
 pub(crate) fn line_object(line: &[u8]) -> Result<Object, Reason> {
     if line.len() > MAX_LINE_BYTES {

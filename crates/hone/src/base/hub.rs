@@ -3,6 +3,7 @@
 //! Only data is fetched: what describes a model, its tokenizer, its chat templates, its licence, and safetensors, or the parts
 //! of one GGUF model; of an adapter likewise. Pickles and code are never asked for. `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN` and `HF_HUB_OFFLINE` mean what they mean elsewhere.
 
+use super::chat_form::MORE_TEMPLATES;
 use hf_hub::api::sync::{Api, ApiBuilder, ApiRepo};
 use hf_hub::{Cache, Repo, RepoType};
 use hone_model::weights::PartName;
@@ -237,7 +238,8 @@ fn choose_files(names: &[String]) -> Vec<String> {
     const INDEX: &str = "model.safetensors.index.json";
     let has = |name: &str| names.iter().any(|other| other == name);
     let is_template = |name: &&String| {
-        let inner = name.strip_prefix("additional_chat_templates/");
+        let inner = name.strip_prefix(MORE_TEMPLATES);
+        let inner = inner.and_then(|inner| inner.strip_prefix('/'));
         inner.is_some_and(|inner| inner.ends_with(".jinja") && !inner.contains('/'))
     };
     let described = DESCRIPTIONS

@@ -136,7 +136,7 @@ impl<'a> Parquet<'a> {
             self.num_rows += 1;
             self.ready.push_back(Row {
                 line: self.num_rows,
-                content: assembly.refused.map_or(Ok(row), Err),
+                content: assembly.0.content(row),
             });
         }
         self.taken

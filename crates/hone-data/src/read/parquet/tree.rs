@@ -10,12 +10,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::schema::types::Type;
 use serde_json::Value;
 
-use super::super::MAX_LINE_BYTES;
-use super::super::row::{Object, clean};
-use crate::Reason;
-
-/// What an item of a list or a field costs beside its text.
-const VALUE_BYTES: usize = 16;
+use super::super::row::{Assembled, Object};
 
 /// How a field is put together from columns.
 pub(super) enum Node {
@@ -231,12 +226,9 @@ impl Column {
     }
 }
 
-/// A row under way: how large it is, and why it cannot be used.
+/// A row under way.
 #[derive(Default)]
-pub(super) struct Assembly {
-    bytes: usize,
-    pub refused: Option<Reason>,
-}
+pub(super) struct Assembly(pub Assembled);
 
 impl Assembly {
     /// The next row; `None` if the columns do not fit together.
@@ -248,17 +240,11 @@ impl Assembly {
                 row.insert(name.clone(), value);
             }
         }
-        if self.bytes > MAX_LINE_BYTES {
-            self.refused = Some(Reason::RowTooLong {
-                bytes: self.bytes,
-                limit: MAX_LINE_BYTES,
-            });
-        }
         Some(row)
     }
 
     fn value(&mut self, node: &Node, columns: &mut [Column]) -> Option<Value> {
-        self.bytes += VALUE_BYTES;
+        self.0.count_value();
         match node {
             Node::Leaf(column) => self.leaf(columns.get_mut(*column)?),
             Node::Optional(def, inner) if current(first(inner), columns)?.0 >= *def => {
@@ -280,7 +266,7 @@ impl Assembly {
                 let mut object = Object::new();
                 for (name, node) in fields {
                     let value = self.value(node, columns)?;
-                    if !value.is_null() && self.is_short() {
+                    if !value.is_null() && self.0.is_short() {
                         object.insert(name.clone(), value);
                     }
                 }
@@ -293,7 +279,7 @@ impl Assembly {
         let mut items = Vec::new();
         loop {
             let value = self.value(item, columns)?;
-            if self.is_short() {
+            if self.0.is_short() {
                 items.push(value);
             }
             match current(first(item), columns) {
@@ -313,26 +299,8 @@ impl Assembly {
             Values::Longs(values) => (*values.get(next)?).into(),
             Values::Floats(values) => f64::from(*values.get(next)?).into(),
             Values::Doubles(values) => (*values.get(next)?).into(),
-            Values::Texts(values) => self.text(values.get(next)?.data(), column.is_needed),
+            Values::Texts(values) => self.0.text(values.get(next)?.data(), column.is_needed),
         })
-    }
-
-    fn text(&mut self, bytes: &[u8], is_needed: bool) -> Value {
-        self.bytes += bytes.len();
-        match clean(bytes) {
-            Ok(text) if self.is_short() => text.into(),
-            Ok(_) => Value::Null,
-            // Pictures and the like: that they are there is all that matters.
-            Err(_) if !is_needed => "bytes".into(),
-            Err(reason) => {
-                self.refused.get_or_insert(reason);
-                Value::Null
-            }
-        }
-    }
-
-    fn is_short(&self) -> bool {
-        self.bytes <= MAX_LINE_BYTES
     }
 }
 
