@@ -32,6 +32,8 @@ pub struct Written {
     pub untrained: BTreeMap<Kind, usize>,
     /// Was the very same directory there before?
     pub was_there: bool,
+    /// Was a second build of that name kept out? A file system without locks keeps out nobody.
+    pub is_locked: bool,
 }
 
 /// Why a dataset could not be written.
@@ -61,6 +63,7 @@ impl WriteError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Curate(error) => error.hints(),
+            Self::Dir(error) => error.hints(),
             Self::InUse { .. } | Self::Another { .. } => {
                 vec!["choose another --out; `hone data diff` compares two datasets".into()]
             }
@@ -87,7 +90,8 @@ pub fn write(
             path: out.to_path_buf(),
         });
     }
-    let mut dir = Unpublished::begin(out)?;
+    let mut dir = Unpublished::begin(out, "hone data build")?;
+    let is_locked = dir.is_locked();
     let mut findings = Lines::create(dir.path_of(FINDINGS))?;
     let curated = run(&mut |finding| findings.push(&serde_json::to_string(finding)?))?;
     findings.finish()?;
@@ -125,6 +129,7 @@ pub fn write(
         tally: curated.tally,
         files: curated.files,
         was_there,
+        is_locked,
     })
 }
 

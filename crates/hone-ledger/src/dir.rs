@@ -1,10 +1,11 @@
 //! A directory is there complete, or not there: the checkpoint protocol.
 //!
-//! Files go into `NAME.partial` beside the target, each reaches the disk, the manifest goes last, and one
-//! rename publishes them all. The manifest lists every file with its length and hash, and carries a hash of
-//! itself, so a directory that was cut, mixed or flipped by a bad disk is refused by name instead of loaded.
-//! Where a directory is replaced, the old one keeps existing as `NAME.replaced` until the new one is in
-//! place, and is found there by [`open_dir`] after a kill between the two renames.
+//! Files go into a directory beside the target under a name that nobody else has, each reaches the disk, the manifest
+//! goes last, and one rename publishes them all. The manifest lists every file with its length and hash, and carries a
+//! hash of itself, so a directory that was cut, mixed or flipped by a bad disk is refused by name instead of loaded.
+//! Where a directory is replaced, the old one keeps existing beside the new one until that is in place, and is found
+//! there by [`open_dir`] after a kill between the two renames. What a kill leaves is removed by the next who writes the
+//! same name, or by [`sweep`]; nothing else ever is.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,13 +17,18 @@ use std::thread::{self, JoinHandle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::aside::{made_for, made_in, name_beside};
 use crate::content::{ContentId, ReadError};
-use crate::whole::{WriteError, partial_path, sync_dir, sync_parent, with_suffix, write_synced};
+use crate::lock::{Lock, LockError};
+use crate::whole::{
+    WriteError, parent, remove_if_left_behind, sync_dir, sync_parent, write_synced,
+};
 
 /// The file that makes a directory complete.
 pub const MANIFEST: &str = "manifest.json";
 
-/// Publishes `files` and a note as the directory `path`, all or nothing; a directory of that name is replaced.
+/// Publishes `files` and a note as the directory `path`, all or nothing; a directory of that name is replaced, so the name
+/// has to be the caller's, and the caller its only writer.
 ///
 /// Returns the id of the content: the same files and note give the same id, anywhere and at any time.
 pub fn publish_dir(
@@ -35,29 +41,27 @@ pub fn publish_dir(
     let needed_bytes = files.iter().map(|(_, bytes)| bytes.len() as u64).sum();
     let fail = |source| DirError::Write(WriteError::new(path, needed_bytes, source));
 
-    let partial = partial_path(path);
-    remove_if_there(&partial).map_err(fail)?;
-    if let Err(error) = fill(&partial, files, &manifest) {
-        // Gives the space back on a full disk; failing to do so changes nothing.
-        let _ = fs::remove_dir_all(&partial);
-        return Err(fail(error));
-    }
-    take_the_name(&partial, path).map_err(fail)?;
+    finish_for(path);
+    let staging = Staging::beside(path).map_err(fail)?;
+    fill(&staging.made(), files, &manifest).map_err(fail)?;
+    staging.take_the_name().map_err(fail)?;
     sync_parent(path)?;
-    remove_if_there(&replaced_path(path)).map_err(fail)?;
     Ok(manifest.id)
 }
 
 /// A directory in the making, for files too large to be handed over as bytes.
 ///
 /// Whoever holds it writes files under [`path_of`](Self::path_of); [`publish`](Self::publish) lists them and gives
-/// the directory its name. Dropped before, it leaves nothing.
+/// the directory its name, unless something of that name has come to be. Dropped before, it leaves nothing. Nobody else
+/// makes a directory of that name meanwhile.
 #[derive(Debug)]
 pub struct Unpublished {
     path: PathBuf,
-    partial: PathBuf,
     names: Vec<String>,
     settling: Option<Settling>,
+    // Dropped in this order: nothing is left of the directory when the lock ends.
+    staging: Staging,
+    lock: Lock,
 }
 
 /// Files that are being hashed and brought to the disk.
@@ -104,23 +108,32 @@ fn sync(file: &Path) -> Result<(), DirError> {
 }
 
 impl Unpublished {
-    /// Begins the directory `path`, empty.
-    pub fn begin(path: &Path) -> Result<Self, DirError> {
-        let partial = partial_path(path);
-        remove_if_there(&partial)
-            .and_then(|()| fs::create_dir_all(&partial))
-            .map_err(|source| WriteError::new(path, 0, source))?;
+    /// Begins the directory `path`, empty, and removes what others left who were killed while they made it. `command` is
+    /// what a second one is told who is refused.
+    pub fn begin(path: &Path, command: &str) -> Result<Self, DirError> {
+        let fail = |source| WriteError::new(path, 0, source);
+        fs::create_dir_all(parent(path)).map_err(fail)?;
+        let lock = Lock::take_beside(path, command)?;
+        finish_for(path);
+        let staging = Staging::beside(path).map_err(fail)?;
+        fs::create_dir(staging.made()).map_err(fail)?;
         Ok(Self {
             path: path.to_path_buf(),
-            partial,
             names: Vec::new(),
             settling: None,
+            staging,
+            lock,
         })
     }
 
+    /// Whether a second process would be refused; a file system without locks refuses nobody.
+    pub fn is_locked(&self) -> bool {
+        self.lock.is_kept()
+    }
+
     /// Where files are until it has its name.
-    pub fn dir(&self) -> &Path {
-        &self.partial
+    pub fn dir(&self) -> PathBuf {
+        self.staging.made()
     }
 
     /// Where to write the file of this name; files are listed in the order in which they were asked for.
@@ -128,7 +141,7 @@ impl Unpublished {
         if !self.names.iter().any(|known| known == name) {
             self.names.push(name.to_owned());
         }
-        self.partial.join(name)
+        self.staging.made().join(name)
     }
 
     /// The id that publishing would give.
@@ -140,7 +153,7 @@ impl Unpublished {
     /// [`publish`](Self::publish), which would do it otherwise. They must not change any more.
     pub fn settle(&mut self) {
         if self.settling.is_none() {
-            self.settling = Some(Settling::begin(&self.partial, self.names.clone()));
+            self.settling = Some(Settling::begin(&self.dir(), self.names.clone()));
         }
     }
 
@@ -152,11 +165,15 @@ impl Unpublished {
         let settled = settling.map_or(Ok(Vec::new()), Settling::finish)?;
         let manifest = self.manifest(note, settled)?;
         let fail = |source| DirError::Write(WriteError::new(&self.path, 0, source));
-        write_synced(&self.partial.join(MANIFEST), &manifest.to_json()).map_err(fail)?;
-        sync_dir(&self.partial).map_err(fail)?;
-        take_the_name(&self.partial, &self.path).map_err(fail)?;
+        write_synced(&self.dir().join(MANIFEST), &manifest.to_json()).map_err(fail)?;
+        sync_dir(&self.dir()).map_err(fail)?;
+        if self.path.symlink_metadata().is_ok() {
+            return Err(DirError::Taken {
+                dir: self.path.clone(),
+            });
+        }
+        fs::rename(self.dir(), &self.path).map_err(fail)?;
         sync_parent(&self.path)?;
-        remove_if_there(&replaced_path(&self.path)).map_err(fail)?;
         Ok(manifest.id)
     }
 
@@ -174,7 +191,7 @@ impl Unpublished {
             .collect();
         let files = self.names.iter().map(|name| match known.remove(name) {
             Some(entry) => Ok(entry),
-            None => Entry::of_file(&self.partial, name),
+            None => Entry::of_file(&self.dir(), name),
         });
         Ok(Manifest::with(files.collect::<Result<_, _>>()?, note))
     }
@@ -186,8 +203,96 @@ impl Drop for Unpublished {
         if let Some(settling) = self.settling.take() {
             let _ = settling.finish();
         }
-        // After publishing there is nothing of that name; a failure leaves what the next beginning removes.
-        let _ = fs::remove_dir_all(&self.partial);
+    }
+}
+
+/// A directory of ours beside a target, for what does not have its name yet or no longer.
+#[derive(Debug)]
+struct Staging {
+    path: PathBuf,
+    dir: PathBuf,
+}
+
+/// The file in it that says that it is ours, with the directories below.
+const MARKER: &str = "made-by-hone";
+const MARKER_TEXT: &str = "Hone is making or removing a directory here. Left over from a killed process, this is removed by the next one.\n";
+
+/// What will take the name of the target.
+const MADE: &str = "made";
+/// What had it before.
+const REPLACED: &str = "replaced";
+/// What had it and is being removed.
+const DISCARDED: &str = "discarded";
+
+impl Staging {
+    fn beside(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(parent(path))?;
+        let dir = name_beside(path)?;
+        fs::create_dir(&dir)?;
+        let staging = Self {
+            path: path.to_path_buf(),
+            dir,
+        };
+        fs::write(staging.dir.join(MARKER), MARKER_TEXT)?;
+        Ok(staging)
+    }
+
+    fn made(&self) -> PathBuf {
+        self.dir.join(MADE)
+    }
+
+    /// Gives what was made its name; what was there moves aside first, since a rename cannot replace a full directory.
+    fn take_the_name(&self) -> io::Result<()> {
+        if self.path.symlink_metadata().is_ok() {
+            fs::rename(&self.path, self.dir.join(REPLACED))?;
+        }
+        fs::rename(self.made(), &self.path)
+    }
+
+    /// Gives `path` back what it was if a replacement was not completed, and removes the rest of the staging directory
+    /// `dir`, the marker last, so that a kill on the way leaves one that is known as ours. What somebody else put there
+    /// stays, and the directory with it.
+    fn end(dir: &Path, path: &Path) -> io::Result<()> {
+        let marker = dir.join(MARKER);
+        if marker.is_file() {
+            let replaced = dir.join(REPLACED);
+            if path.symlink_metadata().is_err() && replaced.is_dir() {
+                fs::rename(replaced, path)?;
+            }
+            for part in [MADE, DISCARDED, REPLACED] {
+                remove_if_there(&dir.join(part))?;
+            }
+            fs::remove_file(marker)?;
+        }
+        fs::remove_dir(dir)
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        // A failure leaves what the next who writes the same name removes.
+        let _ = Self::end(&self.dir, &self.path);
+    }
+}
+
+/// Ends what a killed process had begun for the name `path`.
+fn finish_for(path: &Path) {
+    made_for(path).iter().for_each(|aside| finish(aside, path));
+}
+
+/// Removes what killed processes left in `dir`: files and directories that had no name yet or no longer. Only for whoever
+/// is the one writer there.
+pub fn sweep(dir: &Path) {
+    for (aside, name) in made_in(dir) {
+        finish(&aside, &dir.join(name));
+    }
+}
+
+/// What cannot be removed is in nobody's way, and stays.
+fn finish(aside: &Path, path: &Path) {
+    match aside.is_dir() {
+        true => drop(Staging::end(aside, path)),
+        false => remove_if_left_behind(aside),
     }
 }
 
@@ -216,11 +321,9 @@ pub fn open_dir(path: &Path) -> Result<VerifiedDir, DirError> {
     Ok(dir)
 }
 
-/// The complete directories in `parent`, newest first; what a kill left half-made is not among them.
-///
-/// Newest is the highest number at the end of the name (`step-90` before `step-100`), because clocks and
-/// copies change times but not names. A missing `parent` holds none.
-pub fn complete_dirs(parent: &Path) -> Result<Vec<PathBuf>, DirError> {
+/// The complete directories in `parent` that are called `series` and a number, the highest number first; what a kill left
+/// half-made is not among them, nor what somebody else keeps there. A missing `parent` holds none.
+pub fn complete_dirs(parent: &Path, series: &str) -> Result<Vec<PathBuf>, DirError> {
     let fail = |source| ReadError {
         path: parent.to_path_buf(),
         source,
@@ -230,29 +333,37 @@ pub fn complete_dirs(parent: &Path) -> Result<Vec<PathBuf>, DirError> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(fail(error).into()),
     };
-    let mut found = Vec::new();
+    let mut names = Vec::new();
     for entry in entries {
-        let path = entry.map_err(fail)?.path();
-        let published = match path.extension().and_then(|extension| extension.to_str()) {
-            Some("partial") => continue,
-            Some("replaced") => path.with_extension(""),
-            _ => path.clone(),
-        };
-        if path.join(MANIFEST).is_file() && !found.contains(&published) {
-            found.push(published);
-        }
+        let name = entry.map_err(fail)?.file_name();
+        names.extend(name.to_str().map(str::to_owned));
     }
-    found.sort_by_cached_key(|path| Reverse(order_of(path)));
-    Ok(found)
+    // The target of a replacement that was killed half-way.
+    names.extend(made_in(parent).into_iter().map(|(_, name)| name));
+    let mut found: Vec<(u64, PathBuf)> = names
+        .iter()
+        .filter_map(|name| Some((number_of(name, series)?, parent.join(name))))
+        .filter(|(_, path)| held_at(path).join(MANIFEST).is_file())
+        .collect();
+    found.sort_by_key(|(number, _)| Reverse(*number));
+    found.dedup();
+    Ok(found.into_iter().map(|(_, path)| path).collect())
 }
 
-/// Opens the newest intact directory in `parent`, and says which newer ones had to be passed over.
-pub fn open_newest(parent: &Path) -> Result<Newest, DirError> {
+/// The number in a name of this series.
+fn number_of(name: &str, series: &str) -> Option<u64> {
+    let digits = name.strip_prefix(series)?;
+    let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok())?
+}
+
+/// Opens the newest intact directory of a series in `parent`, and says which newer ones had to be passed over.
+pub fn open_newest(parent: &Path, series: &str) -> Result<Newest, DirError> {
     let mut newest = Newest {
         dir: None,
         damaged: Vec::new(),
     };
-    for path in complete_dirs(parent)? {
+    for path in complete_dirs(parent, series)? {
         match open_dir(&path) {
             Ok(dir) => {
                 newest.dir = Some(dir);
@@ -276,16 +387,14 @@ pub struct Newest {
 /// Removes a published directory; a kill on the way never leaves one that looks complete.
 pub fn discard_dir(path: &Path) -> Result<(), DirError> {
     let fail = |source| DirError::Write(WriteError::new(path, 0, source));
-    let partial = partial_path(path);
-    remove_if_there(&partial).map_err(fail)?;
-    fs::rename(held_at(path), &partial).map_err(fail)?;
-    remove_if_there(&replaced_path(path)).map_err(fail)?;
-    fs::remove_dir_all(&partial).map_err(fail)
+    finish_for(path);
+    let staging = Staging::beside(path).map_err(fail)?;
+    fs::rename(path, staging.dir.join(DISCARDED)).map_err(fail)
 }
 
-/// Discards all complete directories in `parent` but the newest `keep`.
-pub fn keep_newest(parent: &Path, keep: usize) -> Result<(), DirError> {
-    complete_dirs(parent)?
+/// Discards all complete directories of a series in `parent` but the newest `keep`.
+pub fn keep_newest(parent: &Path, series: &str, keep: usize) -> Result<(), DirError> {
+    complete_dirs(parent, series)?
         .iter()
         .skip(keep)
         .try_for_each(|path| discard_dir(path))
@@ -395,12 +504,33 @@ pub enum DirError {
         /// The name.
         name: String,
     },
+    /// Something took the name while the directory was being made.
+    #[error("{dir} has come to be while it was being made, and is left as it is")]
+    Taken {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// Somebody else is making it.
+    #[error(transparent)]
+    Locked(#[from] LockError),
     /// The system refused to read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The system refused to write.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+impl DirError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Taken { .. } => vec!["run the command again with another --out".into()],
+            Self::Locked(error) => error.hints(),
+            Self::Write(error) => error.hints(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -517,37 +647,23 @@ fn is_plain(name: &str) -> bool {
     !matches!(name, "" | "." | ".." | MANIFEST) && !name.contains(['/', '\\', '\0'])
 }
 
-fn fill(partial: &Path, files: &[(&str, &[u8])], manifest: &Manifest) -> io::Result<()> {
-    fs::create_dir_all(partial)?;
+fn fill(dir: &Path, files: &[(&str, &[u8])], manifest: &Manifest) -> io::Result<()> {
+    fs::create_dir(dir)?;
     for &(name, bytes) in files {
-        write_synced(&partial.join(name), bytes)?;
+        write_synced(&dir.join(name), bytes)?;
     }
-    write_synced(&partial.join(MANIFEST), &manifest.to_json())?;
-    sync_dir(partial)
-}
-
-/// Renames `partial` to `path`; what was there moves to `.replaced` first, since a rename cannot replace a full directory.
-fn take_the_name(partial: &Path, path: &Path) -> io::Result<()> {
-    if path.exists() {
-        let replaced = replaced_path(path);
-        remove_if_there(&replaced)?;
-        fs::rename(path, &replaced)?;
-    }
-    fs::rename(partial, path)
+    write_synced(&dir.join(MANIFEST), &manifest.to_json())?;
+    sync_dir(dir)
 }
 
 /// Where the content of `path` is: a kill in the middle of a replacement leaves it under the other name.
 fn held_at(path: &Path) -> PathBuf {
-    let replaced = replaced_path(path);
-    if !path.exists() && replaced.exists() {
-        replaced
-    } else {
-        path.to_path_buf()
+    if path.exists() {
+        return path.to_path_buf();
     }
-}
-
-fn replaced_path(path: &Path) -> PathBuf {
-    with_suffix(path, ".replaced")
+    let replaced = made_for(path).into_iter().map(|aside| aside.join(REPLACED));
+    let mut replaced = replaced.filter(|replaced| replaced.is_dir());
+    replaced.next().unwrap_or_else(|| path.to_path_buf())
 }
 
 fn remove_if_there(dir: &Path) -> io::Result<()> {
@@ -555,17 +671,6 @@ fn remove_if_there(dir: &Path) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
-}
-
-/// The number at the end of the name, then the name.
-fn order_of(path: &Path) -> (u64, PathBuf) {
-    let name = path
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
-    let digits = name.len() - name.bytes().rev().take_while(u8::is_ascii_digit).count();
-    (name[digits..].parse().unwrap_or(0), path.to_path_buf())
 }
 
 #[cfg(test)]
@@ -585,18 +690,27 @@ mod tests {
 
     /// What a process killed before the last write of [`publish_dir`] leaves behind.
     fn killed_after(root: &Path, name: &str, num_files: usize) {
-        let partial = partial_path(&root.join(name));
-        fs::create_dir(&partial).unwrap();
+        let staging = Staging::beside(&root.join(name)).unwrap();
+        fs::create_dir(staging.made()).unwrap();
         for (file, bytes) in &FILES[..num_files] {
-            fs::write(partial.join(file), bytes).unwrap();
+            fs::write(staging.made().join(file), bytes).unwrap();
         }
+        std::mem::forget(staging);
+    }
+
+    /// What a process leaves that is killed between the two renames of a replacement.
+    fn killed_while_replacing(path: &Path) {
+        let staging = Staging::beside(path).unwrap();
+        fs::create_dir(staging.made()).unwrap();
+        fs::rename(path, staging.dir.join(REPLACED)).unwrap();
+        std::mem::forget(staging);
     }
 
     #[test]
     fn a_directory_filled_by_its_holder_is_the_same_as_one_of_bytes() {
         let (root, path) = published();
         let twin = root.path().join("twin");
-        let mut dir = Unpublished::begin(&twin).unwrap();
+        let mut dir = Unpublished::begin(&twin, "a test").unwrap();
         for (name, bytes) in FILES {
             fs::write(dir.path_of(name), bytes).unwrap();
         }
@@ -612,7 +726,7 @@ mod tests {
     fn files_that_settle_early_are_published_as_any_others() {
         let (root, path) = published();
         let twin = root.path().join("twin");
-        let mut dir = Unpublished::begin(&twin).unwrap();
+        let mut dir = Unpublished::begin(&twin, "a test").unwrap();
         let mut large = WholeFile::begin(&dir.path_of("adapter.bin"))
             .unwrap()
             .unsynced();
@@ -628,7 +742,7 @@ mod tests {
     #[test]
     fn a_file_that_vanished_while_settling_is_named() {
         let root = tempfile::tempdir().unwrap();
-        let mut dir = Unpublished::begin(&root.path().join("d")).unwrap();
+        let mut dir = Unpublished::begin(&root.path().join("d"), "a test").unwrap();
         dir.path_of("promised.bin");
         dir.settle();
         let error = dir.publish(json!({})).unwrap_err();
@@ -639,7 +753,7 @@ mod tests {
     #[test]
     fn an_unpublished_directory_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let mut dir = Unpublished::begin(&root.path().join("d")).unwrap();
+        let mut dir = Unpublished::begin(&root.path().join("d"), "a test").unwrap();
         fs::write(dir.path_of("a"), b"1").unwrap();
         dir.settle();
         drop(dir);
@@ -677,25 +791,26 @@ mod tests {
         for num_files in 0..=FILES.len() {
             let (root, path) = published();
             killed_after(root.path(), "step-20", num_files);
-            assert_eq!(complete_dirs(root.path()).unwrap(), [path]);
+            assert_eq!(complete_dirs(root.path(), "step-").unwrap(), [path]);
             let next = root.path().join("step-20");
             assert!(matches!(open_dir(&next), Err(DirError::Incomplete { .. })));
             publish_dir(&next, &FILES, json!({"step": 20})).unwrap();
             assert_eq!(open_dir(&next).unwrap().note()["step"], 20);
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
         }
     }
 
     #[test]
     fn a_kill_between_the_renames_of_a_replacement_keeps_the_old_one_in_reach() {
         let (root, path) = published();
-        fs::rename(&path, replaced_path(&path)).unwrap();
+        killed_while_replacing(&path);
         killed_after(root.path(), "step-10", 2);
         assert_eq!(
-            complete_dirs(root.path()).unwrap(),
+            complete_dirs(root.path(), "step-").unwrap(),
             std::slice::from_ref(&path)
         );
         assert_eq!(open_dir(&path).unwrap().note()["step"], 10);
-        keep_newest(root.path(), 1).unwrap();
+        keep_newest(root.path(), "step-", 1).unwrap();
         publish_dir(&path, &FILES, json!({"step": 11})).unwrap();
         assert_eq!(open_dir(&path).unwrap().note()["step"], 11);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
@@ -774,7 +889,7 @@ mod tests {
             .unwrap();
         }
         fs::write(root.path().join("step-110/adapter.bin"), b"WEIGHTS").unwrap();
-        let newest = open_newest(root.path()).unwrap();
+        let newest = open_newest(root.path(), "step-").unwrap();
         assert_eq!(newest.dir.unwrap().note()["step"], 100);
         assert!(
             newest.damaged[0]
@@ -795,9 +910,9 @@ mod tests {
             )
             .unwrap();
         }
-        keep_newest(root.path(), 2).unwrap();
+        keep_newest(root.path(), "step-", 2).unwrap();
         assert_eq!(
-            complete_dirs(root.path()).unwrap(),
+            complete_dirs(root.path(), "step-").unwrap(),
             [root.path().join("step-10"), root.path().join("step-9")]
         );
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2);
@@ -806,15 +921,97 @@ mod tests {
     #[test]
     fn discarding_also_finds_one_whose_replacement_was_killed() {
         let (root, path) = published();
-        fs::rename(&path, replaced_path(&path)).unwrap();
+        killed_while_replacing(&path);
         discard_dir(&path).unwrap();
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
     }
 
     #[test]
+    fn a_sweep_ends_what_was_begun_and_touches_nothing_else() {
+        let (root, path) = published();
+        killed_while_replacing(&path);
+        killed_after(root.path(), "step-20", 2);
+        let foreign = Staging::beside(&root.path().join("step-30")).unwrap();
+        fs::write(foreign.dir.join("thesis.txt"), "precious").unwrap();
+        let thesis = foreign.dir.join("thesis.txt");
+        std::mem::forget(foreign);
+        for name in ["step-10.partial", "step-10.replaced", "step-20.partial"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join(MANIFEST), "mine").unwrap();
+        }
+        // A kill before the marker was written.
+        fs::create_dir(name_beside(&path).unwrap()).unwrap();
+        sweep(root.path());
+        assert_eq!(open_dir(&path).unwrap().note()["step"], 10);
+        assert_eq!(fs::read_to_string(thesis).unwrap(), "precious");
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1 + 1 + 3);
+    }
+
+    #[test]
+    fn directories_of_others_are_neither_listed_nor_discarded() {
+        let (root, _) = published();
+        for name in ["step-9.partial", "step-copy-8", "best-7", "step-"] {
+            publish_dir(&root.path().join(name), &FILES, json!(null)).unwrap();
+        }
+        assert_eq!(complete_dirs(root.path(), "step-").unwrap().len(), 1);
+        keep_newest(root.path(), "step-", 0).unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn what_lies_beside_a_directory_in_the_making_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let others = ["d.partial", "d.replaced", ".d.hone-notes"];
+        for name in others {
+            fs::create_dir(root.path().join(name)).unwrap();
+            fs::write(root.path().join(name).join("thesis.txt"), "precious").unwrap();
+        }
+        let path = root.path().join("d");
+        killed_after(root.path(), "d", 1);
+        let mut dir = Unpublished::begin(&path, "a test").unwrap();
+        fs::write(dir.path_of("a"), b"1").unwrap();
+        dir.publish(json!({})).unwrap();
+        for name in others {
+            let thesis = fs::read_to_string(root.path().join(name).join("thesis.txt"));
+            assert_eq!(thesis.unwrap(), "precious");
+        }
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_directory_is_made_by_one_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("d");
+        let mut first = Unpublished::begin(&path, "hone merge").unwrap();
+        fs::write(first.path_of("a"), b"1").unwrap();
+        let error = Unpublished::begin(&path, "hone export").unwrap_err();
+        assert!(
+            error.to_string().contains("is being written by process")
+                && error.to_string().contains("`hone merge`"),
+            "{error}"
+        );
+        first.publish(json!({})).unwrap();
+        assert_eq!(open_dir(&path).unwrap().read("a").unwrap(), b"1");
+    }
+
+    #[test]
+    fn what_took_the_name_meanwhile_is_not_replaced() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("d");
+        let mut dir = Unpublished::begin(&path, "hone merge").unwrap();
+        fs::write(dir.path_of("a"), b"1").unwrap();
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("thesis.txt"), "precious").unwrap();
+        let error = dir.publish(json!({})).unwrap_err();
+        assert!(matches!(error, DirError::Taken { .. }), "{error}");
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+    }
+
+    #[test]
     fn a_missing_parent_holds_no_directories() {
         assert_eq!(
-            complete_dirs(Path::new("/nowhere/checkpoints")).unwrap(),
+            complete_dirs(Path::new("/nowhere/checkpoints"), "step-").unwrap(),
             Vec::<PathBuf>::new()
         );
     }

@@ -3,9 +3,11 @@
 //! Nothing here knows machine learning. The other crates hand over bytes, notes and rows; this one
 //! promises that what is read back is what was written, or an error that names the file.
 
+mod aside;
 mod content;
 mod dir;
 mod events;
+mod lock;
 mod registry;
 mod seed;
 mod whole;
@@ -13,9 +15,10 @@ mod whole;
 pub use content::{ContentId, Hasher, NotAContentId, ReadError};
 pub use dir::{
     DirError, MANIFEST, Newest, Unpublished, VerifiedDir, complete_dirs, discard_dir, keep_newest,
-    open_dir, open_newest, publish_dir,
+    open_dir, open_newest, publish_dir, sweep,
 };
 pub use events::{EventError, EventLog, Events, is_being_written, read_events};
+pub use lock::{Held, Holder, Lock, LockError, who_holds};
 pub use registry::{Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
 pub use whole::{SealedFile, WholeFile, WriteError, write_whole};

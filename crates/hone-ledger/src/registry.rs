@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::whole::{WriteError, with_suffix};
+use crate::whole::WriteError;
 
 /// Raised with every change of the table; a file of another version is set aside and rebuilt.
 const VERSION: i64 = 1;
@@ -247,6 +247,12 @@ fn rename_aside(path: &Path) -> Result<PathBuf, RegistryError> {
         let _ = fs::remove_file(with_suffix(path, suffix));
     }
     Ok(aside)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn refused(path: &Path, source: rusqlite::Error) -> RegistryError {

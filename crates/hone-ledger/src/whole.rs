@@ -1,23 +1,49 @@
 //! A file is there whole, or not there.
 //!
-//! Bytes go to `NAME.partial` beside the target, reach the disk, and take the name by one rename. A
-//! kill at any point leaves the old content or the new one, and at worst a `.partial` that the next
-//! write replaces. One writer per path: the run directory has one owner.
+//! Bytes go to a file beside the target under a name that nobody else has, reach the disk, and take the name by one
+//! rename. A kill at any point leaves the old content or the new one, and at worst a file that the next write of the same
+//! name removes. Two that write the same name at once do not disturb each other: the later rename counts.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use crate::aside::{made_for, name_beside};
+
 /// Replaces the content of `path` with `bytes`, all or nothing, and waits for the disk.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    let partial = partial_path(path);
-    let written = write_synced(&partial, bytes).and_then(|()| fs::rename(&partial, path));
-    if let Err(error) = written {
-        // A full disk stays full while the half-written file is there; failing to remove it changes nothing.
-        let _ = fs::remove_file(&partial);
-        return Err(WriteError::new(path, bytes.len() as u64, error));
-    }
+    let write = || -> io::Result<()> {
+        let (mut file, remains) = begin_aside(path)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&remains.0, path)
+    };
+    write().map_err(|error| WriteError::new(path, bytes.len() as u64, error))?;
     sync_parent(path)
+}
+
+/// A new file beside `path`, locked as long as it is open, and whatever removes it unless it takes its name. What killed
+/// processes left there is removed first, so that a full disk does not stay full.
+fn begin_aside(path: &Path) -> io::Result<(File, Remains)> {
+    made_for(path)
+        .iter()
+        .for_each(|aside| remove_if_left_behind(aside));
+    let aside = name_beside(path)?;
+    let file = File::options().write(true).create_new(true).open(&aside)?;
+    // Where there are no locks, somebody else's file may be taken for one that was left behind; the rename then fails.
+    let _ = file.try_lock();
+    Ok((file, Remains(aside)))
+}
+
+/// Removes a file that a process left behind which was killed while it wrote; one that is being written stays.
+pub(crate) fn remove_if_left_behind(aside: &Path) {
+    let is_left = File::open(aside).is_ok_and(|file| {
+        file.metadata().is_ok_and(|found| found.is_file()) && file.try_lock().is_ok()
+    });
+    if is_left {
+        // Failing to remove it changes nothing but the room there is.
+        let _ = fs::remove_file(aside);
+    }
 }
 
 /// A file in the making, for contents too large to be handed over as bytes.
@@ -38,11 +64,13 @@ pub struct WholeFile {
 #[derive(Debug)]
 pub struct SealedFile {
     path: PathBuf,
+    /// Open as long as it lacks its name, so that nobody takes it for one that was left behind.
+    file: File,
     is_synced: bool,
     remains: Remains,
 }
 
-/// The partial file, removed unless it takes its name. Failing to remove it changes nothing: the next write does.
+/// The file in the making, removed unless it takes its name. Failing to remove it changes nothing: the next write does.
 #[derive(Debug)]
 struct Remains(PathBuf);
 
@@ -55,15 +83,15 @@ impl Drop for Remains {
 impl WholeFile {
     /// Begins the file `path`, empty.
     pub fn begin(path: &Path) -> Result<Self, WriteError> {
-        let partial = partial_path(path);
-        let file = File::create(&partial).map_err(|error| WriteError::new(path, 0, error))?;
+        let begun = begin_aside(path);
+        let (file, remains) = begun.map_err(|error| WriteError::new(path, 0, error))?;
         Ok(Self {
             path: path.to_path_buf(),
             // Larger pieces go to the system as they are.
             file: BufWriter::with_capacity(1 << 16, file),
             len: 0,
             is_synced: true,
-            remains: Remains(partial),
+            remains,
         })
     }
 
@@ -100,9 +128,11 @@ impl WholeFile {
             true => self.file.get_ref().sync_all(),
             false => Ok(()),
         });
-        synced.map_err(|error| WriteError::new(&self.path, self.len, error))?;
+        let file = synced.and_then(|()| self.file.into_inner().map_err(|error| error.into_error()));
+        let file = file.map_err(|error| WriteError::new(&self.path, self.len, error))?;
         Ok(SealedFile {
             path: self.path,
+            file,
             is_synced: self.is_synced,
             remains: self.remains,
         })
@@ -119,10 +149,12 @@ impl SealedFile {
     pub fn take_the_name(self) -> Result<(), WriteError> {
         let Self {
             path,
+            file,
             is_synced,
             remains,
         } = self;
         fs::rename(&remains.0, &path).map_err(|error| WriteError::new(&path, 0, error))?;
+        drop(file);
         match is_synced {
             true => sync_parent(&path),
             false => Ok(()),
@@ -202,17 +234,6 @@ impl WriteError {
     }
 }
 
-/// `NAME.partial`: appended, not substituted, because `a.json` and `a.bin` must not share one.
-pub(crate) fn partial_path(path: &Path) -> PathBuf {
-    with_suffix(path, ".partial")
-}
-
-pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
 /// Writes and waits until the bytes are on the disk. The name may still be lost until its directory is synced.
 pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::create(path)?;
@@ -277,19 +298,39 @@ mod tests {
         let path = dir.path().join("run.json");
         write_whole(&path, b"old").unwrap();
         // What a process killed half-way through the write leaves behind.
-        fs::write(partial_path(&path), b"ne").unwrap();
+        fs::write(name_beside(&path).unwrap(), b"ne").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"old");
         write_whole(&path, b"new").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
-        assert!(!partial_path(&path).exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
-    fn names_that_differ_in_their_extension_do_not_share_a_partial() {
-        assert_ne!(
-            partial_path(Path::new("a.json")),
-            partial_path(Path::new("a.bin"))
-        );
+    fn files_that_others_call_partial_are_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run.json");
+        let others = ["run.json.partial", "run.json.replaced", "run.json.tmp"];
+        for name in others {
+            fs::write(dir.path().join(name), name).unwrap();
+        }
+        write_whole(&path, b"new").unwrap();
+        for name in others {
+            assert_eq!(fs::read(dir.path().join(name)).unwrap(), name.as_bytes());
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_no_leftover() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("map.json");
+        let mut slow = WholeFile::begin(&path).unwrap();
+        slow.append(b"slow").unwrap();
+        write_whole(&path, b"quick").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"quick");
+        slow.finish().unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"slow");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]
@@ -315,7 +356,7 @@ mod tests {
         for is_sealed in [false, true] {
             let mut file = WholeFile::begin(&path).unwrap();
             file.append(b"half").unwrap();
-            assert!(partial_path(&path).exists());
+            assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
             if is_sealed {
                 drop(file.seal().unwrap());
             } else {
@@ -342,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_rename_leaves_no_partial_behind() {
+    fn a_failed_rename_leaves_nothing_behind() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("taken");
         fs::create_dir(&path).unwrap();
@@ -350,7 +391,7 @@ mod tests {
             write_whole(&path, b"x"),
             Err(WriteError::Refused { .. })
         ));
-        assert!(!partial_path(&path).exists());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -18,7 +18,7 @@ fn victim() {
     let root = Path::new(&place);
     let mut log = EventLog::open(&root.join("events.jsonl")).unwrap();
     // The last step is done again, since the kill may have come before its best and its run file.
-    let done = complete_dirs(&root.join("steps")).unwrap().len();
+    let done = complete_dirs(&root.join("steps"), "step-").unwrap().len();
     for step in done.saturating_sub(1).. {
         let weights = vec![step as u8; 40_000 + step % 7 * 10_000];
         let files: [(&str, &[u8]); 2] =
@@ -69,7 +69,7 @@ fn whatever_the_moment_of_a_kill_only_whole_things_are_found() {
 
 /// Returns how many steps are there.
 fn check(root: &Path) -> usize {
-    let steps = complete_dirs(&root.join("steps")).unwrap();
+    let steps = complete_dirs(&root.join("steps"), "step-").unwrap();
     for path in &steps {
         let dir = open_dir(path).unwrap();
         let step = dir.note()["step"].as_u64().unwrap();

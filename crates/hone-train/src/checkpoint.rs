@@ -68,6 +68,9 @@ pub enum CheckpointError {
     },
 }
 
+/// Each is called so, and by the number of its steps.
+const SERIES: &str = "step-";
+
 /// At least two are kept, so that a damaged one has a predecessor.
 const KEPT: usize = 2;
 
@@ -88,11 +91,11 @@ impl Checkpoint {
             (second_name, &second),
         ];
         publish_dir(
-            &checkpoints.join(format!("step-{:08}", self.note.step)),
+            &checkpoints.join(format!("{SERIES}{:08}", self.note.step)),
             &files,
             note,
         )?;
-        keep_newest(checkpoints, KEPT)?;
+        keep_newest(checkpoints, SERIES, KEPT)?;
         Ok(())
     }
 
@@ -101,7 +104,7 @@ impl Checkpoint {
         if !checkpoints.is_dir() {
             return Ok((None, vec![]));
         }
-        let newest = open_newest(checkpoints)?;
+        let newest = open_newest(checkpoints, SERIES)?;
         let read = newest.dir.map(|dir| Self::read(&dir)).transpose()?;
         Ok((read, newest.damaged))
     }

@@ -50,6 +50,14 @@ pub fn refuse_used(out: &Path) -> Result<(), Refusal> {
     refuse_unwritable(out)
 }
 
+/// What is said where a file system cannot keep a second process from writing the same.
+pub fn unlocked(out: &Path) -> String {
+    format!(
+        "the file system of {} has no locks: nothing keeps a second command from writing there, so start no other",
+        out.display()
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -20,7 +20,7 @@ pub fn write_merged(
 ) -> Result<Value> {
     let merged = source.merged()?;
     let started = Instant::now();
-    let mut bundle = Bundle::begin(out)?;
+    let mut bundle = Bundle::begin(out, "hone merge", talk)?;
     let dir = bundle.dir();
     let word = source.dtype_word(dtype);
     let (expected, seconds) = prover.beside(source, talk, || {

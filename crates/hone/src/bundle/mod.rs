@@ -9,7 +9,8 @@ mod prove;
 mod source;
 
 use crate::parity::Parity;
-use crate::place::refuse_used;
+use crate::place::{refuse_used, unlocked};
+use crate::screen::Talk;
 use anyhow::Result;
 use hone_ledger::Unpublished;
 use serde_json::{Value, json};
@@ -30,11 +31,16 @@ pub struct Bundle {
 }
 
 impl Bundle {
-    /// Begins a bundle that will be called `out`, which must not exist.
-    pub fn begin(out: &Path) -> Result<Self> {
+    /// Begins a bundle that will be called `out`, which must not exist. `command` is what a second one is told that wants
+    /// the same name meanwhile, and is refused.
+    pub fn begin(out: &Path, command: &str, talk: Talk) -> Result<Self> {
         refuse_used(out)?;
+        let dir = Unpublished::begin(out, command)?;
+        if !dir.is_locked() {
+            talk.say(unlocked(out));
+        }
         Ok(Self {
-            dir: Unpublished::begin(out)?,
+            dir,
             out: out.to_path_buf(),
         })
     }
@@ -46,7 +52,7 @@ impl Bundle {
 
     /// Where files are written until the bundle has its name.
     pub fn dir(&self) -> PathBuf {
-        self.dir.dir().to_path_buf()
+        self.dir.dir()
     }
 
     /// Lists files that were written into the directory by others.
@@ -119,7 +125,7 @@ mod tests {
             Parity::new(&prompts, &comparison, Bound::FULL, replies, None)
         };
         let begin = || {
-            let mut bundle = Bundle::begin(&out).unwrap();
+            let mut bundle = Bundle::begin(&out, "a test", Talk::new(true)).unwrap();
             bundle.write("model.gguf", b"numbers").unwrap();
             bundle
         };

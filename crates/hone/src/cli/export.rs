@@ -83,7 +83,7 @@ impl Export {
         refuse_used(&self.out)?;
         let source = self.source.open(talk)?;
         let mut limits = limits::of(self.to.program(self.ollama_from.is_some()), &source);
-        let mut bundle = Bundle::begin(&self.out)?;
+        let mut bundle = Bundle::begin(&self.out, "hone export", talk)?;
         let parity = match (self.to, &self.ollama_from) {
             (Form::Gguf, _) => self.gguf(&source, &mut bundle, talk)?,
             (Form::GgufAdapter, _) => self.gguf_adapter(&source, &mut bundle, talk)?,

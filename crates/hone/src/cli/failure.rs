@@ -11,7 +11,7 @@ use hone_curate::recipe::RecipeError as CurationError;
 use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
-use hone_ledger::WriteError;
+use hone_ledger::{DirError, LockError, WriteError};
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
 use hone_model::{
@@ -72,7 +72,7 @@ macro_rules! first_hints {
 
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, WriteError, GenerateError)
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {

@@ -5,7 +5,7 @@ use crate::base::Home;
 use crate::run::EVENTS;
 use crate::screen::{self, Talk};
 use anyhow::Result;
-use hone_ledger::{Registry, RunRow, RunStatus, complete_dirs, is_being_written};
+use hone_ledger::{Registry, RunRow, RunStatus, is_being_written};
 use serde_json::Value;
 use std::path::Path;
 
@@ -52,11 +52,7 @@ impl Runs {
 fn tell_the_dead(run: &mut RunRow) {
     let dir = Path::new(&run.dir);
     if run.status == RunStatus::Running && !is_being_written(&dir.join(EVENTS)) {
-        let checkpoints = complete_dirs(&dir.join("checkpoints"));
-        run.status = match checkpoints.is_ok_and(|found| !found.is_empty()) {
-            true => RunStatus::Interrupted,
-            false => RunStatus::Failed,
-        };
+        run.status = RunStatus::Interrupted;
     }
 }
 

@@ -28,6 +28,13 @@ impl Place {
         self.dir.path().join(name)
     }
 
+    /// Names in this directory that a listing does not show: locks, and what is in the making.
+    pub fn hidden(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.dir.path()).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with('.')).collect()
+    }
+
     pub fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, text).unwrap();

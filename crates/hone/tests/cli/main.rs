@@ -5,6 +5,7 @@ mod command;
 mod curation;
 mod deploy;
 mod files_beside;
+mod kept_safe;
 mod methods;
 mod optimizer;
 mod refusals;

@@ -5,7 +5,7 @@ use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{Curator, RecipeArgs, beside, tell_remarks, ways_to_decide};
-use crate::place::refuse_unwritable;
+use crate::place::{refuse_unwritable, unlocked};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::dataset::REPORT;
@@ -57,6 +57,9 @@ impl Build {
             curator.curate(&beside(out), talk, sink)
         };
         let written = write(out, &curator.curation, curator.length_unit(), run)?;
+        if !written.is_locked {
+            talk.say(unlocked(out));
+        }
         print_tally(&written.tally)?;
         tell_remarks(&written.files, talk);
         self.tell(out, &written, talk)?;
