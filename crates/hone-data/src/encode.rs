@@ -44,6 +44,9 @@ pub struct Encoding {
     pub refused: Vec<Refused>,
     /// Rows whose end was cut off.
     pub truncated: Vec<Truncated>,
+    /// Replies of usable rows that are context only, since the template shows them otherwise than a model has to write
+    /// them once the conversation has gone on ([`Encoded::context_replies`]).
+    pub num_context_replies: usize,
 }
 
 /// A row whose end was cut off.
@@ -108,6 +111,7 @@ impl Encoding {
                 reason,
             }),
             Ok(fitted) => {
+                self.num_context_replies += fitted.num_context_replies;
                 self.truncated
                     .extend(fitted.cut_from.map(|tokens| Truncated {
                         source: source(),
@@ -133,14 +137,17 @@ struct Fitted {
     supervised: Vec<bool>,
     /// The length before the end was cut off.
     cut_from: Option<usize>,
+    num_context_replies: usize,
 }
 
 fn fit(encoded: Encoded, limit: usize, too_long: TooLong) -> Result<Fitted, Reason> {
     let Encoded {
         mut ids,
         mut supervised,
+        context_replies,
         ..
     } = encoded;
+    let num_context_replies = context_replies.len();
     let learns = |supervised: &[bool]| supervised.iter().skip(1).any(|&supervised| supervised);
     let tokens = ids.len();
     if !learns(&supervised) {
@@ -151,6 +158,7 @@ fn fit(encoded: Encoded, limit: usize, too_long: TooLong) -> Result<Fitted, Reas
             ids,
             supervised,
             cut_from: None,
+            num_context_replies,
         });
     }
     ids.truncate(limit);
@@ -164,6 +172,7 @@ fn fit(encoded: Encoded, limit: usize, too_long: TooLong) -> Result<Fitted, Reas
             ids,
             supervised,
             cut_from: Some(tokens),
+            num_context_replies,
         }),
     }
 }

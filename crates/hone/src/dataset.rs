@@ -41,6 +41,8 @@ pub struct Dataset {
     pub refused: Vec<Refused>,
     /// Rows whose end was cut.
     pub truncated: Vec<Truncated>,
+    /// Replies that the template makes context of.
+    pub num_context_replies: usize,
     /// Which side each file is, and what was passed over.
     pub inputs: Inputs,
     /// Where the validation set comes from.
@@ -68,7 +70,7 @@ impl Validation {
             Self::Share(share) if num_valid == 0 => match num_train {
                 1 => format!("none: 1 row is too few to hold out {share} of it"),
                 rows => format!(
-                    "none: of {rows} rows {share} cannot be held out without parting rows that belong together"
+                    "none: each of {rows} rows is the only one of its task, or belongs with more rows than {share} of them"
                 ),
             },
             Self::Share(asked) => {
@@ -311,6 +313,7 @@ impl Dataset {
             tasks,
             refused,
             truncated,
+            num_context_replies,
         } = hone_data::encode(renderer, &records, max_length, too_long);
         let has_too_long = read.has_too_long || refused.iter().any(|row| row.reason.is_too_long());
         let (train, valid): (Vec<Example>, Vec<Example>) = examples
@@ -326,6 +329,7 @@ impl Dataset {
             findings: read.findings,
             refused,
             truncated,
+            num_context_replies,
             inputs: read.inputs,
             validation: read.validation,
         };

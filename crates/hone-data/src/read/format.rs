@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use super::layout::words::is_a_side;
+
 /// A kind of file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
@@ -63,18 +65,20 @@ impl fmt::Display for Format {
 }
 
 /// The task of rows that name none: the file's name without its endings and without its part of a
-/// larger file, as in `train-00002-of-00016.parquet`.
+/// larger file, as in `train-00002-of-00016.parquet`. A name that says nothing but a side is no task: `sql/train.jsonl`
+/// and `sql/valid.jsonl` hold rows of one, so the nearest folder that says more has the name; where none does it is
+/// `rows`.
 pub(super) fn task_of(file: &Path) -> String {
-    match Format::named(file) {
-        // `data-00000-of-00001.arrow` is the same in every folder: the folder has the name.
-        Some(Format::Arrow) => folder_of(file).unwrap_or_else(|| stem_of(file)),
-        _ => stem_of(file),
+    let stem = stem_of(file);
+    // `data-00000-of-00001.arrow` is the same in every folder.
+    let is_named_by_folder = matches!(Format::named(file), Some(Format::Arrow));
+    if !is_named_by_folder && !is_a_side(&stem) {
+        return stem;
     }
-}
-
-fn folder_of(file: &Path) -> Option<String> {
-    let folder = file.parent()?.file_name()?;
-    Some(folder.to_string_lossy().into_owned())
+    let folders = file.ancestors().skip(1).filter_map(Path::file_name);
+    let folders = folders.map(|folder| folder.to_string_lossy().into_owned());
+    let mut says_more = folders.filter(|folder| folder != "data" && !is_a_side(folder));
+    says_more.next().unwrap_or_else(|| "rows".to_owned())
 }
 
 /// The file's name without its endings and its part of a larger file.
@@ -116,7 +120,23 @@ mod tests {
             (
                 "train-00002-of-00016.parquet",
                 Some(Format::Parquet),
-                "train",
+                "rows",
+            ),
+            ("sql/train.jsonl", Some(Format::JsonLines), "sql"),
+            (
+                "sql/data/valid-00000-of-00001.parquet",
+                Some(Format::Parquet),
+                "sql",
+            ),
+            (
+                "sql/train/data-00000-of-00002.arrow",
+                Some(Format::Arrow),
+                "sql",
+            ),
+            (
+                "sql/train_hard.jsonl",
+                Some(Format::JsonLines),
+                "train_hard",
             ),
             ("t-2-of-3.csv.zst", Some(Format::Table), "t-2-of-3"),
             ("notes", None, "notes"),

@@ -495,6 +495,11 @@ mod tests {
                 .iter()
                 .find(|passed| passed.file.ends_with("more.jsonl"));
             assert_eq!(more.unwrap().why, "README.md does not name it");
+            let card = found
+                .passed_over
+                .iter()
+                .find(|passed| passed.file.ends_with("README.md"));
+            assert_eq!(card.unwrap().why, "it describes the dataset");
         }
         let folder = folder_of(&files);
         write(

@@ -365,6 +365,13 @@ impl TrainPlan {
             PlanLine::new("end of reply", end_of_reply(&open.renderer), Origin::Model),
             PlanLine::new("data", files.join(", "), settings.data.origin),
         ];
+        let context = (dataset.num_context_replies > 0).then(|| {
+            let turns = plural(dataset.num_context_replies, "earlier turn");
+            let line = format!(
+                "{turns} of the assistant, not learnt: the template shows them otherwise once the conversation has gone on"
+            );
+            PlanLine::new("context only", line, Origin::Model)
+        });
         let rest = [
             PlanLine::new("learnt", learnt, Origin::Data),
             PlanLine::new("tasks", dataset.tasks.join(", "), Origin::Data),
@@ -379,6 +386,9 @@ impl TrainPlan {
             ),
         ];
         let mut lines: Vec<PlanLine> = data.into_iter().chain(remarks).chain(rest).collect();
+        let after = lines.iter().position(|line| line.name == "learnt");
+        let after = after.map_or(lines.len(), |at| at + 1);
+        lines.splice(after..after, context);
         let after = lines.iter().position(|line| line.name == "held out");
         let after = after.map_or(lines.len(), |at| at + 1);
         lines.splice(after..after, unread);

@@ -252,3 +252,35 @@ fn the_date_that_a_template_prints_is_fixed_by_a_flag_and_kept_with_run_and_adap
     let said = place.refusal("data show rows.jsonl --model base --date 2023-02-29");
     assert!(said.contains("as 2026-11-30"), "{said}");
 }
+
+#[test]
+fn earlier_replies_that_the_template_shows_otherwise_are_said_to_be_context_only() {
+    let place = bare();
+    // As templates of thinking models do: only the last reply shows where a thought would be.
+    let thinks = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}\
+        {% if loop.last and m.role == 'assistant' %}<think></think>{% endif %}{{ m.content + '<|im_end|>\n' }}{% endfor %}\
+        {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    place.write("thinks.jinja", thinks);
+    place.write(
+        "rows.jsonl",
+        r#"{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"},{"role":"user","content":"Ho"},{"role":"assistant","content":"Hallo"}]}
+{"messages":[{"role":"user","content":"Ha"},{"role":"assistant","content":"Huhu"}]}
+"#,
+    );
+    let flags = "--model base --chat-template thinks.jinja";
+    let shown = place.ok(&format!("data show rows.jsonl {flags}")).stdout;
+    let first = shown.lines().next().unwrap();
+    assert!(
+        first.ends_with("; not learnt: the reply of turn 2, which the template shows otherwise once the conversation has gone on"),
+        "{shown}"
+    );
+    assert_eq!(shown.matches("; not learnt").count(), 1, "{shown}");
+    let json = place.ok(&format!("data show rows.jsonl --rows 1 --json {flags}"));
+    let row: Value = serde_json::from_str(json.stdout.lines().next().unwrap()).unwrap();
+    assert_eq!(row["context_replies"], json!([1]));
+    let plan = train(&place, "--dry-run --chat-template thinks.jinja").stderr;
+    assert!(
+        plan.contains("context only   1 earlier turn of the assistant, not learnt"),
+        "{plan}"
+    );
+}

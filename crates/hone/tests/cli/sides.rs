@@ -136,14 +136,22 @@ fn a_build_keeps_each_row_on_the_side_of_its_file() {
     let place = Place::new();
     mlx(&place);
     place.ok("data build --from mlx --out built");
-    let tasks = |side: &str| {
+    let rows = |side: &str| {
         let text = fs::read_to_string(place.path(&format!("built/{side}.jsonl"))).unwrap();
-        let count = |task: &str| text.matches(&format!("\"task\":\"{task}\"")).count();
+        // All rows are of one task, which has the folder's name.
+        assert_eq!(
+            text.matches("\"task\":\"mlx\"").count(),
+            text.lines().count()
+        );
+        let count = |side: &str| {
+            let of_side = |line: &&str| line.contains(&format!("\"{side} "));
+            text.lines().filter(of_side).count()
+        };
         (count("train"), count("valid"), count("test"))
     };
-    assert_eq!(tasks("train"), (12, 0, 0));
-    assert_eq!(tasks("valid"), (0, 4, 0));
-    assert_eq!(tasks("test"), (0, 0, 3));
+    assert_eq!(rows("train"), (12, 0, 0));
+    assert_eq!(rows("valid"), (0, 4, 0));
+    assert_eq!(rows("test"), (0, 0, 3));
     // A recipe's `side` says it for all.
     place.write(
         "recipe.toml",
@@ -175,11 +183,11 @@ fn a_build_keeps_each_row_on_the_side_of_its_file() {
         let ran = place.ok(&format!(
             "eval --model {{tied}} --data {data} --max-tokens 4 --json"
         ));
-        assert_eq!(ran.json()["tasks"]["test"]["rows"], 3, "{}", ran.stdout);
+        assert_eq!(ran.json()["tasks"]["mlx"]["rows"], 3, "{}", ran.stdout);
         assert!(ran.stderr.contains("test side"), "{}", ran.stderr);
     }
     let ran = place.ok("eval --model {tied} --data mlx --split valid --max-tokens 4 --json");
-    assert_eq!(ran.json()["tasks"]["valid"]["rows"], 4, "{}", ran.stdout);
+    assert_eq!(ran.json()["tasks"]["mlx"]["rows"], 4, "{}", ran.stdout);
 }
 
 #[test]

@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use super::{Candidate, Choices, Doubt, Found, PassedOver, Told, text_at};
 
+/// The card's name.
+pub(super) const FILE: &str = "README.md";
+
 /// Configurations that name files.
 pub(super) struct Card {
     configs: Result<Vec<Config>, String>,
@@ -24,7 +27,7 @@ struct Config {
 
 /// Reads the card of a folder, if its head names files.
 pub(super) fn read(root: &Path) -> Option<Card> {
-    let text = text_at(&root.join("README.md"))?;
+    let text = text_at(&root.join(FILE))?;
     let rest = text.trim_start_matches('\u{feff}').strip_prefix("---")?;
     let rest = rest
         .trim_start_matches([' ', '\t', '\r'])
@@ -244,7 +247,7 @@ impl Card {
             if !sorted.iter().any(|taken| taken.file == candidate.file) {
                 found.passed_over.push(PassedOver {
                     file: candidate.file.clone(),
-                    why: "README.md does not name it".into(),
+                    why: format!("{FILE} does not name it"),
                 });
             }
         }

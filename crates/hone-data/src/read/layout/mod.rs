@@ -21,7 +21,7 @@ use words::{Said, is_a_side, said};
 
 mod card;
 mod factory;
-mod words;
+pub(super) mod words;
 
 /// A file to be read, and what is known of it before it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,14 +158,18 @@ pub(super) fn folder(root: &Path, choices: &Choices) -> io::Result<Found> {
     walk(root, root, &mut all, &mut found.passed_over)?;
     all.sort_unstable_by(|a, b| a.file.cmp(&b.file));
     found.leave_out(&mut all, |candidate| used_otherwise(candidate, choices));
-    let by_card = card::read(root).and_then(|card| card.sort(root, &all, choices, &mut found));
+    let card = card::read(root);
+    found.leave_out(&mut all, |candidate| {
+        let is_card = card.is_some() && candidate.within == Path::new(card::FILE);
+        describes(&candidate.file).or_else(|| is_card.then(|| DESCRIBES.to_owned()))
+    });
+    let by_card = card.and_then(|card| card.sort(root, &all, choices, &mut found));
     let sorted = match by_card {
         Some(sorted) => Some(sorted),
         None => factory::read(root).map(|infos| infos.sort(root, &all, choices, &mut found)),
     };
     let declared = sorted.is_some();
     let mut candidates = sorted.unwrap_or(all);
-    found.leave_out(&mut candidates, |candidate| describes(&candidate.file));
     let has_rows = candidates.iter().any(|candidate| has_rows(&candidate.file));
     found.leave_out(&mut candidates, |candidate| {
         match Format::named(&candidate.file) {
@@ -479,11 +483,13 @@ fn saved_files(folder: &Path) -> Option<(Vec<String>, Option<String>)> {
     ))
 }
 
+const DESCRIBES: &str = "it describes the dataset";
+
 /// What a file beside rows is, if it is known to describe them and not to hold any.
 fn describes(file: &Path) -> Option<String> {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let lower = name.to_ascii_lowercase();
-    let described = "it describes the dataset".to_owned();
+    let described = DESCRIBES.to_owned();
     match lower.as_str() {
         "dataset_infos.json" | "dataset_info.json" | "dataset_dict.json" | "state.json"
         | "croissant.json" | "config.json" => Some(described),

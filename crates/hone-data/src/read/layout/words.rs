@@ -71,7 +71,7 @@ pub(super) fn said(name: &str) -> Said {
 }
 
 /// Does the name say nothing but a side, as `train.txt` does?
-pub(super) fn is_a_side(stem: &str) -> bool {
+pub(in crate::read) fn is_a_side(stem: &str) -> bool {
     words(stem).len() == 1 && said(stem) != Said::Nothing
 }
 

@@ -166,14 +166,24 @@ impl Show {
             }
         };
         let learnt = num_learnt(&encoded);
-        let remark = match learnt {
-            0 => "; not usable: it has no token to learn from",
-            _ => "",
-        };
+        let unusable = (learnt == 0).then_some("; not usable: it has no token to learn from");
+        let context = (!encoded.context_replies.is_empty()).then(|| {
+            let turns: Vec<String> = encoded.context_replies.iter().map(|turn| (turn + 1).to_string()).collect();
+            format!(
+                "; not learnt: the reply of turn {}, which the template shows otherwise once the conversation has gone on",
+                turns.join(", ")
+            )
+        });
+        let remark = format!(
+            "{}{}",
+            unusable.unwrap_or_default(),
+            context.unwrap_or_default()
+        );
         if self.json {
             let object = json!({
                 "source": record.source.to_string(), "task": record.task,
                 "ids": encoded.ids, "supervised": encoded.supervised, "text": encoded.text,
+                "context_replies": encoded.context_replies,
             });
             return Ok(screen::data_json(&object)?);
         }
