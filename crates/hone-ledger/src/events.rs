@@ -1,19 +1,18 @@
 //! A run writes down what happens, one JSON object a line, and only ever adds at the end.
 //!
-//! The newline commits a line: what follows the last newline was torn by a kill and does not count. A broken
-//! line anywhere else is damage and an error. On resume, what happened after the checkpoint is cut off, so the
-//! file reads as if the run had never stopped.
+//! The newline commits a line: what follows the last newline was torn by a kill and does not count. A line that is no event
+//! is damage: it is counted and told of, and keeps nobody from the others. On resume, what happened after the checkpoint is
+//! cut off, so the file reads as if the run had never stopped. A log has one writer, who holds the lock of its run.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::content::ReadError;
-use crate::whole::WriteError;
+use crate::whole::{WriteError, write_whole};
 
 /// A file of events, open at its end.
 #[derive(Debug)]
@@ -22,23 +21,22 @@ pub struct EventLog {
     path: PathBuf,
 }
 
+/// What [`EventLog::retain`] did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Retained {
+    /// How many events were cut.
+    pub cut: usize,
+    /// Lines that were no events and are left out, counted from one.
+    pub damaged: Vec<usize>,
+    /// Where the file lies as it was, if it was damaged.
+    pub aside: Option<PathBuf>,
+}
+
 impl EventLog {
-    /// Opens the log for adding, creating it if needed; a torn last line is cut off. Where the system can tell, a log that
-    /// another process is writing is refused.
+    /// Opens the log for adding, creating it if needed; a torn last line is cut off.
     pub fn open(path: &Path) -> Result<Self, EventError> {
-        let fail = |source| WriteError::new(path, 0, source);
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .map_err(fail)?;
-        if !lock(&file) {
-            return Err(EventError::InUse {
-                path: path.to_path_buf(),
-            });
-        }
         let log = Self {
-            file,
+            file: open_to_add(path)?,
             path: path.to_path_buf(),
         };
         let bytes = read(path)?;
@@ -68,22 +66,35 @@ impl EventLog {
             .map_err(|source| self.refused(0, source))
     }
 
-    /// Keeps events from the start as long as `keep` holds, and cuts the rest. Returns how many were cut.
-    pub fn truncate_after(
+    /// Keeps the events for which `keep` holds, and cuts the others. Lines that are no events are left out too; the file as
+    /// it was is then kept beside it.
+    pub fn retain<T: DeserializeOwned>(
         &mut self,
-        mut keep: impl FnMut(&Value) -> bool,
-    ) -> Result<usize, EventError> {
+        mut keep: impl FnMut(&T) -> bool,
+    ) -> Result<Retained, EventError> {
         let bytes = read(&self.path)?;
-        let (mut kept_bytes, mut cut) = (0, 0);
+        let mut retained = Retained::default();
+        let mut kept = Vec::with_capacity(bytes.len());
         for (number, line) in lines(committed(&bytes)) {
-            if cut == 0 && keep(&parse(&self.path, number, line)?) {
-                kept_bytes += line.len() + 1;
-            } else {
-                cut += 1;
+            match serde_json::from_slice::<T>(line) {
+                Ok(event) if keep(&event) => {
+                    kept.extend_from_slice(line);
+                    kept.push(b'\n');
+                }
+                Ok(_) => retained.cut += 1,
+                Err(_) => retained.damaged.push(number),
             }
         }
-        self.cut(kept_bytes)?;
-        Ok(cut)
+        if !retained.damaged.is_empty() {
+            retained.aside = Some(keep_aside(&self.path, &bytes)?);
+        }
+        if bytes.starts_with(&kept) {
+            self.cut(kept.len())?;
+        } else {
+            write_whole(&self.path, &kept)?;
+            self.file = open_to_add(&self.path)?;
+        }
+        Ok(retained)
     }
 
     fn cut(&self, length: usize) -> Result<(), EventError> {
@@ -99,37 +110,31 @@ impl EventLog {
     }
 }
 
-/// Whether somebody has this log open for writing, as far as the system can tell.
-pub fn is_being_written(path: &Path) -> bool {
-    cfg!(unix)
-        && File::open(path)
-            .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
-}
-
-/// Takes the file for this process until it is closed; `false` if another one has it. Windows would keep readers out as
-/// well, and some network drives know no locks: there nobody is refused.
-fn lock(file: &File) -> bool {
-    !cfg!(unix) || !matches!(file.try_lock(), Err(TryLockError::WouldBlock))
-}
-
-/// Everything that was committed to the log at `path`.
+/// Everything that was committed to the log at `path`; a log that is not there holds nothing.
 pub fn read_events<T: DeserializeOwned>(path: &Path) -> Result<Events<T>, EventError> {
     let bytes = read(path)?;
     let whole = committed(&bytes);
-    let rows = lines(whole)
-        .map(|(number, line)| parse(path, number, line))
-        .collect::<Result<_, _>>()?;
-    Ok(Events {
-        rows,
+    let mut events = Events {
+        rows: Vec::new(),
+        damaged: Vec::new(),
         torn_bytes: bytes.len() - whole.len(),
-    })
+    };
+    for (number, line) in lines(whole) {
+        match serde_json::from_slice(line) {
+            Ok(event) => events.rows.push(event),
+            Err(_) => events.damaged.push(number),
+        }
+    }
+    Ok(events)
 }
 
 /// What [`read_events`] found.
 #[derive(Debug)]
 pub struct Events<T> {
-    /// One for each line.
+    /// One for each line that is an event.
     pub rows: Vec<T>,
+    /// The other lines, counted from one.
+    pub damaged: Vec<usize>,
     /// The length of a last line that a kill tore, zero as a rule.
     pub torn_bytes: usize,
 }
@@ -137,22 +142,6 @@ pub struct Events<T> {
 /// Why events could not be written or read.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    /// Another process writes it.
-    #[error("{path} is being written by another process: a run is at work in that directory")]
-    InUse {
-        /// The log.
-        path: PathBuf,
-    },
-    /// A line in the middle is not an event.
-    #[error("{path}:{line}: not an event of this log")]
-    Line {
-        /// The log.
-        path: PathBuf,
-        /// Counted from one.
-        line: usize,
-        /// What the parser said.
-        source: serde_json::Error,
-    },
     /// The event has no JSON form.
     #[error("an event for {path} cannot be written as JSON")]
     NotJson {
@@ -167,6 +156,30 @@ pub enum EventError {
     /// The system refused to write.
     #[error(transparent)]
     Write(#[from] WriteError),
+}
+
+fn open_to_add(path: &Path) -> Result<File, WriteError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    file.map_err(|source| WriteError::new(path, 0, source))
+}
+
+/// Writes what a damaged log held to the first free of `NAME.damaged-1`, `NAME.damaged-2`, …
+fn keep_aside(path: &Path, bytes: &[u8]) -> Result<PathBuf, WriteError> {
+    for number in 1.. {
+        let mut aside = path.as_os_str().to_owned();
+        aside.push(format!(".damaged-{number}"));
+        let aside = PathBuf::from(aside);
+        let fail = |source| WriteError::new(&aside, bytes.len() as u64, source);
+        match File::options().write(true).create_new(true).open(&aside) {
+            Ok(mut file) => {
+                file.write_all(bytes).map_err(fail)?;
+                return Ok(aside);
+            }
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(fail(error)),
+        }
+    }
+    unreachable!("numbers do not run out")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
@@ -198,19 +211,11 @@ fn lines(committed: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
         .map(|(at, line)| (at + 1, line))
 }
 
-fn parse<T: DeserializeOwned>(path: &Path, line: usize, bytes: &[u8]) -> Result<T, EventError> {
-    serde_json::from_slice(bytes).map_err(|source| EventError::Line {
-        path: path.to_path_buf(),
-        line,
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn log_of(steps: std::ops::Range<u64>) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
@@ -227,21 +232,6 @@ mod tests {
             .iter()
             .map(|row| row["step"].as_u64().unwrap())
             .collect()
-    }
-
-    #[test]
-    #[cfg(unix)]
-    fn a_log_has_one_writer_at_a_time() {
-        let (_dir, path) = log_of(0..2);
-        assert!(!is_being_written(&path));
-        let log = EventLog::open(&path).unwrap();
-        assert!(is_being_written(&path));
-        let refused = EventLog::open(&path).unwrap_err();
-        assert!(matches!(refused, EventError::InUse { .. }), "{refused}");
-        assert_eq!(steps(&path), [0, 1], "a reader is kept out");
-        drop(log);
-        assert!(!is_being_written(&path));
-        assert!(!is_being_written(&path.with_extension("nowhere")));
     }
 
     #[test]
@@ -268,25 +258,36 @@ mod tests {
     fn events_after_the_checkpoint_are_cut_on_resume() {
         let (_dir, path) = log_of(0..10);
         let mut log = EventLog::open(&path).unwrap();
-        let cut = log
-            .truncate_after(|event| event["step"].as_u64().is_none_or(|step| step <= 6))
-            .unwrap();
+        let retained =
+            log.retain(|event: &Value| event["step"].as_u64().is_some_and(|step| step <= 6));
         log.append(&json!({"step": 7})).unwrap();
-        assert_eq!(cut, 3);
+        assert_eq!(
+            retained.unwrap(),
+            Retained {
+                cut: 3,
+                ..Retained::default()
+            }
+        );
         assert_eq!(steps(&path), [0, 1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
-    fn a_broken_line_in_the_middle_is_named() {
-        let (_dir, path) = log_of(0..1);
+    fn a_broken_line_in_the_middle_is_named_and_keeps_nobody_from_the_others() {
+        let (dir, path) = log_of(0..1);
         let mut bytes = fs::read(&path).unwrap();
-        bytes.extend_from_slice(b"{\"step\":\n{\"step\":2}\n");
-        fs::write(&path, bytes).unwrap();
-        let error = read_events::<Value>(&path).unwrap_err().to_string();
-        assert_eq!(
-            error,
-            format!("{}:2: not an event of this log", path.display())
-        );
+        bytes.extend_from_slice(b"{\"step\":\n{\"step\":2}\n{\"step\":3}\n");
+        fs::write(&path, &bytes).unwrap();
+        let events = read_events::<Value>(&path).unwrap();
+        assert_eq!((events.rows.len(), events.damaged), (3, vec![2]));
+
+        let mut log = EventLog::open(&path).unwrap();
+        let retained = log.retain(|event: &Value| event["step"] != 3).unwrap();
+        log.append(&json!({"step": 4})).unwrap();
+        assert_eq!((retained.cut, retained.damaged), (1, vec![2]));
+        assert_eq!(steps(&path), [0, 2, 4]);
+        let aside = dir.path().join("events.jsonl.damaged-1");
+        assert_eq!(retained.aside.as_ref(), Some(&aside));
+        assert_eq!(fs::read(aside).unwrap(), bytes);
     }
 
     #[test]

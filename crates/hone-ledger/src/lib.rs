@@ -17,8 +17,8 @@ pub use dir::{
     DirError, MANIFEST, Newest, Unpublished, VerifiedDir, complete_dirs, discard_dir, keep_newest,
     open_dir, open_newest, publish_dir, sweep,
 };
-pub use events::{EventError, EventLog, Events, is_being_written, read_events};
+pub use events::{EventError, EventLog, Events, Retained, read_events};
 pub use lock::{Held, Holder, Lock, LockError, who_holds};
-pub use registry::{Registry, RegistryError, RunRow, RunStatus};
+pub use registry::{Listed, Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
 pub use whole::{SealedFile, WholeFile, WriteError, write_whole};

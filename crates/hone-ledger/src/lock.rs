@@ -206,14 +206,7 @@ impl LockError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Held { holder, .. } => {
-                let wait = "wait until it ends, or choose another --out".to_owned();
-                let end = holder
-                    .as_ref()
-                    .filter(|_| cfg!(unix))
-                    .map(|holder| format!("`kill {}` ends it", holder.pid));
-                [wait].into_iter().chain(end).collect()
-            }
+            Self::Held { .. } => vec!["wait until it ends, or choose another --out".into()],
             Self::Foreign { path } => vec![format!(
                 "look at {}, and move it to another name",
                 path.display()

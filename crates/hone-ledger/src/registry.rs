@@ -2,13 +2,15 @@
 //!
 //! The run directories are the truth; this file only finds them quickly. A registry that cannot be read is
 //! therefore never a reason to stop: it is renamed aside, an empty one takes its place, and the caller is told
-//! so, once, through [`Registry::set_aside`].
+//! so, once, through [`Registry::set_aside`]. Listing needs no writing: [`Registry::read`] leaves everything as it is.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, params,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -54,20 +56,39 @@ impl Registry {
         self.set_aside.as_deref()
     }
 
-    /// Adds the run, or replaces what was known of it.
+    /// What the registry at `path` lists, the run started last first. Nothing is written, nor made where there is none.
+    pub fn read(path: &Path) -> Result<Listed, RegistryError> {
+        if !path.exists() {
+            return Ok(Listed::default());
+        }
+        let read = || -> rusqlite::Result<Listed> {
+            let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+            connection.busy_timeout(Duration::from_secs(1))?;
+            match check(&connection)? {
+                // Made a moment ago by somebody who is about to fill it.
+                0 => Ok(Listed::default()),
+                _ => list(&connection),
+            }
+        };
+        read().map_err(|source| refused(path, source))
+    }
+
+    /// Adds the run, or replaces what was known of it or of its directory.
     pub fn record(&mut self, run: &RunRow) -> Result<(), RegistryError> {
-        insert(&self.connection, run).map_err(|source| refused(&self.path, source))
+        let record = |connection: &mut Connection| {
+            // Immediate, so that the second of two that end at once waits and is not refused.
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("DELETE FROM runs WHERE dir = ?1", [&run.dir])?;
+            insert(&transaction, run)?;
+            transaction.commit()
+        };
+        record(&mut self.connection).map_err(|source| refused(&self.path, source))
     }
 
     /// All runs, the one started last first.
-    pub fn list(&self) -> Result<Vec<RunRow>, RegistryError> {
-        let list = || -> rusqlite::Result<Vec<RunRow>> {
-            let mut select = self
-                .connection
-                .prepare(&format!("{SELECT} ORDER BY started_unix DESC, id"))?;
-            select.query_map([], run_of)?.collect()
-        };
-        list().map_err(|source| refused(&self.path, source))
+    pub fn list(&self) -> Result<Listed, RegistryError> {
+        list(&self.connection).map_err(|source| refused(&self.path, source))
     }
 
     /// One run.
@@ -89,6 +110,15 @@ impl Registry {
         };
         rebuild(&mut self.connection).map_err(|source| refused(&self.path, source))
     }
+}
+
+/// What a registry lists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Listed {
+    /// A row for each run.
+    pub runs: Vec<RunRow>,
+    /// How many rows hold something else than a run, which hides none of the others.
+    pub odd: usize,
 }
 
 /// One run, as listed.
@@ -165,6 +195,13 @@ pub enum RegistryError {
     Write(#[from] WriteError),
 }
 
+impl RegistryError {
+    /// Whether the file is no registry, so that making it anew from the run directories loses nothing.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Refused { source, .. } if is_unreadable(source))
+    }
+}
+
 const SELECT: &str =
     "SELECT id, dir, started_unix, finished_unix, status, model, data, metrics FROM runs";
 
@@ -172,24 +209,53 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     // Two runs may end in the same moment; the second waits.
     connection.busy_timeout(Duration::from_secs(5))?;
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let health: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-    if health != "ok" || !matches!(version, 0 | VERSION) {
-        return Err(unreadable());
-    }
+    let version = check(&connection)?;
     connection.execute_batch(
         "CREATE TABLE IF NOT EXISTS runs (
             id TEXT PRIMARY KEY, dir TEXT NOT NULL, started_unix INTEGER NOT NULL, finished_unix INTEGER,
             status TEXT NOT NULL, model TEXT NOT NULL, data TEXT NOT NULL, metrics TEXT NOT NULL
         ) STRICT",
     )?;
-    connection.pragma_update(None, "user_version", VERSION)?;
+    if version != VERSION {
+        connection.pragma_update(None, "user_version", VERSION)?;
+    }
     // A table of the same name and other columns shows here and not in the middle of a run.
     connection
         .prepare(SELECT)
         .map(drop)
         .map_err(|_| unreadable())?;
     Ok(connection)
+}
+
+/// The version of its table, 0 where it has none yet; a file that is damaged or of another version is no registry.
+fn check(connection: &Connection) -> rusqlite::Result<i64> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let health: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    match health == "ok" && matches!(version, 0 | VERSION) {
+        true => Ok(version),
+        false => Err(unreadable()),
+    }
+}
+
+fn list(connection: &Connection) -> rusqlite::Result<Listed> {
+    let select = format!("{SELECT} ORDER BY started_unix DESC, id");
+    let mut select =
+        connection
+            .prepare(&select)
+            .map_err(|error| match error.sqlite_error_code() {
+                // A table of the same name and other columns.
+                Some(ErrorCode::Unknown) => unreadable(),
+                _ => error,
+            })?;
+    let mut rows = select.query([])?;
+    let mut listed = Listed::default();
+    while let Some(row) = rows.next()? {
+        match run_of(row) {
+            Ok(run) => listed.runs.push(run),
+            Err(_) => listed.odd += 1,
+        }
+    }
+    Ok(listed)
 }
 
 fn insert(connection: &Connection, run: &RunRow) -> rusqlite::Result<()> {
@@ -284,6 +350,7 @@ mod tests {
         registry
             .list()
             .unwrap()
+            .runs
             .into_iter()
             .map(|run| run.id)
             .collect()
@@ -301,7 +368,10 @@ mod tests {
             ..run("a", 1)
         };
         registry.record(&finished).unwrap();
-        assert_eq!(registry.list().unwrap(), std::slice::from_ref(&finished));
+        assert_eq!(
+            registry.list().unwrap().runs,
+            std::slice::from_ref(&finished)
+        );
         assert_eq!(registry.get("a").unwrap(), Some(finished));
         assert_eq!(registry.get("b").unwrap(), None);
     }
@@ -391,6 +461,62 @@ mod tests {
         registry.record(&run("gone", 1)).unwrap();
         registry.rebuild(&[run("a", 1), run("b", 2)]).unwrap();
         assert_eq!(ids(&registry), ["b", "a"]);
+    }
+
+    #[test]
+    fn a_row_that_is_no_run_hides_none_of_the_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.sqlite");
+        let mut registry = Registry::open(&path).unwrap();
+        registry.record(&run("a", 1)).unwrap();
+        registry.record(&run("b", 2)).unwrap();
+        let broken = "UPDATE runs SET status = 'asleep' WHERE id = 'a'";
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(broken)
+            .unwrap();
+        let listed = Registry::read(&path).unwrap();
+        assert_eq!((listed.runs, listed.odd), (vec![run("b", 2)], 1));
+    }
+
+    #[test]
+    fn reading_makes_and_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("home/runs.sqlite");
+        assert_eq!(Registry::read(&path).unwrap(), Listed::default());
+        assert!(!dir.path().join("home").exists());
+        Registry::open(&path).unwrap().record(&run("a", 1)).unwrap();
+        let before = fs::read(&path).unwrap();
+        assert_eq!(Registry::read(&path).unwrap().runs, [run("a", 1)]);
+        fs::write(&path, [0xa5; 8192]).unwrap();
+        assert!(Registry::read(&path).unwrap_err().is_damage());
+        assert_eq!(fs::read(&path).unwrap(), [0xa5; 8192]);
+        fs::write(&path, before).unwrap();
+        assert_eq!(fs::read_dir(dir.path().join("home")).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_registry_that_somebody_has_locked_is_not_taken_for_damaged() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs.sqlite");
+        Registry::open(&path).unwrap().record(&run("a", 1)).unwrap();
+        let other = Connection::open(&path).unwrap();
+        other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+        let error = Registry::read(&path).unwrap_err();
+        assert!(!error.is_damage(), "{error}");
+    }
+
+    #[test]
+    fn a_directory_is_listed_once_whatever_runs_it_held() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut registry = Registry::open(&dir.path().join("runs.sqlite")).unwrap();
+        registry.record(&run("a", 1)).unwrap();
+        let next = RunRow {
+            dir: run("a", 1).dir,
+            ..run("b", 2)
+        };
+        registry.record(&next).unwrap();
+        assert_eq!(ids(&registry), ["b"]);
     }
 
     #[test]

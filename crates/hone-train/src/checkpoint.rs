@@ -1,12 +1,16 @@
 //! The whole state of a run between two steps, on disk complete or not at all.
 //!
 //! Shuffling and dropout are functions of the seed and the step, so a checkpoint needs no generator
-//! state and no place in the data: the adapter, its moments, the step count and the totals are all.
+//! state and no place in the data: the adapter, its moments, the step count and the totals are all. Beside
+//! them lie the best adapter so far and the run's record, so that a run directory of which only checkpoints
+//! are left can be completed again.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use hone_ledger::{DirError, VerifiedDir, keep_newest, open_newest, publish_dir};
+use hone_ledger::{
+    DirError, VerifiedDir, complete_dirs, discard_dir, keep_newest, open_newest, publish_dir, sweep,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::OptimizerKind;
@@ -27,6 +31,13 @@ pub struct Note {
     /// Validations that the last step still owes, because the run was stopped before they were done.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub due: Vec<Due>,
+}
+
+impl Note {
+    /// Whether no step was better than the last.
+    fn is_best(&self) -> bool {
+        self.totals.valid_loss_best.is_some() && self.totals.best_step == self.step
+    }
 }
 
 /// A validation that comes after a step.
@@ -50,6 +61,10 @@ pub struct Checkpoint {
     pub first: Vec<u32>,
     /// Second moments.
     pub second: Vec<u32>,
+    /// The adapter of the lowest validation loss, where one was measured.
+    pub best: Option<Vec<f32>>,
+    /// What the run says of itself, as its caller wrote it.
+    pub record: Option<Vec<u8>>,
 }
 
 /// Why there is no checkpoint to continue from.
@@ -85,28 +100,37 @@ impl Checkpoint {
         ];
         let [parameters, first, second] = words.map(little_endian);
         let [first_name, second_name] = moment_files(self.note.optimizer);
-        let files: [(&str, &[u8]); 3] = [
+        let mut files: Vec<(&str, &[u8])> = vec![
             (PARAMETERS, &parameters),
             (first_name, &first),
             (second_name, &second),
         ];
-        publish_dir(
-            &checkpoints.join(format!("{SERIES}{:08}", self.note.step)),
-            &files,
-            note,
-        )?;
+        // Where the last step is the best, it is not written twice.
+        let best = self.best.as_ref().filter(|_| !self.note.is_best());
+        let best = best.map(|best| little_endian(bytemuck::cast_slice(best)));
+        files.extend(best.as_ref().map(|best| (BEST, &best[..])));
+        files.extend(self.record.as_ref().map(|record| (RECORD, &record[..])));
+        publish_dir(&checkpoints.join(name_of(self.note.step)), &files, note)?;
         keep_newest(checkpoints, SERIES, KEPT)?;
         Ok(())
     }
 
     /// The newest complete one under `checkpoints`, and what was damaged and passed over.
     pub fn newest(checkpoints: &Path) -> Result<(Option<Self>, Vec<DirError>), CheckpointError> {
-        if !checkpoints.is_dir() {
-            return Ok((None, vec![]));
-        }
         let newest = open_newest(checkpoints, SERIES)?;
         let read = newest.dir.map(|dir| Self::read(&dir)).transpose()?;
         Ok((read, newest.damaged))
+    }
+
+    /// Removes what killed processes left under `checkpoints`, and of those that are older than the one to continue from, of
+    /// so many `steps`, all that would have been forgotten by now. Only for the one writer of the run.
+    pub fn tidy(checkpoints: &Path, steps: usize) -> Result<(), CheckpointError> {
+        sweep(checkpoints);
+        let used = checkpoints.join(name_of(steps));
+        let found = complete_dirs(checkpoints, SERIES)?;
+        let older = found.iter().skip_while(|path| **path != used);
+        older.skip(KEPT).try_for_each(|path| discard_dir(path))?;
+        Ok(())
     }
 
     fn read(dir: &VerifiedDir) -> Result<Self, CheckpointError> {
@@ -125,7 +149,16 @@ impl Checkpoint {
             Ok(words.iter().map(|b| u32::from_le_bytes(*b)).collect())
         };
         let [first_name, second_name] = moment_files(note.optimizer);
-        let parameters = words(PARAMETERS)?.into_iter().map(f32::from_bits).collect();
+        let floats = |name: &str| -> Result<Vec<f32>, CheckpointError> {
+            Ok(words(name)?.into_iter().map(f32::from_bits).collect())
+        };
+        let has = |file: &str| dir.names().any(|name| name == file);
+        let parameters = floats(PARAMETERS)?;
+        let best = match has(BEST) {
+            true => Some(floats(BEST)?),
+            false => note.is_best().then(|| parameters.clone()),
+        };
+        let record = has(RECORD).then(|| dir.read(RECORD)).transpose()?;
         let (first, second) = (words(first_name)?, words(second_name)?);
         if first.len() != second.len() {
             return Err(foreign("first and second moments differ in length".into()));
@@ -135,11 +168,19 @@ impl Checkpoint {
             parameters,
             first,
             second,
+            best,
+            record,
         })
     }
 }
 
+fn name_of(steps: usize) -> String {
+    format!("{SERIES}{steps:08}")
+}
+
 const PARAMETERS: &str = "parameters.f32";
+const BEST: &str = "best.f32";
+const RECORD: &str = "run.json";
 
 /// Names of the files of first and second moments.
 fn moment_files(optimizer: OptimizerKind) -> [&'static str; 2] {

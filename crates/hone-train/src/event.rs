@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Something that happened; a line of `events.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub enum Event {
         /// Steps taken before it.
         step: usize,
     },
+    /// The run went on with other options than before, none of which changes a number of it.
+    Resumed(Resumed),
 }
 
 impl Event {
@@ -26,6 +29,7 @@ impl Event {
             Self::Stepped(stepped) => stepped.step,
             Self::Validated(validated) => validated.step,
             Self::Saved { step } => *step,
+            Self::Resumed(resumed) => resumed.step,
         }
     }
 }
@@ -81,6 +85,26 @@ pub struct TaskLoss {
     pub loss: f64,
     /// Supervised tokens.
     pub tokens: u64,
+}
+
+/// A run that went on with other options.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Resumed {
+    /// Steps taken before it.
+    pub step: usize,
+    /// What is another one now.
+    pub changed: Vec<Change>,
+}
+
+/// An option that is another one than before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Its name.
+    pub option: String,
+    /// What was asked when the run began, null where nothing was.
+    pub from: Value,
+    /// What is asked now.
+    pub to: Value,
 }
 
 /// Whoever listens: a file, a terminal, a test.

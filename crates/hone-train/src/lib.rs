@@ -13,7 +13,7 @@ mod schedule;
 mod width_rate;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Due, Note};
-pub use event::{Event, Sink, Stepped, TaskLoss, Validated};
+pub use event::{Change, Event, Resumed, Sink, Stepped, TaskLoss, Validated};
 pub use optimizer::{AdamW, AdamWConfig, OptimizerKind};
 pub use plan::TrainingPlan;
 pub use recipe::{

@@ -56,7 +56,8 @@ impl OptimizerKind {
         }
     }
 
-    pub(crate) fn is_8bit(self) -> bool {
+    /// Whether moments are kept in 8 bits.
+    pub fn is_8bit(self) -> bool {
         matches!(self, Self::AdamW8bit | Self::PagedAdamW8bit)
     }
 

@@ -463,7 +463,7 @@ fn told_and_left(
     let mut sink = |event: &Event| match event {
         Event::Stepped(stepped) => told.push((stepped.step, false, stepped.loss.to_string())),
         Event::Validated(look) => told.push((look.step, true, look.loss.to_string())),
-        Event::Saved { .. } => {}
+        Event::Saved { .. } | Event::Resumed(_) => {}
     };
     let mut model = fresh(1, 0.0);
     let dir = run_dir(dir);
@@ -505,6 +505,78 @@ fn a_run_stopped_at_any_moment_ends_as_one_that_never_was() {
     // Before the first step, in each of the three, and in each of the three validations.
     let expected = [(0, 0), (1, 1), (1, 2), (2, 3), (2, 4), (3, 5)];
     assert_eq!(moments.into_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn the_best_adapter_is_made_again_from_the_checkpoint_whatever_became_of_it() {
+    for stop_after in [4, 8, 11] {
+        let dir = tempfile::tempdir().unwrap();
+        let stopped = |resume, stop_after| {
+            let run = run(
+                &mut fresh(1, 0.0),
+                &plan(12),
+                dir.path(),
+                resume,
+                stop_after,
+            );
+            run.outcome.unwrap()
+        };
+        stopped(false, stop_after);
+        let best = dir.path().join("adapter");
+        let files =
+            ["adapter_config.json", "adapter_model.safetensors"].map(|name| best.join(name));
+        let read = || files.clone().map(|file| std::fs::read(file).unwrap());
+        let before = read();
+        let went_on = |harm: &dyn Fn()| {
+            harm();
+            let stop = StopSignal::new(|| true);
+            let (train_set, valid_set, tasks) = (examples(18, 1), examples(6, 2), tasks());
+            let data = Data {
+                train: &train_set,
+                valid: &valid_set,
+                tasks: &tasks,
+            };
+            let mut sink = |_: &Event| {};
+            let place = run_dir(dir.path());
+            let mut model = fresh(1, 0.0);
+            train(&mut model, data, &plan(12), &place, true, &mut sink, &stop).unwrap();
+            assert!(read() == before, "stopped after {stop_after}");
+        };
+        went_on(&|| std::fs::remove_dir_all(&best).unwrap());
+        went_on(&|| std::fs::write(&files[1], "damaged").unwrap());
+    }
+}
+
+#[test]
+fn no_more_than_two_checkpoints_are_left_whatever_a_kill_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = dir.path().join("checkpoints");
+    run(&mut fresh(1, 0.0), &plan(12), dir.path(), false, 8)
+        .outcome
+        .unwrap();
+    // As after a kill between publishing a checkpoint and forgetting an older one, and before a third has its name.
+    let copy = |name: &str| {
+        std::fs::create_dir(checkpoints.join(name)).unwrap();
+        for entry in std::fs::read_dir(checkpoints.join("step-00000006")).unwrap() {
+            let entry = entry.unwrap();
+            let to = checkpoints.join(name).join(entry.file_name());
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    };
+    copy("step-00000003");
+    let begun = checkpoints.join(".step-00000009.hone-0123456789abcdef");
+    std::fs::create_dir_all(begun.join("made")).unwrap();
+    std::fs::write(begun.join("made-by-hone"), "").unwrap();
+    std::fs::create_dir(checkpoints.join("notes")).unwrap();
+    run(&mut fresh(1, 0.0), &plan(12), dir.path(), true, 9)
+        .outcome
+        .unwrap();
+    let mut left: Vec<String> = std::fs::read_dir(&checkpoints)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["notes", "step-00000008", "step-00000009"]);
 }
 
 #[test]

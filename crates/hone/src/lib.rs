@@ -29,6 +29,7 @@ pub mod parity;
 mod place;
 pub mod plan;
 pub mod refusal;
+pub mod registry;
 pub mod report;
 pub mod run;
 pub mod screen;

@@ -42,6 +42,8 @@ pub struct RunDir {
     pub save_dtype: SaveDtype,
     /// Files that every adapter is written with, by name: a tokenizer that has grown.
     pub beside: Vec<(String, Vec<u8>)>,
+    /// What the run says of itself; kept in every checkpoint.
+    pub record: Option<Vec<u8>>,
 }
 
 impl RunDir {
@@ -53,6 +55,7 @@ impl RunDir {
             provenance,
             save_dtype: SaveDtype::F32,
             beside: vec![],
+            record: None,
         }
     }
 
@@ -268,6 +271,7 @@ impl TrainError {
             Self::NotBegun => vec!["put it on with `Model::begin`".into()],
             Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
             Self::Adapter(error) => error.hints(),
+            Self::Checkpoint(CheckpointError::Dir(error)) => error.hints(),
             _ => vec![],
         }
     }
@@ -317,6 +321,7 @@ fn go(
         mut totals,
         mut due,
         mut unchanged,
+        mut best,
         damaged,
     } = begin(model, data, plan, dir, resume)?;
     let mut entries = entries(model, data, plan, &sampler, dir)?;
@@ -329,30 +334,30 @@ fn go(
         // long it takes, should not wait for them.
         while let Some(&next) = due.first() {
             let judged = match next {
-                Due::Changed => look(model, data, plan, dir, step, &mut totals, sink),
+                Due::Changed => look(model, data, plan, dir, step, &mut totals, &mut best, sink),
                 Due::Unchanged => {
                     let before = unchanged.take().expect("kept until it is judged");
                     let changed = exchange_parameters(model, &before)?;
-                    let judged = look(model, data, plan, dir, 0, &mut totals, sink);
+                    let judged = look(model, data, plan, dir, 0, &mut totals, &mut best, sink);
                     exchange_parameters(model, &changed)?;
                     judged
                 }
             };
             if unless_stopped(judged)?.is_none() {
-                return interrupted(model, &optimizer, dir, step, totals, due, sink);
+                return interrupted(model, &optimizer, dir, step, totals, due, &mut best, sink);
             }
             due.remove(0);
         }
         let last = step == plan.steps;
         if !is_saved && (step % plan.save_every == 0 || last) {
-            save(model, &optimizer, dir, step, totals, vec![])?;
+            save(model, &optimizer, dir, step, totals, vec![], &mut best)?;
             emit(sink, Event::Saved { step })?;
         }
         if last {
             break;
         }
         if stop.is_raised() {
-            return interrupted(model, &optimizer, dir, step, totals, due, sink);
+            return interrupted(model, &optimizer, dir, step, totals, due, &mut best, sink);
         }
         let taken = take_step(
             model,
@@ -364,7 +369,7 @@ fn go(
             step,
         );
         let Some(stepped) = unless_stopped(taken)? else {
-            return interrupted(model, &optimizer, dir, step, totals, due, sink);
+            return interrupted(model, &optimizer, dir, step, totals, due, &mut best, sink);
         };
         totals.add(&stepped);
         emit(sink, Event::Stepped(stepped))?;
@@ -415,9 +420,10 @@ fn interrupted(
     step: usize,
     totals: Totals,
     due: Vec<Due>,
+    best: &mut Option<Vec<f32>>,
     sink: &mut dyn Sink,
 ) -> Result<Outcome, TrainError> {
-    save(model, optimizer, dir, step, totals, due)?;
+    save(model, optimizer, dir, step, totals, due, best)?;
     emit(sink, Event::Saved { step })?;
     Ok(Outcome::Interrupted { step })
 }
@@ -430,7 +436,28 @@ struct Start {
     due: Vec<Due>,
     /// The adapter before the first step, where it is still to be judged.
     unchanged: Option<Vec<f32>>,
+    /// The adapter of the lowest validation loss so far.
+    best: Option<Vec<f32>>,
     damaged: usize,
+}
+
+impl Note {
+    /// Refuses to go on from the checkpoint of another run, or with an optimiser that cannot use its moments.
+    pub fn refuse_other(&self, dir: &RunDir, plan: &TrainingPlan) -> Result<(), TrainError> {
+        let path = dir.checkpoints();
+        let (made_with, asked) = (self.optimizer, plan.optimizer.kind);
+        if !asked.has_state_of(made_with) {
+            return Err(TrainError::OtherOptimizer {
+                path,
+                made_with,
+                asked,
+            });
+        }
+        match self.identity == dir.identity {
+            true => Ok(()),
+            false => Err(TrainError::OtherRun { path }),
+        }
+    }
 }
 
 /// From nothing, or from the newest intact checkpoint.
@@ -473,30 +500,37 @@ fn begin(
             totals: Totals::default(),
             due: vec![],
             unchanged: (!data.valid.is_empty()).then_some(unchanged),
+            best: None,
             damaged: 0,
         });
     };
-    let path = dir.checkpoints();
-    let (made_with, asked) = (checkpoint.note.optimizer, plan.optimizer.kind);
-    if checkpoint.note.identity != dir.identity
-        || checkpoint.parameters.len() != adapter.num_parameters()
+    checkpoint.note.refuse_other(dir, plan)?;
+    let made_with = checkpoint.note.optimizer;
+    let numbers = adapter.num_parameters();
+    if checkpoint.parameters.len() != numbers
+        || checkpoint
+            .best
+            .as_ref()
+            .is_some_and(|best| best.len() != numbers)
         || checkpoint.first.len() != made_with.num_words(&lengths)
     {
-        return Err(TrainError::OtherRun { path });
-    }
-    if !asked.has_state_of(made_with) {
-        return Err(TrainError::OtherOptimizer {
-            path,
-            made_with,
-            asked,
+        return Err(TrainError::OtherRun {
+            path: dir.checkpoints(),
         });
     }
+    Checkpoint::tidy(&dir.checkpoints(), checkpoint.note.step)?;
     device.write(&checkpoint.parameters, adapter.parameters_mut());
     let Note {
         step, totals, due, ..
     } = checkpoint.note;
     let mut optimizer = AdamW::new(plan.optimizer, &tensors, &device, &dir.path)?;
     optimizer.restore(&checkpoint.first, &checkpoint.second, step as u64);
+    if let Some(best) = &checkpoint.best {
+        // What lies there may be damaged, gone, or of a step that was lost.
+        let current = exchange_parameters(model, best)?;
+        save_adapter(model, &dir.adapter(), dir)?;
+        exchange_parameters(model, &current)?;
+    }
     let is_unjudged = step == 0 || due.contains(&Due::Unchanged);
     Ok(Start {
         optimizer,
@@ -504,6 +538,7 @@ fn begin(
         totals,
         due,
         unchanged: (is_unjudged && !data.valid.is_empty()).then_some(unchanged),
+        best: checkpoint.best,
         damaged: damaged.len(),
     })
 }
@@ -643,6 +678,7 @@ fn look(
     dir: &RunDir,
     step: usize,
     totals: &mut Totals,
+    best: &mut Option<Vec<f32>>,
     sink: &mut dyn Sink,
 ) -> Result<(), TrainError> {
     if data.valid.is_empty() {
@@ -657,9 +693,10 @@ fn look(
     let loss = sum
         .mean()
         .expect("held-out examples have supervised tokens");
-    let best = totals.judge(step, loss);
-    if best {
+    let is_best = totals.judge(step, loss);
+    if is_best {
         save_adapter(model, &dir.adapter(), dir)?;
+        *best = Some(parameters(model)?);
     }
     let task = |(task, sum): (String, LossSum)| {
         Some(TaskLoss {
@@ -678,7 +715,7 @@ fn look(
             loss,
             tokens: sum.tokens,
             tasks,
-            best,
+            best: is_best,
             seconds,
         }),
     )
@@ -768,6 +805,7 @@ fn save(
     step: usize,
     totals: Totals,
     due: Vec<Due>,
+    best: &mut Option<Vec<f32>>,
 ) -> Result<(), TrainError> {
     // What is written is copied first; the room of activations is free between two steps.
     model.device().trim();
@@ -780,14 +818,18 @@ fn save(
         totals,
         due,
     };
-    Checkpoint {
+    let checkpoint = Checkpoint {
         note,
         parameters,
         first,
         second,
-    }
-    .save(&dir.checkpoints())?;
-    Ok(())
+        // Lent, so that it is not in memory twice.
+        best: best.take(),
+        record: dir.record.clone(),
+    };
+    let saved = checkpoint.save(&dir.checkpoints());
+    *best = checkpoint.best;
+    Ok(saved?)
 }
 
 fn save_adapter(model: &Model, path: &Path, dir: &RunDir) -> Result<(), TrainError> {

@@ -62,4 +62,9 @@ impl Home {
     pub fn registry(&self) -> PathBuf {
         self.root.join("runs.sqlite")
     }
+
+    /// The directories of runs, a line each, which the registry can be made again from.
+    pub fn run_list(&self) -> PathBuf {
+        self.root.join("runs.list")
+    }
 }

@@ -37,7 +37,7 @@ impl Bundle {
         refuse_used(out)?;
         let dir = Unpublished::begin(out, command)?;
         if !dir.is_locked() {
-            talk.say(unlocked(out));
+            talk.warn(unlocked(out));
         }
         Ok(Self {
             dir,

@@ -32,7 +32,7 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
-    /// Say nothing but results and errors
+    /// Say nothing but results, errors and warnings
     #[arg(long, short, global = true)]
     quiet: bool,
 }

@@ -2,16 +2,20 @@
 
 use super::failure::Exit;
 use crate::base::Home;
-use crate::run::EVENTS;
+use crate::refusal::Refusal;
+use crate::registry::{self, Listing};
 use crate::screen::{self, Talk};
 use anyhow::Result;
-use hone_ledger::{Registry, RunRow, RunStatus, is_being_written};
+use hone_ledger::RunRow;
 use serde_json::Value;
-use std::path::Path;
+use std::path::PathBuf;
 
 /// Arguments of `hone runs`.
 #[derive(Debug, clap::Args)]
 pub struct Runs {
+    /// Look for runs below this directory first, and list them from now on; may be given more than once
+    #[arg(long, value_name = "DIR")]
+    find: Vec<PathBuf>,
     /// Print one JSON object per run
     #[arg(long)]
     json: bool,
@@ -21,16 +25,22 @@ impl Runs {
     /// Lists the runs.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let home = Home::from_env()?;
-        std::fs::create_dir_all(home.root())?;
-        let registry = Registry::open(&home.registry())?;
-        if let Some(aside) = registry.set_aside() {
-            talk.say(format!(
-                "the registry was damaged and is now {}; its runs are on disk as before",
-                aside.display()
-            ));
+        for root in &self.find {
+            if !root.is_dir() {
+                let what = format!("{} is not a directory", root.display());
+                return Err(Refusal::usage(what)
+                    .hint("name a directory that has directories of runs in it")
+                    .into());
+            }
+            for dir in registry::runs_below(root) {
+                // A directory with a file of that name need not be a run.
+                if let Err(error) = registry::enter(&dir, &home) {
+                    talk.say(format!("not listed: {}: {error:#}", dir.display()));
+                }
+            }
         }
-        let mut runs = registry.list()?;
-        runs.iter_mut().for_each(tell_the_dead);
+        let Listing { runs, remarks } = registry::list(&home);
+        remarks.iter().for_each(|remark| talk.warn(remark));
         if runs.is_empty() {
             talk.say("no runs yet: `hone train` and `hone quickstart` make them");
         }
@@ -45,14 +55,6 @@ impl Runs {
             }
         }
         Ok(Exit::Done)
-    }
-}
-
-/// A run that was killed could not say so: where nobody is at work, it is one that can be resumed, or one that failed.
-fn tell_the_dead(run: &mut RunRow) {
-    let dir = Path::new(&run.dir);
-    if run.status == RunStatus::Running && !is_being_written(&dir.join(EVENTS)) {
-        run.status = RunStatus::Interrupted;
     }
 }
 

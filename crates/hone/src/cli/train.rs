@@ -6,10 +6,10 @@ use crate::base::Home;
 use crate::dataset::preview;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
-use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, RunRecord, Summary, run_id};
+use crate::registry;
+use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, Summary};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
-use hone_ledger::{Registry, RunRow};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,7 @@ impl Train {
         if self.dry_run {
             run.time_a_step()?;
         }
+        run.remarks.iter().for_each(|remark| talk.warn(remark));
         show_plan(&run.plan, talk);
         run.open.say_notices(talk);
         show_set_aside(&run, self.dry_run, talk);
@@ -221,25 +222,11 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
 
 /// Notes the run in the registry. No run depends on it, so trouble is told and forgotten.
 pub fn enter_registry(out: &Path, home: &Home, talk: Talk) {
-    let enter = || -> Result<()> {
-        let record = RunRecord::read(out)?;
-        std::fs::create_dir_all(home.root())?;
-        let row = RunRow {
-            id: run_id(&record),
-            dir: std::path::absolute(out)?.display().to_string(),
-            started_unix: record.started_unix,
-            finished_unix: record.finished_unix,
-            status: record.status,
-            model: record.base["name"].as_str().unwrap_or_default().to_string(),
-            data: record.data["train"]["id"]
-                .as_str()
-                .unwrap_or_default()
-                .to_string(),
-            metrics: record.result.unwrap_or_else(|| json!({})),
-        };
-        Ok(Registry::open(&home.registry())?.record(&row)?)
-    };
-    if let Err(error) = enter() {
+    // A run that was refused before it began is none.
+    if !out.join(RUN_JSON).is_file() {
+        return;
+    }
+    if let Err(error) = registry::enter(out, home) {
         talk.say(format!(
             "the run is not in the registry ({error:#}); {} has it all",
             out.join(RUN_JSON).display()

@@ -20,4 +20,4 @@ pub use raw::{
 pub use rehearsed::Work;
 pub use run_file::{RunFileError, option_names, read_run_file};
 pub use settings::{Interval, Length, Machine, SettingError, Settings, Valid};
-pub use train_plan::{PlanError, PlanLine, TrainPlan};
+pub use train_plan::{MAY_CHANGE, PlanError, PlanLine, TrainPlan};

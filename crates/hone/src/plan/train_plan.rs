@@ -21,7 +21,7 @@ use hone_tensor::{BAND_BYTES, TensorError};
 use hone_text::Renderer;
 use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan, two_digits};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 /// Everything a run needs to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,9 +44,45 @@ pub struct TrainPlan {
     pub work: Work,
     /// What the run will write: checkpoints, adapters, and pages of the optimiser's.
     pub disk: Size,
-    /// Base, data and template in one hash: what a checkpoint belongs to.
+    /// Base, data and template in one hash.
+    pub content: ContentId,
+    /// All of the plan that decides about a number of the run, in one hash: what a checkpoint belongs to.
     pub identity: String,
 }
+
+/// Options that may be other ones when a run is resumed, and why they change no number of it. All others are part of its
+/// identity, those that are yet to be invented too.
+pub const MAY_CHANGE: [(&str, &str); 10] = [
+    ("out", "where the run lies; it may have been moved"),
+    ("threads", "sums have the same order on any number of them"),
+    (
+        "memory",
+        "what follows from it, the size of micro-batches, stays as it was",
+    ),
+    (
+        "optimizer",
+        "moments may move to pages of a file and back; their form has to stay",
+    ),
+    (
+        "save-dtype",
+        "the form of the adapter's files, which are written from the same numbers",
+    ),
+    ("save-every", "when checkpoints are made"),
+    ("model", "where the base lies; what it is counts"),
+    ("data", "where the rows lie; what they are counts"),
+    (
+        "valid",
+        "where the rows of the validation set lie; what they are counts",
+    ),
+    (
+        "chat-template",
+        "where the template lies; what it is counts",
+    ),
+];
+
+/// Options that count by what follows from them and stands elsewhere in a plan: the learning rate of every step, and the
+/// number of steps.
+const COUNTED_ELSEWHERE: [&str; 2] = ["lr", "length"];
 
 /// One line of the plan as it is shown and saved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -176,13 +212,17 @@ impl TrainPlan {
                 program_bytes: PROGRAM_BYTES + TOKEN_BYTES * config.vocab_size,
                 base_bytes: base_bytes(open, base_format),
                 moment_bytes: kind.resident_bytes(&lengths),
+                best_bytes: match dataset.valid.is_empty() {
+                    true => 0,
+                    false => 4 * lengths.iter().sum::<usize>(),
+                },
                 is_mapped: base_format == BaseFormat::Stored && open.weights.is_mapped(),
             },
             steps,
             begun,
         )?;
         let training = training_plan(&settings, steps, fit);
-        let identity = identity(&settings, &lora, open, dataset, base);
+        let content = content(open, dataset, base);
         let mut plan = Self {
             facts: Vec::new(),
             memory: fit.memory,
@@ -193,11 +233,13 @@ impl TrainPlan {
             lora,
             base_format,
             training,
-            identity,
+            content,
+            identity: String::new(),
         };
         if let Some(begun) = begun {
             plan.repeat(begun);
         }
+        plan.identity = plan.identify();
         plan.facts = plan.describe(open, dataset, size);
         plan.facts.push(moments_line(kind, &lengths));
         Ok(plan)
@@ -219,6 +261,7 @@ impl TrainPlan {
                 self.training.eval_every = self.training.steps.div_ceil(looks);
             }
             self.set_fact("steps", self.steps_line(dataset), Origin::Measured);
+            self.identity = self.identify();
         }
         let time = self.time_at(first_step_seconds);
         self.facts
@@ -259,7 +302,9 @@ impl TrainPlan {
     /// Takes the numbers of the run that is continued, but for what belongs to the machine.
     fn repeat(&mut self, begun: &TrainingPlan) {
         let (kind, kept_layers) = (self.training.optimizer.kind, self.training.kept_layers);
+        let save_every = self.settings.save_every.value.in_steps(begun.steps);
         self.training = begun.clone();
+        self.training.save_every = save_every;
         // Where moments are kept may change; a change of how is refused when the checkpoint is opened.
         self.training.optimizer.kind = kind;
         self.training.kept_layers = kept_layers;
@@ -269,6 +314,33 @@ impl TrainPlan {
         if lr.origin == Origin::BaseWidth && lr.value.peak() != Some(peak) {
             *lr = Chosen::new(Rate::Asked(peak), Origin::SavedRun);
         }
+    }
+
+    /// The hash of everything that decides about a number of the run. The whole plan is taken, and what may change is taken
+    /// out of it, so that nothing has to be remembered when an option is added.
+    fn identify(&self) -> String {
+        let is_free = |name: &str| {
+            MAY_CHANGE.iter().any(|(free, _)| *free == name) || COUNTED_ELSEWHERE.contains(&name)
+        };
+        let options: Map<String, Value> = object(&self.settings)
+            .into_iter()
+            .filter(|(name, _)| !is_free(name))
+            .map(|(name, mut chosen)| (name, chosen["value"].take()))
+            .collect();
+        let mut training = object(&self.training);
+        training.remove("save_every");
+        // Layers that keep rounded activations have other gradients than those that compute them again.
+        if self.training.activations != hone_model::Activations::Bf16 {
+            training.remove("kept_layers");
+        }
+        training["optimizer"]["kind"] = self.training.optimizer.kind.is_8bit().into();
+        let whole = json!({
+            "content": self.content,
+            "lora": self.lora,
+            "options": options,
+            "training": training,
+        });
+        ContentId::of(whole.to_string().as_bytes()).to_string()
     }
 
     fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
@@ -425,6 +497,14 @@ impl TrainPlan {
     }
 }
 
+/// As a JSON object.
+fn object(part: &impl Serialize) -> Map<String, Value> {
+    match serde_json::to_value(part) {
+        Ok(Value::Object(object)) => object,
+        other => unreachable!("parts of a plan are plain JSON objects, and not {other:?}"),
+    }
+}
+
 /// How fast this machine goes.
 #[derive(Debug, Clone, Copy)]
 struct Pace {
@@ -461,6 +541,8 @@ struct Held {
     program_bytes: usize,
     base_bytes: usize,
     moment_bytes: usize,
+    /// The adapter of the lowest validation loss, beside the one that is trained.
+    best_bytes: usize,
     /// Whether the base is used as it lies on disk, so that it can be streamed.
     is_mapped: bool,
 }
@@ -492,6 +574,7 @@ impl Fit {
             streams_base,
             fixed_bytes: held.program_bytes
                 + held.moment_bytes
+                + held.best_bytes
                 + if streams_base {
                     STREAMED_BYTES
                 } else {
@@ -623,14 +706,14 @@ impl Search<'_> {
     }
 }
 
-/// Two checkpoints are kept while a third is written; so are the best and the last adapter.
+/// Two checkpoints are kept while a third is written, each with the best adapter so far; beside them the best and the last.
 fn disk_needed(training: &TrainingPlan, lengths: &[usize]) -> Size {
     const COPIES: usize = 3;
     let kind = training.optimizer.kind;
     let state_bytes = kind.state_bytes(lengths);
     let adapter_bytes = 4 * lengths.iter().sum::<usize>();
     let paged_bytes = state_bytes - kind.resident_bytes(lengths);
-    let bytes = COPIES * (2 * adapter_bytes + state_bytes) + paged_bytes;
+    let bytes = COPIES * (2 * adapter_bytes + state_bytes) + 2 * adapter_bytes + paged_bytes;
     Size {
         bytes: bytes as u64,
     }
@@ -785,34 +868,23 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
     }
 }
 
-/// The hash of everything but the number of steps that decides what a checkpoint means.
-fn identity(
-    settings: &Settings,
-    lora: &LoraConfig,
-    open: &OpenBase,
-    dataset: &Dataset,
-    base: ContentId,
-) -> String {
+/// The hash of what the run is about: base, rows, and what makes tokens of them.
+fn content(open: &OpenBase, dataset: &Dataset, base: ContentId) -> ContentId {
     let rows: Vec<_> = dataset
         .train
         .iter()
         .chain(&dataset.valid)
         .map(|example| &example.ids)
         .collect();
-    let mut whole = json!({
+    let whole = json!({
         "base": base,
-        "lora": lora,
-        "method": settings.method.value,
         "template": open.renderer.template_hash(),
+        "template_date": open.printed_date().map(|date| date.to_string()),
         "tokenizer": open.renderer.tokenizer().hash(),
         "data": dataset.ids(),
         "ids": rows,
     });
-    // Runs from before a date was recorded keep their identity.
-    if let Some(date) = open.printed_date() {
-        whole["template_date"] = date.to_string().into();
-    }
-    ContentId::of(whole.to_string().as_bytes()).to_string()
+    ContentId::of(whole.to_string().as_bytes())
 }
 
 #[cfg(test)]

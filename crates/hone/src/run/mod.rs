@@ -6,6 +6,6 @@ mod report;
 mod start;
 
 pub use prepare::{Begun, Prepared, data};
-pub use record::{RUN_JSON, RunRecord, now_unix};
+pub use record::{RUN_JSON, RUN_LOCK, RunRecord, has_remains, now_unix};
 pub use report::Judgement;
-pub use start::{EVENTS, Ended, REPORT, Summary, run_id};
+pub use start::{EVENTS, Ended, REPORT, Summary};

@@ -1,15 +1,16 @@
 //! From a wish to a run that is ready to start: everything read, checked, measured, and nothing written yet.
 
-use super::record::{RUN_JSON, RunRecord};
+use super::record::{RUN_LOCK, RunRecord, has_remains};
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::dataset::Dataset;
-use crate::plan::{Length, Machine, Origin, RawTrain, Settings, TrainPlan};
+use crate::plan::{Length, MAY_CHANGE, Machine, Origin, RawTrain, Settings, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::Result;
-use hone_ledger::{ContentId, RunStatus, Seed};
+use hone_ledger::{ContentId, Held, Lock, LockError, RunStatus, Seed, who_holds};
 use hone_model::{Adapter, Model};
 use hone_tensor::Device;
-use hone_train::Data;
+use hone_train::{Change, Data};
+use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
 /// A run that could start now.
@@ -30,6 +31,12 @@ pub struct Prepared {
     pub resumed: Option<RunRecord>,
     /// Whether that run has nothing left to do.
     pub is_done: bool,
+    /// Options of it that are other ones now.
+    pub changes: Vec<Change>,
+    /// What of it was not found as it was left, a sentence each.
+    pub remarks: Vec<String>,
+    /// The right to write in its directory, from the start on.
+    pub(super) lock: Option<Lock>,
 }
 
 /// Room for sample answers beyond the longest row.
@@ -49,13 +56,15 @@ impl Prepared {
             false => None,
         };
         let is_done = resume.as_ref().is_some_and(Begun::is_done);
-        let (mut asked, settings, resumed) = if let Some(begun) = resume {
+        let remarks = resume.as_ref().map_or(Vec::new(), Begun::remarks);
+        let (mut asked, settings, resumed, changes) = if let Some(begun) = resume {
             begun.go_on(machine)?
         } else {
             let file = file.unwrap_or_default();
             let settings = Settings::resolve(flags, &file, Origin::RunFile, machine)?;
             refuse_used_directory(&settings.out.value)?;
-            (absolute(merge(flags, &file)?), settings, None)
+            let asked = absolute(merge(flags, &file)?);
+            (asked, settings, None, Vec::new())
         };
 
         let options = OpenOptions {
@@ -87,6 +96,9 @@ impl Prepared {
             model,
             resumed,
             is_done,
+            changes,
+            remarks,
+            lock: None,
         };
         if matches!(prepared.plan.settings.length.value, Length::Minutes { .. }) {
             prepared.time_a_step()?;
@@ -140,6 +152,8 @@ pub struct Begun {
     pub dir: PathBuf,
     /// What it says of itself.
     pub record: RunRecord,
+    /// Where that was found, if not where it was left.
+    found: Option<String>,
     given: RawTrain,
 }
 
@@ -154,14 +168,8 @@ impl Begun {
             .hint("`hone runs` lists the runs of this machine and their directories")
             .into());
         };
-        if !dir.join(RUN_JSON).is_file() {
-            return Err(
-                Refusal::usage(format!("there is no run to resume in {}", dir.display()))
-                    .hint("without --resume, the same command starts one")
-                    .into(),
-            );
-        }
-        let record = RunRecord::read(&dir)?;
+        refuse_busy(&dir)?;
+        let (record, found) = RunRecord::find(&dir)?;
         let changed = changed_options(&given, &record.asked)?;
         if !changed.is_empty() {
             return Err(Refusal::usage(format!(
@@ -171,11 +179,25 @@ impl Begun {
             .hint("leave them out to continue the run, or choose a new --out to start another")
             .into());
         }
-        Ok(Self { dir, record, given })
+        Ok(Self {
+            dir,
+            record,
+            found,
+            given,
+        })
     }
 
-    /// Whether nothing is left to be trained or written: all steps were taken, both adapters are in place, and nobody asks
-    /// for another optimizer or another form of the files.
+    /// What is not as the run left it, a sentence each.
+    pub fn remarks(&self) -> Vec<String> {
+        let lost = match self.record.status {
+            RunStatus::Finished => self.record.lost(&self.dir),
+            _ => Vec::new(),
+        };
+        self.found.iter().cloned().chain(lost).collect()
+    }
+
+    /// Whether nothing is left to be trained or written: all steps were taken, both adapters are in place as they were left,
+    /// and nobody asks for another optimizer or another form of the files.
     pub fn is_done(&self) -> bool {
         let (given, asked) = (&self.given, &self.record.asked);
         let is_same = given
@@ -184,48 +206,60 @@ impl Begun {
             && given
                 .save_dtype
                 .is_none_or(|form| asked.save_dtype == Some(form));
-        let is_there = |name: &str| self.dir.join(name).is_dir();
-        self.record.status == RunStatus::Finished
-            && is_same
-            && is_there("adapter")
-            && is_there("last")
+        self.record.status == RunStatus::Finished && is_same && self.remarks().is_empty()
     }
 
-    /// Its options as they were, but for those that belong to the moment.
-    fn go_on(self, machine: Machine) -> Result<(RawTrain, Settings, Option<RunRecord>)> {
-        let Self { dir, record, given } = self;
-        let allowed = RawTrain {
-            threads: given.threads,
-            memory: given.memory,
-            optimizer: given.optimizer,
-            save_dtype: given.save_dtype,
-            ..RawTrain::default()
+    /// Its options as they were, but for those that may change.
+    fn go_on(
+        self,
+        machine: Machine,
+    ) -> Result<(RawTrain, Settings, Option<RunRecord>, Vec<Change>)> {
+        let Self {
+            dir, record, given, ..
+        } = self;
+        let free = |names: &[&str]| -> Result<RawTrain> {
+            let mut given = options(&given)?;
+            given.retain(|name, _| names.contains(&name.as_str()));
+            Ok(serde_json::from_value(Value::Object(given))?)
         };
-        // What decides about files is kept for the next time; threads and memory belong to the moment.
+        let allowed = free(&MAY_CHANGE.map(|(name, _)| name))?;
+        // Threads and memory belong to the moment; the rest is kept for the next time.
+        let kept = MAY_CHANGE.map(|(name, _)| name);
+        let kept: Vec<&str> = kept
+            .into_iter()
+            .filter(|name| !["threads", "memory"].contains(name))
+            .collect();
         let saved = RawTrain {
             out: Some(dir),
-            optimizer: given.optimizer.or(record.asked.optimizer),
-            save_dtype: given.save_dtype.or(record.asked.save_dtype),
-            ..record.asked.clone()
+            ..merge(&free(&kept)?, &record.asked)?
         };
+        let changes = changes(&allowed, &record.asked)?;
         let settings = Settings::resolve(&allowed, &saved, Origin::SavedRun, machine)?;
-        Ok((saved, settings, Some(record)))
+        Ok((saved, settings, Some(record), changes))
     }
 }
 
+/// Options as a JSON object: those that were given, by name.
+fn options(raw: &RawTrain) -> Result<Map<String, Value>> {
+    let raw = serde_json::to_value(raw)?;
+    Ok(raw.as_object().cloned().unwrap_or_default())
+}
+
 /// The options given now that are not what the run was begun with.
+fn changes(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<Change>> {
+    let (given, begun_with) = (options(given)?, options(begun_with)?);
+    let change = |(option, to): (String, Value)| {
+        let from = begun_with.get(&option).cloned().unwrap_or_default();
+        (from != to).then_some(Change { option, from, to })
+    };
+    Ok(given.into_iter().filter_map(change).collect())
+}
+
+/// Those of them that a resumed run has to keep, as flags.
 fn changed_options(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<String>> {
-    // Whether the optimiser can go on from the state of another is for the checkpoint to say.
-    const FREE: [&str; 5] = ["out", "threads", "memory", "optimizer", "save-dtype"];
-    let (given, begun_with) = (
-        serde_json::to_value(given)?,
-        serde_json::to_value(begun_with)?,
-    );
-    let given = given.as_object().into_iter().flatten();
-    let changed = given.filter(|(name, value)| {
-        !FREE.contains(&name.as_str()) && begun_with.get(name) != Some(value)
-    });
-    Ok(changed.map(|(name, _)| format!("--{name}")).collect())
+    let changes = changes(given, begun_with)?.into_iter();
+    let fixed = changes.filter(|change| MAY_CHANGE.iter().all(|(name, _)| *name != change.option));
+    Ok(fixed.map(|change| format!("--{}", change.option)).collect())
 }
 
 /// Flags over file, still as they were written.
@@ -285,17 +319,37 @@ fn is_template_file(template: &str) -> bool {
     is_path && Path::new(template).is_file()
 }
 
+/// Refuses a directory that another process is writing to at this moment.
+fn refuse_busy(dir: &Path) -> Result<()> {
+    match who_holds(&dir.join(RUN_LOCK)) {
+        Held::By(holder) => Err(LockError::Held {
+            what: dir.to_path_buf(),
+            holder,
+        }
+        .into()),
+        Held::Free | Held::Unknown => Ok(()),
+    }
+}
+
+/// Refuses to begin where a run has been, or is.
 fn refuse_used_directory(dir: &Path) -> Result<()> {
-    let remains = [RUN_JSON, "events.jsonl", "adapter", "checkpoints"]
-        .into_iter()
-        .find(|name| dir.join(name).exists());
-    let Some(name) = remains else { return Ok(()) };
-    Err(Refusal::usage(format!(
-        "{} already holds a run (it has {name})",
-        dir.display()
-    ))
-    .hint("--resume continues it; another --out starts a new one")
-    .into())
+    refuse_busy(dir)?;
+    refuse_remains(dir)
+}
+
+/// Refuses to begin where a run has been.
+pub(super) fn refuse_remains(dir: &Path) -> Result<()> {
+    let Some(name) = has_remains(dir) else {
+        return Ok(());
+    };
+    let hint = match RunRecord::find(dir) {
+        Ok(_) => "--resume continues it; another --out starts a new one",
+        Err(_) => {
+            "it cannot be continued, as nothing in it says what it was: another --out starts a new one"
+        }
+    };
+    let what = format!("{} already holds a run (it has {name})", dir.display());
+    Err(Refusal::usage(what).hint(hint).into())
 }
 
 #[cfg(test)]
@@ -345,7 +399,11 @@ mod tests {
         refuse_used_directory(dir.path()).unwrap();
         std::fs::write(dir.path().join("notes.txt"), "mine").unwrap();
         refuse_used_directory(dir.path()).unwrap();
+        // What a run leaves that is killed before it has begun.
         std::fs::write(dir.path().join("events.jsonl"), "").unwrap();
+        std::fs::write(dir.path().join(RUN_LOCK), "").unwrap();
+        refuse_used_directory(dir.path()).unwrap();
+        std::fs::write(dir.path().join("events.jsonl"), "{}\n").unwrap();
         let error = refuse_used_directory(dir.path()).unwrap_err().to_string();
         assert!(
             error.ends_with("already holds a run (it has events.jsonl)"),

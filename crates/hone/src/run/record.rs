@@ -1,20 +1,40 @@
 //! `run.json`: what a run was asked, what it decided, what it stood on, and how it ended.
 //!
 //! It is written before the first step and again at the end, whole each time, so a directory with a `run.json` says what
-//! is in it even after a crash.
+//! is in it even after a crash. Every checkpoint holds a copy of it.
 
 use super::start::Summary;
 use crate::plan::{PlanLine, RawTrain, TrainPlan};
+use crate::refusal::Refusal;
 use anyhow::{Context, Result};
-use hone_ledger::{RunStatus, write_whole};
-use hone_train::TrainingPlan;
+use hone_ledger::{ContentId, RunStatus, write_whole};
+use hone_train::{Checkpoint, TrainingPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the file in a run's directory.
 pub const RUN_JSON: &str = "run.json";
+
+/// The file in a run's directory that its one writer has locked.
+pub const RUN_LOCK: &str = "run.lock";
+
+/// The directory of checkpoints in a run's directory.
+const CHECKPOINTS: &str = "checkpoints";
+
+/// The first thing in `dir` that only a run leaves there, if there is one. A run that was killed before it wrote anything
+/// down leaves nothing that is of use.
+pub fn has_remains(dir: &Path) -> Option<&'static str> {
+    let holds = |name: &&str| match *name {
+        "events.jsonl" => fs::metadata(dir.join(name)).is_ok_and(|found| found.len() > 0),
+        name => dir.join(name).exists(),
+    };
+    let names = [RUN_JSON, "events.jsonl", "adapter", "last", CHECKPOINTS];
+    names.into_iter().find(holds)
+}
 
 /// Everything there is to know about a run but its numbers over time.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -45,16 +65,27 @@ pub struct RunRecord {
     pub machine: Value,
     /// The figures at the end.
     pub result: Option<Value>,
+    /// The hash of the weights of each adapter that a finished run left.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub adapters: BTreeMap<String, ContentId>,
 }
+
+/// The adapters of a finished run: the best and the last.
+const ADAPTERS: [&str; 2] = ["adapter", "last"];
+const WEIGHTS: &str = "adapter_model.safetensors";
+const CONFIG: &str = "adapter_config.json";
 
 impl RunRecord {
     /// Writes it into the run's directory.
     pub fn write(&self, dir: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)?;
-        Ok(write_whole(
-            &dir.join(RUN_JSON),
-            format!("{text}\n").as_bytes(),
-        )?)
+        Ok(write_whole(&dir.join(RUN_JSON), &self.to_json()?)?)
+    }
+
+    /// As it is written.
+    pub fn to_json(&self) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
     }
 
     /// Reads it from a run's directory.
@@ -64,6 +95,75 @@ impl RunRecord {
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is not the record of a run", path.display()))
+    }
+
+    /// The record of the run in `dir`. Where it is missing or damaged, the copy in the newest checkpoint takes its place, and
+    /// a sentence says so.
+    pub fn find(dir: &Path) -> Result<(Self, Option<String>)> {
+        let error = match Self::read(dir) {
+            Ok(record) => return Ok((record, None)),
+            Err(error) => error,
+        };
+        if has_remains(dir).is_none() {
+            let what = format!("there is no run to resume in {}", dir.display());
+            return Err(Refusal::usage(what)
+                .hint("without --resume, the same command starts one")
+                .into());
+        }
+        let path = dir.join(RUN_JSON);
+        let what = match path.exists() {
+            true => format!("{error:#}"),
+            false => format!("{} is missing", path.display()),
+        };
+        let newest = Checkpoint::newest(&dir.join(CHECKPOINTS)).ok();
+        let copy = newest.and_then(|(newest, _)| {
+            let newest = newest?;
+            Some((
+                serde_json::from_slice(&newest.record?).ok()?,
+                newest.note.step,
+            ))
+        });
+        match copy {
+            Some((record, step)) => Ok((
+                record,
+                Some(format!("{what}; the copy in the checkpoint of step {step} takes its place")),
+            )),
+            None => Err(Refusal::usage(format!(
+                "{what}, and no intact checkpoint holds a copy of it: the run in {} cannot be continued",
+                dir.display()
+            ))
+            .hint("begin again with another --out; what is left of this run stays as it is")
+            .into()),
+        }
+    }
+
+    /// Takes down the adapters of a finished run.
+    pub fn seal(&mut self, dir: &Path) -> Result<()> {
+        for name in ADAPTERS {
+            let id = ContentId::of_file(&dir.join(name).join(WEIGHTS))?;
+            self.adapters.insert(name.to_owned(), id);
+        }
+        Ok(())
+    }
+
+    /// What of its adapters is not as a finished run left it, a sentence each.
+    pub fn lost(&self, dir: &Path) -> Vec<String> {
+        let lost = |name: &str| {
+            let (weights, config) = (dir.join(name).join(WEIGHTS), dir.join(name).join(CONFIG));
+            let is_config = |bytes: &[u8]| serde_json::from_slice::<Value>(bytes).is_ok();
+            match (ContentId::of_file(&weights), fs::read(&config)) {
+                (Err(_), _) => Some(format!("{} is missing", weights.display())),
+                (_, Err(_)) => Some(format!("{} is missing", config.display())),
+                (Ok(id), _) if self.adapters.get(name).is_some_and(|left| *left != id) => {
+                    Some(format!("{} is damaged", weights.display()))
+                }
+                (_, Ok(bytes)) if !is_config(&bytes) => {
+                    Some(format!("{} is damaged", config.display()))
+                }
+                _ => None,
+            }
+        };
+        ADAPTERS.into_iter().filter_map(lost).collect()
     }
 
     /// Marks its end.

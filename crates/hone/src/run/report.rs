@@ -2,7 +2,7 @@
 
 use super::prepare::Prepared;
 use super::record::RunRecord;
-use super::start::{EVENTS, REPORT, Summary};
+use super::start::{EVENTS, REPORT, Summary, missing_steps};
 use crate::judge::{Verdict, judge_both, rules};
 use crate::plan::Size;
 use crate::report::{Headline, Page, PlanRow, Point};
@@ -13,7 +13,7 @@ use hone_eval::harness::{Exam, Progress, Rules};
 use hone_ledger::{read_events, write_whole};
 use hone_model::AdapterFiles;
 use hone_train::Event;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What is on the page beyond the run's own numbers.
 pub struct Judgement {
@@ -91,8 +91,14 @@ impl Prepared {
     pub fn write_report(&self, summary: &Summary, judgement: &Judgement) -> Result<PathBuf> {
         let out = &self.plan.settings.out.value;
         let record = RunRecord::read(out)?;
-        let (train, valid) = curves(&out.join(EVENTS))?;
+        let events = read_events::<Event>(&out.join(EVENTS))?;
+        let (train, valid) = curves(&events.rows);
         let mut page = self.page(&record, summary, judgement);
+        let missing = missing_steps(&events.rows, summary.steps);
+        if !missing.is_empty() {
+            let warning = format!("{EVENTS} has nothing of {missing}: the curves lack them");
+            page.warnings.push(warning);
+        }
         page.warnings.extend(overfitting(&valid));
         (page.train, page.valid) = (train, valid);
         let path = out.join(REPORT);
@@ -234,16 +240,16 @@ fn provenance(record: &RunRecord) -> Vec<(String, String)> {
 }
 
 /// Training and validation loss by step.
-fn curves(events: &Path) -> Result<(Vec<Point>, Vec<Point>)> {
+fn curves(events: &[Event]) -> (Vec<Point>, Vec<Point>) {
     let (mut train, mut valid) = (Vec::new(), Vec::new());
-    for event in read_events::<Event>(events)?.rows {
+    for event in events {
         match event {
             Event::Stepped(stepped) => train.push((stepped.step, stepped.loss)),
             Event::Validated(look) => valid.push((look.step, look.loss)),
-            Event::Saved { .. } => {}
+            Event::Saved { .. } | Event::Resumed(_) => {}
         }
     }
-    Ok((train, valid))
+    (train, valid)
 }
 
 /// A sentence when validation loss has turned up again.

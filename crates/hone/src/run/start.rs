@@ -1,19 +1,21 @@
 //! A prepared run, run: every event to the file and the living line, every end recorded.
 
-use super::prepare::{Prepared, data};
-use super::record::{RunRecord, now_unix};
+use super::prepare::{Prepared, data, refuse_remains};
+use super::record::{RUN_LOCK, RunRecord, now_unix};
 use crate::dataset::Dataset;
 use crate::machine::{free_disk, memory_bytes, peak_memory_bytes};
+use crate::place::unlocked;
 use crate::plan::{Size, TrainPlan};
 use crate::refusal::Refusal;
 use crate::screen::{LivingLine, Moment, Talk, plural};
 use anyhow::{Context, Result};
-use hone_ledger::{ContentId, EventError, EventLog, RunStatus};
+use hone_ledger::{EventLog, Lock, RunStatus, read_events, sweep};
 use hone_model::{Provenance, StopSignal};
 use hone_train::{
-    Checkpoint, Due, Event, Finished, Note, Outcome, RunDir, Sink, TrainError, train,
+    Checkpoint, Due, Event, Finished, Note, Outcome, Resumed, RunDir, Sink, TrainError, train,
 };
-use serde_json::{Value, json};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
@@ -82,13 +84,24 @@ impl Prepared {
         }
         refuse_full_disk(&out, self.plan.disk, free_disk(&out))?;
         std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-        // From here on the log says that somebody is at work here.
-        let log = open_log(&out)?;
-        self.list_set_aside(&out)?;
+        self.lock = Some(lock(&out, talk)?);
+        let mut dir = self.run_dir(&out)?;
+        // Whatever refuses to go on does so here, before anything on disk is another than it was.
+        let newest = match &self.resumed {
+            Some(begun) => self.newest(&dir, begun)?,
+            None => {
+                refuse_remains(&out)?;
+                None
+            }
+        };
+        for place in [&out, &dir.checkpoints(), &dir.adapter(), &dir.last()] {
+            sweep(place);
+        }
         let mut record = self.record();
         record.write(&out)?;
         begun(&out);
-        let outcome = self.run_loop(&out, log, talk, stop);
+        dir.record = Some(record.to_json()?);
+        let outcome = self.run_loop(&dir, newest.as_ref(), talk, stop);
         let (status, result) = match &outcome {
             Ok(Ended::Finished(summary)) => {
                 (RunStatus::Finished, Some(serde_json::to_value(summary)?))
@@ -101,7 +114,11 @@ impl Prepared {
             Err(_) => (RunStatus::Failed, None),
         };
         record.finish(status, result);
-        let recorded = record.write(&out);
+        let sealed = match status {
+            RunStatus::Finished => record.seal(&out),
+            _ => Ok(()),
+        };
+        let recorded = sealed.and_then(|()| record.write(&out));
         // The reason a run failed matters more than that it could not be written down.
         let ended = outcome?;
         recorded?;
@@ -115,24 +132,104 @@ impl Prepared {
         peak_memory_bytes().max(before.unwrap_or(0))
     }
 
-    fn run_loop(
-        &mut self,
-        out: &Path,
-        mut log: EventLog,
-        talk: Talk,
-        stop: &StopSignal,
-    ) -> Result<Ended> {
+    /// Where it leaves what, and what goes into the files.
+    fn run_dir(&self, out: &Path) -> Result<RunDir> {
         let mut dir = RunDir::new(out, self.plan.identity.clone(), self.provenance());
         dir.save_dtype = self.plan.save_dtype();
         dir.beside = self.open.files_beside_an_adapter()?;
-        let is_resumed = self.resumed.is_some();
-        let newest = match is_resumed {
-            true => newest(&dir)?,
-            false => None,
-        };
-        let first_step = newest.as_ref().map_or(0, |note| note.step);
-        log.truncate_after(|event| newest.as_ref().is_some_and(|note| is_before(event, note)))?;
+        Ok(dir)
+    }
 
+    /// What the newest intact checkpoint says, if the run has come as far as to one. A run that had one and has none is not
+    /// begun again over what it left.
+    fn newest(&self, dir: &RunDir, begun: &RunRecord) -> Result<Option<Note>> {
+        let out = &self.plan.settings.out.value;
+        let now = RunRecord::read(out).map(|record| record.status);
+        if begun.status != RunStatus::Finished && now.is_ok_and(|now| now == RunStatus::Finished) {
+            let what = format!(
+                "another process has just finished the run in {}",
+                out.display()
+            );
+            return Err(Refusal::failed(what)
+                .hint("the same command again shows what came of it")
+                .into());
+        }
+        let path = dir.checkpoints();
+        let (newest, damaged) = Checkpoint::newest(&path).map_err(TrainError::from)?;
+        if let Some(checkpoint) = newest {
+            checkpoint.note.refuse_other(dir, &self.plan.training)?;
+            return Ok(Some(checkpoint.note));
+        }
+        if let Some(error) = damaged.first() {
+            let reason = error.to_string();
+            return Err(TrainError::NoIntactCheckpoint { path, reason }.into());
+        }
+        let saved = read_events::<Event>(&out.join(EVENTS))?.rows;
+        let saved = saved
+            .iter()
+            .any(|event| matches!(event, Event::Saved { .. }));
+        if !saved && !matches!(begun.status, RunStatus::Finished | RunStatus::Interrupted) {
+            return Ok(None);
+        }
+        let lost = self.remarks.iter().map(|remark| format!("{remark}, and "));
+        let what = format!(
+            "{}the checkpoints that the run could go on from are gone: {} has none",
+            lost.collect::<String>(),
+            path.display()
+        );
+        Err(Refusal::failed(what)
+            .hint("put them back, or begin again with another --out")
+            .hint(format!("what is in {} stays as it is", out.display()))
+            .into())
+    }
+
+    /// The log, with what happened up to the checkpoint and nothing else. What is missing of that is made up for or told of.
+    fn open_log(&self, newest: Option<&Note>, talk: Talk) -> Result<EventLog> {
+        let path = self.plan.settings.out.value.join(EVENTS);
+        let mut log = EventLog::open(&path)?;
+        let retained = log.retain(|event| is_before(event, newest))?;
+        if let Some(aside) = &retained.aside {
+            talk.warn(format!(
+                "{} of {} could not be read and left out; the file as it was is {}",
+                plural(retained.damaged.len(), "line"),
+                path.display(),
+                aside.display()
+            ));
+        }
+        let Some(note) = newest else { return Ok(log) };
+        let events = read_events::<Event>(&path)?.rows;
+        let missing = missing_steps(&events, note.step);
+        if !missing.is_empty() {
+            talk.warn(format!(
+                "{} has nothing of {missing}: they were taken, and are not in the curves of the report",
+                path.display()
+            ));
+        }
+        // A kill between a checkpoint and its event.
+        let step = note.step;
+        let is_told = |event: &Event| matches!(event, Event::Saved { step: told } if *told == step);
+        if !events.iter().any(is_told) {
+            log.append(&Event::Saved { step })?;
+        }
+        if !self.changes.is_empty() {
+            let changed = self.changes.clone();
+            log.append(&Event::Resumed(Resumed { step, changed }))?;
+        }
+        log.sync()?;
+        Ok(log)
+    }
+
+    fn run_loop(
+        &mut self,
+        dir: &RunDir,
+        newest: Option<&Note>,
+        talk: Talk,
+        stop: &StopSignal,
+    ) -> Result<Ended> {
+        self.list_set_aside(&self.plan.settings.out.value)?;
+        let log = self.open_log(newest, talk)?;
+        let is_resumed = self.resumed.is_some();
+        let first_step = newest.map_or(0, |note| note.step);
         let training = &self.plan.training;
         let (steps, eval_every) = (training.steps, training.eval_every);
         let mut witness = Witness {
@@ -144,7 +241,7 @@ impl Prepared {
             &mut self.model,
             data(&self.dataset),
             &self.plan.training,
-            &dir,
+            dir,
             is_resumed,
             &mut witness,
             stop,
@@ -154,7 +251,7 @@ impl Prepared {
             Outcome::Interrupted { step } => Ok(Ended::Interrupted { step }),
             Outcome::Finished(finished) => {
                 if finished.damaged > 0 {
-                    talk.say(format!(
+                    talk.warn(format!(
                         "passed over: {}; the run went on from an older one",
                         plural(finished.damaged, "damaged checkpoint")
                     ));
@@ -220,6 +317,7 @@ impl Prepared {
                 "architecture": std::env::consts::ARCH,
             }),
             result: None,
+            adapters: BTreeMap::new(),
         };
         if let Some(begun) = &self.resumed {
             record.started_unix = begun.started_unix;
@@ -268,22 +366,19 @@ impl Sink for Witness<'_> {
                 self.line.say(&line);
             }
             Event::Saved { .. } => self.log.sync()?,
+            Event::Resumed(_) => {}
         }
         Ok(())
     }
 }
 
-/// The run's log, which one process writes at a time.
-fn open_log(out: &Path) -> Result<EventLog> {
-    EventLog::open(&out.join(EVENTS)).map_err(|error| match error {
-        EventError::InUse { .. } => Refusal::usage(format!(
-            "another process is at work on the run in {}",
-            out.display()
-        ))
-        .hint("wait until it ends, or choose another --out")
-        .into(),
-        error => error.into(),
-    })
+/// The right to write in a run's directory.
+fn lock(out: &Path, talk: Talk) -> Result<Lock> {
+    let lock = Lock::take(&out.join(RUN_LOCK), out, "hone train")?;
+    if !lock.is_kept() {
+        talk.warn(unlocked(out));
+    }
+    Ok(lock)
 }
 
 /// An hour in, a full disk costs the hour.
@@ -298,23 +393,49 @@ fn refuse_full_disk(out: &Path, needed: Size, free: Option<Size>) -> Result<(), 
     }
 }
 
-/// What the newest intact checkpoint says.
-fn newest(dir: &RunDir) -> Result<Option<Note>> {
-    let (newest, _) = Checkpoint::newest(&dir.checkpoints())?;
-    Ok(newest.map(|checkpoint| checkpoint.note))
-}
-
-/// Whether an event came before the checkpoint, and not with a validation that is still due.
-fn is_before(event: &Value, note: &Note) -> bool {
-    let Some(step) = event["step"].as_u64() else {
-        return false;
-    };
+/// Whether an event came before the checkpoint, and not with a validation that is still due. That options changed stays on
+/// record wherever the run goes on from.
+fn is_before(event: &Event, newest: Option<&Note>) -> bool {
+    if matches!(event, Event::Resumed(_)) {
+        return true;
+    }
+    let Some(note) = newest else { return false };
+    let step = event.step();
     let is_due = |due: &Due| match due {
         Due::Unchanged => step == 0,
-        Due::Changed => step == note.step as u64,
+        Due::Changed => step == note.step,
     };
-    let is_validation = event["event"] == "validated";
-    step <= note.step as u64 && !(is_validation && note.due.iter().any(is_due))
+    let is_validation = matches!(event, Event::Validated(_));
+    step <= note.step && !(is_validation && note.due.iter().any(is_due))
+}
+
+/// The steps up to `last` of which there is no event, as in `steps 1 to 14 and 16`; empty if there are all.
+pub(super) fn missing_steps(events: &[Event], last: usize) -> String {
+    let told: BTreeSet<usize> = events
+        .iter()
+        .filter(|event| matches!(event, Event::Stepped(_)))
+        .map(Event::step)
+        .collect();
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for step in (1..=last).filter(|step| !told.contains(step)) {
+        match ranges.last_mut() {
+            Some((_, end)) if *end + 1 == step => *end = step,
+            _ => ranges.push((step, step)),
+        }
+    }
+    let text = |(first, end): &(usize, usize)| match first == end {
+        true => first.to_string(),
+        false => format!("{first} to {end}"),
+    };
+    match &ranges[..] {
+        [] => String::new(),
+        [(first, end)] if first == end => format!("step {first}"),
+        [ranges @ .., last] if !ranges.is_empty() => {
+            let ranges: Vec<String> = ranges.iter().map(text).collect();
+            format!("steps {} and {}", ranges.join(", "), text(last))
+        }
+        [range, ..] => format!("steps {}", text(range)),
+    }
 }
 
 fn summary(finished: &Finished, adapter: PathBuf, peak_memory_bytes: u64) -> Summary {
@@ -364,15 +485,10 @@ fn name_rows(error: TrainError, dataset: &Dataset) -> anyhow::Error {
         .into()
 }
 
-/// A short name for a run, from when it began and what it is.
-pub fn run_id(record: &RunRecord) -> String {
-    let whole = format!("{} {}", record.started_unix, record.identity);
-    ContentId::of(whole.as_bytes()).short()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use hone_train::Stepped;
 
     #[test]
     fn a_disk_that_is_too_full_is_refused_before_anything_is_written() {
@@ -385,5 +501,30 @@ mod tests {
         );
         refuse_full_disk(out, size(300), Some(size(300))).unwrap();
         refuse_full_disk(out, size(300), None).unwrap();
+    }
+    #[test]
+    fn steps_without_an_event_are_told_in_ranges() {
+        let stepped = |step| {
+            Event::Stepped(Stepped {
+                step,
+                epoch: 0,
+                loss: 1.0,
+                lr: 0.1,
+                grad_norm: 1.0,
+                examples: 1,
+                tokens: 1,
+                supervised_tokens: 1,
+                seconds: 0.0,
+                peak_bytes: 0,
+            })
+        };
+        let missing = |told: &[usize], last| {
+            let events: Vec<Event> = told.iter().map(|&step| stepped(step)).collect();
+            missing_steps(&events, last)
+        };
+        assert_eq!(missing(&[1, 2], 2), "");
+        assert_eq!(missing(&[1, 3], 3), "step 2");
+        assert_eq!(missing(&[], 3), "steps 1 to 3");
+        assert_eq!(missing(&[3, 5], 8), "steps 1 to 2, 4 and 6 to 8");
     }
 }

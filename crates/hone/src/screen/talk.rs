@@ -34,6 +34,11 @@ impl Talk {
             let _ = writeln!(io::stderr(), "{}", line.as_ref());
         }
     }
+
+    /// Says what is lost or not kept safe, to the quiet too.
+    pub fn warn(self, line: impl AsRef<str>) {
+        let _ = writeln!(io::stderr(), "warning: {}", line.as_ref());
+    }
 }
 
 /// Writes a line of data to stdout.

@@ -2,6 +2,8 @@
 
 use crate::command::{Place, fixtures};
 use hone_ledger::Lock;
+use serde_json::Value;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 fn adapter() -> String {
@@ -104,4 +106,271 @@ fn what_a_killed_command_left_is_removed_by_the_next_with_that_out() {
     let _ = std::fs::remove_dir_all(place.path("m"));
     place.ok(&format!("{merge} m"));
     assert!(place.hidden().is_empty(), "{:?}", place.hidden());
+}
+
+const TRAIN: &str = "train --model {untied} --data rows.jsonl --threads 1 --batch-size 4 --eval-every 2 --save-every 2";
+
+fn record(place: &Place, run: &str) -> Value {
+    let text = std::fs::read(place.path(run).join("run.json")).unwrap();
+    serde_json::from_slice(&text).unwrap()
+}
+
+/// A run with all its steps taken and its last checkpoint on disk, killed before it could say so.
+fn killed_at_the_end(place: &Place, run: &str, options: &str) {
+    place.ok(&format!("{TRAIN} {options} --out {run}"));
+    let mut killed = record(place, run);
+    killed["status"] = "running".into();
+    killed["result"] = Value::Null;
+    place.write(&format!("{run}/run.json"), &killed.to_string());
+}
+
+/// The weights of the best and the last adapter.
+fn adapters(run: &Path) -> [Vec<u8>; 2] {
+    ["adapter", "last"]
+        .map(|name| std::fs::read(run.join(name).join("adapter_model.safetensors")).unwrap())
+}
+
+fn events(place: &Place, run: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.path(run).join("events.jsonl")).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "{what} does not come"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn runs_that_begin_in_the_same_second_are_all_listed() {
+    let place = place_with_rows();
+    let runs: Vec<_> = (1..=6)
+        .map(|i| place.start(&format!("{TRAIN} --lr {i}e-4 --out run{i}")))
+        .collect();
+    for mut run in runs {
+        assert!(run.wait().unwrap().success());
+    }
+    let listed = place.ok("runs --json").stdout;
+    let ids: std::collections::BTreeSet<String> = listed
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].to_string())
+        .collect();
+    assert_eq!((listed.lines().count(), ids.len()), (6, 6), "{listed}");
+    let identity = |i: usize| record(&place, &format!("run{i}"))["identity"].to_string();
+    let identities: std::collections::BTreeSet<String> = (1..=6).map(identity).collect();
+    assert_eq!(identities.len(), 6);
+}
+
+#[test]
+fn a_checkpoint_of_another_plan_is_refused_and_changes_nothing() {
+    let place = place_with_rows();
+    killed_at_the_end(&place, "a", "--seed 0 --lr 1e-4 --valid-share 0");
+    killed_at_the_end(&place, "b", "--seed 1 --lr 1e-3 --valid-share 0");
+    std::fs::remove_dir_all(place.path("b/checkpoints")).unwrap();
+    std::fs::rename(place.path("a/checkpoints"), place.path("b/checkpoints")).unwrap();
+    let before = record(&place, "b");
+    let error = place.refusal("train --resume --out b");
+    assert!(
+        error.contains("was made with other data, another base or another plan"),
+        "{error}"
+    );
+    assert_eq!(record(&place, "b"), before);
+}
+
+#[test]
+fn what_may_change_when_a_run_goes_on_is_on_record() {
+    let place = place_with_rows();
+    killed_at_the_end(&place, "run", "");
+    std::fs::rename(place.path("rows.jsonl"), place.path("moved.jsonl")).unwrap();
+    std::fs::rename(place.path("run"), place.path("there")).unwrap();
+    place.ok("train --resume --out there --data moved.jsonl --threads 2");
+    let events = events(&place, "there");
+    let resumed = events
+        .iter()
+        .find(|event| event["event"] == "resumed")
+        .unwrap();
+    let mut changed: Vec<&str> = resumed["changed"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|change| change["option"].as_str().unwrap())
+        .collect();
+    changed.sort_unstable();
+    assert_eq!(changed, ["data", "out", "threads"]);
+    assert!(place.ok("runs").stdout.contains("there"));
+}
+
+#[test]
+fn a_run_whose_record_is_lost_goes_on_by_the_copy_in_its_checkpoint() {
+    let place = place_with_rows();
+    let whole = {
+        place.ok(&format!("{TRAIN} --out whole"));
+        adapters(&place.path("whole"))
+    };
+    for (run, harm) in [("missing", None), ("empty", Some(0)), ("cut", Some(300))] {
+        killed_at_the_end(&place, run, "");
+        std::fs::remove_dir_all(place.path(run).join("adapter")).unwrap();
+        let path = place.path(run).join("run.json");
+        match harm {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(length) => {
+                let text = std::fs::read(&path).unwrap();
+                std::fs::write(&path, &text[..length]).unwrap();
+            }
+        }
+        // Whoever begins anew there is told the way that leads on.
+        let error = place.refusal(&format!("{TRAIN} --out {run}"));
+        assert!(error.contains("hint: --resume continues it"), "{error}");
+        let said = place.ok(&format!("train --resume --out {run}")).stderr;
+        assert!(
+            said.contains("the copy in the checkpoint of step"),
+            "{run}: {said}"
+        );
+        assert!(adapters(&place.path(run)) == whole, "{run}");
+        assert_eq!(record(&place, run)["status"], "finished");
+    }
+}
+
+#[test]
+fn a_run_that_cannot_go_on_is_not_sent_round_in_a_circle() {
+    let place = place_with_rows();
+    place.ok(&format!("{TRAIN} --out run"));
+    std::fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
+    std::fs::remove_file(place.path("run/run.json")).unwrap();
+    let begun = place.refusal(&format!("{TRAIN} --out run"));
+    assert!(begun.contains("already holds a run"), "{begun}");
+    assert!(!begun.contains("--resume continues it"), "{begun}");
+    let resumed = place.refusal("train --resume --out run");
+    assert!(
+        resumed.contains("run.json is missing, and no intact checkpoint holds a copy of it"),
+        "{resumed}"
+    );
+    assert!(
+        resumed.contains("hint: begin again with another --out"),
+        "{resumed}"
+    );
+}
+
+#[test]
+fn a_finished_run_is_one_whose_adapters_are_there() {
+    let place = place_with_rows();
+    place.ok(&format!("{TRAIN} --out run"));
+    let whole = adapters(&place.path("run"));
+    let best = place.path("run/adapter/adapter_model.safetensors");
+    let harms: [&dyn Fn(); 3] = [
+        &|| std::fs::write(&best, &whole[0][..200]).unwrap(),
+        &|| std::fs::write(&best, "").unwrap(),
+        &|| std::fs::remove_dir_all(place.path("run/adapter")).unwrap(),
+    ];
+    for harm in harms {
+        harm();
+        let said = place.ok("train --resume --out run").stderr;
+        assert!(said.contains("adapter_model.safetensors is "), "{said}");
+        assert!(adapters(&place.path("run")) == whole);
+    }
+    // Nothing is trained again over what is left.
+    std::fs::remove_dir_all(place.path("run/checkpoints")).unwrap();
+    std::fs::write(place.path("run/last/adapter_model.safetensors"), "").unwrap();
+    let before = record(&place, "run");
+    let error = place.refusal("train --resume --out run");
+    assert!(
+        error.contains("adapter_model.safetensors is damaged, and the checkpoints")
+            && error.contains("hint: put them back, or begin again with another --out"),
+        "{error}"
+    );
+    assert_eq!(record(&place, "run"), before);
+    assert_eq!(std::fs::read(&best).unwrap(), whole[0]);
+}
+
+#[test]
+fn lost_and_broken_events_are_told_of_and_stop_nobody() {
+    let place = place_with_rows();
+    killed_at_the_end(&place, "run", "");
+    let path = place.path("run/events.jsonl");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    let second = lines
+        .iter()
+        .position(|line| line.contains("\"step\":2,"))
+        .unwrap();
+    let mut broken = lines.clone();
+    broken[second] = "{\"event\":\"step\0ped\"";
+    // The last event, of the last checkpoint, is what a kill loses.
+    assert!(broken.pop().unwrap().contains("saved"));
+    std::fs::write(&path, broken.join("\n") + "\n").unwrap();
+    let said = place.ok("train --resume --out run").stderr;
+    assert!(
+        said.contains("1 line of ") && said.contains("events.jsonl.damaged-1"),
+        "{said}"
+    );
+    assert!(said.contains("has nothing of step 2:"), "{said}");
+    let kept = events(&place, "run");
+    assert_eq!(kept.len(), lines.len() - 1);
+    assert_eq!(kept.last().unwrap()["event"], "saved");
+    let report = std::fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(report.contains("has nothing of step 2"));
+
+    killed_at_the_end(&place, "gone", "");
+    std::fs::remove_file(place.path("gone/events.jsonl")).unwrap();
+    let said = place.ok("train --resume --out gone").stderr;
+    assert!(said.contains("has nothing of steps 1 to "), "{said}");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_was_killed_before_its_first_checkpoint_is_listed_and_goes_on() {
+    let place = place_with_rows();
+    let long = TRAIN.replace("--save-every 2", "--save-every 5000");
+    let mut child = place.start(&format!("{long} --epochs 2000 --out run"));
+    wait_until("a running run", || {
+        place.ok("runs").stdout.contains("  running ")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let listed = place.ok("runs").stdout;
+    assert!(listed.contains("  interrupted "), "{listed}");
+    let mut child = place.start("train --resume --out run");
+    wait_until("a running run", || {
+        place.ok("runs").stdout.contains("  running ")
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_registry_that_cannot_be_used_hides_no_run() {
+    let place = place_with_rows();
+    place.ok(&format!("{TRAIN} --out run"));
+    let listed = place.ok("runs").stdout;
+    place.write("home/runs.sqlite", &"no registry ".repeat(1000));
+    let again = place.ok("runs");
+    assert_eq!(again.stdout, listed);
+    assert!(
+        again.stderr.contains("was made again from the directories"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(place.ok("runs").stdout, listed);
+    // Of a home that is gone, the directories are left.
+    std::fs::remove_dir_all(place.path("home")).unwrap();
+    assert_eq!(place.ok("runs").stdout, "");
+    assert!(!place.path("home").exists(), "listing wrote something");
+    assert_eq!(place.ok("runs --find .").stdout, listed);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn listing_needs_no_writing() {
+    let place = Place::new();
+    let mut command = place.command("runs");
+    let ran = command.env("HONE_HOME", "/proc/x").output().unwrap();
+    assert!(ran.status.success());
+    assert!(String::from_utf8_lossy(&ran.stderr).starts_with("no runs yet"));
 }

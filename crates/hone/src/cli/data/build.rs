@@ -58,7 +58,7 @@ impl Build {
         };
         let written = write(out, &curator.curation, curator.length_unit(), run)?;
         if !written.is_locked {
-            talk.say(unlocked(out));
+            talk.warn(unlocked(out));
         }
         print_tally(&written.tally)?;
         tell_remarks(&written.files, talk);
