@@ -8,7 +8,7 @@
 //! same name, or by [`sweep`]; nothing else ever is.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -165,6 +165,9 @@ impl Unpublished {
         let settled = settling.map_or(Ok(Vec::new()), Settling::finish)?;
         let manifest = self.manifest(note, settled)?;
         let fail = |source| DirError::Write(WriteError::new(&self.path, 0, source));
+        for folder in folders(self.names.iter().map(String::as_str)) {
+            sync_dir(&self.dir().join(folder)).map_err(fail)?;
+        }
         write_synced(&self.dir().join(MANIFEST), &manifest.to_json()).map_err(fail)?;
         sync_dir(&self.dir()).map_err(fail)?;
         if self.path.symlink_metadata().is_ok() {
@@ -496,7 +499,7 @@ pub enum DirError {
     },
     /// A name that cannot be a file of a published directory.
     #[error(
-        "`{name}` cannot be published in {dir}: a plain file name, used once and other than {MANIFEST}, is expected"
+        "`{name}` cannot be published in {dir}: the name of a file in it, used once and other than {MANIFEST}, is expected"
     )]
     Name {
         /// The directory.
@@ -608,7 +611,7 @@ impl Manifest {
         }
         if let Some(entry) = manifest.files.iter().find(|entry| !is_plain(&entry.name)) {
             return Err(damaged(format!(
-                "it lists `{}`, which is not a plain file name",
+                "it lists `{}`, which is no name of a file in it",
                 entry.name
             )));
         }
@@ -643,14 +646,30 @@ fn check_names(dir: &Path, files: &[(&str, &[u8])]) -> Result<(), DirError> {
     Ok(())
 }
 
+/// A file of the directory, or of a folder in it: names are joined by `/` on every system.
 fn is_plain(name: &str) -> bool {
-    !matches!(name, "" | "." | ".." | MANIFEST) && !name.contains(['/', '\\', '\0'])
+    let is_plain =
+        |part: &str| !matches!(part, "" | "." | ".." | MANIFEST) && !part.contains(['\\', '\0']);
+    name.split('/').all(is_plain)
+}
+
+/// The folders that hold these files below the directory.
+fn folders<'a>(names: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
+    let folder = |name: &'a str| name.rsplit_once('/').map(|(folder, _)| folder);
+    names.filter_map(folder).collect()
 }
 
 fn fill(dir: &Path, files: &[(&str, &[u8])], manifest: &Manifest) -> io::Result<()> {
     fs::create_dir(dir)?;
+    let folders = folders(files.iter().map(|(name, _)| *name));
+    for folder in &folders {
+        fs::create_dir_all(dir.join(folder))?;
+    }
     for &(name, bytes) in files {
         write_synced(&dir.join(name), bytes)?;
+    }
+    for folder in &folders {
+        sync_dir(&dir.join(folder))?;
     }
     write_synced(&dir.join(MANIFEST), &manifest.to_json())?;
     sync_dir(dir)
@@ -1019,7 +1038,9 @@ mod tests {
     #[test]
     fn names_that_leave_the_directory_or_collide_are_refused() {
         let root = tempfile::tempdir().unwrap();
-        for name in ["../out", "a/b", "", "..", MANIFEST] {
+        for name in [
+            "../out", "a/../b", "/a", "a//b", "a/", "a\\b", "", "..", MANIFEST,
+        ] {
             let published = publish_dir(&root.path().join("x"), &[(name, b"")], json!(null));
             assert!(matches!(published, Err(DirError::Name { .. })), "{name}");
         }
@@ -1029,6 +1050,25 @@ mod tests {
             Err(DirError::Name { .. })
         ));
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn files_in_folders_are_published_with_all_others() {
+        let root = tempfile::tempdir().unwrap();
+        let (whole, piecewise) = (root.path().join("whole"), root.path().join("piecewise"));
+        let id = publish_dir(&whole, &[("a/b", b"1"), ("c", b"2")], json!(null)).unwrap();
+        let mut begun = Unpublished::begin(&piecewise).unwrap();
+        for (name, bytes) in [("a/b", b"1"), ("c", b"2")] {
+            let path = begun.path_of(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, bytes).unwrap();
+        }
+        assert_eq!(begun.publish(json!(null)).unwrap(), id);
+        for dir in [&whole, &piecewise] {
+            assert_eq!(open_dir(dir).unwrap().read("a/b").unwrap(), b"1");
+            fs::write(dir.join("a/b"), b"3").unwrap();
+            assert!(matches!(open_dir(dir), Err(DirError::Damaged { .. })));
+        }
     }
 
     #[test]
