@@ -55,6 +55,54 @@ pub(crate) fn jinja_source(source: &str) -> String {
     out + rest
 }
 
+/// What stands in the statements of a source, `{% … %}`, in their order; what comments and `{% raw %}` hold is none.
+pub(crate) fn statements(source: &str) -> Vec<String> {
+    let mut statements = Vec::new();
+    let mut rest = source;
+    while let Some(open) = opening(rest) {
+        let tag = &rest[open..];
+        rest = match tag.as_bytes()[1] {
+            b'#' => tag[2..].find("#}").map_or("", |end| &tag[end + 4..]),
+            b'{' => inside(&tag[2..], "}}").1,
+            _ => {
+                let (inner, after) = inside(&tag[2..], "%}");
+                let inner = inner.trim_matches(['-', '+']).trim().to_owned();
+                let is_raw = inner == "raw";
+                statements.push(inner);
+                if is_raw {
+                    &after[end_of_raw(after)..]
+                } else {
+                    after
+                }
+            }
+        };
+    }
+    statements
+}
+
+/// The names in a statement, without attributes and what stands between quotes.
+pub(crate) fn words_of(statement: &str) -> impl Iterator<Item = &str> {
+    let is_of_word = |c: char| c.is_alphanumeric() || c == '_';
+    let mut rest = statement;
+    std::iter::from_fn(move || {
+        let mut last = ' ';
+        while let Some(c) = rest.chars().next() {
+            let end = match c {
+                '\'' | '"' => end_of_text(rest, c),
+                c if is_of_word(c) => rest.find(|c| !is_of_word(c)).unwrap_or(rest.len()),
+                c => c.len_utf8(),
+            };
+            let (token, after) = rest.split_at(end);
+            rest = after;
+            if is_of_word(c) && last != '.' {
+                return Some(token);
+            }
+            last = c;
+        }
+        None
+    })
+}
+
 fn opening(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     (0..bytes.len().saturating_sub(1))
@@ -219,6 +267,25 @@ mod tests {
         ] {
             assert_eq!(jinja_source(source), told, "{source}");
         }
+    }
+
+    #[test]
+    fn statements_and_their_names_are_told_from_all_else() {
+        let source = "{# {% a %} #}{% raw %}{% b %}{% endraw %}{{ '{% c %}' }}{%- set x = m.x if m['y'] else \"z\" -%}{% if";
+        let told = statements(source);
+        let names: Vec<_> = told
+            .iter()
+            .map(|told| words_of(told).collect::<Vec<_>>())
+            .collect();
+        assert_eq!(
+            names,
+            [
+                vec!["raw"],
+                vec!["endraw"],
+                vec!["set", "x", "m", "if", "m", "else"],
+                vec!["if"]
+            ]
+        );
     }
 
     #[test]

@@ -20,6 +20,7 @@ mod sentencepiece;
 mod skeleton;
 mod stream;
 mod template;
+mod template_option;
 mod template_set;
 mod token_files;
 mod tokenizer;
@@ -31,7 +32,8 @@ pub use guard::is_guarded;
 pub use render::{Encoded, RenderError, Renderer};
 pub use stream::StreamDecoder;
 pub use template::{ChatTemplate, Limits, TemplateError, TemplateOrigin};
-pub use template_set::TemplateSet;
+pub use template_option::TemplateOption;
+pub use template_set::{TOOL_USE, TemplateSet};
 pub use token_files::TokenFiles;
 pub use tokenizer::{Tokenizer, TokenizerError};
 

@@ -582,6 +582,20 @@ fn too_deep() -> Error {
     Error::new(ErrorKind::InvalidOperation, what)
 }
 
+/// A whole number that did not fit, and is known by its first digits only.
+pub(crate) fn inexact(value: &Json) -> Option<String> {
+    match value {
+        Json::Number(number) if number.is_f64() => {
+            let float = number.as_f64()?;
+            let is_whole = float.fract() == 0.0 && float.abs() >= 2_f64.powi(64);
+            is_whole.then(|| number.to_string())
+        }
+        Json::Array(items) => items.iter().find_map(inexact),
+        Json::Object(fields) => fields.values().find_map(inexact),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,19 +13,20 @@
 //! A conversation whose spans cannot be proven (see [`crate::skeleton`]) is refused with the reason.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 use serde_json::{Map, Value, json};
 
+use crate::python::inexact;
 use crate::skeleton::{
     Piece, Place, Point, ReasoningTags, Skeleton, Word, WordKind, pieces, probe, stand_in,
     with_marks, words,
 };
-use crate::template::Showing;
-use crate::tokenizer::{Borders, Span};
+use crate::template::{ReasoningKey, Showing};
+use crate::tokenizer::{Borders, Span, sha256_hex};
 use crate::{
-    ChatTemplate, Conversation, Role, TemplateError, TemplateOrigin, Tokenizer, TokenizerError,
-    ToolCall, Turn,
+    ChatTemplate, Conversation, Role, TOOL_USE, TemplateError, TemplateOption, TemplateOrigin,
+    Tokenizer, TokenizerError, ToolCall, Turn,
 };
 
 /// Why a conversation has no ids.
@@ -65,13 +66,25 @@ pub enum RenderError {
     #[error("the chat template does not show the reasoning of turn {number}")]
     ReasoningDropped { number: usize },
     #[error(
-        "the generation prompt opens the reasoning of a reply (it ends in {tail:?}), and turn {number} has none"
+        "the generation prompt opens the reasoning of a reply (it ends in {tail:?}), and turn {number} has none{}",
+        remedy(.option, "closes")
     )]
-    ReasoningMissing { number: usize, tail: String },
+    ReasoningMissing {
+        number: usize,
+        tail: String,
+        /// What would close it.
+        option: Option<TemplateOption>,
+    },
     #[error(
-        "the generation prompt closes the reasoning before it begins (it ends in {tail:?}), and turn {number} has some"
+        "the generation prompt closes the reasoning before it begins (it ends in {tail:?}), and turn {number} has some{}",
+        remedy(.option, "opens")
     )]
-    ReasoningClosed { number: usize, tail: String },
+    ReasoningClosed {
+        number: usize,
+        tail: String,
+        /// What would open it.
+        option: Option<TemplateOption>,
+    },
     #[error(
         "a tool or a call holds the number {number}, which is too large to be kept as it is written"
     )]
@@ -82,10 +95,19 @@ pub enum RenderError {
     ToolsDropped,
     #[error("where the tool call in turn {number} begins cannot be told from what comes before it")]
     CallUnplaced { number: usize },
+    #[error(
+        "the reply in turn {number} holds {token:?}, which ends replies, before its call, so the model would never come to write it"
+    )]
+    StopBeforeCall { number: usize, token: String },
     #[error("a tool or a call holds the control token {token:?}")]
     ControlInCall { token: String },
     #[error("the tokenizer names no end-of-sequence token, which this kind of text must end with")]
     NoEndOfSequence,
+}
+
+fn remedy(option: &Option<TemplateOption>, does: &str) -> String {
+    let said = |option| format!("; --template-option {option} {does} it");
+    option.as_ref().map_or(String::new(), said)
 }
 
 impl RenderError {
@@ -101,6 +123,9 @@ impl RenderError {
             ],
             Self::ReasoningDropped { .. } => vec![
                 "choose a model whose chat template knows reasoning, or write it into `content` as `<think>…</think>`".into(),
+            ],
+            Self::StopBeforeCall { .. } => vec![
+                "`weight`: 0 on that turn keeps it as context".into(),
             ],
             Self::NumberTooLarge { .. } => vec!["write it as text, between quotes".into()],
             Self::PromptDiffers { .. }
@@ -136,8 +161,13 @@ pub struct Encoded {
 
 /// Tokenizer and chat template, bound together.
 pub struct Renderer {
-    tokenizer: Tokenizer,
+    tokenizer: Arc<Tokenizer>,
     template: ChatTemplate,
+    /// The same with the template that the model has for conversations with tools.
+    with_tools: Option<Box<Renderer>>,
+    hash: String,
+    /// What sample conversations have as tools, so that a template for tools is found out about with some.
+    sample_tools: Vec<Value>,
     named_tokens: Vec<(&'static str, String)>,
     stops: Vec<u32>,
     /// What the template writes behind a reply, up to the last token that ends it.
@@ -146,6 +176,10 @@ pub struct Renderer {
     reasoning_tags: Option<ReasoningTags>,
     end_of_reply: Option<u32>,
     layouts: RwLock<Layouts>,
+    /// See [`Renderer::closing_option`]; found when it is asked for.
+    closing_option: OnceLock<Option<TemplateOption>>,
+    /// See [`Renderer::opening_option`].
+    opening_option: OnceLock<Option<TemplateOption>>,
 }
 
 /// Layouts by the form of a conversation and whether a generation prompt follows.
@@ -160,6 +194,8 @@ struct Proven {
     replies: Vec<Place>,
     /// Turns whose replies are context.
     context: Vec<usize>,
+    /// Those of them that nobody could learn, with the token that ends each too early.
+    cut: Vec<(usize, String)>,
 }
 
 /// The part of an encoding that follows from everything but the words: the roles, mostly.
@@ -167,6 +203,7 @@ struct Layout {
     skeleton: Skeleton,
     replies: Vec<Reply>,
     context: Vec<usize>,
+    cut: Vec<(usize, String)>,
     continued: Option<Continued>,
 }
 
@@ -206,16 +243,63 @@ impl Renderer {
         if template.is_none() && tokenizer.eos().is_none() {
             return Err(RenderError::NoEndOfSequence);
         }
+        let template = template.unwrap_or_else(ChatTemplate::fallback);
+        Ok(Self::bind(
+            Arc::new(tokenizer),
+            template,
+            more_stops,
+            Vec::new(),
+        ))
+    }
+
+    /// Shows conversations that have tools in a template of their own, as models have one called [`TOOL_USE`]; all others
+    /// stay as they are. Ids that end a reply in either template end one.
+    pub fn with_tool_use(mut self, template: ChatTemplate) -> Self {
+        let sample = json!({"type": "function", "function": {
+            "name": "name", "description": "text",
+            "parameters": {"type": "object", "properties": {}, "required": []},
+        }});
+        let tokenizer = Arc::clone(&self.tokenizer);
+        let mut with_tools = Self::bind(tokenizer, template, &self.stops, vec![sample]);
+        self.stops.clone_from(&with_tools.stops);
+        self.hash = Self::hash_of(&self.template, Some(&with_tools.template));
+        with_tools.hash.clone_from(&self.hash);
+        self.with_tools = Some(Box::new(with_tools));
+        self
+    }
+
+    /// SHA-256 of the chat template, and of the one for conversations with tools where there is one.
+    pub fn hash_of(template: &ChatTemplate, tool_use: Option<&ChatTemplate>) -> String {
+        match tool_use {
+            None => template.hash().to_owned(),
+            Some(other) => {
+                let both = format!("default {}\n{TOOL_USE} {}\n", template.hash(), other.hash());
+                sha256_hex(both.as_bytes())
+            }
+        }
+    }
+
+    fn bind(
+        tokenizer: Arc<Tokenizer>,
+        template: ChatTemplate,
+        more_stops: &[u32],
+        sample_tools: Vec<Value>,
+    ) -> Self {
         let named_tokens = tokenizer.named_tokens().collect();
         let mut renderer = Self {
             tokenizer,
-            template: template.unwrap_or_else(ChatTemplate::fallback),
+            hash: Self::hash_of(&template, None),
+            template,
+            with_tools: None,
+            sample_tools,
             named_tokens,
             stops: Vec::new(),
             end_of_reply: None,
             closing: None,
             reasoning_tags: None,
             layouts: RwLock::default(),
+            closing_option: OnceLock::new(),
+            opening_option: OnceLock::new(),
         };
         let knows = |tags: &ReasoningTags| {
             let is_token = |text: &str| {
@@ -239,11 +323,24 @@ impl Renderer {
         stops.sort_unstable();
         stops.dedup();
         renderer.stops = stops;
-        Ok(renderer)
+        renderer
+    }
+
+    /// The one that shows this conversation.
+    fn of(&self, conversation: &Conversation) -> &Self {
+        match &self.with_tools {
+            Some(with_tools) if !conversation.tools.is_empty() => with_tools,
+            _ => self,
+        }
+    }
+
+    /// A conversation that stands for many.
+    fn sample(&self, turns: impl IntoIterator<Item = Turn>) -> Conversation {
+        Conversation::new(turns).with_tools(self.sample_tools.clone())
     }
 
     /// Finds out how the template wants texts: as they are; as lists of parts, as templates of models that see pictures
-    /// do; or none at all beside a call.
+    /// do; or none at all beside a call. And which key it reads the reasoning from.
     fn find_showing(&mut self) {
         let asked = Turn::new(Role::User, MARK);
         let called = Turn {
@@ -255,8 +352,8 @@ impl Renderer {
             }],
             ..Turn::new(Role::Assistant, "")
         };
-        let plain = Conversation::new([asked.clone()]);
-        let calling = Conversation::new([Turn::new(Role::User, "text"), called]);
+        let plain = self.sample([asked.clone()]);
+        let calling = self.sample([Turn::new(Role::User, "text"), called]);
         let shows = |renderer: &Self, conversation: &Conversation| {
             let rendered = renderer.render(conversation, false);
             rendered.is_ok_and(|rendered| rendered.contains(MARK))
@@ -281,6 +378,38 @@ impl Renderer {
                 }
             }
         }
+        let called = Turn {
+            calls: vec![ToolCall {
+                // As long as those templates want it that look.
+                id: Some("c12345678".into()),
+                name: "name".into(),
+                arguments: Map::new(),
+                written: None,
+            }],
+            ..Turn::new(Role::Assistant, "")
+        };
+        let replies = [Turn::new(Role::Assistant, "text"), called]
+            .map(|reply| self.sample([Turn::new(Role::User, "text"), reply]));
+        let usual = self.template.showing();
+        let plain = replies
+            .each_ref()
+            .map(|talk| self.render(talk, false).unwrap_or_default());
+        let mut read = Vec::new();
+        for reasoning in ReasoningKey::KNOWN {
+            self.template.set_showing(Showing { reasoning, ..usual });
+            let told = replies.clone().map(|mut talk| {
+                talk.turns[1].reasoning = Some(MARK.into());
+                self.render(&talk, false).unwrap_or_default()
+            });
+            let is_shown = told.iter().any(|told| told.contains(MARK));
+            // Some change what they show.
+            if self.template.mentions(reasoning.name()) && told != plain {
+                read.push((!is_shown, reasoning));
+            }
+        }
+        let first = read.into_iter().min_by_key(|(is_changed, _)| *is_changed);
+        let reasoning = first.map_or(usual.reasoning, |(_, reasoning)| reasoning);
+        self.template.set_showing(Showing { reasoning, ..usual });
     }
 
     /// The tokenizer.
@@ -303,6 +432,11 @@ impl Renderer {
         self.template.source(self.tokenizer.adds_bos())
     }
 
+    /// The template for conversations with tools, where there is one of its own, see [`ChatTemplate::source`].
+    pub fn tool_use_source(&self) -> Option<String> {
+        self.with_tools.as_ref().map(|own| own.template_source())
+    }
+
     /// The token that a reply is taught to end with.
     pub fn end_of_reply(&self) -> Option<u32> {
         self.end_of_reply
@@ -310,18 +444,27 @@ impl Renderer {
 
     /// Whether the chat template prints a date.
     pub fn prints_date(&self) -> bool {
-        self.template.has_date()
+        let all = [Some(self), self.with_tools.as_deref()];
+        all.into_iter().flatten().any(|own| own.template.has_date())
     }
 
-    /// SHA-256 of the chat template, for provenance.
+    /// For provenance, see [`hash_of`](Self::hash_of).
     pub fn template_hash(&self) -> &str {
-        self.template.hash()
+        &self.hash
     }
 
     /// A finished conversation with its supervised tokens marked.
     pub fn encode_conversation(&self, conversation: &Conversation) -> Result<Encoded, RenderError> {
-        let proven = self.prove(conversation, false)?;
-        let spans = self.encode_proven(&proven)?;
+        let own = self.of(conversation);
+        let proven = own.prove(conversation, false)?;
+        let mut cut = proven.cut.iter();
+        if let Some((turn, token)) = cut.find(|(turn, _)| conversation.turns[*turn].is_learnt) {
+            return Err(RenderError::StopBeforeCall {
+                number: turn + 1,
+                token: token.clone(),
+            });
+        }
+        let spans = own.encode_proven(&proven)?;
         let learnt: Vec<&Place> = proven
             .replies
             .iter()
@@ -346,7 +489,8 @@ impl Renderer {
 
     /// The ids a model is given to reply to: a prefix of the ids of the conversation with that reply.
     pub fn encode_prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, RenderError> {
-        let spans = self.encode_proven(&self.prove(conversation, true)?)?;
+        let own = self.of(conversation);
+        let spans = own.encode_proven(&own.prove(conversation, true)?)?;
         Ok(spans.into_iter().map(|span| span.id).collect())
     }
 
@@ -373,10 +517,10 @@ impl Renderer {
         conversation: &Conversation,
         generation_prompt: bool,
     ) -> Result<String, RenderError> {
-        let add_bos = self.tokenizer.adds_bos();
-        Ok(self
+        let (own, add_bos) = (self.of(conversation), self.tokenizer.adds_bos());
+        Ok(own
             .template
-            .render(conversation, generation_prompt, &self.named_tokens, add_bos)?)
+            .render(conversation, generation_prompt, &own.named_tokens, add_bos)?)
     }
 
     /// The rendering, and where everything in it stands.
@@ -404,6 +548,7 @@ impl Renderer {
                 said: places,
                 text,
                 context: layout.context.clone(),
+                cut: layout.cut.clone(),
             }),
         }
     }
@@ -523,6 +668,7 @@ impl Renderer {
             skeleton,
             replies: Vec::new(),
             context: Vec::new(),
+            cut: Vec::new(),
             continued: None,
         };
         let turns = form.turns.iter().enumerate();
@@ -549,6 +695,10 @@ impl Renderer {
             match reply {
                 Ok((asked, reply)) if asked.agrees_up_to(&layout.skeleton, reply.end) => {
                     layout.replies.push(reply);
+                }
+                Err(RenderError::StopBeforeCall { token, .. }) => {
+                    layout.context.push(turn);
+                    layout.cut.push((turn, token));
                 }
                 _ => layout.context.push(turn),
             }
@@ -652,8 +802,10 @@ impl Renderer {
         let mut calls = form.turns[turn].calls.iter();
         let is_cut = calls.any(|call| !written.contains(&call.name));
         if is_cut || finished.turns_after(end).any(|other| other == turn) {
-            // A token that ends replies comes before the call.
-            return Err(RenderError::CallUnplaced { number });
+            let before = &finished.glue(end.glue)[..end.offset];
+            let token = self.last_token(before).map(|(_, token)| token);
+            let token = token.unwrap_or_default();
+            return Err(RenderError::StopBeforeCall { number, token });
         }
         Ok(Reply { turn, start, end })
     }
@@ -721,7 +873,12 @@ impl Renderer {
         let tail = tail(end, 40);
         let Some((thought, _)) = thought else {
             if opened.is_some() {
-                return Err(RenderError::ReasoningMissing { number, tail });
+                let option = self.closing_option(tags).clone();
+                return Err(RenderError::ReasoningMissing {
+                    number,
+                    tail,
+                    option,
+                });
             }
             // The prompt says that there is no reasoning, and a finished reply does not say so again.
             let header = tags
@@ -742,7 +899,12 @@ impl Renderer {
             });
         };
         if tags.closed_block(end).is_some() {
-            return Err(RenderError::ReasoningClosed { number, tail });
+            let option = self.opening_option(tags).clone();
+            return Err(RenderError::ReasoningClosed {
+                number,
+                tail,
+                option,
+            });
         }
         if finished.count(thought) > 0 {
             return Err(why);
@@ -788,6 +950,44 @@ impl Renderer {
         })
     }
 
+    /// The option that keeps the generation prompt from opening the reasoning, if the template has one.
+    fn closing_option(&self, tags: ReasoningTags) -> &Option<TemplateOption> {
+        let is_closed = |prompt: &str| !prompt.trim_end().ends_with(tags.open);
+        self.closing_option
+            .get_or_init(|| self.switch(false, is_closed))
+    }
+
+    /// The option that keeps it from closing the reasoning.
+    fn opening_option(&self, tags: ReasoningTags) -> &Option<TemplateOption> {
+        let is_open = |prompt: &str| tags.closed_block(prompt).is_none();
+        self.opening_option
+            .get_or_init(|| self.switch(true, is_open))
+    }
+
+    /// The first option about reasoning that with this value makes the generation prompt as it should be.
+    fn switch(&self, value: bool, is_right: impl Fn(&str) -> bool) -> Option<TemplateOption> {
+        let names = self.template.reads().iter();
+        let names = names.filter(|name| name.contains("think") || name.contains("reason"));
+        let asked = self.sample([Turn::new(Role::User, "text")]);
+        let add_bos = self.tokenizer.adds_bos();
+        names
+            .map(|name| TemplateOption {
+                name: name.clone(),
+                value: value.into(),
+            })
+            .find(|option| {
+                let switched = self
+                    .template
+                    .clone()
+                    .with_options(std::slice::from_ref(option));
+                let prompt = switched.and_then(|mut template| {
+                    template.set_showing(self.template.showing());
+                    template.render(&asked, true, &self.named_tokens, add_bos)
+                });
+                prompt.is_ok_and(|prompt| is_right(&prompt))
+            })
+    }
+
     /// Calls may be fenced by control tokens of their own; what ends them is the first one that stops.
     fn end_of_call(
         &self,
@@ -815,13 +1015,16 @@ impl Renderer {
     /// that writes `<|END_RESPONSE|><|END_OF_TURN_TOKEN|>` has ended its turn with the second.
     fn find_closing(&self) -> Option<String> {
         let roles = [Role::User, Role::Assistant, Role::User];
-        let talk = Conversation::new(roles.map(|role| Turn::new(role, "text")));
+        let talk = self.sample(roles.map(|role| Turn::new(role, "text")));
         let behind = |turns: usize| {
             let form = stand_in(&talk.up_to(turns), None);
             let skeleton = self.skeleton(&form, false).ok()?;
             Some(skeleton.glue(skeleton.glue_after(1)?).to_owned())
         };
-        let (finished, goes_on) = (behind(2)?, behind(3)?);
+        let (mut finished, goes_on) = (behind(2)?, behind(3)?);
+        if let Some(next) = self.unasked_prompt(&finished) {
+            finished.truncate(next);
+        }
         let both = finished.chars().zip(goes_on.chars());
         let same: usize = both
             .take_while(|(a, b)| a == b)
@@ -841,17 +1044,43 @@ impl Renderer {
         is_sound.then(|| finished[..end].to_owned())
     }
 
+    /// Where in what stands behind the last reply the next prompt begins, if the template writes one unasked: with the
+    /// control token that a conversation begins with.
+    fn unasked_prompt(&self, behind: &str) -> Option<usize> {
+        let talk = self.sample([
+            Turn::new(Role::User, MARK),
+            Turn::new(Role::Assistant, "text"),
+        ]);
+        let unasked = self.render(&talk, false).ok()?;
+        if self.render(&talk, true).ok()? != unasked {
+            return None;
+        }
+        let mut begun = unasked.split(MARK).next()?;
+        while let Some(span) = self.tokenizer.first_added(begun) {
+            if Some(span.id) != self.tokenizer.bos() {
+                return behind.find(&begun[span.bytes]).filter(|&at| at > 0);
+            }
+            begun = &begun[span.bytes.end..];
+        }
+        None
+    }
+
+    /// The control token that a text ends in.
+    fn last_token(&self, text: &str) -> Option<(u32, String)> {
+        text.char_indices().rev().find_map(|(at, _)| {
+            let span = self.tokenizer.first_added(&text[at..])?;
+            let ends = span.bytes == (0..text.len() - at);
+            ends.then(|| (span.id, text[at..].to_owned()))
+        })
+    }
+
     /// The token that closes a reply, if the template closes one in the simplest conversation.
     fn turn_end(&self) -> Option<u32> {
         if let Some(closing) = &self.closing {
-            let ends = closing.char_indices().rev().find_map(|(at, _)| {
-                let span = self.tokenizer.first_added(&closing[at..])?;
-                (span.bytes.end + at == closing.len()).then_some(span.id)
-            });
-            return ends;
+            return self.last_token(closing).map(|(id, _)| id);
         }
         let turns = [Role::User, Role::Assistant].map(|role| Turn::new(role, "text"));
-        let form = stand_in(&Conversation::new(turns), None);
+        let form = stand_in(&self.sample(turns), None);
         let skeleton = self.skeleton(&form, false).ok()?;
         let glue = skeleton.glue(skeleton.glue_after(1)?);
         Some(self.tokenizer.first_added(glue)?.id)
@@ -911,20 +1140,6 @@ fn around_reasoning(said: &Turn, tags: ReasoningTags) -> (String, String) {
 fn calls_told(form: &Conversation) -> impl Iterator<Item = Value> {
     let calls = form.turns.iter().flat_map(|turn| &turn.calls);
     calls.map(|call| Value::Object(call.arguments.clone()))
-}
-
-/// A whole number that did not fit, and is known by its first digits only.
-fn inexact(value: &Value) -> Option<String> {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            let float = number.as_f64()?;
-            let is_whole = float.fract() == 0.0 && float.abs() >= 2_f64.powi(64);
-            is_whole.then(|| number.to_string())
-        }
-        Value::Array(items) => items.iter().find_map(inexact),
-        Value::Object(fields) => fields.values().find_map(inexact),
-        _ => None,
-    }
 }
 
 fn tail(text: &str, chars: usize) -> String {
@@ -1135,7 +1350,7 @@ mod tests {
             .encode_conversation(&talk(&[(U, "hi"), (A, "hi")]))
             .unwrap_err();
         assert!(
-            matches!(&error, RenderError::ReasoningMissing { number: 2, tail } if tail.ends_with("<think>\n")),
+            matches!(&error, RenderError::ReasoningMissing { number: 2, tail, option: None } if tail.ends_with("<think>\n")),
             "{error}"
         );
         assert!(
@@ -1499,6 +1714,81 @@ mod tests {
     }
 
     #[test]
+    fn a_reply_does_not_end_in_what_the_next_prompt_begins_with_where_a_template_writes_one_unasked()
+     {
+        let control = ["<s>", "</s>", "<|turn|>", "<|bot|>", "<|done|>", "<|over|>"];
+        let tokenizer = Tokenizer::from_gguf(&byte_level("gpt-2", &control)).unwrap();
+        let unasked = "{{ bos_token + '<|turn|>rules<|over|>' }}{% for m in messages %}{{ '<|turn|>' + ('<|bot|>' if m.role == 'assistant' else m.role) + m.content + ('<|done|>' if m.role == 'assistant' else '') + '<|over|>' }}{% endfor %}{{ '<|turn|><|bot|>' }}";
+        let template = ChatTemplate::new(unasked).unwrap();
+        let renderer = Renderer::new(tokenizer, Some(template), &[]).unwrap();
+        let conversation = talk(&[(U, "hi"), (A, "one"), (U, "more"), (A, "two")]);
+        assert_eq!(
+            supervised(&renderer, &conversation),
+            ["one<|done|><|over|>", "two<|done|><|over|>"]
+        );
+        assert_eq!(renderer.end_of_reply(), Some(5));
+        assert!(
+            !renderer.stop_ids().contains(&2),
+            "{:?}",
+            renderer.stop_ids()
+        );
+    }
+
+    #[test]
+    fn a_call_behind_a_token_that_ends_replies_is_refused_wherever_it_is_to_be_learnt() {
+        // The text of a reply is a message of its own, and its call another one.
+        let twice = "{% for m in messages %}{{ m.role + ':' + m.content + '<|im_end|>' }}{% for c in m.tool_calls %}{{ 'call:' + c.function.name + c.function.arguments + '<|im_end|>' }}{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+        let twice = renderer(twice);
+        let conversation = called(r#"{"q": "a"}"#, "");
+        for part in [conversation.clone(), conversation.up_to(2)] {
+            let error = twice.encode_conversation(&part).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                "the reply in turn 2 holds \"<|im_end|>\", which ends replies, before its call, so the model would never come to write it"
+            );
+        }
+        let mut read = conversation;
+        read.turns[1].is_learnt = false;
+        assert_eq!(supervised(&twice, &read), ["one<|im_end|>"]);
+    }
+
+    #[test]
+    fn what_a_switch_would_do_about_reasoning_is_said() {
+        let switched = CHATML.replace(
+            "assistant\n' }}",
+            "assistant\n<think>\n' }}{% if enable_thinking is defined and not enable_thinking %}{{ '\n</think>\n\n' }}{% endif %}",
+        );
+        let asked = talk(&[(U, "hi"), (A, "one")]);
+        let error = renderer(&switched).encode_conversation(&asked).unwrap_err();
+        assert!(
+            error.to_string().ends_with(
+                "and turn 2 has none; --template-option enable_thinking=false closes it"
+            ),
+            "{error}"
+        );
+        let option: TemplateOption = "enable_thinking=false".parse().unwrap();
+        let template = ChatTemplate::new(&switched).unwrap();
+        let template = template.with_options(&[option]).unwrap();
+        let closed = Renderer::new(chatml(), Some(template), &[]).unwrap();
+        assert_eq!(supervised(&closed, &asked), ["one<|im_end|>"]);
+        assert_prompt_is_a_prefix(&closed, &asked);
+        let thinking = Conversation::new([Turn::new(U, "hi"), thought("one", "hm")]);
+        let closed = CHATML.replace(
+            "assistant\n' }}",
+            "assistant\n' }}{% if not reasoning %}{{ '<think>\n</think>\n' }}{% endif %}",
+        );
+        let error = renderer(&closed)
+            .encode_conversation(&thinking)
+            .unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .ends_with("and turn 2 has some; --template-option reasoning=true opens it"),
+            "{error}"
+        );
+    }
+
+    #[test]
     fn a_number_that_was_cut_when_it_was_read_is_refused() {
         let error = renderer(TOOLS)
             .encode_conversation(&called(r#"{"n": 123456789012345678901234567890}"#, ""))
@@ -1572,6 +1862,85 @@ mod tests {
             assert_prompt_is_a_prefix(&renderer, &conversation);
             assert_prompt_is_a_prefix(&renderer, &conversation.up_to(2));
         }
+    }
+
+    #[test]
+    fn a_message_has_its_reasoning_under_one_key_the_one_that_the_template_reads() {
+        for (read, keys) in [
+            (
+                "m.reasoning_content or ''",
+                "role,content,reasoning_content",
+            ),
+            ("m.reasoning or ''", "role,content,reasoning"),
+            ("m.thinking or ''", "role,content,thinking"),
+            // Each of them is there, so the usual one is the one.
+            (
+                "(m.reasoning or '') + (m.reasoning_content or '') + (m.thinking or '')",
+                "role,content,reasoning_content",
+            ),
+            // What is only spoken of is not read.
+            (
+                "(m.thinking or '') + 'reasoning_content'",
+                "role,content,thinking",
+            ),
+            ("''", "role,content,reasoning_content"),
+        ] {
+            let source = format!(
+                "{{% for m in messages %}}{{{{ m.keys() | join(',') + ':' + ({read}) + '<|im_end|>' }}}}{{% endfor %}}"
+            );
+            let conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "hm")]);
+            let text = renderer(&source).render(&conversation, false).unwrap();
+            let reply = text.split("<|im_end|>").nth(1).unwrap().to_owned();
+            assert!(reply.starts_with(&format!("{keys}:")), "{read}: {reply}");
+            assert_eq!(
+                reply.matches("hm").count(),
+                usize::from(read != "''"),
+                "{read}: {reply}"
+            );
+        }
+    }
+
+    #[test]
+    fn conversations_with_tools_are_shown_in_the_template_for_them_and_others_are_not() {
+        let tool_use = || ChatTemplate::new(TOOLS).unwrap();
+        let both = renderer(CHATML).with_tool_use(tool_use());
+        let (plain, tools) = (renderer(CHATML), renderer(TOOLS));
+        let find = json!({"type": "function", "function": {"name": "find", "parameters": {}}});
+        let calling = called(r#"{"q": "a"}"#, "").with_tools(vec![find]);
+        let talking = talk(&[(U, "hi"), (A, "one")]);
+        for (conversation, own) in [(&calling, &tools), (&talking, &plain)] {
+            let encoded = both.encode_conversation(conversation).unwrap();
+            assert_eq!(encoded, own.encode_conversation(conversation).unwrap());
+            assert_prompt_is_a_prefix(&both, conversation);
+            let asked = conversation.up_to(1);
+            assert_eq!(
+                both.render(&asked, true).unwrap(),
+                own.render(&asked, true).unwrap()
+            );
+        }
+        assert_eq!(both.template_source(), CHATML);
+        assert_eq!(both.tool_use_source().as_deref(), Some(TOOLS));
+        let hashes = [&both, &plain, &tools].map(Renderer::template_hash);
+        assert!(
+            hashes[0] != hashes[1] && hashes[0] != hashes[2],
+            "{hashes:?}"
+        );
+    }
+
+    #[test]
+    fn replies_end_where_either_of_two_templates_ends_them() {
+        let control = ["<|im_start|>", "<|im_end|>", "<|call|>"];
+        let tokenizer = Tokenizer::from_gguf(&byte_level("gpt-2", &control)).unwrap();
+        let template = |source: &str| ChatTemplate::new(source).unwrap();
+        // It looks into the tools, and fails where there are none.
+        let calling = "{{ tools[0].function.name }}{% for m in messages %}{{ m.role + ' ' + m.content + '<|call|>' }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant ' }}{% endif %}";
+        let renderer = Renderer::new(tokenizer, Some(template(CHATML)), &[]).unwrap();
+        let renderer = renderer.with_tool_use(template(calling));
+        assert_eq!(renderer.stop_ids(), [1, 2]);
+        assert_eq!(renderer.end_of_reply(), Some(1));
+        let find = json!({"type": "function", "function": {"name": "find"}});
+        let conversation = talk(&[(U, "hi"), (A, "one")]).with_tools(vec![find]);
+        assert_eq!(supervised(&renderer, &conversation), ["one<|call|>"]);
     }
 
     #[test]

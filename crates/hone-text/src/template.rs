@@ -4,6 +4,7 @@
 //! they may print is handed in, so a rendering never depends on the day it was made. What fuel does not see is
 //! caught by the thread that they run on, see [`aside`](crate::aside).
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,9 @@ use serde_json::Value as Json;
 use crate::aside::{Aside, aside};
 use crate::jinja_source::jinja_source;
 use crate::python::{self, text_of_arguments};
+use crate::template_option::options_read;
 use crate::tokenizer::sha256_hex;
-use crate::{Conversation, Date, TemplateSet, ToolCall, Turn, python_text};
+use crate::{Conversation, Date, TemplateOption, TemplateSet, ToolCall, Turn, python_text};
 
 /// What the forms below begin with: `add_bos` says whether the tokenizer starts texts with BOS.
 const OPENING: &str = "{%- if add_bos %}{{ bos_token }}{% endif -%}\n";
@@ -75,6 +77,19 @@ pub enum TemplateError {
     NoDefault { names: Vec<String> },
     #[error("two different chat templates are called `{name}`")]
     NamedTwice { name: String },
+    #[error("the chat template reads no option `{name}`; it reads {}", list_of(.reads))]
+    NoSuchOption { name: String, reads: Vec<String> },
+    #[error("the option `{name}` of the chat template is given twice")]
+    OptionTwice { name: String },
+    #[error("a chat template is called `{name}`, which is no name of a file")]
+    OddName { name: String },
+}
+
+fn list_of(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => names.join(", "),
+    }
 }
 
 /// Where a template came from.
@@ -125,6 +140,7 @@ impl Default for Limits {
 }
 
 /// A compiled chat template.
+#[derive(Clone)]
 pub struct ChatTemplate {
     environment: Arc<Environment<'static>>,
     source: String,
@@ -132,6 +148,8 @@ pub struct ChatTemplate {
     origin: TemplateOrigin,
     hash: String,
     showing: Showing,
+    /// Variables that it reads and nothing here gives it.
+    reads: BTreeSet<String>,
 }
 
 /// How a template wants to be shown what turns say.
@@ -141,6 +159,33 @@ pub(crate) struct Showing {
     pub parts: bool,
     /// Beside a call an empty text is `none`.
     pub no_text_beside_calls: bool,
+    /// What it calls the reasoning of a reply.
+    pub reasoning: ReasoningKey,
+}
+
+/// The key that a message has its reasoning under. A message has it under one: a template that writes every key of a
+/// message, or joins two, would show the same reasoning twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReasoningKey(&'static str);
+
+impl Default for ReasoningKey {
+    /// As transformers and TRL write it.
+    fn default() -> Self {
+        Self("reasoning_content")
+    }
+}
+
+impl ReasoningKey {
+    /// The keys that models have been trained with, the usual one first.
+    pub const KNOWN: [Self; 3] = [
+        Self("reasoning_content"),
+        Self("reasoning"),
+        Self("thinking"),
+    ];
+
+    pub fn name(self) -> &'static str {
+        self.0
+    }
 }
 
 const NAME: &str = "chat";
@@ -207,6 +252,34 @@ impl ChatTemplate {
             TemplateOrigin::Model => self.source.clone(),
             TemplateOrigin::Fallback | TemplateOrigin::BuiltIn => concrete(&self.source, add_bos),
         }
+    }
+
+    /// What a user may set for it: variables that it reads beside what every conversation has.
+    pub fn reads(&self) -> &BTreeSet<String> {
+        &self.reads
+    }
+
+    /// The template with values for those of the options that it reads. What it is rendered from then is its source with
+    /// assignments in front, which is its [`source`](Self::source) from here on.
+    ///
+    /// # Errors
+    /// The same option twice; a source that is too long with them.
+    pub fn with_options(self, options: &[TemplateOption]) -> Result<Self, TemplateError> {
+        let mut own = BTreeMap::new();
+        for option in options
+            .iter()
+            .filter(|option| self.reads.contains(&option.name))
+        {
+            if own.insert(&option.name, option.assignment()).is_some() {
+                let name = option.name.clone();
+                return Err(TemplateError::OptionTwice { name });
+            }
+        }
+        if own.is_empty() {
+            return Ok(self);
+        }
+        let assignments: String = own.into_values().collect();
+        Self::compile(&(assignments + &self.source), self.limits, self.origin)
     }
 
     /// The day the template may print, if not [`Date::DEFAULT`].
@@ -307,8 +380,13 @@ impl ChatTemplate {
         let hash = sha256_hex(source.as_bytes());
         let source = source.to_owned();
         let kept = source.clone();
-        let environment = run(limits, move || Self::environment(&source, limits))?;
+        let (environment, reads) = run(limits, move || {
+            let environment = Self::environment(&source, limits)?;
+            let reads = Self::read_by(&environment, &source);
+            Ok((environment, reads))
+        })?;
         Ok(Self {
+            reads,
             environment: Arc::new(environment),
             source: kept,
             limits,
@@ -316,6 +394,14 @@ impl ChatTemplate {
             hash,
             showing: Showing::default(),
         })
+    }
+
+    fn read_by(environment: &Environment<'_>, source: &str) -> BTreeSet<String> {
+        let template = environment.get_template(NAME);
+        let undeclared = template.map(|template| template.undeclared_variables(false));
+        let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
+        let is_global = |name: &str| globals.contains(name);
+        options_read(source, undeclared.unwrap_or_default(), is_global)
     }
 
     fn environment(source: &str, limits: Limits) -> Result<Environment<'static>, TemplateError> {
@@ -501,11 +587,9 @@ fn message(turn: &Turn, form: Arguments, showing: Showing) -> Value {
         said => Value::from(said),
     };
     let fields = [
-        ("thinking", text(&turn.reasoning)),
         ("role", Some(Value::from(turn.role.name()))),
         ("content", Some(content)),
-        ("reasoning_content", text(&turn.reasoning)),
-        ("reasoning", text(&turn.reasoning)),
+        (showing.reasoning.name(), text(&turn.reasoning)),
         ("tool_calls", calls),
         ("tool_call_id", text(&turn.call_id)),
         ("name", text(&turn.name)),
@@ -632,6 +716,65 @@ mod tests {
             render("{{ {'a': [1, 2.5], 'b': {}} | tojson(indent=2) }}").unwrap(),
             "{\n  \"a\": [\n    1,\n    2.5\n  ],\n  \"b\": {}\n}"
         );
+    }
+
+    #[test]
+    fn options_that_a_template_reads_are_told_from_all_other_names() {
+        for (source, reads) in [
+            (
+                "{{ enable_thinking }}{{ messages[0].thinking }}{{ 'effort' }}{# {{ other }} #}",
+                "enable_thinking",
+            ),
+            (
+                "{% if not thinking is defined %}{% set thinking = false %}{% endif %}{{ thinking }}",
+                "thinking",
+            ),
+            (
+                "{% set effort = effort if effort is defined else 'high' %}{{ effort }}",
+                "effort",
+            ),
+            (
+                "{% set x = 1 %}{% set x = x + 1 %}{% for y in tools %}{{ y.z }}{% endfor %}{{ x }}",
+                "",
+            ),
+            (
+                "{% macro a(b) %}{{ b }}{{ c() }}{{ deep }}{% endmacro %}{% macro c() %}{% endmacro %}{{ a(1) }}",
+                "deep",
+            ),
+            (
+                "{% set ns = namespace(a=1) %}{{ ns.a }}{{ bos_token }}{{ strftime_now('%d') }}{{ raise_exception }}{{ range(3) }}{{ documents }}{{ dict }}",
+                "",
+            ),
+        ] {
+            let template = ChatTemplate::new(source).unwrap();
+            let read: Vec<&str> = template.reads().iter().map(String::as_str).collect();
+            assert_eq!(read.join(" "), reads, "{source}");
+        }
+    }
+
+    #[test]
+    fn an_option_stands_in_front_of_the_template_and_nothing_else_changes() {
+        let source = "  {% if a is defined %}\n  <{{ a }}>\n{% endif %}\n  {% macro m() %}{{ a }}{% endmacro %}{% for _ in messages %}{{ m() }}{{ b }}{% endfor %}";
+        let option = |text: &str| text.parse::<TemplateOption>().unwrap();
+        let plain = ChatTemplate::new(source).unwrap();
+        assert_eq!(render_with(plain.clone()).unwrap(), "");
+        let options = [option("b=x"), option("a=1"), option("unread=1")];
+        let set = plain.clone().with_options(&options).unwrap();
+        assert_eq!(
+            set.source(false),
+            format!("{{% set a = 1 %}}\n{{% set b = \"x\" %}}\n{source}")
+        );
+        assert_eq!(render_with(set.clone()).unwrap(), "  <1>\n1x");
+        // In any order the same template; saved, it says the same.
+        let turned = plain
+            .clone()
+            .with_options(&[option("a=1"), option("b=x")])
+            .unwrap();
+        assert_eq!(turned.hash(), set.hash());
+        let saved = ChatTemplate::saved(&set.source(false)).unwrap();
+        assert!(saved.reads().is_empty() && saved.hash() == set.hash());
+        let twice = plain.with_options(&[option("a=1"), option("a=2")]);
+        assert!(matches!(twice, Err(TemplateError::OptionTwice { .. })));
     }
 
     #[test]

@@ -13,6 +13,10 @@ use crate::template::tame;
 /// The name of the template that is used unless another is asked for.
 const DEFAULT: &str = "default";
 
+/// The name of the template that conversations with tools are shown in, where a model has one: transformers and llama.cpp
+/// choose it by themselves.
+pub const TOOL_USE: &str = "tool_use";
+
 /// Templates by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TemplateSet {
@@ -63,8 +67,13 @@ impl TemplateSet {
     /// Adds a template.
     ///
     /// # Errors
-    /// Another template has this name already.
+    /// Another template has this name already; a name that no file could have.
     pub fn add(&mut self, name: &str, source: &str) -> Result<(), TemplateError> {
+        let is_odd = |c: char| c.is_control() || "/\\:".contains(c);
+        if name.is_empty() || name.starts_with('.') || name.contains(is_odd) {
+            let name = tame(name);
+            return Err(TemplateError::OddName { name });
+        }
         match self.sources.insert(name.to_owned(), source.to_owned()) {
             Some(other) if other != source => {
                 let name = tame(name);
@@ -167,5 +176,9 @@ mod tests {
             read(twice).unwrap_err(),
             "two different chat templates are called `a`"
         );
+        for odd in ["../a", "", ".", "a\\\\b"] {
+            let said = read(&format!(r#"{{"chat_template": {{"{odd}": "x"}}}}"#)).unwrap_err();
+            assert!(said.contains("which is no name of a file"), "{odd}: {said}");
+        }
     }
 }
