@@ -87,7 +87,12 @@ pub const ROW_KEYS: &[KnownKeys] = &[
         what: "holds text in segments with a label each (Axolotl's input_output); write `messages` with `weight`: 0 or 1",
     },
     KnownKeys {
-        names: &["chat_template_kwargs", "documents"],
+        names: &["chat_template_kwargs"],
+        fate: Fate::Refused,
+        what: "is an argument of the chat template for one row, which is not passed on yet; --template-option is for all rows",
+    },
+    KnownKeys {
+        names: &["documents"],
         fate: Fate::Refused,
         what: "is an argument of the chat template for one row, which is not passed on yet",
     },

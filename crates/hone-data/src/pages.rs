@@ -45,7 +45,7 @@ pub fn rows() -> String {
          | key | | what it becomes |\n|---|---|---|\n\
          | `role`, `from` | needed | who speaks: system (developer), user (human, prompter), assistant (gpt, chatgpt, model, bot), tool (observation, function, function_response, tool_response, ipython); function_call and tool_call are turns of the assistant whose content is a call, written as JSON |\n\
          | `content`, `value` | needed | what is said: a text, or a list of parts of type `text`; parts of other types refuse the row. May be null where tools are called |\n\
-         | {} | | what the assistant thinks before it answers; trained on with the reply, under these three names visible to the chat template |\n\
+         | {} | | what the assistant thinks before it answers; trained on with the reply, visible to the chat template under the one of these names that it reads |\n\
          | `tool_calls`, `function_call` | | the calls of the assistant; arguments as an object or as JSON text |\n\
          | `name`, `tool_call_id` | | on a tool's turn: who answers what |\n\
          | {} | | 0 or false: the turn is context and not trained on; 1 or true: it is trained on. Between 0 and 1, and 1 on a turn that is not the assistant's: refused |\n\

@@ -1057,7 +1057,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let (whole, piecewise) = (root.path().join("whole"), root.path().join("piecewise"));
         let id = publish_dir(&whole, &[("a/b", b"1"), ("c", b"2")], json!(null)).unwrap();
-        let mut begun = Unpublished::begin(&piecewise).unwrap();
+        let mut begun = Unpublished::begin(&piecewise, "a test").unwrap();
         for (name, bytes) in [("a/b", b"1"), ("c", b"2")] {
             let path = begun.path_of(name);
             fs::create_dir_all(path.parent().unwrap()).unwrap();

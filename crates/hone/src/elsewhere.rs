@@ -227,6 +227,20 @@ const TABLE: &[Row] = &[
         "template prompt_template chat_template_path jinja_template",
         Is("chat-template", ""),
     ),
+    (
+        "chat_template_kwargs default_chat_template_kwargs chat_template_args template_kwargs",
+        Is(
+            "template-option",
+            "one NAME=VALUE each, such as --template-option enable_thinking=false",
+        ),
+    ),
+    (
+        "enable_thinking reasoning_effort",
+        Is(
+            "template-option",
+            "such as --template-option enable_thinking=false, where the chat template reads that name",
+        ),
+    ),
     // What is no option.
     (
         "packing sample_packing neat_packing padding_free group_by_length pad_to_sequence_len length_column_name",

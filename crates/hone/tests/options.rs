@@ -38,9 +38,15 @@ fn other(name: &str, dir: &Path) -> Option<(String, String)> {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     let model = |name: &str| format!("{:?}", fixtures.join(name).display().to_string());
     let path = |name: &str| format!("{:?}", dir.join(name).display().to_string());
+    let switch = || {
+        let source = "{{ '!' if loud else '' }}{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+        std::fs::write(dir.join("switch.jinja"), source).unwrap();
+        format!("chat-template = {}", path("switch.jinja"))
+    };
     let value = match name {
         "model" => model("tiny-llama-untied"),
         "chat-template" => "\"chatml\"".into(),
+        "template-option" => format!("[\"loud=true\"]\n{}", switch()),
         "data" => format!("[{}]", path("other.jsonl")),
         "valid" => path("other.jsonl"),
         "valid-share" => "0.3".into(),
@@ -86,6 +92,7 @@ fn other(name: &str, dir: &Path) -> Option<(String, String)> {
     };
     let plain = match name {
         "bias" => format!("model = {}", model("tiny-llama-bias")),
+        "template-option" => switch(),
         "feed-forward" => "ia3 = true\ntargets = [\"up_proj\", \"down_proj\"]".into(),
         "too-long" => "max-length = 60".into(),
         _ => String::new(),

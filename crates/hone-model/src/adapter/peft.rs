@@ -253,11 +253,10 @@ impl PeftError {
 /// Writes files that belong to an adapter and are not its own, such as a tokenizer that has grown, into its directory, each
 /// whole or not at all. They come before the adapter: where its configuration is, they are.
 pub fn write_beside(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), PeftError> {
-    if !files.is_empty() {
-        make_dir(dir)?;
-    }
     for (name, bytes) in files {
-        write_whole(&dir.join(name), bytes)?;
+        let path = dir.join(name);
+        make_dir(path.parent().unwrap_or(dir))?;
+        write_whole(&path, bytes)?;
     }
     Ok(())
 }

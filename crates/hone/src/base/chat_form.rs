@@ -6,7 +6,8 @@
 use super::OpenError;
 use crate::nearest::nearest;
 use hone_model::weights::{BaseWeights, GgufError, Malformed};
-use hone_text::{ChatTemplate, TemplateError, TemplateSet};
+use hone_text::{ChatTemplate, Renderer, TOOL_USE, TemplateError, TemplateOption, TemplateSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ pub const TEMPLATE_FILE: &str = "chat_template.jinja";
 
 /// The folder of further templates beside it.
 pub(super) const MORE_TEMPLATES: &str = "additional_chat_templates";
+
+/// The name of the template that is used unless another is asked for.
+pub(super) const DEFAULT: &str = "default";
 
 /// Bytes of a file that is read as a template; [`hone_text::Limits`] says how many one may have.
 const LONGEST_FILE: u64 = 1 << 20;
@@ -25,7 +29,9 @@ const LONGEST_FILE: u64 = 1 << 20;
 pub struct ChatForm {
     source: Source,
     origin: FormOrigin,
-    /// Further templates of a model whose own one this is: name and text.
+    /// What the user sets for it.
+    options: Vec<TemplateOption>,
+    /// Further templates of the set that it is the default of: name and text.
     others: Vec<(String, String)>,
 }
 
@@ -74,22 +80,31 @@ impl fmt::Display for FormOrigin {
 
 impl ChatForm {
     /// The template that was asked for, else the model's own; a model without one gets the plain form.
-    pub fn choose(weights: &BaseWeights, asked: Option<&str>) -> Result<Self, OpenError> {
+    pub fn choose(
+        weights: &BaseWeights,
+        asked: Option<&str>,
+        options: &[TemplateOption],
+    ) -> Result<Self, OpenError> {
+        Self::chosen(weights, asked)?.with_options(options, weights.path())
+    }
+
+    fn chosen(weights: &BaseWeights, asked: Option<&str>) -> Result<Self, OpenError> {
         let (set, place) = templates_of(weights)?;
         let Some(asked) = asked else {
             let source = set.default_source();
             let source = source.map_err(|source| of_template(weights.path(), source))?;
             return Ok(match source {
-                Some(_) => Self::own(&set, place),
+                Some(_) => Self::own(&set, FormOrigin::Model { place }),
                 None => Self::plain(Source::Missing, FormOrigin::Missing),
             });
         };
         if let Some(source) = set.get(asked) {
-            return Ok(match asked {
-                "default" => Self::own(&set, place),
-                name => Self::plain(
+            // Asked for by its name, the default is for all rows, with tools or without.
+            return Ok(match asked == DEFAULT && set.get(TOOL_USE).is_none() {
+                true => Self::own(&set, FormOrigin::Model { place }),
+                false => Self::plain(
                     Source::Text(source.into()),
-                    FormOrigin::Named { name: name.into() },
+                    FormOrigin::Named { name: asked.into() },
                 ),
             });
         }
@@ -119,44 +134,46 @@ impl ChatForm {
         let (beside, _) = templates_in(dir, &|name| read_beside(dir, name))?;
         let source = beside.default_source();
         let source = source.map_err(|source| of_template(dir, source))?;
-        if let Some(source) = source {
-            return Ok(Some(Self::plain(Source::Text(source.into()), origin)));
+        if source.is_some() {
+            return Ok(Some(Self::own(&beside, origin)));
         }
         let Some(recorded) = recorded else {
             return Ok(None);
         };
         let (set, _) = templates_of(weights)?;
-        let own = set.names().filter_map(|name| set.get(name));
-        let sources = own
+        let alone = set.names().filter_map(|name| set.get(name));
+        let alone = alone
             .map(|source| Source::Text(source.into()))
-            .chain(ChatTemplate::built_in_names().map(Source::BuiltIn));
-        for source in sources {
-            let form = Self::plain(source, origin.clone());
-            if let Ok(Some(template)) = form.compile()
-                && template.hash() == recorded
-            {
-                return Ok(Some(form));
-            }
-        }
-        Ok(None)
+            .chain(ChatTemplate::built_in_names().map(Source::BuiltIn))
+            .map(|source| Self::plain(source, origin.clone()));
+        let together = set.get(DEFAULT).map(|_| Self::own(&set, origin.clone()));
+        let mut forms = together.into_iter().chain(alone);
+        Ok(forms.find(|form| form.hash().as_deref() == Some(recorded)))
+    }
+
+    /// What an adapter records of it; `None` where it does not compile, or is made for the tokenizer.
+    fn hash(&self) -> Option<String> {
+        let (template, tool_use) = (self.compile().ok()??, self.compile_tool_use().ok()?);
+        Some(Renderer::hash_of(&template, tool_use.as_ref()))
     }
 
     fn plain(source: Source, origin: FormOrigin) -> Self {
         Self {
             source,
             origin,
+            options: vec![],
             others: vec![],
         }
     }
 
-    /// The default one of a set that has one.
-    fn own(set: &TemplateSet, place: String) -> Self {
-        const DEFAULT: &str = "default";
+    /// The default one of a set that has one, and beside it all others.
+    fn own(set: &TemplateSet, origin: FormOrigin) -> Self {
         let all = set.names().filter_map(|name| Some((name, set.get(name)?)));
         let others = all.filter(|(name, _)| *name != DEFAULT);
         Self {
             source: Source::Text(set.get(DEFAULT).unwrap_or_default().into()),
-            origin: FormOrigin::Model { place },
+            origin,
+            options: vec![],
             others: others
                 .map(|(name, text)| (name.into(), text.into()))
                 .collect(),
@@ -166,21 +183,63 @@ impl ChatForm {
     fn of_file(path: &Path) -> Result<Self, OpenError> {
         let bytes = read_file(path)?;
         let is_config = path.extension().is_some_and(|end| end == "json");
-        let source = match is_config {
-            true => {
-                let set = TemplateSet::from_config(&bytes);
-                let set = set.map_err(|source| of_template(path, source))?;
-                let source = set.default_source();
-                let source = source.map_err(|source| of_template(path, source))?;
-                let none = || OpenError::NoTemplateInFile { path: path.into() };
-                source.ok_or_else(none)?.to_owned()
-            }
-            false => text(path, bytes)?,
-        };
-        Ok(Self::plain(
-            Source::Text(source),
-            FormOrigin::File(path.into()),
-        ))
+        let origin = FormOrigin::File(path.into());
+        if !is_config {
+            return Ok(Self::plain(Source::Text(text(path, bytes)?), origin));
+        }
+        let set = TemplateSet::from_config(&bytes);
+        let set = set.map_err(|source| of_template(path, source))?;
+        let source = set.default_source();
+        match source.map_err(|source| of_template(path, source))? {
+            Some(_) => Ok(Self::own(&set, origin)),
+            None => Err(OpenError::NoTemplateInFile { path: path.into() }),
+        }
+    }
+
+    /// The same with what the user sets for it.
+    ///
+    /// # Errors
+    /// An option that it does not read, with those that it does; a template of the model in `path` that does not compile.
+    pub fn with_options(
+        mut self,
+        options: &[TemplateOption],
+        path: &Path,
+    ) -> Result<Self, OpenError> {
+        if options.is_empty() {
+            return Ok(self);
+        }
+        let fail = |source| of_template(self.file(path), source);
+        let templates = [
+            self.compile().map_err(fail)?,
+            self.compile_tool_use().map_err(fail)?,
+        ];
+        let reads: BTreeSet<&String> = templates
+            .iter()
+            .flatten()
+            .flat_map(ChatTemplate::reads)
+            .collect();
+        if let Some(option) = options.iter().find(|option| !reads.contains(&option.name)) {
+            return Err(fail(TemplateError::NoSuchOption {
+                name: option.name.clone(),
+                reads: reads.into_iter().cloned().collect(),
+            }));
+        }
+        self.options = options.to_vec();
+        Ok(self)
+    }
+
+    /// The file or directory that it is in, of the model in `path` where nothing else is said.
+    pub(super) fn file<'a>(&'a self, path: &'a Path) -> &'a Path {
+        match &self.origin {
+            FormOrigin::File(file) => file,
+            FormOrigin::Adapter(dir) => dir,
+            _ => path,
+        }
+    }
+
+    /// What the user sets for it.
+    pub fn options(&self) -> &[TemplateOption] {
+        &self.options
     }
 
     /// Where it comes from.
@@ -188,22 +247,54 @@ impl ChatForm {
         &self.origin
     }
 
-    /// Name and text of further templates that the model has beside its own one.
+    /// Name and text of further templates that lie beside it.
     pub fn others(&self) -> &[(String, String)] {
         &self.others
     }
 
+    /// The template that conversations with tools are shown in, if it is another.
+    pub fn tool_use(&self) -> Option<&str> {
+        let mut others = self.others.iter();
+        let (_, source) = others.find(|(name, _)| name == TOOL_USE)?;
+        Some(source)
+    }
+
     /// Whether it is what the model's files say themselves, so that copies of them say it too.
     pub fn is_the_models(&self) -> bool {
-        matches!(self.origin, FormOrigin::Model { .. })
+        matches!(self.origin, FormOrigin::Model { .. }) && self.options.is_empty()
     }
 
     /// Ready to render; `None` for the plain form of a model without a template.
     pub fn compile(&self) -> Result<Option<ChatTemplate>, TemplateError> {
-        match &self.source {
-            Source::Text(source) => ChatTemplate::saved(source).map(Some),
-            Source::BuiltIn(name) => Ok(ChatTemplate::built_in(name)),
-            Source::Missing => Ok(None),
+        let template = match &self.source {
+            Source::Text(source) => ChatTemplate::saved(source)?,
+            Source::BuiltIn(name) => match ChatTemplate::built_in(name) {
+                Some(template) => template,
+                None => return Ok(None),
+            },
+            Source::Missing => return Ok(None),
+        };
+        template.with_options(&self.options).map(Some)
+    }
+
+    /// The template for conversations with tools, ready to render.
+    pub fn compile_tool_use(&self) -> Result<Option<ChatTemplate>, TemplateError> {
+        let template = self.tool_use().map(ChatTemplate::saved).transpose()?;
+        let with_options = |template: ChatTemplate| template.with_options(&self.options);
+        template.map(with_options).transpose()
+    }
+}
+
+/// Where it comes from, and what else it does.
+impl fmt::Display for ChatForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.origin)?;
+        for (at, option) in self.options.iter().enumerate() {
+            write!(f, "{}{option}", if at == 0 { ", with " } else { " and " })?;
+        }
+        match self.tool_use() {
+            Some(_) => write!(f, "; rows with tools take its `{TOOL_USE}`"),
+            None => Ok(()),
         }
     }
 }

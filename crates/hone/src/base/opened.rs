@@ -5,12 +5,13 @@
 
 use super::Base;
 use super::chat_form::{ChatForm, FormOrigin, known_templates};
+use crate::nearest::nearest;
 use crate::screen::Talk;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
 use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, RawAdapter};
 use hone_text::{
-    Date, GgufVocabulary, RenderError, Renderer, TemplateError, TokenFiles, Tokenizer,
-    TokenizerError,
+    ChatTemplate, Date, GgufVocabulary, RenderError, Renderer, TemplateError, TemplateOption,
+    TokenFiles, Tokenizer, TokenizerError,
 };
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,6 +21,8 @@ use std::time::SystemTime;
 pub struct OpenOptions {
     /// Chat template: a name that the model has for one, a built-in form, or a file; the model's own if not given.
     pub chat_template: Option<String>,
+    /// What is set for the chat template, such as `enable_thinking=false`.
+    pub template_options: Vec<TemplateOption>,
     /// An adapter that is to be used with it, and decides where the base leaves the chat template open.
     pub adapter: Option<PathBuf>,
     /// The day that the chat template prints; the adapter's own, else today's, if not given.
@@ -133,6 +136,13 @@ impl OpenError {
                 let first = names.first().map_or("NAME", String::as_str);
                 vec![format!("choose one, as with --chat-template {first}")]
             }
+            Self::Template { source: TemplateError::NoSuchOption { name, reads }, .. } => {
+                let near = nearest(name, reads.iter().map(String::as_str));
+                let near = near.map(|near| format!("did you mean `{near}`?"));
+                let none = || "leave it out, or take a template that reads it: --chat-template FILE".into();
+                vec![near.unwrap_or_else(none)]
+            }
+            Self::Template { source: TemplateError::OptionTwice { .. }, .. } => vec![],
             Self::Template { .. } => vec![
                 "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`".into(),
             ],
@@ -186,7 +196,7 @@ pub enum AdapterError {
         /// The adapter's directory.
         path: PathBuf,
         /// The one that would be used.
-        used: FormOrigin,
+        used: Box<ChatForm>,
     },
 }
 
@@ -196,17 +206,18 @@ impl AdapterError {
         match self {
             Self::Files(error) => error.hints(),
             Self::Weights(error) => error.hints(),
-            Self::OtherTemplate {
-                used: FormOrigin::Model { .. } | FormOrigin::Missing,
-                ..
-            } => vec!["give the template it was trained with: --chat-template FILE.jinja".into()],
-            Self::OtherTemplate {
-                used: FormOrigin::Adapter(_),
-                ..
-            } => vec!["adapters that go together were trained with one chat template".into()],
-            Self::OtherTemplate { .. } => {
-                vec!["leave --chat-template out: the adapter's own form is used then".into()]
-            }
+            Self::OtherTemplate { used, .. } => vec![match used.origin() {
+                _ if !used.options().is_empty() => {
+                    "leave --template-option out: the adapter's own form is used then".into()
+                }
+                FormOrigin::Model { .. } | FormOrigin::Missing => {
+                    "give the template it was trained with: --chat-template FILE.jinja".into()
+                }
+                FormOrigin::Adapter(_) => {
+                    "adapters that go together were trained with one chat template".into()
+                }
+                _ => "leave --chat-template out: the adapter's own form is used then".into(),
+            }],
             Self::Tokenizer { .. } => {
                 vec!["use the base it was trained on, with that base's own tokenizer".into()]
             }
@@ -232,7 +243,7 @@ impl OpenBase {
         if template.is_some_and(|hash| hash != self.renderer.template_hash()) {
             return Err(AdapterError::OtherTemplate {
                 path: dir.into(),
-                used: self.form.origin().clone(),
+                used: Box::new(self.form.clone()),
             });
         }
         files.leave_out_copies(&self.weights)?;
@@ -301,30 +312,40 @@ impl OpenBase {
         Ok(grew)
     }
 
-    /// Uses the chat template of the adapter in `dir`, if it says which. A template that the user asked for has to be the
-    /// one that the adapter records; of an adapter that records none the user knows better.
+    /// Uses the chat template of the adapter in `dir`, if it says which. A template that the user asked for, or options of
+    /// one, have to make the one that the adapter records; of an adapter that records none the user knows better.
     fn take_form_of(&mut self, dir: &Path, recorded: Option<&str>) -> Result<(), AdapterError> {
-        let Some(form) = ChatForm::of_adapter(&self.weights, dir, recorded)? else {
+        let Some(mut form) = ChatForm::of_adapter(&self.weights, dir, recorded)? else {
             return Ok(());
         };
+        let OpenOptions {
+            chat_template,
+            template_options,
+            ..
+        } = &self.options;
+        let is_free = template_options.is_empty() || recorded.is_none();
+        let is_taken = chat_template.is_none() && is_free;
+        if is_taken {
+            form = form.with_options(template_options, &self.base.path)?;
+        }
         let tokenizer = self.renderer.tokenizer().clone();
         let renderer = render_with(tokenizer, &form, self.date, &self.weights, &self.base.path)?;
         if renderer.template_hash() == self.renderer.template_hash() {
             return Ok(());
         }
-        if self.options.chat_template.is_none() {
-            if let used @ FormOrigin::Adapter(_) = self.form.origin().clone() {
-                let path = dir.into();
+        if is_taken {
+            if let FormOrigin::Adapter(_) = self.form.origin() {
+                let (path, used) = (dir.into(), Box::new(self.form.clone()));
                 return Err(AdapterError::OtherTemplate { path, used });
             }
             (self.renderer, self.form) = (renderer, form);
             return Ok(());
         }
-        let used = self.form.origin().clone();
+        let used = &self.form;
         match recorded {
             Some(_) => Err(AdapterError::OtherTemplate {
                 path: dir.into(),
-                used,
+                used: Box::new(used.clone()),
             }),
             None => {
                 self.notices.push(format!(
@@ -444,9 +465,12 @@ impl OpenBase {
         weights: BaseWeights,
         options: &OpenOptions,
     ) -> Result<Self, OpenError> {
-        let form = match ChatForm::choose(&weights, options.chat_template.as_deref()) {
+        let asked = options.chat_template.as_deref();
+        let form = match ChatForm::choose(&weights, asked, &options.template_options) {
             Err(open) => match options.adapter.as_deref().map(|dir| form_of(&weights, dir)) {
-                Some(Ok(Some(form))) if options.chat_template.is_none() => form,
+                Some(Ok(Some(form))) if asked.is_none() => {
+                    form.with_options(&options.template_options, &base.path)?
+                }
                 _ => return Err(open),
             },
             chosen => chosen?,
@@ -503,19 +527,21 @@ fn render_with(
     weights: &BaseWeights,
     path: &Path,
 ) -> Result<Renderer, OpenError> {
-    let template = form.compile().map_err(|source| OpenError::Template {
-        path: match form.origin() {
-            FormOrigin::File(file) => file.clone(),
-            FormOrigin::Adapter(dir) => dir.clone(),
-            _ => path.to_path_buf(),
-        },
+    let fail = |source| OpenError::Template {
+        path: form.file(path).to_path_buf(),
         source,
-    })?;
-    let template = template.map(|template| template.with_date(date));
+    };
+    let dated = |template: ChatTemplate| template.with_date(date);
+    let template = form.compile().map_err(fail)?.map(dated);
+    let tool_use = form.compile_tool_use().map_err(fail)?.map(dated);
     let renderer = Renderer::new(tokenizer, template, &weights.config().eos);
-    renderer.map_err(|source| OpenError::Renderer {
+    let renderer = renderer.map_err(|source| OpenError::Renderer {
         path: path.to_path_buf(),
         source,
+    })?;
+    Ok(match tool_use {
+        Some(tool_use) => renderer.with_tool_use(tool_use),
+        None => renderer,
     })
 }
 

@@ -1,7 +1,8 @@
 //! The files that say how text becomes tokens, as a Hugging Face directory has them.
 
-use super::chat_form::{MORE_TEMPLATES, TEMPLATE_FILE, more_templates};
+use super::chat_form::{DEFAULT, MORE_TEMPLATES, TEMPLATE_FILE, more_templates};
 use super::{OpenBase, OpenError};
+use hone_text::TOOL_USE;
 use serde_json::{Map, Value, json};
 
 const VOCABULARY: &str = "tokenizer.json";
@@ -33,7 +34,8 @@ impl OpenBase {
         };
         if self.weights.gguf().is_some() {
             let config = (CONFIG.to_owned(), in_full(&self.made_config()));
-            return Ok(vec![config, vocabulary(), self.template_file()]);
+            let files = [config, vocabulary()].into_iter();
+            return Ok(files.chain(self.template_files()).collect());
         }
         let mut names = OF_ANY_VOCABULARY.to_vec();
         let mut files = Vec::new();
@@ -51,7 +53,7 @@ impl OpenBase {
                     .into_iter()
                     .chain(more.iter().map(String::as_str)),
             ),
-            false => files.push(self.template_file()),
+            false => files.extend(self.template_files()),
         }
         if !self.new_tokens.is_empty() || !self.form.is_the_models() {
             names.retain(|name| *name != CONFIG);
@@ -64,22 +66,54 @@ impl OpenBase {
         Ok(files)
     }
 
-    /// What is written beside an adapter: the chat template that it is trained with, and the tokenizer, if it is no longer
-    /// the base's. A base's own template may change with its next version; the adapter's does not.
+    /// What is written beside an adapter: the chat template that it is trained with, the one for rows with tools, and the
+    /// tokenizer, if it is no longer the base's. A base's own template may change with its next version; the adapter's does
+    /// not.
     pub fn files_beside_an_adapter(&self) -> Result<Vec<(String, Vec<u8>)>, OpenError> {
         let mut files = match self.new_tokens.is_empty() {
             true => vec![],
             false => self.tokenizer_files()?,
         };
         files.retain(|(name, _)| name != TEMPLATE_FILE && !name.contains('/'));
-        files.push(self.template_file());
+        files.extend(self.trained_template_files());
         Ok(files)
     }
 
-    /// The chat template as transformers, vLLM and llama.cpp run it.
-    fn template_file(&self) -> (String, Vec<u8>) {
-        let source = self.renderer.template_source();
-        (TEMPLATE_FILE.to_owned(), source.into_bytes())
+    /// The files of the templates that rows are rendered with.
+    pub fn trained_template_files(&self) -> Vec<(String, Vec<u8>)> {
+        let trained = self.templates().into_iter();
+        let trained = trained.filter(|(name, _)| [DEFAULT, TOOL_USE].contains(&name.as_str()));
+        trained.map(template_file).collect()
+    }
+
+    /// Name and text of every chat template that goes where the model goes, as transformers, vLLM and llama.cpp run them: the
+    /// default one first.
+    pub fn templates(&self) -> Vec<(String, String)> {
+        let default = (DEFAULT.to_owned(), self.renderer.template_source());
+        let tool_use = self.renderer.tool_use_source();
+        let tool_use = tool_use.map(|source| (TOOL_USE.to_owned(), source));
+        let others = self.form.others().iter();
+        let others = others.filter(|(name, _)| name != TOOL_USE).cloned();
+        [default]
+            .into_iter()
+            .chain(tool_use)
+            .chain(others)
+            .collect()
+    }
+
+    fn template_files(&self) -> Vec<(String, Vec<u8>)> {
+        self.templates().into_iter().map(template_file).collect()
+    }
+
+    /// The templates as `tokenizer_config.json` has them: one as text, several as a list.
+    fn template_setting(&self) -> Value {
+        match &self.templates()[..] {
+            [(_, only)] => only.as_str().into(),
+            several => several
+                .iter()
+                .map(|(name, source)| json!({"name": name, "template": source}))
+                .collect(),
+        }
     }
 
     /// `tokenizer_config.json`, which may list added tokens once more, and the chat template.
@@ -90,10 +124,7 @@ impl OpenBase {
         // It was read when the base was opened.
         let mut config: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
         if !self.form.is_the_models() {
-            config.insert(
-                "chat_template".into(),
-                self.renderer.template_source().into(),
-            );
+            config.insert("chat_template".into(), self.template_setting());
         }
         if let Some(Value::Object(listed)) = config.get_mut("added_tokens_decoder") {
             let own = self.renderer.tokenizer().to_json();
@@ -120,9 +151,17 @@ impl OpenBase {
         for (name, token) in tokenizer.named_tokens() {
             settings[name] = token.into();
         }
-        settings["chat_template"] = self.renderer.template_source().into();
+        settings["chat_template"] = self.template_setting();
         settings
     }
+}
+
+fn template_file((name, source): (String, String)) -> (String, Vec<u8>) {
+    let file = match name.as_str() {
+        DEFAULT => TEMPLATE_FILE.to_owned(),
+        name => format!("{MORE_TEMPLATES}/{name}.jinja"),
+    };
+    (file, source.into_bytes())
 }
 
 fn in_full(value: &Value) -> Vec<u8> {

@@ -184,21 +184,23 @@ pub fn tokenizer_metadata(source: &Source) -> Result<Vec<(String, Typed)>> {
     Ok(rows)
 }
 
-/// The chat template that was trained, and the model's further ones if it is the model's own.
+/// The chat template that was trained, and those that lie beside it.
 fn template_metadata(open: &OpenBase) -> Vec<(String, Typed)> {
-    let key = |name: &str| format!("{TEMPLATE_KEY}.{name}");
-    let mut rows = vec![(
-        TEMPLATE_KEY.to_owned(),
-        Typed::Text(open.renderer.template_source()),
-    )];
-    let others = open.form.others();
-    if !others.is_empty() {
-        let names = others.iter().map(|(name, _)| name.clone()).collect();
-        rows.push((TEMPLATE_NAMES.to_owned(), Typed::Texts(names)));
-    }
-    let other = |(name, source): &(String, String)| (key(name), Typed::Text(source.clone()));
-    rows.extend(others.iter().map(other));
-    rows
+    let templates = open.templates();
+    let names = templates.iter().skip(1).map(|(name, _)| name.clone());
+    let names: Vec<String> = names.collect();
+    let rows = templates
+        .into_iter()
+        .enumerate()
+        .map(|(at, (name, source))| {
+            let key = match at {
+                0 => TEMPLATE_KEY.to_owned(),
+                _ => format!("{TEMPLATE_KEY}.{name}"),
+            };
+            (key, Typed::Text(source))
+        });
+    let listed = (!names.is_empty()).then(|| (TEMPLATE_NAMES.to_owned(), Typed::Texts(names)));
+    rows.chain(listed).collect()
 }
 
 /// Keys of a GGUF file that are not true of what is written: templates beside one that is not the file's own.
@@ -206,7 +208,9 @@ pub fn outdated_metadata(source: &Source) -> Vec<String> {
     let Some(gguf) = source.open.weights.gguf() else {
         return vec![];
     };
-    let is_of_templates = |key: &&str| key.starts_with(TEMPLATE_KEY) && *key != TEMPLATE_KEY;
+    let written = template_metadata(&source.open);
+    let is_written = |key: &str| written.iter().any(|(name, _)| name == key);
+    let is_of_templates = |key: &&str| key.starts_with(TEMPLATE_KEY) && !is_written(key);
     match source.open.form.is_the_models() {
         true => vec![],
         false => gguf

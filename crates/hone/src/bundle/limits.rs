@@ -5,6 +5,7 @@
 
 use super::Source;
 use super::companions::{end_tokens, trained_without_bos};
+use hone_text::TOOL_USE;
 
 /// The program that reads what is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +41,11 @@ pub fn of(reader: Reader, source: &Source) -> Vec<String> {
             open.form.origin()
         ));
     }
+    if is_adapter && reader != Reader::OllamaAdapter && open.form.tool_use().is_some() {
+        limits.push(format!(
+            "rows with tools were trained in the `{TOOL_USE}` template: it lies beside the adapter, and is used where the base has it"
+        ));
+    }
     if is_adapter && !open.new_tokens.is_empty() {
         limits.push(format!(
             "the base's vocabulary lacks {} that the adapter was trained with: export a model to have them",
@@ -68,13 +74,25 @@ pub fn of(reader: Reader, source: &Source) -> Vec<String> {
                 .into(),
         );
     }
+    let set: Vec<String> = open
+        .form
+        .options()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    if !set.is_empty() && !is_adapter {
+        limits.push(format!(
+            "the chat template says {} itself, as it was trained: `chat_template_kwargs` of a request do not change that",
+            set.join(" and ")
+        ));
+    }
     let is_llama_cpp = matches!(reader, Reader::LlamaCpp | Reader::LlamaCppAdapter);
     if is_llama_cpp && template.contains("strftime_now") {
         limits.push(
             "the chat template writes the day's date: llama.cpp writes that of the day of the question".into(),
         );
     }
-    if is_llama_cpp && template.contains("tools") {
+    if is_llama_cpp && (template.contains("tools") || open.form.tool_use().is_some()) {
         limits.push(
             "llama.cpp shows tools where it runs the chat template itself: with --jinja in versions that ask for it"
                 .into(),

@@ -556,6 +556,7 @@ mod tests {
             adapters: vec![fixtures.join("adapters/tiny-llama-untied")],
             base: "original".into(),
             chat_template: None,
+            template_options: vec![],
             threads: Some(1),
         };
         let source = args.open(Talk::new(true)).unwrap();

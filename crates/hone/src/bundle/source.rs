@@ -14,6 +14,7 @@ use hone_model::{
     Merged, Model, RawAdapter, SaveDtype, check_adapter, combine,
 };
 use hone_tensor::{Device, Format};
+use hone_text::TemplateOption;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -31,6 +32,10 @@ pub struct SourceArgs {
     /// adapter's own if not given
     #[arg(long, value_name = "TEMPLATE")]
     pub chat_template: Option<String>,
+    /// What the chat template reads beside the turns, such as enable_thinking=false: JSON or text; may be given more than
+    /// once. The adapter's own if not given
+    #[arg(long = "template-option", value_name = "NAME=VALUE")]
+    pub template_options: Vec<TemplateOption>,
     /// Numbers that the adapter is added to: the base as it is, or as a QLoRA training saw it
     #[arg(long, value_name = "BASE", default_value = "original", value_parser = ["original", "dequantised-nf4"])]
     pub base: String,
@@ -87,6 +92,7 @@ impl SourceArgs {
         let weights = BaseWeights::open(&found.path)?;
         let options = OpenOptions {
             chat_template: self.chat_template.clone(),
+            template_options: self.template_options.clone(),
             adapter: self.adapters.first().cloned(),
             ..OpenOptions::default()
         };

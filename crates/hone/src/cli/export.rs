@@ -1,7 +1,6 @@
 //! `hone export`: a model or an adapter in the form that another program reads.
 
 use super::failure::{Exit, Refusal};
-use crate::base::TEMPLATE_FILE;
 use crate::bundle::{
     Bundle, Prover, Source, SourceArgs, Written, copy_companions, limits, outdated_metadata,
     tokenizer_metadata,
@@ -115,8 +114,9 @@ impl Export {
         let card = card + &limits::section(&limits);
         bundle.write("README.md", card.as_bytes())?;
         if matches!(self.to, Form::GgufAdapter | Form::Mlx) {
-            let template = source.open.renderer.template_source();
-            bundle.write(TEMPLATE_FILE, template.as_bytes())?;
+            for (name, bytes) in source.open.trained_template_files() {
+                bundle.write(&name, &bytes)?;
+            }
         }
         for limit in &limits {
             talk.say(format!("note: {limit}"));

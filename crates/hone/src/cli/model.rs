@@ -5,6 +5,7 @@ use crate::screen::Talk;
 use anyhow::Result;
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
+use hone_text::TemplateOption;
 use std::path::PathBuf;
 
 /// Flags of every verb that loads a model.
@@ -20,6 +21,10 @@ pub struct ModelArgs {
     /// adapter's own if not given
     #[arg(long, value_name = "TEMPLATE")]
     pub chat_template: Option<String>,
+    /// What the chat template reads beside the turns, such as enable_thinking=false: JSON or text; may be given more than
+    /// once. The adapter's own if not given
+    #[arg(long = "template-option", value_name = "NAME=VALUE")]
+    pub template_options: Vec<TemplateOption>,
     /// Day that the chat template prints, where it prints one, as 2026-11-30; the adapter's own, else today, if not given
     #[arg(long, value_name = "DATE")]
     pub date: Option<hone_text::Date>,
@@ -34,6 +39,7 @@ impl ModelArgs {
     pub fn open(&self, talk: Talk) -> Result<OpenBase> {
         let options = OpenOptions {
             chat_template: self.chat_template.clone(),
+            template_options: self.template_options.clone(),
             adapter: self.adapter.clone(),
             date: self.date,
         };

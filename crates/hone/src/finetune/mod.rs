@@ -67,6 +67,7 @@ mod trainer;
 
 pub use hone_data::{Batch, Encoding, Example, pack};
 pub use hone_model::{Activations, BaseFormat, LoraConfig, LossSum, SaveDtype, Targets};
+pub use hone_text::TemplateOption;
 pub use hone_train::{AdamW, AdamWConfig, Event, OptimizerKind, Schedule};
 pub use model::{BaseModel, LoadOptions, PeftModel, get_peft_model, load_base};
 pub use trainer::{Trained, Trainer, TrainerConfig};

@@ -12,7 +12,7 @@ use hone_model::{
     Role as MatrixRole, Sampling, SaveDtype, Session, StepOptions, write_beside,
 };
 use hone_tensor::{Device, Tensor};
-use hone_text::{Conversation, Role, Turn};
+use hone_text::{Conversation, Role, TemplateOption, Turn};
 use hone_train::{AdamW, AdamWConfig, with_packed};
 use std::path::Path;
 
@@ -48,6 +48,8 @@ pub struct LoadOptions {
     /// Chat template: a name that the model has for one, `instruction`, `chatml`, or the path of a .jinja file; the model's
     /// own if not given.
     pub chat_template: Option<String>,
+    /// What is set for the chat template, such as `enable_thinking=false`.
+    pub template_options: Vec<TemplateOption>,
 }
 
 impl Default for LoadOptions {
@@ -58,6 +60,7 @@ impl Default for LoadOptions {
             format: BaseFormat::Stored,
             new_tokens: vec![],
             chat_template: None,
+            template_options: vec![],
         }
     }
 }
@@ -90,6 +93,7 @@ pub struct BaseModel {
 pub fn load_base(name: &str, options: LoadOptions) -> Result<BaseModel, FineTuneError> {
     let chosen = OpenOptions {
         chat_template: options.chat_template,
+        template_options: options.template_options,
         ..OpenOptions::default()
     };
     let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?, &chosen)?;

@@ -11,7 +11,7 @@ use crate::base::OpenBase;
 use crate::refusal::Refusal;
 use anyhow::Result;
 use go_template::{GoTemplate, Message};
-use hone_text::{Conversation, Renderer, Role, Turn};
+use hone_text::{Conversation, Renderer, Role, TOOL_USE, Turn};
 
 /// A Modelfile, and what is to be known about it.
 pub struct Modelfile {
@@ -219,7 +219,11 @@ impl<'a> Writer<'a> {
                     .into(),
             );
         }
-        if self.shows_tools() {
+        if self.renderer.tool_use_source().is_some() {
+            notices.push(format!(
+                "Ollama is not told of tools: a Modelfile has one template, and the model's `{TOOL_USE}` is left out"
+            ));
+        } else if self.shows_tools() {
             notices.push(
                 "Ollama is not told of tools: the Modelfile's template has no part for them".into(),
             );

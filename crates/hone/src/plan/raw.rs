@@ -8,7 +8,7 @@ use crate::data_flags::{ColumnFlag, SideFlag};
 use clap::{Args, ValueEnum};
 use hone_data::Nulls;
 use hone_model::{Initial, LayerRange};
-use hone_text::Date;
+use hone_text::{Date, TemplateOption};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
@@ -25,6 +25,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "TEMPLATE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,
+    /// What the chat template reads beside the turns, such as enable_thinking=false: JSON or text; may be given more than once
+    #[arg(long = "template-option", value_name = "NAME=VALUE")]
+    #[serde(rename = "template-option", skip_serializing_if = "Option::is_none")]
+    pub template_options: Option<Vec<TemplateOption>>,
     /// Day that the chat template prints, where it prints one, as 2026-11-30 [default: today]
     #[arg(long, value_name = "DATE")]
     #[serde(skip_serializing_if = "Option::is_none")]

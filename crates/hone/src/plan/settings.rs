@@ -14,7 +14,7 @@ use crate::data_flags::{ColumnFlag, SideFlag};
 use hone_data::Nulls;
 use hone_model::weights::DecoderConfig;
 use hone_model::{Initial, LayerRange};
-use hone_text::Date;
+use hone_text::{Date, TemplateOption};
 use hone_train::WidthRate;
 use serde::Serialize;
 use std::fmt;
@@ -27,6 +27,8 @@ use std::path::PathBuf;
 pub struct Settings {
     pub model: Chosen<String>,
     pub chat_template: Chosen<Option<String>>,
+    /// What is set for it.
+    pub template_options: Chosen<Vec<TemplateOption>>,
     #[serde(skip)]
     pub date: Chosen<Option<Date>>,
     pub data: Chosen<Vec<PathBuf>>,
@@ -227,6 +229,7 @@ impl Settings {
         let settings = Self {
             model: pick!(model),
             chat_template: asked.optional(&flags.chat_template, &file.chat_template),
+            template_options: pick!(template_options, vec![]),
             date: asked.optional(&flags.date, &file.date),
             data: pick!(data),
             out: pick!(out),

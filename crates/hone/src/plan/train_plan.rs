@@ -426,8 +426,8 @@ impl TrainPlan {
             PlanLine::new(
                 "chat template",
                 match open.printed_date() {
-                    Some(date) => format!("{}, printing the date {date}", open.form.origin()),
-                    None => open.form.origin().to_string(),
+                    Some(date) => format!("{}, printing the date {date}", open.form),
+                    None => open.form.to_string(),
                 },
                 match settings.chat_template.value {
                     Some(_) => settings.chat_template.origin,

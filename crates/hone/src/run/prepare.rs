@@ -69,6 +69,7 @@ impl Prepared {
 
         let options = OpenOptions {
             chat_template: settings.chat_template.value.clone(),
+            template_options: settings.template_options.value.clone(),
             adapter: None,
             date: settings.date.value,
         };

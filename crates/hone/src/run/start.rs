@@ -307,7 +307,8 @@ impl Prepared {
             text: json!({
                 "tokenizer": renderer.tokenizer().hash(),
                 "template": renderer.template_hash(),
-                "template_origin": self.open.form.origin().to_string(),
+                "template_origin": self.open.form.to_string(),
+                "template_options": self.open.form.options(),
                 "template_date": self.open.printed_date().map(|date| date.to_string()),
             }),
             data: self.dataset.summary(),

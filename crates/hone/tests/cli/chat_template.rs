@@ -284,3 +284,214 @@ fn earlier_replies_that_the_template_shows_otherwise_are_said_to_be_context_only
         "{plan}"
     );
 }
+
+/// Two rows, the second with tools.
+const TOOL_ROWS: &str = r#"{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}],"tools":[]}
+{"messages":[{"role":"user","content":"Ho"},{"role":"assistant","content":"Hallo"}],"tools":[{"type":"function","function":{"name":"find","parameters":{}}}]}
+"#;
+
+/// Shows the names of tools, and no conversation without any.
+const CALLS: &str = "{{ '<|im_start|>' + tools[0].function.name }}{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
+{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}";
+
+#[test]
+fn rows_with_tools_take_the_models_template_for_them_and_it_goes_where_the_model_goes() {
+    let place = bare();
+    place.write("rows.jsonl", TOOL_ROWS);
+    let named = json!([
+        {"name": "default", "template": SHOUTS}, {"name": "tool_use", "template": CALLS}, {"name": "rag", "template": "x"},
+    ]);
+    name_templates(&place, named);
+    let texts = |flags: &str| {
+        let ran = place.ok(&format!("data show rows.jsonl --rows 2 --json {flags}"));
+        let text = |line: &str| serde_json::from_str::<Value>(line).unwrap()["text"].clone();
+        [0, 1].map(|row| text(ran.stdout.lines().nth(row).unwrap()))
+    };
+    let both = [
+        "<|im_start|>USER: Hi<|im_end|><|im_start|>ASSISTANT: Hello<|im_end|>",
+        "<|im_start|>find<|im_start|>user: Ho<|im_end|><|im_start|>assistant: Hallo<|im_end|>",
+    ];
+    assert_eq!(texts("--model base"), both);
+    let said = train(&place, "").stderr;
+    let line = "chat template  the model's own (tokenizer_config.json); rows with tools take its `tool_use`";
+    assert!(said.contains(line), "{said}");
+
+    // All that the model names goes along, in every form that has a place for it.
+    place.ok("export --to hf --model base --adapter run/adapter --out hf");
+    place.ok("export --to gguf --model base --adapter run/adapter --out gguf");
+    place.ok("export --to hf --model gguf/model.gguf --out back");
+    for model in ["hf", "gguf/model.gguf", "back"] {
+        assert_eq!(texts(&format!("--model {model}")), both, "{model}");
+    }
+    let gguf = Gguf::open(&place.path("gguf/model.gguf")).unwrap();
+    assert_eq!(
+        gguf.str("tokenizer.chat_template.tool_use").unwrap(),
+        Some(CALLS)
+    );
+    assert_eq!(gguf.str("tokenizer.chat_template.rag").unwrap(), Some("x"));
+    let rag = place.path("back/additional_chat_templates/rag.jinja");
+    assert_eq!(fs::read_to_string(rag).unwrap(), "x");
+    let said = place
+        .ok("export --to ollama --model base --adapter run/adapter --out ollama")
+        .stderr;
+    assert!(
+        said.contains("a Modelfile has one template, and the model's `tool_use` is left out"),
+        "{said}"
+    );
+
+    // The adapter keeps both, whatever becomes of the base.
+    name_templates(&place, json!("{{ messages[0].content }}"));
+    assert_eq!(texts("--model base --adapter run/adapter"), both);
+    place.ok("export --to hf --model base --adapter run/adapter --out again");
+    place.ok("export --to gguf --model base --adapter run/adapter --out again-gguf");
+    for model in ["again", "again-gguf/model.gguf"] {
+        assert_eq!(texts(&format!("--model {model}")), both, "{model}");
+    }
+}
+
+#[test]
+fn a_template_that_is_asked_for_by_its_name_is_for_all_rows() {
+    let place = bare();
+    place.write("rows.jsonl", TOOL_ROWS);
+    name_templates(
+        &place,
+        json!({"default": format!("{{{{ '<|im_start|>' + tools[0].function.name if tools else '' }}}}{SHOUTS}"), "tool_use": CALLS}),
+    );
+    let second = |flags: &str| {
+        let ran = place.ok(&format!("data show rows.jsonl --from 2 --json {flags}"));
+        text_of(&ran)
+    };
+    assert!(second("--model base").starts_with("<|im_start|>find<|im_start|>user: Ho"));
+    assert!(
+        second("--model base --chat-template default")
+            .starts_with("<|im_start|>find<|im_start|>USER: Ho")
+    );
+    let said = train(&place, "--chat-template default").stderr;
+    assert!(
+        said.contains("chat template  the model's own `default`  ("),
+        "{said}"
+    );
+    let text = second("--model base --adapter run/adapter");
+    assert!(
+        text.starts_with("<|im_start|>find<|im_start|>USER: Ho"),
+        "{text}"
+    );
+    place.ok("export --to hf --model base --adapter run/adapter --out hf");
+    assert_eq!(second("--model hf"), text);
+    let said = place.refusal(
+        "generate --model base --adapter run/adapter --chat-template tool_use --prompt Hi",
+    );
+    assert!(said.contains("leave --chat-template out"), "{said}");
+}
+
+/// Opens the reasoning unless it is switched off.
+const SWITCHED: &str = "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
+{% if add_generation_prompt %}<|im_start|>assistant: {{ '<think>' if enable_thinking is not defined or enable_thinking else '' }}{% endif %}";
+
+/// The base with that template, and rows without reasoning.
+fn switched() -> Place {
+    let place = bare();
+    name_templates(&place, json!(SWITCHED));
+    place
+}
+
+#[test]
+fn a_switch_of_a_template_is_set_by_a_flag_and_carried_wherever_the_model_goes() {
+    let place = switched();
+    let said = place.ok("data show rows.jsonl --model base").stdout;
+    assert!(
+        said.contains("--template-option enable_thinking=false closes it"),
+        "{said}"
+    );
+    let off = "--template-option enable_thinking=false";
+    let text = shown(&place, &format!("--model base {off}"));
+    assert_eq!(
+        text,
+        "<|im_start|>user: Hi<|im_end|><|im_start|>assistant: Hello<|im_end|>"
+    );
+
+    let said = train(&place, off).stderr;
+    let line = "chat template  the model's own (tokenizer_config.json), with enable_thinking=false";
+    assert!(said.contains(line), "{said}");
+    let run: Value =
+        serde_json::from_slice(&fs::read(place.path("run/run.json")).unwrap()).unwrap();
+    assert_eq!(
+        run["asked"]["template-option"],
+        json!(["enable_thinking=false"])
+    );
+    assert_eq!(
+        run["text"]["template_options"],
+        json!(["enable_thinking=false"])
+    );
+
+    // The adapter says it from here on, and so does everything that is made of it.
+    assert_eq!(shown(&place, "--model base --adapter run/adapter"), text);
+    place.ok("generate --model base --adapter run/adapter --prompt Hi --max-tokens 1");
+    place.ok(&format!(
+        "generate --model base --adapter run/adapter {off} --prompt Hi --max-tokens 1"
+    ));
+    place.ok("export --to hf --model base --adapter run/adapter --out hf");
+    place.ok("export --to gguf --model base --adapter run/adapter --out gguf");
+    place.ok("merge --model base --adapter run/adapter --out merged");
+    for model in ["hf", "gguf/model.gguf", "merged"] {
+        assert_eq!(shown(&place, &format!("--model {model}")), text, "{model}");
+    }
+    let form = fs::read_to_string(place.path("hf/chat_template.jinja")).unwrap();
+    assert_eq!(
+        form,
+        format!("{{% set enable_thinking = false %}}\n{SWITCHED}")
+    );
+    let said = place.refusal("generate --model base --adapter run/adapter --template-option enable_thinking=true --prompt Hi");
+    assert_eq!(
+        said,
+        "error: the adapter in run/adapter was trained with another chat template than the model's own (tokenizer_config.json), with enable_thinking=true\n\
+         hint: leave --template-option out: the adapter's own form is used then"
+    );
+}
+
+#[test]
+fn an_option_of_a_run_file_makes_another_run() {
+    let place = switched();
+    let rows = r#"{"messages":[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello","reasoning_content":"Well."}]}"#;
+    place.write("rows.jsonl", rows);
+    let identity = |value: &str| {
+        let run = format!(
+            "model = \"base\"\ndata = [\"rows.jsonl\"]\nvalid-share = 0.0\nrank = 2\nout = \"run-{value}\"\ntemplate-option = [\"enable_thinking={value}\"]\n"
+        );
+        place.write(&format!("{value}.toml"), &run);
+        place.ok(&format!("train {value}.toml"));
+        let run = fs::read(place.path(&format!("run-{value}/run.json"))).unwrap();
+        serde_json::from_slice::<Value>(&run).unwrap()["identity"].clone()
+    };
+    assert_ne!(identity("true"), identity("1"));
+}
+
+#[test]
+fn an_option_that_the_template_does_not_read_is_refused_with_those_that_it_reads() {
+    let place = switched();
+    for (flags, said) in [
+        (
+            "--template-option enable_thinkin=false",
+            "error: base: the chat template reads no option `enable_thinkin`; it reads enable_thinking\n\
+             hint: did you mean `enable_thinking`?",
+        ),
+        (
+            "--chat-template chatml --template-option enable_thinking=false",
+            "error: base: the chat template reads no option `enable_thinking`; it reads none\n\
+             hint: leave it out, or take a template that reads it: --chat-template FILE",
+        ),
+        (
+            "--template-option enable_thinking=true --template-option enable_thinking=false",
+            "error: base: the option `enable_thinking` of the chat template is given twice",
+        ),
+    ] {
+        let refused = place.refusal(&format!("data show rows.jsonl --model base {flags}"));
+        assert_eq!(refused, said);
+    }
+    let said =
+        place.refusal("data show rows.jsonl --model base --template-option enable_thinking=False");
+    assert!(
+        said.contains("`False` is Python's: write enable_thinking=false"),
+        "{said}"
+    );
+}

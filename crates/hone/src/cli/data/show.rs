@@ -8,7 +8,7 @@ use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::screen::{self, Talk, count, plural};
 use anyhow::Result;
 use hone_data::{Place, Reading, Reason, Record, Side, encode_row};
-use hone_text::{Encoded, Renderer};
+use hone_text::{Encoded, Renderer, TemplateOption};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -33,6 +33,14 @@ pub struct Show {
     /// Chat template: a name that the model has for one, `instruction`, `chatml`, or a .jinja file
     #[arg(long, value_name = "TEMPLATE", requires = "model")]
     chat_template: Option<String>,
+    /// What the chat template reads beside the turns, such as enable_thinking=false: JSON or text; may be given more than
+    /// once. The adapter's own if not given
+    #[arg(
+        long = "template-option",
+        value_name = "NAME=VALUE",
+        requires = "model"
+    )]
+    template_options: Vec<TemplateOption>,
     /// Day that the chat template prints, where it prints one, as 2026-11-30; the adapter's own, else today, if not given
     #[arg(long, value_name = "DATE", requires = "model")]
     date: Option<hone_text::Date>,
@@ -104,6 +112,7 @@ impl Show {
             model: model.clone(),
             adapter: self.adapter.clone(),
             chat_template: self.chat_template.clone(),
+            template_options: self.template_options.clone(),
             date: self.date,
             threads: None,
         };
