@@ -33,3 +33,4 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod screen;
+mod words;

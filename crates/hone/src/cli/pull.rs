@@ -1,7 +1,9 @@
 //! `hone pull`: fetch a base model, once.
 
 use super::failure::Exit;
-use crate::base::{self, BaseError, CATALOGUE, Home};
+use super::interrupt::Interrupt;
+use super::progress::PullProgress;
+use crate::base::{self, BaseError, CATALOGUE, Home, HubError, Pulled};
 use crate::screen::{self, Talk};
 use anyhow::Result;
 use serde_json::json;
@@ -27,17 +29,31 @@ impl Pull {
         let Some(name) = self.name.filter(|_| !self.list) else {
             return list(&home, self.json);
         };
-        match base::find(&name, &home) {
-            Ok(base) => {
+        let interrupt = Interrupt::listen_and_say(talk, "stopping; Ctrl-C again leaves at once")?;
+        let mut progress = PullProgress::start(talk, interrupt);
+        let pulled = base::pull(&name, &home, &mut progress);
+        progress.finish();
+        match pulled {
+            Ok(Pulled {
+                base,
+                was_here: true,
+            }) => {
                 talk.say(format!("{name} is already here"));
-                return print(&base, self.json);
+                print(&base, self.json)
             }
-            Err(BaseError::NotPulled { .. }) => talk.say(format!("fetching {name} …")),
-            Err(error) => return Err(error.into()),
+            Ok(Pulled { base, .. }) => {
+                talk.say(format!("{name} is here; try: hone chat --model {name}"));
+                print(&base, self.json)
+            }
+            Err(BaseError::Hub(stopped @ HubError::Stopped { .. })) => {
+                talk.say(stopped.to_string());
+                for hint in stopped.hints() {
+                    talk.say(hint);
+                }
+                Ok(Exit::Interrupted)
+            }
+            Err(error) => Err(error.into()),
         }
-        let base = base::pull(&name, &home, talk.is_live())?;
-        talk.say(format!("{name} is here; try: hone chat --model {name}"));
-        print(&base, self.json)
     }
 }
 

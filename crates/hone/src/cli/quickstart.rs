@@ -7,7 +7,7 @@ use super::data::rust_lints_at_home;
 use super::eval::show_comparison;
 use super::failure::Exit;
 use super::interrupt::Interrupt;
-use super::progress::Count;
+use super::progress::{Count, PullProgress};
 use super::train::{enter_registry, show_plan, show_summary};
 use crate::base::{self, BaseError, CATALOGUE, Home};
 use crate::judge::{Verdict, per_task, rules};
@@ -65,13 +65,15 @@ impl Quickstart {
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let begun = Instant::now();
         let home = Home::from_env()?;
+        let interrupt = Interrupt::listen(talk)?;
         let out = self
             .out
             .clone()
             .unwrap_or_else(|| free_directory(Path::new("runs/quickstart")));
         refuse_unwritable(&out)?;
         talk.say("1/5  base model");
-        let model = fetch(&home, talk)?;
+        let model = fetch(&home, talk, &interrupt)?;
+        interrupt.leave_at_once();
         talk.say("2/5  dataset rust-lints, from the documentation of the installed Rust toolchain");
         let written = rust_lints_at_home(&home, talk)?;
         talk.say(format!(
@@ -90,7 +92,7 @@ impl Quickstart {
             "4/5  training for about {}",
             duration(self.minutes * 60.0)
         ));
-        let interrupt = Interrupt::listen(talk)?;
+        interrupt.clear();
         let ended = run.start(talk, &interrupt.signal(), |out| {
             enter_registry(out, &home, talk);
         });
@@ -145,12 +147,14 @@ impl Quickstart {
     }
 }
 
-fn fetch(home: &Home, talk: Talk) -> Result<&'static str> {
+fn fetch(home: &Home, talk: Talk, interrupt: &Interrupt) -> Result<&'static str> {
     let name = CATALOGUE[0].name;
     match base::find(name, home) {
         Err(BaseError::NotPulled { .. }) => {
             talk.say(format!("     fetching {name} ({})", CATALOGUE[0].licence));
-            base::pull(name, home, talk.is_live())?;
+            let mut progress = PullProgress::start(talk, interrupt.clone());
+            base::pull(name, home, &mut progress)?;
+            progress.finish();
         }
         found => {
             found?;

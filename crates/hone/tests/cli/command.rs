@@ -61,7 +61,13 @@ impl Place {
             .args(words(line))
             .current_dir(self.dir.path())
             .env("HONE_HOME", self.path("home"));
-        for name in ["HF_HOME", "HF_TOKEN", "HF_HUB_OFFLINE", "HF_ENDPOINT"] {
+        for name in [
+            "HF_HOME",
+            "HF_HUB_CACHE",
+            "HF_TOKEN",
+            "HF_HUB_OFFLINE",
+            "HF_ENDPOINT",
+        ] {
             command.env_remove(name);
         }
         command

