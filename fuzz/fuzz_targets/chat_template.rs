@@ -6,7 +6,10 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use hone_fuzz::assert_one_line;
-use hone_text::{ChatTemplate, Conversation, Limits, Renderer, Role, Tokenizer, ToolCall, Turn};
+use hone_text::{
+    ChatTemplate, Conversation, Limits, Renderer, Role, TemplateError, TemplateOption, Tokenizer,
+    ToolCall, Turn,
+};
 use libfuzzer_sys::fuzz_target;
 
 const JSON: &[u8] = include_bytes!("../../fixtures/models/tiny-llama-tied/tokenizer.json");
@@ -56,6 +59,19 @@ fuzz_target!(|input: &str| {
         Ok(template) => template,
         Err(error) => return assert_one_line(&error.to_string()),
     };
+    // What it reads can be set, and the template with it is one.
+    let options = template.reads().iter().map(|name| TemplateOption {
+        name: name.clone(),
+        value: true.into(),
+    });
+    let set = template.clone().with_options(&options.collect::<Vec<_>>());
+    if let Err(error) = &set {
+        let is_long = matches!(
+            error,
+            TemplateError::SourceTooLong { .. } | TemplateError::OutOfTime { .. }
+        );
+        assert!(is_long, "{error}");
+    }
     let tokenizer = TOKENIZER.with(Tokenizer::clone);
     let renderer = match Renderer::new(tokenizer, Some(template), &[]) {
         Ok(renderer) => renderer,

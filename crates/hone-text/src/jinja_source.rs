@@ -55,20 +55,33 @@ pub(crate) fn jinja_source(source: &str) -> String {
     out + rest
 }
 
-/// What stands in the statements of a source, `{% … %}`, in their order; what comments and `{% raw %}` hold is none.
-pub(crate) fn statements(source: &str) -> Vec<String> {
-    let mut statements = Vec::new();
+/// What stands between the brackets of a tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Tag {
+    /// `{% … %}`
+    Statement(String),
+    /// `{{ … }}`
+    Expression(String),
+}
+
+/// The tags of a source in their order; what comments and `{% raw %}` hold is none.
+pub(crate) fn tags(source: &str) -> Vec<Tag> {
+    let mut tags = Vec::new();
     let mut rest = source;
     while let Some(open) = opening(rest) {
         let tag = &rest[open..];
         rest = match tag.as_bytes()[1] {
             b'#' => tag[2..].find("#}").map_or("", |end| &tag[end + 4..]),
-            b'{' => inside(&tag[2..], "}}").1,
+            b'{' => {
+                let (inner, after) = inside(&tag[2..], "}}");
+                tags.push(Tag::Expression(inner));
+                after
+            }
             _ => {
                 let (inner, after) = inside(&tag[2..], "%}");
                 let inner = inner.trim_matches(['-', '+']).trim().to_owned();
                 let is_raw = inner == "raw";
-                statements.push(inner);
+                tags.push(Tag::Statement(inner));
                 if is_raw {
                     &after[end_of_raw(after)..]
                 } else {
@@ -77,7 +90,7 @@ pub(crate) fn statements(source: &str) -> Vec<String> {
             }
         };
     }
-    statements
+    tags
 }
 
 /// The names in a statement, without attributes and what stands between quotes.
@@ -270,21 +283,19 @@ mod tests {
     }
 
     #[test]
-    fn statements_and_their_names_are_told_from_all_else() {
+    fn tags_and_their_names_are_told_from_all_else() {
         let source = "{# {% a %} #}{% raw %}{% b %}{% endraw %}{{ '{% c %}' }}{%- set x = m.x if m['y'] else \"z\" -%}{% if";
-        let told = statements(source);
-        let names: Vec<_> = told
-            .iter()
-            .map(|told| words_of(told).collect::<Vec<_>>())
-            .collect();
+        let told = tags(source);
+        let names = |tag: &Tag| match tag {
+            Tag::Statement(text) => words_of(text).collect::<Vec<_>>().join(" "),
+            Tag::Expression(text) => {
+                format!("shows {}", words_of(text).collect::<Vec<_>>().join(" "))
+            }
+        };
+        let names: Vec<_> = told.iter().map(names).collect();
         assert_eq!(
             names,
-            [
-                vec!["raw"],
-                vec!["endraw"],
-                vec!["set", "x", "m", "if", "m", "else"],
-                vec!["if"]
-            ]
+            ["raw", "endraw", "shows ", "set x m if m else", "if"]
         );
     }
 

@@ -401,7 +401,7 @@ impl ChatTemplate {
         let undeclared = template.map(|template| template.undeclared_variables(false));
         let globals: BTreeSet<&str> = environment.globals().map(|(name, _)| name).collect();
         let is_global = |name: &str| globals.contains(name);
-        options_read(source, undeclared.unwrap_or_default(), is_global)
+        options_read(source, &undeclared.unwrap_or_default(), is_global)
     }
 
     fn environment(source: &str, limits: Limits) -> Result<Environment<'static>, TemplateError> {
@@ -721,6 +721,26 @@ mod tests {
     #[test]
     fn options_that_a_template_reads_are_told_from_all_other_names() {
         for (source, reads) in [
+            (
+                "{% if tools %}{% set x = 1 %}{% else %}{% set x = 2 %}{% endif %}{{ x }}",
+                "",
+            ),
+            (
+                "{% for tool in tools %}{% set tool = tool.function %}{{ tool.name }}{% endfor %}{{ tool }}",
+                "tool",
+            ),
+            (
+                "{% macro a() %}{{ late }}{% endmacro %}{% set late = 1 %}{{ a() }}",
+                "",
+            ),
+            (
+                "{% macro a(thinking) %}{{ thinking }}{% endmacro %}{{ a(thinking) }}",
+                "thinking",
+            ),
+            (
+                "{% set x %}a{{ y }}{% endset %}{{ x }}{% set ns = namespace(z=1) %}{% set ns.z = w %}",
+                "w y",
+            ),
             (
                 "{{ enable_thinking }}{{ messages[0].thinking }}{{ 'effort' }}{# {{ other }} #}",
                 "enable_thinking",

@@ -3,14 +3,14 @@
 //! TRL and vLLM call them `chat_template_kwargs`. A value stands in front of the template as an assignment, so the text that
 //! is rendered here is the text that is saved and exported, and every program that runs it renders the same.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::jinja_source::{statements, words_of};
+use crate::jinja_source::{Tag, tags, words_of};
 use crate::template::tame;
 
 /// A variable of a chat template, and its value.
@@ -23,8 +23,8 @@ pub struct TemplateOption {
     pub value: Value,
 }
 
-/// What a template is given with every conversation, by the conversation itself or by the tokenizer.
-const GIVEN: [&str; 11] = [
+/// What a template is given with every conversation, by the conversation itself, by the tokenizer or by Jinja.
+const GIVEN: [&str; 15] = [
     "messages",
     "tools",
     "documents",
@@ -36,6 +36,10 @@ const GIVEN: [&str; 11] = [
     "pad_token",
     "sep_token",
     "cls_token",
+    "loop",
+    "self",
+    "super",
+    "caller",
 ];
 
 impl FromStr for TemplateOption {
@@ -141,32 +145,132 @@ fn jinja(value: &Value) -> String {
     }
 }
 
-/// The variables among `undeclared` that a user may set, and those that a template gives a value of their own unless one
-/// is set: `{% set effort = effort if effort is defined else 'high' %}`.
+/// The variables that a user may set: those that a template reads where nothing before has given them a value, among what
+/// minijinja finds to be `undeclared`, and those that it keeps, `{% set effort = effort if effort is defined else 'high' %}`.
+/// minijinja alone takes a variable for undeclared that both branches of a condition set, and loses the kept ones.
 pub(crate) fn options_read(
     source: &str,
-    undeclared: impl IntoIterator<Item = String>,
+    undeclared: &HashSet<String>,
     is_global: impl Fn(&str) -> bool,
 ) -> BTreeSet<String> {
-    let statements = statements(source);
-    let (mut macros, mut assigned, mut kept) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
-    for statement in &statements {
-        let words: Vec<&str> = words_of(statement).collect();
-        match words[..] {
-            ["macro", name, ..] => {
-                macros.insert(name.to_owned());
-            }
-            ["set", name, ref rest @ ..] if assigned.insert(name.to_owned()) => {
-                kept.extend(rest.contains(&name).then(|| name.to_owned()));
-            }
-            _ => {}
+    let mut reading = Reading {
+        scopes: vec![Scope::default()],
+        ..Reading::default()
+    };
+    for tag in tags(source) {
+        match tag {
+            Tag::Expression(text) => reading.read_all(&text),
+            Tag::Statement(text) => reading.statement(&text),
         }
     }
-    let is_option = |name: &String| {
-        !macros.contains(name) && !GIVEN.contains(&name.as_str()) && !is_global(name)
-    };
-    let all = undeclared.into_iter().chain(kept);
-    all.filter(is_option).collect()
+    let top = &reading.scopes[0].assigned;
+    // A macro may come before what it reads is set.
+    let in_macros = reading.in_macros.iter().filter(|name| !top.contains(*name));
+    let read = reading.read.iter().chain(in_macros);
+    let is_read = |name: &&String| undeclared.contains(*name);
+    let all = read.filter(is_read).chain(&reading.kept);
+    let is_option = |name: &&String| !GIVEN.contains(&name.as_str()) && !is_global(name);
+    all.filter(is_option).cloned().collect()
+}
+
+/// Names in the order in which a template has them.
+#[derive(Default)]
+struct Reading {
+    scopes: Vec<Scope>,
+    /// Read outside of macros before they were set, with words that are no variables.
+    read: BTreeSet<String>,
+    /// The same inside of macros.
+    in_macros: BTreeSet<String>,
+    /// First set to what they are.
+    kept: BTreeSet<String>,
+}
+
+/// What a loop or a macro sets is not set outside of it.
+#[derive(Default)]
+struct Scope {
+    is_macro: bool,
+    assigned: BTreeSet<String>,
+}
+
+impl Reading {
+    fn statement(&mut self, text: &str) {
+        let words: Vec<&str> = words_of(text).collect();
+        match words[..] {
+            ["for", ref rest @ ..] => {
+                let at = rest.iter().position(|word| *word == "in");
+                let (targets, read) = rest.split_at(at.unwrap_or(rest.len()));
+                read.iter().for_each(|name| self.read(name));
+                self.begin(false, targets);
+            }
+            ["macro", name, ref arguments @ ..] => {
+                self.assign(name);
+                self.begin(true, arguments);
+            }
+            ["with", ref rest @ ..] => {
+                rest.iter().for_each(|name| self.read(name));
+                self.begin(false, rest);
+            }
+            ["endfor" | "endmacro" | "endwith", ..] if self.scopes.len() > 1 => {
+                self.scopes.pop();
+            }
+            ["set", ..] => self.set(text),
+            _ => self.read_all(text),
+        }
+    }
+
+    fn set(&mut self, text: &str) {
+        let (targets, value) = text.split_once('=').unwrap_or((text, ""));
+        if targets.contains('.') {
+            return self.read_all(value);
+        }
+        let names: Vec<&str> = words_of(targets).skip(1).collect();
+        // Of a block that is set, filters stand behind the name.
+        let names = if value.is_empty() {
+            &names[..names.len().min(1)]
+        } else {
+            &names[..]
+        };
+        for read in words_of(value) {
+            if names.contains(&read) && !self.is_assigned(read) {
+                self.kept.insert(read.to_owned());
+            }
+            self.read(read);
+        }
+        names.iter().for_each(|name| self.assign(name));
+    }
+
+    fn read_all(&mut self, text: &str) {
+        words_of(text).for_each(|name| self.read(name));
+    }
+
+    fn read(&mut self, name: &str) {
+        if !self.is_assigned(name) {
+            let is_in_macro = self.scopes.iter().any(|scope| scope.is_macro);
+            let names = if is_in_macro {
+                &mut self.in_macros
+            } else {
+                &mut self.read
+            };
+            names.insert(name.to_owned());
+        }
+    }
+
+    fn is_assigned(&self, name: &str) -> bool {
+        self.scopes
+            .iter()
+            .any(|scope| scope.assigned.contains(name))
+    }
+
+    fn assign(&mut self, name: &str) {
+        if let Some(scope) = self.scopes.last_mut() {
+            scope.assigned.insert(name.to_owned());
+        }
+    }
+
+    fn begin(&mut self, is_macro: bool, names: &[&str]) {
+        let assigned = names.iter().map(|name| (*name).to_owned()).collect();
+        self.scopes.push(Scope { is_macro, assigned });
+    }
 }
 
 #[cfg(test)]
