@@ -368,7 +368,9 @@ pub fn tokenizers(root: &Path) -> Result<()> {
     run(Command::new(&python)
         .arg(&script)
         .arg("write")
-        .arg(root.join("fixtures")))?;
+        // A model keeps the path of its rules, which must not be one of this machine.
+        .arg("fixtures")
+        .current_dir(root))?;
     let work = root.join("target/tokenizers");
     if work.exists() {
         fs::remove_dir_all(&work)?;
