@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use hone_ledger::{ContentId, WriteError, write_whole};
+use hone_ledger::{ContentId, Lock, LockError, WriteError, write_whole};
 use serde::{Deserialize, Serialize};
 
 /// A stretch of text to be replaced.
@@ -89,6 +89,7 @@ pub struct Pseudonyms {
     path: PathBuf,
     key: String,
     known: Mutex<BTreeMap<String, String>>,
+    _lock: Lock,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,12 +110,33 @@ pub enum KeyError {
     #[error("the system gives no random numbers for a key: {source}")]
     NoKey { source: io::Error },
     #[error(transparent)]
+    Locked(#[from] LockError),
+    #[error(transparent)]
     Write(#[from] WriteError),
 }
 
+impl KeyError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Locked(LockError::Held { .. }) => {
+                vec![
+                    "wait until it ends: two commands at once would make up names by two keys"
+                        .into(),
+                ]
+            }
+            Self::Locked(error) => error.hints(),
+            Self::Write(error) => error.hints(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl Pseudonyms {
-    /// Those of a key file; if there is none yet, `fresh` makes the key of a new one.
+    /// Those of a key file; if there is none yet, `fresh` makes the key of a new one. Nobody else opens it meanwhile, so that
+    /// no name is lost that another command adds.
     pub fn open(path: &Path, fresh: impl FnOnce() -> io::Result<String>) -> Result<Self, KeyError> {
+        let lock = Lock::take_beside(path, "hone data")?;
         let (key, known) = match fs::read(path) {
             Ok(bytes) => {
                 let file: KeyFile =
@@ -139,6 +161,7 @@ impl Pseudonyms {
             path: path.to_path_buf(),
             key,
             known: Mutex::new(known),
+            _lock: lock,
         })
     }
 
@@ -225,6 +248,12 @@ mod tests {
         assert_eq!(name, first.of("EMAIL", "Ann@corp.test"));
         assert_ne!(name, first.of("EMAIL", "bob@corp.test"));
         first.save().unwrap();
+        let at_once = Pseudonyms::open(&path, || Ok("k2".into())).unwrap_err();
+        assert!(
+            at_once.to_string().contains("is being written by process"),
+            "{at_once}"
+        );
+        drop(first);
         let again = Pseudonyms::open(&path, || Ok("k2".into())).unwrap();
         assert_eq!(again.of("EMAIL", "ann@corp.test"), name);
         let other = Pseudonyms::open(&dir.path().join("other"), || Ok("k2".into())).unwrap();

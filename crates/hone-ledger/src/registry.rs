@@ -5,6 +5,7 @@
 //! so, once, through [`Registry::set_aside`]. Listing needs no writing: [`Registry::read`] leaves everything as it is.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use rusqlite::{
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::content::ReadError;
 use crate::whole::WriteError;
 
 /// Raised with every change of the table; a file of another version is set aside and rebuilt.
@@ -58,8 +60,17 @@ impl Registry {
 
     /// What the registry at `path` lists, the run started last first. Nothing is written, nor made where there is none.
     pub fn read(path: &Path) -> Result<Listed, RegistryError> {
-        if !path.exists() {
-            return Ok(Listed::default());
+        match fs::metadata(path) {
+            Ok(_) => {}
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                return Ok(Listed::default());
+            }
+            Err(source) => {
+                let path = path.to_path_buf();
+                return Err(ReadError { path, source }.into());
+            }
         }
         let read = || -> rusqlite::Result<Listed> {
             let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
@@ -190,7 +201,10 @@ pub enum RegistryError {
         /// What SQLite said.
         source: rusqlite::Error,
     },
-    /// The file system refused.
+    /// The file system refused to let it be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The file system refused to let it be written.
     #[error(transparent)]
     Write(#[from] WriteError),
 }

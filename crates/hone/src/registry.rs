@@ -64,7 +64,7 @@ pub fn list(home: &Home) -> Listing {
         .runs
         .sort_by(|a, b| (b.started_unix, &a.id).cmp(&(a.started_unix, &b.id)));
     if let Some(error) = trouble {
-        let reason = format!("{:#}", anyhow::Error::new(error));
+        let reason = in_words(&anyhow::Error::new(error));
         let made = make_again(home, &listing.runs);
         listing.remarks.push(match made {
             Ok(Some(aside)) => format!(
@@ -77,6 +77,12 @@ pub fn list(home: &Home) -> Listing {
         });
     }
     listing
+}
+
+/// An error and its cause in a line. Causes of causes of SQLite's say the same again.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let links = error.chain().take(2).map(ToString::to_string);
+    links.collect::<Vec<_>>().join(": ")
 }
 
 /// The directories of runs below `root`; folders that cannot be looked into hold none.
@@ -117,7 +123,8 @@ fn as_it_stands(dir: &str, row: Option<RunRow>, remarks: &mut Vec<String>) -> Op
             let is_there = has_remains(path).is_some();
             if is_there {
                 remarks.push(format!(
-                    "{error:#}; `hone train --resume --out {dir}` says what can be done"
+                    "{}; `hone train --resume --out {dir}` says what can be done",
+                    in_words(&error)
                 ));
             }
             // Of a directory that is gone only the registry's row is left.

@@ -150,6 +150,7 @@ impl CurateError {
         match self {
             Self::Read(error) => error.hints(),
             Self::Recipe(error) => error.hints(),
+            Self::Key(error) => error.hints(),
             Self::TooManyBadRows { .. } => vec![
                 "columns of other names are read with --column FIELD=COLUMN, or `columns` in its [[sources]]"
                     .into(),

@@ -260,7 +260,7 @@ impl TrainError {
                 "--resume keeps the options, so it would end here again".into(),
             ],
             Self::OtherRun { .. } => vec![
-                "put data and base back as they were when the run began, or begin another one with a new --out".into(),
+                "put data, base and checkpoints back as they were when the run began, or begin another one with a new --out".into(),
             ],
             Self::UnknownToken { .. } => {
                 vec!["fetch tokenizer and weights again, both from one place".into()]

@@ -35,13 +35,17 @@ impl Runs {
             for dir in registry::runs_below(root) {
                 // A directory with a file of that name need not be a run.
                 if let Err(error) = registry::enter(&dir, &home) {
-                    talk.say(format!("not listed: {}: {error:#}", dir.display()));
+                    talk.warn(format!(
+                        "{} is not listed: {}",
+                        dir.display(),
+                        registry::in_words(&error)
+                    ));
                 }
             }
         }
         let Listing { runs, remarks } = registry::list(&home);
         remarks.iter().for_each(|remark| talk.warn(remark));
-        if runs.is_empty() {
+        if runs.is_empty() && remarks.is_empty() {
             talk.say("no runs yet: `hone train` and `hone quickstart` make them");
         }
         if !runs.is_empty() && !self.json {

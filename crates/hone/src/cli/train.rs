@@ -228,7 +228,8 @@ pub fn enter_registry(out: &Path, home: &Home, talk: Talk) {
     }
     if let Err(error) = registry::enter(out, home) {
         talk.say(format!(
-            "the run is not in the registry ({error:#}); {} has it all",
+            "the run is not in the registry ({}); {} has it all",
+            registry::in_words(&error),
             out.join(RUN_JSON).display()
         ));
     }

@@ -74,11 +74,13 @@ pub use trainer::{Trained, Trainer, TrainerConfig};
 
 use crate::base::{AdapterError, BaseError, NoHome, OpenError};
 use hone_data::{ReadError, Refused};
+use hone_ledger::LockError;
 use hone_model::weights::WeightsError;
 use hone_model::{ActiveError, AttachError, BeginError, GenerateError, LoadError, PeftError};
 use hone_tensor::TensorError;
 use hone_text::{RenderError, TokenizerError};
 use hone_train::TrainError;
+use std::path::PathBuf;
 
 /// Why fine-tuning cannot go on; each sentence says what and where, [`FineTuneError::hints`] what next.
 #[derive(Debug, thiserror::Error)]
@@ -137,6 +139,17 @@ pub enum FineTuneError {
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// Another process trains in the same directory.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// The directory of a run cannot be made.
+    #[error("cannot make {}: {source}", path.display())]
+    Write {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Generation.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -158,6 +171,7 @@ impl FineTuneError {
             Self::NotOneAdapter => vec!["`set_adapters` with one name and weight 1 says it".into()],
             Self::Read(error) => error.hints(),
             Self::Train(error) => error.hints(),
+            Self::Locked(error) => error.hints(),
             Self::NotOfThisBase(error) => error.hints(),
             _ => Vec::new(),
         }

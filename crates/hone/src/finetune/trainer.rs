@@ -1,8 +1,9 @@
 //! The loop of `hone train`, with its settings and without its screens.
 
 use super::{FineTuneError, PeftModel};
+use crate::run::RUN_LOCK;
 use hone_data::{Encoding, Sampler};
-use hone_ledger::{ContentId, Seed};
+use hone_ledger::{ContentId, Lock, Seed};
 use hone_model::{Activations, SaveDtype, Shortcuts, StopSignal};
 use hone_train::{
     AdamWConfig, Data, Event, LearningRate, Outcome, RunDir, Schedule, TrainError, TrainingPlan,
@@ -111,7 +112,7 @@ impl Trainer {
     ///
     /// # Errors
     /// No examples, ids that the model does not know, a loss that is not finite (with the rows at fault), a directory
-    /// that cannot be written, a checkpoint of another run.
+    /// that cannot be written or that another process is writing, a checkpoint of another run.
     pub fn train(
         &self,
         model: &mut PeftModel,
@@ -119,6 +120,12 @@ impl Trainer {
         held_out: Option<&Encoding>,
         mut listen: impl FnMut(&Event),
     ) -> Result<Trained, FineTuneError> {
+        let fail = |source| FineTuneError::Write {
+            path: self.out.clone(),
+            source,
+        };
+        std::fs::create_dir_all(&self.out).map_err(fail)?;
+        let _lock = Lock::take(&self.out.join(RUN_LOCK), &self.out, "hone's library")?;
         let plan = self.plan(model, examples)?;
         let mut dir = RunDir::new(
             &self.out,

@@ -102,6 +102,8 @@ impl Prepared {
         begun(&out);
         dir.record = Some(record.to_json()?);
         let outcome = self.run_loop(&dir, newest.as_ref(), talk, stop);
+        // An old checkpoint that could not be removed at its time.
+        sweep(&dir.checkpoints());
         let (status, result) = match &outcome {
             Ok(Ended::Finished(summary)) => {
                 (RunStatus::Finished, Some(serde_json::to_value(summary)?))

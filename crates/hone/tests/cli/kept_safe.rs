@@ -374,3 +374,28 @@ fn listing_needs_no_writing() {
     assert!(ran.status.success());
     assert!(String::from_utf8_lossy(&ran.stderr).starts_with("no runs yet"));
 }
+
+#[test]
+#[cfg(unix)]
+fn the_library_trains_where_nobody_else_does() {
+    use hone::finetune::{FineTuneError, LoadOptions, LoraConfig, Trainer, TrainerConfig};
+    let place = place_with_rows();
+    let base = fixtures()
+        .join("models/tiny-llama-tied")
+        .display()
+        .to_string();
+    let base = hone::finetune::load_base(&base, LoadOptions::default()).unwrap();
+    let examples = base.encode_files(&[place.path("rows.jsonl")]).unwrap();
+    let mut model = hone::finetune::get_peft_model(base, LoraConfig::default(), 0).unwrap();
+    let run = place.path("run");
+    std::fs::create_dir(&run).unwrap();
+    let lock = Lock::take(&run.join("run.lock"), &run, "hone train").unwrap();
+    let trainer = Trainer::new(TrainerConfig::default(), &run);
+    let error = trainer
+        .train(&mut model, &examples, None, |_| {})
+        .unwrap_err();
+    assert!(matches!(error, FineTuneError::Locked(_)), "{error}");
+    drop(lock);
+    trainer.train(&mut model, &examples, None, |_| {}).unwrap();
+    assert!(!run.join("run.lock").exists());
+}
