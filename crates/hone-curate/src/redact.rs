@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use hone_ledger::{ContentId, Lock, LockError, WriteError, write_whole};
+use hone_ledger::{ContentId, Lock, LockError, WriteError, write_private};
 use serde::{Deserialize, Serialize};
 
 /// A stretch of text to be replaced.
@@ -142,7 +142,8 @@ impl Pseudonyms {
                 let file: KeyFile =
                     serde_json::from_slice(&bytes).map_err(|error| KeyError::NotAKey {
                         path: path.to_path_buf(),
-                        what: error.to_string(),
+                        // The parser quotes what it reads, which may be a secret.
+                        what: format!("line {}, column {}", error.line(), error.column()),
                     })?;
                 (file.key, file.pseudonyms)
             }
@@ -185,7 +186,7 @@ impl Pseudonyms {
         made_up
     }
 
-    /// Writes the key file, which leads back from each name to what it stands for.
+    /// Writes the key file, which leads back from each name to what it stands for. Only its owner may read it.
     pub fn save(&self) -> Result<(), KeyError> {
         let file = KeyFile {
             key: self.key.clone(),
@@ -197,7 +198,7 @@ impl Pseudonyms {
         };
         let mut json = serde_json::to_vec_pretty(&file).expect("texts are JSON");
         json.push(b'\n');
-        Ok(write_whole(&self.path, &json)?)
+        Ok(write_private(&self.path, &json)?)
     }
 }
 

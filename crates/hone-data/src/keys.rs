@@ -4,6 +4,7 @@
 //! the wish not to train on it. So a row is read through [`Fields`], which notes what was taken from it, and
 //! whatever is left over is looked up in the tables below. `docs/rows.md` is made from them.
 
+use hone_ledger::words::for_shell;
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
@@ -526,7 +527,10 @@ pub(crate) fn tells_of_no_shape(row: &Map<String, Value>) -> Option<Reason> {
 }
 
 fn unexpected(key: &str, what: &str) -> Reason {
-    field(key, format!("{what}; to pass over it: --ignore-key {key}"))
+    field(
+        key,
+        format!("{what}; to pass over it: --ignore-key {}", for_shell(key)),
+    )
 }
 
 fn known(keys: &'static [KnownKeys], key: &str) -> Option<&'static KnownKeys> {

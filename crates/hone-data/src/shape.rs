@@ -4,6 +4,7 @@
 //! that would change the meaning and cannot be honoured, refuses the row. What becomes of keys that a
 //! shape does not take is told in [`crate::keys`].
 
+use hone_ledger::words::for_shell;
 use std::fmt;
 
 use hone_text::{Conversation, Role, ToolCall, Turn};
@@ -554,8 +555,10 @@ fn row_weight(row: &Row, fields: &mut Fields<'_>) -> Result<(), Reason> {
             field: key,
             problem,
         }) => {
-            let problem =
-                format!("{problem}; if it is no weight, pass over it: --ignore-key {key}");
+            let problem = format!(
+                "{problem}; if it is no weight, pass over it: --ignore-key {}",
+                for_shell(&key)
+            );
             Err(field(&key, problem))
         }
         Err(other) => Err(other),

@@ -1,4 +1,4 @@
-//! What happened: content ids, manifests, events, whole-file writes, run registry.
+//! What happened: content ids, manifests, events, whole-file writes, run registry; and how words of strangers are quoted.
 //!
 //! Nothing here knows machine learning. The other crates hand over bytes, notes and rows; this one
 //! promises that what is read back is what was written, or an error that names the file.
@@ -11,6 +11,7 @@ mod lock;
 mod registry;
 mod seed;
 mod whole;
+pub mod words;
 
 pub use content::{ContentId, Hasher, NotAContentId, ReadError};
 pub use dir::{
@@ -21,4 +22,4 @@ pub use events::{EventError, EventLog, Events, Retained, read_events};
 pub use lock::{Held, Holder, Lock, LockError, who_holds};
 pub use registry::{Listed, Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
-pub use whole::{SealedFile, WholeFile, WriteError, write_whole};
+pub use whole::{SealedFile, WholeFile, WriteError, write_private, write_whole};

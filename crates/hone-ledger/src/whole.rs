@@ -6,14 +6,34 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
+#[cfg(unix)]
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::aside::{made_for, name_beside};
 
 /// Replaces the content of `path` with `bytes`, all or nothing, and waits for the disk.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    write_for(path, bytes, Readers::AsUsual)
+}
+
+/// The same for what nobody but its owner may read, from its first byte on, whatever the mask of the process lets others do.
+pub fn write_private(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    write_for(path, bytes, Readers::Owner)
+}
+
+/// Who may read a new file, where the system knows of owners.
+#[derive(Debug, Clone, Copy)]
+enum Readers {
+    /// Whoever the mask of the process lets.
+    AsUsual,
+    /// Only its owner.
+    Owner,
+}
+
+fn write_for(path: &Path, bytes: &[u8], readers: Readers) -> Result<(), WriteError> {
     let write = || -> io::Result<()> {
-        let (mut file, remains) = begin_aside(path)?;
+        let (mut file, remains) = begin_aside(path, readers)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&remains.0, path)
@@ -24,12 +44,21 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 
 /// A new file beside `path`, locked as long as it is open, and whatever removes it unless it takes its name. What killed
 /// processes left there is removed first, so that a full disk does not stay full.
-fn begin_aside(path: &Path) -> io::Result<(File, Remains)> {
+fn begin_aside(path: &Path, readers: Readers) -> io::Result<(File, Remains)> {
     made_for(path)
         .iter()
         .for_each(|aside| remove_if_left_behind(aside));
     let aside = name_beside(path)?;
-    let file = File::options().write(true).create_new(true).open(&aside)?;
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    match readers {
+        Readers::AsUsual => {}
+        #[cfg(unix)]
+        Readers::Owner => drop(options.mode(0o600)),
+        #[cfg(not(unix))]
+        Readers::Owner => {}
+    }
+    let file = options.open(&aside)?;
     // Where there are no locks, somebody else's file may be taken for one that was left behind; the rename then fails.
     let _ = file.try_lock();
     Ok((file, Remains(aside)))
@@ -83,7 +112,7 @@ impl Drop for Remains {
 impl WholeFile {
     /// Begins the file `path`, empty.
     pub fn begin(path: &Path) -> Result<Self, WriteError> {
-        let begun = begin_aside(path);
+        let begun = begin_aside(path, Readers::AsUsual);
         let (file, remains) = begun.map_err(|error| WriteError::new(path, 0, error))?;
         Ok(Self {
             path: path.to_path_buf(),
@@ -281,6 +310,22 @@ fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_private_is_its_owners_from_the_first_byte_on() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("names.key");
+        let mode = || fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        write_whole(&path, b"old").unwrap();
+        assert_ne!(mode(), 0o600);
+        write_private(&path, b"new").unwrap();
+        assert_eq!((mode(), fs::read(&path).unwrap()), (0o600, b"new".to_vec()));
+        let (file, remains) = begin_aside(&path, Readers::Owner).unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        drop(remains);
+    }
 
     #[test]
     fn the_new_content_replaces_the_old_and_nothing_stays_beside_it() {

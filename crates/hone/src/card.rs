@@ -6,6 +6,7 @@ use crate::base::CATALOGUE;
 use crate::bundle::Source;
 use crate::parity::{OtherReader, Parity, Verdict};
 use anyhow::Result;
+use hone_ledger::words::{in_markdown, in_markdown_code, in_yaml, shortened};
 use serde_json::Value;
 use std::path::Path;
 
@@ -42,16 +43,19 @@ fn write(
     let licence = licence(source)?;
     let mut lines = vec!["---".to_owned()];
     if let Some(base) = &base {
-        lines.push(format!("base_model: {base}"));
+        lines.push(format!("base_model: {}", in_yaml(base)));
     }
     lines.push(format!(
         "license: {}",
-        licence.as_deref().map_or("other".into(), str::to_lowercase)
+        in_yaml(&licence.as_deref().map_or("other".into(), str::to_lowercase))
     ));
     lines.push(format!("tags: [{}, hone]", tags.join(", ")));
     lines.push("---".into());
-    lines.push(format!("\n# {}\n", source.name()));
-    let on = base.as_deref().unwrap_or("a base that had no public name");
+    lines.push(format!("\n# {}\n", in_markdown(&source.name())));
+    let on = match &base {
+        Some(base) => in_markdown(base),
+        None => "a base that had no public name".to_owned(),
+    };
     lines.push(format!(
         "This is {what} ({form}), made from {on} with Hone {}.",
         env!("CARGO_PKG_VERSION")
@@ -61,7 +65,8 @@ fn write(
     lines.push("\n## Licence and limits\n".into());
     lines.push(match &licence {
         Some(licence) => format!(
-            "The base is licensed under {licence}; what was made from it carries the same terms."
+            "The base is licensed under {}; what was made from it carries the same terms.",
+            in_markdown(&shortened(licence))
         ),
         None => {
             "The licence of the base was not recorded: look it up before you pass this on.".into()
@@ -106,7 +111,7 @@ fn licence(source: &Source) -> Result<Option<String>> {
         .strip_prefix("---")
         .and_then(|rest| rest.split("\n---").next());
     let line = head.and_then(|head| head.lines().find_map(|line| line.strip_prefix("license:")));
-    Ok(line.map(|licence| licence.trim().to_owned()))
+    Ok(line.map(|licence| licence.trim().trim_matches(['"', '\'']).to_owned()))
 }
 
 fn training(source: &Source) -> Vec<String> {
@@ -134,7 +139,8 @@ fn training(source: &Source) -> Vec<String> {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
         lines.push(format!(
-            "- `{name}`: {} rows, {}",
+            "- {}: {} rows, {}",
+            in_markdown_code(&shortened(&name)),
             shown(&file["rows"]),
             shown(&file["shape"])
         ));
@@ -149,8 +155,8 @@ fn training(source: &Source) -> Vec<String> {
     for line in &record.plan {
         lines.push(format!(
             "| {} | {} |",
-            line.name,
-            without_paths(&line.value)
+            in_markdown(&line.name),
+            in_markdown(&shortened(&without_paths(&line.value)))
         ));
     }
     if let Some(result) = &record.result {
@@ -192,11 +198,11 @@ fn proof(parity: &Parity) -> Vec<String> {
         Verdict::Holds => "no more than the rounding of its numbers explains".to_owned(),
         Verdict::Warned => format!(
             "what the rounding of its numbers explains, **but it shows**: {}",
-            parity.reasons.join("; ")
+            in_markdown(&parity.reasons.join("; "))
         ),
         Verdict::Refused => format!(
             "**more than rounding explains**: {}",
-            parity.reasons.join("; ")
+            in_markdown(&parity.reasons.join("; "))
         ),
     };
     lines.push(format!(
@@ -230,12 +236,12 @@ fn proof(parity: &Parity) -> Vec<String> {
 
 fn shown(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) => in_markdown(&shortened(text)),
         Value::Number(number) => match number.as_f64() {
             Some(x) if x.fract() != 0.0 => format!("{x:.4}"),
             _ => number.to_string(),
         },
         Value::Null => "unknown".into(),
-        other => other.to_string(),
+        other => in_markdown(&shortened(&other.to_string())),
     }
 }

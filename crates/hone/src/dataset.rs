@@ -15,6 +15,7 @@ use hone_data::{
     Record, Refused, Truncated, usable_tokens,
 };
 use hone_ledger::ContentId;
+use hone_ledger::words::for_shell;
 use hone_text::Renderer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -273,7 +274,7 @@ impl DatasetError {
                 first.chain(decide).collect()
             }
             Self::NothingToTrainOn { example, .. } => {
-                vec![format!("--side {example}=train trains on it all the same")]
+                vec![format!("--side {} trains on it all the same", for_shell(&format!("{example}=train")))]
             }
             Self::NothingLeft {
                 first,

@@ -3,6 +3,9 @@
 //! The engine is in the crates re-exported here; what this crate adds is what a person meets: models by name, run files
 //! and plans, screens, reports, and the command line.
 
+// `screen` is the only door to stdout and stderr; `clippy.toml` names the functions.
+#![warn(clippy::print_stdout, clippy::print_stderr, clippy::disallowed_methods)]
+
 pub use hone_curate as curate;
 pub use hone_data as data;
 pub use hone_eval as eval;
@@ -33,4 +36,3 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod screen;
-mod words;

@@ -1,5 +1,7 @@
 //! Which columns of a file of no known shape may be asked and answered: a suggestion to the user, never applied.
 
+use hone_ledger::words::for_shell;
+
 /// Names that others give to what is asked, the likeliest first.
 const ASKED: [&str; 22] = [
     "prompt",
@@ -66,12 +68,8 @@ pub(super) fn columns(keys: &[String]) -> Option<String> {
         })
     };
     let (asked, answered) = (find(&ASKED)?, find(&ANSWERED)?);
-    let flag = |field: &str, column: &str| match column
-        .contains(|c: char| !c.is_alphanumeric() && c != '_' && c != '-')
-    {
-        true => format!("--column '{field}={column}'"),
-        false => format!("--column {field}={column}"),
-    };
+    let flag =
+        |field: &str, column: &str| format!("--column {}", for_shell(&format!("{field}={column}")));
     let flags = [("prompt", asked), ("completion", answered)];
     let flags = flags.iter().filter(|(field, column)| field != column);
     let flags: Vec<String> = flags.map(|(field, column)| flag(field, column)).collect();

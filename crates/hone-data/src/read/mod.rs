@@ -5,6 +5,7 @@
 //! memory. Its shape is the first one recognised in it; rows of another shape are refused rather than
 //! guessed at, because a file that mixes shapes is usually two files by accident.
 
+use hone_ledger::words::for_shell;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -213,7 +214,8 @@ impl ReadError {
             Self::NoColumn { field, columns, .. } => {
                 let near = columns.iter().find(|column| column.eq_ignore_ascii_case(field));
                 let near = near.or(columns.first());
-                near.map(|column| format!("--column {field}={column} reads that one"))
+                near.map(|column| for_shell(&format!("{field}={column}")))
+                    .map(|flag| format!("--column {flag} reads that one"))
                     .into_iter()
                     .collect()
             }

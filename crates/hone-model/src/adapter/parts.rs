@@ -3,6 +3,7 @@
 //! This is what merging, combining and exporting work on. It needs no model and no device, and it comes from files
 //! that have passed the check, so that none of them has to look again.
 
+use hone_ledger::words::path_for_shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -131,7 +132,10 @@ impl PartsError {
             Self::Peft(error) => error.hints(),
             Self::Weights(error) => error.hints(),
             Self::Unsound { path, first, .. } => {
-                let all = format!("`hone adapter check {}` names everything", path.display());
+                let all = format!(
+                    "`hone adapter check {}` names everything",
+                    path_for_shell(path)
+                );
                 first
                     .hint()
                     .map(str::to_owned)

@@ -4,6 +4,7 @@
 //! loads with wrong keys does nothing and says nothing: whatever is missing, left over, of the wrong
 //! shape or not understood is an error.
 
+use hone_ledger::words::path_for_shell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -220,7 +221,7 @@ impl PeftError {
                 vec!["fetch or save the adapter again; nothing of it was used".into()]
             }
             Self::NotTaken { path, .. } => {
-                let dir = path.parent().unwrap_or(path).display();
+                let dir = path_for_shell(path.parent().unwrap_or(path));
                 let check =
                     format!("`hone adapter check {dir}` says what other programs make of it");
                 let merge = path.ends_with(CONFIG).then(|| {

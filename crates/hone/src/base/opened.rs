@@ -7,6 +7,7 @@ use super::Base;
 use super::chat_form::{ChatForm, FormOrigin, known_templates};
 use crate::nearest::nearest;
 use crate::screen::Talk;
+use hone_ledger::words::for_shell;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
 use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, RawAdapter};
 use hone_text::{
@@ -133,7 +134,7 @@ impl OpenError {
                     .into(),
             ],
             Self::Template { source: TemplateError::NoDefault { names }, .. } => {
-                let first = names.first().map_or("NAME", String::as_str);
+                let first = for_shell(names.first().map_or("NAME", String::as_str));
                 vec![format!("choose one, as with --chat-template {first}")]
             }
             Self::Template { source: TemplateError::NoSuchOption { name, reads }, .. } => {

@@ -6,7 +6,7 @@
 
 use super::catalogue::{Entry, Wheel};
 use super::watch::{PullEvent, PullWatch};
-use crate::words::without_credentials;
+use hone_ledger::words::without_credentials;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};

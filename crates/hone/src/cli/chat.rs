@@ -8,7 +8,7 @@ use crate::screen::{self, Talk};
 use anyhow::Result;
 use hone_model::{GenerateError, Session, Stop};
 use hone_text::{Conversation, Role, Turn};
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::{BufRead, IsTerminal};
 
 /// Arguments of `hone chat`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +80,7 @@ impl Chat {
                 answered => answered?,
             };
             spoken?;
-            screen::data(stream.finish()?)?;
+            screen::data_piece(&(stream.finish()? + "\n"))?;
             turns.push(Turn::new(
                 Role::Assistant,
                 open.renderer.tokenizer().decode(&answer.ids, true)?,
@@ -111,8 +111,7 @@ impl Chat {
 /// The next line; `None` at the end. A prompt is shown only to a person.
 fn read_line() -> Result<Option<String>> {
     if std::io::stdin().is_terminal() {
-        eprint!("> ");
-        std::io::stderr().flush()?;
+        Talk::prompt("> ");
     }
     let mut line = String::new();
     let num_bytes = std::io::stdin().lock().read_line(&mut line)?;

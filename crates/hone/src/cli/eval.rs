@@ -15,6 +15,7 @@ use hone_data::{Reading, Reason, Record, Refused, Side};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_ledger::Seed;
+use hone_ledger::words::{on_terminal, shortened_to};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -203,11 +204,17 @@ fn print_scores(object: &Value) -> Result<()> {
             number(&score["rougeL"]),
         );
         screen::data(format!(
-            "{task:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
+            "{:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
+            cell(task),
             score["rows"]
         ))?;
     }
     Ok(())
+}
+
+/// A task's name in a table, where rows may have chosen a very long one.
+fn cell(task: &str) -> String {
+    shortened_to(&on_terminal(task), 60).into_owned()
 }
 
 /// Base beside tuned, one line per task and metric.
@@ -231,7 +238,7 @@ pub fn show_comparison(
     for row in rows {
         let count = row.rows.to_string();
         say(line([
-            &row.task,
+            &cell(&row.task),
             &row.metric,
             &count,
             &row.base,

@@ -125,7 +125,7 @@ impl Export {
         written["notes"] = limits.into();
         match self.json {
             true => screen::data_json(&written)?,
-            false => screen::data(self.out.display().to_string())?,
+            false => screen::data_path(&self.out)?,
         }
         Ok(Exit::Done)
     }

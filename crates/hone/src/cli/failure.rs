@@ -7,6 +7,7 @@ use crate::base::{AdapterError, BaseError, NoHome, OpenError};
 use crate::dataset::DatasetError;
 use crate::plan::{PlanError, RunFileError, SettingError};
 pub use crate::refusal::{Exit, Refusal};
+use crate::screen::say_to_all;
 use hone_curate::recipe::RecipeError as CurationError;
 use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
@@ -27,19 +28,9 @@ pub fn report(error: &anyhow::Error) -> Exit {
         return Exit::Done;
     }
     for line in describe(error) {
-        eprintln!("{}", tame(&line));
+        say_to_all(&line);
     }
     exit_of(error)
-}
-
-/// A line with its control characters as escapes: files and servers are quoted in errors, and what they say must not end
-/// the line or steer the terminal.
-fn tame(line: &str) -> String {
-    let escape = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    line.chars().map(escape).collect()
 }
 
 /// The lines of an error: headline, reasons, hints.
@@ -110,14 +101,6 @@ mod tests {
                 "error: the run stopped",
                 "  because: cannot write a.bin: no space left"
             ]
-        );
-    }
-
-    #[test]
-    fn what_is_quoted_neither_ends_the_line_nor_steers_the_terminal() {
-        assert_eq!(
-            tame("error: `a\n\x1b[2J` ist größer"),
-            r"error: `a\n\u{1b}[2J` ist größer"
         );
     }
 

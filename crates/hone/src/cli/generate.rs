@@ -139,7 +139,7 @@ impl Generate {
                 &json!({ "text": text, "token_ids": answer.ids, "stop": answer.stop.to_string() }),
             )?;
         } else {
-            screen::data(stream.finish()?)?;
+            screen::data_piece(&(stream.finish()? + "\n"))?;
         }
         Ok(Exit::Done)
     }

@@ -86,7 +86,7 @@ impl Merge {
         )?;
         match self.json {
             true => screen::data_json(&written)?,
-            false => screen::data(out.display().to_string())?,
+            false => screen::data_path(out)?,
         }
         Ok(Exit::Done)
     }

@@ -21,7 +21,7 @@ mod runs;
 mod train;
 mod unknown;
 
-use crate::screen::Talk;
+use crate::screen::{Talk, say_to_all};
 use clap::{Parser, Subcommand};
 use failure::{Exit, report};
 use std::process::ExitCode;
@@ -128,7 +128,7 @@ fn confess(panic: &std::panic::PanicHookInfo<'_>) {
         .location()
         .map(|at| format!(" at {}:{}", at.file(), at.line()))
         .unwrap_or_default();
-    eprintln!(
+    say_to_all(&format!(
         "error: hone broke one of its own promises{place}: {text}; this is a bug, please report it"
-    );
+    ));
 }

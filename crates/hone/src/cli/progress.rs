@@ -3,8 +3,8 @@
 use super::interrupt::Interrupt;
 use crate::base::{PullEvent, PullWatch};
 use crate::screen::{Talk, plural};
-use crate::words::on_terminal;
 use hone_eval::harness::Progress;
+use hone_ledger::words::on_terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::{Duration, Instant};
 

@@ -62,7 +62,7 @@ fn print(base: &base::Base, json: bool) -> Result<Exit> {
     if json {
         screen::data_json(&json!({ "model": base.name, "path": path }))?;
     } else {
-        screen::data(path.display().to_string())?;
+        screen::data_path(&path)?;
     }
     Ok(Exit::Done)
 }

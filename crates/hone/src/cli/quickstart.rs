@@ -19,6 +19,7 @@ use anyhow::Result;
 use hone_data::recipe::rust_lints::Written;
 use hone_data::{Body, Record};
 use hone_eval::harness::Rules;
+use hone_ledger::words::path_for_shell;
 use hone_ledger::{Seed, write_whole};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -104,7 +105,7 @@ impl Quickstart {
                 talk.say(format!(
                     "stopped after {}, saved: hone train --resume --out {}",
                     plural(step, "step"),
-                    out.display()
+                    path_for_shell(&out)
                 ));
                 return Ok(Exit::Interrupted);
             }

@@ -10,6 +10,7 @@ use crate::registry;
 use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, Summary};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
+use hone_ledger::words::{for_shell, path_for_shell};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -215,8 +216,9 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
     talk.say(format!("adapter  {}", summary.adapter.display()));
     talk.say(format!("report   {}", report.display()));
     talk.say(format!(
-        "chat     hone chat --model {model} --adapter {}",
-        summary.adapter.display()
+        "chat     hone chat --model {} --adapter {}",
+        for_shell(model),
+        path_for_shell(&summary.adapter)
     ));
 }
 

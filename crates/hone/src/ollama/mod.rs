@@ -11,6 +11,7 @@ use crate::base::OpenBase;
 use crate::refusal::Refusal;
 use anyhow::Result;
 use go_template::{GoTemplate, Message};
+use hone_ledger::words::{is_unruly, shortened};
 use hone_text::{Conversation, Renderer, Role, TOOL_USE, Turn};
 
 /// A Modelfile, and what is to be known about it.
@@ -24,18 +25,24 @@ pub struct Modelfile {
 /// The Modelfile of a model, or of an adapter beside `from`.
 ///
 /// # Errors
-/// A chat template that has no equal in Ollama, with the reason.
+/// A chat template that has no equal in Ollama, or words that a Modelfile cannot hold, with the reason.
 pub fn modelfile(from: &str, adapter: Option<&str>, open: &OpenBase) -> Result<Modelfile> {
     let form = Form::of(&open.renderer)?;
-    let mut lines = vec![format!("FROM {from}")];
+    let mut lines = vec![format!(
+        "FROM {}",
+        on_one_line("the name of the base", from)?
+    )];
     lines.extend(adapter.map(|adapter| format!("ADAPTER {adapter}")));
-    lines.push(format!("TEMPLATE {}", quoted(&form.template)));
+    lines.push(format!(
+        "TEMPLATE {}",
+        quoted("the chat template", &form.template)?
+    ));
     if let Some(system) = &form.system {
-        lines.push(format!("SYSTEM {}", quoted(system)));
+        lines.push(format!("SYSTEM {}", quoted("the system message", system)?));
     }
     for id in open.renderer.stop_ids() {
         if let Some(stop) = open.renderer.tokenizer().token(*id) {
-            lines.push(format!("PARAMETER stop {}", stop_words(&stop)));
+            lines.push(format!("PARAMETER stop {}", stop_words(&stop)?));
         }
     }
     Ok(Modelfile {
@@ -44,17 +51,38 @@ pub fn modelfile(from: &str, adapter: Option<&str>, open: &OpenBase) -> Result<M
     })
 }
 
-/// Three quotes are how a Modelfile holds lines; no text that comes here holds three itself, see [`literal`].
-fn quoted(text: &str) -> String {
-    format!("\"\"\"{text}\"\"\"")
+/// Three quotes are how a Modelfile holds lines. It knows no way to write three of them inside: what comes after would be
+/// instructions of its own. Templates hold none, see [`literal`].
+fn quoted(what: &str, text: &str) -> Result<String> {
+    if text.contains("\"\"\"") || text.ends_with('"') || text.contains('\0') {
+        return Err(unwritable(what, text));
+    }
+    Ok(format!("\"\"\"{text}\"\"\""))
 }
 
 /// A Modelfile takes the quotes off and reads nothing else into the words.
-fn stop_words(stop: &str) -> String {
-    match stop.contains(['"', '\n']) {
-        true => quoted(stop),
-        false => format!("\"{stop}\""),
+fn stop_words(stop: &str) -> Result<String> {
+    match stop.contains(['"', '\n', '\r']) {
+        true => quoted("an end token", stop),
+        false => Ok(format!("\"{}\"", on_one_line("an end token", stop)?)),
     }
+}
+
+/// A word that ends with its line.
+fn on_one_line<'a>(what: &str, text: &'a str) -> Result<&'a str> {
+    match text.contains(is_unruly) {
+        true => Err(unwritable(what, text)),
+        false => Ok(text),
+    }
+}
+
+fn unwritable(what: &str, text: &str) -> anyhow::Error {
+    let shown = shortened(text);
+    Refusal::failed(format!(
+        "{what} cannot be written in a Modelfile: `{shown}`"
+    ))
+    .hint("--to gguf writes the model without a Modelfile")
+    .into()
 }
 
 /// Text as it is written in a template: braces and quotes that would mean something are put into strings of Go's.
@@ -589,6 +617,22 @@ mod tests {
         let form = form(&thinking);
         assert!(first_prompt(&form).ends_with("assistant\n<think>\n"));
         assert!(form.notices[0].contains("thoughts"), "{:?}", form.notices);
+    }
+
+    #[test]
+    fn what_a_modelfile_cannot_hold_is_refused() {
+        for text in ["a\"\"\"\nPARAMETER stop x", "a\"", "\0"] {
+            assert!(quoted("the system message", text).is_err(), "{text}");
+        }
+        assert_eq!(
+            quoted("it", "a \"b\"\nc").unwrap(),
+            "\"\"\"a \"b\"\nc\"\"\""
+        );
+        for from in ["a\nADAPTER evil", "a\u{1b}[2J", "a\r"] {
+            assert!(on_one_line("the name of the base", from).is_err(), "{from}");
+        }
+        assert_eq!(stop_words("<|im_end|>").unwrap(), "\"<|im_end|>\"");
+        assert!(stop_words("\u{7}").is_err());
     }
 
     #[test]

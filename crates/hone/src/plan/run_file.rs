@@ -8,6 +8,7 @@ use super::raw::RawTrain;
 use crate::elsewhere::{self, Here, remark};
 use crate::nearest::nearest;
 use clap::{Args, Command};
+use hone_ledger::words::path_for_shell;
 use std::path::{Path, PathBuf};
 
 /// Why a run file was refused.
@@ -86,7 +87,7 @@ impl RunFileError {
         match path.extension()?.to_str()? {
             "jsonl" | "json" | "csv" | "tsv" | "parquet" | "arrow" | "txt" | "md" => Some(format!(
                 "the run file comes first and is optional; rows are given with --data {}",
-                path.display()
+                path_for_shell(path)
             )),
             "yaml" | "yml" => Some(
                 "a run file is TOML with the names of the flags, as in rank = 16; `hone train --help` lists them".into(),

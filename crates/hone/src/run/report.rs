@@ -10,6 +10,7 @@ use crate::screen::{duration, plural};
 use anyhow::Result;
 use hone_data::Record;
 use hone_eval::harness::{Exam, Progress, Rules};
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_ledger::{read_events, write_whole};
 use hone_model::AdapterFiles;
 use hone_train::Event;
@@ -108,7 +109,7 @@ impl Prepared {
 
     fn page(&self, record: &RunRecord, summary: &Summary, judgement: &Judgement) -> Page {
         let settings = &self.plan.settings;
-        let adapter = summary.adapter.display();
+        let adapter = path_for_shell(&summary.adapter);
         Page {
             title: format!(
                 "{}, tuned on {}",
@@ -147,11 +148,11 @@ impl Prepared {
             commands: vec![
                 format!(
                     "hone chat --model {} --adapter {adapter}",
-                    settings.model.value
+                    for_shell(&settings.model.value)
                 ),
                 format!(
                     "hone eval --model {} --adapter {adapter} --data FILE",
-                    settings.model.value
+                    for_shell(&settings.model.value)
                 ),
             ],
             ..Page::default()

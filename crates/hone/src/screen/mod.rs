@@ -6,4 +6,6 @@ mod talk;
 
 pub use living::{LivingLine, Moment};
 pub use quantity::{count, duration, plural};
-pub use talk::{Talk, data, data_json, data_piece, has_colour};
+pub use talk::{
+    Talk, data, data_json, data_lines, data_marked, data_path, data_piece, has_colour, say_to_all,
+};

@@ -351,4 +351,25 @@ fn personal_data_stops_a_run_until_it_is_redacted() {
             .unwrap()
             .contains("ana.berg@nordlicht-mail.de")
     );
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(place.path("names.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(
+            mode & 0o777,
+            0o600,
+            "who stands behind a name is for its owner only"
+        );
+    }
+
+    // What is in a file that is no key may be a secret of another kind.
+    place.write("names.key", "\"hf_SECRET\"");
+    let error = place.refusal("data build recipe.toml --out again");
+    assert!(
+        error.contains("names.key is not a pseudonym key: line 1") && !error.contains("SECRET"),
+        "{error}"
+    );
 }

@@ -15,6 +15,7 @@ mod refusals;
 mod road;
 mod screens;
 mod sides;
+mod strangers;
 #[cfg(target_os = "linux")]
 mod streaming;
 mod vocabulary;

@@ -1,5 +1,6 @@
 //! The card of a dataset: `README.md`, whose head may say in YAML which files are which split.
 
+use hone_ledger::words::for_shell;
 use std::path::Path;
 
 use glob::{MatchOptions, Pattern};
@@ -197,7 +198,7 @@ impl Card {
                         names.len(),
                         names.join(", ")
                     ),
-                    hint: format!("--config {} takes the first of them", names[0]),
+                    hint: format!("--config {} takes the first of them", for_shell(names[0])),
                     is_of_one_file: false,
                 });
                 several.to_vec()

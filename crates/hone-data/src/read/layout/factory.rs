@@ -3,6 +3,7 @@
 //! What it says is used, or refused by name where it would change what rows mean: a dataset that is read otherwise
 //! than its author meant it trains something else without a word.
 
+use hone_ledger::words::for_shell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -144,7 +145,7 @@ impl Infos {
                 ),
                 hint: format!(
                     "--config {} takes one of them; --config may be given more than once",
-                    names[0]
+                    for_shell(&names[0])
                 ),
                 is_of_one_file: false,
             });

@@ -6,6 +6,7 @@
 //! says itself which files are its rows. Where nothing tells, nothing is guessed: files beside known sides whose own
 //! side nobody knows are a [`Doubt`], and the user's `--side` and `--config` answer it.
 
+use hone_ledger::words::for_shell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
@@ -314,7 +315,10 @@ impl Found {
             };
             let doubt = Doubt {
                 what: format!("{}: {why}", candidate.file.display()),
-                hint: format!("--side {name}=train, or =valid, =test, =skip"),
+                hint: format!(
+                    "--side {}, or =valid, =test, =skip",
+                    for_shell(&format!("{name}=train"))
+                ),
                 is_of_one_file: true,
             };
             if !self.doubts.contains(&doubt) {

@@ -4,7 +4,7 @@
 //! a header says becomes a [`Told`] only after it was checked: etags and commits turn into names of files.
 
 use super::HubError;
-use crate::words::without_credentials;
+use hone_ledger::words::without_credentials;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -517,7 +517,7 @@ impl Told {
 fn unsound(header: &str, said: &str) -> Trouble {
     Trouble::Unsound(format!(
         "its header {header} says `{}`, which cannot be used",
-        crate::words::shortened(said)
+        hone_ledger::words::shortened(said)
     ))
 }
 
@@ -536,7 +536,7 @@ fn is_redirect(status: u16) -> bool {
 fn redirected(from: &Uri, location: &str) -> Result<Uri, Trouble> {
     let bad = || {
         let location = without_credentials(location);
-        let shown = crate::words::shortened(&location);
+        let shown = hone_ledger::words::shortened(&location);
         Trouble::Unsound(format!("it redirects to `{shown}`, which is no address"))
     };
     let (scheme, authority) = from

@@ -656,7 +656,7 @@ fn read_listing(json: &[u8]) -> Result<(Vec<String>, Commit), String> {
         .map_err(|error| format!("it is no list of files ({error})"))?;
     let said = listing.sha.unwrap_or_default();
     let commit = Commit::parse(&said).ok_or_else(|| {
-        let said = crate::words::shortened(&said);
+        let said = hone_ledger::words::shortened(&said);
         format!("it names the commit `{said}`, which cannot be used")
     })?;
     let names = listing

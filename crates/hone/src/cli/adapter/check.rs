@@ -4,6 +4,7 @@ use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::failure::{Exit, Refusal};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
+use hone_ledger::words::path_for_shell;
 use hone_model::{
     AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, RawAdapter, Runtime, SaveDtype,
     Severity, Verdict, check_adapter,
@@ -141,7 +142,7 @@ impl Check {
             )
             .hint(format!(
                 "hone export --to mlx --adapter {}",
-                self.dir.display()
+                path_for_shell(&self.dir)
             ))
             .into());
         }

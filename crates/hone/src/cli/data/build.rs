@@ -107,7 +107,7 @@ impl Build {
         }
         talk.say(format!("content  {}", note.content));
         talk.say(format!("report   {}", out.join(REPORT).display()));
-        Ok(screen::data(out.display().to_string())?)
+        Ok(screen::data_path(out)?)
     }
 
     fn rust_lints(&self, talk: Talk) -> Result<Exit> {
@@ -130,7 +130,7 @@ impl Build {
                 written.valid_rows
             ));
             for path in [&written.train, &written.valid, &written.provenance] {
-                screen::data(path.display().to_string())?;
+                screen::data_path(path)?;
             }
         }
         Ok(Exit::Done)

@@ -34,7 +34,7 @@ impl Rules {
                 }))?;
             }
         } else if let [entry] = chosen[..] {
-            screen::data(pages::page(entry).trim_end())?;
+            screen::data_lines(pages::page(entry).trim_end())?;
         } else {
             print_list(&chosen)?;
         }

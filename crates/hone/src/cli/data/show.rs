@@ -10,6 +10,7 @@ use anyhow::Result;
 use hone_data::{Place, Reading, Reason, Record, Side, encode_row};
 use hone_text::{Encoded, Renderer, TemplateOption};
 use serde_json::json;
+use std::borrow::Cow;
 use std::path::PathBuf;
 
 /// Arguments of `hone data show`.
@@ -139,7 +140,8 @@ impl Show {
             } else {
                 format!("[{speaker}] ")
             };
-            screen::data(format!("{label}{begin}{}{end}", part.text))?;
+            let label = ("", label.into(), "");
+            screen::data_marked([label, (begin, part.text.into(), end)])?;
         }
         Ok(())
     }
@@ -202,7 +204,7 @@ impl Show {
             record.task,
             encoded.ids.len()
         ))?;
-        Ok(screen::data(mark(&encoded, renderer, marks)?)?)
+        Ok(screen::data_marked(mark(&encoded, renderer, marks)?)?)
     }
 
     /// Usable is what a run could train on: it has a token to learn from.
@@ -257,17 +259,20 @@ const PLAIN: Marks = ("⟦", "⟧");
 const COLOUR: Marks = ("\x1b[1;32m⟦", "⟧\x1b[0m");
 
 /// The row's tokens as text, learnt runs between marks.
-fn mark(encoded: &Encoded, renderer: &Renderer, (begin, end): Marks) -> Result<String> {
-    let mut marked = String::new();
+fn mark(
+    encoded: &Encoded,
+    renderer: &Renderer,
+    (begin, end): Marks,
+) -> Result<Vec<(&'static str, Cow<'static, str>, &'static str)>> {
+    let mut marked = Vec::new();
     let mut rest = encoded.ids.as_slice();
     for run in encoded.supervised.chunk_by(|a, b| a == b) {
         let (ids, after) = rest.split_at(run.len());
         let text = renderer.tokenizer().decode(ids, false)?;
-        if run[0] {
-            marked.extend([begin, &text, end]);
-        } else {
-            marked.push_str(&text);
-        }
+        marked.push(match run[0] {
+            true => (begin, text.into(), end),
+            false => ("", text.into(), ""),
+        });
         rest = after;
     }
     Ok(marked)
