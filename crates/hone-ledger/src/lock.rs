@@ -62,6 +62,10 @@ impl Lock {
                     thread::sleep(PATIENCE / 20);
                     continue;
                 }
+                // Left behind by somebody whose files we may not write, in a directory where we may.
+                Err(error) if is_left_by_another(&error, path) && fs::remove_file(path).is_ok() => {
+                    continue;
+                }
                 opened => opened.map_err(fail)?,
             };
             let is_kept = match file.try_lock() {
@@ -106,15 +110,8 @@ impl Lock {
 
     /// A file that says something else is somebody's, who happened on its name.
     fn refuse_foreign(&mut self) -> Result<(), LockError> {
-        let is_ours = match fs::read(&self.path) {
-            // Signing is one write, so that a kill leaves nothing or a line, and a power cut at worst zeros.
-            Ok(bytes) => {
-                bytes.iter().all(|&byte| byte == 0)
-                    || serde_json::from_slice::<Holder>(&bytes).is_ok()
-            }
-            Err(_) => true,
-        };
-        if is_ours {
+        // Windows lets nobody read what is locked.
+        if fs::read(&self.path).map_or(true, |bytes| is_ours(&bytes)) {
             return Ok(());
         }
         let path = std::mem::take(&mut self.path);
@@ -226,6 +223,18 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Whether a lock file says nothing but who held it. Signing is one write, so that a kill leaves nothing or a line, and a
+/// power cut at worst zeros.
+fn is_ours(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0) || serde_json::from_slice::<Holder>(bytes).is_ok()
+}
+
+fn is_left_by_another(error: &io::Error, path: &Path) -> bool {
+    error.kind() == ErrorKind::PermissionDenied
+        && who_holds(path) == Held::Free
+        && fs::read(path).is_ok_and(|bytes| is_ours(&bytes))
+}
+
 /// Windows refuses to open a file that is being removed.
 fn is_passing(error: &io::Error) -> bool {
     cfg!(windows) && error.kind() == ErrorKind::PermissionDenied
@@ -299,6 +308,16 @@ mod tests {
             assert_eq!(who_holds(&path), Held::Free);
             Lock::take(&path, &what, "hone train").unwrap();
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_that_a_dead_process_of_another_user_left_hinders_nobody() {
+        use std::os::unix::fs::PermissionsExt;
+        let (_dir, path, what) = place();
+        fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();
+        Lock::take(&path, &what, "hone train").unwrap();
     }
 
     #[test]

@@ -26,10 +26,8 @@ pub fn refuse_unwritable(out: &Path) -> Result<(), Refusal> {
         };
         return Err(Refusal::usage(what).hint(hint));
     }
-    match tempfile::Builder::new()
-        .prefix(".hone-")
-        .tempfile_in(existing)
-    {
+    // Without a name, so that a kill leaves nothing.
+    match tempfile::tempfile_in(existing) {
         Ok(_) => Ok(()),
         Err(error) => {
             // The reason alone: the path in the error is that of the file that was tried.

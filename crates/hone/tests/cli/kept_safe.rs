@@ -208,6 +208,39 @@ fn what_may_change_when_a_run_goes_on_is_on_record() {
 }
 
 #[test]
+fn base_and_intervals_may_be_others_when_a_run_goes_on() {
+    let place = place_with_rows();
+    let whole = {
+        place.ok(&format!("{TRAIN} --out whole"));
+        adapters(&place.path("whole"))
+    };
+    let copy = |to: &str| {
+        std::fs::create_dir(place.path(to)).unwrap();
+        for entry in std::fs::read_dir(fixtures().join("models/tiny-llama-untied")).unwrap() {
+            let from = entry.unwrap().path();
+            std::fs::copy(&from, place.path(to).join(from.file_name().unwrap())).unwrap();
+        }
+    };
+    copy("base");
+    place.ok(&format!("{} --out run", TRAIN.replace("{untied}", "base")));
+    let mut killed = record(&place, "run");
+    killed["status"] = "running".into();
+    place.write("run/run.json", &killed.to_string());
+    std::fs::rename(place.path("base"), place.path("moved")).unwrap();
+    // The newest checkpoint is taken away, so that there is something left to do.
+    let newest = std::fs::read_dir(place.path("run/checkpoints")).unwrap();
+    let newest = newest.map(|entry| entry.unwrap().path()).max().unwrap();
+    std::fs::remove_dir_all(newest).unwrap();
+    place.ok("train --resume --out run --model moved --save-every 1");
+    assert!(adapters(&place.path("run")) == whole);
+    let error = place.refusal("train --resume --out run --eval-every 1");
+    assert!(
+        error.contains("keeps its options, but --eval-every changed"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_run_whose_record_is_lost_goes_on_by_the_copy_in_its_checkpoint() {
     let place = place_with_rows();
     let whole = {
