@@ -69,7 +69,8 @@ impl Lock {
                 opened => opened.map_err(fail)?,
             };
             let is_kept = match file.try_lock() {
-                Ok(()) if !is_at(&file, path) => continue,
+                // Some file systems number a file anew each time; then its name has to do.
+                Ok(()) if !is_at(&file, path) && Instant::now() < give_up => continue,
                 Ok(()) => true,
                 Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
                     thread::sleep(PATIENCE / 20);

@@ -31,8 +31,15 @@ pub fn enter(out: &Path, home: &Home) -> Result<()> {
     fs::create_dir_all(home.root())
         .with_context(|| format!("cannot make {}", home.root().display()))?;
     let listed = add_to_list(&home.run_list(), &dir);
-    Registry::open(&home.registry())?.record(&row)?;
-    listed
+    let mut registry = Registry::open(&home.registry())?;
+    registry.record(&row)?;
+    // Those that were there before there was a list.
+    let known = registry.list()?.runs;
+    listed.and_then(|()| {
+        known
+            .iter()
+            .try_for_each(|row| add_to_list(&home.run_list(), &row.dir))
+    })
 }
 
 /// Every run that the registry or the list knows of, as its directory tells it.

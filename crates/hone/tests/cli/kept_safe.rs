@@ -391,6 +391,12 @@ fn a_registry_that_cannot_be_used_hides_no_run() {
         again.stderr
     );
     assert_eq!(place.ok("runs").stdout, listed);
+    // Runs that were there before there was a list are in it from the next run on.
+    std::fs::remove_file(place.path("home/runs.list")).unwrap();
+    place.ok(&format!("{TRAIN} --out second"));
+    place.write("home/runs.sqlite", "no registry");
+    assert_eq!(place.ok("runs").stdout.lines().count(), 2);
+    std::fs::remove_dir_all(place.path("second")).unwrap();
     // Of a home that is gone, the directories are left.
     std::fs::remove_dir_all(place.path("home")).unwrap();
     assert_eq!(place.ok("runs").stdout, "");
