@@ -169,6 +169,18 @@ impl Unpublished {
             sync_dir(&self.dir().join(folder)).map_err(fail)?;
         }
         write_synced(&self.dir().join(MANIFEST), &manifest.to_json()).map_err(fail)?;
+        self.take_the_name()?;
+        Ok(manifest.id)
+    }
+
+    /// Gives the directory its name as it is, for forms that others define and that have no manifest. Whoever wrote the files
+    /// has waited for the disk.
+    pub fn publish_without_manifest(self) -> Result<(), DirError> {
+        self.take_the_name()
+    }
+
+    fn take_the_name(&self) -> Result<(), DirError> {
+        let fail = |source| DirError::Write(WriteError::new(&self.path, 0, source));
         sync_dir(&self.dir()).map_err(fail)?;
         if self.path.symlink_metadata().is_ok() {
             return Err(DirError::Taken {
@@ -176,8 +188,7 @@ impl Unpublished {
             });
         }
         fs::rename(self.dir(), &self.path).map_err(fail)?;
-        sync_parent(&self.path)?;
-        Ok(manifest.id)
+        Ok(sync_parent(&self.path)?)
     }
 
     /// With the entries that are known already.

@@ -12,7 +12,7 @@ fn adapter() -> String {
 }
 
 /// Commands that make a directory, without its name.
-fn makers() -> [String; 3] {
+fn makers() -> [String; 5] {
     [
         format!(
             "merge --model {{untied}} --adapter '{}' --replies 0 --out",
@@ -23,6 +23,8 @@ fn makers() -> [String; 3] {
             adapter()
         ),
         "data build --from rows.jsonl --out".to_owned(),
+        format!("adapter combine '{0}' '{0}' --out", adapter()),
+        format!("adapter check '{}' --for peft --fix", adapter()),
     ]
 }
 
@@ -43,7 +45,7 @@ fn directories_of_others_beside_an_out_are_left_alone() {
             place.write(&format!("{other}/thesis.txt"), "precious");
         }
         place.ok(&format!("{maker} {out}"));
-        assert!(place.path(&out).join("manifest.json").is_file());
+        assert!(place.path(&out).is_dir());
         for other in &others {
             let thesis = std::fs::read_to_string(place.path(other).join("thesis.txt"));
             assert_eq!(thesis.unwrap(), "precious", "{maker}");

@@ -2,8 +2,10 @@
 
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::failure::{Exit, Refusal};
+use crate::place::unlocked;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
+use hone_ledger::Unpublished;
 use hone_ledger::words::path_for_shell;
 use hone_model::{
     AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, RawAdapter, Runtime, SaveDtype,
@@ -191,7 +193,12 @@ impl Check {
             .hint("`hone merge` works every part of an adapter into its base")
             .into());
         }
-        fixed.save(out, SaveDtype::F32, &fixed.target_names(raw))?;
+        let made = Unpublished::begin(out, "hone adapter check")?;
+        if !made.is_locked() {
+            talk.warn(unlocked(out));
+        }
+        fixed.save(&made.dir(), SaveDtype::F32, &fixed.target_names(raw))?;
+        made.publish_without_manifest()?;
         let again = RawAdapter::read(out)?;
         let checked = look(&again, open)?;
         for finding in checked
