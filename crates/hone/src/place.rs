@@ -3,6 +3,9 @@
 //! A directory that cannot be written is a slip of the command line, and nobody should learn of it after an hour.
 
 use crate::refusal::Refusal;
+use crate::screen::Talk;
+use anyhow::Result;
+use hone_ledger::Unpublished;
 use std::path::Path;
 
 /// Refuses an `--out` that cannot be a directory to write to, by making a file where it is or will be. Nothing is left.
@@ -46,6 +49,18 @@ pub fn refuse_used(out: &Path) -> Result<(), Refusal> {
             .hint("name a directory that is not there yet"));
     }
     refuse_unwritable(out)
+}
+
+/// Begins the directory `out`, which must not exist, as `command`. A second command with the same `out` is refused.
+pub fn begin(out: &Path, command: &str, talk: Talk) -> Result<Unpublished> {
+    refuse_used(out)?;
+    let made = Unpublished::begin(out, command)?;
+    if !made.is_locked() {
+        talk.warn(unlocked(out));
+    }
+    // Another command may have made it while this one waited for the lock.
+    refuse_used(out)?;
+    Ok(made)
 }
 
 /// What is said where a file system cannot keep a second process from writing the same.

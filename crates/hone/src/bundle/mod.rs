@@ -9,7 +9,7 @@ mod prove;
 mod source;
 
 use crate::parity::Parity;
-use crate::place::{refuse_used, unlocked};
+use crate::place::begin;
 use crate::screen::Talk;
 use anyhow::Result;
 use hone_ledger::Unpublished;
@@ -34,13 +34,8 @@ impl Bundle {
     /// Begins a bundle that will be called `out`, which must not exist. `command` is what a second one is told that wants
     /// the same name meanwhile, and is refused.
     pub fn begin(out: &Path, command: &str, talk: Talk) -> Result<Self> {
-        refuse_used(out)?;
-        let dir = Unpublished::begin(out, command)?;
-        if !dir.is_locked() {
-            talk.warn(unlocked(out));
-        }
         Ok(Self {
-            dir,
+            dir: begin(out, command, talk)?,
             out: out.to_path_buf(),
         })
     }

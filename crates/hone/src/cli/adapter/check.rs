@@ -2,10 +2,9 @@
 
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::failure::{Exit, Refusal};
-use crate::place::unlocked;
+use crate::place::begin;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_ledger::Unpublished;
 use hone_ledger::words::path_for_shell;
 use hone_model::{
     AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, RawAdapter, Runtime, SaveDtype,
@@ -193,10 +192,7 @@ impl Check {
             .hint("`hone merge` works every part of an adapter into its base")
             .into());
         }
-        let made = Unpublished::begin(out, "hone adapter check")?;
-        if !made.is_locked() {
-            talk.warn(unlocked(out));
-        }
+        let made = begin(out, "hone adapter check", talk)?;
         fixed.save(&made.dir(), SaveDtype::F32, &fixed.target_names(raw))?;
         made.publish_without_manifest()?;
         let again = RawAdapter::read(out)?;

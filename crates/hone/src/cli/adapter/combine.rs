@@ -1,10 +1,10 @@
 //! `hone adapter combine`: one adapter of several.
 
 use crate::cli::failure::Exit;
-use crate::place::{refuse_used, unlocked};
+use crate::place::{begin, refuse_used};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_ledger::{Seed, Unpublished};
+use hone_ledger::Seed;
 use hone_model::{Combination, CombineKind, LoraParts, SaveDtype, combine};
 use serde_json::json;
 use std::path::PathBuf;
@@ -63,10 +63,7 @@ impl Combine {
             seed: Seed::new(self.seed).child("combine"),
         };
         let combined = combine(&parts, &how)?;
-        let made = Unpublished::begin(&self.out, "hone adapter combine")?;
-        if !made.is_locked() {
-            talk.warn(unlocked(&self.out));
-        }
+        let made = begin(&self.out, "hone adapter combine", talk)?;
         combined.save(&made.dir(), SaveDtype::F32, &combined.paths())?;
         made.publish_without_manifest()?;
         let rank = combined
