@@ -1,5 +1,6 @@
 //! One row of a dataset, where it came from, and why a row may be set aside.
 
+use hone_ledger::words::{quoted, quoted_to};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
@@ -156,7 +157,7 @@ pub struct Refused {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the message says what each field is
 pub enum Reason {
-    #[error("not JSON: {what}")]
+    #[error("not JSON: {}", quoted(what))]
     NotJson { what: String },
     #[error("not valid UTF-8 from byte {byte} of the line")]
     NotUtf8 { byte: usize },
@@ -170,11 +171,11 @@ pub enum Reason {
     Width { found: usize, columns: usize },
     #[error("not an object but {found}")]
     NotAnObject { found: &'static str },
-    #[error("of no known shape (keys: {})", keys.join(", "))]
+    #[error("of no known shape (keys: {})", quoted_to(&keys.join(", "), 300))]
     UnknownShape { keys: Vec<String> },
     #[error("of shape {found}, while the file is {file}")]
     OtherShape { found: Shape, file: Shape },
-    #[error("`{field}` {problem}")]
+    #[error("`{}` {}", quoted(field), quoted_to(problem, 300))]
     Field { field: String, problem: String },
     #[error("{tokens} tokens long; the limit is {limit}")]
     TooLong { tokens: usize, limit: usize },

@@ -234,3 +234,51 @@ fn a_packed_file_that_breaks_off_gives_its_rows_and_then_an_error() {
         );
     }
 }
+
+/// Every form of file, as the fixtures have it and packed.
+fn files_of_every_form() -> Vec<(&'static str, Vec<u8>)> {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/rows");
+    let bytes = |name: &str| fs::read(fixtures.join(name)).unwrap();
+    let rows = bytes("chats.jsonl");
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&rows).unwrap();
+    vec![
+        ("calls.parquet", bytes("calls.parquet")),
+        ("pairs.parquet", bytes("pairs.parquet")),
+        ("padded.parquet", bytes("padded.parquet")),
+        ("rows.jsonl.gz", gzip.finish().unwrap()),
+        ("rows.jsonl.zst", zstd::encode_all(&rows[..], 1).unwrap()),
+        ("rows.jsonl", rows),
+        (
+            "rows.csv",
+            b"prompt,completion\n\"a \"\"b\"\"\",c\nd,e\n".to_vec(),
+        ),
+    ]
+}
+
+#[test]
+fn damage_anywhere_in_a_file_is_an_error_or_a_refused_row() {
+    let folder = Folder::new();
+    let mut random = hone_ledger::Seed::new(0).stream();
+    let mut told_of_damage = 0;
+    for (name, whole) in files_of_every_form() {
+        for _ in 0..150 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(5) {
+                // The beginning and the end say what everything between is.
+                let place = match random.below(3) {
+                    0 => random.below(bytes.len() as u64),
+                    1 => random.below(64.min(bytes.len() as u64)),
+                    _ => (bytes.len() as u64).saturating_sub(1 + random.below(600)),
+                };
+                bytes[place as usize] = random.next_u64() as u8;
+            }
+            if random.below(4) == 0 {
+                bytes.truncate(random.below(bytes.len() as u64) as usize);
+            }
+            let told = read(&folder.file(name, &[&bytes]));
+            told_of_damage += usize::from(told.error.is_some() || !told.refused.is_empty());
+        }
+    }
+    assert!(told_of_damage > 300, "{told_of_damage}");
+}

@@ -56,6 +56,17 @@ pub fn shortened(text: &str) -> Cow<'_, str> {
     shortened_to(text, MOST_CHARS)
 }
 
+/// A value as a message quotes it: one short line that steers no terminal.
+pub fn quoted(text: &str) -> String {
+    quoted_to(text, MOST_CHARS)
+}
+
+/// The same with at most so many characters, for a list of values or a sentence that quotes some.
+pub fn quoted_to(text: &str, most_chars: usize) -> String {
+    // Twice: escapes are longer than what they stand for, and a text may be longer than memory should be spent on.
+    shortened_to(&on_terminal(&shortened_to(text, most_chars)), most_chars).into_owned()
+}
+
 /// A value with at most so many characters of its own.
 pub fn shortened_to(text: &str, most_chars: usize) -> Cow<'_, str> {
     // A character has at least one byte.
@@ -235,6 +246,8 @@ mod tests {
     fn long_values_lose_their_middle_and_say_how_much() {
         assert_eq!(shortened_to("größe", 5), "größe");
         assert_eq!(shortened_to("0123456789", 5), "012… 5 characters …89");
+        let long = quoted(&"\u{202e}".repeat(1 << 20)).chars().count();
+        assert!(long < MOST_CHARS + 40, "{long}");
         let long = shortened(&"ä".repeat(1 << 20)).chars().count();
         assert!(long < MOST_CHARS + 40, "{long}");
     }

@@ -5,7 +5,7 @@
 //! memory. Its shape is the first one recognised in it; rows of another shape are refused rather than
 //! guessed at, because a file that mixes shapes is usually two files by accident.
 
-use hone_ledger::words::for_shell;
+use hone_ledger::words::{for_shell, quoted, quoted_to};
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -115,19 +115,19 @@ pub enum ReadError {
     Empty { file: PathBuf },
     #[error("{}: the file is UTF-16; save it as UTF-8", file.display())]
     Utf16 { file: PathBuf },
-    #[error("{}:{line}: not JSON: {what}", file.display())]
+    #[error("{}:{line}: not JSON: {}", file.display(), quoted(what))]
     NotJson {
         file: PathBuf,
         line: usize,
         what: String,
     },
-    #[error("{}: a JSON object must hold exactly one list of rows; its keys are {}", file.display(), keys.join(", "))]
+    #[error("{}: a JSON object must hold exactly one list of rows; its keys are {}", file.display(), quoted_to(&keys.join(", "), 300))]
     NoList { file: PathBuf, keys: Vec<String> },
-    #[error("{}: not a header: {what}", file.display())]
+    #[error("{}: not a header: {}", file.display(), quoted(what))]
     Header { file: PathBuf, what: String },
     #[error("{}:{line}: a quote that opens in this row is never closed", file.display())]
     OpenQuote { file: PathBuf, line: usize },
-    #[error("{}: not a sound Parquet file at row {row}: {what}", file.display())]
+    #[error("{}: not a sound Parquet file at row {row}: {}", file.display(), quoted(what))]
     Parquet {
         file: PathBuf,
         row: usize,
@@ -135,7 +135,7 @@ pub enum ReadError {
     },
     #[error("{}: a Parquet file that is packed once more; unpack it", file.display())]
     PackedParquet { file: PathBuf },
-    #[error("{}:{line}: rows of no known shape (keys: {}){}", file.display(), keys.join(", "), because.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
+    #[error("{}:{line}: rows of no known shape (keys: {}){}", file.display(), quoted_to(&keys.join(", "), 300), because.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
     UnknownShape {
         file: PathBuf,
         line: usize,
@@ -149,7 +149,7 @@ pub enum ReadError {
         count: usize,
         first: String,
     },
-    #[error("{}: has no column `{column}` for `{field}`; its columns are {}", file.display(), columns.join(", "))]
+    #[error("{}: has no column `{column}` for `{field}`; its columns are {}", file.display(), quoted_to(&columns.join(", "), 300))]
     NoColumn {
         file: PathBuf,
         field: String,
@@ -169,7 +169,7 @@ pub enum ReadError {
     Pattern { pattern: PathBuf, what: String },
     #[error("{}: the folder holds nothing that can be read", folder.display())]
     NothingInFolder { folder: PathBuf },
-    #[error("{}: not a sound Arrow file at row {row}: {what}", file.display())]
+    #[error("{}: not a sound Arrow file at row {row}: {}", file.display(), quoted(what))]
     Arrow {
         file: PathBuf,
         row: usize,

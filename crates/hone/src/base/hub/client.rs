@@ -632,6 +632,112 @@ mod tests {
         }
     }
 
+    /// Pieces of headers, paths and addresses, and bytes that belong nowhere.
+    fn anything(random: &mut hone_ledger::Stream) -> Vec<u8> {
+        const PIECES: [&str; 24] = [
+            "http://",
+            "https://",
+            "//",
+            "/",
+            "..",
+            "\\",
+            "@",
+            ":",
+            "[",
+            "]",
+            "#",
+            "?",
+            "%",
+            "W/",
+            "\"",
+            "bytes ",
+            "0-",
+            "/9",
+            "-1",
+            "18446744073709551616",
+            "\u{1b}",
+            "\u{202e}",
+            "a.b",
+            "abc",
+        ];
+        let mut bytes = Vec::new();
+        for _ in 0..random.below(7) {
+            match random.below(8) {
+                0 => bytes.push(random.next_u64() as u8),
+                _ => bytes.extend(PIECES[random.below(PIECES.len() as u64) as usize].bytes()),
+            }
+        }
+        bytes
+    }
+
+    #[test]
+    fn no_header_makes_a_panic_a_path_or_a_message_of_two_lines() {
+        use ureq::http::{HeaderMap, HeaderName, HeaderValue};
+        const NAMES: [&str; 7] = [
+            "etag",
+            "x-linked-etag",
+            "x-repo-commit",
+            "x-linked-size",
+            "content-length",
+            "content-range",
+            "retry-after",
+        ];
+        let client = Client::new("https://hub.test", None, SILENCE).unwrap();
+        let mut random = hone_ledger::Seed::new(0).stream();
+        let (mut heard, mut refused) = (0, 0);
+        for _ in 0..20_000 {
+            let mut headers = HeaderMap::new();
+            for _ in 0..random.below(4) {
+                let name = NAMES[random.below(NAMES.len() as u64) as usize];
+                if let Ok(value) = HeaderValue::from_bytes(&anything(&mut random)) {
+                    headers.insert(HeaderName::from_static(name), value);
+                }
+            }
+            let status = [200, 206, 302][random.below(3) as usize];
+            let mut told = Told::default();
+            match told.hear(status, &headers, random.below(2) == 0) {
+                Ok(()) => heard += 1,
+                Err(trouble) => {
+                    refused += 1;
+                    assert!(trouble.to_string().len() < 1000, "{trouble}");
+                }
+            }
+            let etag = told.etag.map(|etag| etag.0);
+            for word in etag.into_iter().chain(told.commit.map(|commit| commit.0)) {
+                let path = std::path::Path::new(&word);
+                assert_eq!(path.components().count(), 1, "{word}");
+                assert_eq!(
+                    path.file_name().and_then(|name| name.to_str()),
+                    Some(word.as_str())
+                );
+            }
+            let body = Body::builder().data(Vec::new());
+            let (status, elsewhere) = (503, None);
+            let answer = Answer {
+                status,
+                headers,
+                body,
+                told: Told::default(),
+                elsewhere,
+            };
+            let _ = (
+                answer.range(),
+                answer.is_plain(),
+                answer.successful().is_ok(),
+            );
+
+            let from: Uri = "https://hub.test/a/b".parse().unwrap();
+            let location = String::from_utf8_lossy(&anything(&mut random)).into_owned();
+            if let Ok(to) = redirected(&from, &location) {
+                assert_eq!(to.scheme_str(), Some("https"), "{location}");
+                // Whatever it is, it is the hub or it is not: the token follows from that alone.
+                let is_the_hub = Origin::of(&to) == Origin::of(&from);
+                assert_eq!(client.elsewhere(&to).is_none(), is_the_hub, "{location}");
+            }
+        }
+        assert!(heard > 1000 && refused > 1000, "{heard} {refused}");
+    }
+
     #[test]
     fn neither_the_token_nor_credentials_are_shown() {
         let client = Client::new(

@@ -719,6 +719,27 @@ mod tests {
     }
 
     #[test]
+    fn no_damage_to_a_list_makes_a_panic_or_an_unusable_commit() {
+        let whole = br#"{"sha":"0123456789abcdef","siblings":[{"rfilename":"config.json"},{"rfilename":"model.safetensors"}]}"#;
+        let mut random = hone_ledger::Seed::new(0).stream();
+        let mut read = 0;
+        for _ in 0..20_000 {
+            let mut bytes = whole.to_vec();
+            for _ in 0..random.below(4) {
+                let at = random.below(bytes.len() as u64) as usize;
+                bytes[at] = b"\"{}[]:,\\./0\x00\xffsu"[random.below(15) as usize];
+            }
+            if let Ok((names, commit)) = read_listing(&bytes) {
+                read += 1;
+                assert!(!commit.as_ref().contains(['/', '.', '\\']));
+                let wanted = choose_files(&names);
+                assert!(wanted.iter().all(|name| names.contains(name)));
+            }
+        }
+        assert!((1000..19_000).contains(&read), "{read}");
+    }
+
+    #[test]
     fn a_list_without_a_usable_commit_is_refused() {
         let read = |json: &str| read_listing(json.as_bytes());
         let (names, commit) =
