@@ -21,7 +21,7 @@ struct Target {
 /// A name and an input.
 type Seed = (String, Vec<u8>);
 
-const TARGETS: [Target; 8] = [
+const TARGETS: [Target; 9] = [
     Target {
         name: "safetensors",
         seeds: quantised_files,
@@ -69,6 +69,12 @@ const TARGETS: [Target; 8] = [
         seeds: tokenizers,
         dictionary: "tokenizer",
         max_bytes: 16 << 10,
+    },
+    Target {
+        name: "rows",
+        seeds: row_files,
+        dictionary: "rows",
+        max_bytes: 32 << 10,
     },
 ];
 
@@ -268,6 +274,33 @@ fn tokenizers(fixtures: &Path) -> Result<Vec<Seed>> {
     for name in ["bpe", "bpe-no-prefix", "unigram-rules"] {
         let model = std::fs::read(fixtures.join(format!("tokenizers/{name}.model")))?;
         seeds.push((name.into(), model));
+    }
+    Ok(seeds)
+}
+
+/// Files of rows, each with its place among `NAMES` in fuzz_targets/rows.rs.
+const ROWS: [(u8, &str); 4] = [
+    (0, "pairs.parquet"),
+    (0, "calls.parquet"),
+    (1, "saved/calls/data-00000-of-00001.arrow"),
+    (2, "chats.jsonl"),
+];
+
+fn row_files(fixtures: &Path) -> Result<Vec<Seed>> {
+    let mut seeds: Vec<Seed> = vec![
+        (
+            "csv".into(),
+            b"\x05prompt,completion\n\"a \"\"b\"\"\",c\n".to_vec(),
+        ),
+        // One row, packed.
+        (
+            "gz".into(),
+            b"\x03\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\x49\xad\x28\x51\xb2\x52\x4a\x54\xaa\xe5\x02\x00\x77\x4c\xc2\x38\x0d\x00\x00\x00".to_vec(),
+        ),
+    ];
+    for (choice, name) in ROWS {
+        let bytes = std::fs::read(fixtures.join("rows").join(name))?;
+        seeds.push((name.replace('/', "-"), [&[choice], &bytes[..]].concat()));
     }
     Ok(seeds)
 }
