@@ -54,7 +54,7 @@ pub enum HubError {
     #[error("`{id}` is not in the hub cache{}, and HF_HUB_OFFLINE forbids fetching it", .missing.as_ref().map(|file| format!(" whole ({file} is missing)")).unwrap_or_default())]
     Offline {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// What is missing of a model that is here in part.
         missing: Option<String>,
     },
@@ -62,7 +62,7 @@ pub enum HubError {
     #[error("the Hugging Face hub cannot be reached to fetch `{id}` ({place}: {reason})")]
     Unreachable {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where the hub should be.
         place: String,
         /// What happened.
@@ -72,7 +72,7 @@ pub enum HubError {
     #[error("{place} stopped sending {file} of `{id}`: {reason}")]
     Broken {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where the hub is.
         place: String,
         /// Which of its files.
@@ -84,13 +84,13 @@ pub enum HubError {
     #[error("the hub has no `{id}`")]
     Absent {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
     },
     /// The repository has no such file.
     #[error("`{}` has no {file}", .id.repo)]
     AbsentFile {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// The file.
         file: String,
         /// The GGUF files it does hold.
@@ -100,7 +100,7 @@ pub enum HubError {
     #[error("the hub does not let us read `{id}`{}", .denied.reason())]
     Refused {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where the hub is.
         place: String,
         /// Why.
@@ -110,7 +110,7 @@ pub enum HubError {
     #[error("the hub wants fewer requests than we make to fetch `{id}` (429)")]
     TooMany {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// How long it asks to be left alone, in seconds.
         wait_seconds: Option<u64>,
         /// Whether it knows who asks.
@@ -120,7 +120,7 @@ pub enum HubError {
     #[error("{place} answered {code} when asked for {file} of `{id}`")]
     Status {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where the hub is.
         place: String,
         /// Which of its files, or the list of them.
@@ -132,7 +132,7 @@ pub enum HubError {
     #[error("what {place} says of {file} of `{id}` cannot be used: {reason}")]
     Unsound {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Where the hub is.
         place: String,
         /// Which of its files, or the list of them.
@@ -144,7 +144,7 @@ pub enum HubError {
     #[error("{file} of `{id}` did not arrive as it is: {reason}; nothing of it was kept")]
     WrongBytes {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// The file.
         file: String,
         /// Which hash or size, found and promised.
@@ -154,7 +154,7 @@ pub enum HubError {
     #[error("`{id}` holds no safetensors weights")]
     NoSafetensors {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// The GGUF files it does hold.
         gguf_files: Vec<String>,
     },
@@ -162,7 +162,7 @@ pub enum HubError {
     #[error("`{id}` is not whole on the hub: {file} is missing or cut short")]
     Incomplete {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// The file.
         file: String,
     },
@@ -170,7 +170,7 @@ pub enum HubError {
     #[error("`{id}` needs {} MB more on the disk of {}, which has {} MB left", .needed_bytes.div_ceil(1_000_000), .path.display(), .free_bytes / 1_000_000)]
     NoRoom {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
         /// Bytes that are still to come.
         needed_bytes: u64,
         /// Bytes that are free.
@@ -203,7 +203,7 @@ pub enum HubError {
     #[error("stopped before `{id}` was whole; what has arrived is kept")]
     Stopped {
         /// What was asked for.
-        id: HubId,
+        id: Box<HubId>,
     },
 }
 
@@ -369,7 +369,7 @@ impl HubId {
                     Cached::Partial { missing } => Some(missing),
                     _ => None,
                 };
-                let id = self.clone();
+                let id = Box::new(self.clone());
                 return Err(HubError::Offline { id, missing });
             }
             _ => {}
@@ -423,7 +423,7 @@ impl Pull<'_> {
             self.bring(&more, &commit, watch)?;
             wanted.extend(more);
             if let Some(file) = first_missing(&snapshot) {
-                let id = self.id.clone();
+                let id = Box::new(self.id.clone());
                 return Err(HubError::Incomplete { id, file });
             }
         }
@@ -450,7 +450,7 @@ impl Pull<'_> {
 
     /// The files that are asked for.
     fn choose(&self, names: &[String]) -> Result<Vec<String>, HubError> {
-        let id = || self.id.clone();
+        let id = || Box::new(self.id.clone());
         let gguf_files = || {
             let is_first = |name: &&String| name.ends_with(".gguf") && parts_of(name)[0] == **name;
             names.iter().filter(is_first).cloned().collect()
@@ -560,7 +560,7 @@ impl Pull<'_> {
         let path = self.cache.dir().to_path_buf();
         match machine::free_disk(&path).map(|size| size.bytes) {
             Some(free_bytes) if free_bytes < needed_bytes => Err(HubError::NoRoom {
-                id: self.id.clone(),
+                id: Box::new(self.id.clone()),
                 needed_bytes,
                 free_bytes,
                 path,
@@ -571,7 +571,11 @@ impl Pull<'_> {
 
     /// A trouble on the way as a situation of the user.
     fn explain(&self, trouble: Trouble, file: &str) -> HubError {
-        let (id, place, file) = (self.id.clone(), self.client.place(), file.to_owned());
+        let (id, place, file) = (
+            Box::new(self.id.clone()),
+            self.client.place(),
+            file.to_owned(),
+        );
         match trouble {
             Trouble::Unreachable(reason) => HubError::Unreachable { id, place, reason },
             Trouble::Silent { .. } | Trouble::Cut(_) => HubError::Broken {
@@ -620,7 +624,7 @@ impl Pull<'_> {
         file: String,
     ) -> HubError {
         let (id, place, has_token) = (
-            self.id.clone(),
+            Box::new(self.id.clone()),
             self.client.place(),
             self.client.has_token(),
         );
