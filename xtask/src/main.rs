@@ -14,6 +14,8 @@ mod fuzz;
 mod layers;
 mod pages;
 mod python;
+#[cfg(unix)]
+mod torture;
 
 /// Checks, golden fixtures and benchmarks of this repository.
 #[derive(Parser)]
@@ -61,6 +63,19 @@ enum Task {
     Deploy,
     /// Compares ids of 2,000 odd texts with those of tokenizers and sentencepiece, for the tokenizers that packages carry.
     Tokenizers,
+    /// Kills the command, fails its disk, runs it twice and damages its files, and counts what that changes.
+    #[cfg(unix)]
+    Torture {
+        /// How long.
+        #[arg(long, default_value_t = 1.0)]
+        minutes: f64,
+        /// At most so many rounds.
+        #[arg(long)]
+        rounds: Option<u64>,
+        /// Of the first round; each further one has the next.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
     /// Times the engine against the machine: steps, ops, generation; a table and JSON.
     Bench {
         /// For the benchmark; `-- --help` lists them.
@@ -114,6 +129,19 @@ fn run(task: Task) -> Result<()> {
         Task::Interop => python::interop(root),
         Task::Deploy => deploy::deploy(root),
         Task::Tokenizers => python::tokenizers(root),
+        #[cfg(unix)]
+        Task::Torture {
+            minutes,
+            rounds,
+            seed,
+        } => torture::run(
+            root,
+            &torture::Asked {
+                minutes,
+                rounds,
+                seed,
+            },
+        ),
         Task::Bench { arguments } => bench(root, &arguments),
         Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
         Task::CompareMerge { arguments } => python::compare_merge(root, &arguments),

@@ -43,6 +43,13 @@ impl ContentId {
         }
     }
 
+    /// The first eight bytes as a number in the same order, for tables of many rows: among a million ids, the chance that
+    /// two begin alike is one in thirty million.
+    pub fn prefix(&self) -> u64 {
+        let (first, _) = self.0.split_first_chunk().expect("an id has 32 bytes");
+        u64::from_be_bytes(*first)
+    }
+
     /// The first twelve digits, for screens and directory names.
     pub fn short(&self) -> String {
         self.to_string()[..12].to_string()

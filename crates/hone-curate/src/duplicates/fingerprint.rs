@@ -19,8 +19,8 @@ pub struct Fingerprint {
     pub exact: ContentId,
     /// The id of all that stands before its last reply, system turns included; `None` for a text.
     pub prompt: Option<ContentId>,
-    /// The ids of its prompts as `prompt-exact` compares them, the last one last.
-    pub(crate) asked: Box<[ContentId]>,
+    /// The prefixes of the ids of its prompts as `prompt-exact` compares them, the last one last.
+    pub(crate) asked: Box<[u64]>,
     /// The id of its last reply.
     pub reply: Option<ContentId>,
     /// How many words the last reply has.
@@ -29,7 +29,8 @@ pub struct Fingerprint {
     pub learnt_bytes: usize,
     /// One hash per band of its MinHash; none when it has no words.
     pub(super) bands: Box<[u64]>,
-    labels: ContentId,
+    /// The prefix of the id of its labels, an order among rows that say the same.
+    labels: u64,
 }
 
 /// Makes fingerprints, the same ones on any thread.
@@ -74,7 +75,7 @@ impl Fingerprints {
 
 impl Fingerprint {
     /// An order of rows that does not know their numbers, except for rows that are the same in everything.
-    pub(super) fn rank(&self) -> (ContentId, ContentId, usize) {
+    pub(super) fn rank(&self) -> (ContentId, u64, usize) {
         (self.content, self.labels, self.row)
     }
 }
@@ -108,12 +109,12 @@ fn id(said: &[Said<'_>], body: &Body) -> ContentId {
     hasher.finish()
 }
 
-fn labels(record: &Record) -> ContentId {
+fn labels(record: &Record) -> u64 {
     let labels = [
         Some(&record.task),
         record.group.as_ref(),
         record.origin.as_ref(),
         record.licence.as_ref(),
     ];
-    ContentId::of(format!("{labels:?}").as_bytes())
+    ContentId::of(format!("{labels:?}").as_bytes()).prefix()
 }

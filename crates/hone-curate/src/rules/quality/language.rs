@@ -1,5 +1,8 @@
 //! Which language a learnt text is in.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
+
 use hone_data::Part;
 use whatlang::{Detector, Lang};
 
@@ -99,9 +102,32 @@ impl LanguageDetector {
         if is_english(&sample) {
             return Some(Lang::Eng);
         }
-        let info = self.detector.detect(&sample)?;
-        (info.confidence() >= self.confidence).then(|| info.lang())
+        let (language, confidence) =
+            LATEST.with_borrow_mut(|latest| self.detect(sample, latest))?;
+        (confidence >= self.confidence).then_some(language)
     }
+
+    /// Detects the language of a sample that is not among the latest.
+    fn detect(&self, sample: String, latest: &mut VecDeque<Detected>) -> Option<(Lang, f64)> {
+        if let Some((_, found)) = latest.iter().find(|(other, _)| *other == sample) {
+            return *found;
+        }
+        let info = self.detector.detect(&sample);
+        let found = info.map(|info| (info.lang(), info.confidence()));
+        latest.truncate(LATEST_SAMPLES - 1);
+        latest.push_front((sample, found));
+        found
+    }
+}
+
+/// A sample, and the detector's language and confidence.
+type Detected = (String, Option<(Lang, f64)>);
+
+/// Several rules ask about the same text one after the other, and a system turn comes with every row.
+const LATEST_SAMPLES: usize = 4;
+
+thread_local! {
+    static LATEST: RefCell<VecDeque<Detected>> = const { RefCell::new(VecDeque::new()) };
 }
 
 fn sample(text: &str) -> String {
