@@ -12,6 +12,7 @@ use hone_data::{
     Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Nulls, Part, Progress, ReadOptions,
     Reason, Record, Refused, Told, stream_files,
 };
+use hone_ledger::ContentId;
 use rayon::prelude::*;
 
 use super::table::{Fact, Table};
@@ -293,6 +294,7 @@ impl Gathering<'_, '_> {
             self.noted.note(finding)?;
         }
         let Some(Seen {
+            content,
             mut fingerprint,
             length,
             language,
@@ -325,7 +327,7 @@ impl Gathering<'_, '_> {
             copies: record.copies,
             pinned: self.pinned,
             kind: record.body.kind(),
-            content: fingerprint.content,
+            content,
         });
         self.prints.push(fingerprint);
         Ok(())
@@ -408,12 +410,16 @@ impl Lens<'_> {
                 Ok(tokens) => tokens,
             };
         }
-        let seen = record.map(|record| Seen {
-            // The number of a row is known once the rows before it are written down.
-            fingerprint: self.fingerprints.of(0, &record),
-            length: tokens.unwrap_or_else(|| words(&record)),
-            language: self.language(&record),
-            record,
+        let seen = record.map(|record| {
+            let content = record.content_id();
+            Seen {
+                // The number of a row is known once the rows before it are written down.
+                fingerprint: self.fingerprints.with_content(0, &record, content),
+                content,
+                length: tokens.unwrap_or_else(|| words(&record)),
+                language: self.language(&record),
+                record,
+            }
         });
         Looked {
             origin,
@@ -451,6 +457,7 @@ struct Looked {
 }
 
 struct Seen {
+    content: ContentId,
     fingerprint: Fingerprint,
     length: usize,
     language: &'static str,

@@ -127,10 +127,11 @@ impl Table {
 
     /// Has rows stand on one side of which one answers a prompt that the other has too: `prompt-exact` would find them on two.
     fn tie_prompts(&mut self) {
-        let last = |print: &Fingerprint| Some((*print.asked.last()?, print.row));
+        let last = |print: &Fingerprint| Some((print.last_asked?, print.row));
         let ends: HashMap<u64, usize> = self.prints.iter().filter_map(last).collect();
         let shared = self.prints.iter().flat_map(|print| {
-            let found = print.asked.iter().filter_map(|id| ends.get(id));
+            let asked = print.asked_before.iter().chain(&print.last_asked);
+            let found = asked.filter_map(|id| ends.get(id));
             found.map(|&other| (print.row, other))
         });
         self.links

@@ -13,14 +13,16 @@ use crate::text::same_but_case;
 pub struct Fingerprint {
     /// The row's number.
     pub row: usize,
-    /// The id of what it says.
-    pub content: ContentId,
+    /// The prefix of the id of what it says.
+    content: u64,
     /// The id of all its texts but for case and white space.
     pub exact: ContentId,
     /// The id of all that stands before its last reply, system turns included; `None` for a text.
     pub prompt: Option<ContentId>,
-    /// The prefixes of the ids of its prompts as `prompt-exact` compares them, the last one last.
-    pub(crate) asked: Box<[u64]>,
+    /// The prefixes of the ids of its prompts as `prompt-exact` compares them, the last one apart: most rows have no other,
+    /// and a list of one costs more than the one.
+    pub(crate) last_asked: Option<u64>,
+    pub(crate) asked_before: Box<[u64]>,
     /// The id of its last reply.
     pub reply: Option<ContentId>,
     /// How many words the last reply has.
@@ -50,6 +52,16 @@ impl Fingerprints {
 
     /// The fingerprint of a row.
     pub fn of(&self, row: usize, record: &Record) -> Fingerprint {
+        self.with_content(row, record, record.content_id())
+    }
+
+    /// The fingerprint of a row whose id is known.
+    pub(crate) fn with_content(
+        &self,
+        row: usize,
+        record: &Record,
+        content: ContentId,
+    ) -> Fingerprint {
         let parts: Vec<Part<'_>> = record.parts().collect();
         let folded: Vec<String> = parts.iter().map(|part| same_but_case(part.text)).collect();
         let said: Vec<(&Part<'_>, &str)> = parts
@@ -57,13 +69,15 @@ impl Fingerprints {
             .zip(folded.iter().map(String::as_str))
             .collect();
         let halves = halves(&said);
+        let mut asked = prompt::ids(&said);
         let learnt = parts.iter().filter(|part| part.is_learnt());
         Fingerprint {
             row,
-            content: record.content_id(),
+            content: content.prefix(),
             exact: id(&said, &record.body),
             prompt: halves.map(|(prompt, _)| id(prompt, &record.body)),
-            asked: prompt::ids(&said),
+            last_asked: asked.pop(),
+            asked_before: asked.into(),
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
             learnt_bytes: learnt.map(|part| part.text.len()).sum(),
@@ -75,7 +89,7 @@ impl Fingerprints {
 
 impl Fingerprint {
     /// An order of rows that does not know their numbers, except for rows that are the same in everything.
-    pub(super) fn rank(&self) -> (ContentId, u64, usize) {
+    pub(super) fn rank(&self) -> (u64, u64, usize) {
         (self.content, self.labels, self.row)
     }
 }

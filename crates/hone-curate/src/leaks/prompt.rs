@@ -68,7 +68,7 @@ impl Prompts {
 
 /// The prefixes of the ids of all prompts of a record, first to last, by its parts and their texts as [`same_but_case`] has them. Two rows
 /// leak into one another where the last prompt of one is among those of the other.
-pub(crate) fn ids(said: &[(&Part<'_>, &str)]) -> Box<[u64]> {
+pub(crate) fn ids(said: &[(&Part<'_>, &str)]) -> Vec<u64> {
     let said = said.iter().map(|&(part, text)| (*part, text));
     let prompts = prompts_of(said).into_iter();
     prompts.map(|(id, _)| id.prefix()).collect()
