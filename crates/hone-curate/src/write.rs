@@ -46,8 +46,8 @@ pub enum WriteError {
     Dir(#[from] DirError),
     #[error(transparent)]
     Dataset(#[from] DatasetError),
-    #[error("cannot write {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Write(#[from] hone_ledger::WriteError),
     #[error("{} holds something that is not a dataset", path.display())]
     InUse { path: PathBuf },
     #[error("{} holds another dataset, and datasets do not change", path.display())]
@@ -93,7 +93,12 @@ pub fn write(
     let mut dir = Unpublished::begin(out, "hone data build")?;
     let is_locked = dir.is_locked();
     let mut findings = Lines::create(dir.path_of(FINDINGS))?;
-    let curated = run(&mut |finding| findings.push(&serde_json::to_string(finding)?))?;
+    let curated = run(&mut |finding| {
+        let line = serde_json::to_string(finding)?;
+        findings
+            .push(&line)
+            .map_err(|source| io::Error::other(findings.failed(source)))
+    })?;
     findings.finish()?;
     if !curated.kept.iter().any(|kept| kept.side == Side::Train) {
         return Err(WriteError::NothingLeft {
@@ -110,7 +115,9 @@ pub fn write(
     let page = overview(name, &note, portrait, &curated, curation, length_unit)?;
     let page = report::render(&page).map_err(|source| WriteError::Report { source })?;
     let path = dir.path_of(REPORT);
-    std::fs::write(&path, page).map_err(|source| WriteError::Io { path, source })?;
+    let bytes = page.len() as u64;
+    std::fs::write(&path, page)
+        .map_err(|source| hone_ledger::WriteError::new(&path, bytes, source))?;
     let manifest = json!(note);
     let id = dir.id(manifest.clone())?;
     let was_there = out.exists();
@@ -306,7 +313,7 @@ impl Lines {
                 path,
                 file: BufWriter::new(file),
             }),
-            Err(source) => Err(WriteError::Io { path, source }),
+            Err(source) => Err(hone_ledger::WriteError::new(&path, 0, source).into()),
         }
     }
 
@@ -314,14 +321,11 @@ impl Lines {
         writeln!(self.file, "{line}")
     }
 
-    fn failed(&self, source: io::Error) -> WriteError {
-        WriteError::Io {
-            path: self.path.clone(),
-            source,
-        }
+    fn failed(&self, source: io::Error) -> hone_ledger::WriteError {
+        hone_ledger::WriteError::new(&self.path, 0, source)
     }
 
     fn finish(mut self) -> Result<(), WriteError> {
-        self.file.flush().map_err(|source| self.failed(source))
+        Ok(self.file.flush().map_err(|source| self.failed(source))?)
     }
 }

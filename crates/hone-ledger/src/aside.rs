@@ -61,12 +61,16 @@ pub(crate) fn made_for(path: &Path) -> Vec<PathBuf> {
 /// Everything in a directory under such names, each with the name that it was made for.
 pub(crate) fn made_in(dir: &Path) -> Vec<(PathBuf, String)> {
     let made = entries(dir).filter_map(|entry| {
-        let name = entry.file_name();
-        let (name, digits) = name.to_str()?.strip_prefix('.')?.rsplit_once(MARK)?;
-        let is_made = !name.is_empty() && are_digits(digits.as_bytes());
-        is_made.then(|| (entry.path(), name.to_owned()))
+        let name = target_of(&entry.file_name())?.to_owned();
+        Some((entry.path(), name))
     });
     made.collect()
+}
+
+/// What a name was made for, if it is such a name.
+pub(crate) fn target_of(name: &OsStr) -> Option<&str> {
+    let (name, digits) = name.to_str()?.strip_prefix('.')?.rsplit_once(MARK)?;
+    (!name.is_empty() && are_digits(digits.as_bytes())).then_some(name)
 }
 
 fn entries(dir: &Path) -> impl Iterator<Item = DirEntry> {

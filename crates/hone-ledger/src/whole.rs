@@ -11,6 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::aside::{made_for, name_beside};
+use crate::obstacle::Obstacle;
 
 /// Replaces the content of `path` with `bytes`, all or nothing, and waits for the disk.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
@@ -194,71 +195,30 @@ impl SealedFile {
 /// A write that did not happen, or that the disk did not confirm.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
-    /// No room; what was there before is untouched.
-    #[error("no space left on the disk for {path} ({} needed)", size(*needed_bytes))]
-    DiskFull {
-        /// What was being written.
-        path: PathBuf,
-        /// How much it needs.
-        needed_bytes: u64,
-        /// What the system said.
-        source: io::Error,
-    },
     /// Refused by the system; what was there before is untouched.
-    #[error("cannot write {path}")]
-    Refused {
-        /// What was being written.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error("{}", .0.sentence())]
+    Refused(#[source] Obstacle),
     /// Written and readable, but not confirmed by the disk.
     #[error("{path} is written, but the disk did not confirm it; a power cut could lose it")]
     Unconfirmed {
         /// What was written.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        source: Obstacle,
     },
 }
 
 impl WriteError {
-    pub(crate) fn new(path: &Path, needed_bytes: u64, source: io::Error) -> Self {
-        let path = path.to_path_buf();
-        match source.kind() {
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::DiskFull {
-                path,
-                needed_bytes,
-                source,
-            },
-            _ => Self::Refused { path, source },
-        }
+    /// Of what was to be written at `path` and takes `needed_bytes`, zero where that is not known.
+    pub fn new(path: &Path, needed_bytes: u64, source: io::Error) -> Self {
+        Self::Refused(Obstacle::new(path, needed_bytes, source))
     }
 
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::DiskFull {
-                path, needed_bytes, ..
-            } => vec![format!(
-                "free at least {} on the disk that holds {}, or write to another disk",
-                size(*needed_bytes),
-                parent(path).display()
-            )],
-            Self::Refused { path, source } => match source.kind() {
-                ErrorKind::NotFound => vec![format!(
-                    "the directory {} does not exist",
-                    parent(path).display()
-                )],
-                ErrorKind::PermissionDenied => {
-                    vec![format!(
-                        "check that you may write in {}",
-                        parent(path).display()
-                    )]
-                }
-                _ => Vec::new(),
-            },
-            Self::Unconfirmed { .. } => Vec::new(),
+            Self::Refused(obstacle) => obstacle.hints(),
+            Self::Unconfirmed { source, .. } => source.hints(),
         }
     }
 }
@@ -274,7 +234,7 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn sync_parent(path: &Path) -> Result<(), WriteError> {
     sync_dir(parent(path)).map_err(|source| WriteError::Unconfirmed {
         path: path.to_path_buf(),
-        source,
+        source: Obstacle::new(path, 0, source),
     })
 }
 
@@ -298,7 +258,7 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),
         1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
@@ -434,7 +394,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         assert!(matches!(
             write_whole(&path, b"x"),
-            Err(WriteError::Refused { .. })
+            Err(WriteError::Refused(_))
         ));
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

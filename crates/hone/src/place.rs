@@ -5,7 +5,7 @@
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::Result;
-use hone_ledger::Unpublished;
+use hone_ledger::{Obstacle, Unpublished};
 use std::path::Path;
 
 /// Refuses an `--out` that cannot be a directory to write to, by making a file where it is or will be. Nothing is left.
@@ -36,8 +36,17 @@ pub fn refuse_unwritable(out: &Path) -> Result<(), Refusal> {
             // The reason alone: the path in the error is that of the file that was tried.
             let reason = error.to_string();
             let reason = reason.split(" at path ").next().unwrap_or_default();
-            let what = format!("nothing can be written to {}: {reason}", existing.display());
-            Err(Refusal::usage(what).hint(hint))
+            let what = match existing == out {
+                true => format!("nothing can be written to {}: {reason}", out.display()),
+                false => format!(
+                    "{} cannot be made: nothing can be written to {}: {reason}",
+                    out.display(),
+                    existing.display()
+                ),
+            };
+            let hints = Obstacle::new(out, 0, error).hints();
+            let refusal = hints.into_iter().fold(Refusal::usage(what), Refusal::hint);
+            Err(refusal.hint(hint))
         }
     }
 }
@@ -105,7 +114,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(
-            error.starts_with("nothing can be written to /proc/self: "),
+            error.starts_with(
+                "/proc/self/run cannot be made: nothing can be written to /proc/self: "
+            ),
             "{error}"
         );
     }

@@ -8,7 +8,7 @@
 use crate::base::Home;
 use crate::run::{RUN_JSON, RUN_LOCK, RunRecord, has_remains};
 use anyhow::{Context, Result};
-use hone_ledger::{ContentId, Held, Registry, RunRow, RunStatus, who_holds};
+use hone_ledger::{ContentId, Held, Registry, RunRow, RunStatus, WriteError, who_holds};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -28,8 +28,7 @@ pub struct Listing {
 pub fn enter(out: &Path, home: &Home) -> Result<()> {
     let dir = absolute(out)?;
     let row = row_of(&dir, &RunRecord::read(Path::new(&dir))?);
-    fs::create_dir_all(home.root())
-        .with_context(|| format!("cannot make {}", home.root().display()))?;
+    fs::create_dir_all(home.root()).map_err(|source| WriteError::new(home.root(), 0, source))?;
     let listed = add_to_list(&home.run_list(), &dir);
     let mut registry = Registry::open(&home.registry())?;
     registry.record(&row)?;
@@ -215,9 +214,8 @@ fn add_to_list(list: &Path, dir: &str) -> Result<()> {
     let line = format!("\n{}\n", json!(dir));
     let mut options = OpenOptions::new();
     let opened = options.create(true).append(true).open(list);
-    opened
-        .and_then(|mut file| file.write_all(line.as_bytes()))
-        .with_context(|| format!("cannot write {}", list.display()))
+    let written = opened.and_then(|mut file| file.write_all(line.as_bytes()));
+    Ok(written.map_err(|source| WriteError::new(list, line.len() as u64, source))?)
 }
 
 #[cfg(test)]

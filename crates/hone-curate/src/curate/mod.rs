@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hone_data::{FileReport, Inputs, Kind, ReadError, Reason, Record, Refused};
-use hone_ledger::ContentId;
+use hone_ledger::{ContentId, WriteError};
 
 use crate::dataset::DatasetError;
 use crate::duplicates::near::{self, NearOptions};
@@ -117,8 +117,10 @@ pub enum CurateError {
     Key(#[from] KeyError),
     #[error(transparent)]
     Rows(#[from] RowsError),
-    #[error("cannot write to {}: {source}", dir.display())]
-    Room { dir: PathBuf, source: io::Error },
+    #[error("the rows have no room while they are examined: {0}")]
+    Room(#[source] WriteError),
+    #[error("{0}")]
+    Told(#[source] io::Error),
     #[error("{}: {refused} of {rows} rows are unusable, which is more than max-bad-rows allows ({allowed}); the first is {first}", file.display())]
     TooManyBadRows {
         file: PathBuf,
@@ -216,14 +218,13 @@ struct Noted<'a> {
 impl Noted<'_> {
     fn note(&mut self, finding: &Finding) -> Result<(), CurateError> {
         self.tally.add(finding);
-        (self.sink)(finding).map_err(|source| self.no_room(source))
+        (self.sink)(finding).map_err(CurateError::Told)
     }
 
     fn no_room(&self, source: io::Error) -> CurateError {
-        CurateError::Room {
-            dir: self.room.to_path_buf(),
-            source,
-        }
+        // A nameless file.
+        let rows = self.room.join("rows");
+        CurateError::Room(WriteError::new(&rows, 0, source))
     }
 }
 

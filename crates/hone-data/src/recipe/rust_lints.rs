@@ -71,8 +71,6 @@ pub enum RecipeError {
     Command { command: String, what: String },
     #[error("`clippy-driver -W help` lists no lints of Clippy; its format may have changed")]
     NoLints,
-    #[error("{}: {source}", dir.display())]
-    Directory { dir: PathBuf, source: io::Error },
     #[error(transparent)]
     Write(#[from] WriteError),
     #[error(transparent)]
@@ -111,10 +109,7 @@ impl RustLints {
     /// Writes `train.jsonl`, `valid.jsonl` and `provenance.json` into a directory, made if need be.
     pub fn write(&self, dir: &Path, valid_share: f64, seed: Seed) -> Result<Written, RecipeError> {
         let sides = split(self.records.clone(), valid_share, seed)?;
-        std::fs::create_dir_all(dir).map_err(|source| RecipeError::Directory {
-            dir: dir.into(),
-            source,
-        })?;
+        std::fs::create_dir_all(dir).map_err(|source| WriteError::new(dir, 0, source))?;
         let written = Written {
             train: dir.join("train.jsonl"),
             valid: dir.join("valid.jsonl"),

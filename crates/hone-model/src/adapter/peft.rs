@@ -263,10 +263,8 @@ pub fn write_beside(dir: &Path, files: &[(String, Vec<u8>)]) -> Result<(), PeftE
 }
 
 pub(super) fn make_dir(dir: &Path) -> Result<(), PeftError> {
-    std::fs::create_dir_all(dir).map_err(|source| PeftError::Read {
-        path: dir.to_path_buf(),
-        source,
-    })
+    std::fs::create_dir_all(dir)
+        .map_err(|source| WriteError::new(&dir.join(CONFIG), 0, source).into())
 }
 
 impl Adapter {

@@ -241,7 +241,7 @@ pub enum TrainError {
     Adapter(#[from] PeftError),
     /// The run cannot be recorded.
     #[error("the run cannot be recorded: {0}")]
-    Sink(Box<dyn Error + Send + Sync>),
+    Sink(#[source] Box<dyn Error + Send + Sync>),
     /// The device failed.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -271,7 +271,6 @@ impl TrainError {
             Self::NotBegun => vec!["put it on with `Model::begin`".into()],
             Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
             Self::Adapter(error) => error.hints(),
-            Self::Checkpoint(CheckpointError::Dir(error)) => error.hints(),
             _ => vec![],
         }
     }

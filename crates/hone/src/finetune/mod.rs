@@ -74,13 +74,12 @@ pub use trainer::{Trained, Trainer, TrainerConfig};
 
 use crate::base::{AdapterError, BaseError, NoHome, OpenError};
 use hone_data::{ReadError, Refused};
-use hone_ledger::LockError;
+use hone_ledger::{LockError, WriteError};
 use hone_model::weights::WeightsError;
 use hone_model::{ActiveError, AttachError, BeginError, GenerateError, LoadError, PeftError};
 use hone_tensor::TensorError;
 use hone_text::{RenderError, TokenizerError};
 use hone_train::TrainError;
-use std::path::PathBuf;
 
 /// Why fine-tuning cannot go on; each sentence says what and where, [`FineTuneError::hints`] what next.
 #[derive(Debug, thiserror::Error)]
@@ -143,13 +142,8 @@ pub enum FineTuneError {
     #[error(transparent)]
     Locked(#[from] LockError),
     /// The directory of a run cannot be made.
-    #[error("cannot make {}: {source}", path.display())]
-    Write {
-        /// The directory.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// Generation.
     #[error(transparent)]
     Generate(#[from] GenerateError),
@@ -172,6 +166,7 @@ impl FineTuneError {
             Self::Read(error) => error.hints(),
             Self::Train(error) => error.hints(),
             Self::Locked(error) => error.hints(),
+            Self::Write(error) => error.hints(),
             Self::NotOfThisBase(error) => error.hints(),
             _ => Vec::new(),
         }

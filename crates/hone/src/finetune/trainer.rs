@@ -3,7 +3,7 @@
 use super::{FineTuneError, PeftModel};
 use crate::run::RUN_LOCK;
 use hone_data::{Encoding, Sampler};
-use hone_ledger::{ContentId, Lock, Seed};
+use hone_ledger::{ContentId, Lock, Seed, WriteError};
 use hone_model::{Activations, SaveDtype, Shortcuts, StopSignal};
 use hone_train::{
     AdamWConfig, Data, Event, LearningRate, Outcome, RunDir, Schedule, TrainError, TrainingPlan,
@@ -120,11 +120,8 @@ impl Trainer {
         held_out: Option<&Encoding>,
         mut listen: impl FnMut(&Event),
     ) -> Result<Trained, FineTuneError> {
-        let fail = |source| FineTuneError::Write {
-            path: self.out.clone(),
-            source,
-        };
-        std::fs::create_dir_all(&self.out).map_err(fail)?;
+        std::fs::create_dir_all(&self.out)
+            .map_err(|source| WriteError::new(&self.out, 0, source))?;
         let _lock = Lock::take(&self.out.join(RUN_LOCK), &self.out, "hone's library")?;
         let plan = self.plan(model, examples)?;
         let mut dir = RunDir::new(

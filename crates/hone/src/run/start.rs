@@ -8,8 +8,8 @@ use crate::place::unlocked;
 use crate::plan::{Size, TrainPlan};
 use crate::refusal::Refusal;
 use crate::screen::{LivingLine, Moment, Talk, plural};
-use anyhow::{Context, Result};
-use hone_ledger::{EventLog, Lock, RunStatus, read_events, sweep};
+use anyhow::Result;
+use hone_ledger::{EventLog, Lock, RunStatus, WriteError, read_events, sweep};
 use hone_model::{Provenance, StopSignal};
 use hone_train::{
     Checkpoint, Due, Event, Finished, Note, Outcome, Resumed, RunDir, Sink, TrainError, train,
@@ -83,7 +83,7 @@ impl Prepared {
             return Ok(Ended::Finished(summary));
         }
         refuse_full_disk(&out, self.plan.disk, free_disk(&out))?;
-        std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+        std::fs::create_dir_all(&out).map_err(|source| WriteError::new(&out, 0, source))?;
         self.lock = Some(lock(&out, talk)?);
         let mut dir = self.run_dir(&out)?;
         // Whatever refuses to go on does so here, before anything on disk is another than it was.

@@ -67,12 +67,12 @@ pub fn say_to_all(line: &str) {
 
 /// Writes a line of data to stdout.
 pub fn data(line: impl AsRef<str>) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", on_terminal(line.as_ref()))
+    writeln!(io::stdout(), "{}", on_terminal(line.as_ref())).map_err(unsaid)
 }
 
 /// Writes several lines of data to stdout, such as a page.
 pub fn data_lines(text: impl AsRef<str>) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", lines_on_terminal(text.as_ref()))
+    writeln!(io::stdout(), "{}", lines_on_terminal(text.as_ref())).map_err(unsaid)
 }
 
 /// Writes several lines to stdout of which some pieces are marked: each piece with what begins and ends it.
@@ -106,6 +106,13 @@ pub fn data_piece(piece: &str) -> io::Result<()> {
     stdout
         .write_all(piece.as_bytes())
         .and_then(|()| stdout.flush())
+        .map_err(unsaid)
+}
+
+/// An error of stdout that says so, of the same kind.
+fn unsaid(error: io::Error) -> io::Error {
+    let what = format!("cannot write to standard output: {error}");
+    io::Error::new(error.kind(), what)
 }
 
 /// Writes one JSON object as one line of data.

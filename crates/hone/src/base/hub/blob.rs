@@ -7,6 +7,7 @@
 use super::cache::RepoCache;
 use super::client::{Answer, Client, Etag, Trouble};
 use crate::base::watch::{PullEvent, PullWatch};
+use hone_ledger::WriteError;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -124,10 +125,7 @@ pub fn fetch(
         .file
         .sync_all()
         .and_then(|()| fs::rename(&partial, &place));
-    write.map_err(|source| Trouble::Write {
-        path: place,
-        source,
-    })
+    write.map_err(|source| Trouble::Write(WriteError::new(&place, 0, source)))
 }
 
 /// Whether a file is there and as long as it should be.
@@ -171,10 +169,8 @@ impl<'a> Gathered<'a> {
                 hashes,
             })
         };
-        let mut gathered = open().map_err(|source| Trouble::Write {
-            path: path.to_path_buf(),
-            source,
-        })?;
+        let mut gathered =
+            open().map_err(|source| Trouble::Write(WriteError::new(path, 0, source)))?;
         if gathered.len > wanted.size {
             gathered.forget()?;
         }
@@ -190,10 +186,7 @@ impl<'a> Gathered<'a> {
     }
 
     fn unwritten(&self, source: std::io::Error) -> Trouble {
-        Trouble::Write {
-            path: self.path.to_path_buf(),
-            source,
-        }
+        Trouble::Write(WriteError::new(self.path, 0, source))
     }
 
     /// Asks for what is missing and takes what comes.

@@ -5,7 +5,7 @@
 
 use super::HubId;
 use super::client::{Commit, Etag, Trouble};
-use hone_ledger::write_whole;
+use hone_ledger::{WriteError, write_whole};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -86,10 +86,7 @@ impl RepoCache {
         mut wait: impl FnMut() -> Result<(), Trouble>,
     ) -> Result<Option<File>, Trouble> {
         let path = self.locks.join(format!("{}.lock", etag.as_ref()));
-        let fail = |source| Trouble::Write {
-            path: path.clone(),
-            source,
-        };
+        let fail = |source| Trouble::Write(WriteError::new(&path, 0, source));
         fs::create_dir_all(&self.locks).map_err(fail)?;
         let mut options = File::options();
         let file = options
@@ -115,10 +112,8 @@ impl RepoCache {
     /// Makes room for blobs.
     pub fn create(&self) -> Result<(), Trouble> {
         let blobs = self.dir.join("blobs");
-        fs::create_dir_all(&blobs).map_err(|source| Trouble::Write {
-            path: blobs,
-            source,
-        })
+        fs::create_dir_all(&blobs)
+            .map_err(|source| Trouble::Write(WriteError::new(&blobs, 0, source)))
     }
 
     /// Lets a snapshot have a file, whose bytes are in their blob. What was there in its place goes.
@@ -136,10 +131,7 @@ impl RepoCache {
             let blob = PathBuf::from(format!("{up}blobs/{}", etag.as_ref()));
             link_file(&blob, &self.blob(etag), &place)
         };
-        write().map_err(|source| Trouble::Write {
-            path: place.clone(),
-            source,
-        })
+        write().map_err(|source| Trouble::Write(WriteError::new(&place, 0, source)))
     }
 
     /// Says which snapshot a branch or tag means.
@@ -149,14 +141,9 @@ impl RepoCache {
         }
         let refs = self.dir.join("refs");
         let path = refs.join(revision);
-        fs::create_dir_all(&refs).map_err(|source| Trouble::Write {
-            path: refs.clone(),
-            source,
-        })?;
-        write_whole(&path, commit.as_ref().as_bytes()).map_err(|error| Trouble::Write {
-            path,
-            source: io::Error::other(error),
-        })
+        fs::create_dir_all(&refs)
+            .map_err(|source| Trouble::Write(WriteError::new(&refs, 0, source)))?;
+        Ok(write_whole(&path, commit.as_ref().as_bytes())?)
     }
 }
 

@@ -4,7 +4,7 @@
 //! a header says becomes a [`Told`] only after it was checked: etags and commits turn into names of files.
 
 use super::HubError;
-use hone_ledger::words::without_credentials;
+use hone_ledger::{WriteError, words::without_credentials};
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -63,13 +63,8 @@ pub enum Trouble {
         expected: String,
     },
     /// The file system refused.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// Where.
-        path: std::path::PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// The user asked to stop.
     #[error("stopped")]
     Stopped,

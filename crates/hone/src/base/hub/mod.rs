@@ -16,9 +16,9 @@ use blob::{Wanted, insist};
 use cache::{RepoCache, hub_home};
 use client::{Client, Commit, Trouble};
 use files::{choose_files, first_missing, is_adapter_only, is_plain_path, parts_of, shards_of};
+use hone_ledger::WriteError;
 use serde::Deserialize;
 use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
 
 /// `owner/name[@revision]`, or `owner/name[@revision]/FILE.gguf` for one model of a repository of GGUF files, which may lie
@@ -179,13 +179,8 @@ pub enum HubError {
         path: PathBuf,
     },
     /// The file system refused.
-    #[error("cannot write {}: {source}", .path.display())]
-    Write {
-        /// Where.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A variable of the environment that cannot be used. Its value, which may be secret, is not shown.
     #[error("{name} should be {wants}")]
     Setting {
@@ -282,8 +277,13 @@ impl HubError {
                 None => vec!["Hone reads safetensors and GGUF, never pickles; look for a converted repository".into()],
             },
             Self::Incomplete { .. } => vec!["look for another revision or another copy of the model".into()],
-            Self::NoRoom { .. } | Self::Write { .. } => {
+            Self::NoRoom { .. } => {
                 vec!["free some space, or set HF_HOME to a directory on another disk".into()]
+            }
+            Self::Write(error) => {
+                let mut hints = error.hints();
+                hints.push("HF_HOME names another directory for models of the hub".into());
+                hints
             }
             Self::Setting { name, .. } => vec![format!("set {name} anew, or unset it")],
             Self::NoHome => vec!["set HF_HOME to a directory with some space".into()],
@@ -611,7 +611,7 @@ impl Pull<'_> {
                 file,
                 reason: trouble.to_string(),
             },
-            Trouble::Write { path, source } => HubError::Write { path, source },
+            Trouble::Write(error) => HubError::Write(error),
             Trouble::Stopped => HubError::Stopped { id },
         }
     }
