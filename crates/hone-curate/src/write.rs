@@ -40,6 +40,8 @@ pub struct Written {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)] // the message says what each field is
 pub enum WriteError {
+    #[error("{} cannot be built: {source}", path.display())]
+    Room { path: PathBuf, source: CurateError },
     #[error(transparent)]
     Curate(#[from] CurateError),
     #[error(transparent)]
@@ -98,6 +100,13 @@ pub fn write(
         findings
             .push(&line)
             .map_err(|source| io::Error::other(findings.failed(source)))
+    })
+    .map_err(|error| match error {
+        CurateError::Room(_) => WriteError::Room {
+            path: out.to_path_buf(),
+            source: error,
+        },
+        error => WriteError::Curate(error),
     })?;
     findings.finish()?;
     if !curated.kept.iter().any(|kept| kept.side == Side::Train) {
