@@ -73,7 +73,7 @@ pub enum RenderError {
         number: usize,
         tail: String,
         /// What would close it.
-        option: Option<TemplateOption>,
+        option: Option<Box<TemplateOption>>,
     },
     #[error(
         "the generation prompt closes the reasoning before it begins (it ends in {tail:?}), and turn {number} has some{}",
@@ -83,7 +83,7 @@ pub enum RenderError {
         number: usize,
         tail: String,
         /// What would open it.
-        option: Option<TemplateOption>,
+        option: Option<Box<TemplateOption>>,
     },
     #[error(
         "a tool or a call holds the number {number}, which is too large to be kept as it is written"
@@ -105,7 +105,7 @@ pub enum RenderError {
     NoEndOfSequence,
 }
 
-fn remedy(option: &Option<TemplateOption>, does: &str) -> String {
+fn remedy(option: &Option<Box<TemplateOption>>, does: &str) -> String {
     let said = |option| format!("; --template-option {option} {does} it");
     option.as_ref().map_or(String::new(), said)
 }
@@ -873,7 +873,7 @@ impl Renderer {
         let tail = tail(end, 40);
         let Some((thought, _)) = thought else {
             if opened.is_some() {
-                let option = self.closing_option(tags).clone();
+                let option = self.closing_option(tags).clone().map(Box::new);
                 return Err(RenderError::ReasoningMissing {
                     number,
                     tail,
@@ -899,7 +899,7 @@ impl Renderer {
             });
         };
         if tags.closed_block(end).is_some() {
-            let option = self.opening_option(tags).clone();
+            let option = self.opening_option(tags).clone().map(Box::new);
             return Err(RenderError::ReasoningClosed {
                 number,
                 tail,

@@ -145,7 +145,7 @@ impl Infos {
                 ),
                 hint: format!(
                     "--config {} takes one of them; --config may be given more than once",
-                    for_shell(&names[0])
+                    for_shell(names[0])
                 ),
                 is_of_one_file: false,
             });
