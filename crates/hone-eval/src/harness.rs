@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use hone_data::{Body, Example, Record, Refused, TooLong, encode, within_budget};
-use hone_model::{Completion, GenerateError, Generation, Model, Packed, Sampling, Stop};
+use hone_model::{Completion, GenerateError, Generation, Model, NotFinite, Packed, Sampling, Stop};
 use hone_tensor::TensorError;
 use hone_text::{Renderer, Role, TokenizerError};
 
@@ -20,6 +20,8 @@ use crate::report::RowScore;
 pub struct Exam {
     examples: Vec<Example>,
     tasks: Vec<String>,
+    /// Where the row of each example was read.
+    places: Vec<String>,
     questions: Vec<Question>,
     /// Rows that cannot be asked, and why.
     pub refused: Vec<Refused>,
@@ -90,8 +92,21 @@ pub enum ExamError {
     Tensor(#[from] TensorError),
     #[error(transparent)]
     Generate(#[from] GenerateError),
+    #[error("{row}: the model gives no finite numbers: {cause}")]
+    NotFinite { row: String, cause: NotFinite },
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+}
+
+impl ExamError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Generate(error) => error.hints(),
+            Self::NotFinite { cause, .. } => cause.hints(),
+            Self::Tensor(_) | Self::Tokenizer(_) => vec![],
+        }
+    }
 }
 
 /// Losses are taken over about this many tokens at a time.
@@ -128,10 +143,14 @@ impl Exam {
             .enumerate()
             .filter_map(question)
             .collect();
+        let places = encoding.examples.iter();
+        let places = places.map(|example| records[example.row].source.to_string());
+        let places = places.collect();
         let (examples, tasks, refused) = (encoding.examples, encoding.tasks, encoding.refused);
         Self {
             examples,
             tasks,
+            places,
             questions,
             refused,
         }
@@ -202,10 +221,17 @@ impl Exam {
             }
         }
         let mut done = num_losses;
-        let completions = self.answers(model, renderer, rules, || {
-            done += 1;
-            told(Progress { done, total });
-        })?;
+        let completions = self
+            .answers(model, renderer, rules, || {
+                done += 1;
+                told(Progress { done, total });
+            })
+            .map_err(|error| match error {
+                GenerateError::NotFinite { prompt, cause } => {
+                    self.not_finite(self.questions[prompt].example, cause)
+                }
+                error => error.into(),
+            })?;
         for (question, completion) in self.questions.iter().zip(completions) {
             let text = renderer.tokenizer().decode(&completion.ids, true)?;
             let row = &mut judged[question.example];
@@ -224,6 +250,13 @@ impl Exam {
         Ok(judged)
     }
 
+    fn not_finite(&self, example: usize, cause: NotFinite) -> ExamError {
+        ExamError::NotFinite {
+            row: self.places[example].clone(),
+            cause,
+        }
+    }
+
     fn unscored(&self, example: &Example) -> RowScore {
         RowScore {
             row: example.row,
@@ -236,7 +269,7 @@ impl Exam {
     }
 
     /// Nats of each example's reference.
-    fn losses(&self, model: &Model, mut told: impl FnMut(usize)) -> Result<Vec<f64>, TensorError> {
+    fn losses(&self, model: &Model, mut told: impl FnMut(usize)) -> Result<Vec<f64>, ExamError> {
         let examples: Vec<&Example> = self.examples.iter().collect();
         let mut losses = Vec::with_capacity(examples.len());
         for batch in within_budget(&examples, LOSS_TOKENS) {
@@ -252,7 +285,11 @@ impl Exam {
             let mut rest = nats.as_slice();
             for example in &examples[losses.len()..][..batch.num_examples()] {
                 let (own, others) = rest.split_at(example.num_supervised());
-                losses.push(own.iter().sum());
+                let nats: f64 = own.iter().sum();
+                if !nats.is_finite() {
+                    return Err(self.not_finite(losses.len(), model.why_not_finite(&example.ids)?));
+                }
+                losses.push(nats);
                 rest = others;
             }
             told(losses.len());

@@ -6,7 +6,7 @@
 //! plain text as in the paper, without a chat template, so that a base model without one can judge as well.
 
 use hone_data::{Body, Example, Record, within_budget};
-use hone_model::{Model, Packed};
+use hone_model::{Model, NotFinite, Packed};
 use hone_tensor::TensorError;
 use hone_text::{Conversation, Renderer, TokenizerError};
 
@@ -22,9 +22,27 @@ pub enum IfdError {
     /// A text has no ids.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    /// The model gives no number for a row.
+    #[error("{source_of_row}: the model gives no finite numbers: {cause}")]
+    NotFinite {
+        /// Where the row was read.
+        source_of_row: String,
+        /// Where they come from.
+        cause: NotFinite,
+    },
     /// The model could not be run.
     #[error(transparent)]
     Tensor(#[from] TensorError),
+}
+
+impl IfdError {
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NotFinite { cause, .. } => cause.hints(),
+            _ => vec![],
+        }
+    }
 }
 
 /// Tokens of prompt and reply that are looked at, as in the paper.
@@ -50,7 +68,8 @@ pub fn difficulty(
         with_prompt.push(example(row, &prompt, reply));
         alone.push(example(row, &[], reply));
     }
-    let (with_prompt, alone) = (mean_nats(model, &with_prompt)?, mean_nats(model, &alone)?);
+    let nats = |examples: &[Example]| mean_nats(model, examples, records);
+    let (with_prompt, alone) = (nats(&with_prompt)?, nats(&alone)?);
     let ratio = |(with_prompt, alone): (&f64, &f64)| (with_prompt - alone).exp();
     Ok(with_prompt.iter().zip(&alone).map(ratio).collect())
 }
@@ -88,7 +107,11 @@ fn example(row: usize, prompt: &[u32], reply: &[u32]) -> Example {
 }
 
 /// Mean negative log-likelihood of the judged tokens of each example, in nats; not a number where there is none.
-fn mean_nats(model: &Model, examples: &[Example]) -> Result<Vec<f64>, TensorError> {
+fn mean_nats(
+    model: &Model,
+    examples: &[Example],
+    records: &[Record],
+) -> Result<Vec<f64>, IfdError> {
     let examples: Vec<&Example> = examples.iter().collect();
     let mut means = Vec::with_capacity(examples.len());
     for batch in within_budget(&examples, BUDGET) {
@@ -110,7 +133,14 @@ fn mean_nats(model: &Model, examples: &[Example]) -> Result<Vec<f64>, TensorErro
         let mut rest = nats.as_slice();
         for example in &examples[means.len()..][..batch.num_examples()] {
             let (own, others) = rest.split_at(example.num_supervised());
-            means.push(own.iter().sum::<f64>() / own.len() as f64);
+            let nats: f64 = own.iter().sum();
+            if !nats.is_finite() {
+                return Err(IfdError::NotFinite {
+                    source_of_row: records[example.row].source.to_string(),
+                    cause: model.why_not_finite(&example.ids)?,
+                });
+            }
+            means.push(nats / own.len() as f64);
             rest = others;
         }
     }

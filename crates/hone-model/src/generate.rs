@@ -6,6 +6,7 @@
 use hone_ledger::{Seed, Stream};
 use hone_tensor::{Span, Tensor, TensorError};
 
+use crate::finite::{NotFinite, not_finite};
 use crate::layout::{LastRows, Rows};
 use crate::model::Model;
 use crate::pass::Pass;
@@ -186,6 +187,14 @@ pub enum GenerateError {
         /// How many there are.
         vocab_size: usize,
     },
+    /// The model gives no number for the next token.
+    #[error("the model gives no finite numbers for the next token: {cause}")]
+    NotFinite {
+        /// Which of the prompts was to be continued.
+        prompt: usize,
+        /// Where they come from.
+        cause: NotFinite,
+    },
     /// The device failed.
     #[error(transparent)]
     Tensor(#[from] TensorError),
@@ -205,6 +214,7 @@ impl GenerateError {
             Self::UnknownToken { .. } => {
                 vec!["the tokenizer and the weights are of different models; fetch both from one place".into()]
             }
+            Self::NotFinite { cause, .. } => cause.hints(),
             Self::Tensor(_) => vec![],
         }
     }
@@ -231,17 +241,28 @@ impl Speaker {
         }
     }
 
-    /// Takes the next token from its logits, or says why it stops.
-    fn listen(&mut self, logits: &[f32], settings: &Generation) -> Option<Stop> {
+    /// Takes the next token after `prompt` and what was said from its logits, or says why it stops.
+    fn listen(
+        &mut self,
+        logits: &[f32],
+        settings: &Generation,
+        (model, prompt): (&Model, &[u32]),
+    ) -> Result<Option<Stop>, GenerateError> {
+        if not_finite(logits).is_some() {
+            return Err(GenerateError::NotFinite {
+                prompt: self.prompt,
+                cause: model.why_not_finite(&[prompt, &self.ids].concat())?,
+            });
+        }
         let id = choose(logits, settings.sampling, &mut self.stream);
         if settings.stop_ids.contains(&id) {
-            return Some(Stop::Token(id));
+            return Ok(Some(Stop::Token(id)));
         }
         self.ids.push(id);
         if self.ids.len() >= settings.max_new_tokens {
-            return Some(Stop::Length);
+            return Ok(Some(Stop::Length));
         }
-        (self.ids.len() >= self.limit).then_some(Stop::Context)
+        Ok((self.ids.len() >= self.limit).then_some(Stop::Context))
     }
 }
 
@@ -306,7 +327,8 @@ impl Model {
                     let speaker = speakers[slot]
                         .as_mut()
                         .expect("an active slot has a speaker");
-                    if let Some(stop) = speaker.listen(logits, settings) {
+                    let prompt = (self, &prompts[speaker.prompt][..]);
+                    if let Some(stop) = speaker.listen(logits, settings, prompt)? {
                         let speaker = speakers[slot].take().expect("an active slot has a speaker");
                         let answer = Completion {
                             ids: speaker.ids,
@@ -383,7 +405,7 @@ impl Session {
             }
             let mut logits = self.listen(model, prompt);
             loop {
-                let stop = speaker.listen(&logits.to_vec()?, settings);
+                let stop = speaker.listen(&logits.to_vec()?, settings, (model, prompt))?;
                 let said = !matches!(stop, Some(Stop::Token(_)));
                 let last = *speaker.ids.last().unwrap_or(&0);
                 let stop = if said && !say(last) {

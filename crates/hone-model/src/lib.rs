@@ -5,6 +5,7 @@ mod batch;
 mod combine;
 mod decoder;
 pub mod export;
+mod finite;
 mod generate;
 mod keep;
 mod layout;
@@ -28,6 +29,7 @@ pub use adapter::{
 pub use batch::{LossSum, Packed};
 pub use combine::{Combination, CombineError, CombineKind, combine};
 pub use decoder::{BaseFormat, Decoder, LoadError};
+pub use finite::NotFinite;
 pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Stop};
 pub use keep::Activations;
 pub use layout::Shortcuts;

@@ -158,6 +158,7 @@ impl CurateError {
                     .into(),
                 "max-bad-rows = 1.0 in a recipe skips all of them".into(),
             ],
+            Self::Worth { .. } => vec!["have another model judge: --model NAME".into()],
             Self::NoJudge => vec!["--model smollm2-135m-instruct, or model = \"…\" in the recipe".into()],
             _ => Vec::new(),
         }

@@ -12,6 +12,8 @@ use hone_curate::recipe::RecipeError as CurationError;
 use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
+use hone_eval::harness::ExamError;
+use hone_eval::ifd::IfdError;
 use hone_ledger::{DirError, LockError, Obstacle, WriteError};
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
@@ -65,7 +67,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, Obstacle);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, Obstacle);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 

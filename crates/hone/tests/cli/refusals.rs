@@ -407,3 +407,55 @@ fn a_tokenizer_cut_anywhere_is_an_error_and_no_bug() {
         );
     }
 }
+
+/// A copy of the untied fixture in which the numbers of `tensor` are `value` here and there.
+fn spoilt_base(place: &Place, name: &str, tensor: &str, value: f32) {
+    std::fs::create_dir(place.path(name)).unwrap();
+    for entry in std::fs::read_dir(fixtures().join("models/tiny-llama-untied")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), place.path(name).join(entry.file_name())).unwrap();
+    }
+    let path = place.path(name).join("model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let table: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let place = &table[tensor]["data_offsets"];
+    let [start, end] = [0, 1].map(|at| 8 + header + place[at].as_u64().unwrap() as usize);
+    assert_eq!(table[tensor]["dtype"], "F32");
+    for number in bytes[start..end].chunks_exact_mut(4) {
+        number.copy_from_slice(&value.to_le_bytes());
+    }
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_an_error_that_names_their_tensor_and_never_an_empty_answer() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 4);
+    for name in ["inf", "nan", "huge"] {
+        let recipe = format!(
+            "model = \"{name}\"\n[[sources]]\nfiles = [\"rows.jsonl\"]\n[select]\nrows = 2\n"
+        );
+        place.write(&format!("{name}.toml"), &recipe);
+    }
+    let tensor = "model.layers.1.mlp.up_proj.weight";
+    for (name, value) in [("inf", f32::INFINITY), ("nan", f32::NAN), ("huge", 3e38)] {
+        spoilt_base(&place, name, tensor, value);
+        let cause = match value.is_finite() {
+            true => "overflows in layer 1".to_owned(),
+            false => format!("the base's `{tensor}` holds {value}"),
+        };
+        for command in [
+            format!("generate --model {name} --prompt hi --max-tokens 3"),
+            format!("generate --model {name} --prompt hi --max-tokens 3 --temperature 1"),
+            format!("eval -q --model {name} --data rows.jsonl --max-tokens 3"),
+            format!("data build -q {name}.toml --out built"),
+        ] {
+            let error = place.refusal(&command);
+            assert!(error.contains(&cause), "{command}: {error}");
+            assert!(error.contains("hint: "), "{error}");
+            let has_rows = !command.starts_with("generate");
+            assert_eq!(error.contains("rows.jsonl:"), has_rows, "{error}");
+        }
+    }
+}
