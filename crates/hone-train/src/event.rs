@@ -109,7 +109,7 @@ pub struct Change {
 
 /// Whoever listens: a file, a terminal, a test.
 pub trait Sink {
-    /// Takes note. An error ends the run: a run that cannot be recorded is not worth its time.
+    /// Takes note. An error ends the run before anything of the step is saved: a run that cannot be recorded is not worth its time.
     fn emit(&mut self, event: &Event) -> Result<(), Box<dyn Error + Send + Sync>>;
 }
 

@@ -17,6 +17,8 @@ pub enum Exit {
     Usage = 2,
     /// It was interrupted and has saved its work.
     Interrupted = 3,
+    /// A file of weights was cut short by another program while it was read.
+    CutShort = hone_model::weights::EXIT_WHEN_CUT_SHORT as isize,
     /// It looked, and found something to decide or a difference.
     Found = 4,
 }

@@ -13,7 +13,10 @@ pub(super) fn map(path: &Path) -> io::Result<Bytes> {
     if file.metadata()?.is_dir() {
         return Err(io::Error::from(io::ErrorKind::IsADirectory));
     }
-    // SAFETY: the map is only read. Weights are written whole and renamed into place, never changed in place;
-    // whoever truncates one under a running program ends that program, as with its executable.
-    Ok(Bytes::mapped(unsafe { Mmap::map(&file)? }))
+    // SAFETY: the map is only read. Weights are written whole and renamed into place, never changed in place; whoever does
+    // change one under a running program ends that program: `cut_short` says so where pages are lost, and whoever
+    // computes with the base asks `BaseWeights::check_unchanged`.
+    let map = unsafe { Mmap::map(&file)? };
+    super::cut_short::watch(path, &map);
+    Ok(Bytes::mapped(map))
 }

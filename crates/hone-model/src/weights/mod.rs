@@ -5,6 +5,7 @@
 
 mod config;
 mod converted;
+mod cut_short;
 mod described;
 mod families;
 mod gguf;
@@ -19,12 +20,14 @@ mod sections;
 mod shards;
 mod shards_writer;
 mod source;
+mod unchanged;
 pub(crate) mod unique;
 
 pub use config::{
     Activation, Block, ConfigError, DecoderConfig, Experts, LayerKind, Mlp, NormKind, Pairs,
     Positions, QueryKeyNorm,
 };
+pub use cut_short::EXIT_WHEN_CUT_SHORT;
 pub(crate) use families::decimal;
 pub use gguf::{
     Gguf, GgufError, GgufTensor, GgufWriter, Malformed, PartName, TensorEntry, Typed, Value,

@@ -174,6 +174,12 @@ impl Shards {
         self.names.iter().map(String::as_str)
     }
 
+    /// Its files.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        let files: BTreeSet<&PathBuf> = self.tensors.values().map(|found| &found.path).collect();
+        files.into_iter().cloned().collect()
+    }
+
     /// A weight in its stored form, when it is there; it shares the file's memory, unless its codes had to be laid out
     /// anew (GPTQ and AWQ).
     pub fn matrix(&self, name: &str) -> Option<Result<StoredMatrix, ShardsError>> {

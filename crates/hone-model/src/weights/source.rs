@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hone_ledger::{ContentId, Hasher};
 use hone_tensor::{Format, StoredError, StoredMatrix};
@@ -17,6 +18,7 @@ use super::gguf::{Gguf, GgufError, Malformed};
 use super::hf::OneOrMany;
 use super::names::{self, Part, Slot};
 use super::shards::{Shards, ShardsError};
+use super::unchanged::{Change, Stamp};
 use super::unique;
 
 /// A base model's weights and what belongs to them.
@@ -29,6 +31,7 @@ pub struct BaseWeights {
     is_streamed: bool,
     /// What has rows for tokens that the files do not have, as Hugging Face orders them.
     grown: BTreeMap<String, StoredMatrix>,
+    files: Arc<Vec<Stamp>>,
 }
 
 /// Rows for tokens that the files do not have, `[tokens, d_model]` row-major; the mean of all rows where none are given.
@@ -120,6 +123,14 @@ pub enum WeightsError {
         /// Why not.
         source: StoredError,
     },
+    /// A file that another program has changed while it was in use.
+    #[error("{} was changed by another program while it was in use: {what}", path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What is other than it was.
+        what: String,
+    },
     /// The configuration says one matrix, the file holds two.
     #[error("{}: the head is said to be the embedding, but `lm_head.weight` holds other numbers", path.display())]
     HeadIsNotEmbedding {
@@ -132,6 +143,9 @@ impl WeightsError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::Changed { .. } => vec![
+                "put the file back as it was, then give the command again; a training run goes on with --resume".into(),
+            ],
             Self::MissingTensor { near: Some(near), .. } => vec![format!("the nearest name there is `{near}`")],
             Self::Shards(ShardsError::NoWeights { others, .. }) if !others.is_empty() => vec![
                 format!("found {}", others.join(", ")),
@@ -203,6 +217,7 @@ impl BaseWeights {
         };
         let weights = collector.collect(find, stack, &held)?;
         Ok(Self {
+            files: stamped(shards.files())?,
             path: dir.into(),
             config,
             weights,
@@ -246,6 +261,7 @@ impl BaseWeights {
             &gguf.tensors().map(|tensor| tensor.0).collect::<Vec<_>>(),
         )?;
         Ok(Self {
+            files: stamped(gguf.files(path))?,
             path: path.into(),
             config,
             weights,
@@ -458,6 +474,34 @@ impl BaseWeights {
             .sum()
     }
 
+    /// Whether the files are what they were when they were opened; costs a question to the system for each. Where something
+    /// was written into one and it is as long as it was, `fingerprint`, as it was then, decides.
+    ///
+    /// # Errors
+    /// A file that has changed: what was computed since then is not worth keeping.
+    pub fn check_unchanged(&self, fingerprint: Option<&ContentId>) -> Result<(), WeightsError> {
+        for stamp in self.files.iter() {
+            let path = stamp.path.clone();
+            let change = stamp.change().map_err(|source| WeightsError::Unreadable {
+                path: path.clone(),
+                source,
+            })?;
+            let what = match (change, fingerprint) {
+                (None, _) => continue,
+                (Some(Change::Len { was, is }), _) => {
+                    format!("it had {was} bytes, and has {is}")
+                }
+                (Some(Change::Written), Some(known)) => match self.fingerprint()? == *known {
+                    true => continue,
+                    false => "its weights are other ones".to_owned(),
+                },
+                (Some(Change::Written), None) => "something was written into it".to_owned(),
+            };
+            return Err(WeightsError::Changed { path, what });
+        }
+        Ok(())
+    }
+
     /// The hash of every weight's name, format, shape and bytes. Reads everything once.
     ///
     /// How the weights are spread over files makes no difference to it, nor do rows that were added to them.
@@ -476,6 +520,14 @@ impl BaseWeights {
         }
         Ok(hasher.finish())
     }
+}
+
+fn stamped(paths: Vec<PathBuf>) -> Result<Arc<Vec<Stamp>>, WeightsError> {
+    let stamp = |path: PathBuf| {
+        Stamp::of(&path).map_err(|source| WeightsError::Unreadable { path, source })
+    };
+    let stamps: Result<Vec<Stamp>, _> = paths.into_iter().map(stamp).collect();
+    Ok(Arc::new(stamps?))
 }
 
 /// A tensor that holds the matrices of all experts.

@@ -239,8 +239,8 @@ pub enum TrainError {
     /// The adapter cannot be written.
     #[error(transparent)]
     Adapter(#[from] PeftError),
-    /// The run cannot be recorded.
-    #[error("the run cannot be recorded: {0}")]
+    /// Whoever takes note cannot, or finds that the run is not worth going on with.
+    #[error("{0}")]
     Sink(#[source] Box<dyn Error + Send + Sync>),
     /// The device failed.
     #[error(transparent)]

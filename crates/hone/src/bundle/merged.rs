@@ -47,6 +47,7 @@ pub fn write_merged(
     }
     let card = card::of_model(source, &parity, word)? + &limits::section(&limits);
     bundle.write("README.md", card.as_bytes())?;
+    source.open.weights.check_unchanged(None)?;
     let mut written = bundle.publish(&parity, prover.keep_anyway, "merged model")?;
     written["seconds"] = json!(seconds);
     written["notes"] = limits.into();

@@ -94,6 +94,7 @@ impl Eval {
                 count.tell("base", progress)
             })?;
             count.finish();
+            open.weights.check_unchanged(None)?;
             return self.print(
                 json!({ "tasks": per_task(&judged), "model": "base" }),
                 &[],
@@ -104,6 +105,7 @@ impl Eval {
         let told = |who: &str, progress| count.tell(who, progress);
         let verdict = judge_both(&mut model, adapter, &open.renderer, &exam, &rules, told)?;
         count.finish();
+        open.weights.check_unchanged(None)?;
         let (base, tuned) = (per_task(&verdict.base), per_task(&verdict.tuned));
         let object = json!({
             "tasks": tuned,

@@ -121,6 +121,7 @@ impl Export {
         for limit in &limits {
             talk.say(format!("note: {limit}"));
         }
+        source.open.weights.check_unchanged(None)?;
         let mut written = bundle.publish(&parity, self.prover.keep_anyway, &what)?;
         written["notes"] = limits.into();
         match self.json {

@@ -9,7 +9,8 @@ use crate::plan::{Size, TrainPlan};
 use crate::refusal::Refusal;
 use crate::screen::{LivingLine, Moment, Talk, plural};
 use anyhow::Result;
-use hone_ledger::{EventLog, Lock, RunStatus, WriteError, read_events, sweep};
+use hone_ledger::{ContentId, EventLog, Lock, RunStatus, WriteError, read_events, sweep};
+use hone_model::weights::BaseWeights;
 use hone_model::{Provenance, StopSignal};
 use hone_train::{
     Checkpoint, Due, Event, Finished, Note, Outcome, Resumed, RunDir, Sink, TrainError, train,
@@ -236,6 +237,7 @@ impl Prepared {
         let (steps, eval_every) = (training.steps, training.eval_every);
         let mut witness = Witness {
             log,
+            base: (&self.open.weights, &self.fingerprint),
             line: LivingLine::start(talk, first_step, steps, eval_every),
             untimed: Some(&self.plan).filter(|plan| !is_resumed && !plan.is_timed()),
         };
@@ -334,12 +336,18 @@ impl Prepared {
 struct Witness<'a> {
     log: EventLog,
     line: LivingLine,
+    /// What is trained on, and its fingerprint as it was at the beginning.
+    base: (&'a BaseWeights, &'a ContentId),
     /// A plan that does not know yet how long it takes.
     untimed: Option<&'a TrainPlan>,
 }
 
 impl Sink for Witness<'_> {
     fn emit(&mut self, event: &Event) -> Result<(), Box<dyn Error + Send + Sync>> {
+        let (base, fingerprint) = self.base;
+        if !matches!(event, Event::Saved { .. }) {
+            base.check_unchanged(Some(fingerprint))?;
+        }
         self.log.append(event)?;
         match event {
             Event::Stepped(stepped) => {

@@ -440,3 +440,85 @@ fn the_library_trains_where_nobody_else_does() {
     trainer.train(&mut model, &examples, None, |_| {}).unwrap();
     assert!(!run.join("run.lock").exists());
 }
+
+/// A copy of the untied fixture.
+fn copied_base(place: &Place) -> std::path::PathBuf {
+    let base = place.path("base");
+    std::fs::create_dir(&base).unwrap();
+    for entry in std::fs::read_dir(fixtures().join("models/tiny-llama-untied")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), base.join(entry.file_name())).unwrap();
+    }
+    base.join("model.safetensors")
+}
+
+/// A run of many steps on the base that `copied_base` made, of which at least two are taken.
+fn long_run(place: &Place) -> std::process::Child {
+    let line = "train -q --model base --data rows.jsonl --threads 1 --epochs 400 --batch-size 4 --save-every 5 --out run";
+    let mut command = place.command(line);
+    let run = command
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    let log = place.path("run/events.jsonl");
+    while std::fs::read_to_string(&log).map_or(0, |text| text.lines().count()) < 12 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no steps");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    run
+}
+
+#[test]
+#[cfg(unix)]
+fn a_base_that_is_cut_short_or_overwritten_under_a_run_ends_it_with_a_sentence() {
+    let place = place_with_rows();
+    let weights = copied_base(&place);
+    let whole = std::fs::read(&weights).unwrap();
+
+    let run = long_run(&place);
+    std::fs::OpenOptions::new()
+        .write(true)
+        .open(&weights)
+        .unwrap()
+        .set_len(4096)
+        .unwrap();
+    let ended = run.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        matches!(ended.status.code(), Some(1 | 5)),
+        "{:?}: {said}",
+        ended.status
+    );
+    assert!(
+        said.contains("error: ")
+            && said.contains("model.safetensors was c")
+            && said.contains("by another program while it was in use"),
+        "{said}"
+    );
+    assert!(said.contains("hint: put the file back as it was"), "{said}");
+
+    std::fs::write(&weights, &whole).unwrap();
+    std::fs::remove_dir_all(place.path("run")).unwrap();
+    let run = long_run(&place);
+    // Other numbers in place, where nothing would be noticed.
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&weights)
+        .unwrap();
+    let numbers = [0.5f32.to_le_bytes(); 16].concat();
+    std::os::unix::fs::FileExt::write_all_at(&file, &numbers, whole.len() as u64 / 2 / 4 * 4)
+        .unwrap();
+    let ended = run.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(
+        matches!(ended.status.code(), Some(1 | 5)),
+        "{:?}: {said}",
+        ended.status
+    );
+    assert!(
+        said.contains("by another program while it was in use"),
+        "{said}"
+    );
+    assert_eq!(record(&place, "run")["status"], "failed");
+}

@@ -132,6 +132,17 @@ impl Gguf {
         Ok(whole)
     }
 
+    /// The files that it was opened from, one of which is `path`.
+    pub(crate) fn files(&self, path: &Path) -> Vec<PathBuf> {
+        let name = path.file_name().and_then(|name| name.to_str());
+        match name.and_then(PartName::parse) {
+            Some(name) if self.parts.len() > 1 => {
+                name.all().map(|part| path.with_file_name(part)).collect()
+            }
+            _ => vec![path.to_path_buf()],
+        }
+    }
+
     fn take_tensors(&mut self, part: Self) -> Result<(), Malformed> {
         let place = self.parts.len();
         self.parts.extend(part.parts);
