@@ -34,6 +34,15 @@ pub fn run(root: &Path) -> Result<()> {
     tests += timed("cargo test --package xtask", || {
         test(root, "test --package xtask")
     })?;
+    #[cfg(unix)]
+    timed("cargo xtask torture --minutes 1", || {
+        let asked = crate::torture::Asked {
+            minutes: 1.0,
+            rounds: None,
+            seed: 0,
+        };
+        crate::torture::run(root, &asked)
+    })?;
     println!(
         "\nall passed: {tests} tests, {} s",
         started.elapsed().as_secs()

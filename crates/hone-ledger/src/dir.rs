@@ -289,6 +289,16 @@ impl Drop for Staging {
     }
 }
 
+/// Removes what killed processes left beside `path` while they made it, for a command that will not make it itself. Where
+/// a process is at it, or nothing can be removed, all stays.
+pub fn sweep_beside(path: &Path) {
+    // Nothing is left without a lock or something in the making.
+    let is_clean = made_for(path).is_empty() && !Lock::is_beside(path);
+    if !is_clean && let Ok(_lock) = Lock::take_beside(path, "removing what was left over") {
+        finish_for(path);
+    }
+}
+
 /// Ends what a killed process had begun for the name `path`.
 fn finish_for(path: &Path) {
     made_for(path).iter().for_each(|aside| finish(aside, path));

@@ -99,9 +99,12 @@ impl Lock {
     /// Takes the lock on a file or directory that is to be made, by a hidden file beside it.
     pub fn take_beside(what: &Path, command: &str) -> Result<Self, LockError> {
         let fail = |source| LockError::Write(WriteError::new(what, 0, source));
-        let mut name = hidden(what).map_err(fail)?;
-        name.push(".hone-lock");
-        Self::take(&parent(what).join(name), what, command)
+        Self::take(&path_beside(what).map_err(fail)?, what, command)
+    }
+
+    /// Whether there is a lock beside `what`, held or left behind.
+    pub(crate) fn is_beside(what: &Path) -> bool {
+        path_beside(what).is_ok_and(|path| path.is_file())
     }
 
     /// Whether others are kept out. A file system without locks keeps out nobody.
@@ -141,6 +144,12 @@ impl Drop for Lock {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+fn path_beside(what: &Path) -> io::Result<PathBuf> {
+    let mut name = hidden(what)?;
+    name.push(".hone-lock");
+    Ok(parent(what).join(name))
 }
 
 /// Whether the lock by the file `path` is held, without taking it.

@@ -5,7 +5,7 @@
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::Result;
-use hone_ledger::{Obstacle, Unpublished};
+use hone_ledger::{Obstacle, Unpublished, sweep_beside};
 use std::path::Path;
 
 /// Refuses an `--out` that cannot be a directory to write to, by making a file where it is or will be. Nothing is left.
@@ -54,6 +54,7 @@ pub fn refuse_unwritable(out: &Path) -> Result<(), Refusal> {
 /// Refuses an `--out` that is there already, or that cannot be made.
 pub fn refuse_used(out: &Path) -> Result<(), Refusal> {
     if out.symlink_metadata().is_ok() {
+        sweep_beside(out);
         return Err(Refusal::usage(format!("{} exists already", out.display()))
             .hint("name a directory that is not there yet"));
     }

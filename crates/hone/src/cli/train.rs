@@ -7,7 +7,7 @@ use crate::dataset::preview;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
 use crate::registry;
-use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, Summary};
+use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, Summary, tidy};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
 use hone_ledger::words::{for_shell, path_for_shell};
@@ -103,6 +103,7 @@ impl Train {
 
     /// What a finished run says when it is resumed: nothing is done, and nothing on disk changes.
     fn tell_again(&self, begun: &Begun, summary: &Summary, talk: Talk) -> Result<Exit> {
+        tidy(&begun.dir);
         talk.say(format!(
             "the run in {} is finished, nothing is left to do; a new --out starts another",
             begun.dir.display()

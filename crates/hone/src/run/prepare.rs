@@ -6,7 +6,7 @@ use crate::dataset::Dataset;
 use crate::plan::{Length, MAY_CHANGE, Machine, Origin, RawTrain, Settings, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::Result;
-use hone_ledger::{ContentId, Held, Lock, LockError, RunStatus, Seed, who_holds};
+use hone_ledger::{ContentId, Held, Lock, LockError, RunStatus, Seed, sweep, who_holds};
 use hone_model::{Adapter, Model};
 use hone_tensor::Device;
 use hone_train::{Change, Data};
@@ -318,6 +318,17 @@ fn absolute(mut asked: RawTrain) -> RawTrain {
 fn is_template_file(template: &str) -> bool {
     let is_path = template.contains(std::path::is_separator) || template.contains('.');
     is_path && Path::new(template).is_file()
+}
+
+/// Removes what a process left in the directory of a run that was killed after it had recorded the end. Record and results
+/// stay as they are.
+pub fn tidy(dir: &Path) {
+    let path = dir.join(RUN_LOCK);
+    if path.is_file()
+        && let Ok(_lock) = Lock::take(&path, dir, "hone train")
+    {
+        sweep(dir);
+    }
 }
 
 /// Refuses a directory that another process is writing to at this moment.

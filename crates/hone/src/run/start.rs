@@ -1,6 +1,6 @@
 //! A prepared run, run: every event to the file and the living line, every end recorded.
 
-use super::prepare::{Prepared, data, refuse_remains};
+use super::prepare::{Prepared, data, refuse_remains, tidy};
 use super::record::{RUN_LOCK, RunRecord, now_unix};
 use crate::dataset::Dataset;
 use crate::machine::{free_disk, memory_bytes, peak_memory_bytes};
@@ -81,6 +81,7 @@ impl Prepared {
         let out = self.plan.settings.out.value.clone();
         let recorded = self.resumed.as_ref().and_then(|run| run.summary(&out));
         if let Some(summary) = recorded.filter(|_| self.is_done) {
+            tidy(&out);
             return Ok(Ended::Finished(summary));
         }
         refuse_full_disk(&out, self.plan.disk, free_disk(&out))?;

@@ -5,7 +5,7 @@ use crate::cli::failure::{Exit, Refusal};
 use crate::place::begin;
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_ledger::words::path_for_shell;
+use hone_ledger::{sweep_beside, words::path_for_shell};
 use hone_model::{
     AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, RawAdapter, Runtime, SaveDtype,
     Severity, Verdict, check_adapter,
@@ -155,6 +155,7 @@ impl Check {
             .into());
         }
         if out.exists() {
+            sweep_beside(out);
             return Err(Refusal::usage(format!("{} exists already", out.display()))
                 .hint("name a directory that is not there yet")
                 .into());
