@@ -10,6 +10,7 @@ use super::rehearsed::{Rehearsed, Work};
 use super::settings::{Interval, Length, Settings};
 use crate::base::OpenBase;
 use crate::dataset::{Dataset, Validation};
+use crate::machine::loaded_bytes;
 use crate::screen::{count, duration, plural};
 use hone_data::Sampler;
 use hone_ledger::words::shortened;
@@ -168,11 +169,21 @@ impl PlanError {
     }
 }
 
-/// Memory for the program and its threads, as measured.
-const PROGRAM_BYTES: usize = 20 << 20;
+/// Memory of a process beside its own pages and its tensors: the libraries of the system, stacks and buffers of a few threads,
+/// and gaps that the allocator cannot use; as measured. Their number does not count: a plan must not depend on it.
+const PROCESS_BYTES: usize = 16 << 20;
 
-/// What a tokenizer keeps for a token: its text, its merge, and its places in their tables; as measured.
-const TOKEN_BYTES: usize = 512;
+/// What a tokenizer keeps for a token: its text in the file, its text, its merge, its places in their tables, and the gaps
+/// that reading it left; as measured.
+const TOKEN_BYTES: usize = 832;
+
+/// What the program takes whatever it trains. The same for the same program, so that the same run file gives the same plan.
+fn program_bytes(open: &OpenBase) -> usize {
+    // Pages of the program count once they were touched, which a run does with half to two thirds of them.
+    let own_bytes = loaded_bytes() / 4 * 3;
+    let tokens = open.renderer.tokenizer().vocab_size();
+    own_bytes + PROCESS_BYTES + TOKEN_BYTES * tokens
+}
 
 /// What is in memory of a base that is streamed: the band in use, one beside it while threads change over.
 const STREAMED_BYTES: usize = 2 * BAND_BYTES;
@@ -210,7 +221,7 @@ impl TrainPlan {
             &settings,
             &rehearsed,
             Held {
-                program_bytes: PROGRAM_BYTES + TOKEN_BYTES * config.vocab_size,
+                program_bytes: program_bytes(open),
                 base_bytes: base_bytes(open, base_format),
                 moment_bytes: kind.resident_bytes(&lengths),
                 best_bytes: match dataset.valid.is_empty() {

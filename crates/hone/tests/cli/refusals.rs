@@ -459,3 +459,27 @@ fn numbers_that_are_not_finite_are_an_error_that_names_their_tensor_and_never_an
         }
     }
 }
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_run_takes_no_more_memory_than_its_plan_says() {
+    let place = place_with_rows();
+    let line = "train --model {untied} --data rows.jsonl --valid-share 0 --threads 2 --epochs 20";
+    for options in ["", "--method qlora", "--dora", "--activations bf16"] {
+        let out = format!("run{}", options.replace(' ', ""));
+        place.ok(&format!("{line} {options} --out {out}"));
+        let record = std::fs::read(place.path(&out).join("run.json")).unwrap();
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        let peak = record["result"]["peak_memory_bytes"].as_f64().unwrap() / 1e6;
+        let text = record.to_string();
+        let (_, planned) = text
+            .split_once("\"memory needed\",\"value\":\"about ")
+            .unwrap();
+        let planned: f64 = planned.split_once(" MB").unwrap().0.parse().unwrap();
+        // Most of it is the program, of which a run of a few thousand numbers touches less than others do.
+        assert!(
+            peak <= planned && peak > 0.4 * planned,
+            "{options}: {peak} MB instead of {planned} MB"
+        );
+    }
+}
