@@ -89,6 +89,23 @@ pub(crate) struct Borders {
     pub cuts: Vec<usize>,
 }
 
+/// Refuses an id that lies far beyond what a file of so many tokens can mean: several walks go through every id up to the
+/// greatest, so one number in a small file would cost gigabytes.
+fn refuse_far_ids(inner: &tokenizers::Tokenizer) -> Result<(), TokenizerError> {
+    /// Vocabularies have gaps and reserved ids; none of this size holds fewer than a quarter of its tokens.
+    const ALWAYS_TAKEN: usize = 1 << 20;
+    let vocabulary = inner.get_vocab(true);
+    let most = ALWAYS_TAKEN.max(4 * vocabulary.len());
+    let far = vocabulary.iter().find(|(_, id)| **id as usize >= most);
+    match far {
+        None => Ok(()),
+        Some((token, id)) => Err(malformed(format!(
+            "the token {token:?} has the id {id}, far beyond the {} tokens that there are",
+            vocabulary.len()
+        ))),
+    }
+}
+
 /// One token and the bytes it came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
@@ -104,6 +121,7 @@ impl Tokenizer {
 
     fn read_json(json: &[u8]) -> Result<Self, TokenizerError> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
+        refuse_far_ids(&inner)?;
         // A file may carry the limits of somebody's last batch; nothing is cut or filled here.
         inner.with_truncation(None).map_err(malformed)?;
         inner.with_padding(None);

@@ -483,3 +483,22 @@ fn a_run_takes_no_more_memory_than_its_plan_says() {
         );
     }
 }
+
+#[test]
+fn a_token_with_an_id_far_beyond_the_others_is_refused_at_once() {
+    let place = Place::new();
+    spoilt_base(&place, "far", "model.norm.weight", 1.0);
+    let path = place.path("far/tokenizer.json");
+    let mut json: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let mut added = json["added_tokens"][0].clone();
+    added["content"] = "<far>".into();
+    added["id"] = 2_147_483_647_u32.into();
+    json["added_tokens"].as_array_mut().unwrap().push(added);
+    json["model"]["vocab"]["<far>"] = 2_147_483_647_u32.into();
+    std::fs::write(&path, json.to_string()).unwrap();
+    let begun = std::time::Instant::now();
+    let error = place.refusal("generate --model far --prompt hi --max-tokens 1");
+    assert!(error.contains("\"<far>\" has the id 2147483647"), "{error}");
+    assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
