@@ -70,9 +70,7 @@ pub fn ending(ran: &Output, which: &str, faults: &mut Vec<Fault>) {
         return;
     }
     let error = message(ran);
-    let names_a_path = [OUT, "home", "runs.sqlite"]
-        .iter()
-        .any(|name| error.contains(name));
+    let names_a_path = [OUT, "home", "hf"].iter().any(|name| error.contains(name));
     if !error.starts_with("error:") || !error.contains("hint:") || !names_a_path {
         add(faults, Kind::Message, format!("{which}: {error}"));
     }

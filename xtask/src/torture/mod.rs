@@ -16,6 +16,9 @@ use disturb::{Disturbance, Draw};
 use work::{Bench, Work};
 
 mod disturb;
+#[allow(dead_code)] // the tests of pulls use the rest of it
+#[path = "../../../crates/hone/tests/imitated_hub/mod.rs"]
+mod imitated_hub;
 mod judge;
 mod work;
 

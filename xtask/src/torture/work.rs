@@ -8,7 +8,9 @@ use std::process::{Command, Output, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
-/// A command with an `--out`.
+use super::imitated_hub::{Hub, Repository};
+
+/// A command that leaves files.
 #[derive(Clone, Debug)]
 pub struct Work {
     pub name: String,
@@ -42,24 +44,25 @@ impl Work {
     pub fn all() -> Vec<Self> {
         let training = |(name, flags): (&str, &str)| {
             let line = format!(
-                "train -q --model BASE --data ROWS --threads 1 --epochs 1 --batch-size 8 --save-every 2 --eval-every 3 {flags}"
+                "train -q --model BASE --data ROWS --threads 1 --epochs 1 --batch-size 8 --save-every 2 --eval-every 3 --out {OUT} {flags}"
             );
             Self::of(&format!("train, {name}"), &line, true)
         };
         let others = [
             (
                 "merge",
-                "merge -q --model BASE --adapter ADAPTER --replies 0",
+                "merge -q --model BASE --adapter ADAPTER --replies 0 --out out",
             ),
             (
                 "export to gguf",
-                "export -q --to gguf --model BASE --adapter ADAPTER --replies 0",
+                "export -q --to gguf --model BASE --adapter ADAPTER --replies 0 --out out",
             ),
             (
                 "export to hf",
-                "export -q --to hf --model BASE --adapter ADAPTER --replies 0",
+                "export -q --to hf --model BASE --adapter ADAPTER --replies 0 --out out",
             ),
-            ("data build", "data build -q --from ROWS"),
+            ("pull from a hub", "pull -q made/tiny"),
+            ("data build", "data build -q --from ROWS --out out"),
         ];
         TRAININGS
             .into_iter()
@@ -69,18 +72,15 @@ impl Work {
     }
 
     fn of(name: &str, line: &str, is_training: bool) -> Self {
-        let arguments = line.split_whitespace().map(str::to_owned);
         Self {
             name: name.to_owned(),
-            arguments: arguments
-                .chain(["--out".to_owned(), OUT.to_owned()])
-                .collect(),
+            arguments: line.split_whitespace().map(str::to_owned).collect(),
             is_training,
         }
     }
 }
 
-/// The `--out` of every command.
+/// The `--out` of every command that has one.
 pub const OUT: &str = "out";
 
 /// What an undisturbed command leaves.
@@ -111,6 +111,7 @@ pub struct Bench {
     dir: PathBuf,
     base: PathBuf,
     adapter: PathBuf,
+    hub: Hub,
 }
 
 /// A directory for one round, with a HONE_HOME of its own.
@@ -129,7 +130,17 @@ impl Bench {
         };
         fs::write(dir.join("rows.jsonl"), (0..64).map(row).collect::<String>())?;
         let fixtures = root.join("fixtures");
+        let mut repository = Repository::new(&"c".repeat(40));
+        let files = fs::read_dir(fixtures.join("models/tiny-llama-untied"))?;
+        for (number, entry) in files.enumerate() {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            // One that is no hash, as mirrors have them: sizes alone tell what arrived.
+            let etag = format!("{number:010x}");
+            repository.add(&name, fs::read(entry.path())?, etag);
+        }
         Ok(Self {
+            hub: Hub::start(move |request| repository.reply(request)),
             hone: hone.to_path_buf(),
             faults: faults.to_path_buf(),
             dir,
@@ -167,6 +178,8 @@ impl Bench {
             .args(arguments.iter().map(real))
             .current_dir(&place.dir)
             .env("HONE_HOME", place.dir.join("home"))
+            .env("HF_HOME", place.dir.join("hf"))
+            .env("HF_ENDPOINT", self.hub.address())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -249,7 +262,7 @@ impl Bench {
                 "valid.jsonl",
                 "adapter_config.json",
             ];
-            path.starts_with(&out)
+            (path.starts_with(&out) || path.contains("/snapshots/"))
                 && !path.contains("/checkpoints/")
                 && kept.iter().any(|end| path.ends_with(end))
         };
