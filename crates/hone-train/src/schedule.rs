@@ -29,9 +29,11 @@ pub struct LearningRate {
 }
 
 impl LearningRate {
-    /// With `ratio` of the steps as warm-up, rounded up.
+    /// With `ratio` of the steps as warm-up, rounded up, but for the last step: one step of warm-up alone has rate zero and
+    /// would learn nothing, where transformers takes it all the same.
     pub fn new(peak: f32, schedule: Schedule, ratio: f64, steps: usize) -> Self {
         let warmup_steps = (ratio * steps as f64).ceil() as usize;
+        let warmup_steps = warmup_steps.min(steps.saturating_sub(1));
         Self {
             peak,
             schedule,
@@ -69,6 +71,10 @@ mod tests {
             assert!((5..99).all(|step| rate.at(step + 1) < rate.at(step)));
             assert!(rate.at(99) > 0.0 && rate.at(100) < 1e-10);
         }
+        assert_eq!(
+            LearningRate::new(2e-4, Schedule::Cosine, 0.05, 1).at(0),
+            2e-4
+        );
         let constant = LearningRate::new(1e-3, Schedule::Constant, 0.0, 3);
         assert!((0..3).all(|step| constant.at(step) == 1e-3));
     }

@@ -102,7 +102,10 @@ impl Validation {
         let test = (!test.is_empty()).then(|| {
             (
                 "test",
-                format!("{}, not read: left for `hone eval`", list(&test)),
+                format!(
+                    "{}: left for `hone eval`; what it asks is not trained on unseen",
+                    list(&test)
+                ),
             )
         });
         let valid = (!is_used).then(|| {

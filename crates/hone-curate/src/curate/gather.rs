@@ -54,6 +54,7 @@ impl Table {
             pinned: None,
             facts: Vec::new(),
             prints: Vec::new(),
+            unread: Vec::new(),
             names: BTreeSet::new(),
             files: Vec::new(),
             inputs: Inputs::default(),
@@ -140,6 +141,8 @@ struct Gathering<'a, 'b> {
     pinned: Option<Side>,
     facts: Vec<Fact>,
     prints: Vec<Fingerprint>,
+    /// Rows of the test side that are not read otherwise.
+    unread: Vec<Record>,
     names: BTreeSet<Arc<str>>,
     files: Vec<FileReport>,
     inputs: Inputs,
@@ -178,10 +181,29 @@ impl Gathering<'_, '_> {
                 && side.is_some_and(|side| self.curation.unread.contains(&side));
             let files = inputs.files.iter().filter(|input| pinned(input) == side);
             let files: Vec<Input> = files.cloned().collect();
-            if !files.is_empty() && !is_unread {
-                self.read_files(&files, source, source.side.or(side), false)?;
+            match (files.is_empty(), is_unread) {
+                (true, _) => {}
+                (false, false) => self.read_files(&files, source, source.side.or(side), false)?,
+                // What a later evaluation judges by must not be learnt, though nothing else is done with it now.
+                (false, true) if side == Some(Side::Test) => self.read_unread(&files, source)?,
+                (false, true) => {}
             }
         }
+        Ok(())
+    }
+
+    /// Reads rows that leaks are looked for from; those that cannot be used are none to leak.
+    fn read_unread(&mut self, files: &[Input], source: &RawSource) -> Result<(), CurateError> {
+        let options = ReadOptions {
+            columns: source.columns.clone(),
+            ignored_keys: source.ignore_keys.iter().cloned().collect(),
+            nulls: source.nulls,
+            ..ReadOptions::default()
+        };
+        stream_files(files, &options, &mut |row| {
+            self.unread.extend(row.ok());
+            ControlFlow::Continue(())
+        })?;
         Ok(())
     }
 
@@ -316,6 +338,7 @@ impl Gathering<'_, '_> {
             .push(&record)
             .map_err(|source| self.noted.no_room(source))?;
         fingerprint.row = self.facts.len();
+        fingerprint.is_held_out = matches!(self.pinned, Some(Side::Valid | Side::Test));
         let (task, origin) = (self.name(record.task), self.name(looked.origin));
         self.facts.push(Fact {
             task,
@@ -361,6 +384,7 @@ impl Gathering<'_, '_> {
             sides: vec![Side::Train; self.facts.len()],
             facts: self.facts,
             prints: self.prints,
+            unread: self.unread,
             links: Vec::new(),
             files: self.files,
             inputs: self.inputs,

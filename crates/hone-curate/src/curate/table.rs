@@ -48,6 +48,8 @@ pub(super) struct Table {
     pub(super) facts: Vec<Fact>,
     /// What duplicates are told by, of the rows that are in; empty once they have been.
     pub(super) prints: Vec<Fingerprint>,
+    /// Rows of a test side that stays unread, which leaks are looked for from.
+    pub(super) unread: Vec<Record>,
     /// How often each row is learnt; 0 once it is out.
     pub(super) copies: Vec<usize>,
     pub(super) sides: Vec<Side>,
@@ -236,6 +238,8 @@ impl Table {
         };
         self.leave_out_leaks_of(&benchmarks, &all, false, curation, noted)?;
         told(1);
+        let unread = std::mem::take(&mut self.unread);
+        self.leave_out_leaks_of(&unread, &all, true, curation, noted)?;
         let brought = self.held_out(|fact| fact.pinned.is_some())?;
         self.leave_out_leaks_of(&brought, &all, true, curation, noted)?;
         told(2);

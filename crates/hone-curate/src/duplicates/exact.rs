@@ -12,7 +12,8 @@ pub static DOC: Doc = Doc {
           is held out, the evaluation measures memory.",
     what: "All texts of the row with their roles, compared by SHA-256 after lower-casing, joining white space and Unicode \
            composition (NFC). Numbers, punctuation and accents count: in `2 + 3` and `2 - 3` they are the point. Of the rows \
-           of a cluster the one with the most bytes to learn stays; among equals, the one with the least content id.",
+           of a cluster one that its file holds out stays before others, then the one with the most bytes to learn; among \
+           equals, the one with the least content id.",
     default: Action::Drop,
     params: &[],
 };

@@ -15,6 +15,8 @@ pub struct Fingerprint {
     pub row: usize,
     /// The prefix of the id of what it says.
     content: u64,
+    /// Is it held out already? Of rows that are alike, a held-out one stays what it is.
+    pub is_held_out: bool,
     /// The id of all its texts but for case and white space.
     pub exact: ContentId,
     /// The id of all that stands before its last reply, system turns included; `None` for a text.
@@ -73,6 +75,7 @@ impl Fingerprints {
         let learnt = parts.iter().filter(|part| part.is_learnt());
         Fingerprint {
             row,
+            is_held_out: false,
             content: content.prefix(),
             exact: id(&said, &record.body),
             prompt: halves.map(|(prompt, _)| id(prompt, &record.body)),

@@ -60,7 +60,7 @@ pub const RULES: &[Entry] = &[
 pub struct Cluster {
     /// Two rows or more, in order.
     pub rows: Vec<usize>,
-    /// The one to keep: that with the most to learn, and among equals the one with the least content id.
+    /// The one to keep: a held-out one before others, then that with the most to learn, and among equals the one with the least content id.
     pub keep: usize,
     /// What makes it one cluster: enough pairs to connect all its rows, though not all pairs.
     pub links: Vec<Link>,
@@ -107,7 +107,11 @@ impl Cluster {
 
 /// The order in which rows are kept; rows that say the same are told apart by their labels, and twins by number.
 fn preference(print: &Fingerprint) -> impl Ord + use<> {
-    (Reverse(print.learnt_bytes), print.rank())
+    (
+        Reverse(print.is_held_out),
+        Reverse(print.learnt_bytes),
+        print.rank(),
+    )
 }
 
 /// The clusters of rows with equal keys, in the order of their first rows; rows without a key are in none.

@@ -209,6 +209,11 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
             "validation loss {first:.4} before, {best:.4} at its best (step {})",
             summary.best_step
         ));
+        if summary.best_step == 0 && summary.steps > 0 {
+            talk.warn(
+                "no step made the validation loss better, so the adapter is as it began and has learnt nothing; more --epochs, another --lr, or more rows may",
+            );
+        }
     } else if let Some(loss) = summary.train_loss {
         talk.say(format!(
             "mean training loss {loss:.4}; no rows were held out"

@@ -305,3 +305,23 @@ fn an_adapter_that_hone_does_not_take_is_not_called_damaged() {
         ran.stderr
     );
 }
+
+#[test]
+fn a_run_of_one_step_learns_and_one_that_got_nowhere_says_so() {
+    let place = Place::new();
+    place.examples("few.jsonl", 3);
+    let train = "train --model {tied} --data few.jsonl --epochs 1";
+    let ran = place.ok(&format!("{train} --valid-share 0 --out one"));
+    assert!(!ran.stderr.contains("has learnt nothing"), "{}", ran.stderr);
+    let events = std::fs::read_to_string(place.path("one/events.jsonl")).unwrap();
+    assert!(!events.contains("\"lr\":0.0,"), "{events}");
+    let check = place.run("adapter check one/adapter").stdout;
+    assert!(!check.contains("every B is zero"), "{check}");
+    let ran = place.ok(&format!("{train} --valid-share 0.4 --lr 1e-12 --out none"));
+    assert!(
+        ran.stderr
+            .contains("the adapter is as it began and has learnt nothing"),
+        "{}",
+        ran.stderr
+    );
+}

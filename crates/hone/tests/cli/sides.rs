@@ -51,7 +51,7 @@ fn training_takes_the_training_side_validates_on_the_validation_side_and_leaves_
     );
     let test = line(&ran.stderr, "test");
     assert!(
-        test.contains("mlx/test.jsonl, not read: left for `hone eval`"),
+        test.contains("mlx/test.jsonl: left for `hone eval`"),
         "{test}"
     );
     let data = &run_json(&place, "run")["data"];
@@ -206,6 +206,38 @@ fn a_row_of_the_test_side_among_those_to_train_on_is_found() {
     let ran = place.run("data check leaky");
     assert_eq!(ran.code, 4);
     assert!(ran.stdout.contains("prompt-exact"), "{}", ran.stdout);
+    // Training does not read the test side but for this.
+    let refusal = place.refusal("train --model {tied} --data leaky --out run");
+    assert!(refusal.contains("1 of prompt-exact"), "{refusal}");
+    assert!(refusal.contains("--rule prompt-exact=drop"), "{refusal}");
+    let ran = place.ok("train --model {tied} --data leaky --rule leak=drop --out run --dry-run");
+    assert!(
+        line(&ran.stderr, "learnt").contains("1 row set aside"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn of_rows_on_two_sides_that_say_the_same_the_held_out_one_stays() {
+    let place = Place::new();
+    write(
+        &place,
+        "twins/train.jsonl",
+        &(rows("train", 9) + &rows("test", 2)),
+    );
+    write(&place, "twins/test.jsonl", &rows("test", 3));
+    let ran = place.ok("data build --from twins --out built");
+    assert!(ran.stdout.contains("exact-duplicate"), "{}", ran.stdout);
+    let count = |side: &str| {
+        let text = fs::read_to_string(place.path(&format!("built/{side}.jsonl"))).unwrap();
+        (text.lines().count(), text.matches("\"test ").count())
+    };
+    let (train, valid) = (count("train"), count("valid"));
+    assert_eq!((train.0 + valid.0, train.1 + valid.1), (9, 0));
+    assert_eq!(count("test").0, 3);
+    let refusal = place.refusal("train --model {tied} --data twins --out run");
+    assert!(refusal.contains("2 of prompt-exact"), "{refusal}");
 }
 
 fn check(place: &Place, folder: &str) -> Ran {
