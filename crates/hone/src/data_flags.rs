@@ -120,7 +120,7 @@ pub fn chosen_inputs(
             let (named, others) = inputs.files.drain(..).partition(is_named);
             (taken.files, inputs.files) = (named, others);
         }
-        if !inputs.files.is_empty() {
+        if !inputs.files.is_empty() || !inputs.doubts.is_empty() {
             let named: Vec<String> = files
                 .iter()
                 .map(|file| file.display().to_string())

@@ -63,8 +63,11 @@ impl Inputs {
                     source,
                 })?;
                 if found.files.is_empty() && found.doubts.is_empty() {
-                    return Err(ReadError::NothingInFolder {
-                        folder: name.into(),
+                    let folder = name.into();
+                    let is_left_out = |passed: &PassedOver| passed.why == layout::LEFT_OUT;
+                    return Err(match found.passed_over.iter().any(is_left_out) {
+                        true => ReadError::AllLeftOut { folder },
+                        false => ReadError::NothingInFolder { folder },
                     });
                 }
                 found
@@ -80,6 +83,7 @@ impl Inputs {
         }
         all.join(together);
         check_met(choices, &all)?;
+        check_meant(choices, &all)?;
         // The user's word for a file not to be read.
         let is_left_out = |input: &Input| input.side.is_none() && input.told == Told::User;
         inputs.files.retain(|input| !is_left_out(input));
@@ -133,6 +137,7 @@ impl Found {
         self.doubts.extend(other.doubts);
         self.met.extend(other.met);
         self.known.extend(other.known);
+        self.meant.extend(other.meant);
     }
 }
 
@@ -152,6 +157,29 @@ fn check_met(choices: &Choices, found: &Found) -> Result<(), ReadError> {
                 flag,
                 name: name.clone(),
                 known,
+            });
+        }
+    }
+    Ok(())
+}
+
+/// A name that moves a file from the side it is known to stand on, together with files of which something else is known,
+/// is hardly meant for all of them.
+fn check_meant(choices: &Choices, found: &Found) -> Result<(), ReadError> {
+    for (name, side) in &choices.sides {
+        let of_name = || found.meant.iter().filter(|meant| meant.name == *name);
+        let moves = of_name().any(|meant| meant.own.is_some() && meant.own != *side);
+        let are_alike = of_name().all(|meant| Some(meant.own) == of_name().next().map(|m| m.own));
+        if let Some(side) = side.filter(|_| moves && !are_alike) {
+            let told = |meant: &layout::Meant| {
+                let own = meant.own.map_or("of no known side", Side::name);
+                format!("{} ({own})", meant.file.display())
+            };
+            return Err(ReadError::SeveralMeant {
+                name: name.clone(),
+                side,
+                files: of_name().map(told).collect(),
+                own_names: of_name().map(|meant| meant.own_name.clone()).collect(),
             });
         }
     }

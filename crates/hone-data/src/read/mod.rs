@@ -169,6 +169,17 @@ pub enum ReadError {
     Pattern { pattern: PathBuf, what: String },
     #[error("{}: the folder holds nothing that can be read", folder.display())]
     NothingInFolder { folder: PathBuf },
+    #[error("{}: --side leaves out all of it", folder.display())]
+    AllLeftOut { folder: PathBuf },
+    #[error("--side {name}={}: `{name}` is the name of several files: {}", side.name(), files.join(", "))]
+    SeveralMeant {
+        name: String,
+        side: crate::Side,
+        /// The files, each with the side it is known to stand on.
+        files: Vec<String>,
+        /// Names for each of them that meet nothing else.
+        own_names: Vec<String>,
+    },
     #[error("{}: not a sound Arrow file at row {row}: {}", file.display(), quoted(what))]
     Arrow {
         file: PathBuf,
@@ -231,6 +242,17 @@ impl ReadError {
                     .into(),
             ],
             Self::Pointer { .. } => vec!["git lfs pull brings the file".into()],
+            Self::SeveralMeant {
+                side, own_names, ..
+            } => {
+                let flag = |name: &String| {
+                    let said = format!("{name}={}", side.name());
+                    format!("--side {}", for_shell(&said))
+                };
+                let mut flags: Vec<String> = own_names.iter().map(flag).collect();
+                flags.dedup();
+                vec![format!("name the one that is meant: {}", flags.join(", or "))]
+            }
             Self::Doubts { doubts } => doubts.iter().map(|doubt| doubt.hint.clone()).collect(),
             Self::NotMet { known, .. } if !known.is_empty() => {
                 vec![format!("there are {}", known.join(", "))]

@@ -445,3 +445,165 @@ fn rules_say_what_can_be_done_and_what_was_meant() {
         "{unwritable}"
     );
 }
+
+/// What a refusal proposes, typed as it stands.
+fn first_side_of(stderr: &str) -> String {
+    let (_, after) = stderr.split_once("--side ").expect(stderr);
+    after
+        .split_whitespace()
+        .next()
+        .expect(stderr)
+        .trim_end_matches(',')
+        .to_owned()
+}
+
+#[test]
+fn the_side_that_a_hint_names_is_that_of_the_doubtful_file_alone() {
+    let place = Place::new();
+    for side in ["train", "test", "gold"] {
+        write(&place, &format!("s/{side}/data.jsonl"), &rows(side, 6));
+    }
+    let ran = place.run("train --model {tied} --valid-share 0 --data s --dry-run");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let said = first_side_of(&ran.stderr);
+    assert_eq!(said, "gold=train");
+    let ran = place.ok(&format!(
+        "train --model {{tied}} --valid-share 0 --data s --side {said} --dry-run"
+    ));
+    assert!(
+        line(&ran.stderr, "learnt").contains("12 examples"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        line(&ran.stderr, "test").contains("s/test/data.jsonl"),
+        "{}",
+        ran.stderr
+    );
+
+    write(&place, "t/train_data/train/train.jsonl", &rows("train", 6));
+    write(&place, "t/train_data/test/train.jsonl", &rows("test", 6));
+    let ran = place.run("train --model {tied} --valid-share 0 --data t --dry-run");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    assert_eq!(
+        first_side_of(&ran.stderr),
+        "train_data/test/train.jsonl=train"
+    );
+    let ran = place.ok("train --model {tied} --valid-share 0 --data t --side train_data/test/train.jsonl=test --dry-run");
+    assert!(
+        line(&ran.stderr, "learnt").contains("6 examples"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_name_of_several_files_moves_none_of_them_from_its_known_side() {
+    let place = Place::new();
+    for side in ["train", "test", "gold"] {
+        write(&place, &format!("s/{side}/data.jsonl"), &rows(side, 6));
+    }
+    for side in ["train", "test"] {
+        let ran = place.run(&format!(
+            "train --model {{tied}} --valid-share 0 --data s --side data={side} --dry-run"
+        ));
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        for named in [
+            "s/test/data.jsonl (test)",
+            "s/gold/data.jsonl (of no known side)",
+            "gold=",
+        ] {
+            assert!(ran.stderr.contains(named), "{named}: {}", ran.stderr);
+        }
+    }
+    let ran = place.run("train --model {tied} --valid-share 0 --data s --side data=skip --dry-run");
+    assert!(
+        ran.stderr.contains("--side leaves out all"),
+        "{}",
+        ran.stderr
+    );
+    // A name that is more exact counts before one that means more.
+    let ran = place.ok("train --model {tied} --valid-share 0 --data s --side data=skip --side gold/data.jsonl=train --dry-run");
+    assert!(
+        line(&ran.stderr, "learnt").contains("6 examples"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_dataset_of_which_a_file_is_missing_is_refused_by_the_name_of_the_file() {
+    let place = Place::new();
+    let state = r#"{"_data_files": [{"filename": "data-00000-of-00002.jsonl"}, {"filename": "data-00001-of-00002.jsonl"}]}"#;
+    for side in ["train", "test"] {
+        write(
+            &place,
+            &format!("s/{side}/data-00000-of-00002.jsonl"),
+            &rows(side, 6),
+        );
+        write(&place, &format!("s/{side}/state.json"), state);
+    }
+    write(
+        &place,
+        "s/train/data-00001-of-00002.jsonl",
+        &rows("more", 6),
+    );
+    let card = "---\nconfigs:\n- config_name: default\n  data_files:\n  - split: train\n    path: [a.jsonl, b.jsonl]\n---\n";
+    write(&place, "c/README.md", card);
+    write(&place, "c/a.jsonl", &rows("a", 6));
+    write(
+        &place,
+        "d/README.md",
+        "---\nconfigs:\n- config_name: x\n  data_dir: nowhere\n---\n",
+    );
+    write(&place, "d/a.jsonl", &rows("a", 6));
+    for (folder, missing, who) in [
+        ("s", "s/test/data-00001-of-00002.jsonl", "state.json"),
+        ("c", "c/b.jsonl", "README.md"),
+        ("d", "d/nowhere", "README.md"),
+    ] {
+        for command in [
+            "train --model {tied} --dry-run --data",
+            "data show",
+            "data build --out built --from",
+        ] {
+            let ran = place.run(&format!("{command} {folder}"));
+            assert_eq!(ran.code, 1, "{command}: {}", ran.stderr);
+            let told = format!("{missing}: {who} names it, and it is not here");
+            assert!(
+                ran.stderr.contains(&told),
+                "{command} {folder}: {}",
+                ran.stderr
+            );
+        }
+    }
+    let ran = place.run("train --model {tied} --valid-share 0 --data s --dry-run");
+    let said = first_side_of(&ran.stderr);
+    let ran = place.ok(&format!(
+        "train --model {{tied}} --valid-share 0 --data s --side {said} --dry-run"
+    ));
+    assert!(
+        line(&ran.stderr, "learnt").contains("12 examples"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_selection_of_rows_that_is_not_read_is_not_taken_for_all_of_them() {
+    let place = Place::new();
+    write(&place, "s/data.jsonl", &rows("a", 6));
+    for key in ["_indices_files", "_indices_data_files"] {
+        let state = format!(
+            r#"{{"_data_files": [{{"filename": "data.jsonl"}}], "{key}": [{{"filename": "indices.arrow"}}]}}"#
+        );
+        write(&place, "s/state.json", &state);
+        let ran = place.run("train --model {tied} --valid-share 0 --data s --dry-run");
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(key) && ran.stderr.contains("flatten_indices"),
+            "{}",
+            ran.stderr
+        );
+    }
+}

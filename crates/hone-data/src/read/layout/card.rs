@@ -222,9 +222,10 @@ impl Card {
                     }
                 };
                 if matched.is_empty() {
-                    found.passed_over.push(PassedOver {
-                        file: root.join(&path),
-                        why: "README.md names it, and it is not here".into(),
+                    let path = Path::new(path.trim_end_matches("/**"));
+                    sorted.push(Candidate {
+                        split: split.clone().map(|split| (split, Told::Card)),
+                        ..Candidate::absent(path, root, FILE)
                     });
                 }
                 for candidate in matched {

@@ -78,10 +78,8 @@ impl Infos {
             let below = |candidate: &&Candidate| candidate.within.starts_with(file);
             let files: Vec<&Candidate> = all.iter().filter(below).collect();
             if files.is_empty() {
-                found.passed_over.push(PassedOver {
-                    file: root.join(file),
-                    why: format!("{FILE} names it, and it is not here"),
-                });
+                let absent = Candidate::absent(Path::new(file), root, FILE);
+                sorted.push((name.clone(), absent));
                 continue;
             }
             let columns = match columns(entry) {

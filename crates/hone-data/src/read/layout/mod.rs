@@ -111,6 +111,20 @@ pub(super) struct Found {
     pub met: Vec<String>,
     /// Names that `--side` could have meant.
     pub known: Vec<String>,
+    /// What each of the user's `sides` decided about.
+    pub meant: Vec<Meant>,
+}
+
+/// A file whose side the user says.
+#[derive(Debug)]
+pub(super) struct Meant {
+    /// The name by which it was met.
+    pub name: String,
+    pub file: PathBuf,
+    /// A name that meets it and nothing of another side.
+    pub own_name: String,
+    /// The side it would have stood on.
+    pub own: Option<Side>,
 }
 
 /// A file on its way to a side.
@@ -122,6 +136,8 @@ pub(super) struct Candidate {
     /// The split that something beside it says it belongs to.
     pub split: Option<(String, Told)>,
     pub columns: BTreeMap<String, String>,
+    /// Why its rows cannot be had, and what brings them.
+    pub lacking: Option<(String, &'static str)>,
 }
 
 impl Candidate {
@@ -132,10 +148,20 @@ impl Candidate {
             within,
             split: None,
             columns: BTreeMap::new(),
+            lacking: None,
         }
     }
 
-    /// Names by which the user may mean it, the one to offer first.
+    /// A file that something names and that is not there.
+    fn absent(path: &Path, root: &Path, who: &str) -> Self {
+        let why = format!("{who} names it, and it is not here");
+        Self {
+            lacking: Some((why, "fetch it")),
+            ..Self::new(root.join(path), root)
+        }
+    }
+
+    /// Names by which the user may mean it, that of the fewest files first.
     fn names(&self) -> Vec<String> {
         let split = self.split.iter().map(|(split, _)| split.clone());
         let file = self.within.file_name().unwrap_or_default();
@@ -144,13 +170,48 @@ impl Candidate {
         let folders = folders
             .filter(|folder| !folder.as_os_str().is_empty())
             .map(|folder| folder.display().to_string());
+        [
+            self.file.display().to_string(),
+            self.within.display().to_string(),
+            file,
+        ]
+        .into_iter()
+        .chain(split)
+        .chain([stem_of(&self.file)])
+        .chain(folders)
+        .collect()
+    }
+
+    /// The shortest name that meets this file, and others only if the same is to be said of them.
+    fn own_name(&self, says: &Says, all: &[(Candidate, Says)]) -> String {
+        let path = self.within.display().to_string();
+        let split = self.split.iter().map(|(split, _)| split.clone());
+        let file = self.within.file_name().unwrap_or_default();
+        let folder = self
+            .within
+            .parent()
+            .map(|folder| folder.display().to_string());
+        // The name of a folder says no side where its files say nothing.
+        let folder = folder.filter(|folder| !folder.is_empty() && *says == Ok(None));
+        let means_the_same = |name: &String| {
+            all.iter().all(|(other, of_other)| {
+                !other.names().contains(name)
+                    || other.within == self.within
+                    || (of_other == says
+                        && other.lacking == self.lacking
+                        && other.within.parent() == self.within.parent())
+            })
+        };
         split
-            .chain([stem_of(&self.file), file, self.within.display().to_string()])
-            .chain(folders)
-            .chain([self.file.display().to_string()])
-            .collect()
+            .chain([stem_of(&self.file), file.to_string_lossy().into_owned()])
+            .chain(folder)
+            .find(means_the_same)
+            .unwrap_or(path)
     }
 }
+
+/// What is known of a file's side, or why nothing is.
+type Says = Result<Option<Side>, String>;
 
 /// The files of a folder.
 pub(super) fn folder(root: &Path, choices: &Choices) -> io::Result<Found> {
@@ -207,16 +268,16 @@ pub(super) fn files(root: &Path, files: Vec<PathBuf>, are_named: bool, choices: 
     let is_said =
         sides.windows(2).all(|pair| pair[0] == pair[1]) || (are_named && choices.as_named);
     if is_said {
-        for candidate in candidates {
-            let chosen = found.chosen(&candidate, choices);
+        let chosen = found.chosen(&with_sides(&candidates, &sides), choices);
+        for (candidate, chosen) in candidates.into_iter().zip(chosen) {
             found.take(candidate, chosen.unwrap_or((None, Told::Nobody)));
         }
         return found;
     }
     match are_named {
         true => {
-            for (candidate, side) in candidates.into_iter().zip(sides) {
-                let chosen = found.chosen(&candidate, choices);
+            let chosen = found.chosen(&with_sides(&candidates, &sides), choices);
+            for ((candidate, side), chosen) in candidates.into_iter().zip(sides).zip(chosen) {
                 let by_name = match side {
                     Ok(side) => (side, Told::Name),
                     Err(_) => (None, Told::Nobody),
@@ -247,7 +308,9 @@ impl Found {
     }
 
     fn take(&mut self, candidate: Candidate, (side, told): (Option<Side>, Told)) {
-        self.known.extend(candidate.names().into_iter().take(1));
+        let split = candidate.split.as_ref().map(|(split, _)| split.clone());
+        let name = split.unwrap_or_else(|| stem_of(&candidate.file));
+        self.known.push(name);
         self.files.push(Input {
             file: candidate.file,
             side,
@@ -256,44 +319,68 @@ impl Found {
         });
     }
 
-    /// What the user says of a file; `Some(None)` side with `Told::User` means it is not to be read.
-    fn chosen(&mut self, candidate: &Candidate, choices: &Choices) -> Option<(Option<Side>, Told)> {
-        let names = candidate.names();
-        let (name, side) = names
-            .iter()
-            .find_map(|name| choices.sides.get_key_value(name))?;
-        self.met.push(name.clone());
-        Some((*side, Told::User))
+    /// What the user says of each file; `Some(None)` side with `Told::User` means it is not to be read.
+    fn chosen(
+        &mut self,
+        all: &[(Candidate, Says)],
+        choices: &Choices,
+    ) -> Vec<Option<(Option<Side>, Told)>> {
+        let chosen = |(candidate, says): &(Candidate, Says)| {
+            let names = candidate.names();
+            let met = names
+                .iter()
+                .filter_map(|name| choices.sides.get_key_value(name));
+            self.met.extend(met.clone().map(|(name, _)| name.clone()));
+            let (name, side) = met.clone().next()?;
+            self.meant.push(Meant {
+                name: name.clone(),
+                file: candidate.file.clone(),
+                own_name: candidate.own_name(says, all),
+                own: says.clone().unwrap_or_default(),
+            });
+            Some((*side, Told::User))
+        };
+        all.iter().map(chosen).collect()
     }
 
     /// Gives each file its side, or a doubt.
     fn give_sides(&mut self, candidates: Vec<Candidate>, choices: &Choices) {
         let sides = says(&candidates);
-        let of_sides: Vec<&Candidate> = candidates
+        let all = with_sides(&candidates, &sides);
+        let own_names: Vec<String> = all
             .iter()
-            .zip(&sides)
-            .filter(|(_, side)| !matches!(side, Ok(None)))
-            .map(|(candidate, _)| candidate)
+            .map(|(candidate, says)| candidate.own_name(says, &all))
             .collect();
-        let beside = of_sides.first().map(|known| known.names()[0].clone());
-        let chosen: Vec<_> = candidates
-            .iter()
-            .map(|candidate| self.chosen(candidate, choices))
-            .collect();
+        let of_sides = sides.iter().position(|side| !matches!(side, Ok(None)));
+        let beside = of_sides.map(|known| own_names[known].clone());
+        let chosen = self.chosen(&all, choices);
         let any_is_chosen = chosen.iter().any(Option::is_some);
-        for ((candidate, side), chosen) in candidates.into_iter().zip(sides).zip(chosen) {
-            if let Some(chosen) = chosen {
-                if chosen.0.is_none() {
+        let all = all.into_iter().zip(own_names).zip(chosen);
+        for (((mut candidate, side), name), chosen) in all {
+            let lacking = candidate.lacking.take();
+            match (chosen, lacking) {
+                (Some((None, _)), _) => {
                     self.passed_over.push(PassedOver {
                         file: candidate.file,
-                        why: "left out by --side".into(),
+                        why: LEFT_OUT.into(),
                     });
                     continue;
                 }
-                self.take(candidate, chosen);
-                continue;
+                (_, Some((why, way))) => {
+                    let skip = for_shell(&format!("{name}=skip"));
+                    self.doubts.push(Doubt {
+                        what: format!("{}: {why}", candidate.file.display()),
+                        hint: format!("{way}, or go on without it: --side {skip}"),
+                        is_of_one_file: false,
+                    });
+                    continue;
+                }
+                (Some(chosen), None) => {
+                    self.take(candidate, chosen);
+                    continue;
+                }
+                (None, None) => {}
             }
-            let name = candidate.names()[0].clone();
             let why = match side {
                 Ok(Some(side)) => {
                     let told = candidate
@@ -327,6 +414,17 @@ impl Found {
             self.take(candidate, (None, Told::Nobody));
         }
     }
+}
+
+/// Why a file is not read that the user does not want.
+pub(super) const LEFT_OUT: &str = "left out by --side";
+
+fn with_sides(candidates: &[Candidate], sides: &[Says]) -> Vec<(Candidate, Says)> {
+    candidates
+        .iter()
+        .cloned()
+        .zip(sides.iter().cloned())
+        .collect()
 }
 
 /// What names and folders, or the splits that were declared, say about each file; `Err` if it is unclear.
@@ -437,7 +535,9 @@ fn walk(
     files: &mut Vec<Candidate>,
     passed_over: &mut Vec<PassedOver>,
 ) -> io::Result<()> {
-    let saved = saved_files(folder);
+    let saved = Saved::read(folder);
+    // What it lists is part of the dataset, there or not.
+    files.extend(saved.iter().flat_map(|saved| saved.files(folder, root)));
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if entry.file_name().as_encoded_bytes().starts_with(b".") {
@@ -451,20 +551,10 @@ fn walk(
         if !path.is_file() {
             continue;
         }
-        let mut candidate = Candidate::new(path, root);
+        let candidate = Candidate::new(path, root);
         match &saved {
             None => files.push(candidate),
-            Some((names, split))
-                if names
-                    .iter()
-                    .any(|name| entry.file_name().to_str() == Some(name)) =>
-            {
-                // The split a dataset was taken from says little of a folder of several: its own name does.
-                if folder == root {
-                    candidate.split = split.clone().map(|split| (split, Told::State));
-                }
-                files.push(candidate);
-            }
+            Some(saved) if saved.lists(&candidate.file) => {}
             Some(_) => passed_over.push(PassedOver {
                 why: describes(&candidate.file)
                     .unwrap_or_else(|| "not among the files that state.json lists".to_owned()),
@@ -475,16 +565,61 @@ fn walk(
     Ok(())
 }
 
-/// The files that `state.json` lists, and the split it names.
-fn saved_files(folder: &Path) -> Option<(Vec<String>, Option<String>)> {
-    let state = json_at(&folder.join("state.json"))?;
-    let files = state.get("_data_files")?.as_array()?;
-    let name = |file: &Value| Some(file.get("filename")?.as_str()?.to_owned());
-    let split = state.get("_split").and_then(Value::as_str);
-    Some((
-        files.iter().filter_map(name).collect(),
-        split.map(str::to_owned),
-    ))
+/// What `save_to_disk` wrote beside the rows of one split.
+struct Saved {
+    names: Vec<String>,
+    split: Option<String>,
+    /// Which rows it takes of them, if not all.
+    picks: Option<&'static str>,
+}
+
+const STATE: &str = "state.json";
+
+impl Saved {
+    fn read(folder: &Path) -> Option<Self> {
+        let state = json_at(&folder.join(STATE))?;
+        let files = state.get("_data_files")?.as_array()?;
+        let name = |file: &Value| Some(file.get("filename")?.as_str()?.to_owned());
+        let holds = |key: &&str| {
+            let list = state.get(key).and_then(Value::as_array);
+            list.is_some_and(|files| !files.is_empty())
+        };
+        let split = state.get("_split").and_then(Value::as_str);
+        Some(Self {
+            names: files.iter().filter_map(name).collect(),
+            split: split.map(str::to_owned),
+            picks: ["_indices_files", "_indices_data_files"]
+                .into_iter()
+                .find(holds),
+        })
+    }
+
+    fn lists(&self, file: &Path) -> bool {
+        let name = file.file_name().and_then(|name| name.to_str());
+        self.names.iter().any(|listed| name == Some(listed))
+    }
+
+    fn files(&self, folder: &Path, root: &Path) -> Vec<Candidate> {
+        let file = |name: &String| {
+            let path = folder.join(name);
+            let mut candidate = match path.is_file() {
+                true => Candidate::new(path, root),
+                false => Candidate::absent(&path, root, STATE),
+            };
+            // The split a dataset was taken from says little of a folder of several: its own name does.
+            if folder == root {
+                candidate.split = self.split.clone().map(|split| (split, Told::State));
+            }
+            if let (None, Some(key)) = (&candidate.lacking, self.picks) {
+                let why =
+                    format!("{STATE} takes some of its rows only (`{key}`), and Hone reads all");
+                let way = "save it again after `flatten_indices()`";
+                candidate.lacking = Some((why, way));
+            }
+            candidate
+        };
+        self.names.iter().map(file).collect()
+    }
 }
 
 const DESCRIBES: &str = "it describes the dataset";
