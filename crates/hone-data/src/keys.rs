@@ -340,6 +340,8 @@ pub(crate) struct Account {
     /// Keys that were not used.
     unused: BTreeSet<String>,
     unused_of_turns: BTreeSet<String>,
+    /// The turns that are read now are a prompt.
+    is_context: bool,
 }
 
 impl Account {
@@ -363,6 +365,19 @@ impl Account {
     /// What null properties are, if anybody said so.
     pub fn nulls(&self) -> Option<Nulls> {
         self.nulls
+    }
+
+    /// Reads turns that only lead up to what is learnt.
+    pub fn as_context<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
+        self.is_context = true;
+        let turns = read(self);
+        self.is_context = false;
+        turns
+    }
+
+    /// Is a reply trained on, if the turn itself says this?
+    pub fn is_learnt(&self, said: Option<bool>) -> bool {
+        said.unwrap_or(!self.is_context)
     }
 
     /// Notes a key of a row that is not used.

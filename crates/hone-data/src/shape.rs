@@ -186,7 +186,10 @@ impl Shape {
                             "the worse reply: a text, a turn or a list of turns",
                         ),
                         optional(CHOSEN, "the better reply"),
-                        optional(PROMPT, "what both answer; without it, what both begin with"),
+                        optional(
+                            PROMPT,
+                            "what both answer, context only; without it, what both begin with",
+                        ),
                         optional(
                             MESSAGES,
                             "the prompt, and without `chosen` also the better reply",
@@ -206,7 +209,10 @@ impl Shape {
             Self::PromptCompletion => {
                 const {
                     &[
-                        needed(PROMPT, "the turn of the user; or turns"),
+                        needed(
+                            PROMPT,
+                            "the turn of the user; or turns, all of them context: the assistant's are not trained on, unless one says `weight`: 1",
+                        ),
                         needed(COMPLETION, "the reply of the assistant; or turns"),
                         REASONING_FIELD,
                         HISTORY_FIELD,
@@ -398,7 +404,7 @@ fn prompt_completion(
 ) -> Result<(Vec<Turn>, usize), Reason> {
     let mut said = history(fields)?;
     let (key, prompt) = must(fields, PROMPT);
-    said.extend(side(prompt, key, Role::User, account)?);
+    said.extend(account.as_context(|account| side(prompt, key, Role::User, account))?);
     let num_prompt = said.len();
     let (key, completion) = must(fields, COMPLETION);
     let mut answered = side(completion, key, Role::Assistant, account)?;
@@ -486,7 +492,12 @@ fn preference(fields: &mut Fields<'_>, account: &mut Account) -> Result<Preferen
             rejected.drain(..num_shared);
         }
     }
-    let prompt = after_system(system, prompt)?;
+    let mut prompt = after_system(system, prompt)?;
+    let replies = prompt
+        .iter_mut()
+        .filter(|turn| turn.role == Role::Assistant);
+    // Only the two continuations are judged.
+    replies.for_each(|turn| turn.is_learnt = false);
     for (key, turns) in [(chosen_key, &chosen), (rejected_key, &rejected)] {
         if turns.is_empty() {
             return Err(field(key, "has nothing that the other does not have"));
@@ -890,6 +901,36 @@ mod tests {
         assert_eq!(chat.turns[0].calls[0].arguments["a"][0], "x");
         assert_eq!(chat.tools[0]["function"]["name"], "f");
         assert_eq!(chat.turns[1].call_id.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn replies_inside_a_prompt_are_context_unless_they_ask_to_be_learnt() {
+        let learnt = |turns: &[Turn]| {
+            let replies = turns.iter().filter(|turn| turn.role == Role::Assistant);
+            replies.map(|turn| turn.is_learnt).collect::<Vec<_>>()
+        };
+        for (weight, expected) in [("", false), (r#", "weight": 1"#, true)] {
+            let asked = format!(
+                r#"[{{"role": "user", "content": "q"}}, {{"role": "assistant", "content": "old"{weight}}}, {{"role": "user", "content": "again"}}]"#
+            );
+            let row = format!(
+                r#"{{"prompt": {asked}, "completion": [{{"role": "assistant", "content": "a"}}]}}"#
+            );
+            let Body::Chat(chat) = body(&row) else {
+                panic!("a chat")
+            };
+            assert_eq!(learnt(&chat.turns), [expected, true], "{row}");
+        }
+        for pairs in [
+            r#"{"prompt": [{"human": "q", "assistant": "old"}, {"role": "user", "content": "again"}], "chosen": "a", "rejected": "b"}"#,
+            r#"{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "old"}, {"role": "user", "content": "again"}, {"role": "assistant", "content": "a"}], "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "old"}, {"role": "user", "content": "again"}, {"role": "assistant", "content": "b"}]}"#,
+        ] {
+            let Body::Preference(pair) = body(pairs) else {
+                panic!("a pair")
+            };
+            assert_eq!(learnt(&pair.prompt.turns), [false], "{pairs}");
+            assert_eq!(learnt(&pair.chosen.turns), [true], "{pairs}");
+        }
     }
 
     #[test]

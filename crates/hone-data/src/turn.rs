@@ -177,7 +177,10 @@ fn pair(
     }
     Ok(Some([
         Turn::new(Role::User, asked),
-        Turn::new(Role::Assistant, answered),
+        Turn {
+            is_learnt: account.is_learnt(None),
+            ..Turn::new(Role::Assistant, answered)
+        },
     ]))
 }
 
@@ -232,7 +235,7 @@ fn turn(
         calls,
         call_id: of_tool("tool_call_id")?,
         name: of_tool("name")?,
-        is_learnt: role != Role::Assistant || trains != Some(false),
+        is_learnt: role != Role::Assistant || account.is_learnt(trains),
         ..Turn::new(role, text)
     })
 }
@@ -266,7 +269,7 @@ fn call_turn(
     }
     match made.is_empty() {
         true => Err(field(&at, "calls nothing")),
-        false => Ok((made, trains != Some(false))),
+        false => Ok((made, account.is_learnt(trains))),
     }
 }
 

@@ -612,3 +612,27 @@ fn a_system_beside_turns_is_the_first_turn_and_two_are_refused() {
         "{told}"
     );
 }
+
+#[test]
+fn a_key_that_stands_twice_in_an_object_refuses_the_row_by_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows.jsonl");
+    for (twice, key) in [
+        (
+            r#"{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "good", "content": "bad"}]}"#,
+            "content",
+        ),
+        (
+            r#"{"prompt": "q", "completion": "good", "c\u006fmpletion": "bad"}"#,
+            "completion",
+        ),
+    ] {
+        let good = json!({"prompt": "1", "completion": "2.5"});
+        fs::write(&file, format!("{good}\n{twice}\n")).unwrap();
+        let reading = Reading::of(&[&file], &ReadOptions::default()).unwrap();
+        assert_eq!(reading.records.len(), 1);
+        let reason = reading.refused[0].reason.to_string();
+        let expected = format!("`{key}` stands twice in one object");
+        assert!(reason.starts_with(&expected), "{reason}");
+    }
+}

@@ -43,6 +43,7 @@ mod parquet;
 mod prose;
 mod row;
 mod table;
+mod unique;
 
 /// A longer row is refused: it is a file without line breaks rather than a row.
 pub const MAX_LINE_BYTES: usize = 16 << 20;

@@ -1,7 +1,9 @@
 //! What every format comes down to: a row as a JSON object, and the line it starts on.
 
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
+use super::unique::Unique;
 use super::{Format, MAX_LINE_BYTES, ReadError};
 use crate::Reason;
 use crate::shape::kind;
@@ -95,8 +97,17 @@ pub(crate) fn clean(bytes: &[u8]) -> Result<&str, Reason> {
 
 /// The object written in a text.
 pub(crate) fn object(text: &str) -> Result<Object, Reason> {
-    let value = serde_json::from_str(text).map_err(|error| Reason::NotJson {
-        what: complaint(&error),
+    let Unique(value) = serde_json::from_str(text).map_err(|error| match error.classify() {
+        Category::Data => Reason::Field {
+            field: plain(&error),
+            problem: format!(
+                "stands twice in one object (column {}), and nobody can tell which of the two is meant",
+                error.column()
+            ),
+        },
+        _ => Reason::NotJson {
+            what: complaint(&error),
+        },
     })?;
     match value {
         Value::Object(object) => Ok(object),
@@ -108,12 +119,20 @@ pub(crate) fn object(text: &str) -> Result<Object, Reason> {
 
 /// serde_json's message without its own idea of the line.
 pub(crate) fn complaint(error: &serde_json::Error) -> String {
+    match (plain(error), error.column()) {
+        (plain, 0) => plain,
+        (plain, column) => format!("{plain} (column {column})"),
+    }
+}
+
+/// The message without the position.
+fn plain(error: &serde_json::Error) -> String {
     let message = error.to_string();
     let position = format!(" at line {} column {}", error.line(), error.column());
-    match message.strip_suffix(&position) {
-        Some(plain) => format!("{plain} (column {})", error.column()),
-        None => message,
-    }
+    message
+        .strip_suffix(&position)
+        .unwrap_or(&message)
+        .to_owned()
 }
 
 /// The names of a row's fields.
