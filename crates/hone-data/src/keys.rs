@@ -254,6 +254,32 @@ pub const ROW_KEYS: &[KnownKeys] = &[
     },
 ];
 
+/// Keys of a file beside its list of rows, before those of rows.
+const FILE_KEYS: &[&str] = &[
+    "info",
+    "name",
+    "title",
+    "description",
+    "citation",
+    "homepage",
+    "licence",
+    "licenses",
+    "features",
+    "count",
+    "total",
+    "num_rows",
+    "num_examples",
+    "created_by",
+];
+
+/// Why a key beside a file's list of rows refuses the file: it may say something about every row. `None` if it is
+/// harmless.
+pub(crate) fn refusal_of_file(key: &str, value: &Value) -> Option<&'static str> {
+    let is_harmless = FILE_KEYS.contains(&key) || !holds_something(value);
+    let refused = (!is_harmless).then(|| refusal(ROW_KEYS, key, value));
+    refused.flatten()
+}
+
 /// Keys of a turn that are not part of it.
 pub const TURN_KEYS: &[KnownKeys] = &[
     MEDIA,

@@ -4,16 +4,21 @@
 //! each row begins and ends, and the parser sees one row at a time. So a document of any size is read,
 //! and a row nested too deep or too long to be one is refused by itself.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
+use super::format::stem_of;
+use super::layout::words::{Said, said};
 use super::lines::endless;
 use super::row::{Object, Row, complaint, keys, object};
 use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError};
-use crate::keys::tells_of_no_shape;
-use crate::{Reason, Shape};
+use crate::keys::{refusal_of_file, tells_of_no_shape};
+use crate::{Reason, Shape, Side};
 
 /// Does the first line hold a row by itself? Not if it is the whole file and only holds a list of rows.
 pub(super) fn first_line_is_a_row(head: &[u8]) -> bool {
@@ -23,7 +28,8 @@ pub(super) fn first_line_is_a_row(head: &[u8]) -> bool {
     let Some(Ok(first)) = lines.next().map(serde_json::from_slice::<Object>) else {
         return false;
     };
-    let holds_a_list = first.values().filter(|value| value.is_array()).count() == 1;
+    let lists = || first.iter().filter(|(_, value)| value.is_array());
+    let holds_a_list = lists().count() == 1 || lists().any(|(key, _)| said(key) != Said::Nothing);
     Shape::of(&first).is_some()
         || tells_of_no_shape(&first).is_some()
         || !holds_a_list
@@ -39,12 +45,16 @@ pub(super) fn is_document(head: &[u8], is_whole: bool) -> bool {
 }
 
 /// The rows of a document.
-pub(super) struct Document<R> {
+pub(super) struct Document<'a, R> {
     file: PathBuf,
     scan: Scan<R>,
     place: Place,
     /// The names of the fields seen, where the document is an object.
     keys: Vec<String>,
+    /// Keys to be passed over.
+    ignored: &'a BTreeSet<String>,
+    /// Keys that were passed over.
+    beside: Rc<RefCell<Vec<String>>>,
     num_lists: usize,
     /// The document itself is a row.
     is_row: bool,
@@ -66,7 +76,12 @@ enum Place {
 }
 
 /// Is the document itself a row? A small object that is none must hold exactly one list of rows.
-pub(super) fn is_row(file: &Path, head: &[u8], is_whole: bool) -> Result<bool, ReadError> {
+pub(super) fn is_row(
+    file: &Path,
+    head: &[u8],
+    is_whole: bool,
+    ignored: &BTreeSet<String>,
+) -> Result<bool, ReadError> {
     let fields = match is_whole {
         true => serde_json::from_slice::<Object>(head).ok(),
         false => None,
@@ -74,11 +89,17 @@ pub(super) fn is_row(file: &Path, head: &[u8], is_whole: bool) -> Result<bool, R
     let Some(fields) = fields else {
         return Ok(false);
     };
-    let num_lists = fields.values().filter(|value| value.is_array()).count();
+    let lists = || {
+        let lists = fields.iter().filter(|(_, value)| value.is_array());
+        lists.filter(|(key, _)| !ignored.contains(*key))
+    };
+    let num_lists = lists().count();
+    // The scanner says what is wrong with it.
+    let has_sides = lists().any(|(key, _)| is_of_another_side(file, key));
     match Shape::of(&fields) {
         Some(_) => Ok(true),
         None if tells_of_no_shape(&fields).is_some() => Ok(true),
-        None if num_lists == 1 => Ok(false),
+        None if num_lists == 1 || has_sides => Ok(false),
         None => Err(ReadError::NoList {
             file: file.into(),
             keys: keys(&fields),
@@ -86,13 +107,27 @@ pub(super) fn is_row(file: &Path, head: &[u8], is_whole: bool) -> Result<bool, R
     }
 }
 
-impl<R: BufRead> Document<R> {
-    pub fn new(file: PathBuf, is_row: bool, bytes: R) -> Self {
+/// Does the name of a list say that its rows are not for training, where the file's own name does not say the same?
+fn is_of_another_side(file: &Path, key: &str) -> bool {
+    let side = said(key);
+    !matches!(side, Said::Nothing | Said::Side(Side::Train)) && said(&stem_of(file)) != side
+}
+
+impl<'a, R: BufRead> Document<'a, R> {
+    pub fn new(
+        file: PathBuf,
+        is_row: bool,
+        ignored: &'a BTreeSet<String>,
+        beside: Rc<RefCell<Vec<String>>>,
+        bytes: R,
+    ) -> Self {
         Self {
             file,
             scan: Scan { bytes, line: 1 },
             place: Place::Start,
             keys: Vec::new(),
+            ignored,
+            beside,
             num_lists: 0,
             is_row,
         }
@@ -170,10 +205,15 @@ impl<R: BufRead> Document<R> {
     fn field(&mut self) -> Result<(), ReadError> {
         let (_, key) = self.value()?;
         let key = key.ok().and_then(|key| serde_json::from_str(&key).ok());
-        self.keys
-            .push(key.ok_or_else(|| self.not_json("key must be a string"))?);
+        let key: String = key.ok_or_else(|| self.not_json("key must be a string"))?;
+        self.keys.push(key.clone());
         self.expect(b':')?;
-        if self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[') {
+        let is_ignored = self.ignored.contains(&key);
+        if !is_ignored && self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[') {
+            if is_of_another_side(&self.file, &key) {
+                let file = self.file.clone();
+                return Err(ReadError::SideInFile { file, key });
+            }
             self.num_lists += 1;
             if self.num_lists == 1 {
                 self.scan.skip();
@@ -184,8 +224,27 @@ impl<R: BufRead> Document<R> {
                 return Ok(());
             }
         }
+        let is_list = self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[');
         self.place = Place::Fields { is_first: false };
-        self.value().map(drop)
+        let (_, text) = self.value()?;
+        let value = text.ok().and_then(|text| serde_json::from_str(&text).ok());
+        let refusal = match value {
+            // A second list of rows is told of at the end.
+            _ if is_ignored || is_list => None,
+            Some(value) => refusal_of_file(&key, &value),
+            None => Some("is too long to be looked at"),
+        };
+        match refusal {
+            Some(what) => Err(ReadError::KeyOfFile {
+                file: self.file.clone(),
+                key,
+                what: what.into(),
+            }),
+            None => {
+                self.beside.borrow_mut().push(key);
+                Ok(())
+            }
+        }
     }
 
     fn end(&self) -> Result<Option<Row>, ReadError> {
@@ -263,7 +322,7 @@ impl<R: BufRead> Document<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Document<R> {
+impl<R: BufRead> Iterator for Document<'_, R> {
     type Item = Result<Row, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -168,6 +168,14 @@ pub enum ReadError {
     },
     #[error("{}: not a pattern: {what}", pattern.display())]
     Pattern { pattern: PathBuf, what: String },
+    #[error("{}: `{}` beside the rows {what}", file.display(), quoted(key))]
+    KeyOfFile {
+        file: PathBuf,
+        key: String,
+        what: String,
+    },
+    #[error("{}: `{}` is the name of a list of rows, and says which side of a dataset they are", file.display(), quoted(key))]
+    SideInFile { file: PathBuf, key: String },
     #[error("{}: the folder holds nothing that can be read", folder.display())]
     NothingInFolder { folder: PathBuf },
     #[error("{}: --side leaves out all of it", folder.display())]
@@ -243,6 +251,18 @@ impl ReadError {
                     .into(),
             ],
             Self::Pointer { .. } => vec!["git lfs pull brings the file".into()],
+            Self::KeyOfFile { key, .. } => {
+                vec![format!("to pass over it: --ignore-key {}", for_shell(key))]
+            }
+            Self::SideInFile { file, key } => vec![
+                format!(
+                    "write its rows to a file of their own: jq .{} {} > {}",
+                    for_shell(key),
+                    for_shell(&file.display().to_string()),
+                    for_shell(&format!("{key}.json"))
+                ),
+                format!("to read the other rows without it: --ignore-key {}", for_shell(key)),
+            ],
             Self::SeveralMeant {
                 side, own_names, ..
             } => {
@@ -465,8 +485,10 @@ impl<'a> Sorted<'a> {
         meter: &Meter<'_>,
         take: &mut dyn FnMut(Result<Record, Refused>) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, ReadError> {
+        let beside = rows.beside;
         for row in rows.rows {
             let row = row?;
+            beside.take().iter().for_each(|key| self.account.list(key));
             let source = Source {
                 file: self.file.clone(),
                 line: row.line,
@@ -483,6 +505,7 @@ impl<'a> Sorted<'a> {
                 return Ok(ControlFlow::Break(()));
             }
         }
+        beside.take().iter().for_each(|key| self.account.list(key));
         Ok(ControlFlow::Continue(()))
     }
 

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io::BufRead;
 use std::path::Path;
+use std::rc::Rc;
 
 use serde_json::Value;
 
@@ -119,6 +120,7 @@ impl<'a> Rows<'a> {
             format,
             columns: Some(columns),
             unread,
+            beside: Rc::default(),
             rows,
         })
     }
@@ -132,6 +134,7 @@ impl<'a> Rows<'a> {
         let (head, is_whole) = (bytes.head(), bytes.is_whole());
         let format = format_of(file, head, is_whole);
         let mut columns = None;
+        let beside = Rc::default();
         let rows: Box<dyn Iterator<Item = _> + 'a> = match format {
             Format::Table => {
                 let delimiter = table::delimiter_of(file, head);
@@ -140,8 +143,11 @@ impl<'a> Rows<'a> {
                 Box::new(table)
             }
             Format::Json => {
-                let is_row = document::is_row(file, head, is_whole)?;
-                Box::new(Document::new(file.into(), is_row, bytes.buffered()))
+                let ignored = &options.ignored_keys;
+                let is_row = document::is_row(file, head, is_whole, ignored)?;
+                let beside = Rc::clone(&beside);
+                let bytes = bytes.buffered();
+                Box::new(Document::new(file.into(), is_row, ignored, beside, bytes))
             }
             // Parquet and Arrow are opened by their paths: rows are all over the file.
             Format::JsonLines | Format::Parquet | Format::Arrow => {
@@ -157,6 +163,7 @@ impl<'a> Rows<'a> {
             format,
             columns,
             unread: Vec::new(),
+            beside,
             rows,
         })
     }

@@ -1,5 +1,8 @@
 //! What every format comes down to: a row as a JSON object, and the line it starts on.
 
+use std::cell::RefCell;
+use std::rc::Rc;
+
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
@@ -24,6 +27,8 @@ pub(crate) struct Rows<'a> {
     pub columns: Option<Vec<String>>,
     /// Columns that are not looked at.
     pub unread: Vec<String>,
+    /// Keys of the file itself that were passed over, as far as it was read.
+    pub beside: Rc<RefCell<Vec<String>>>,
     pub rows: Box<dyn Iterator<Item = Result<Row, ReadError>> + 'a>,
 }
 

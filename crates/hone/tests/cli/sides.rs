@@ -607,3 +607,76 @@ fn a_selection_of_rows_that_is_not_read_is_not_taken_for_all_of_them() {
         );
     }
 }
+
+#[test]
+fn names_of_configurations_are_read_as_they_are_written() {
+    let place = Place::new();
+    write(&place, "c/a.jsonl", &rows("a", 6));
+    write(&place, "c/b.jsonl", &rows("b", 6));
+    for name in ["no", "yes", "on", "2023", "1.0", "null"] {
+        let card = format!(
+            "---\nconfigs:\n- config_name: en\n  data_files: a.jsonl\n- config_name: {name}\n  data_files: b.jsonl\n---\n"
+        );
+        write(&place, "c/README.md", &card);
+        let ran = place.run("train --data c --dry-run");
+        let asks = format!("2 configurations and no default: en, {name}");
+        assert!(ran.stderr.contains(&asks), "{name}: {}", ran.stderr);
+        place.ok(&format!("train --data c --config {name} --dry-run"));
+    }
+}
+
+#[test]
+fn keys_beside_the_rows_of_a_document_refuse_it_or_are_listed() {
+    let place = Place::new();
+    let list: String = rows("a", 6).trim_end().replace('\n', ",");
+    for (name, before, after, key) in [
+        (
+            "a.json",
+            r#""system": "Always answer in French", "#,
+            "",
+            "system",
+        ),
+        (
+            "b.json",
+            "",
+            r#", "system": "Always answer in French""#,
+            "system",
+        ),
+    ] {
+        let text = format!("{{{before}\"data\": [{list}]{after}, \"version\": \"1\"}}");
+        place.write(name, &text);
+        let ran = place.run(&format!("train --data {name} --dry-run"));
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        let told = format!("`{key}` beside the rows");
+        assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--ignore-key system"), "{}", ran.stderr);
+        let ran = place.ok(&format!("data check {name} --ignore-key system"));
+        let both = ran.stdout + &ran.stderr;
+        assert!(both.contains("system, version"), "{both}");
+    }
+}
+
+#[test]
+fn a_list_named_as_another_side_is_not_trained_on() {
+    let place = Place::new();
+    let list: String = rows("a", 6).trim_end().replace('\n', ",");
+    place.write("one.json", &format!("{{\"test\": [{list}]}}"));
+    place.write(
+        "two.json",
+        &format!("{{\"train\": [{list}], \"test\": [{list}]}}"),
+    );
+    for name in ["one.json", "two.json"] {
+        let ran = place.run(&format!("train --data {name} --dry-run"));
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        let told = "`test` is the name of a list of rows";
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    let ran = place.ok("train --data two.json --ignore-key test --valid-share 0 --dry-run");
+    assert!(
+        line(&ran.stderr, "rows").contains("6 rows"),
+        "{}",
+        ran.stderr
+    );
+    place.write("test.json", &format!("{{\"test\": [{list}]}}"));
+    place.ok("data check test.json");
+}

@@ -52,17 +52,52 @@ pub(super) fn read(root: &Path) -> Option<Card> {
             let first = error.lines().next().unwrap_or_default();
             Err(format!("its head is not sound YAML: {first}"))
         }
-        Ok(head) => head["configs"]
+        Ok(value) => value["configs"]
             .as_array()
             .ok_or_else(|| "`configs` is no list".to_owned())
-            .and_then(|configs| configs.iter().map(config).collect()),
+            .and_then(|configs| {
+                let names = names(head, configs.len())?;
+                let configs = configs.iter().zip(names);
+                configs.map(|(value, name)| config(value, name)).collect()
+            }),
     };
     Some(Card { configs })
 }
 
-fn config(value: &Value) -> Result<Config, String> {
+/// The configurations' names as they are written: `no`, `2023` and `null` are names like others.
+fn names(head: &str, count: usize) -> Result<Vec<Option<String>>, String> {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        configs: Vec<Named>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Named {
+        #[serde(default, deserialize_with = "written")]
+        config_name: Option<String>,
+    }
+    fn written<'de, D: serde::Deserializer<'de>>(name: D) -> Result<Option<String>, D::Error> {
+        let name = <Option<String> as serde::Deserialize>::deserialize(name)?;
+        // A name of nothing is still not that of the default.
+        Ok(Some(name.unwrap_or_else(|| "null".to_owned())))
+    }
+    let unsound = |what: String| format!("a `config_name` is no name: {what}");
+    let read = serde_saphyr::from_str::<Head>(head).map_err(|error| {
+        let error = error.to_string();
+        unsound(error.lines().next().unwrap_or_default().to_owned())
+    })?;
+    match read.configs.len() == count {
+        true => Ok(read
+            .configs
+            .into_iter()
+            .map(|named| named.config_name)
+            .collect()),
+        false => Err("`configs` is no list of configurations".to_owned()),
+    }
+}
+
+fn config(value: &Value, name: Option<String>) -> Result<Config, String> {
     let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let name = text("config_name").unwrap_or_else(|| "default".into());
+    let name = name.unwrap_or_else(|| "default".into());
     let files = match value.get("data_files") {
         None | Some(Value::Null) => Vec::new(),
         Some(files) => data_files(files).ok_or_else(|| {

@@ -8,7 +8,7 @@ use crate::Side;
 
 /// What a name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Said {
+pub(in crate::read) enum Said {
     /// No side.
     Nothing,
     /// A side.
@@ -46,7 +46,7 @@ const WORDS: [(&str, Said); 23] = [
 ];
 
 /// What the words of a name say.
-pub(super) fn said(name: &str) -> Said {
+pub(in crate::read) fn said(name: &str) -> Said {
     let words = words(name);
     let held_out = words.windows(2).any(|pair| {
         let is_hold = matches!(pair[0].as_str(), "held" | "hold");
