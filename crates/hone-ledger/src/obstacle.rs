@@ -33,7 +33,7 @@ enum Kind {
     /// The directory does not exist.
     NoDirectory,
     /// A file where a directory should be, or the other way round.
-    OtherKind,
+    FileOrDirectory,
     /// A rename from one file system to another.
     OtherFileSystem,
     /// The disk failed.
@@ -80,7 +80,9 @@ impl Obstacle {
             Kind::NameTooLong => format!("cannot write {path}: the name is too long"),
             Kind::TooManyOpen => format!("cannot write {path}: too many files are open"),
             Kind::Busy => format!("cannot write {path}: another program has it open"),
-            Kind::NoDirectory | Kind::OtherKind | Kind::Other => format!("cannot write {path}"),
+            Kind::NoDirectory | Kind::FileOrDirectory | Kind::Other => {
+                format!("cannot write {path}")
+            }
         }
     }
 
@@ -94,7 +96,7 @@ impl Obstacle {
         let kind = Kind::of(source, || false);
         let says_enough = !matches!(
             kind,
-            Kind::NoDirectory | Kind::OtherKind | Kind::Other | Kind::Busy
+            Kind::NoDirectory | Kind::FileOrDirectory | Kind::Other | Kind::Busy
         );
         says_enough.then(|| kind.hint(None, 0))
     }
@@ -110,7 +112,7 @@ impl Kind {
             ErrorKind::PermissionDenied => Self::Forbidden,
             ErrorKind::NotFound => Self::NoDirectory,
             ErrorKind::NotADirectory | ErrorKind::IsADirectory | ErrorKind::AlreadyExists => {
-                Self::OtherKind
+                Self::FileOrDirectory
             }
             ErrorKind::CrossesDevices => Self::OtherFileSystem,
             ErrorKind::FileTooLarge => Self::TooLarge,
@@ -163,7 +165,9 @@ impl Kind {
                 Some(missing) => format!("the directory {} does not exist", missing.display()),
                 None => format!("look whether something removed {dir} meanwhile"),
             },
-            Self::OtherKind => format!("move away what has this name in {dir}, or write elsewhere"),
+            Self::FileOrDirectory => {
+                format!("move away what has this name in {dir}, or write elsewhere")
+            }
             Self::OtherFileSystem => {
                 format!("name a directory that is no mount point, and write beside {dir}")
             }
