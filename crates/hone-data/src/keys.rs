@@ -20,6 +20,25 @@ pub enum Fate {
     Listed,
     /// It may change what the row means, so the row is refused by the key's name.
     Refused,
+    /// It asks for something that is not done: refused unless it says no.
+    RefusedUnlessNo,
+    /// It weighs the row: refused unless it says 1.
+    RefusedUnlessOne,
+    /// It judges the row: refused if it says that the row is bad.
+    RefusedIfBad,
+}
+
+impl Fate {
+    /// Does a key with this value refuse its row?
+    fn refuses(self, value: &Value) -> bool {
+        match self {
+            Self::Listed => false,
+            Self::Refused => true,
+            Self::RefusedUnlessNo => truth(value) != Some(false),
+            Self::RefusedUnlessOne => truth(value) != Some(true),
+            Self::RefusedIfBad => is_bad(value),
+        }
+    }
 }
 
 /// Keys that are known, and why they are treated as they are.
@@ -68,10 +87,125 @@ const BY_TOKEN: KnownKeys = KnownKeys {
     what: "masks or weighs tokens; training weights by token are not there yet, write `weight`: 0 or 1 beside a turn",
 };
 
+const ORDERS: KnownKeys = KnownKeys {
+    names: &[
+        "skip",
+        "ignore",
+        "exclude",
+        "deleted",
+        "is_deleted",
+        "mask_history",
+        "train_on_input",
+        "train_on_inputs",
+        "train_last_only",
+    ],
+    fate: Fate::RefusedUnlessNo,
+    what: "says what is not to be trained on or what else is, and is not obeyed; write `weight`: 0 or 1 beside a turn",
+};
+
+const SAMPLE_WEIGHTS: KnownKeys = KnownKeys {
+    names: &["sample_weight", "example_weight", "weights"],
+    fate: Fate::RefusedUnlessOne,
+    what: "weighs the row; training weights other than 1 are not there yet",
+};
+
+const JUDGEMENTS: KnownKeys = KnownKeys {
+    names: &[
+        "approved",
+        "is_approved",
+        "accepted",
+        "correct",
+        "is_correct",
+        "valid",
+        "is_valid",
+        "status",
+        "feedback",
+        "rating",
+        "ratings",
+        "reward",
+        "score",
+        "quality",
+    ],
+    fate: Fate::RefusedIfBad,
+    what: "says that the row is bad, and a bad row is not to be learnt",
+};
+
+/// Words that say that a row is bad.
+const BAD: &[&str] = &[
+    "bad",
+    "rejected",
+    "reject",
+    "undesirable",
+    "negative",
+    "incorrect",
+    "wrong",
+    "no",
+    "dislike",
+    "disliked",
+    "unhelpful",
+    "fail",
+    "failed",
+    "thumbs_down",
+    "downvote",
+    "declined",
+    "unapproved",
+    "invalid",
+    "deleted",
+    "removed",
+    "discarded",
+    "spam",
+];
+
+/// Does a value judge a row as bad: no, 0, a negative number, or a word that says so?
+fn is_bad(value: &Value) -> bool {
+    match value {
+        Value::Bool(is_good) => !is_good,
+        Value::Number(number) => number.as_f64().is_some_and(|number| number <= 0.0),
+        Value::String(text) => {
+            let word = text.trim().to_lowercase().replace([' ', '-'], "_");
+            let number = text.trim().parse::<f64>();
+            BAD.contains(&word.as_str())
+                || truth(value) == Some(false)
+                || number.is_ok_and(|number| number <= 0.0)
+        }
+        Value::Array(items) => items.iter().any(is_bad),
+        _ => false,
+    }
+}
+
+/// How the names of files end that hold pictures, sounds or videos.
+const MEDIA_ENDINGS: &[&str] = &[
+    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac",
+    ".ogg", ".opus", ".m4a", ".mp4", ".webm", ".mkv", ".avi", ".mov",
+];
+
+/// Does the value name files with pictures, sounds or videos?
+fn names_media(value: &Value) -> bool {
+    match value {
+        Value::String(text) => {
+            let lower = text.trim().to_ascii_lowercase();
+            MEDIA_ENDINGS.iter().any(|ending| lower.ends_with(ending))
+        }
+        Value::Array(items) => items.iter().any(names_media),
+        Value::Object(fields) => fields.values().any(names_media),
+        _ => false,
+    }
+}
+
+/// What stands in a text where a picture, a sound or a video of the key belongs.
+const PLACEHOLDERS: &[(&str, &[&str])] = &[
+    ("<image>", &["image", "images"]),
+    ("<audio>", &["audio", "audios"]),
+    ("<video>", &["video", "videos"]),
+];
+
 /// Keys of a row that no shape uses, or not every shape.
 pub const ROW_KEYS: &[KnownKeys] = &[
     MEDIA,
     BY_TOKEN,
+    ORDERS,
+    SAMPLE_WEIGHTS,
+    JUDGEMENTS,
     KnownKeys {
         names: &["completions", "steps"],
         fate: Fate::Refused,
@@ -175,6 +309,11 @@ pub const ROW_KEYS: &[KnownKeys] = &[
             "demonstrations",
             "examples",
             "persona",
+            "character",
+            "system_message",
+            "instructions",
+            "prompt_prefix",
+            "prompt_suffix",
         ],
         fate: Fate::Refused,
         what: "is no part of rows of this shape, and may belong to the prompt or to the reply",
@@ -183,13 +322,9 @@ pub const ROW_KEYS: &[KnownKeys] = &[
         names: &[
             "source",
             "sources",
-            "score",
             "scores",
             "score_chosen",
             "score_rejected",
-            "rating",
-            "ratings",
-            "quality",
             "url",
             "urls",
             "uid",
@@ -284,6 +419,9 @@ pub(crate) fn refusal_of_file(key: &str, value: &Value) -> Option<&'static str> 
 pub const TURN_KEYS: &[KnownKeys] = &[
     MEDIA,
     BY_TOKEN,
+    ORDERS,
+    SAMPLE_WEIGHTS,
+    JUDGEMENTS,
     KnownKeys {
         names: &["channel", "recipient"],
         fate: Fate::Refused,
@@ -323,8 +461,6 @@ pub const TURN_KEYS: &[KnownKeys] = &[
             "stop_reason",
             "usage",
             "logprobs",
-            "score",
-            "rating",
             "source",
             "hash",
             "annotations",
@@ -463,8 +599,9 @@ impl Account {
             return Ok(());
         }
         let is_final = key == "channel" && value == "final";
-        let refused = refusal(TURN_KEYS, key, value);
-        match refused.filter(|_| !is_final && !repeats(value, &[said])) {
+        match refusal(TURN_KEYS, key, value, || {
+            is_final || repeats(value, &[said])
+        }) {
             None => {
                 self.list_of_turn(key);
                 Ok(())
@@ -525,6 +662,21 @@ impl<'a> Fields<'a> {
         names.iter().any(|name| is_present(self.row.get(*name)))
     }
 
+    /// A text that shows where a picture belongs is not learnt without it, even if the row's list of pictures is empty.
+    fn no_placeholder(row: &Map<String, Value>, body: &Body) -> Result<(), Reason> {
+        for (placeholder, keys) in PLACEHOLDERS {
+            let key = keys.iter().find(|key| row.contains_key(**key));
+            let is_shown = || body.texts().any(|text| text.contains(placeholder));
+            if let Some(key) = key.filter(|_| is_shown()) {
+                let what = format!(
+                    "stands beside a text with `{placeholder}`, and what belongs there is not read"
+                );
+                return Err(unexpected(key, &what));
+            }
+        }
+        Ok(())
+    }
+
     /// Accounts for everything that was not taken.
     pub fn account(self, body: &Body, account: &mut Account) -> Result<(), Reason> {
         for (key, value) in self.row {
@@ -532,12 +684,12 @@ impl<'a> Fields<'a> {
             if is_label || self.used.contains(&key.as_str()) || !holds_something(value) {
                 continue;
             }
-            match refusal(ROW_KEYS, key, value) {
-                Some(what) if !body.repeats(value) => return Err(unexpected(key, what)),
-                _ => account.list(key),
+            match refusal(ROW_KEYS, key, value, || body.repeats(value)) {
+                Some(what) => return Err(unexpected(key, what)),
+                None => account.list(key),
             }
         }
-        Ok(())
+        Self::no_placeholder(self.row, body)
     }
 }
 
@@ -578,14 +730,27 @@ fn known(keys: &'static [KnownKeys], key: &str) -> Option<&'static KnownKeys> {
     keys.iter().find(|known| known.names.contains(&key))
 }
 
-/// Why a key that was not used refuses its row; `None` if it is harmless.
-fn refusal(keys: &'static [KnownKeys], key: &str, value: &Value) -> Option<&'static str> {
-    match known(keys, key) {
-        Some(known) => (known.fate == Fate::Refused).then_some(known.what),
-        None => (!is_short(value)).then_some(
-            "is a key that Hone does not know, and what it holds may belong to the prompt or to the reply",
-        ),
-    }
+/// Why a key that was not used refuses its row; `None` if it is harmless, as one that only repeats what is said.
+fn refusal(
+    keys: &'static [KnownKeys],
+    key: &str,
+    value: &Value,
+    repeats: impl FnOnce() -> bool,
+) -> Option<&'static str> {
+    let what = match known(keys, key) {
+        Some(known) if !known.fate.refuses(value) => return None,
+        // What orders or judges does so whatever the texts say.
+        Some(known) if known.fate != Fate::Refused => return Some(known.what),
+        Some(known) => known.what,
+        None if names_media(value) => {
+            "names a file with a picture, a sound or a video, which is not read"
+        }
+        None if is_short(value) => return None,
+        None => {
+            "is a key that Hone does not know, and what it holds may belong to the prompt or to the reply"
+        }
+    };
+    (!repeats()).then_some(what)
 }
 
 /// Are all texts of the value together short, and in one line?

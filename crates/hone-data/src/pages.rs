@@ -36,8 +36,9 @@ pub fn rows() -> String {
     );
     page += &ROW_KEYS.iter().map(known_row).collect::<String>();
     page += &format!(
-        "| any other | listed if all its texts together have at most {MAX_HARMLESS_CHARS} characters in one line, else the row is refused | may belong to the prompt or to the reply |\n\n\
-         A key that only repeats a text of the row, or that holds all of the row's texts (the row rendered), is listed whatever its name.\n"
+        "| any other | listed if all its texts together have at most {MAX_HARMLESS_CHARS} characters in one line and name no file with a picture, a sound or a video, else the row is refused | may belong to the prompt or to the reply |\n\n\
+         A key that only repeats a text of the row, or that holds all of the row's texts (the row rendered), is listed whatever its name.\n\n\
+         A text with `<image>`, `<audio>` or `<video>` beside a key `images`, `audios` or `videos` refuses the row, even if that key is empty.\n"
     );
     page += &format!(
         "\n## Turns\n\nTurns stand in `messages`, `conversations`, `history`, and in `prompt`, `completion`, `chosen` and `rejected` where these are lists. \
@@ -57,7 +58,7 @@ pub fn rows() -> String {
     );
     page += &TURN_KEYS.iter().map(known_row).collect::<String>();
     page += &format!(
-        "| any other | listed if all its texts together have at most {MAX_HARMLESS_CHARS} characters in one line, else the row is refused | may belong to what is said |\n"
+        "| any other | listed if all its texts together have at most {MAX_HARMLESS_CHARS} characters in one line and name no file with a picture, a sound or a video, else the row is refused | may belong to what is said |\n"
     );
     page += NULLS_AND_FLAGS;
     page
@@ -87,6 +88,11 @@ fn known_row(known: &KnownKeys) -> String {
     let fate = match known.fate {
         Fate::Listed => "listed",
         Fate::Refused => "the row is refused",
+        Fate::RefusedUnlessNo => "the row is refused, unless it is false or 0",
+        Fate::RefusedUnlessOne => "the row is refused, unless it is 1 or true",
+        Fate::RefusedIfBad => {
+            "the row is refused if it is false, 0, negative or a word such as `rejected`, `wrong` or `thumbs_down`; else listed"
+        }
     };
     format!("| {} | {fate} | {} |\n", names(known.names), known.what)
 }

@@ -357,7 +357,12 @@ fn instruction(fields: &mut Fields<'_>) -> Result<Turn, Reason> {
     let (key, question) = must(fields, INSTRUCTION);
     let mut question = text(question, key)?;
     if let Some((key, input)) = fields.take_present(INPUT) {
-        question = format!("{question}\n\n{}", text(input, key)?);
+        let input = text(input, key)?;
+        // Tables fill in what a row lacks: an empty instruction is none.
+        question = match question.is_empty() {
+            true => input,
+            false => format!("{question}\n\n{input}"),
+        };
     }
     Ok(Turn::new(Role::User, question))
 }
@@ -782,6 +787,10 @@ mod tests {
         ] {
             assert_eq!(turns(row), dialogue(&talk), "{row}");
         }
+        assert_eq!(
+            turns(r#"{"instruction": "", "input": "i", "output": "a"}"#),
+            dialogue(&[(U, "i"), (A, "a")])
+        );
         assert_eq!(
             turns(r#"{"instruction": "q", "input": "i", "output": "a"}"#),
             dialogue(&[(U, "q\n\ni"), (A, "a")])

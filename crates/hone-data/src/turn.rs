@@ -198,6 +198,11 @@ fn turn(
     }
     let text = match said {
         Value::Null if !calls.is_empty() => String::new(),
+        // A refusal in place of the content is the reason that helps.
+        Value::Null if is_present(item.get("refusal")) => {
+            account.turn_key(place, "refusal", &item["refusal"], "")?;
+            content(said, &at(key))?
+        }
         said => content(said, &at(key))?,
     };
     let reasoning = reasoning(item, place)?;

@@ -636,3 +636,68 @@ fn a_key_that_stands_twice_in_an_object_refuses_the_row_by_its_name() {
         assert!(reason.starts_with(&expected), "{reason}");
     }
 }
+
+#[test]
+fn orders_verdicts_and_pictures_under_any_name_refuse_the_row_by_the_key() {
+    let with = |key: &str, value: &Value| {
+        let mut row = json!({"prompt": "Is 0 <image> rejected?", "completion": "a"});
+        row[key] = value.clone();
+        read(row)
+    };
+    for (key, refused, listed) in [
+        ("system_message", json!("Be rude."), Value::Null),
+        ("instructions", json!("Be rude."), Value::Null),
+        ("character", json!("a pirate"), Value::Null),
+        ("prompt_suffix", json!("in French"), Value::Null),
+        ("skip", json!(true), json!(false)),
+        ("mask_history", json!("true"), json!("false")),
+        ("train_on_inputs", json!(1), json!(0)),
+        ("sample_weight", json!(0.5), json!(1.0)),
+        ("deleted", json!(true), json!(false)),
+        ("approved", json!(false), json!(true)),
+        ("is_correct", json!(0), json!(1)),
+        ("status", json!("rejected"), json!("done")),
+        ("feedback", json!("Thumbs down"), json!("thumbs_up")),
+        ("rating", json!(-1), json!(4)),
+        ("reward", json!("-0.5"), json!(0.5)),
+        ("image_path", json!("a/b.PNG"), json!("none")),
+        ("audio_filepath", json!(["a.wav"]), Value::Null),
+        ("images", json!([]), Value::Null),
+    ] {
+        let (told, _) = with(key, &refused);
+        assert!(told.contains(&format!(": `{key}` ")), "{key}: {told}");
+        let way_out = format!("--ignore-key {key}");
+        assert!(told.contains(&way_out), "{key}: {told}");
+        if !listed.is_null() {
+            assert_eq!(with(key, &listed).1, [key]);
+        }
+    }
+    let turn = |ignore: bool| {
+        read(
+            json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "ignore": ignore}]}),
+        )
+    };
+    assert!(turn(true).0.contains(": `messages[1].ignore` says"));
+    assert_eq!(turn(false).1, ["turn.ignore"]);
+}
+
+#[test]
+fn a_refusal_in_place_of_the_content_is_the_reason_that_is_told() {
+    let (told, _) = read(
+        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": null, "refusal": "I will not."}]}),
+    );
+    assert!(
+        told.contains(": `messages[1].refusal` is a refusal"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_column_without_a_name_is_listed_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("rows.csv");
+    fs::write(&file, ",prompt,completion\n0,q,a\n").unwrap();
+    let reading = Reading::of(&[&file], &ReadOptions::default()).unwrap();
+    let remarks = reading.files[0].remarks();
+    assert_eq!(remarks, ["other keys, not used: \"\" (no name)"]);
+}

@@ -94,8 +94,14 @@ impl FileReport {
                 kind.name()
             )
         });
-        let unused = (!self.unused.is_empty())
-            .then(|| format!("other keys, not used: {}", self.unused.join(", ")));
+        let unused = (!self.unused.is_empty()).then(|| {
+            let name = |key: &String| match key.is_empty() {
+                true => "\"\" (no name)".to_owned(),
+                false => key.clone(),
+            };
+            let names: Vec<String> = self.unused.iter().map(name).collect();
+            format!("other keys, not used: {}", names.join(", "))
+        });
         untrained.chain(unused).collect()
     }
 }
