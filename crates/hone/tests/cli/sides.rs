@@ -680,3 +680,23 @@ fn a_list_named_as_another_side_is_not_trained_on() {
     place.write("test.json", &format!("{{\"test\": [{list}]}}"));
     place.ok("data check test.json");
 }
+
+#[test]
+fn entries_of_an_index_that_are_not_known_are_refused_by_name() {
+    let place = Place::new();
+    write(&place, "f/a.jsonl", &rows("a", 6));
+    for (entry, told) in [
+        ("\"subset\": \"x\"", "subset"),
+        ("\"mask_history\": true", "mask_history"),
+    ] {
+        let index = format!("{{\"one\": {{\"file_name\": \"a.jsonl\", {entry}}}}}");
+        write(&place, "f/dataset_info.json", &index);
+        let ran = place.run("train --data f --dry-run");
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!("`{told}` =")),
+            "{}",
+            ran.stderr
+        );
+    }
+}

@@ -176,6 +176,26 @@ fn columns(entry: &Map<String, Value>) -> Result<BTreeMap<String, String>, Strin
             "takes `num_samples` = {number} of its rows at random, which Hone does not"
         ));
     }
+    const KNOWN_ENTRIES: [&str; 11] = [
+        "file_name",
+        "file_sha1",
+        "hf_hub_url",
+        "ms_hub_url",
+        "om_hub_url",
+        "script_url",
+        "cloud_file_name",
+        "columns",
+        "tags",
+        "formatting",
+        "split",
+    ];
+    let mut keys = entry.keys().filter(|key| is_set(key));
+    if let Some(key) = keys.find(|key| !KNOWN_ENTRIES.contains(&key.as_str())) {
+        return Err(format!(
+            "says `{key}` = {}, which may change what is trained on and is not known",
+            entry[key]
+        ));
+    }
     let empty = Map::new();
     let object = |key: &str| entry.get(key).and_then(Value::as_object).unwrap_or(&empty);
     let (named, tags) = (object("columns"), object("tags"));
