@@ -411,7 +411,7 @@ const FILE_KEYS: &[&str] = &[
 /// harmless.
 pub(crate) fn refusal_of_file(key: &str, value: &Value) -> Option<&'static str> {
     let is_harmless = FILE_KEYS.contains(&key) || !holds_something(value);
-    let refused = (!is_harmless).then(|| refusal(ROW_KEYS, key, value));
+    let refused = (!is_harmless).then(|| refusal(ROW_KEYS, key, value, || false));
     refused.flatten()
 }
 
