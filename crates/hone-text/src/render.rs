@@ -448,6 +448,14 @@ impl Renderer {
         all.into_iter().flatten().any(|own| own.template.has_date())
     }
 
+    /// What a user may set for the template, or for that of rows with tools: see [`ChatTemplate::reads`].
+    pub fn template_reads(&self) -> impl Iterator<Item = &str> {
+        let all = [Some(self), self.with_tools.as_deref()].into_iter();
+        all.flatten()
+            .flat_map(|own| own.template.reads())
+            .map(String::as_str)
+    }
+
     /// For provenance, see [`hash_of`](Self::hash_of).
     pub fn template_hash(&self) -> &str {
         &self.hash

@@ -88,6 +88,12 @@ pub enum OpenError {
         /// What is wrong with it.
         source: TemplateError,
     },
+    /// A date for a template that prints none.
+    #[error("the chat template prints no date, so --date would change nothing")]
+    NoDate {
+        /// The options it reads that may be for a date.
+        reads: Vec<String>,
+    },
     /// No template of this name.
     #[error("`{asked}` is no chat template of the model, no built-in form and no file")]
     NoSuchTemplate {
@@ -147,6 +153,12 @@ impl OpenError {
             Self::Template { .. } => vec![
                 "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`".into(),
             ],
+            Self::NoDate { reads } => match reads.first() {
+                Some(name) => vec![format!(
+                    "it takes the date as it is to be written: --template-option {name}=\"26 Jul 2024\""
+                )],
+                None => vec!["leave --date out".into()],
+            },
             Self::NoSuchTemplate { asked, named } => known_templates(asked, named),
             Self::NoTemplateInFile { .. } => vec!["give the .jinja file itself".into()],
             Self::Renderer { source, .. } => source.hints(),
@@ -480,6 +492,14 @@ impl OpenBase {
         let recorded = options.adapter.as_deref().and_then(date_of);
         let date = options.date.or(recorded).unwrap_or_else(today);
         let renderer = render_with(tokenizer, &form, date, &weights, &base.path)?;
+        // The template of an adapter may print one where that of the base does not.
+        if options.date.is_some() && options.adapter.is_none() && !renderer.prints_date() {
+            let dates = renderer
+                .template_reads()
+                .filter(|name| name.contains("date"));
+            let reads = dates.map(str::to_owned).collect();
+            return Err(OpenError::NoDate { reads });
+        }
         if options.date.is_none() && recorded.is_none() && options.adapter.is_some() {
             let is_printed = renderer.prints_date();
             notices.extend(is_printed.then(|| {

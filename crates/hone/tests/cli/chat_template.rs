@@ -251,6 +251,27 @@ fn the_date_that_a_template_prints_is_fixed_by_a_flag_and_kept_with_run_and_adap
     assert!(text.contains("30 Nov 2026"), "{text}");
     let said = place.refusal("data show rows.jsonl --model base --date 2023-02-29");
     assert!(said.contains("as 2026-11-30"), "{said}");
+    // As Llama 3.2 does it.
+    let own = "{% if not date_string is defined %}{% set date_string = '26 Jul 2024' %}{% endif %}{{ date_string }}";
+    for (name, source, hint) in [
+        ("undated.jinja", SHOUTS.to_owned(), "hint: leave --date out"),
+        (
+            "own.jinja",
+            format!("{own}{SHOUTS}"),
+            "hint: it takes the date as it is to be written: --template-option date_string=\"26 Jul 2024\"",
+        ),
+    ] {
+        place.write(name, &source);
+        let flags = format!("--model base --chat-template {name}");
+        let said = place.refusal(&format!("data show rows.jsonl {flags} --date 2024-01-02"));
+        assert!(said.contains("prints no date"), "{said}");
+        assert!(said.contains(hint), "{said}");
+    }
+    let text = shown(
+        &place,
+        "--model base --chat-template own.jinja --template-option date_string=today",
+    );
+    assert!(text.starts_with("today"), "{text}");
 }
 
 #[test]
