@@ -289,7 +289,7 @@ mod tests {
             refused,
             [
                 "f:2: 46 tokens long; the limit is 36",
-                "f:3: has no token to learn from (no reply of the assistant)",
+                "f:3: has no token to learn from: no reply of the assistant, or each with weight 0",
                 "f:4: the vocabulary cannot spell \"é\"",
             ]
         );

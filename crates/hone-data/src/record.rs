@@ -185,7 +185,7 @@ pub enum Reason {
     Preference,
     #[error("an unpaired preference (a reply with a label): nothing trains on them yet")]
     Unpaired,
-    #[error("has no token to learn from (no reply of the assistant)")]
+    #[error("has no token to learn from: no reply of the assistant, or each with weight 0")]
     NothingSupervised,
     #[error(transparent)]
     Render(#[from] RenderError),
