@@ -129,6 +129,19 @@ fn files_of(source: &RawSource) -> impl Iterator<Item = PathBuf> {
     files.filter(|file| !is_dataset(file))
 }
 
+/// How a source says that its rows are read.
+fn options_of<'a>(source: &RawSource) -> ReadOptions<'a> {
+    ReadOptions {
+        columns: source.columns.clone(),
+        ignored_keys: source.ignore_keys.iter().cloned().collect(),
+        nulls: source.nulls,
+        task: source.task.clone(),
+        origin: source.name.clone(),
+        licence: source.licence.clone(),
+        ..ReadOptions::default()
+    }
+}
+
 /// Rows on their way from files to the table.
 struct Gathering<'a, 'b> {
     curation: &'a Curation,
@@ -175,7 +188,7 @@ impl Gathering<'_, '_> {
             Some(Side::Train) if !has_valid => None,
             side => side,
         };
-        // Held-out rows first: of rows that say the same, the first is kept, and a test is to stay what it is.
+        // Tests first: of two held-out rows that are the same in everything, the one of the test stays.
         for side in [Some(Side::Test), Some(Side::Valid), Some(Side::Train), None] {
             let is_unread = source.side.is_none()
                 && side.is_some_and(|side| self.curation.unread.contains(&side));
@@ -194,12 +207,7 @@ impl Gathering<'_, '_> {
 
     /// Reads rows that leaks are looked for from; those that cannot be used are none to leak.
     fn read_unread(&mut self, files: &[Input], source: &RawSource) -> Result<(), CurateError> {
-        let options = ReadOptions {
-            columns: source.columns.clone(),
-            ignored_keys: source.ignore_keys.iter().cloned().collect(),
-            nulls: source.nulls,
-            ..ReadOptions::default()
-        };
+        let options = options_of(source);
         stream_files(files, &options, &mut |row| {
             self.unread.extend(row.ok());
             ControlFlow::Continue(())
@@ -219,18 +227,15 @@ impl Gathering<'_, '_> {
         let told =
             |progress: Progress| (tools.watch)("reading", progress.bytes, progress.total_bytes);
         let count = |text: &str| (tools.text_tokens)(text);
+        let source = options_of(source);
         let options = ReadOptions {
-            columns: source.columns.clone(),
-            ignored_keys: source.ignore_keys.iter().cloned().collect(),
             nulls: source.nulls.or(of_dataset.then_some(Nulls::Keep)),
-            task: source.task.clone(),
-            origin: source.name.clone(),
-            licence: source.licence.clone(),
             chunking: Some(Chunking {
                 options: ChunkOptions { tokens, overlap },
                 count: &count,
             }),
             told: Some(&told),
+            ..source
         };
         let mut stopped = None;
         let reports = stream_files(files, &options, &mut |row| match self.take(row) {

@@ -2,10 +2,10 @@
 
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::failure::{Exit, Refusal};
-use crate::place::begin;
+use crate::place::{begin, refuse_used};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_ledger::{sweep_beside, words::path_for_shell};
+use hone_ledger::words::path_for_shell;
 use hone_model::{
     AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, RawAdapter, Runtime, SaveDtype,
     Severity, Verdict, check_adapter,
@@ -154,12 +154,7 @@ impl Check {
             .hint("`hone merge` works them into the base; `hone export --to gguf-adapter` writes them for llama.cpp")
             .into());
         }
-        if out.exists() {
-            sweep_beside(out);
-            return Err(Refusal::usage(format!("{} exists already", out.display()))
-                .hint("name a directory that is not there yet")
-                .into());
-        }
+        refuse_used(out)?;
         let weights = open.map(|open| &open.weights);
         let mut parts = LoraParts::repaired(raw, check, weights)?;
         let has_lengths = parts.pairs.values().any(|pair| pair.magnitude.is_some());
