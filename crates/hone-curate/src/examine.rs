@@ -73,6 +73,29 @@ impl<'a> Examiner<'a> {
         }
     }
 
+    /// The row with what these rules replace in it, and nothing else done: what rows are compared with has to read as they do.
+    pub fn replaced(&self, record: Record) -> Record {
+        let (mut changes, mut hits) = (Vec::new(), Vec::new());
+        for ruled in &self.rules {
+            let (Action::Redact | Action::Pseudonymise, Some(rule)) = (ruled.action, &ruled.rule)
+            else {
+                continue;
+            };
+            let row = Row {
+                record: &record,
+                tokens: None,
+            };
+            rule.check(&row, &mut hits);
+            for hit in hits.drain(..) {
+                if let (Decision::Changed, Some(place)) = (decision(ruled.action, &hit), hit.place)
+                {
+                    changes.push((place, self.replacement(&record, place, ruled.action, hit)));
+                }
+            }
+        }
+        change(record, changes)
+    }
+
     fn replacement(&self, record: &Record, place: Place, action: Action, hit: Hit) -> Replacement {
         let text = &record.text(place).expect("a hit is in a text of its row")[hit.span.clone()];
         let by = match (action, self.pseudonyms) {

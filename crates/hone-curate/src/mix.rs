@@ -36,7 +36,7 @@ pub const RULES: &[Entry] = &[Entry {
 pub struct RawMix {
     /// What is weighed.
     pub by: Option<MixBy>,
-    /// A weight for each collection; those not named weigh as much as they have.
+    /// A weight for each collection, or none for any: then each weighs as much as it has.
     #[serde(default)]
     pub weights: BTreeMap<String, f64>,
     /// Evens out sizes: weights are taken to the power of 1/temperature.
@@ -68,6 +68,34 @@ pub enum MixError {
     Weight { origin: String, weight: f64 },
     #[error("mix.weights.{origin}: there are no rows of this collection; there are {}", known.join(", "))]
     NoSuchCollection { origin: String, known: Vec<String> },
+    #[error("mix.weights has no weight for the collection {origin}, beside those of {}", weighed.join(", "))]
+    NoWeight {
+        origin: String,
+        weighed: Vec<String>,
+    },
+}
+
+impl MixError {
+    /// The key of the recipe that is wrong.
+    pub fn key(&self) -> Vec<&str> {
+        match self {
+            Self::Temperature { .. } => vec!["mix", "temperature"],
+            Self::Weight { origin, .. } | Self::NoSuchCollection { origin, .. } => {
+                vec!["mix", "weights", origin]
+            }
+            Self::NoWeight { .. } => vec!["mix", "weights"],
+        }
+    }
+
+    /// What to do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NoWeight { origin, .. } => vec![format!(
+                "give it one: weights = {{ …, {origin} = 1 }}; 0 leaves it out"
+            )],
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// A row as a mixture sees it.
@@ -96,6 +124,53 @@ pub struct Portion {
     pub before: usize,
     /// What was weighed after.
     pub after: usize,
+    /// What its weight asks for.
+    pub asked: usize,
+    /// What kept it from giving that much.
+    pub short_by: Option<Limit>,
+}
+
+/// What keeps a collection from giving what its weight asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Limit {
+    /// No row is repeated more often.
+    MaxRepeats(usize),
+    /// No collection gives more rows.
+    Cap(usize),
+}
+
+impl Portion {
+    /// That the collection gives less than it was asked for, in a sentence without a full stop; `unit` is what is weighed.
+    pub fn shortfall(&self, unit: &str) -> Option<String> {
+        let (limit, way_out) = match self.short_by? {
+            Limit::MaxRepeats(times) => (
+                format!("max-repeats = {times}"),
+                "more rows of it, a higher max-repeats or other weights",
+            ),
+            Limit::Cap(rows) => (format!("cap = {rows}"), "a higher cap or other weights"),
+        };
+        let Self {
+            origin,
+            after,
+            asked,
+            ..
+        } = self;
+        Some(format!(
+            "the mixture is not as the weights say: {origin} gives {after} of the {asked} {unit} asked for ({limit}); \
+             {way_out} would give them"
+        ))
+    }
+}
+
+impl MixBy {
+    /// What is weighed, in the plural.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Tokens => "tokens",
+        }
+    }
 }
 
 /// How often each row is learnt, and what that makes of each collection.
@@ -135,12 +210,23 @@ pub fn mix(
             |row| order_key(seed, &rows[row]),
             &mut copies,
         );
+        let given: usize = members.iter().map(|&row| copies[row]).sum();
+        let after: usize = members.iter().map(|&row| weigh(row) * copies[row]).sum();
+        // A row more or less is rounding.
+        let row = members.iter().map(|&row| weigh(row)).max().unwrap_or(0);
+        let is_short = ((after + row) as f64) <= target;
+        let limit = match recipe.cap {
+            Some(cap) if given >= cap => Limit::Cap(cap),
+            _ => Limit::MaxRepeats(max_repeats(recipe)),
+        };
         portions.push(Portion {
             origin: (*origin).to_owned(),
             rows: members.len(),
-            copies: members.iter().map(|&row| copies[row]).sum(),
+            copies: given,
             before: total(members),
-            after: members.iter().map(|&row| weigh(row) * copies[row]).sum(),
+            after,
+            asked: target.round() as usize,
+            short_by: is_short.then_some(limit),
         });
     }
     Ok((copies, portions))
@@ -165,6 +251,15 @@ fn weights<'a>(
             return Err(MixError::Weight { origin, weight });
         }
     }
+    let weighed: Vec<String> = recipe.weights.keys().cloned().collect();
+    let without = |origin: &&&str| !recipe.weights.contains_key(**origin);
+    match collections.keys().find(without) {
+        Some(origin) if !weighed.is_empty() => {
+            let origin = origin.to_string();
+            return Err(MixError::NoWeight { origin, weighed });
+        }
+        _ => {}
+    }
     let all: usize = collections.values().map(|rows| total(rows)).sum();
     let own = |members: &[usize]| total(members) as f64 / all.max(1) as f64;
     let weight = |(&origin, members): (&&'a str, &Vec<usize>)| {
@@ -172,6 +267,10 @@ fn weights<'a>(
         (origin, recipe.weights.get(origin).copied().unwrap_or(size))
     };
     Ok(collections.iter().map(weight).collect())
+}
+
+fn max_repeats(recipe: &RawMix) -> usize {
+    recipe.max_repeats.unwrap_or(4).max(1)
 }
 
 /// Whole repeats of all rows, then rows in the order of `key` for what is left of the target.
@@ -184,7 +283,7 @@ fn share_out(
     copies: &mut [usize],
 ) {
     let once: usize = members.iter().map(|&row| weigh(row)).sum();
-    let max_repeats = recipe.max_repeats.unwrap_or(4).max(1);
+    let max_repeats = max_repeats(recipe);
     let whole = ((target / once.max(1) as f64 + 1e-9) as usize).min(max_repeats);
     members.iter().for_each(|&row| copies[row] = whole);
     let mut order = members.to_vec();
@@ -266,7 +365,46 @@ mod tests {
         );
         assert_eq!(portions(&rows, "cap = 40"), [(90, 40), (10, 10)]);
         assert_eq!(portions(&rows, ""), [(90, 90), (10, 10)]);
-        assert_eq!(portions(&rows, "weights = { b = 0 }"), [(90, 100), (10, 0)]);
+        assert_eq!(
+            portions(&rows, "weights = { a = 1, b = 0 }"),
+            [(90, 100), (10, 0)]
+        );
+    }
+
+    #[test]
+    fn a_collection_that_gives_less_than_its_weight_asks_for_is_told() {
+        let told = |recipe: &str| -> Vec<String> {
+            let recipe: RawMix = toml::from_str(recipe).unwrap();
+            let (_, portions) = mix(&rows(&[("a", 100), ("b", 5)]), &recipe, Seed::new(0)).unwrap();
+            let told = portions
+                .iter()
+                .filter_map(|portion| portion.shortfall("rows"));
+            told.collect()
+        };
+        let short = told("weights = { a = 1, b = 1 }");
+        assert_eq!(short.len(), 1, "{short:?}");
+        assert!(
+            short[0].contains("b gives 20 of the 53 rows asked for (max-repeats = 4)"),
+            "{short:?}"
+        );
+        assert!(told("weights = { a = 1, b = 1 }\nmax-repeats = 11").is_empty());
+        let capped = told("weights = { a = 1, b = 1 }\nmax-repeats = 11\ncap = 30");
+        assert!(
+            capped.len() == 2 && capped[0].contains("a gives 30 of the 53 rows"),
+            "{capped:?}"
+        );
+        // Without weights nothing was asked for.
+        assert!(told("").is_empty());
+    }
+
+    #[test]
+    fn a_collection_without_a_weight_beside_weighted_ones_is_refused() {
+        let recipe: RawMix = toml::from_str("weights = { a = 1 }").unwrap();
+        let error = mix(&rows(&[("a", 9), ("b", 1)]), &recipe, Seed::new(0)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "mix.weights has no weight for the collection b, beside those of a"
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub use hone_data::Side;
 use hone_data::{Choices, Nulls};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use toml::de::DeTable;
 
 use crate::mix::RawMix;
 use crate::select::RawSelect;
@@ -45,6 +46,45 @@ pub struct RawRecipe {
     pub mix: Option<RawMix>,
     /// The file that keeps made-up names and what they stand for.
     pub pseudonym_key: Option<PathBuf>,
+    /// Where it was written, so that a mistake is told with its line.
+    #[serde(skip)]
+    pub text: RecipeText,
+}
+
+/// The text of a recipe, which knows the line of each key.
+#[derive(Clone, Debug, Default)]
+pub struct RecipeText {
+    path: PathBuf,
+    text: String,
+    /// Keys whose value a flag has replaced: the file is not to blame for them.
+    replaced: Vec<String>,
+}
+
+impl RecipeText {
+    /// Notes that a flag stands in for a key, which is written with dots.
+    pub fn replace(&mut self, key: &str) {
+        self.replaced.push(key.to_owned());
+    }
+
+    /// File and line of a key, given name by name; `None` if the recipe does not have it.
+    pub fn place(&self, key: &[&str]) -> Option<String> {
+        if self.replaced.contains(&key.join(".")) {
+            return None;
+        }
+        let document = DeTable::parse(&self.text).ok()?;
+        let mut table = document.get_ref();
+        for (at, name) in key.iter().enumerate() {
+            let (known, value) = table
+                .iter()
+                .find(|(known, _)| known.get_ref().as_ref() == *name)?;
+            if at + 1 == key.len() {
+                let line = self.text[..known.span().start].matches('\n').count() + 1;
+                return Some(format!("{}:{line}", self.path.display()));
+            }
+            table = value.get_ref().as_table()?;
+        }
+        None
+    }
 }
 
 /// Files that belong together.
@@ -150,6 +190,8 @@ pub struct Curation {
     pub unread: Vec<Side>,
     /// Is it an error if a folder leaves open which side a file is?
     pub asks: bool,
+    /// Where it was written.
+    pub text: RecipeText,
 }
 
 /// A rule and what is done about what it sees.
@@ -197,12 +239,41 @@ pub enum RecipeError {
         value: f64,
         wanted: &'static str,
     },
+    #[error("{place}: {source}")]
+    At { place: String, source: Box<Self> },
 }
 
 impl RecipeError {
+    /// What is wrong, apart from the place in the recipe where it stands, if it stands in one.
+    pub fn apart(self) -> (Option<String>, Self) {
+        match self {
+            Self::At { place, source } => (Some(place), *source),
+            error => (None, error),
+        }
+    }
+
+    /// The same, with its line where the recipe has one.
+    fn in_text(self, text: &RecipeText) -> Self {
+        let key: Vec<&str> = match &self {
+            Self::NoSuchRule { name } | Self::Params { name, .. } | Self::Section { name, .. } => {
+                vec!["rules", name]
+            }
+            Self::OutOfRange { name, .. } => name.split('.').collect(),
+            _ => return self,
+        };
+        match text.place(&key) {
+            Some(place) => Self::At {
+                place,
+                source: Box::new(self),
+            },
+            None => self,
+        }
+    }
+
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::At { source, .. } => source.hints(),
             Self::NoSuchRule { name } => {
                 let near = rules::all()
                     .map(|entry| entry.doc.name)
@@ -239,6 +310,11 @@ impl RawRecipe {
             what: error.message().to_owned(),
         })?;
         raw.stand_beside(path.parent().unwrap_or(Path::new("")));
+        raw.text = RecipeText {
+            path: path.to_path_buf(),
+            text,
+            replaced: Vec::new(),
+        };
         Ok(raw)
     }
 
@@ -284,6 +360,11 @@ fn stand_value_beside(value: &mut toml::Value, dir: &Path) {
 impl Curation {
     /// What will happen by a recipe, every value decided.
     pub fn resolve(raw: RawRecipe) -> Result<Self, RecipeError> {
+        let text = raw.text.clone();
+        Self::decide(raw).map_err(|error| error.in_text(&text))
+    }
+
+    fn decide(raw: RawRecipe) -> Result<Self, RecipeError> {
         if raw.sources.is_empty() {
             return Err(RecipeError::NoSources);
         }
@@ -329,6 +410,7 @@ impl Curation {
             pseudonym_key: raw.pseudonym_key,
             unread: Vec::new(),
             asks: true,
+            text: raw.text,
         })
     }
 
@@ -416,9 +498,10 @@ fn rule_under(
         });
     }
     // Every year and every link is a date or a web address: whoever says what to do about personal data means neither.
-    let of_family = family
-        .action
-        .filter(|&action| entry.doc.default != Action::Off && entry.takes(action));
+    // Whoever switches off what is said about quality does not mean the choice and the mixture that [select] and [mix] ask for.
+    let of_family = family.action.filter(|&action| {
+        entry.doc.default != Action::Off && !entry.is_step() && entry.takes(action)
+    });
     let wrong = |source| RecipeError::Params {
         name: entry.doc.name.to_owned(),
         source,

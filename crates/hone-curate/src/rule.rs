@@ -75,13 +75,18 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Is it no look at rows, but a step of the build that a section of the recipe asks for?
+    pub fn is_step(&self) -> bool {
+        matches!(self.doc.name, "not-chosen" | "mixed-out")
+    }
+
     /// Can a recipe ask for this? Only text that was seen can be replaced, and what a step of the build leaves out is out.
     pub fn takes(&self, action: Action) -> bool {
         match (action, self.doc.name) {
             (Action::Drop, _) => true,
             (_, "unusable-row") => false,
             (Action::Off, _) => true,
-            (_, "not-chosen" | "mixed-out") => false,
+            _ if self.is_step() => false,
             (Action::Redact | Action::Pseudonymise, _) => {
                 matches!(self.check, Check::Row(_)) && self.doc.family != Family::Quality
             }

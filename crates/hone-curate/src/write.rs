@@ -14,6 +14,7 @@ use crate::dataset::{
     DatasetError, FINDINGS, KIND, Note, Parent, REPORT, SideNote, file_of, is_dataset,
 };
 use crate::duplicates::near::NearOptions;
+use crate::mix::Portion;
 use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait, Tally};
 use crate::recipe::{Curation, Side};
 use crate::{Decision, Finding, Rows as _, excerpt, report};
@@ -28,6 +29,8 @@ pub struct Written {
     pub tally: Tally,
     /// The files read.
     pub files: Vec<FileReport>,
+    /// The mixture, where one was asked for.
+    pub portions: Vec<Portion>,
     /// Rows that are kept and that nothing trains on yet, by kind.
     pub untrained: BTreeMap<Kind, usize>,
     /// Was the very same directory there before?
@@ -144,6 +147,7 @@ pub fn write(
         untrained: curated.untrained(),
         tally: curated.tally,
         files: curated.files,
+        portions: curated.portions,
         was_there,
         is_locked,
     })

@@ -7,6 +7,7 @@ use crate::nearest::nearest;
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::Result;
+use hone_curate::mix::{MixBy, Portion};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError};
 use hone_curate::{Action, CurateError, Curated, Family, Finding, Tools, curate, rules};
 use hone_data::{FileReport, Nulls, ReadOptions, Reason, Record, encode_row};
@@ -252,6 +253,14 @@ impl RecipeArgs {
         raw.benchmarks.extend(self.benchmark.iter().cloned());
         raw.model = self.model.clone().or(raw.model);
         raw.seed = self.seed.or(raw.seed);
+        for (key, is_given) in [
+            ("split.valid", self.valid_share.is_some()),
+            ("split.test", self.test_share.is_some()),
+        ] {
+            if is_given {
+                raw.text.replace(key);
+            }
+        }
         let split = raw.split.unwrap_or_default();
         raw.split = Some(RawSplit {
             valid: self.valid_share.or(split.valid),
@@ -280,9 +289,16 @@ impl Curator {
             )?),
             None => None,
         };
-        let curation = Curation::resolve(raw).map_err(|error| match error {
-            RecipeError::NoSuchRule { name } => Refusal::usage(no_such_rule(&name)).into(),
-            error => anyhow::Error::from(error),
+        let curation = Curation::resolve(raw).map_err(|error| match error.apart() {
+            (place, RecipeError::NoSuchRule { name }) => {
+                let place = place.map_or(String::new(), |place| format!("{place}: "));
+                Refusal::usage(format!("{place}{}", no_such_rule(&name))).into()
+            }
+            (Some(place), source) => {
+                let source = Box::new(source);
+                anyhow::Error::from(RecipeError::At { place, source })
+            }
+            (None, error) => anyhow::Error::from(error),
         })?;
         let choosing = open.as_ref().filter(|_| curation.select.is_some());
         let judge = choosing.map(load_judge).transpose()?;
@@ -324,6 +340,12 @@ impl Curator {
             line.finish();
         }
         curated
+    }
+
+    /// What a mixture weighs.
+    pub fn mixes_by(&self) -> MixBy {
+        let mix = self.curation.mix.as_ref();
+        mix.and_then(|mix| mix.by).unwrap_or_default()
     }
 
     /// What lengths are counted in.
@@ -401,6 +423,15 @@ fn ways_of(rule: &str) -> String {
         Some((last, [])) => last.clone(),
         Some((last, others)) => format!("{} or {last}", others.join(", ")),
         None => format!("`hone data rules {rule}` says what can be done"),
+    }
+}
+
+/// Says where the mixture is not what its weights ask for.
+pub fn tell_shortfalls(portions: &[Portion], by: MixBy, talk: Talk) {
+    for portion in portions {
+        if let Some(shortfall) = portion.shortfall(by.unit()) {
+            talk.warn(shortfall);
+        }
     }
 }
 

@@ -55,6 +55,8 @@ impl Table {
             facts: Vec::new(),
             prints: Vec::new(),
             unread: Vec::new(),
+            benchmark: Vec::new(),
+            benchmarks: Vec::new(),
             names: BTreeSet::new(),
             files: Vec::new(),
             inputs: Inputs::default(),
@@ -68,6 +70,7 @@ impl Table {
             gathering.read_source(source, &inputs)?;
             gathering.inputs.join(inputs);
         }
+        gathering.read_benchmarks()?;
         gathering.finish()
     }
 }
@@ -156,6 +159,9 @@ struct Gathering<'a, 'b> {
     prints: Vec<Fingerprint>,
     /// Rows of the test side that are not read otherwise.
     unread: Vec<Record>,
+    /// Rows of benchmarks, and their files.
+    benchmark: Vec<Record>,
+    benchmarks: Vec<FileReport>,
     names: BTreeSet<Arc<str>>,
     files: Vec<FileReport>,
     inputs: Inputs,
@@ -208,10 +214,26 @@ impl Gathering<'_, '_> {
     /// Reads rows that leaks are looked for from; those that cannot be used are none to leak.
     fn read_unread(&mut self, files: &[Input], source: &RawSource) -> Result<(), CurateError> {
         let options = options_of(source);
+        let examiner = &self.lens.examiner;
+        let unread = &mut self.unread;
         stream_files(files, &options, &mut |row| {
-            self.unread.extend(row.ok());
+            unread.extend(row.ok().map(|record| examiner.replaced(record)));
             ControlFlow::Continue(())
         })?;
+        Ok(())
+    }
+
+    /// Reads the rows of benchmarks, redacted as the rows they are compared with: an address that is replaced on one
+    /// side only would hide the leak.
+    fn read_benchmarks(&mut self) -> Result<(), CurateError> {
+        if self.curation.benchmarks.is_empty() {
+            return Ok(());
+        }
+        let reading = hone_data::read(&self.curation.benchmarks)?;
+        self.benchmarks = reading.files;
+        let examiner = &self.lens.examiner;
+        let records = reading.records.into_par_iter();
+        self.benchmark = records.map(|record| examiner.replaced(record)).collect();
         Ok(())
     }
 
@@ -390,10 +412,11 @@ impl Gathering<'_, '_> {
             facts: self.facts,
             prints: self.prints,
             unread: self.unread,
+            benchmark: self.benchmark,
             links: Vec::new(),
             files: self.files,
             inputs: self.inputs,
-            benchmarks: Vec::new(),
+            benchmarks: self.benchmarks,
             rows_in: self.rows_in,
             rows_changed: self.rows_changed,
             origins: self.origins,

@@ -144,9 +144,22 @@ pub enum CurateError {
         what: &'static str,
         rule: &'static str,
     },
+    #[error("{place}: {source}")]
+    At { place: String, source: Box<Self> },
 }
 
 impl CurateError {
+    /// The same, with the line of a key of the recipe, if it has one.
+    fn at(self, curation: &Curation, key: &[&str]) -> Self {
+        match curation.text.place(key) {
+            Some(place) => Self::At {
+                place,
+                source: Box::new(self),
+            },
+            None => self,
+        }
+    }
+
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
@@ -158,6 +171,11 @@ impl CurateError {
                     .into(),
                 "max-bad-rows = 1.0 in a recipe skips all of them".into(),
             ],
+            Self::At { source, .. } => source.hints(),
+            Self::Mix(error) => error.hints(),
+            Self::Contradiction { rule, .. } => vec![format!(
+                "take `{rule} = \"off\"` out of [rules], or the section that asks for it out of the recipe"
+            )],
             Self::Worth { .. } => vec!["have another model judge: --model NAME".into()],
             Self::NoJudge => vec!["--model smollm2-135m-instruct, or model = \"…\" in the recipe".into()],
             _ => Vec::new(),

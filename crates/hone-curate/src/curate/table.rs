@@ -50,6 +50,8 @@ pub(super) struct Table {
     pub(super) prints: Vec<Fingerprint>,
     /// Rows of a test side that stays unread, which leaks are looked for from.
     pub(super) unread: Vec<Record>,
+    /// Rows of benchmarks, likewise.
+    pub(super) benchmark: Vec<Record>,
     /// How often each row is learnt; 0 once it is out.
     pub(super) copies: Vec<usize>,
     pub(super) sides: Vec<Side>,
@@ -228,14 +230,7 @@ impl Table {
             overlaps: Vec::new(),
         };
         told(0);
-        let benchmarks = match &curation.benchmarks[..] {
-            [] => Vec::new(),
-            files => {
-                let reading = hone_data::read(files)?;
-                self.benchmarks = reading.files;
-                reading.records
-            }
-        };
+        let benchmarks = std::mem::take(&mut self.benchmark);
         self.leave_out_leaks_of(&benchmarks, &all, false, curation, noted)?;
         told(1);
         let unread = std::mem::take(&mut self.unread);
@@ -408,7 +403,12 @@ impl Table {
             }
         };
         let ingredients: Vec<Ingredient> = train.iter().map(ingredient).collect();
-        let (copies, portions) = mix(&ingredients, wanted, Seed::new(curation.seed).child("mix"))?;
+        let mixed = mix(&ingredients, wanted, Seed::new(curation.seed).child("mix"));
+        let (copies, portions) = mixed.map_err(|error| {
+            let key: Vec<String> = error.key().into_iter().map(str::to_owned).collect();
+            let key: Vec<&str> = key.iter().map(String::as_str).collect();
+            CurateError::from(error).at(curation, &key)
+        })?;
         self.portions = portions;
         for (&row, copies) in train.iter().zip(copies) {
             self.copies[row] = copies;
@@ -522,7 +522,7 @@ fn active<'a>(
 ) -> Result<&'a Ruled, CurateError> {
     curation
         .rule(rule)
-        .ok_or(CurateError::Contradiction { what, rule })
+        .ok_or_else(|| CurateError::Contradiction { what, rule }.at(curation, &["rules", rule]))
 }
 
 /// Rows and kept row of the largest clusters, for the report.

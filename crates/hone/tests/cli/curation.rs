@@ -373,3 +373,85 @@ fn personal_data_stops_a_run_until_it_is_redacted() {
         "{error}"
     );
 }
+
+#[test]
+fn a_mixture_that_cannot_be_reached_is_told_and_a_collection_without_a_weight_is_refused() {
+    let place = Place::new();
+    let rows = |what: &str, count: usize| -> String {
+        let row = |number| {
+            json!({ "prompt": format!("What is {what} number {number}?"), "completion": format!("It is {number}.") })
+                .to_string()
+                + "\n"
+        };
+        (0..count).map(row).collect()
+    };
+    place.write("a.jsonl", &rows("apple", 100));
+    place.write("b.jsonl", &rows("berry", 5));
+    let recipe = |weights: &str| {
+        format!(
+            "[[sources]]\nfiles = [\"a.jsonl\", \"b.jsonl\"]\n[split]\nvalid = 0.0\n[mix]\nweights = {{ {weights} }}\n"
+        )
+    };
+    place.write("short.toml", &recipe("a = 1, b = 1"));
+    let ran = place.ok("data build short.toml --out short");
+    assert!(
+        ran.stderr
+            .contains("b gives 20 of the 53 rows asked for (max-repeats = 4)"),
+        "{}",
+        ran.stderr
+    );
+    place.write("unlisted.toml", &recipe("a = 1"));
+    let refused = place.refusal("data build unlisted.toml --out unlisted");
+    assert!(
+        refused.contains("unlisted.toml:6: mix.weights has no weight for the collection b")
+            && refused.contains("0 leaves it out"),
+        "{refused}"
+    );
+    assert!(!place.path("unlisted").exists());
+}
+
+#[test]
+fn a_family_that_is_switched_off_leaves_the_mixture_alone_and_a_contradiction_names_its_line() {
+    let place = place();
+    let recipe = |rules: &str| {
+        format!(
+            "max-bad-rows = 0.5\n[[sources]]\nfiles = [\"rows.jsonl\"]\n[rules]\n{rules}\n[mix]\nweights = {{ rows = 1 }}\n"
+        )
+    };
+    place.write("family.toml", &recipe("quality = \"off\""));
+    place.ok("data build family.toml --out family");
+    place.write("rule.toml", &recipe("mixed-out = \"off\""));
+    let refused = place.refusal("data build rule.toml --out rule");
+    assert!(
+        refused.contains("rule.toml:5: the recipe asks to mix collections")
+            && refused.contains("hint: take `mixed-out = \"off\"` out of [rules]"),
+        "{refused}"
+    );
+    place.write("misspelt.toml", &recipe("near-duplicat = \"off\""));
+    let refused = place.refusal("data build misspelt.toml --out rule");
+    assert!(
+        refused.contains("misspelt.toml:5: there is no rule and no family `near-duplicat`"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_benchmark_is_redacted_as_the_rows_are_so_that_a_leak_does_not_hide() {
+    let place = Place::new();
+    let row = |reply: &str| {
+        json!({ "prompt": "Mail olga.berg@kranich-it.ch now", "completion": reply }).to_string()
+            + "\n"
+    };
+    place.write("rows.jsonl", &row("fine"));
+    place.write("bench.jsonl", &row("ok"));
+    for action in ["redact", "report"] {
+        let ran = place.run(&format!(
+            "data check --from rows.jsonl --benchmark bench.jsonl --rule personal-data={action}"
+        ));
+        assert!(
+            ran.stdout.contains("prompt-exact (leak): 1 "),
+            "{action}: {}",
+            ran.stdout
+        );
+    }
+}

@@ -4,7 +4,7 @@ use super::check::print_tally;
 use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs, beside, tell_remarks, ways_to_decide};
+use crate::curation::{Curator, RecipeArgs, beside, tell_remarks, tell_shortfalls, ways_to_decide};
 use crate::place::{refuse_unwritable, unlocked};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
@@ -62,6 +62,7 @@ impl Build {
         }
         print_tally(&written.tally)?;
         tell_remarks(&written.files, talk);
+        tell_shortfalls(&written.portions, curator.mixes_by(), talk);
         self.tell(out, &written, talk)?;
         Ok(
             if written.note.undecided.is_empty() && written.untrained.is_empty() {

@@ -1,7 +1,7 @@
 //! `hone data check`: what the rules see in some files, and nothing else happens.
 
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs, tell_remarks};
+use crate::curation::{Curator, RecipeArgs, tell_remarks, tell_shortfalls};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::overview::{RuleRow, Tally};
@@ -61,6 +61,7 @@ impl Check {
             }
         }
         tell_remarks(&curated.files, talk);
+        tell_shortfalls(&curated.portions, curator.mixes_by(), talk);
         for doubt in &curated.inputs.doubts {
             talk.say(format!("to decide before training: {}", doubt.what));
             talk.say(format!("  {}", doubt.hint));
