@@ -14,6 +14,7 @@ mod fuzz;
 mod layers;
 mod pages;
 mod python;
+mod same;
 #[cfg(unix)]
 mod torture;
 
@@ -75,6 +76,15 @@ enum Task {
         /// Of the first round; each further one has the next.
         #[arg(long, default_value_t = 0)]
         seed: u64,
+    },
+    /// Trains, merges, exports and builds with the command of the tree and of a commit, and says which bytes and numbers differ.
+    Same {
+        /// Built in a work tree of its own the first time.
+        #[arg(long, default_value = "HEAD")]
+        against: String,
+        /// Cases with this in their name.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Times the engine against the machine: steps, ops, generation; a table and JSON.
     Bench {
@@ -142,6 +152,7 @@ fn run(task: Task) -> Result<()> {
                 seed,
             },
         ),
+        Task::Same { against, only } => same::run(root, &against, only.as_deref()),
         Task::Bench { arguments } => bench(root, &arguments),
         Task::Compare { peers, arguments } => python::compare(root, peers, &arguments),
         Task::CompareMerge { arguments } => python::compare_merge(root, &arguments),
@@ -167,4 +178,15 @@ fn bench(root: &Path, arguments: &[String]) -> Result<()> {
         "the benchmark ended with an error, shown above"
     );
     Ok(())
+}
+
+/// The command as tests have it.
+fn built(root: &Path) -> Result<PathBuf> {
+    let status = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "hone"])
+        .current_dir(root)
+        .status()?;
+    ensure!(status.success(), "hone could not be built, as shown above");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
+    Ok(target.join("debug/hone"))
 }

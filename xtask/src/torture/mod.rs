@@ -70,7 +70,7 @@ impl fmt::Display for Kind {
 
 /// Tortures for the time asked for; an error if anything was found.
 pub fn run(root: &Path, asked: &Asked) -> Result<()> {
-    let bench = Bench::set_up(root, &built(root)?, &preload(root)?)?;
+    let bench = Bench::set_up(root, &crate::built(root)?, &preload(root)?)?;
     let started = Instant::now();
     let all = Work::all();
     let references = all.iter().map(|work| bench.reference(work));
@@ -127,17 +127,6 @@ pub fn run(root: &Path, asked: &Asked) -> Result<()> {
     }
     ensure!(faults.is_empty(), "{} faults, shown above", faults.len());
     Ok(())
-}
-
-/// The command as tests have it.
-fn built(root: &Path) -> Result<PathBuf> {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "hone"])
-        .current_dir(root)
-        .status()?;
-    ensure!(status.success(), "hone could not be built, as shown above");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), PathBuf::from);
-    Ok(target.join("debug/hone"))
 }
 
 /// Compiles what lets calls fail.
