@@ -52,6 +52,15 @@ pub enum TokenizerError {
         theirs: u32,
         ours: u32,
     },
+    #[error(
+        "the token {token:?} has the id {id}, but the model knows {rows} tokens and the tokenizer has {tokens}"
+    )]
+    Beyond {
+        token: String,
+        id: u32,
+        rows: usize,
+        tokens: usize,
+    },
     #[error("the vocabulary cannot spell {text:?}")]
     Unspeakable { text: String },
     #[error("the text cannot be encoded: {what}")]
@@ -72,6 +81,8 @@ pub struct Tokenizer {
     letters: Option<Arc<Unigram>>,
     /// The pre-tokenizer marks the start of every piece, so pieces must not be cut before it.
     marks_pieces: bool,
+    /// The token with the greatest id.
+    last: Option<(String, u32)>,
     pub(crate) bos: Option<u32>,
     pub(crate) eos: Option<u32>,
     pub(crate) unknown: Option<u32>,
@@ -89,20 +100,26 @@ pub(crate) struct Borders {
     pub cuts: Vec<usize>,
 }
 
-/// Refuses an id that lies far beyond what a file of so many tokens can mean: several walks go through every id up to the
-/// greatest, so one number in a small file would cost gigabytes.
-fn refuse_far_ids(inner: &tokenizers::Tokenizer) -> Result<(), TokenizerError> {
-    /// Vocabularies have gaps and reserved ids; none of this size holds fewer than a quarter of its tokens.
-    const ALWAYS_TAKEN: usize = 1 << 20;
+/// The token with the greatest id.
+fn last_token(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
     let vocabulary = inner.get_vocab(true);
-    let most = ALWAYS_TAKEN.max(4 * vocabulary.len());
-    let far = vocabulary.iter().find(|(_, id)| **id as usize >= most);
-    match far {
-        None => Ok(()),
-        Some((token, id)) => Err(malformed(format!(
-            "the token {token:?} has the id {id}, far beyond the {} tokens that there are",
-            vocabulary.len()
-        ))),
+    vocabulary.into_iter().max_by_key(|(_, id)| *id)
+}
+
+/// Refuses an id that lies far beyond what a file of so many tokens can mean: several walks go through every id up to the
+/// greatest, so one number in a small file would cost gigabytes. What the model has is not known yet: see
+/// [`Tokenizer::refuse_beyond`].
+fn refuse_far(last: Option<&(String, u32)>, tokens: usize) -> Result<(), TokenizerError> {
+    /// Vocabularies have gaps and reserved ids; none of this size holds fewer than a quarter of its tokens. The walks take
+    /// four bytes an id.
+    const ALWAYS_TAKEN: usize = 1 << 20;
+    match last {
+        Some((token, id)) if *id as usize >= ALWAYS_TAKEN.max(4 * tokens) => {
+            Err(malformed(format!(
+                "the token {token:?} has the id {id}, far beyond the {tokens} tokens that there are"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -121,7 +138,8 @@ impl Tokenizer {
 
     fn read_json(json: &[u8]) -> Result<Self, TokenizerError> {
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(malformed)?;
-        refuse_far_ids(&inner)?;
+        let last = last_token(&inner);
+        refuse_far(last.as_ref(), inner.get_vocab_size(true))?;
         // A file may carry the limits of somebody's last batch; nothing is cut or filled here.
         inner.with_truncation(None).map_err(malformed)?;
         inner.with_padding(None);
@@ -130,6 +148,7 @@ impl Tokenizer {
         let mut tokenizer = Self {
             letters: letters_of(&inner)?,
             marks_pieces: false,
+            last,
             inner,
             raw,
             normalized,
@@ -150,6 +169,7 @@ impl Tokenizer {
         let hash = sha256_hex(inner.to_string(false).map_err(malformed)?.as_bytes());
         Ok(Self {
             letters: letters_of(&inner)?,
+            last: last_token(&inner),
             inner,
             raw,
             normalized,
@@ -234,6 +254,24 @@ impl Tokenizer {
     /// How many tokens there are, added ones included.
     pub fn vocab_size(&self) -> usize {
         self.inner.get_vocab_size(true)
+    }
+
+    /// Refuses an id that neither the rows of a model nor the number of tokens accounts for. A few tokens more than rows are
+    /// no fault: many tokenizers name a padding token that their model never sees.
+    ///
+    /// # Errors
+    /// The token with the greatest id, if no row is its and there are not so many tokens.
+    pub fn refuse_beyond(&self, rows: usize) -> Result<(), TokenizerError> {
+        let tokens = self.vocab_size();
+        match &self.last {
+            Some((token, id)) if *id as usize >= rows.max(tokens) => Err(TokenizerError::Beyond {
+                token: token.clone(),
+                id: *id,
+                rows,
+                tokens,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the id is a control token.

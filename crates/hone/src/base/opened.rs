@@ -139,6 +139,9 @@ impl OpenError {
                 "save it with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(DIR), which writes tokenizer.json"
                     .into(),
             ],
+            Self::Tokenizer { source: TokenizerError::Beyond { .. }, .. } => vec![
+                "fetch tokenizer and weights again, both from one place".into(),
+            ],
             Self::Template { source: TemplateError::NoDefault { names }, .. } => {
                 let first = for_shell(names.first().map_or("NAME", String::as_str));
                 vec![format!("choose one, as with --chat-template {first}")]
@@ -566,8 +569,22 @@ fn render_with(
     })
 }
 
-/// The tokenizer, and what was assumed about its files.
+/// The tokenizer, whose tokens are those of the weights, and what was assumed about its files.
 fn open_tokenizer(
+    weights: &BaseWeights,
+    path: &Path,
+) -> Result<(Tokenizer, Vec<String>), OpenError> {
+    let (tokenizer, assumed) = read_tokenizer(weights, path)?;
+    match tokenizer.refuse_beyond(weights.config().vocab_size) {
+        Ok(()) => Ok((tokenizer, assumed)),
+        Err(source) => Err(OpenError::Tokenizer {
+            path: path.to_path_buf(),
+            source,
+        }),
+    }
+}
+
+fn read_tokenizer(
     weights: &BaseWeights,
     path: &Path,
 ) -> Result<(Tokenizer, Vec<String>), OpenError> {

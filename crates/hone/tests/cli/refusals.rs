@@ -484,21 +484,47 @@ fn a_run_takes_no_more_memory_than_its_plan_says() {
     }
 }
 
-#[test]
-fn a_token_with_an_id_far_beyond_the_others_is_refused_at_once() {
-    let place = Place::new();
-    spoilt_base(&place, "far", "model.norm.weight", 1.0);
-    let path = place.path("far/tokenizer.json");
+/// A base whose tokenizer numbers one token more, as it likes.
+fn base_with_token(place: &Place, name: &str, id: u32) {
+    spoilt_base(place, name, "model.norm.weight", 1.0);
+    let path = place.path(name).join("tokenizer.json");
     let mut json: serde_json::Value =
         serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     let mut added = json["added_tokens"][0].clone();
     added["content"] = "<far>".into();
-    added["id"] = 2_147_483_647_u32.into();
+    added["id"] = id.into();
     json["added_tokens"].as_array_mut().unwrap().push(added);
-    json["model"]["vocab"]["<far>"] = 2_147_483_647_u32.into();
+    json["model"]["vocab"]["<far>"] = id.into();
     std::fs::write(&path, json.to_string()).unwrap();
+}
+
+#[test]
+fn a_token_with_an_id_far_beyond_the_others_is_refused_at_once() {
+    let place = Place::new();
+    base_with_token(&place, "far", 2_147_483_647);
     let begun = std::time::Instant::now();
     let error = place.refusal("generate --model far --prompt hi --max-tokens 1");
     assert!(error.contains("\"<far>\" has the id 2147483647"), "{error}");
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_token_that_the_model_has_no_row_for_is_refused_with_both_sizes() {
+    let place = Place::new();
+    for id in [301, 100_000, (1 << 20) - 1] {
+        base_with_token(&place, &format!("m{id}"), id);
+        let error = place.refusal(&format!(
+            "generate --model m{id} --prompt hi --max-tokens 1"
+        ));
+        let wanted = format!(
+            "the token \"<far>\" has the id {id}, but the model knows 300 tokens and the tokenizer has 301\n\
+             hint: fetch tokenizer and weights again, both from one place"
+        );
+        assert!(error.contains(&wanted), "{error}");
+    }
+    // A padding token without a row, as many tokenizers have it, is never looked up.
+    base_with_token(&place, "padded", 300);
+    place.ok("generate --model padded --prompt hi --max-tokens 1");
+    let error = place.refusal("generate --model padded --raw --prompt <far> --max-tokens 1");
+    assert!(error.contains("token 300"), "{error}");
 }
