@@ -40,6 +40,7 @@ pub fn run(root: &Path) -> Result<()> {
             minutes: 1.0,
             rounds: None,
             seed: 0,
+            only: None,
         };
         crate::torture::run(root, &asked)
     })?;

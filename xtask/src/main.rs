@@ -76,6 +76,9 @@ enum Task {
         /// Of the first round; each further one has the next.
         #[arg(long, default_value_t = 0)]
         seed: u64,
+        /// Only commands whose names contain this, as `pull`.
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Trains, merges, exports and builds with the command of the tree and of a commit, and says which bytes and numbers differ.
     Same {
@@ -144,12 +147,14 @@ fn run(task: Task) -> Result<()> {
             minutes,
             rounds,
             seed,
+            only,
         } => torture::run(
             root,
             &torture::Asked {
                 minutes,
                 rounds,
                 seed,
+                only,
             },
         ),
         Task::Same { against, only } => same::run(root, &against, only.as_deref()),

@@ -30,6 +30,8 @@ pub struct Asked {
     pub rounds: Option<u64>,
     /// The seed of the first round; each further one has the next.
     pub seed: u64,
+    /// Only commands whose names contain this.
+    pub only: Option<String>,
 }
 
 /// Something that a round found.
@@ -72,7 +74,12 @@ impl fmt::Display for Kind {
 pub fn run(root: &Path, asked: &Asked) -> Result<()> {
     let bench = Bench::set_up(root, &crate::built(root)?, &preload(root)?)?;
     let started = Instant::now();
-    let all = Work::all();
+    let only = asked.only.as_deref().unwrap_or_default();
+    let all: Vec<Work> = Work::all()
+        .into_iter()
+        .filter(|work| work.name.contains(only))
+        .collect();
+    ensure!(!all.is_empty(), "no command is called `{only}`");
     let references = all.iter().map(|work| bench.reference(work));
     let references = references.collect::<Result<Vec<_>>>()?;
     println!(
@@ -102,9 +109,13 @@ pub fn run(root: &Path, asked: &Asked) -> Result<()> {
         match found.is_empty() {
             true => fs::remove_dir_all(&place.dir)?,
             false => println!(
-                "round {seed}: {}, {disturbance}; kept in {}; again with `cargo xtask torture --seed {seed} --rounds 1`",
+                "round {seed}: {}, {disturbance}; kept in {}; again with `cargo xtask torture --seed {seed} --rounds 1{}`",
                 reference.work.name,
-                place.dir.display()
+                place.dir.display(),
+                match only {
+                    "" => String::new(),
+                    only => format!(" --only {only:?}"),
+                }
             ),
         }
         for fault in &found {
