@@ -858,6 +858,12 @@ impl Renderer {
         })
     }
 
+    /// What opens and closes the reasoning inside a reply, as in `<think>` and `</think>`, if the template or the tokenizer
+    /// knows of any.
+    pub fn reasoning_tags(&self) -> Option<(&'static str, &'static str)> {
+        self.reasoning_tags.map(|tags| (tags.open, tags.close))
+    }
+
     /// A reply whose reasoning the template takes out. `why` it is no reply as it is.
     fn continued(
         &self,

@@ -40,6 +40,9 @@ impl Train {
         if self.resume && !self.dry_run {
             let begun = Begun::find(&self.options, file.clone())?;
             if let Some(summary) = done_already(&begun) {
+                if begun.has_other_places()? {
+                    Prepared::new(&self.options, file, true, &home)?;
+                }
                 return self.tell_again(&begun, &summary, talk);
             }
         }
@@ -108,6 +111,13 @@ impl Train {
             "the run in {} is finished, nothing is left to do; a new --out starts another",
             begun.dir.display()
         ));
+        let changed = begun.changed()?;
+        if !changed.is_empty() {
+            talk.say(format!(
+                "{} not taken over, as nothing is left to do",
+                changed.join(", ")
+            ));
+        }
         let model = begun.record.asked.model.as_deref().unwrap_or_default();
         show_summary(summary, &begun.dir.join(REPORT), model, talk);
         if self.json {

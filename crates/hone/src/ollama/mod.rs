@@ -121,6 +121,18 @@ struct Form {
 const SYSTEM: &str = "Zsystemwords";
 const ASKED: [&str; 3] = ["Zfirstquestion", "Zsecondquestion", "Zthirdquestion"];
 const SAID: [&str; 2] = ["Zfirstreply", "Zsecondreply"];
+const THOUGHT: &str = "Zfirstthought";
+
+/// The thoughts of an earlier reply in Ollama's prompt, beside the chat template's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Earlier {
+    /// The same text.
+    Same,
+    /// Only in Ollama's.
+    LeftOut,
+    /// In both, and not alike.
+    Otherwise,
+}
 
 /// What stands between the words of a conversation.
 #[derive(Debug)]
@@ -157,7 +169,7 @@ impl Form {
             match writer.difference(&template, system.as_deref(), &pieces.system) {
                 None => {
                     return Ok(Self {
-                        notices: writer.notices(&pieces),
+                        notices: writer.notices(&pieces, &template),
                         template,
                         system,
                     });
@@ -234,7 +246,7 @@ impl<'a> Writer<'a> {
         None
     }
 
-    fn notices(&self, pieces: &Pieces) -> Vec<String> {
+    fn notices(&self, pieces: &Pieces, template: &str) -> Vec<String> {
         let mut notices = Vec::new();
         if pieces.system == System::Nowhere {
             notices.push(
@@ -256,11 +268,22 @@ impl<'a> Writer<'a> {
                 "Ollama is not told of tools: the Modelfile's template has no part for them".into(),
             );
         }
-        let opened = pieces.prompt.rsplit_once("<think>");
-        if opened.is_some_and(|(_, after)| !after.contains("</think>")) {
-            notices.push(
-                "the prompt opens the model's thoughts: Ollama shows them as part of the answer, up to `</think>`".into(),
-            );
+        let (open, close) = self.tags();
+        if self.opens_thoughts(&pieces.prompt) {
+            notices.push(format!(
+                "the prompt opens the model's thoughts: Ollama shows them as part of the answer, up to `{close}`"
+            ));
+        }
+        match self.earlier_thoughts(&pieces.prompt, template) {
+            Earlier::Same => {}
+            Earlier::LeftOut => notices.push(format!(
+                "the chat template leaves the thoughts of earlier replies out, and Ollama's templates cannot: \
+                 send earlier replies without what stands between `{open}` and `{close}`"
+            )),
+            Earlier::Otherwise => notices.push(format!(
+                "the chat template writes the thoughts of earlier replies otherwise than the model writes them, and Ollama \
+                 leaves them as they are: send earlier replies without what stands up to `{close}`"
+            )),
         }
         let spaced = vec![Turn::new(Role::User, format!(" {} ", ASKED[0]))];
         if self
@@ -283,6 +306,64 @@ impl<'a> Writer<'a> {
             ));
         }
         notices
+    }
+
+    /// What opens and closes thoughts.
+    fn tags(&self) -> (&'static str, &'static str) {
+        let known = self.renderer.reasoning_tags();
+        known.unwrap_or(("<think>", "</think>"))
+    }
+
+    fn opens_thoughts(&self, prompt: &str) -> bool {
+        let (open, close) = self.tags();
+        let opened = prompt.rsplit_once(open);
+        opened.is_some_and(|(_, after)| !after.contains(close))
+    }
+
+    /// What becomes of the thoughts of a reply once the conversation has gone on. To Ollama they are part of what the
+    /// model wrote; a template may be given them apart from the reply, or in front of it.
+    fn earlier_thoughts(&self, prompt: &str, template: &str) -> Earlier {
+        let (open, close) = self.tags();
+        let mut apart = Turn::new(Role::Assistant, SAID[0]);
+        apart.reasoning = Some(THOUGHT.into());
+        let in_front = format!("{open}\n{THOUGHT}\n{close}\n\n{}", SAID[0]);
+        let in_front = Turn::new(Role::Assistant, in_front);
+        let is_opened = self.opens_thoughts(prompt);
+        let ways = match is_opened {
+            // Whether the template reads them apart cannot be told from a last reply that it takes them out of.
+            true => vec![in_front],
+            false => vec![apart, in_front],
+        };
+        let found = ways.iter().filter_map(|reply| {
+            let written = match is_opened {
+                true => format!("{THOUGHT}\n{close}\n\n{}", SAID[0]),
+                false => self.written(reply)?,
+            };
+            let [asked, again] = [0, 1].map(|at| Turn::new(Role::User, ASKED[at]));
+            let trained = self.prompt(vec![asked.clone(), reply.clone(), again.clone()]);
+            let sent = [asked, Turn::new(Role::Assistant, written), again];
+            let sent: Vec<Message> = sent.into_iter().map(message).collect();
+            let there = GoTemplate::parse(template).and_then(|template| template.prompt(&sent));
+            let (trained, there) = (trained.ok()?, there.ok()?);
+            Some(match trained == there {
+                true => Earlier::Same,
+                false if !trained.contains(THOUGHT) => Earlier::LeftOut,
+                false => Earlier::Otherwise,
+            })
+        });
+        let mut found = found.filter(|earlier| *earlier != Earlier::Same);
+        found.next().unwrap_or(Earlier::Same)
+    }
+
+    /// What the model writes after its prompt to give this reply, up to its last word; nothing if it has no thoughts then.
+    fn written(&self, reply: &Turn) -> Option<String> {
+        let asked = Turn::new(Role::User, ASKED[0]);
+        let conversation = Conversation::new(vec![asked.clone(), reply.clone()]);
+        let whole = self.renderer.render(&conversation, false).ok()?;
+        let whole = whole.strip_prefix(&self.bos).unwrap_or(&whole);
+        let reply = whole.strip_prefix(&self.prompt(vec![asked]).ok()?)?;
+        let end = reply.rfind(SAID[0])? + SAID[0].len();
+        Some(reply[..end].to_owned()).filter(|reply| reply.contains(THOUGHT))
     }
 
     /// Whether the template says anything of tools.
@@ -327,11 +408,15 @@ fn turns(system: Option<&str>, questions: usize) -> Vec<Turn> {
 }
 
 fn messages(system: Option<&str>, questions: usize) -> Vec<Message> {
-    let message = |turn: Turn| Message {
+    turns(system, questions).into_iter().map(message).collect()
+}
+
+/// A turn as Ollama has it.
+fn message(turn: Turn) -> Message {
+    Message {
         role: turn.role.name().to_owned(),
         content: turn.text,
-    };
-    turns(system, questions).into_iter().map(message).collect()
+    }
 }
 
 /// What stands around and between the words, in their order.
@@ -617,6 +702,50 @@ mod tests {
         let form = form(&thinking);
         assert!(first_prompt(&form).ends_with("assistant\n<think>\n"));
         assert!(form.notices[0].contains("thoughts"), "{:?}", form.notices);
+    }
+
+    #[test]
+    fn thoughts_of_earlier_replies_that_ollama_treats_otherwise_are_said() {
+        // As Qwen 3: thoughts of the last reply alone, given apart or in front of the reply.
+        let last_alone = "{% for m in messages %}{% set said = m.content.split('</think>')[-1].lstrip('\n') %}\
+            {% set thought = m.reasoning_content or m.content.split('</think>')[0].split('<think>')[-1].strip('\n') %}\
+            <|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and loop.last and ('</think>' in m.content or m.reasoning_content) %}<think>\n{{ thought }}\n</think>\n\n{% endif %}{{ said }}<|im_end|>\n{% endfor %}\
+            {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
+        let notices = form(last_alone).notices;
+        assert_eq!(notices.len(), 1, "{notices:?}");
+        assert!(
+            notices[0].contains("leaves the thoughts of earlier replies out")
+                && notices[0].contains("between `<think>` and `</think>`"),
+            "{notices:?}"
+        );
+        // The same without a word of thoughts in turns before, which Ollama leaves as they are.
+        let every = last_alone.replace("and loop.last ", "");
+        assert_eq!(form(&every).notices, [] as [&str; 0]);
+        // As DeepSeek-R1: the prompt opens them, and no earlier reply has any.
+        let opened = TURNS
+            .replace(
+                "{{ m.content }}",
+                "{{ m.content.split('</think>')[-1].lstrip('\n') }}",
+            )
+            .replace(
+                "<|im_start|>assistant\n",
+                "<|im_start|>assistant\n<think>\n",
+            );
+        let notices = form(&opened).notices;
+        assert!(
+            notices.len() == 2 && notices[1].contains("leaves the thoughts of earlier replies out"),
+            "{notices:?}"
+        );
+        // Opened by the prompt, and written with their tag when the conversation has gone on.
+        let opened = TURNS.replace(
+            "<|im_start|>assistant\n",
+            "<|im_start|>assistant\n<think>\n",
+        );
+        let notices = form(&opened).notices;
+        assert!(
+            notices.len() == 2 && notices[1].contains("otherwise than the model writes them"),
+            "{notices:?}"
+        );
     }
 
     #[test]

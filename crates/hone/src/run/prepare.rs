@@ -3,13 +3,16 @@
 use super::record::{RUN_LOCK, RunRecord, has_remains};
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::dataset::Dataset;
-use crate::plan::{Length, MAY_CHANGE, Machine, Origin, RawTrain, Settings, TrainPlan};
+use crate::plan::{
+    Length, MAY_CHANGE, Machine, Origin, RawTrain, Settings, Size, TrainPlan, Valid,
+};
 use crate::refusal::Refusal;
 use anyhow::Result;
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_ledger::{ContentId, Held, Lock, LockError, RunStatus, Seed, sweep, who_holds};
 use hone_model::{Adapter, Model};
 use hone_tensor::Device;
-use hone_train::{Change, Data};
+use hone_train::{Change, Data, two_digits};
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
 
@@ -83,6 +86,9 @@ impl Prepared {
         let dataset = Dataset::load(&settings, &open.renderer, max_length)?;
         let fingerprint = open.weights.fingerprint()?;
         let begun = resumed.as_ref().map(|run| &run.training);
+        if let Some(record) = &resumed {
+            refuse_other_content(record, &settings, &open, fingerprint, &dataset)?;
+        }
         let plan = TrainPlan::draw(settings, &open, &dataset, fingerprint, begun)?;
         if plan.streams_base {
             open.weights.stream();
@@ -171,13 +177,14 @@ impl Begun {
         };
         refuse_busy(&dir)?;
         let (record, found) = RunRecord::find(&dir)?;
-        let changed = changed_options(&given, &record.asked)?;
+        let peak = record.training.learning_rate.peak;
+        let changed = changed_options(&given, &record.asked, peak)?;
         if !changed.is_empty() {
             return Err(Refusal::usage(format!(
                 "a resumed run keeps its options, but {} changed",
                 changed.join(", ")
             ))
-            .hint("leave them out to continue the run, or choose a new --out to start another")
+            .hint(way_on(&record, &changed))
             .into());
         }
         Ok(Self {
@@ -208,6 +215,24 @@ impl Begun {
                 .save_dtype
                 .is_none_or(|form| asked.save_dtype == Some(form));
         self.record.status == RunStatus::Finished && is_same && self.remarks().is_empty()
+    }
+
+    /// Options given now that are other ones than the run began with, as flags.
+    pub fn changed(&self) -> Result<Vec<String>> {
+        let changes = changes(&self.given, &self.record.asked)?.into_iter();
+        let changes = changes.filter(|change| {
+            change.option != "out" && MAY_CHANGE.iter().any(|(name, _)| *name == change.option)
+        });
+        Ok(changes
+            .map(|change| format!("--{}", change.option))
+            .collect())
+    }
+
+    /// Whether one of them says where something lies, so that it has to be looked at.
+    pub fn has_other_places(&self) -> Result<bool> {
+        let changed = self.changed()?;
+        let is_place = |flag: &String| PLACES.contains(&flag.trim_start_matches("--"));
+        Ok(changed.iter().any(is_place))
     }
 
     /// Its options as they were, but for those that may change.
@@ -256,11 +281,117 @@ fn changes(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<Change>> {
     Ok(given.into_iter().filter_map(change).collect())
 }
 
-/// Those of them that a resumed run has to keep, as flags.
-fn changed_options(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<String>> {
+/// Options of [`MAY_CHANGE`] that say where something lies, which has to be the same.
+const PLACES: [&str; 4] = ["model", "data", "valid", "chat-template"];
+
+/// Those of them that a resumed run has to keep, as flags; `peak` is the learning rate of the record. One that was not given
+/// at the beginning, and says now what was decided then, changes nothing.
+fn changed_options(given: &RawTrain, begun_with: &RawTrain, peak: f32) -> Result<Vec<String>> {
     let changes = changes(given, begun_with)?.into_iter();
     let fixed = changes.filter(|change| MAY_CHANGE.iter().all(|(name, _)| *name != change.option));
-    Ok(fixed.map(|change| format!("--{}", change.option)).collect())
+    let mut changed = Vec::new();
+    for change in fixed {
+        let mut alone = Map::new();
+        alone.insert(change.option.clone(), change.to);
+        let alone: RawTrain = serde_json::from_value(Value::Object(alone))?;
+        let is_decided = match change.option.as_str() {
+            // What was decided by the width of the base is in the record alone.
+            "lr" => begun_with.lr.is_none() && given.lr == Some(two_digits(f64::from(peak))),
+            // A date is recorded where it counts.
+            "date" => false,
+            _ => {
+                change.from.is_null()
+                    && decided(&merge(&alone, begun_with)?)? == decided(begun_with)?
+            }
+        };
+        if !is_decided {
+            changed.push(format!("--{}", change.option));
+        }
+    }
+    Ok(changed)
+}
+
+/// What options come to, each by its name; the machine does not matter.
+fn decided(asked: &RawTrain) -> Result<Vec<(String, Value)>> {
+    let machine = Machine {
+        threads: 1,
+        memory: Size { bytes: 1 << 30 },
+    };
+    let settings = Settings::resolve(asked, &RawTrain::default(), Origin::SavedRun, machine)?;
+    let settings = serde_json::to_value(settings)?;
+    let settings = settings.as_object().cloned().unwrap_or_default();
+    let value = |(name, mut chosen): (String, Value)| (name, chosen["value"].take());
+    Ok(settings.into_iter().map(value).collect())
+}
+
+/// What to do with a run whose options are to be other ones.
+fn way_on(record: &RunRecord, changed: &[String]) -> String {
+    let begin = format!(
+        "begin another run with {} and a new --out",
+        changed.join(", ")
+    );
+    match (record.status, record.ended_not_finite()) {
+        (RunStatus::Finished, _) => format!("this run is finished; {begin}"),
+        (_, Some(step)) => format!(
+            "the numbers of step {step} were not finite, and would be so again with the options that this run has: {begin}"
+        ),
+        _ => format!("leave them out to continue the run, or {begin}"),
+    }
+}
+
+/// Refuses another base, other rows or another template than the run began with, by the option that names them.
+fn refuse_other_content(
+    record: &RunRecord,
+    settings: &Settings,
+    open: &OpenBase,
+    base: ContentId,
+    dataset: &Dataset,
+) -> Result<()> {
+    let mut others = Vec::new();
+    if record.base["fingerprint"] != serde_json::to_value(base)? {
+        let model = for_shell(&settings.model.value);
+        others.push(format!("--model {model} is another base"));
+    }
+    let (then, now) = (&record.data, dataset.summary());
+    if ["train", "valid"]
+        .iter()
+        .any(|side| then[side]["id"] != now[side]["id"])
+    {
+        let valid = match &settings.valid.value {
+            Valid::File(file) if Some(file) != record.asked.valid.as_ref() => Some(file),
+            _ => None,
+        };
+        let data = &settings.data.value;
+        let has_moved = Some(data) != record.asked.data.as_ref();
+        // What was named anew is at fault; if nothing was, a file is not what it was.
+        if has_moved || valid.is_none() {
+            let files: Vec<String> = data.iter().map(|file| path_for_shell(file)).collect();
+            others.push(format!("--data {} has other rows", files.join(" ")));
+        }
+        others.extend(valid.map(|file| format!("--valid {} has other rows", path_for_shell(file))));
+    }
+    let renderer = &open.renderer;
+    let text = [
+        ("template", renderer.template_hash()),
+        ("tokenizer", renderer.tokenizer().hash()),
+    ];
+    let mut text = text.iter();
+    // A base that is another one has its own words.
+    if others.is_empty() && text.any(|(name, hash)| record.text[*name] != **hash) {
+        others.push(match &settings.chat_template.value {
+            Some(template) => format!("--chat-template {} is another one", for_shell(template)),
+            None => "the base has another chat template or tokenizer".into(),
+        });
+    }
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::usage(format!(
+        "a resumed run goes on with what it began with, but {}",
+        others.join(", and ")
+    ))
+    .hint("put back what was there, or begin another run with a new --out")
+    .into())
 }
 
 /// Flags over file, still as they were written.
@@ -371,6 +502,9 @@ mod tests {
     #[test]
     fn a_resumed_run_keeps_its_options_but_not_its_threads() {
         let begun = RawTrain {
+            model: Some("base".into()),
+            data: Some(vec!["rows.jsonl".into()]),
+            out: Some("run".into()),
             rank: Some(8),
             threads: Some(2),
             seed: Some(1),
@@ -383,7 +517,22 @@ mod tests {
             lr: Some(0.1),
             ..RawTrain::default()
         };
-        assert_eq!(changed_options(&given, &begun).unwrap(), ["--rank", "--lr"]);
+        let changed = |given: &RawTrain| changed_options(given, &begun, 2e-4).unwrap();
+        assert_eq!(changed(&given), ["--rank", "--lr"]);
+        // What was decided for the user, said by the user.
+        let given = RawTrain {
+            batch_size: Some(8),
+            lr: Some(2e-4),
+            valid_share: Some(0.05),
+            ..RawTrain::default()
+        };
+        assert_eq!(changed(&given), [] as [&str; 0]);
+        let given = RawTrain {
+            batch_size: Some(4),
+            valid_share: Some(0.2),
+            ..RawTrain::default()
+        };
+        assert_eq!(changed(&given), ["--valid-share", "--batch-size"]);
     }
 
     #[test]

@@ -70,6 +70,9 @@ pub struct RunRecord {
     pub adapters: BTreeMap<String, ContentId>,
 }
 
+/// Where `result` says at which step the numbers of a failed run were not finite.
+pub const NOT_FINITE: &str = "not_finite_at_step";
+
 /// The adapters of a finished run: the best and the last.
 const ADAPTERS: [&str; 2] = ["adapter", "last"];
 const WEIGHTS: &str = "adapter_model.safetensors";
@@ -184,6 +187,11 @@ impl RunRecord {
             adapter: dir.join("adapter"),
             ..summary
         })
+    }
+
+    /// The step that a run ended at because its numbers were not finite: it would end there again.
+    pub fn ended_not_finite(&self) -> Option<u64> {
+        self.result.as_ref()?[NOT_FINITE].as_u64()
     }
 
     /// Takes over what a plan decided.

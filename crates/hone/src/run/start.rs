@@ -1,7 +1,7 @@
 //! A prepared run, run: every event to the file and the living line, every end recorded.
 
 use super::prepare::{Prepared, data, refuse_remains, tidy};
-use super::record::{RUN_LOCK, RunRecord, now_unix};
+use super::record::{NOT_FINITE, RUN_LOCK, RunRecord, now_unix};
 use crate::dataset::Dataset;
 use crate::machine::{free_disk, memory_bytes, peak_memory_bytes};
 use crate::place::unlocked;
@@ -115,7 +115,10 @@ impl Prepared {
                 let result = json!({ "step": step, "peak_memory_bytes": peak_memory_bytes });
                 (RunStatus::Interrupted, Some(result))
             }
-            Err(_) => (RunStatus::Failed, None),
+            Err(error) => {
+                let result = not_finite(error).map(|(step, _)| json!({ NOT_FINITE: step }));
+                (RunStatus::Failed, result)
+            }
         };
         record.finish(status, result);
         let sealed = match status {
@@ -124,7 +127,7 @@ impl Prepared {
         };
         let recorded = sealed.and_then(|()| record.write(&out));
         // The reason a run failed matters more than that it could not be written down.
-        let ended = outcome?;
+        let ended = outcome.map_err(|error| name_rows(error, &self.dataset))?;
         recorded?;
         Ok(ended)
     }
@@ -200,7 +203,15 @@ impl Prepared {
                 aside.display()
             ));
         }
-        let Some(note) = newest else { return Ok(log) };
+        if !self.changes.is_empty() {
+            let step = newest.map_or(0, |note| note.step);
+            let changed = self.changes.clone();
+            log.append(&Event::Resumed(Resumed { step, changed }))?;
+        }
+        let Some(note) = newest else {
+            log.sync()?;
+            return Ok(log);
+        };
         let events = read_events::<Event>(&path)?.rows;
         let missing = missing_steps(&events, note.step);
         if !missing.is_empty() {
@@ -214,10 +225,6 @@ impl Prepared {
         let is_told = |event: &Event| matches!(event, Event::Saved { step: told } if *told == step);
         if !events.iter().any(is_told) {
             log.append(&Event::Saved { step })?;
-        }
-        if !self.changes.is_empty() {
-            let changed = self.changes.clone();
-            log.append(&Event::Resumed(Resumed { step, changed }))?;
         }
         log.sync()?;
         Ok(log)
@@ -252,7 +259,7 @@ impl Prepared {
             stop,
         );
         witness.line.finish();
-        match outcome.map_err(|error| name_rows(error, &self.dataset))? {
+        match outcome? {
             Outcome::Interrupted { step } => Ok(Ended::Interrupted { step }),
             Outcome::Finished(finished) => {
                 if finished.damaged > 0 {
@@ -470,17 +477,25 @@ fn summary(finished: &Finished, adapter: PathBuf, peak_memory_bytes: u64) -> Sum
     }
 }
 
+/// The step whose numbers were not finite, and the rows of it, if that is what ended a run.
+fn not_finite(error: &anyhow::Error) -> Option<(usize, &[usize])> {
+    match error.downcast_ref::<TrainError>()? {
+        TrainError::NonFiniteLoss { step, rows } | TrainError::NonFiniteGradient { step, rows } => {
+            Some((*step, rows))
+        }
+        _ => None,
+    }
+}
+
 /// Rows of an error by file and line, as the user knows them.
-fn name_rows(error: TrainError, dataset: &Dataset) -> anyhow::Error {
-    let (TrainError::NonFiniteLoss { step, rows } | TrainError::NonFiniteGradient { step, rows }) =
-        &error
-    else {
-        return error.into();
+fn name_rows(error: anyhow::Error, dataset: &Dataset) -> anyhow::Error {
+    let Some((step, rows)) = not_finite(&error) else {
+        return error;
     };
-    let what = if matches!(error, TrainError::NonFiniteLoss { .. }) {
-        "loss"
-    } else {
-        "gradient"
+    let error = error.downcast_ref::<TrainError>();
+    let what = match error {
+        Some(TrainError::NonFiniteLoss { .. }) => "loss",
+        _ => "gradient",
     };
     let sources: Vec<String> = rows
         .iter()
@@ -491,7 +506,7 @@ fn name_rows(error: TrainError, dataset: &Dataset) -> anyhow::Error {
         sources.join(", ")
     );
     error
-        .hints()
+        .map_or(vec![], TrainError::hints)
         .into_iter()
         .fold(Refusal::failed(named), Refusal::hint)
         .into()

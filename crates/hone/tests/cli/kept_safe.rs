@@ -243,6 +243,71 @@ fn base_and_intervals_may_be_others_when_a_run_goes_on() {
 }
 
 #[test]
+fn a_finished_run_is_asked_about_no_other_rows_base_or_template() {
+    let place = place_with_rows();
+    place.ok(&format!("{TRAIN} --out run"));
+    let before = record(&place, "run");
+    place.examples("other.jsonl", 9);
+    let held = r#"{"instruction":"Name a color","output":"Blue."}"#;
+    place.write("held.jsonl", &format!("{held}\n"));
+    for (given, named) in [
+        (
+            "--data other.jsonl",
+            "--data DIR/other.jsonl has other rows",
+        ),
+        (
+            "--valid held.jsonl",
+            "--valid DIR/held.jsonl has other rows",
+        ),
+        ("--model {tied}", "tiny-llama-tied is another base"),
+        (
+            "--chat-template chatml",
+            "--chat-template chatml is another one",
+        ),
+    ] {
+        let error = place.refusal(&format!("train --resume --out run {given}"));
+        assert!(
+            error.starts_with("error: a resumed run goes on with what it began with, but ")
+                && error.contains(named),
+            "{given}: {error}"
+        );
+    }
+    // The same rows elsewhere are the same run, and what is not taken over is said.
+    std::fs::rename(place.path("rows.jsonl"), place.path("moved.jsonl")).unwrap();
+    let said = place.ok("train --resume --out run --data moved.jsonl --threads 2");
+    assert!(
+        said.stderr
+            .contains("--data, --threads not taken over, as nothing is left to do"),
+        "{}",
+        said.stderr
+    );
+    assert_eq!(record(&place, "run"), before);
+    // What a finished run cannot change is not answered with a way to continue it.
+    let error = place.refusal("train --resume --out run --lr 1e-5");
+    assert!(
+        error.ends_with("hint: this run is finished; begin another run with --lr and a new --out"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_that_ended_in_numbers_that_are_not_finite_is_not_to_be_continued() {
+    let place = place_with_rows();
+    let exploding = "--lr 1e30 --clip 0 --warmup-ratio 0 --epochs 4";
+    let error = place.refusal(&format!("{TRAIN} --out run {exploding}"));
+    assert!(error.contains("is not finite; its rows are"), "{error}");
+    assert!(error.contains("a new --out"), "{error}");
+    let error = place.refusal("train --resume --out run --lr 1e-4");
+    assert!(error.contains("but --lr changed"), "{error}");
+    assert!(
+        error.contains("were not finite, and would be so again")
+            && error.ends_with("begin another run with --lr and a new --out"),
+        "{error}"
+    );
+    place.ok(&format!("{TRAIN} --out another --lr 1e-4"));
+}
+
+#[test]
 fn a_run_whose_record_is_lost_goes_on_by_the_copy_in_its_checkpoint() {
     let place = place_with_rows();
     let whole = {

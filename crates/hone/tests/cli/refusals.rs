@@ -189,7 +189,11 @@ fn a_resumed_run_cannot_change_its_mind() {
     );
     place.examples("rows.jsonl", 19);
     let error = place.refusal("train --resume --out run");
-    assert!(error.contains("was made with other data"), "{error}");
+    assert!(
+        error.contains("rows.jsonl has other rows")
+            && error.contains("hint: put back what was there, or begin another run"),
+        "{error}"
+    );
     assert!(
         place
             .refusal("train --resume --out nowhere")
