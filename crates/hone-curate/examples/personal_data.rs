@@ -199,13 +199,7 @@ fn hits(rules: &[Named], text: &str) -> Result<Vec<Seen>, Box<dyn Error>> {
     let record = Record::from_json(&json!({ "text": text }).to_string())?;
     let (mut found, mut hits) = (Vec::new(), Vec::new());
     for (name, rule) in rules {
-        rule.check(
-            &Row {
-                record: &record,
-                tokens: None,
-            },
-            &mut hits,
-        );
+        rule.check(&Row::new(&record, None), &mut hits);
         let place = |at: usize| text[..at].chars().count();
         found.extend(
             hits.drain(..)

@@ -115,12 +115,6 @@ fn evidence(rule: &dyn Rule, records: &[Record]) {
 
 fn hits(rule: &dyn Rule, record: &Record) -> Vec<Hit> {
     let mut hits = Vec::new();
-    rule.check(
-        &Row {
-            record,
-            tokens: None,
-        },
-        &mut hits,
-    );
+    rule.check(&Row::new(record, None), &mut hits);
     hits
 }

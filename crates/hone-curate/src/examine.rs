@@ -1,12 +1,16 @@
 //! One row under all rules about single rows, and what becomes of it.
 //!
 //! Rules are asked in the order of their families; the first that drops the row ends the examination.
-//! Replacements of all rules are made together at the end, so that every span means the text as it was read.
+//! Replacements of all rules are made together at the end, so that every span means the text as it was read; then
+//! each replaced value is looked for in all else that the row carries, and in what the findings say about it.
 
-use hone_data::{Place, Record};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use hone_data::{Body, Place, Record, Source};
 
 use crate::recipe::Ruled;
-use crate::redact::{Pseudonyms, Replacement, masked, placeholder, replace};
+use crate::redact::{Pseudonyms, Replacement, StandIn, Values, masked, replace};
 use crate::{Action, Decision, Family, Finding, Hit, Row, excerpt};
 
 /// What became of a row.
@@ -24,6 +28,25 @@ pub struct Examiner<'a> {
     pseudonyms: Option<&'a Pseudonyms>,
 }
 
+/// A hit with what is decided about it.
+struct Seen<'a> {
+    ruled: &'a Ruled,
+    hit: Hit,
+    decision: Decision,
+}
+
+impl Seen<'_> {
+    fn is_personal(&self) -> bool {
+        self.ruled.doc.family == Family::PersonalData
+    }
+
+    /// The text seen, as it was read.
+    fn text<'r>(&self, row: &'r Row<'_>) -> &'r str {
+        let text = self.hit.place.and_then(|place| row.text(place));
+        &text.unwrap_or("")[self.hit.span.clone()]
+    }
+}
+
 impl<'a> Examiner<'a> {
     /// Examines by these rules; without `pseudonyms`, a pseudonym is a placeholder.
     pub fn new(
@@ -39,74 +62,194 @@ impl<'a> Examiner<'a> {
 
     /// Examines a row of `tokens` tokens.
     pub fn examine(&self, record: Record, tokens: Option<usize>) -> Examined {
-        let (mut findings, mut changes) = (Vec::new(), Vec::new());
-        let mut hits = Vec::new();
-        for ruled in &self.rules {
-            let Some(rule) = &ruled.rule else { continue };
-            rule.check(
-                &Row {
-                    record: &record,
-                    tokens,
-                },
-                &mut hits,
-            );
-            for hit in hits.drain(..) {
-                let decision = decision(ruled.action, &hit);
-                findings.push(finding(&record, ruled, &hit, decision));
-                if let (Decision::Changed, Some(place)) = (decision, hit.place) {
-                    changes.push((place, self.replacement(&record, place, ruled.action, hit)));
-                }
-            }
-            if findings
-                .last()
-                .is_some_and(|last| last.decision == Decision::SetAside)
-            {
-                return Examined {
-                    record: None,
-                    findings,
-                };
-            }
-        }
+        let row = Row::new(&record, tokens);
+        let (seen, is_set_aside) = self.see(&row, |_| true);
+        let found = self.found(&row, &seen);
+        let findings = self.findings(&row, &seen, &found);
+        let changed = match is_set_aside || found.changes.is_empty() {
+            true => None,
+            false => Some(change(&row, &found)),
+        };
+        drop(row);
         Examined {
-            record: Some(change(record, changes)),
+            record: match (is_set_aside, changed) {
+                (true, _) => None,
+                (false, changed) => Some(changed.unwrap_or(record)),
+            },
             findings,
         }
     }
 
     /// The row with what these rules replace in it, and nothing else done: what rows are compared with has to read as they do.
     pub fn replaced(&self, record: Record) -> Record {
-        let (mut changes, mut hits) = (Vec::new(), Vec::new());
-        for ruled in &self.rules {
-            let (Action::Redact | Action::Pseudonymise, Some(rule)) = (ruled.action, &ruled.rule)
-            else {
-                continue;
-            };
-            let row = Row {
-                record: &record,
-                tokens: None,
-            };
-            rule.check(&row, &mut hits);
-            for hit in hits.drain(..) {
-                if let (Decision::Changed, Some(place)) = (decision(ruled.action, &hit), hit.place)
-                {
-                    changes.push((place, self.replacement(&record, place, ruled.action, hit)));
-                }
-            }
-        }
-        change(record, changes)
+        let replaces =
+            |ruled: &Ruled| matches!(ruled.action, Action::Redact | Action::Pseudonymise);
+        let row = Row::new(&record, None);
+        let (seen, _) = self.see(&row, replaces);
+        let found = self.found(&row, &seen);
+        let changed = (!found.changes.is_empty()).then(|| change(&row, &found));
+        drop(row);
+        changed.unwrap_or(record)
     }
 
-    fn replacement(&self, record: &Record, place: Place, action: Action, hit: Hit) -> Replacement {
-        let text = &record.text(place).expect("a hit is in a text of its row")[hit.span.clone()];
-        let by = match (action, self.pseudonyms) {
-            (Action::Pseudonymise, Some(pseudonyms)) => pseudonyms.of(hit.label, text),
-            _ => placeholder(hit.label),
-        };
-        Replacement {
-            span: hit.span,
-            by,
-            score: hit.score,
+    /// What the rules that are asked see, and whether the row is set aside for it.
+    fn see(&self, row: &Row<'_>, is_asked: impl Fn(&Ruled) -> bool) -> (Vec<Seen<'a>>, bool) {
+        let (mut seen, mut hits) = (Vec::new(), Vec::new());
+        for &ruled in self.rules.iter().filter(|ruled| is_asked(ruled)) {
+            let Some(rule) = &ruled.rule else { continue };
+            rule.check(row, &mut hits);
+            seen.extend(hits.drain(..).map(|hit| Seen {
+                decision: decision(ruled.action, &hit),
+                ruled,
+                hit,
+            }));
+            let last = seen.last().map(|seen| seen.decision);
+            if last == Some(Decision::SetAside) {
+                return (seen, true);
+            }
         }
+        (seen, false)
+    }
+
+    /// What is replaced where, and which values must not stand elsewhere.
+    fn found(&self, row: &Row<'_>, seen: &[Seen<'_>]) -> Found {
+        let mut found = Found::default();
+        for seen in seen
+            .iter()
+            .filter(|seen| seen.decision == Decision::Changed)
+        {
+            let Some(place) = seen.hit.place else {
+                continue;
+            };
+            let text = seen.text(row);
+            let by = match (seen.ruled.action, self.pseudonyms) {
+                (Action::Pseudonymise, Some(pseudonyms)) => pseudonyms.of(seen.hit.label, text),
+                _ => StandIn::placeholder(seen.hit.label),
+            };
+            if seen.is_personal() {
+                found.values.add(text, by.clone());
+            }
+            found.changes.entry(place).or_default().push(Replacement {
+                span: seen.hit.span.clone(),
+                by,
+                score: seen.hit.score,
+            });
+        }
+        found
+    }
+
+    /// What is told: personal data only masked, also where another rule shows the text around it.
+    fn findings(&self, row: &Row<'_>, seen: &[Seen<'_>], found: &Found) -> Vec<Finding> {
+        let mut personal: BTreeMap<Place, Vec<Range<usize>>> = BTreeMap::new();
+        for seen in seen.iter().filter(|seen| seen.is_personal()) {
+            if let Some(place) = seen.hit.place {
+                let spans = personal.entry(place).or_default();
+                spans.push(seen.hit.span.clone());
+            }
+        }
+        let shown = |seen: &Seen<'_>| {
+            let text = seen.text(row);
+            if seen.is_personal() {
+                return masked(text);
+            }
+            if text.is_empty() {
+                return String::new();
+            }
+            let hit = &seen.hit;
+            let place = hit.place.expect("what is not empty stands somewhere");
+            let spans = match seen.decision {
+                // The rules that come later have not been asked.
+                Decision::SetAside => {
+                    let text = row.text(place).unwrap_or("");
+                    self.personal_in(text, &hit.span)
+                }
+                _ => personal.get(&place).cloned().unwrap_or_default(),
+            };
+            excerpt(&masked_within(text, hit.span.start, &spans))
+        };
+        seen.iter()
+            .map(|seen| {
+                let mut finding = finding(row.record, seen, shown(seen));
+                for told in [&mut finding.message, &mut finding.evidence] {
+                    if let Some(masked) = found.values.masked(told) {
+                        *told = masked;
+                    }
+                }
+                finding
+            })
+            .collect()
+    }
+
+    /// A stretch of a text as it may be shown: shortened, and what the rules about personal data see in it masked.
+    pub fn shown(&self, text: &str, span: Range<usize>) -> String {
+        let spans = self.personal_in(text, &span);
+        excerpt(&masked_within(&text[span.clone()], span.start, &spans))
+    }
+
+    /// A text, with what the rules about personal data see in it masked.
+    pub fn shown_whole(&self, text: &str) -> String {
+        let spans = self.personal_in(text, &(0..text.len()));
+        masked_within(text, 0, &spans)
+    }
+
+    /// What the rules about personal data see in a stretch of a text and close by.
+    fn personal_in(&self, text: &str, span: &Range<usize>) -> Vec<Range<usize>> {
+        let start = text.floor_char_boundary(span.start.saturating_sub(AROUND));
+        let end = text.ceil_char_boundary((span.end + AROUND).min(text.len()));
+        let record = a_text(&text[start..end]);
+        let row = Row::new(&record, None);
+        let mut hits = Vec::new();
+        let rules = self.rules.iter();
+        for ruled in rules.filter(|ruled| ruled.doc.family == Family::PersonalData) {
+            if let Some(rule) = &ruled.rule {
+                rule.check(&row, &mut hits);
+            }
+        }
+        let spans = hits.into_iter().map(|hit| hit.span);
+        spans
+            .map(|span| start + span.start..start + span.end)
+            .collect()
+    }
+}
+
+/// How far around what is shown personal data is looked for, in bytes: an end of it may be inside.
+const AROUND: usize = 512;
+
+/// What is replaced in a row.
+#[derive(Default)]
+struct Found {
+    changes: BTreeMap<Place, Vec<Replacement>>,
+    values: Values,
+}
+
+/// A text that begins at `start` with what lies in the spans masked.
+fn masked_within(text: &str, start: usize, spans: &[Range<usize>]) -> String {
+    let inside = spans.iter().filter_map(|span| {
+        let from = span.start.saturating_sub(start).min(text.len());
+        let to = span.end.saturating_sub(start).min(text.len());
+        let mask = masked(text.get(from..to).filter(|inside| !inside.is_empty())?);
+        Some(Replacement {
+            span: from..to,
+            by: StandIn {
+                text: mask.clone(),
+                number: mask,
+            },
+            score: (to - from) as f32,
+        })
+    });
+    replace(text, inside.collect())
+}
+
+/// A row that says this and nothing else.
+fn a_text(text: &str) -> Record {
+    Record {
+        task: String::new(),
+        group: None,
+        origin: None,
+        licence: None,
+        copies: 1,
+        body: Body::Text(text.to_owned()),
+        source: Source::new("", 0),
     }
 }
 
@@ -122,13 +265,12 @@ fn decision(action: Action, hit: &Hit) -> Decision {
     }
 }
 
-fn finding(record: &Record, ruled: &Ruled, hit: &Hit, decision: Decision) -> Finding {
-    let text = hit.place.and_then(|place| record.text(place)).unwrap_or("");
-    let seen = &text[hit.span.clone()];
-    let evidence = match ruled.doc.family {
-        Family::PersonalData => masked(seen),
-        _ => excerpt(seen),
-    };
+fn finding(record: &Record, seen: &Seen<'_>, evidence: String) -> Finding {
+    let &Seen {
+        ruled,
+        ref hit,
+        decision,
+    } = seen;
     Finding {
         place: hit.place.map(|place| place.to_string()),
         span: (!hit.span.is_empty()).then_some([hit.span.start, hit.span.end]),
@@ -148,19 +290,39 @@ fn finding(record: &Record, ruled: &Ruled, hit: &Hit, decision: Decision) -> Fin
     }
 }
 
-fn change(mut record: Record, mut changes: Vec<(Place, Replacement)>) -> Record {
-    changes.sort_by_key(|(place, _)| *place);
-    for of_one_text in changes.chunk_by(|a, b| a.0 == b.0) {
-        let replacements = of_one_text
-            .iter()
-            .map(|(_, replacement)| replacement.clone());
-        let place = of_one_text[0].0;
-        let text = record
-            .text_mut(place)
-            .expect("a hit is in a text of its row");
-        *text = replace(text, replacements.collect());
+/// The row without what was found: where it was seen, and then wherever else it stands.
+fn change(row: &Row<'_>, found: &Found) -> Record {
+    let mut changed = row.record.clone();
+    for (&place, replacements) in &found.changes {
+        // What stands beside the texts is found by its value.
+        if let Some(text) = changed.text_mut(place) {
+            *text = replace_in(text, replacements.clone(), &found.values);
+        }
     }
-    record
+    if !found.values.is_empty() {
+        changed.rewrite(&mut |text, is_number| found.values.replaced(text, is_number));
+    }
+    changed
+}
+
+/// A text with stretches replaced; one that was JSON stays JSON.
+fn replace_in(text: &str, replacements: Vec<Replacement>, values: &Values) -> String {
+    let replaced = replace(text, replacements);
+    let is_json = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+    match text
+        .trim_start()
+        .starts_with(['{', '['])
+        .then(|| is_json(text))
+    {
+        Some(Some(value)) if is_json(&replaced).is_none() => {
+            let mut value = value;
+            hone_data::rewrite_json(&mut value, &mut |text, is_number| {
+                values.replaced(text, is_number)
+            });
+            value.to_string()
+        }
+        _ => replaced,
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ pub mod rules;
 pub mod select;
 mod spool;
 pub mod text;
+mod view;
 mod write;
 
 pub use curate::{CountRow, CurateError, Curated, Judge, Kept, Tools, curate};

@@ -62,6 +62,17 @@ pub struct Overview {
     pub files: Vec<FileRow>,
 }
 
+impl Overview {
+    /// What it shows of the rows' own words, beside findings: tasks, collections and how replies begin.
+    pub(crate) fn shown_names(&mut self) -> impl Iterator<Item = &mut String> {
+        let tasks = self.sides.iter_mut().map(|side| &mut side.task);
+        let origins = self.origins.iter_mut().map(|row| &mut row.origin);
+        let portions = self.portions.iter_mut().map(|portion| &mut portion.origin);
+        let openers = self.openers.iter_mut().map(|bar| &mut bar.label);
+        tasks.chain(origins).chain(portions).chain(openers)
+    }
+}
+
 /// One task on one side.
 #[derive(Clone, Debug, Serialize)]
 pub struct SideRow {

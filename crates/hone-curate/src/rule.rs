@@ -4,12 +4,14 @@
 //! redacted, dropped or allowed. Code, reason and consequence stand together in one file, and both
 //! `hone data rules` and the pages under `docs/rules/` are made from it.
 
+use std::cell::OnceCell;
 use std::fmt;
 
-use hone_data::{Part, Record};
+use hone_data::{Part, Place, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::Hit;
+use crate::view::View;
 
 /// Looks at one row at a time, from any thread.
 pub trait Rule: Send + Sync {
@@ -18,15 +20,35 @@ pub trait Rule: Send + Sync {
 }
 
 /// A row under examination.
-#[derive(Clone, Copy)]
 pub struct Row<'a> {
     /// What was read.
     pub record: &'a Record,
     /// Its length in tokens of the target model, where a model was named.
     pub tokens: Option<usize>,
+    views: OnceCell<Vec<View<'a>>>,
 }
 
 impl<'a> Row<'a> {
+    /// A row of `tokens` tokens.
+    pub fn new(record: &'a Record, tokens: Option<usize>) -> Self {
+        Self {
+            record,
+            tokens,
+            views: OnceCell::new(),
+        }
+    }
+
+    /// Its texts, and what stands beside them and may be personal, as recognisers of personal data see them.
+    pub(crate) fn views(&self) -> &[View<'a>] {
+        self.views.get_or_init(|| View::all(self.record))
+    }
+
+    /// What stands at a place, as it was read.
+    pub(crate) fn text(&self, place: Place) -> Option<&str> {
+        let seen = || self.views.get()?.iter().find(|view| view.place == place);
+        self.record.text(place).or_else(|| seen().map(View::origin))
+    }
+
     /// All texts of the row, first to last.
     pub fn parts(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
         self.record.parts()

@@ -17,7 +17,7 @@ use crate::duplicates::near::NearOptions;
 use crate::mix::Portion;
 use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait, Tally};
 use crate::recipe::{Curation, Side};
-use crate::{Decision, Finding, Rows as _, excerpt, report};
+use crate::{Decision, Examiner, Finding, Rows as _, report};
 
 /// A dataset that is on disk.
 pub struct Written {
@@ -269,12 +269,14 @@ fn overview(
         overview.curve = curve(&near);
         overview.near_threshold = near.threshold;
     }
+    // What nobody decided about stands in the rows; the report is for showing.
+    let examiner = Examiner::new(&curation.rules, None);
     for &(rows, keep) in &curated.clusters {
         let record = curated.spool.record(keep)?;
         let text = record
             .parts()
             .last()
-            .map(|part| excerpt(part.text))
+            .map(|part| examiner.shown(part.text, 0..part.text.len()))
             .unwrap_or_default();
         overview.clusters.push(ClusterRow {
             rows,
@@ -290,6 +292,9 @@ fn overview(
     };
     overview.files = curated.files.iter().map(file).collect();
     portrait.tell(&mut overview);
+    for label in overview.shown_names() {
+        *label = examiner.shown_whole(label);
+    }
     Ok(overview)
 }
 

@@ -120,13 +120,7 @@ fn findings(rule: &dyn Rule, rows: &str) -> String {
     for row in rows.lines() {
         let record = Record::from_json(row).unwrap_or_else(|reason| panic!("{row}: {reason}"));
         let mut hits = Vec::new();
-        rule.check(
-            &Row {
-                record: &record,
-                tokens: None,
-            },
-            &mut hits,
-        );
+        rule.check(&Row::new(&record, None), &mut hits);
         lines.extend(hits.iter().map(|hit| line(&record, hit)));
     }
     lines.join("\n")

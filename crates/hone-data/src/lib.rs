@@ -7,6 +7,7 @@
 //! A row that cannot be used is set aside with its file, its line and the reason; none disappears.
 //! The crate knows neither tensors nor models: a batch is numbers and where they come from.
 
+mod beside;
 mod encode;
 mod keys;
 mod order;
@@ -19,6 +20,7 @@ mod shape;
 mod split;
 mod turn;
 
+pub use beside::{Beside, Rewrite, rewrite_json};
 pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row, usable_tokens};
 pub use keys::{Fate, KnownKeys, MAX_HARMLESS_CHARS, Nulls, ROW_KEYS, TURN_KEYS};
 pub use order::{Sampler, order};

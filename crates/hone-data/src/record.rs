@@ -133,6 +133,18 @@ pub enum Place {
     ChosenReasoning(usize),
     /// The reasoning of a turn of the worse one.
     RejectedReasoning(usize),
+    /// The task; like what follows it stands beside the texts, see [`Record::beside`].
+    Task,
+    /// The group.
+    Group,
+    /// The collection.
+    Origin,
+    /// The licence.
+    Licence,
+    /// A name, an id or a number of a turn or a call.
+    Detail(usize),
+    /// A text or a number in the definitions of the tools.
+    Tool(usize),
 }
 
 /// A file and a line in it, counted from 1.
@@ -452,6 +464,12 @@ impl fmt::Display for Place {
             Self::Reasoning(index) => write!(f, "turn {}, reasoning", index + 1),
             Self::ChosenReasoning(index) => write!(f, "chosen turn {}, reasoning", index + 1),
             Self::RejectedReasoning(index) => write!(f, "rejected turn {}, reasoning", index + 1),
+            Self::Task => f.write_str("task"),
+            Self::Group => f.write_str("group"),
+            Self::Origin => f.write_str("origin"),
+            Self::Licence => f.write_str("licence"),
+            Self::Detail(index) => write!(f, "name, id or number {} of the turns", index + 1),
+            Self::Tool(index) => write!(f, "tools, value {}", index + 1),
         }
     }
 }

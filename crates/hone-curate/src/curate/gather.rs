@@ -58,6 +58,7 @@ impl Table {
             benchmark: Vec::new(),
             benchmarks: Vec::new(),
             names: BTreeSet::new(),
+            groups: BTreeMap::new(),
             files: Vec::new(),
             inputs: Inputs::default(),
             rows_in: 0,
@@ -163,6 +164,8 @@ struct Gathering<'a, 'b> {
     benchmark: Vec<Record>,
     benchmarks: Vec<FileReport>,
     names: BTreeSet<Arc<str>>,
+    /// What stands in for groups that were called by what is personal.
+    groups: BTreeMap<String, String>,
     files: Vec<FileReport>,
     inputs: Inputs,
     rows_in: usize,
@@ -295,6 +298,7 @@ impl Gathering<'_, '_> {
     fn refuse(&mut self, refused: Refused) -> Result<(), CurateError> {
         let doc = &unusable_row::DOC;
         let message = refused.reason.to_string();
+        let message = self.lens.examiner.shown_whole(&message);
         let finding = Finding::of_row(
             doc.name,
             doc.family,
@@ -347,7 +351,8 @@ impl Gathering<'_, '_> {
             mut fingerprint,
             length,
             language,
-            record,
+            mut record,
+            group,
         }) = looked.seen
         else {
             return Ok(());
@@ -357,6 +362,9 @@ impl Gathering<'_, '_> {
             .iter()
             .any(|finding| finding.decision == Decision::Changed);
         self.rows_changed += usize::from(changed);
+        if let Some(group) = group.filter(|group| record.group.as_ref() != Some(group)) {
+            record.group = record.group.map(|name| self.group(group, name));
+        }
         let is_remarked = looked
             .findings
             .iter()
@@ -381,6 +389,13 @@ impl Gathering<'_, '_> {
         });
         self.prints.push(fingerprint);
         Ok(())
+    }
+
+    /// What a group is called whose name was replaced: a placeholder is the same for all of them, and they are not one.
+    fn group(&mut self, group: String, name: String) -> String {
+        let number = self.groups.len() + 1;
+        let numbered = || format!("{name} {number}");
+        self.groups.entry(group).or_insert_with(numbered).clone()
     }
 
     /// A name that many rows have, kept once.
@@ -437,7 +452,7 @@ struct Lens<'a> {
 
 impl Lens<'_> {
     fn look(&self, mut record: Record) -> Looked {
-        let origin = origin_of(&mut record);
+        let raw_origin = origin_of(&mut record);
         let source = record.source.clone();
         let unusable = |reason| Looked {
             origin: String::new(),
@@ -452,7 +467,11 @@ impl Lens<'_> {
             Err(reason) => return unusable(reason),
             Ok(tokens) => tokens,
         };
+        let group = record.group.clone();
         let Examined { record, findings } = self.examiner.examine(record, tokens);
+        // A collection is told of by the name that its rows have now.
+        let origin = record.as_ref().and_then(|record| record.origin.clone());
+        let origin = origin.unwrap_or(raw_origin);
         let is_changed = findings
             .iter()
             .any(|finding| finding.decision == Decision::Changed);
@@ -471,6 +490,7 @@ impl Lens<'_> {
                 length: tokens.unwrap_or_else(|| words(&record)),
                 language: self.language(&record),
                 record,
+                group,
             }
         });
         Looked {
@@ -514,6 +534,8 @@ struct Seen {
     length: usize,
     language: &'static str,
     record: Record,
+    /// Its group as it was read.
+    group: Option<String>,
 }
 
 /// The row's collection; its file, where none is named.

@@ -21,7 +21,7 @@ use crate::mix::{self, Ingredient, Portion, mix};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
 use crate::select::{self, Candidate, Passed, features, select};
-use crate::{Action, Decision, Finding, Rows, RowsError, Spool, excerpt};
+use crate::{Action, Decision, Examiner, Finding, Rows, RowsError, Spool};
 
 /// What is kept in memory of each row.
 pub(super) struct Fact {
@@ -257,6 +257,7 @@ impl Table {
         }
         let train = self.on(Side::Train);
         let index = Index::new(options, &evaluation)?;
+        let shown = Examiner::new(&curation.rules, None);
         let rows = Chosen {
             spool: &self.spool,
             rows: &train,
@@ -266,7 +267,7 @@ impl Table {
             let rule = curation
                 .rule(leak.rule)
                 .expect("only rules that are asked find something");
-            let mut finding = self.leak(rule, row, &leak, &evaluation[leak.evaluation])?;
+            let mut finding = self.leak(rule, row, &leak, &evaluation[leak.evaluation], &shown)?;
             let by_ngrams = leak.rule != leaks::PROMPT_EXACT;
             if share_the_form && by_ngrams && finding.decision == Decision::Undecided {
                 finding.decision = Decision::Reported;
@@ -295,6 +296,7 @@ impl Table {
         row: usize,
         leak: &Leak,
         evaluation: &Record,
+        shown: &Examiner<'_>,
     ) -> Result<Finding, CurateError> {
         let record = self.spool.record(row)?;
         let text = record.text(leak.place).unwrap_or("");
@@ -305,7 +307,7 @@ impl Table {
         Ok(Finding {
             place: Some(leak.place.to_string()),
             span: Some([leak.span.start, leak.span.end]),
-            evidence: excerpt(&text[leak.span.clone()]),
+            evidence: shown.shown(text, leak.span.clone()),
             score: leak.coverage as f32,
             other: Some(format!("evaluation row {}{more}", evaluation.source)),
             ..self.finding(
@@ -410,10 +412,12 @@ impl Table {
             CurateError::from(error).at(curation, &key)
         })?;
         self.portions = portions;
+        let shown = Examiner::new(&curation.rules, None);
         for (&row, copies) in train.iter().zip(copies) {
             self.copies[row] = copies;
             if copies == 0 {
-                let message = format!("the mixture takes fewer rows of {}", self.facts[row].origin);
+                let origin = shown.shown_whole(&self.facts[row].origin);
+                let message = format!("the mixture takes fewer rows of {origin}");
                 let mut finding = self.finding(rule, row, &message);
                 finding.decision = Decision::SetAside;
                 noted.note(&finding)?;

@@ -10,6 +10,7 @@ mod imitated_hub;
 mod kept_safe;
 mod methods;
 mod optimizer;
+mod personal_data;
 mod pull;
 mod refusals;
 mod road;

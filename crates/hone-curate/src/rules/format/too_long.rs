@@ -45,10 +45,7 @@ mod tests {
         let record = Record::from_json(r#"{"text": "a"}"#).unwrap();
         let messages = |tokens| {
             let mut hits = Vec::new();
-            let row = Row {
-                record: &record,
-                tokens,
-            };
+            let row = Row::new(&record, tokens);
             TooLong { max_tokens: 8 }.check(&row, &mut hits);
             hits.into_iter().map(|hit| hit.message).collect::<Vec<_>>()
         };

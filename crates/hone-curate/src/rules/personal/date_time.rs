@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::dates::days;
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -28,7 +29,7 @@ static LOOSE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     for span in days(text) {
         let time = TIME.find(&text[span.end..]).map_or(0, |time| time.end());
         seen.push(Sighting::new(span.start..span.end + time, "DATE", "a day").scored(0.8));

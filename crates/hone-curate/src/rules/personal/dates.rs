@@ -6,31 +6,39 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::check_digits::is_day;
+use crate::view::View;
 
 static NUMERIC: LazyLock<Regex> = LazyLock::new(|| {
     let pattern = r"(?-u:\b)(?:[0-9]{1,2}[/.-][0-9]{1,2}[/.-](?:[0-9]{4}|[0-9]{2})|[0-9]{4}[/.-][0-9]{1,2}[/.-][0-9]{1,2})(?-u:\b)";
     Regex::new(pattern).expect("the pattern is valid")
 });
 
+/// `1985年3月12日`, `1985년 3월 12일`.
+static EASTERN: LazyLock<Regex> = LazyLock::new(|| {
+    let pattern = r"[12][0-9]{3} ?[年년] ?[0-9]{1,2} ?[月월] ?[0-9]{1,2} ?[日일号號]";
+    Regex::new(pattern).expect("the pattern is valid")
+});
+
 static NAMED: LazyLock<Regex> = LazyLock::new(|| {
-    let month = "(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|märz|apr(?:il)?|ma[yi]|june?|juni|july?|juli|aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?|janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre)";
-    let day = r"[0-3]?[0-9](?:st|nd|rd|th|\.)?";
+    let month = "(?:jan(?:uary|uar)?|feb(?:ruary|ruar)?|mar(?:ch)?|märz|apr(?:il)?|ma[yi]|june?|juni|july?|juli|aug(?:ust)?|sept?(?:ember)?|o[ck]t(?:ober)?|nov(?:ember)?|de[cz](?:ember)?|janvier|février|mars|avril|juin|juillet|août|septembre|octobre|novembre|décembre|enero|febrero|marzo|abril|mayo|junio|julio|agosto|septiembre|octubre|noviembre|diciembre|gennaio|febbraio|maggio|giugno|luglio|settembre|ottobre|dicembre|janeiro|fevereiro|março|maio|junho|julho|setembro|outubro|novembro|dezembro|januari|februari|maart|mei|augustus|mars|maj|augusti|januar|februar|marts|marz[aeo]|maja|stycznia|lutego|marca|kwietnia|czerwca|lipca|sierpnia|września|października|listopada|grudnia|ledna|února|března|dubna|května|června|července|srpna|září|října|prosince|января|февраля|марта|апреля|мая|июня|июля|августа|сентября|октября|ноября|декабря|січня|лютого|березня|квітня|травня|червня|липня|серпня|вересня|жовтня|листопада|грудня|ocak|şubat|mart|nisan|mayıs|haziran|temmuz|ağustos|eylül|ekim|kasım|aralık|tammikuuta|helmikuuta|maaliskuuta|huhtikuuta|toukokuuta|kesäkuuta|heinäkuuta|elokuuta|syyskuuta|lokakuuta|marraskuuta|joulukuuta|ianuarie|februarie|martie|aprilie|iunie|iulie|septembrie|octombrie|noiembrie|decembrie)";
+    let day = r"[0-3]?[0-9](?:st|nd|rd|th|er|º|\.)?";
     let year = r"[12][0-9]{3}(?-u:\b)";
     let pattern = format!(
-        r"(?i)(?-u:\b)(?:{day} (?:of |de )?{month}\.?,? (?:de )?{year}|{month}\.? {day},? {year})"
+        r"(?i)(?-u:\b)(?:{day} (?:of |de |di )?{month}\.?,? (?:de )?{year}|{month}\.? {day},? {year})"
     );
     Regex::new(&pattern).expect("the pattern is valid")
 });
 
 /// Days of the calendar, in numbers or with the month's name, year included.
-pub fn days(text: &str) -> Vec<Range<usize>> {
-    if !text.bytes().any(|c| c.is_ascii_digit()) {
+pub fn days(text: &View<'_>) -> Vec<Range<usize>> {
+    // A day has one digit at least, and a year four.
+    if text.num_digits() < 5 && text.num_digits_together() < 4 {
         return Vec::new();
     }
     let numeric = NUMERIC
         .find_iter(text)
         .filter(|found| is_numeric_day(found.as_str()) && stands_free(text, found.range()));
-    let named = NAMED.find_iter(text);
+    let named = NAMED.find_iter(text).chain(EASTERN.find_iter(text));
     numeric.chain(named).map(|found| found.range()).collect()
 }
 
@@ -68,7 +76,8 @@ mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<&str> {
-        days(text).into_iter().map(|span| &text[span]).collect()
+        let view = View::new(hone_data::Place::Text, text);
+        days(&view).into_iter().map(|span| &text[span]).collect()
     }
 
     #[test]

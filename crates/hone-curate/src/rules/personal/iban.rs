@@ -2,6 +2,7 @@
 
 use super::check_digits::mod_97;
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -49,7 +50,11 @@ const EXAMPLES: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+    // The shortest numbers are Norway's; no country's have fewer digits than ten.
+    if text.num_digits() < 10 {
+        return;
+    }
     let bytes = text.as_bytes();
     for start in 0..bytes.len().saturating_sub(14) {
         let begins = bytes[start + 2].is_ascii_digit()
@@ -100,5 +105,5 @@ fn characters(bytes: &[u8], length: usize) -> Option<(Vec<u8>, usize)> {
 }
 
 fn is_word(c: u8) -> bool {
-    c.is_ascii_alphanumeric() || c == b'_' || c >= 0x80
+    c.is_ascii_alphanumeric() || c == b'_'
 }

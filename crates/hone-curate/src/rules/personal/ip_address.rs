@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::sighting::{self, Sighting, stands_beside};
+use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -14,13 +15,36 @@ pub static DOC: Doc = Doc {
     family: Family::PersonalData,
     summary: "a public IP address",
     why: "An address at a time of day points to a household; European courts count it as personal data.",
-    what: "IPv4 in four decimal numbers and IPv6 as RFC 4291 writes it, public ones only: private, loopback, link-local, multicast, shared and documentation ranges (RFC 5737, 3849) are nobody's, nor are whole networks (`/24`) and ten well-known resolvers. Four small numbers look like a version and score 0.4 unless a word such as *host* stands beside; after *version* or *v* they are one. IPv6 with fewer than three groups is not looked at, since `a::b` is a path in a program. Label `IP_ADDRESS`.",
+    what: "IPv4 in four decimal numbers and IPv6 as RFC 4291 writes it, public ones only: private, loopback, link-local, multicast, shared and documentation ranges (RFC 5737, 3849) are nobody's, nor are whole networks (`/24`) and ten well-known resolvers. Four small numbers look like a version and score 0.4 unless a word such as *host* stands beside; after *version* or *v* they are one. IPv6 with fewer than three groups counts only if the first has four characters and a digit, since `a::b` is a path in a program. Label `IP_ADDRESS`.",
     default: Action::Ask,
     params: &[sighting::THRESHOLD],
 };
 
 const CONTEXT: &[&str] = &[
     "ip",
+    "адрес",
+    "地址",
+    "アドレス",
+    "주소",
+    "عنوان",
+    "पता",
+    "adresi",
+    "adres",
+    "indirizzo",
+    "endereço",
+    "adresa",
+    "sunucu",
+    "сервер",
+    "сервера",
+    "服务器",
+    "サーバー",
+    "서버",
+    "serveur",
+    "servidor",
+    "remote",
+    "ssh",
+    "endpoint",
+    "peer",
     "ipv4",
     "ipv6",
     "address",
@@ -64,12 +88,12 @@ static V4: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 static V6: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"(?-u:\b)[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){2,7}(?-u:\b)";
+    let pattern = r"(?-u:\b)[0-9A-Fa-f]{1,4}(?::{1,2}[0-9A-Fa-f]{1,4}){1,7}(?-u:\b)";
     Regex::new(pattern).expect("the pattern is valid")
 });
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     for found in V4.find_iter(text) {
         let alone = (!goes_on(text, &found.range())).then(|| score_v4(text, &found.range()));
         seen.extend(alone.flatten().map(|alone| sighting(found.range(), alone)));
@@ -112,7 +136,9 @@ fn score_v4(text: &str, span: &Range<usize>) -> Option<f32> {
         )
         || KNOWN.contains(&octets);
     let is_nobodys = special || is_network(&text[span.end..]);
-    if is_nobodys || stands_beside(text, span, VERSION) || text[..span.start].ends_with(['v', 'V'])
+    if is_nobodys
+        || follows_version(&text[..span.start])
+        || text[..span.start].ends_with(['v', 'V'])
     {
         return None;
     }
@@ -121,6 +147,14 @@ fn score_v4(text: &str, span: &Range<usize>) -> Option<f32> {
     } else {
         0.6
     })
+}
+
+/// Is one of the two words before a word for a version?
+fn follows_version(before: &str) -> bool {
+    let near = &before[before.floor_char_boundary(before.len().saturating_sub(40))..];
+    let words = near.split(|c: char| !c.is_alphanumeric());
+    let mut last = words.filter(|word| !word.is_empty()).rev().take(2);
+    last.any(|word| VERSION.contains(&&*word.to_lowercase()))
 }
 
 fn is_public_v6(text: &str) -> bool {
@@ -139,7 +173,10 @@ fn is_public_v6(text: &str) -> bool {
         || segments[..2] == [0x2001, 0xdb8]
         || segments[0] == 0x3fff;
     let global = (0x2000..0x4000).contains(&segments[0]);
-    wide && !special && (written == 8 || global && written >= 3)
+    // `2a02::1` is an address, `a::b` a path of a program.
+    let first = text.split(':').next().unwrap_or_default();
+    let begins_long = first.len() == 4 && first.bytes().any(|byte| byte.is_ascii_digit());
+    wide && !special && (written == 8 || global && (written >= 3 || begins_long))
 }
 
 /// Is it part of a longer dotted, joined or colon-separated thing?
@@ -147,6 +184,16 @@ fn goes_on(text: &str, span: &Range<usize>) -> bool {
     let bytes = text.as_bytes();
     let joins = |c: u8| matches!(c, b'.' | b'-' | b':');
     let before = match &bytes[..span.start] {
+        // `IP:` says what follows, `ab:cd:` is a part of it.
+        [rest @ .., b':'] => {
+            let word = rest
+                .iter()
+                .rev()
+                .take(5)
+                .take_while(|c| c.is_ascii_hexdigit());
+            let word = word.count();
+            word > 0 && rest[..rest.len() - word].ends_with(b":")
+        }
         [.., c, joint] => joins(*joint) && c.is_ascii_alphanumeric(),
         _ => false,
     };

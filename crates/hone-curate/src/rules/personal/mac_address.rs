@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::card::touches_number;
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -27,15 +28,15 @@ static PAIRS: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     let joints = text.bytes().filter(|byte| b":-.".contains(byte));
     if joints.take(2).count() < 2 {
         return;
     }
     for found in PAIRS.find_iter(text) {
         let (start, end) = (found.start(), found.end());
-        let joined = text[end..].starts_with(':')
-            || text[..start].ends_with(':') && !text[..start].ends_with(": ");
+        let goes_on = text[end..].strip_prefix(':').is_some_and(begins_with_pair);
+        let joined = goes_on || ends_with_pair(&text[..start]);
         let digits = found
             .as_str()
             .replace([':', '-', '.'], "")
@@ -47,6 +48,29 @@ pub fn see(text: &str, seen: &mut Vec<Sighting>) {
         }
         seen.push(Sighting::new(start..end, "MAC_ADDRESS", "a hardware (MAC) address").scored(0.8));
     }
+}
+
+/// Is this the rest of a longer row of pairs?
+fn begins_with_pair(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_hexdigit).count();
+    digits == 2 && !text[2..].starts_with(|c: char| c.is_alphanumeric())
+}
+
+/// Is this the beginning of one?
+fn ends_with_pair(text: &str) -> bool {
+    let Some(text) = text.strip_suffix(':') else {
+        return false;
+    };
+    let bytes = text.bytes().rev();
+    let digits = bytes
+        .take_while(|byte| byte.is_ascii_alphanumeric())
+        .count();
+    digits == 2
+        && text
+            .bytes()
+            .rev()
+            .take(2)
+            .all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn is_nobodys(digits: &str) -> bool {

@@ -21,7 +21,7 @@ mod mac_address;
 mod national_number;
 mod organisation_name;
 mod person_name;
-mod phone;
+pub(crate) mod phone;
 mod place_name;
 mod postal_code;
 mod sighting;
@@ -33,7 +33,10 @@ macro_rules! entry {
     ($rule:ident) => {
         Entry {
             doc: &$rule::DOC,
-            check: Check::Row(|params| sighting::rule(params, $rule::see)),
+            check: Check::Row(|params| {
+                let looks_beside = matches!($rule::DOC.default, crate::Action::Ask);
+                sighting::rule(params, $rule::see, looks_beside)
+            }),
         }
     };
 }

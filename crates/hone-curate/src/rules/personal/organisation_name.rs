@@ -2,6 +2,7 @@
 
 use super::gazetteer::{Run, each_run, ends_in};
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -118,7 +119,7 @@ const EMPLOYED: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     each_run(text, |run| {
         let from = usize::from(
             run.len() > 1

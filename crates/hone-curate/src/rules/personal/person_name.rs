@@ -2,6 +2,7 @@
 
 use super::gazetteer::{FAMILY_NAMES, FIRST_NAMES, PLACES, Run, each_run, ends_in};
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -197,7 +198,7 @@ const NOT_NAMES: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     each_run(text, |run| {
         let mut at = 0;
         while at < run.len() {

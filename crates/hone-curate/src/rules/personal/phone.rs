@@ -1,10 +1,14 @@
 //! Telephone numbers.
 
-use std::sync::LazyLock;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::{LazyLock, OnceLock};
 
-use regex::Regex;
+use phonenumber::metadata::DATABASE;
+use regex::{Regex, RegexBuilder};
 
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -12,124 +16,740 @@ pub static DOC: Doc = Doc {
     family: Family::PersonalData,
     summary: "a telephone number",
     why: "A number reaches a person, at home and at night. A model that has learnt it gives it to whoever asks for that name.",
-    what: "`+` and 8 to 15 digits (E.164) in groups (score 0.8); ten digits of the North American plan, area and exchange from 2 on, grouped as people write them (0.6); a trunk `0` and three groups or more of 9 to 11 digits (0.6); other groups of 7 to 13 digits, and ten bare ones, beside a word such as *phone*, *call*, *Telefon* (0.2 without). Numbers set apart for fiction (555-01xx) are nobody's. Lengths of single countries are not checked. Label `PHONE`.",
+    what: "`+`, `00` or `011`, a country's code and a number that this country gives (libphonenumber's tables; score 0.9), or one of a possible length (0.7 after `+`); ten digits of the North American plan, area and exchange from 2 on, grouped as people write them (0.6); a trunk `0` and three groups or more of 9 to 11 digits (0.6); groups that are a number of a country where the language of the text is spoken (0.6); other groups of 7 to 13 digits, and bare digits that are a number of one of sixty countries, beside a word such as *phone*, *call*, *Telefon*, *電話* (0.2 without). Beside *order*, *invoice*, *ISBN* and the like bare digits are none. Numbers set apart for fiction (555-01xx, Ofcom's and ARCEP's) are nobody's. Label `PHONE`.",
     default: Action::Ask,
     params: &[sighting::THRESHOLD],
 };
 
+#[rustfmt::skip]
 const CONTEXT: &[&str] = &[
-    "phone*",
-    "telephone*",
-    "tel",
-    "call*",
-    "fax",
-    "mobile",
-    "cell",
-    "cellphone",
-    "whatsapp",
-    "number is",
-    "reach",
-    "dial",
-    "text",
-    "sms",
-    "telefon*",
-    "handy",
-    "mobil*",
-    "rufnummer",
-    "anruf*",
-    "durchwahl",
-    "téléphone",
-    "portable",
-    "teléfono",
-    "móvil",
-    "telefono",
-    "cellulare",
-    "telefoon",
-    "contact",
-    "office",
-    "message*",
-    "registered",
+    "phone*", "telephone*", "tel", "call*", "fax", "mobile", "cell", "cellphone", "whatsapp", "telegram", "viber", "signal", "number is", "reach", "dial", "ring", "text", "sms", "hotline", "landline",
+    "telefon*", "handy*", "mobil*", "rufnummer*", "anruf*", "ruf*", "durchwahl", "festnetz*", "telefax",
+    "téléphone*", "portable", "appel*", "joindre", "joignable", "tél", "fixe",
+    "teléfono*", "móvil*", "celular*", "llam*", "tfno", "telefono*", "cellulare", "chiam*", "recapito", "telefone*", "telemóvel", "liga*", "ligue", "fone", "zap",
+    "telefoon*", "bel", "bellen", "mobiel*", "gsm", "ring", "ringa", "mobilnummer", "tlf", "puhelin*", "puh", "soita", "soittaa", "matkapuhelin",
+    "zadzwo*", "komórk*", "numer telefonu", "dzwoni*", "zavolej*", "volat", "volejte", "mobilní", "hívj*", "hívd", "mobilszám", "sunați", "suna*", "apel*", "cep", "ara", "arayın", "arayabilir*", "numaram",
+    "телефон*", "номер телефона", "тел", "звон*", "позвон*", "мобильн*", "сотов*", "дзвон*", "подзвон*", "обад*", "мобилен", "τηλέφωνο*", "τηλ", "κινητό", "καλέστε",
+    "điện thoại", "gọi", "sđt", "telepon", "hp", "hubungi", "hotline",
+    "电话", "電話", "手机", "手機", "拨打", "联系", "致电", "微信", "携帯", "連絡", "전화", "휴대폰", "핸드폰", "연락",
+    "هاتف", "الهاتف", "جوال", "موبايل", "اتصل", "تلفن", "موبایل", "تماس", "טלפון", "נייד", "להתקשר", "फ़ोन", "फोन", "मोबाइल", "कॉल", "ফোন", "মোবাইল", "โทร", "เบอร์", "มือถือ", "போன்", "ఫోన్",
+    "contact", "contacto", "contatto", "contato", "kontakt*", "office", "message*", "registered", "iletişim", "контакт*",
 ];
 
-static INTERNATIONAL: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"\+[1-9][0-9]{0,2}(?:[ .\-/]?\(?[0-9]{1,5}\)?){2,7}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?(?-u:\b)";
-    Regex::new(pattern).expect("the pattern is valid")
-});
-
-static GROUPED: LazyLock<Regex> = LazyLock::new(|| {
-    let pattern = r"(?:\([2-9][0-9]{2}\) ?|(?-u:\b)(?:1[ .-])?[2-9][0-9]{2}[ .-])[2-9][0-9]{2}[ .-][0-9]{4}(?: ?(?:x|ext\.?) ?[0-9]{1,6})?(?-u:\b)";
-    Regex::new(pattern).expect("the pattern is valid")
-});
-
-static NATIONAL: LazyLock<Regex> = LazyLock::new(|| {
-    let trunk = r"0[0-9]{1,5}\)?(?:[ ./-]?[0-9]{2,8}){1,4}";
-    let groups = r"[2-9][0-9]{1,3}\)?(?:[ .-][0-9]{2,6}){1,4}";
-    let pattern = format!(r"(?:\(|(?-u:\b))(?:{trunk}|{groups}|[2-9][0-9]{{9}})(?-u:\b)");
-    Regex::new(&pattern).expect("the pattern is valid")
-});
+#[rustfmt::skip]
+const AGAINST: &[&str] = &[
+    "order*", "invoice*", "isbn", "issn", "doi", "sku", "ean", "upc", "gtin", "imei", "ticket*", "tracking", "serial*", "version*", "ref", "reference", "batch", "lot", "part", "model", "build", "commit", "timestamp*", "epoch", "unix", "hash", "article*", "item*", "id", "account*", "receipt", "parcel", "shipment", "patent", "case", "file", "seed", "port", "pid", "bytes", "size",
+    "bestell*", "rechnung*", "artikel*", "auftrag*", "sendung*", "kunden*", "aktenzeichen", "vorgang*", "commande*", "facture*", "référence", "colis", "pedido*", "factura*", "fatura*", "ordine", "fattura", "encomenda", "bestelling*", "factuur*", "beställning*", "ordrenummer*", "tilaus*", "lasku*", "zamówieni*", "faktur*", "objednávk*", "rendelés*", "számla*", "comand*", "sipariş*",
+    "заказ*", "счёт*", "счет*", "накладн*", "замовлен*", "поръчк*", "παραγγελία*", "订单", "訂單", "发票", "编号", "单号", "注文", "請求書", "型番", "주문", "송장", "영수증", "طلب", "فاتورة", "سفارش", "הזמנה", "ऑर्डर", "đơn hàng", "pesanan",
+];
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
-    if text.bytes().filter(u8::is_ascii_digit).take(7).count() < 7 {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+    if text.num_digits_together() < 7 {
         return;
     }
-    let sighting = |span| Sighting::new(span, "PHONE", "a telephone number");
-    for found in INTERNATIONAL.find_iter(text) {
-        let joined = text[..found.start()].ends_with(|c: char| c.is_alphanumeric());
-        let digits = digits_of(found.as_str());
-        if !joined && (8..=15).contains(&digits.len()) && !is_fiction(&digits) {
-            seen.push(sighting(found.range()).scored(0.8));
+    let bytes = text.as_bytes();
+    let (mut at, mut regions) = (0, None);
+    while let Some(digit) = bytes[at..].iter().position(u8::is_ascii_digit) {
+        let run = Run::of(bytes, at + digit);
+        at = run.end();
+        if run.num_digits() >= 7 {
+            let regions = &mut || *regions.get_or_insert_with(|| regions_of(text));
+            run.see(text, regions, seen);
         }
     }
-    for found in GROUPED.find_iter(text) {
-        if stands_free(text, found.start(), found.end()) && !is_fiction(&digits_of(found.as_str()))
-        {
-            seen.push(sighting(found.range()).scored(0.6).beside(CONTEXT));
+}
+
+/// Groups of digits with the marks between them that telephone numbers have.
+struct Run {
+    groups: Vec<Range<usize>>,
+}
+
+impl Run {
+    fn of(bytes: &[u8], start: usize) -> Self {
+        let (mut groups, mut at) = (Vec::new(), start);
+        loop {
+            let end = at
+                + bytes[at..]
+                    .iter()
+                    .take_while(|byte| byte.is_ascii_digit())
+                    .count();
+            groups.push(at..end);
+            let between = bytes[end..].iter().take(4);
+            let joint = between.take_while(|byte| b" .-/()".contains(byte)).count();
+            let joint_is_one = is_joint(&bytes[end..end + joint]);
+            let goes_on = bytes.get(end + joint).is_some_and(u8::is_ascii_digit);
+            if !(joint_is_one && goes_on && groups.len() < 24) {
+                return Self { groups };
+            }
+            at = end + joint;
         }
     }
-    for found in NATIONAL.find_iter(text) {
-        let digits = digits_of(found.as_str());
-        if stands_free(text, found.start(), found.end())
-            && (7..=13).contains(&digits.len())
-            && !is_fiction(&digits)
-        {
+
+    fn end(&self) -> usize {
+        self.groups.last().expect("a run has a group").end
+    }
+
+    fn num_digits(&self) -> usize {
+        self.groups.iter().map(Range::len).sum()
+    }
+
+    /// The digits of the groups from one to another.
+    fn digits(&self, text: &str, groups: Range<usize>) -> String {
+        self.groups[groups]
+            .iter()
+            .map(|group| &text[group.clone()])
+            .collect()
+    }
+
+    /// Looks for numbers one after another: a run may be two of them with a blank between.
+    fn see(
+        &self,
+        text: &str,
+        regions: &mut dyn FnMut() -> &'static [&'static str],
+        seen: &mut Vec<Sighting>,
+    ) {
+        let mut first = 0;
+        while first < self.groups.len() {
+            if let Some(after) = self.date(text, first) {
+                first = after;
+                continue;
+            }
+            let found = self
+                .international(text, first)
+                .or_else(|| self.national(text, first, regions));
+            let Some(found) = found else { return };
+            first = found.next;
+            let span = found.start..extension(text, found.end);
             seen.push(
-                sighting(found.range())
-                    .scored(sure_by_groups(found.as_str(), digits.len()))
-                    .beside(CONTEXT),
+                Sighting::new(span, "PHONE", "a telephone number")
+                    .scored(found.alone)
+                    .beside(if found.takes_context { CONTEXT } else { &[] })
+                    .unless(if found.is_sure { &[] } else { AGAINST }),
             );
         }
     }
-}
 
-/// A trunk `0` and three groups or more are how a telephone number is written, and little else is.
-fn sure_by_groups(number: &str, digits: usize) -> f32 {
-    let groups = number.split([' ', '.', '-', '/']).count();
-    // A year in brackets is a citation's: `31 (2010) 455-461`.
-    let trunk = number.starts_with("(0") || number.starts_with('0');
-    match trunk && groups >= 3 && (9..=11).contains(&digits) {
-        true => 0.6,
-        false => 0.2,
+    /// The group after a day or a time of day that stands here.
+    fn date(&self, text: &str, first: usize) -> Option<usize> {
+        let [a, b, c] = self.groups.get(first..first + 3)? else {
+            return None;
+        };
+        let joint = |a: &Range<usize>, b: &Range<usize>| &text[a.end..b.start];
+        let same = joint(a, b) == joint(b, c) && matches!(joint(a, b), "-" | "." | "/");
+        let number = |group: &Range<usize>| text[group.clone()].parse::<u32>().unwrap_or(u32::MAX);
+        let (year, month, day) = match (a.len(), c.len()) {
+            (4, 1..=2) => (number(a), number(b), number(c)),
+            (1..=2, 4) => (number(c), number(b), number(a)),
+            _ => return None,
+        };
+        let is_day =
+            (1900..2100).contains(&year) && month <= 31 && day <= 31 && month.min(day) <= 12;
+        (same && is_day).then_some(first + 3)
+    }
+
+    /// A number with the code of a country.
+    fn international(&self, text: &str, first: usize) -> Option<Found> {
+        let (start, prefix) = prefix(text, &self.groups[first])?;
+        // `3+4000000` is a sum.
+        let before = text[..start].chars().next_back();
+        let joined =
+            |c: char| c.is_ascii_alphanumeric() || (prefix != Prefix::Plus && "-_/#.".contains(c));
+        if before.is_some_and(joined) {
+            return None;
+        }
+        let mut possible = None;
+        for last in (first..self.groups.len()).rev() {
+            let all = self.digits(text, first..last + 1);
+            let digits = &all[prefix.num_digits()..];
+            if !(7..=16).contains(&digits.len()) || !ends_free(text, self.groups[last].end) {
+                continue;
+            }
+            let (code, national) = country(digits)?;
+            let is_fraction = last == first + 1 && text[self.groups[first].end..].starts_with('.');
+            if prefix != Prefix::Plus && is_fraction {
+                return None;
+            }
+            if is_fiction(code, national) {
+                return None;
+            }
+            let found = |alone| Found {
+                start,
+                end: self.groups[last].end,
+                next: last + 1,
+                alone,
+                takes_context: true,
+                is_sure: prefix == Prefix::Plus,
+            };
+            let regions = DATABASE.region(&code).unwrap_or_default();
+            if regions.iter().any(|id| is_number(id, national)) {
+                return Some(found(if prefix == Prefix::Plus { 0.9 } else { 0.6 }));
+            }
+            let is_long = prefix == Prefix::Plus && (8..=15).contains(&digits.len());
+            let is_possible = regions.iter().any(|id| is_possible(id, national));
+            if possible.is_none() && (is_long || is_possible) {
+                possible = Some(found(match (prefix, is_possible) {
+                    (Prefix::Plus, true) => 0.7,
+                    (Prefix::Plus, false) => 0.4,
+                    _ => 0.2,
+                }));
+            }
+        }
+        possible
+    }
+
+    /// A number as it is dialled within its country.
+    fn national(
+        &self,
+        text: &str,
+        first: usize,
+        regions: &mut dyn FnMut() -> &'static [&'static str],
+    ) -> Option<Found> {
+        let group = &self.groups[first];
+        let in_brackets = text[..group.start].ends_with('(');
+        let start = group.start - usize::from(in_brackets);
+        let last = self.last_of_number(text, first);
+        let end = self.groups[last].end;
+        let digits = self.digits(text, first..last + 1);
+        let num_groups = last + 1 - first;
+        let free = starts_free(text, start) && ends_free(text, end);
+        if !free
+            || !(7..=13).contains(&digits.len())
+            || is_other(text, start, &self.groups[first..last + 1])
+        {
+            return None;
+        }
+        let grouped = num_groups > 1 || in_brackets;
+        let nanp = digits
+            .strip_prefix('1')
+            .filter(|rest| rest.len() == 10)
+            .unwrap_or(&digits);
+        if is_fiction(1, nanp) || is_fiction_at_home(&digits) {
+            return None;
+        }
+        let of_language = is_number_of(regions(), &digits);
+        let trunk = digits.starts_with('0') && num_groups >= 3 && (9..=11).contains(&digits.len());
+        let joints = &text[group.end..end];
+        let one_dot = num_groups == 2 && joints.contains('.') && !joints.contains([' ', '-', '/']);
+        let alone = match () {
+            () if one_dot => 0.0,
+            () if is_grouped_as_nanp(text, start, &self.groups[first..last + 1]) => 0.6,
+            () if trunk => 0.6,
+            () if of_language && num_groups >= 3 && digits.len() >= 8 => 0.6,
+            () if of_language && in_brackets => 0.6,
+            // A Chinese mobile number is written in one piece and is little else.
+            () if of_language
+                && digits.len() == 11
+                && digits.starts_with('1')
+                && regions().first() == Some(&"CN") =>
+            {
+                0.55
+            }
+            () => 0.2,
+        };
+        let takes_context =
+            grouped && !one_dot || of_language || is_number_of(ALL_REGIONS, &digits);
+        Some(Found {
+            start,
+            end,
+            next: last + 1,
+            alone,
+            takes_context,
+            is_sure: false,
+        })
+    }
+
+    /// Where a number ends that begins with a group: before a blank and the next number, or with the run.
+    fn last_of_number(&self, text: &str, first: usize) -> usize {
+        let begins = |next: usize| {
+            let joint = &text[self.groups[next - 1].end..self.groups[next].start];
+            let digits = self.digits(text, first..next).len();
+            let zero =
+                text[self.groups[next].clone()].starts_with('0') && self.groups[next].len() >= 3;
+            joint.starts_with(' ')
+                && digits >= 9
+                && (zero
+                    || joint.ends_with('(')
+                    || self.digits(text, first..self.groups.len()).len() > 13)
+        };
+        let next = (first + 1..self.groups.len()).find(|&next| begins(next));
+        next.unwrap_or(self.groups.len()) - 1
     }
 }
 
-fn digits_of(text: &str) -> String {
-    text.chars().filter(char::is_ascii_digit).collect()
+/// A number that was found in a run.
+struct Found {
+    start: usize,
+    end: usize,
+    /// The group after it.
+    next: usize,
+    alone: f32,
+    takes_context: bool,
+    /// Is it no number of an order?
+    is_sure: bool,
 }
 
-/// Numbers of the North American plan that are kept for films and examples.
-fn is_fiction(digits: &str) -> bool {
-    let national = digits
-        .strip_prefix('1')
-        .filter(|rest| rest.len() == 10)
-        .unwrap_or(digits);
-    national.len() == 10 && &national[3..8] == "55501"
+/// What stands between two groups of one number.
+fn is_joint(joint: &[u8]) -> bool {
+    matches!(
+        joint,
+        b" " | b"-"
+            | b"."
+            | b"/"
+            | b")"
+            | b"("
+            | b") "
+            | b" ("
+            | b")-"
+            | b" - "
+            | b" / "
+            | b")("
+            | b") ("
+            | b". "
+            | b"-("
+            | b"  "
+            | b") - "
+            | b") /"
+    )
 }
 
-/// Is this neither a part of a longer number nor of an identifier?
-fn stands_free(text: &str, start: usize, end: usize) -> bool {
+/// How a number is said to begin with a country's code.
+#[derive(Clone, Copy, PartialEq)]
+enum Prefix {
+    Plus,
+    /// Digits that are dialled to reach another country.
+    Dialled(usize),
+}
+
+impl Prefix {
+    fn num_digits(self) -> usize {
+        match self {
+            Self::Plus => 0,
+            Self::Dialled(digits) => digits,
+        }
+    }
+}
+
+fn prefix(text: &str, group: &Range<usize>) -> Option<(usize, Prefix)> {
+    let before = &text[..group.start];
+    for plus in ["+", "+(", "(+", "+ ", "%2B", "%2b"] {
+        if before.ends_with(plus) {
+            return Some((group.start - plus.len(), Prefix::Plus));
+        }
+    }
+    let digits = &text[group.clone()];
+    let dialled = [("0011", 4), ("00", 2), ("011", 3), ("010", 3), ("810", 3)];
+    let (_, length) = dialled.iter().find(|(dialled, length)| {
+        digits.starts_with(dialled)
+            && (digits.len() == *length || *dialled == "00" || *dialled == "011")
+    })?;
+    Some((group.start, Prefix::Dialled(*length)))
+}
+
+/// The code of the country and what follows it.
+fn country(digits: &str) -> Option<(u16, &str)> {
+    (1..=3).find_map(|length| {
+        let code = digits.get(..length)?.parse().ok()?;
+        DATABASE.region(&code).map(|_| (code, &digits[length..]))
+    })
+}
+
+/// How the numbers of a region are formed.
+struct Region {
+    numbers: Regex,
+    prefix: Option<String>,
+    lengths: Vec<u16>,
+}
+
+impl Region {
+    fn of(id: &str) -> Option<Self> {
+        let metadata = DATABASE.by_id(id)?;
+        let kinds = metadata.descriptors();
+        let kinds = [
+            kinds.fixed_line(),
+            kinds.mobile(),
+            kinds.toll_free(),
+            kinds.premium_rate(),
+            kinds.shared_cost(),
+            kinds.personal_number(),
+            kinds.voip(),
+            kinds.pager(),
+            kinds.uan(),
+            kinds.voicemail(),
+        ];
+        let patterns: Vec<&str> = kinds
+            .into_iter()
+            .flatten()
+            .map(|kind| kind.national_number().as_str())
+            .collect();
+        let pattern = format!("^(?:{})$", patterns.join("|"));
+        Some(Self {
+            numbers: RegexBuilder::new(&pattern)
+                .ignore_whitespace(true)
+                .unicode(false)
+                .build()
+                .ok()?,
+            prefix: metadata.national_prefix().map(str::to_owned),
+            lengths: metadata.descriptors().general().possible_length().to_vec(),
+        })
+    }
+
+    /// The regions asked for so far: each takes a regular expression of a few kilobytes.
+    fn named(id: &str) -> Option<&'static Self> {
+        static REGIONS: LazyLock<BTreeMap<String, OnceLock<Option<Region>>>> =
+            LazyLock::new(|| {
+                DATABASE
+                    .iter()
+                    .map(|region| (region.id().to_owned(), OnceLock::new()))
+                    .collect()
+            });
+        REGIONS.get(id)?.get_or_init(|| Self::of(id)).as_ref()
+    }
+
+    fn stripped<'d>(&self, digits: &'d str) -> Option<&'d str> {
+        digits.strip_prefix(self.prefix.as_deref()?)
+    }
+}
+
+/// Is this a number of a region, with or without the digit that is dialled before it at home?
+fn is_number(id: &str, digits: &str) -> bool {
+    Region::named(id).is_some_and(|region| {
+        region.numbers.is_match(digits)
+            || region
+                .stripped(digits)
+                .is_some_and(|rest| region.numbers.is_match(rest))
+    })
+}
+
+/// Has it the length of one?
+fn is_possible(id: &str, digits: &str) -> bool {
+    let long = |digits: &str| digits.len() as u16;
+    Region::named(id).is_some_and(|region| {
+        region.lengths.contains(&long(digits))
+            || region
+                .stripped(digits)
+                .is_some_and(|rest| region.lengths.contains(&long(rest)))
+    })
+}
+
+fn is_number_of(regions: &[&str], digits: &str) -> bool {
+    regions.iter().any(|id| {
+        // Where a digit is dialled before every number at home, one without it is not dialled at home.
+        let at_home = Region::named(id).is_some_and(|region| match region.prefix.as_deref() {
+            Some("0") if !digits.starts_with('0') => {
+                matches!(
+                    *id,
+                    "IN" | "CN"
+                        | "ID"
+                        | "VN"
+                        | "TR"
+                        | "IR"
+                        | "TW"
+                        | "KR"
+                        | "JP"
+                        | "EG"
+                        | "SA"
+                        | "AE"
+                        | "ZA"
+                        | "NG"
+                        | "PK"
+                ) && digits.len() >= 9
+            }
+            _ => true,
+        });
+        at_home && is_number(id, digits)
+    })
+}
+
+/// Regions in which a national number is looked for beside a word that says that it is one.
+#[rustfmt::skip]
+const ALL_REGIONS: &[&str] = &[
+    "US", "GB", "DE", "FR", "ES", "IT", "NL", "BE", "CH", "AT", "PL", "CZ", "SK", "HU", "RO", "BG", "GR", "PT", "BR", "MX", "AR", "CL", "CO", "PE", "VE", "EC",
+    "SE", "NO", "DK", "FI", "IS", "EE", "LV", "LT", "IE", "AU", "NZ", "ZA", "IN", "PK", "BD", "LK", "CN", "HK", "TW", "JP", "KR", "VN", "TH", "ID", "MY", "SG", "PH",
+    "RU", "UA", "BY", "KZ", "TR", "IL", "SA", "AE", "EG", "MA", "DZ", "TN", "IR", "IQ", "JO", "NG", "KE", "HR", "RS", "SI",
+];
+
+/// The regions where the language of a text is spoken.
+fn regions_of(text: &str) -> &'static [&'static str] {
+    use whatlang::Lang;
+    let head = &text[..text.floor_char_boundary(text.len().min(2000))];
+    let Some(info) = whatlang::detect(head) else {
+        return &[];
+    };
+    match info.lang() {
+        Lang::Cmn => &["CN", "TW", "HK", "SG"],
+        Lang::Jpn => &["JP"],
+        Lang::Kor => &["KR"],
+        Lang::Rus => &["RU", "KZ", "BY"],
+        Lang::Ukr => &["UA"],
+        Lang::Bel => &["BY"],
+        Lang::Bul => &["BG"],
+        Lang::Srp | Lang::Mkd => &["RS", "MK"],
+        Lang::Ell => &["GR", "CY"],
+        Lang::Heb | Lang::Yid => &["IL"],
+        Lang::Ara => &["SA", "EG", "AE", "MA", "JO", "IQ", "DZ", "TN"],
+        Lang::Pes => &["IR"],
+        Lang::Urd => &["PK"],
+        Lang::Hin
+        | Lang::Mar
+        | Lang::Guj
+        | Lang::Tam
+        | Lang::Tel
+        | Lang::Kan
+        | Lang::Mal
+        | Lang::Pan => &["IN"],
+        Lang::Ben => &["BD", "IN"],
+        Lang::Tha => &["TH"],
+        Lang::Vie => &["VN"],
+        Lang::Ind | Lang::Jav => &["ID", "MY"],
+        Lang::Tur => &["TR"],
+        Lang::Deu => &["DE", "AT", "CH"],
+        Lang::Fra => &["FR", "BE", "CH", "CA"],
+        Lang::Spa | Lang::Cat => &["ES", "MX", "AR", "CO", "CL", "PE"],
+        Lang::Por => &["BR", "PT"],
+        Lang::Ita => &["IT", "CH"],
+        Lang::Nld | Lang::Afr => &["NL", "BE"],
+        Lang::Swe => &["SE", "FI"],
+        Lang::Dan | Lang::Nob => &["DK", "NO"],
+        Lang::Fin => &["FI"],
+        Lang::Pol => &["PL"],
+        Lang::Ces | Lang::Slk => &["CZ", "SK"],
+        Lang::Hun => &["HU"],
+        Lang::Ron => &["RO"],
+        Lang::Hrv | Lang::Slv => &["HR", "SI"],
+        Lang::Eng => &["US", "GB"],
+        _ => &[],
+    }
+}
+
+/// Is this as North Americans write ten digits, and little else?
+fn is_grouped_as_nanp(text: &str, start: usize, groups: &[Range<usize>]) -> bool {
+    let with_one = groups.len() == 4 && &text[groups[0].clone()] == "1";
+    let groups = &groups[usize::from(with_one)..];
+    let [a, b, c] = groups else { return false };
+    let from_two = |group: &Range<usize>| group.len() == 3 && text.as_bytes()[group.start] >= b'2';
+    let one = |joint: &str| matches!(joint, " " | "-" | "." | ") " | ")" | ")-");
+    let in_brackets = text[..a.start].ends_with('(') || text[start..].starts_with('(');
+    from_two(a)
+        && from_two(b)
+        && c.len() == 4
+        && one(&text[a.end..b.start])
+        && matches!(&text[b.end..c.start], " " | "-" | ".")
+        && (in_brackets || !text[a.end..b.start].starts_with(')'))
+}
+
+/// Is it an address on the internet, a book's number, a sum of money or the like?
+fn is_other(text: &str, start: usize, groups: &[Range<usize>]) -> bool {
+    let span = &text[start..groups.last().expect("there is one").end];
+    let joints = groups
+        .windows(2)
+        .map(|pair| &text[pair[0].end..pair[1].start]);
+    let joints: Vec<&str> = joints.collect();
+    let of = |joint: &str| !joints.is_empty() && joints.iter().all(|other| *other == joint);
+    let lengths: Vec<usize> = groups.iter().map(Range::len).collect();
+    // A Brazilian's and a United States citizen's number.
+    let is_state_s =
+        lengths == [3, 3, 3, 2] && joints == [".", ".", "-"] || lengths == [3, 2, 4] && of("-");
+    let is_ip = groups.len() == 4 && of(".") && span.parse::<std::net::Ipv4Addr>().is_ok();
+    let is_book = of("-")
+        && groups.len() >= 4
+        && (span.starts_with("978-")
+            || span.starts_with("979-")
+            || groups[0].len() == 1 && groups.last().is_some_and(|last| last.len() == 1));
+    // `1.234.567` and `1 234 567`
+    let in_thousands = groups.len() > 1
+        && groups[0].len() <= 3
+        && groups[1..].iter().all(|group| group.len() == 3)
+        && (of(".") || of(" "))
+        && !span.starts_with('0')
+        && groups.len() != 3;
+    // One digit is a number of a list or a version, but for what is dialled before the rest.
+    let first = &text[groups[0].clone()];
+    let lone = groups[0].len() == 1
+        && !matches!(first, "0" | "1" | "7" | "8" | "9")
+        && !span.starts_with('(');
+    // A year in brackets is a citation's: `31 (2010) 455-461`.
+    let year = groups.iter().any(|group| {
+        let year = &text[group.clone()];
+        group.start > start
+            && year.len() == 4
+            && (year.starts_with("19") || year.starts_with("20"))
+            && text[..group.start].ends_with('(')
+    });
+    is_state_s
+        || follows_account(&text[..start])
+        || is_ip
+        || is_book
+        || in_thousands
+        || lone
+        || year
+}
+
+/// Do the groups before belong to an account's number (IBAN)?
+fn follows_account(before: &str) -> bool {
+    static ACCOUNT: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"(?-u:\b)[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4})* $").expect("the pattern is valid")
+    });
+    before.ends_with(' ')
+        && ACCOUNT.is_match(&before[before.floor_char_boundary(before.len().saturating_sub(48))..])
+}
+
+/// The end with an extension that follows.
+fn extension(text: &str, end: usize) -> usize {
+    static EXTENSION: LazyLock<Regex> = LazyLock::new(|| {
+        Regex::new(r"^(?i) ?(?:x|ext\.?|extension|#|доб\.?|poste|int\.?|interno|dw|durchwahl|内線|转|ramal) ?\.?[0-9]{1,6}(?-u:\b)").expect("the pattern is valid")
+    });
+    let reach = text.floor_char_boundary((end + 32).min(text.len()));
+    EXTENSION
+        .find(&text[end..reach])
+        .map_or(end, |found| end + found.end())
+}
+
+/// Numbers that are kept for films and examples: `national` of the country with this code.
+fn is_fiction(code: u16, national: &str) -> bool {
+    let national = national.strip_prefix('0').unwrap_or(national);
+    match code {
+        1 => national.len() == 10 && &national[3..8] == "55501",
+        44 => [
+            "7700900", "20794600", "20794601", "20794602", "20794603", "20794604", "20794605",
+            "20794606", "20794607", "20794608", "20794609", "1632960", "1134960", "1144960",
+            "1154960", "1164960", "1174960", "1184960", "1214960", "1314960", "1414960", "1514960",
+            "1614960", "1914980", "8081570", "9098790", "3069990",
+        ]
+        .iter()
+        .any(|kept| national.starts_with(kept)),
+        33 => ["19900", "26191", "35301", "46571", "53649", "63998"]
+            .iter()
+            .any(|kept| national.starts_with(kept)),
+        61 => ["491570", "491571", "255501", "355501", "755501", "855501"]
+            .iter()
+            .any(|kept| national.starts_with(kept)),
+        _ => false,
+    }
+}
+
+/// The same as they are dialled at home.
+fn is_fiction_at_home(digits: &str) -> bool {
+    digits.starts_with('0')
+        && (is_fiction(44, digits) && digits.len() == 11
+            || is_fiction(33, digits) && digits.len() == 10)
+}
+
+/// Is this not the middle of an identifier, an amount or a longer number?
+fn starts_free(text: &str, start: usize) -> bool {
     let before = text[..start].chars().next_back();
-    let after = text[end..].chars().next();
-    let joins = |c: char| c.is_alphanumeric() || "-_/=#$€£%.+".contains(c);
-    !before.is_some_and(joins) && !after.is_some_and(|c| c.is_alphanumeric() || "-_/=%".contains(c))
+    !before.is_some_and(|c| c.is_ascii_alphanumeric() || "-_/#$€£%.+".contains(c))
+}
+
+fn ends_free(text: &str, end: usize) -> bool {
+    let mut after = text[end..].chars();
+    let next = after.next();
+    let goes_on = next.is_some_and(|c| matches!(c, '-' | '/' | '.' | '='))
+        && after.next().is_some_and(|c| c.is_ascii_alphanumeric());
+    !goes_on
+        && !next.is_some_and(|c| {
+            c.is_ascii_alphabetic() && !text[end..].starts_with(['x', 'e']) || "_%".contains(c)
+        })
+}
+
+/// The digits of a number without the code of its country and what is dialled before it, the same for all its spellings.
+pub(crate) fn canonical(number: &str) -> String {
+    let number = number.split(['x', 'e', '#']).next().unwrap_or_default();
+    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
+    let dialled = digits
+        .strip_prefix("0011")
+        .or_else(|| digits.strip_prefix("00"))
+        .or_else(|| digits.strip_prefix("011"));
+    let abroad = match number.contains('+') {
+        true => Some(digits.as_str()),
+        false => dialled.filter(|rest| rest.len() >= 9),
+    };
+    let national = match abroad.and_then(country) {
+        Some((_, national)) => national,
+        None => match (digits.len(), digits.as_bytes().first()) {
+            (11, Some(b'1' | b'8')) => &digits[1..],
+            (11, _) if digits.starts_with("06") => &digits[2..],
+            _ => &digits,
+        },
+    };
+    national.trim_start_matches('0').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use hone_data::Place;
+
+    use super::*;
+
+    fn found(text: &str) -> Vec<String> {
+        let view = View::new(Place::Text, text);
+        let mut seen = Vec::new();
+        see(&view, &mut seen);
+        let sure = seen.iter().filter(|sighting| sighting.score(&view) >= 0.5);
+        sure.map(|sighting| text[view.back(&sighting.span)].to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn numbers_are_found_as_each_country_writes_them() {
+        for (text, number) in [
+            ("Call me on 0033 6 12 34 56 78", "0033 6 12 34 56 78"),
+            ("Telefon 0049 30 9018 2034", "0049 30 9018 2034"),
+            ("call 011 44 20 7946 1234", "011 44 20 7946 1234"),
+            (
+                "Tel: +49\u{a0}151\u{a0}23456789",
+                "+49\u{a0}151\u{a0}23456789",
+            ),
+            (
+                "Phone: 415\u{2011}867\u{2011}2309",
+                "415\u{2011}867\u{2011}2309",
+            ),
+            ("Call 138 1234 5678", "138 1234 5678"),
+            ("Call (11) 91234-5678", "(11) 91234-5678"),
+            ("我的手机号是13812345678请打给我", "13812345678"),
+            ("電話は090-1234-5678です", "090-1234-5678"),
+            ("Звоните 8 (912) 345-67-89", "8 (912) 345-67-89"),
+            ("+41 (0)79 234 56 78 oder", "+41 (0)79 234 56 78"),
+            ("?tel=%2B41792345678&x=1", "%2B41792345678"),
+            ("name,telefon\nBo,0792345678", "0792345678"),
+        ] {
+            assert_eq!(found(text), [number], "{text}");
+        }
+    }
+
+    #[test]
+    fn two_numbers_side_by_side_are_two() {
+        assert_eq!(found("Tel. 079 234 56 78 079 234 56 79").len(), 2);
+        assert_eq!(found("2024-03-11 079 234 56 78"), ["079 234 56 78"]);
+    }
+
+    #[test]
+    fn numbers_of_orders_books_days_and_networks_are_none() {
+        for text in [
+            "order number 4158672309",
+            "Bestellnummer 0301 2345678",
+            "ISBN 978-3-16-148410-0",
+            "2023-11-05 14:30:00",
+            "10.20.30.40 and 1.234.567.890",
+            "commit 1234567890123",
+            "Call 020 7946 0123 or 07700 900123",
+        ] {
+            assert_eq!(found(text), [""; 0], "{text}");
+        }
+    }
+
+    #[test]
+    fn all_spellings_of_a_number_are_one() {
+        for spellings in [
+            ["+41 79 234 56 78", "0041792345678", "079 234 56 78"],
+            ["+1 (415) 867-2309", "415.867.2309", "1-415-867-2309"],
+            ["+7 912 345-67-89", "8 (912) 345 67 89", "89123456789"],
+        ] {
+            let one = canonical(spellings[0]);
+            assert!(
+                spellings.iter().all(|text| canonical(text) == one),
+                "{spellings:?}"
+            );
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::gazetteer::{PLACE_BEGINNINGS, PLACES, Run, each_run};
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -102,7 +103,7 @@ const STREET_HEADS: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     each_run(text, |run| {
         if let Some(street) = street(run) {
             seen.push(street);

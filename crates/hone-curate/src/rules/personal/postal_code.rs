@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -51,7 +52,7 @@ static LOOSE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     // The shortest, `W1A 0AX`, has two digits.
     if text.bytes().filter(u8::is_ascii_digit).take(2).count() < 2 {
         return;

@@ -6,7 +6,8 @@
 
 use std::ops::Range;
 
-use crate::redact::Taken;
+use crate::redact::has_no_spaces;
+use crate::view::View;
 use crate::{BadParam, Hit, Param, Params, Row, Rule};
 
 /// A stretch that may be personal.
@@ -24,6 +25,8 @@ pub struct Sighting {
     pub in_context: f32,
     /// Words and phrases in lower case; `telefon*` stands for all words that begin so.
     pub context: &'static [&'static str],
+    /// Words and phrases beside which it is something else, unless a word of its context stands there too.
+    pub against: &'static [&'static str],
 }
 
 impl Sighting {
@@ -36,6 +39,7 @@ impl Sighting {
             alone: 1.0,
             in_context: 1.0,
             context: &[],
+            against: &[],
         }
     }
 
@@ -65,22 +69,38 @@ impl Sighting {
         }
     }
 
+    /// The same, unlikely beside one of these words.
+    pub fn unless(self, against: &'static [&'static str]) -> Self {
+        Self { against, ..self }
+    }
+
     /// How sure it is where it stands.
     pub fn score(&self, text: &str) -> f32 {
-        match self.in_context > self.alone && stands_beside(text, &self.span, self.context) {
-            true => self.in_context,
+        if self.in_context <= self.alone && self.against.is_empty() {
+            return self.alone;
+        }
+        let around = Around::of(text, &self.span);
+        if self.in_context > self.alone && around.holds_any(self.context) {
+            return self.in_context;
+        }
+        match around.holds_any(self.against) {
+            true => self.alone.min(AGAINST),
             false => self.alone,
         }
     }
 }
 
+/// How sure at most beside a word that says that it is something else.
+const AGAINST: f32 = 0.3;
+
 /// Looks for one kind of personal data in a text.
-pub type See = dyn Fn(&str, &mut Vec<Sighting>) + Send + Sync;
+pub type See = dyn Fn(&View<'_>, &mut Vec<Sighting>) + Send + Sync;
 
 /// A rule of the family: what is seen, from a score on.
 pub struct Personal {
     see: Box<See>,
     threshold: f32,
+    looks_beside: bool,
 }
 
 /// The parameter that all rules of the family have.
@@ -89,39 +109,37 @@ pub const THRESHOLD: Param = Param {
     what: "score from which on it is a hit, 0 to 1; 0.5",
 };
 
-/// A rule with nothing but a threshold to set.
+/// A rule with nothing but a threshold to set. Rules that are sure of what they see look at labels, names and numbers
+/// beside the texts too; in a word or two a name is not told from a word.
 pub fn rule(
     params: &mut Params,
-    see: fn(&str, &mut Vec<Sighting>),
+    see: fn(&View<'_>, &mut Vec<Sighting>),
+    looks_beside: bool,
 ) -> Result<Box<dyn Rule>, BadParam> {
-    Ok(Box::new(Personal::new(params, Box::new(see))?))
-}
-
-impl Personal {
-    /// A rule that sees with `see`.
-    pub fn new(params: &mut Params, see: Box<See>) -> Result<Self, BadParam> {
-        let threshold = params.number("threshold", 0.5)?;
-        if !(0.0..=1.0).contains(&threshold) {
-            return Err(BadParam::Value {
-                name: "threshold".into(),
-                problem: format!("a score is between 0 and 1, not {threshold}"),
-            });
-        }
-        Ok(Self {
-            see,
-            threshold: threshold as f32,
-        })
+    let threshold = params.number("threshold", 0.5)?;
+    if !(0.0..=1.0).contains(&threshold) {
+        return Err(BadParam::Value {
+            name: "threshold".into(),
+            problem: format!("a score is between 0 and 1, not {threshold}"),
+        });
     }
+    Ok(Box::new(Personal {
+        see: Box::new(see),
+        threshold: threshold as f32,
+        looks_beside,
+    }))
 }
 
 impl Rule for Personal {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
         let mut seen = Vec::new();
-        for part in row.parts() {
-            (self.see)(part.text, &mut seen);
+        let views = row.views().iter();
+        for view in views.filter(|view| self.looks_beside || !view.is_beside()) {
+            (self.see)(view, &mut seen);
             let scored = seen.drain(..).filter_map(|sighting| {
-                let score = sighting.score(part.text);
-                let hit = Hit::at(part.place, sighting.span, sighting.message);
+                let score = sighting.score(view);
+                let span = view.back(&sighting.span);
+                let hit = Hit::at(view.place, span, sighting.message);
                 (score >= self.threshold).then(|| hit.scored(score).labelled(sighting.label))
             });
             hits.extend(settle(scored.collect()));
@@ -129,46 +147,139 @@ impl Rule for Personal {
     }
 }
 
-/// Of hits in one text that overlap, the surest, then the longest, then the first given; in the order of the text.
+/// Hits of which no two overlap, in the order of the text: of those that do, the surest, then the longest, then the first
+/// given, and all that they cover.
 pub fn settle(mut found: Vec<Hit>) -> Vec<Hit> {
-    found.sort_by(|a, b| {
-        let surer = b.score.total_cmp(&a.score);
-        surer.then_with(|| b.span.len().cmp(&a.span.len()))
-    });
-    let mut taken = Taken::default();
-    found.retain(|hit| taken.take(&hit.span));
     found.sort_by_key(|hit| hit.span.start);
-    found
+    let mut settled: Vec<(Hit, usize)> = Vec::new();
+    for hit in found {
+        let length = hit.span.len();
+        match settled.last_mut() {
+            Some((last, best)) if hit.span.start < last.span.end => {
+                let span = last.span.start..last.span.end.max(hit.span.end);
+                if (hit.score, length) > (last.score, *best) {
+                    (*last, *best) = (hit, length);
+                }
+                last.span = span;
+            }
+            _ => settled.push((hit, length)),
+        }
+    }
+    settled.into_iter().map(|(hit, _)| hit).collect()
 }
 
 /// How many words before a stretch are its context.
 const WORDS_BEFORE: usize = 5;
 
-/// No further back than this, in bytes: a text without white space is no context.
+/// How many words after it.
+const WORDS_AFTER: usize = 2;
+
+/// No further than this, in bytes: a text without white space is no context.
 const REACH: usize = 160;
 
-/// Is one of the phrases among the five words before the stretch and the one after it?
-pub fn stands_beside(text: &str, span: &Range<usize>, phrases: &[&str]) -> bool {
-    let words = |text: &str| -> Vec<String> {
-        text.split(|c: char| !c.is_alphanumeric())
-            .filter(|word| !word.is_empty())
-            .map(str::to_lowercase)
-            .collect()
-    };
-    let before =
-        words(&text[text.floor_char_boundary(span.start.saturating_sub(REACH))..span.start]);
-    let rest = &text[span.end..text.floor_char_boundary((span.end + REACH / 4).min(text.len()))];
-    let after = words(rest.lines().next().unwrap_or_default());
-    let around = format!(
-        " {} | {} ",
-        before[before.len().saturating_sub(WORDS_BEFORE)..].join(" "),
-        after.first().map_or("", String::as_str)
-    );
-    phrases.iter().any(|phrase| holds_phrase(&around, phrase))
+/// The words around a stretch: those before and after it, and what stands at the head of its column.
+struct Around {
+    words: String,
 }
 
-/// Is the phrase among the words, each of which stands between blanks?
+impl Around {
+    fn of(text: &str, span: &Range<usize>) -> Self {
+        let start = text.floor_char_boundary(span.start.saturating_sub(REACH));
+        let before = words(&text[start..span.start]);
+        let before = &before[before.len().saturating_sub(WORDS_BEFORE)..];
+        let end = text.floor_char_boundary((span.end + REACH / 4).min(text.len()));
+        let line = text[span.end..end].lines().next().unwrap_or_default();
+        let after = words(line);
+        let after = &after[..after.len().min(WORDS_AFTER)];
+        let head = words(head_of_column(text, span));
+        let words = format!(
+            " {} | {} | {} ",
+            before.join(" "),
+            after.join(" "),
+            head.join(" ")
+        );
+        Self { words }
+    }
+
+    fn holds_any(&self, phrases: &[&str]) -> bool {
+        phrases
+            .iter()
+            .any(|phrase| holds_phrase(&self.words, phrase))
+    }
+}
+
+/// The words of a text in lower case; `phoneNumber` is two.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let (mut word, mut was_lower) = (String::new(), false);
+    for c in text.chars().chain([' ']) {
+        let begins = was_lower && c.is_uppercase();
+        if (begins || !is_word(c)) && !word.is_empty() {
+            words.push(std::mem::take(&mut word));
+        }
+        if is_word(c) {
+            word.extend(c.to_lowercase().filter(|c| *c != '\u{307}'));
+        }
+        was_lower = c.is_lowercase();
+    }
+    words
+}
+
+/// Letters, digits, and the marks that are a part of letters.
+fn is_word(c: char) -> bool {
+    let is_mark = matches!(c, '\u{300}'..='\u{36f}' | '\u{5b0}'..='\u{5c7}' | '\u{64b}'..='\u{65f}' | '\u{900}'..='\u{dff}' | '\u{e31}'..='\u{e4e}');
+    c.is_alphanumeric() || is_mark
+}
+
+/// The longest line of a table, in bytes.
+const LINE: usize = 2048;
+
+/// What the first line of a table says above a stretch; empty where there is no table.
+fn head_of_column<'a>(text: &'a str, span: &Range<usize>) -> &'a str {
+    // A line is no longer than this, or it is no row of a table.
+    let near = text.floor_char_boundary(span.start.saturating_sub(LINE));
+    let Some(line_start) = text[near..span.start].rfind('\n').map(|at| near + at + 1) else {
+        return "";
+    };
+    let line_of = |start: usize| {
+        let reach = text.floor_char_boundary((start + 2 * LINE).min(text.len()));
+        text[start..reach].lines().next().unwrap_or_default()
+    };
+    let line = line_of(line_start);
+    let mut head = line_of(0);
+    if line.trim_start().starts_with('|') {
+        // A table of Markdown may stand anywhere in the text.
+        let near = text.floor_char_boundary(line_start.saturating_sub(4 * LINE));
+        let above = text[near..line_start].lines().rev().take(100);
+        head = above
+            .take_while(|above| above.trim_start().starts_with('|'))
+            .last()
+            .unwrap_or(head);
+    }
+    let Some(joint) = [',', ';', '\t', '|'].into_iter().find(|&joint| {
+        let cells = head.matches(joint).count();
+        head.len() < REACH * 4 && cells > 0 && cells <= line.matches(joint).count()
+    }) else {
+        return "";
+    };
+    let mut is_quoted = false;
+    let column = text[line_start..span.start]
+        .chars()
+        .filter(|&c| {
+            is_quoted ^= c == '"';
+            c == joint && !is_quoted
+        })
+        .count();
+    head.split(joint).nth(column).unwrap_or_default()
+}
+
+/// Is the phrase among the words, each of which stands between blanks? Scripts that do not part their words, or join them
+/// with what stands before and after, have it within a word too.
 fn holds_phrase(words: &str, phrase: &str) -> bool {
+    let first = phrase.chars().next().unwrap_or(' ');
+    if has_no_spaces(first) || matches!(first, '\u{590}'..='\u{6ff}' | '\u{900}'..='\u{dff}') {
+        return words.contains(phrase);
+    }
     let (stem, open) = match phrase.strip_suffix('*') {
         Some(stem) => (stem, true),
         None => (phrase, false),
@@ -185,20 +296,40 @@ mod tests {
 
     use super::*;
 
+    fn stands_beside(text: &str, span: &Range<usize>, phrases: &[&str]) -> bool {
+        Around::of(text, span).holds_any(phrases)
+    }
+
     fn hit(span: Range<usize>, score: f32) -> Hit {
         Hit::at(Place::Text, span, "").scored(score)
     }
 
     #[test]
-    fn of_overlapping_hits_the_surest_and_then_the_longest_stays() {
+    fn overlapping_hits_are_one_that_covers_them_all() {
         let found = vec![
             hit(0..4, 0.6),
             hit(2..9, 0.9),
             hit(8..20, 0.9),
+            hit(20..22, 0.5),
             hit(30..31, 0.1),
         ];
-        let kept: Vec<_> = settle(found).into_iter().map(|hit| hit.span).collect();
-        assert_eq!(kept, [0..4, 8..20, 30..31]);
+        let settled = settle(found);
+        let kept: Vec<_> = settled.iter().map(|hit| hit.span.clone()).collect();
+        assert_eq!(kept, [0..20, 20..22, 30..31]);
+        assert_eq!(settled[0].score, 0.9);
+    }
+
+    #[test]
+    fn a_table_s_head_is_context_for_its_columns() {
+        let beside = |text: &str| {
+            let at = text.find('#').unwrap();
+            stands_beside(text, &(at..at + 1), &["telefon"])
+        };
+        assert!(beside("name;Telefon;ort\na;1;b\nc;#;d"));
+        assert!(!beside("name;Telefon;ort\na;1;b\nc;1;#"));
+        assert!(beside("Hier:\n| Name | Telefon |\n|---|---|\n| a | # |"));
+        assert!(beside("name,Telefon\n\"a, b\",#"));
+        assert!(beside("{\"phone\": 1, \"heimTelefon\": #}"));
     }
 
     #[test]
@@ -216,5 +347,7 @@ mod tests {
         assert!(beside("Telefonnummer #", &["telefon*"]));
         assert!(beside("date of birth #", &["date of birth"]));
         assert!(!beside("birth #", &["date of birth"]));
+        assert!(beside("我的信用卡号#请", &["信用卡"]));
+        assert!(beside("phoneNumber=#", &["phone"]));
     }
 }

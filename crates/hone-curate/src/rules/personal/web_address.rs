@@ -6,6 +6,7 @@ use regex::Regex;
 
 use super::email::is_reserved;
 use super::sighting::{self, Sighting};
+use crate::view::View;
 use crate::{Action, Doc, Family};
 
 pub static DOC: Doc = Doc {
@@ -24,7 +25,7 @@ static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &str, seen: &mut Vec<Sighting>) {
+pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
     for found in WRITTEN.find_iter(text) {
         let address = found
             .as_str()
