@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub use hone_data::Side;
 use hone_data::{Choices, Nulls};
+use hone_ledger::mistyped;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use toml::de::DeTable;
@@ -302,13 +303,19 @@ impl RawRecipe {
             path: path.to_path_buf(),
             source,
         })?;
-        let mut raw: Self = toml::from_str(&text).map_err(|error| RecipeError::Malformed {
-            path: path.to_path_buf(),
-            line: error
-                .span()
-                .map_or(1, |span| text[..span.start].matches('\n').count() + 1),
-            what: error.message().to_owned(),
-        })?;
+        let malformed = |error: toml::de::Error, is_grammar: bool| {
+            let at = error.span().map(|span| span.start);
+            RecipeError::Malformed {
+                path: path.to_path_buf(),
+                line: at.map_or(1, |at| text[..at].matches('\n').count() + 1),
+                what: match is_grammar {
+                    true => error.message().to_owned(),
+                    false => mistyped(&text, at, error.message()),
+                },
+            }
+        };
+        toml::from_str::<toml::Table>(&text).map_err(|error| malformed(error, true))?;
+        let mut raw: Self = toml::from_str(&text).map_err(|error| malformed(error, false))?;
         raw.stand_beside(path.parent().unwrap_or(Path::new("")));
         raw.text = RecipeText {
             path: path.to_path_buf(),

@@ -8,6 +8,7 @@ mod content;
 mod dir;
 mod events;
 mod lock;
+mod mistyped;
 mod obstacle;
 mod registry;
 mod seed;
@@ -21,6 +22,7 @@ pub use dir::{
 };
 pub use events::{EventError, EventLog, Events, Retained, read_events};
 pub use lock::{Held, Holder, Lock, LockError, who_holds};
+pub use mistyped::mistyped;
 pub use obstacle::Obstacle;
 pub use registry::{Listed, Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};

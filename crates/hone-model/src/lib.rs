@@ -18,6 +18,7 @@ mod prefix;
 mod reading;
 mod site;
 mod stop_signal;
+mod weighted_sum;
 pub mod weights;
 
 pub use adapter::{
@@ -38,4 +39,5 @@ pub use model::{ActiveError, Model, StepOptions};
 pub use reading::Reading;
 pub use site::Site;
 pub use stop_signal::StopSignal;
+pub use weighted_sum::{BesideSum, ROUNDING, beside_weighted_sum};
 pub use weights::Group;

@@ -172,6 +172,16 @@ impl RuleFlag {
             .reason
             .as_deref()
             .is_some_and(|reason| !reason.is_empty());
+        let is_number = |reason: &str| reason.parse::<f64>().is_ok();
+        if let Some(reason) = self.reason.as_deref().filter(|reason| is_number(reason)) {
+            let params = meant.iter().flat_map(|entry| entry.doc.params);
+            let set = params.map(|param| param.name).next().map_or(String::new(), |param| {
+                format!("; a recipe sets what the rule goes by, as in [rules.{name}] {param} = {reason}")
+            });
+            return Err(format!(
+                "`{reason}` is no reason for `{action}`{set}; `hone data rules {name}` says what it takes"
+            ));
+        }
         match action == Action::Allow.name() && !has_reason {
             true => Err(format!(
                 "`allow` needs a reason, which is kept with the dataset: --rule '{name}=allow:REASON'"
@@ -459,6 +469,11 @@ mod tests {
         assert!(error("persnal-data=drop").contains("did you mean `personal-data`?"));
         assert!(error("personal-data=allow").contains("--rule 'personal-data=allow:REASON'"));
         assert!(error("near-duplicate=redact").contains("there are off, report, ask, allow, drop"));
+        assert_eq!(
+            error("near-duplicate=drop:0.8"),
+            "`0.8` is no reason for `drop`; a recipe sets what the rule goes by, as in [rules.near-duplicate] threshold = 0.8; \
+             `hone data rules near-duplicate` says what it takes"
+        );
         assert!(error("email=redactt").contains("did you mean `redact`?"));
         assert!(
             "licence"

@@ -196,6 +196,14 @@ pub enum DatasetError {
         /// A name that `--side` takes.
         example: String,
     },
+    /// Options about the reading of files, and no files.
+    #[error("{} can change nothing about {}: what a built dataset holds was decided when it was built", options.join(", "), list(.datasets))]
+    Decided {
+        /// The options.
+        options: Vec<String>,
+        /// The dataset directories.
+        datasets: Vec<PathBuf>,
+    },
     /// No row is left.
     #[error("none of the {num_rows} rows of {} can be trained on", list(.files))]
     NothingLeft {
@@ -205,8 +213,8 @@ pub enum DatasetError {
         files: Vec<PathBuf>,
         /// Why the first of them is not used.
         first: Option<String>,
-        /// How many tokens a row may have, if some have more.
-        max_length: Option<usize>,
+        /// How many tokens a row may have, if some have more, and whether the model takes no more.
+        max_length: Option<(usize, bool)>,
         /// How many usable rows are in the validation set.
         num_valid: usize,
     },
@@ -264,11 +272,12 @@ impl DatasetError {
                 dataset,
             } => {
                 let first = first.iter().map(|first| format!("the first one: {first}"));
-                let decide = match dataset {
-                    Some(dataset) => vec![format!(
-                        "decide in the recipe and build again; all are in {}",
-                        dataset.join(FINDINGS).display()
-                    )],
+                let decide: Vec<String> = match dataset {
+                    Some(dataset) => ways_to_decide(undecided)
+                        .into_iter()
+                        .map(|ways| format!("build it again into another directory, with `hone data build` and {ways}"))
+                        .chain([format!("all are in {}", dataset.join(FINDINGS).display())])
+                        .collect(),
                     None => ways_to_decide(undecided)
                         .into_iter()
                         .map(|ways| format!("decide with {ways}"))
@@ -276,6 +285,10 @@ impl DatasetError {
                 };
                 first.chain(decide).collect()
             }
+            Self::Decided { options, .. } => vec![format!(
+                "give {} to `hone data build`, and build it again into another directory",
+                options.join(", ")
+            )],
             Self::NothingToTrainOn { example, .. } => {
                 vec![format!("--side {} trains on it all the same", for_shell(&format!("{example}=train")))]
             }
@@ -288,8 +301,11 @@ impl DatasetError {
                 let first = first
                     .iter()
                     .map(|reason| format!("the first one: {reason}"));
-                let longer = max_length.map(|tokens| {
-                    format!("rows may have {tokens} tokens: --max-length takes longer ones, --too-long truncate cuts them")
+                let longer = max_length.map(|(tokens, is_all)| match is_all {
+                    true => format!(
+                        "the model was made for {tokens} tokens, and no row may have more: --too-long truncate cuts longer ones"
+                    ),
+                    false => format!("rows may have {tokens} tokens: --max-length takes longer ones, --too-long truncate cuts them"),
                 });
                 let held_out = (*num_valid > 0).then(|| {
                     format!("{num_valid} usable rows are all in the validation set: --valid-share 0 trains on them")
@@ -366,7 +382,8 @@ impl Dataset {
         Err(DatasetError::NothingLeft {
             num_rows: self.files.iter().map(|file| file.rows + file.refused).sum(),
             files: settings.data.value.clone(),
-            max_length,
+            max_length: max_length
+                .map(|tokens| (tokens, settings.context.is_some_and(|all| tokens >= all))),
             first: self.set_aside().into_iter().next(),
             num_valid: self.valid.len(),
         })
@@ -478,6 +495,7 @@ impl Read {
         renderer: Option<&Renderer>,
         max_length: usize,
     ) -> Result<Self, DatasetError> {
+        refuse_what_was_decided(settings)?;
         let mut read = Self::curated(settings, renderer, max_length)?;
         for path in settings.data.value.iter().filter(|path| is_dataset(path)) {
             read.take(&DatasetDir::open(path)?, settings, path)?;
@@ -592,6 +610,35 @@ impl Read {
             validation: wanted.validation,
             has_too_long: has_too_long.into_inner(),
         })
+    }
+}
+
+/// Refuses options about the reading of files where there are none: what a dataset directory holds was decided when it was
+/// built.
+fn refuse_what_was_decided(settings: &Settings) -> Result<(), DatasetError> {
+    let has_files =
+        files_of(settings).next().is_some() || matches!(settings.valid.value, Valid::File(_));
+    if has_files {
+        return Ok(());
+    }
+    let given = [
+        ("rule", !settings.rules.value.is_empty()),
+        ("column", !settings.columns.value.is_empty()),
+        ("side", !settings.sides.value.is_empty()),
+        ("config", !settings.configs.value.is_empty()),
+        ("ignore-key", !settings.ignore_keys.value.is_empty()),
+        ("nulls", settings.nulls.value.is_some()),
+    ];
+    let options: Vec<String> = given
+        .into_iter()
+        .filter_map(|(name, is_given)| is_given.then(|| format!("--{name}")))
+        .collect();
+    match options.is_empty() {
+        true => Ok(()),
+        false => Err(DatasetError::Decided {
+            options,
+            datasets: settings.data.value.clone(),
+        }),
     }
 }
 

@@ -10,8 +10,10 @@
 pub enum Here {
     /// An option of ours, and what is different about it; empty where nothing is.
     Option(&'static str, &'static str),
-    /// No option: why it needs none, or what is done about it.
+    /// No option, because it is what Hone does anyway, or does by itself.
     None(&'static str),
+    /// Nothing: Hone has nothing of the kind, and what there is in its place.
+    Never(&'static str),
 }
 
 /// Names of others, with `_` and a space between two, and what they are here.
@@ -247,9 +249,21 @@ const TABLE: &[Row] = &[
         Here::None("rows are always packed, without padding, and never see one another"),
     ),
     (
-        "train_on_inputs train_on_prompt mask_prompt completion_only_loss assistant_only_loss train_on_responses_only train_on_eos mask_history loss_scale",
+        "mask_prompt completion_only_loss assistant_only_loss train_on_responses_only train_on_eos",
         Here::None(
-            "replies are trained on and prompts are not; rows of plain text are trained on whole",
+            "replies are trained on with the token that ends them, and prompts are not; rows of plain text are trained on whole",
+        ),
+    ),
+    (
+        "train_on_inputs train_on_prompt",
+        Here::Never(
+            "prompts are never trained on; what is to be trained on whole is a row of plain text, {\"text\": \"…\"}",
+        ),
+    ),
+    (
+        "mask_history loss_scale",
+        Here::Never(
+            "every reply of a conversation is trained on; \"weight\": 0 in a turn leaves it out, and 1 takes it in",
         ),
     ),
     (
@@ -260,7 +274,7 @@ const TABLE: &[Row] = &[
     ),
     (
         "load_in_8bit",
-        Here::None("--method qlora holds the base in 4 bits, and a GGUF base of q8_0 stays in 8"),
+        Here::Never("--method qlora holds the base in 4 bits, and a GGUF base of q8_0 stays in 8"),
     ),
     (
         "gradient_checkpointing grad_checkpoint use_gradient_checkpointing activation_offloading disable_gradient_checkpointing",
@@ -274,17 +288,19 @@ const TABLE: &[Row] = &[
     ),
     (
         "device device_map gpus num_gpus gpu_ids use_cpu no_cuda n_gpu_layers ngl nproc_per_node",
-        Here::None(
+        Here::Never(
             "everything is computed on the processor of this machine; --threads says on how many threads",
         ),
     ),
     (
         "deepspeed fsdp fsdp_config ddp_find_unused_parameters accelerate_config local_rank",
-        Here::None("a run is of one machine"),
+        Here::Never(
+            "a run is of one process on one machine; --threads says how many threads it has",
+        ),
     ),
     (
         "push_to_hub hub_model_id hub_token export_hub_model_id report_to wandb_project use_wandb run_name wandb_entity mlflow_tracking_uri",
-        Here::None(
+        Here::Never(
             "nothing is sent anywhere; report.html and events.jsonl in the run's directory have it all",
         ),
     ),
@@ -299,14 +315,20 @@ const TABLE: &[Row] = &[
         ),
     ),
     (
-        "load_best_model_at_end metric_for_best_model early_stopping_patience greater_is_better",
+        "load_best_model_at_end metric_for_best_model greater_is_better",
         Here::None(
             "adapter/ always is the one with the lowest validation loss, last/ the one of the last step",
         ),
     ),
     (
+        "early_stopping_patience early_stopping early_stopping_threshold",
+        Here::Never(
+            "a run takes all its steps, and adapter/ is the one with the lowest validation loss",
+        ),
+    ),
+    (
         "trust_remote_code",
-        Here::None("no code from a model's repository is ever run"),
+        Here::Never("no code from a model's repository is ever run"),
     ),
     (
         "streaming low_cpu_mem_usage lazy_preprocess",
@@ -318,7 +340,9 @@ const TABLE: &[Row] = &[
     ),
     (
         "neftune_noise_alpha noisy_embedding_alpha",
-        Here::None("noise on embeddings is not offered"),
+        Here::Never(
+            "no noise is put on embeddings; --dropout is what keeps an adapter from learning by heart",
+        ),
     ),
     (
         "remove_unused_columns dataset_text_field field_messages messages_column",
@@ -351,7 +375,7 @@ pub fn remark(note: &str) -> String {
 pub(crate) fn options() -> impl Iterator<Item = &'static str> {
     TABLE.iter().filter_map(|(_, here)| match here {
         Here::Option(ours, _) => Some(*ours),
-        Here::None(_) => None,
+        Here::None(_) | Here::Never(_) => None,
     })
 }
 

@@ -26,6 +26,7 @@ mod elsewhere;
 pub mod finetune;
 pub mod judge;
 pub mod machine;
+mod meant;
 mod nearest;
 pub mod ollama;
 pub mod parity;

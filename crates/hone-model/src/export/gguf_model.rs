@@ -246,7 +246,13 @@ fn write_tensor(
             }
             false => panel,
         };
-        let encoded = encode(merged, tensor.format, numbers, slot.cols, &tensor.name)?;
+        let encoded = encode(
+            merged,
+            tensor.format,
+            numbers,
+            slot.cols,
+            (&slot.name, &tensor.name),
+        )?;
         Ok(writer.append(&tensor.name, encoded.bytes())?)
     })
 }

@@ -30,16 +30,23 @@ fn encode(
     format: Format,
     numbers: &[f32],
     cols: usize,
-    tensor: &str,
+    (slot, tensor): (&str, &str),
 ) -> Result<StoredMatrix, ExportError> {
     let rows = numbers.len() / cols.max(1);
     let encoded = merged
         .device()
         .scope(|| StoredMatrix::encode(format, numbers, rows, cols));
-    encoded.map_err(|source| ExportError::Encode {
-        tensor: tensor.to_owned(),
-        format,
-        source,
+    encoded.map_err(|source| match source {
+        StoredError::NotFinite { value, .. } => ExportError::NotFinite {
+            tensor: slot.to_owned(),
+            base: merged.base().path().to_path_buf(),
+            value,
+        },
+        source => ExportError::Encode {
+            tensor: tensor.to_owned(),
+            format,
+            source,
+        },
     })
 }
 
@@ -67,6 +74,16 @@ pub enum ExportError {
         format: Format,
         /// Why not.
         source: StoredError,
+    },
+    /// A number that is none.
+    #[error("`{tensor}` of the base {}, merged, holds {value}; nothing was written", base.display())]
+    NotFinite {
+        /// Which tensor, by the name that Hugging Face's files give it.
+        tensor: String,
+        /// The base.
+        base: PathBuf,
+        /// The first such number of it.
+        value: f32,
     },
     /// A part of an adapter that this format has no place for.
     #[error("{format} has no place for {part}")]
@@ -107,6 +124,9 @@ impl ExportError {
             Self::Merge(error) => error.hints(),
             Self::Write(error) => error.hints(),
             Self::Peft(error) => error.hints(),
+            Self::NotFinite { .. } => vec![
+                "fetch the base again, and try it without its adapter: weights that are not finite are damaged or of a training that failed".into(),
+            ],
             Self::Encode { .. } => {
                 vec!["bf16 has the range of f32, and f32 its digits too".into()]
             }

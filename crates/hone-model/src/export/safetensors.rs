@@ -101,7 +101,7 @@ pub fn write_safetensors(
             continue;
         }
         merged.panels::<ExportError>(&name, None, |_, panel| {
-            let encoded = encode(merged, format, panel, slot.cols, &name)?;
+            let encoded = encode(merged, format, panel, slot.cols, (&name, &name))?;
             Ok(writer.append(&name, encoded.bytes())?)
         })?;
     }
@@ -124,7 +124,13 @@ fn write_transposed(
         }
         Ok(())
     })?;
-    let encoded = encode(merged, format, &exchanged, slot.rows, &slot.name)?;
+    let encoded = encode(
+        merged,
+        format,
+        &exchanged,
+        slot.rows,
+        (&slot.name, &slot.name),
+    )?;
     Ok(writer.append(&slot.name, encoded.bytes())?)
 }
 

@@ -37,7 +37,7 @@ pub enum PullEvent<'a> {
 pub trait PullWatch {
     /// Takes note.
     fn tell(&mut self, event: PullEvent<'_>);
-    /// Whether the pull should stop; looked at several times a second, unless the network is silent.
+    /// Whether the pull should stop; looked at several times a second, also while the network is silent.
     fn is_stopped(&self) -> bool;
 }
 

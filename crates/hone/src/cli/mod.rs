@@ -22,7 +22,7 @@ mod train;
 mod unknown;
 
 use crate::screen::{Talk, say_to_all};
-use clap::{Parser, Subcommand};
+use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::{Exit, report};
 use std::process::ExitCode;
 
@@ -74,10 +74,23 @@ enum Verb {
     Logits(logits::Logits),
 }
 
+/// The command line. A number below zero is a value everywhere and never a name, so that its option can say what it takes.
+fn command() -> Command {
+    fn with_numbers(command: Command) -> Command {
+        let number = |arg: Arg| match arg.get_action().takes_values() {
+            true => arg.allow_negative_numbers(true),
+            false => arg,
+        };
+        command.mut_args(number).mut_subcommands(with_numbers)
+    }
+    with_numbers(Cli::command())
+}
+
 /// Runs the command the process was started with.
 pub fn run() -> ExitCode {
     std::panic::set_hook(Box::new(confess));
-    let cli = match Cli::try_parse() {
+    let parsed = command().try_get_matches();
+    let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
             let words: Vec<String> = std::env::args_os()

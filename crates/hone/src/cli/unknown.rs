@@ -1,18 +1,22 @@
-//! What is said to a command line with a name that we do not have.
+//! What is said to a command line that has a name or a value we do not take, or lacks one that we need.
 //!
 //! clap would offer whatever is spelt alike, `--lr` for `--lora-rank`. Here the names of other programs are known first,
-//! and a spelling counts as alike only within a few edits.
+//! and a spelling counts as alike only within a few edits. A word that stands alone is answered with the option that it
+//! was meant for, and a value with what its option takes.
 
-use super::Cli;
+use super::command;
 use super::failure::Refusal;
 use crate::elsewhere::{self, Here, remark};
+use crate::meant::options_for;
 use crate::nearest::nearest;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Command, CommandFactory};
+use clap::{Arg, Command};
+use hone_ledger::words::for_shell;
+use std::any::TypeId;
 
 /// The refusal of a name that is not ours, for an error of clap's that is about one; `words` is the command line.
 pub fn refusal(error: &clap::Error, words: &[String]) -> Option<Refusal> {
-    let mut root = Cli::command();
+    let mut root = command();
     root.build();
     let (verb, path) = verb_of(&root, words);
     let said = |kind| match error.get(kind) {
@@ -25,10 +29,32 @@ pub fn refusal(error: &clap::Error, words: &[String]) -> Option<Refusal> {
             Some(match asked.starts_with('-') {
                 true => unknown_option(&asked, &root, verb, &path),
                 false => {
-                    Refusal::usage(format!("`{path}` does not know what to do with `{asked}`"))
-                        .hint(format!("`{path} --help` says what it takes"))
+                    let refusal =
+                        Refusal::usage(format!("`{path}` does not know what to do with `{asked}`"));
+                    let refusal = match option_for(&asked, verb) {
+                        Some(option) => {
+                            refusal.hint(format!("use --{option} {}", for_shell(&asked)))
+                        }
+                        None => refusal,
+                    };
+                    refusal.hint(format!("`{path} --help` says what it takes"))
                 }
             })
+        }
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue => {
+            let (asked, value) = (
+                said(ContextKind::InvalidArg)?,
+                said(ContextKind::InvalidValue)?,
+            );
+            let arg = verb.get_arguments().find(|arg| arg.to_string() == asked)?;
+            let reason = std::error::Error::source(error).map(ToString::to_string);
+            Some(unusable_value(arg, &value, reason, &path))
+        }
+        ErrorKind::MissingRequiredArgument => {
+            let Some(ContextValue::Strings(missing)) = error.get(ContextKind::InvalidArg) else {
+                return None;
+            };
+            Some(missing_arguments(missing, verb, &path))
         }
         ErrorKind::InvalidSubcommand => {
             let asked = said(ContextKind::InvalidSubcommand)?;
@@ -57,6 +83,103 @@ fn options(verb: &Command) -> impl Iterator<Item = &str> {
     shown.filter_map(|arg| arg.get_long())
 }
 
+/// The option whose value a word is that stands alone.
+fn option_for(word: &str, verb: &Command) -> Option<String> {
+    let shown: Vec<&str> = options(verb).collect();
+    let named = options_for(word).iter().find(|name| shown.contains(name));
+    if let Some(name) = named {
+        return Some((*name).to_owned());
+    }
+    let takes = |arg: &&Arg| {
+        let mut values = arg.get_possible_values().into_iter();
+        !arg.is_hide_set() && values.any(|value| value.matches(word, false))
+    };
+    // `true` is a value of many, and says nothing.
+    let of_value = verb
+        .get_arguments()
+        .filter(|_| word.parse::<bool>().is_err())
+        .find(takes)
+        .and_then(Arg::get_long);
+    let said = ["prompt"].into_iter().find(|name| shown.contains(name));
+    of_value.or(said).map(str::to_owned)
+}
+
+/// A value that its option does not take, with what it does take.
+fn unusable_value(arg: &Arg, value: &str, reason: Option<String>, path: &str) -> Refusal {
+    let name = match arg.get_long() {
+        Some(long) => format!("--{long}"),
+        None => arg.to_string(),
+    };
+    let all = format!("`{path} --help` says what it takes");
+    if value.is_empty() && reason.is_none() {
+        let help = arg.get_help().map_or(String::new(), ToString::to_string);
+        return Refusal::usage(format!("{name} needs a value"))
+            .hint(format!("{arg}: {help}"))
+            .hint(all);
+    }
+    let known = arg.get_possible_values();
+    let known: Vec<&str> = known
+        .iter()
+        .filter(|value| !value.is_hide_set())
+        .map(|value| value.get_name())
+        .collect();
+    if !known.is_empty() {
+        let refusal = Refusal::usage(format!(
+            "{name} is `{value}`, but it has to be one of {}",
+            known.join(", ")
+        ));
+        return match nearest(value, known.iter().copied()) {
+            Some(near) => refusal.hint(format!("did you mean `{near}`?")),
+            None => refusal,
+        }
+        .hint(all);
+    }
+    let reason = reason.unwrap_or_default();
+    let what = match wanted(arg, &reason) {
+        Some(wanted) => format!("{name} is `{value}`, but it has to be {wanted}"),
+        None => format!("{name} is `{value}`: {reason}"),
+    };
+    Refusal::usage(what).hint(all)
+}
+
+/// What a number has to be, where the standard library refused to read it and says no more than that.
+fn wanted(arg: &Arg, reason: &str) -> Option<&'static str> {
+    const OF_THE_LIBRARY: [&str; 6] = [
+        "invalid digit found in string",
+        "cannot parse integer from empty string",
+        "number too large to fit in target type",
+        "number too small to fit in target type",
+        "invalid float literal",
+        "cannot parse float from empty string",
+    ];
+    if !OF_THE_LIBRARY.contains(&reason) {
+        return None;
+    }
+    let kind = arg.get_value_parser().type_id();
+    let is_float = [TypeId::of::<f32>(), TypeId::of::<f64>()]
+        .iter()
+        .any(|float| kind == *float);
+    Some(match () {
+        () if is_float => "a number",
+        () if reason.contains("too large") => "a smaller number",
+        () => "a whole number, 0 or more",
+    })
+}
+
+/// Arguments that a verb cannot do without, each with what it is.
+fn missing_arguments(missing: &[String], verb: &Command, path: &str) -> Refusal {
+    let refusal = Refusal::usage(format!("`{path}` needs {}", missing.join(" and ")));
+    let help_of = |asked: &String| {
+        let arg = verb.get_arguments().find(|arg| arg.to_string() == *asked)?;
+        Some(format!("{asked}: {}", arg.get_help()?))
+    };
+    missing
+        .iter()
+        .filter_map(help_of)
+        .fold(refusal, Refusal::hint)
+        .hint(format!("`{path} --help` has all of it"))
+}
+
 fn unknown_option(asked: &str, root: &Command, verb: &Command, path: &str) -> Refusal {
     let name = asked.trim_start_matches('-');
     let refusal = Refusal::usage(format!("`{path}` has no option `{asked}`"));
@@ -68,6 +191,9 @@ fn unknown_option(asked: &str, root: &Command, verb: &Command, path: &str) -> Re
             .hint(format!("`{asked}` is `--{ours}` here{}", remark(note)))
             .hint(all),
         Some(Here::None(why)) => refusal.hint(format!("it needs none: {why}")).hint(all),
+        Some(Here::Never(why)) => refusal
+            .hint(format!("Hone has nothing of the kind: {why}"))
+            .hint(all),
         _ => match nearest(name, options(verb)) {
             Some(near) => refusal.hint(format!("did you mean `--{near}`?")).hint(all),
             None => match verbs_with(root, name).as_slice() {
@@ -114,11 +240,10 @@ fn unknown_verb(asked: &str, verb: &Command, path: &str) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::Parser;
 
     fn said(line: &str) -> Vec<String> {
         let words: Vec<String> = line.split(' ').map(String::from).collect();
-        let error = Cli::try_parse_from(&words).unwrap_err();
+        let error = command().try_get_matches_from(&words).unwrap_err();
         let refusal = refusal(&error, &words).unwrap();
         [vec![refusal.to_string()], refusal.hints()].concat()
     }
@@ -158,6 +283,92 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_an_option_does_not_take_is_answered_with_what_it_takes() {
+        for (line, answer) in [
+            (
+                "train --seed -1",
+                "--seed is `-1`, but it has to be a whole number, 0 or more",
+            ),
+            (
+                "train --rank x",
+                "--rank is `x`, but it has to be a whole number, 0 or more",
+            ),
+            (
+                "train --lr fast",
+                "--lr is `fast`, but it has to be a number",
+            ),
+            (
+                "train --seed 99999999999999999999",
+                "--seed is `99999999999999999999`, but it has to be a smaller number",
+            ),
+            (
+                "train --method dora",
+                "--method is `dora`, but it has to be one of lora, qlora",
+            ),
+            (
+                "train --memory x",
+                "--memory is `x`: `x` is not a size; write it like 1500MB, 2GB or 2GiB",
+            ),
+            (
+                "generate --temperature -1",
+                "--temperature is `-1`: must be 0 or more",
+            ),
+            ("train --seed", "--seed needs a value"),
+            ("pull", "`hone pull` needs <NAME>"),
+        ] {
+            assert_eq!(said(&format!("hone {line}"))[0], answer);
+        }
+        // A number below zero is a value, and its range is told like that of any other.
+        for line in [
+            "train --clip -1",
+            "data build --valid-share -0.1",
+            "train --epochs -1",
+        ] {
+            let words = format!("hone {line}");
+            assert!(
+                command().try_get_matches_from(words.split(' ')).is_ok(),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_word_that_stands_alone_is_answered_with_the_option_it_was_meant_for() {
+        for (line, answer) in [
+            ("generate hi", "use --prompt hi"),
+            ("generate org/model", "use --model org/model"),
+            ("eval rows.jsonl", "use --data rows.jsonl"),
+            ("chat model.gguf", "use --model model.gguf"),
+            ("merge model.gguf", "use --model model.gguf"),
+            ("export gguf", "use --to gguf"),
+            ("chat hi", "`hone chat --help` says what it takes"),
+        ] {
+            assert_eq!(said(&format!("hone {line}"))[1], answer);
+        }
+    }
+
+    #[test]
+    fn what_other_programs_have_and_hone_has_not_is_said_to_be_that() {
+        let hint = |name: &str| said(&format!("hone train --{name}"))[1].clone();
+        for name in [
+            "train_on_inputs",
+            "neftune_noise_alpha",
+            "early_stopping_patience",
+            "deepspeed",
+        ] {
+            let hint = hint(name);
+            assert!(
+                hint.starts_with("Hone has nothing of the kind: "),
+                "{name}: {hint}"
+            );
+        }
+        for name in ["packing", "mask_prompt", "gradient_checkpointing"] {
+            let hint = hint(name);
+            assert!(hint.starts_with("it needs none: "), "{name}: {hint}");
+        }
+    }
+
+    #[test]
     fn a_command_of_another_program_is_answered_with_ours() {
         assert_eq!(said("hone finetune")[1], "`finetune` is `hone train` here");
         assert_eq!(said("hone trian")[1], "did you mean `hone train`?");
@@ -170,7 +381,7 @@ mod tests {
 
     #[test]
     fn every_name_that_is_offered_is_an_option_of_some_command() {
-        let mut root = Cli::command();
+        let mut root = command();
         root.build();
         for ours in elsewhere::options() {
             assert!(

@@ -6,8 +6,10 @@
 
 use super::raw::RawTrain;
 use crate::elsewhere::{self, Here, remark};
+use crate::meant::options_for;
 use crate::nearest::nearest;
 use clap::{Args, Command};
+use hone_ledger::mistyped;
 use hone_ledger::words::path_for_shell;
 use std::path::{Path, PathBuf};
 
@@ -69,6 +71,7 @@ impl RunFileError {
             }
             Some(Here::Option(ours, _)) => Some(format!("--{ours} is for the command line")),
             Some(Here::None(why)) => Some(format!("it needs none: {why}")),
+            Some(Here::Never(why)) => Some(format!("Hone has nothing of the kind: {why}")),
             None => near(),
         };
         first
@@ -84,11 +87,18 @@ impl RunFileError {
         let (Self::Malformed { path, .. } | Self::Read { path, .. }) = self else {
             return None;
         };
-        match path.extension()?.to_str()? {
-            "jsonl" | "json" | "csv" | "tsv" | "parquet" | "arrow" | "txt" | "md" => Some(format!(
-                "the run file comes first and is optional; rows are given with --data {}",
+        let named = path.to_str().map_or(&[] as &[&str], options_for);
+        let known = option_names();
+        if let Some(option) = named
+            .iter()
+            .find(|name| known.iter().any(|known| known == *name))
+        {
+            return Some(format!(
+                "the run file comes first and is optional; what this is goes with --{option} {}",
                 path_for_shell(path)
-            )),
+            ));
+        }
+        match path.extension()?.to_str()? {
             "yaml" | "yml" => Some(
                 "a run file is TOML with the names of the flags, as in rank = 16; `hone train --help` lists them".into(),
             ),
@@ -155,7 +165,16 @@ fn parse(text: &str, path: &Path) -> Result<RawTrain, RunFileError> {
             is_section: table[name].is_table(),
         });
     }
-    toml::from_str(text).map_err(malformed)
+    toml::from_str(text).map_err(|error| {
+        let at = error.span().map(|span| span.start);
+        let reason = mistyped(text, at, error.message());
+        match malformed(error) {
+            RunFileError::Malformed { path, line, .. } => {
+                RunFileError::Malformed { path, line, reason }
+            }
+            other => other,
+        }
+    })
 }
 
 #[cfg(test)]
@@ -219,7 +238,10 @@ mod tests {
     #[test]
     fn a_wrong_type_is_refused_with_its_line() {
         let error = refusal("rank = 8\nlr = \"fast\"\n").to_string();
-        assert!(error.starts_with("run.toml:2: "), "{error}");
+        assert_eq!(
+            error,
+            "run.toml:2: `lr` is the text \"fast\", and has to be a number, as in lr = 0.5"
+        );
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct Settings {
     pub batch_size: Chosen<usize>,
     pub accumulate: Chosen<usize>,
     pub max_length: Chosen<usize>,
+    /// The tokens that the model was made for, once it is known.
+    #[serde(skip)]
+    pub context: Option<usize>,
     pub too_long: Chosen<TooLong>,
     pub clip: Chosen<f64>,
     pub weight_decay: Chosen<f64>,
@@ -281,6 +284,7 @@ impl Settings {
             batch_size: pick!(batch_size, 8),
             accumulate: pick!(accumulate, 1),
             max_length: pick!(max_length, 1024),
+            context: None,
             too_long: pick!(too_long, TooLong::Drop),
             clip: pick!(clip, 1.0),
             weight_decay: pick!(weight_decay, 0.0),
@@ -303,6 +307,7 @@ impl Settings {
 
     /// Fits the longest example into what the model was made for; asking for more is refused.
     pub fn within_context(mut self, limit: usize) -> Result<Self, SettingError> {
+        self.context = Some(limit);
         let asked = self.max_length.value;
         if asked > limit {
             if self.max_length.origin != Origin::Default {

@@ -11,7 +11,7 @@ use crate::screen::{LivingLine, Moment, Talk, plural};
 use anyhow::Result;
 use hone_ledger::{ContentId, EventLog, Lock, RunStatus, WriteError, read_events, sweep};
 use hone_model::weights::BaseWeights;
-use hone_model::{Provenance, StopSignal};
+use hone_model::{NotFinite, Provenance, StopSignal};
 use hone_train::{
     Checkpoint, Due, Event, Finished, Note, Outcome, Resumed, RunDir, Sink, TrainError, train,
 };
@@ -127,7 +127,7 @@ impl Prepared {
         };
         let recorded = sealed.and_then(|()| record.write(&out));
         // The reason a run failed matters more than that it could not be written down.
-        let ended = outcome.map_err(|error| name_rows(error, &self.dataset))?;
+        let ended = outcome.map_err(|error| self.explain(error))?;
         recorded?;
         Ok(ended)
     }
@@ -137,6 +137,19 @@ impl Prepared {
         let before = self.resumed.as_ref().and_then(|run| run.result.as_ref());
         let before = before.and_then(|result| result["peak_memory_bytes"].as_u64());
         peak_memory_bytes().max(before.unwrap_or(0))
+    }
+
+    /// An error with the rows it is about, and the tensor of the base where that is to blame.
+    fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        // Only a first step is computed with an adapter that changes nothing.
+        let first = not_finite(&error).filter(|(step, _)| *step == 1);
+        let rows = first.map_or(&[] as &[usize], |(_, rows)| rows);
+        let examples = self.dataset.train.iter();
+        let mut ids = examples.filter(|example| rows.contains(&example.row));
+        let cause = ids
+            .next()
+            .map(|example| self.model.why_not_finite(&example.ids));
+        name_rows(error, &self.dataset, cause.and_then(Result::ok))
     }
 
     /// Where it leaves what, and what goes into the files.
@@ -487,12 +500,14 @@ fn not_finite(error: &anyhow::Error) -> Option<(usize, &[usize])> {
     }
 }
 
-/// Rows of an error by file and line, as the user knows them.
-fn name_rows(error: anyhow::Error, dataset: &Dataset) -> anyhow::Error {
+/// Rows of an error by file and line, as the user knows them, and why numbers are not finite, if a weight is to blame.
+fn name_rows(error: anyhow::Error, dataset: &Dataset, cause: Option<NotFinite>) -> anyhow::Error {
     let Some((step, rows)) = not_finite(&error) else {
         return error;
     };
     let error = error.downcast_ref::<TrainError>();
+    let why = cause.as_ref();
+    let why = why.map_or(String::new(), |cause| format!(": {cause}"));
     let what = match error {
         Some(TrainError::NonFiniteLoss { .. }) => "loss",
         _ => "gradient",
@@ -502,11 +517,14 @@ fn name_rows(error: anyhow::Error, dataset: &Dataset) -> anyhow::Error {
         .map(|&row| dataset.records[row].source.to_string())
         .collect();
     let named = format!(
-        "the {what} of step {step} is not finite; its rows are {}",
+        "the {what} of step {step} is not finite{why}; its rows are {}",
         sources.join(", ")
     );
-    error
-        .map_or(vec![], TrainError::hints)
+    let hints = match cause {
+        Some(cause @ NotFinite::Base { .. }) => cause.hints(),
+        _ => error.map_or(vec![], TrainError::hints),
+    };
+    hints
         .into_iter()
         .fold(Refusal::failed(named), Refusal::hint)
         .into()

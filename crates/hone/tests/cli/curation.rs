@@ -260,7 +260,7 @@ fn a_dataset_is_trained_on_as_it_is_unless_something_in_it_is_undecided() {
     );
     let refused = place.refusal("train --model {tied} --out run --dry-run --data open");
     assert!(
-        refused.contains("decide in the recipe and build again"),
+        refused.contains("build it again into another directory, with `hone data build` and --rule prompt-exact=drop"),
         "{refused}"
     );
     place.ok("data build recipe.toml --rule leak=drop --out decided");

@@ -323,6 +323,44 @@ fn silence_is_borne_for_a_while_and_then_told() {
 }
 
 #[test]
+#[cfg(unix)]
+fn ctrl_c_is_answered_while_the_network_is_silent() {
+    let stall_where = [
+        |request: &Request| request.file() == Some(WEIGHTS) && !request.is_head(),
+        |request: &Request| request.file().is_none(),
+    ];
+    for (stalls, file) in stall_where.into_iter().zip([WEIGHTS, "the list of files"]) {
+        let place = Place::new();
+        let (sender, asked) = std::sync::mpsc::channel();
+        let hub = lying(move |request, reply| match stalls(request) {
+            true => {
+                let _ = sender.send(());
+                reply.then(Then::Stall(10))
+            }
+            false => reply,
+        });
+        let mut command = pull_of(&place, hub.address(), "own/mod");
+        let mut child = command
+            .env("HF_HUB_DOWNLOAD_TIMEOUT", "60")
+            .stderr(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        asked.recv_timeout(Duration::from_secs(30)).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        let asked_to_stop = Instant::now();
+        let pid = child.id().to_string();
+        let sent = std::process::Command::new("kill")
+            .args(["-INT", &pid])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(3), "{file}");
+        let waited = asked_to_stop.elapsed();
+        assert!(waited < Duration::from_secs(5), "{file}: {waited:?}");
+    }
+}
+
+#[test]
 fn bytes_of_another_hash_or_size_are_not_kept() {
     type Lie = fn(&Request, Reply) -> Reply;
     let lies: [(Lie, &str); 5] = [

@@ -202,6 +202,89 @@ fn a_resumed_run_cannot_change_its_mind() {
 }
 
 #[test]
+fn what_a_built_dataset_holds_was_decided_when_it_was_built() {
+    let place = place_with_rows();
+    let row = r#"{"instruction":"Write to me at jane.doe@firm.org","output":"Gladly."}"#;
+    let rows = std::fs::read_to_string(place.path("rows.jsonl")).unwrap();
+    place.write("mail.jsonl", &format!("{rows}{row}\n"));
+    assert_eq!(place.run("data build --from mail.jsonl --out asks").code, 4);
+    let error = place.refusal(&format!("{TRAIN} asks"));
+    assert!(
+        error.contains("hint: build it again into another directory, with `hone data build` and --rule email=redact"),
+        "{error}"
+    );
+    let error = place.refusal(&format!("{TRAIN} asks --rule email=redact"));
+    assert_eq!(
+        error,
+        "error: --rule can change nothing about asks: what a built dataset holds was decided when it was built\n\
+         hint: give --rule to `hone data build`, and build it again into another directory"
+    );
+    place.ok("data build --from mail.jsonl --rule email=redact --out decided");
+    place.ok(&format!("{TRAIN} decided --dry-run"));
+    // Beside a built dataset, files are still read by the options.
+    let both = place.run(&format!(
+        "{TRAIN} decided rows.jsonl --rule email=redact --dry-run"
+    ));
+    assert!(
+        !both.stderr.contains("can change nothing"),
+        "{}",
+        both.stderr
+    );
+}
+
+#[test]
+fn rows_where_a_recipe_is_wanted_are_answered_with_their_option() {
+    let place = place_with_rows();
+    for line in ["data build rows.jsonl", "data build rows.jsonl --out set"] {
+        assert_eq!(
+            place.refusal(line),
+            "error: rows.jsonl is no recipe\nhint: use --from rows.jsonl, as in hone data build --from rows.jsonl --out DIR"
+        );
+    }
+    let error = place.refusal("train rows.jsonl");
+    assert!(
+        error.ends_with("what this is goes with --data rows.jsonl"),
+        "{error}"
+    );
+    let error = place.refusal("train {untied}");
+    assert!(error.contains("goes with --model "), "{error}");
+    let error = place.refusal("generate {untied}");
+    assert!(error.contains("hint: use --model "), "{error}");
+    place.write(
+        "recipe.toml",
+        "seed = \"one\"\n[[sources]]\nfiles = [\"rows.jsonl\"]\n",
+    );
+    assert_eq!(
+        place.refusal("data build recipe.toml --out set"),
+        "error: recipe.toml:1: `seed` is the text \"one\", and has to be a whole number, 0 or more, as in seed = 8"
+    );
+}
+
+#[test]
+fn rows_longer_than_the_model_takes_are_not_answered_with_a_length_that_it_refuses() {
+    let place = Place::new();
+    let row = format!(
+        r#"{{"instruction":"Say it","output":"{}"}}"#,
+        "word ".repeat(3000)
+    );
+    place.write("rows.jsonl", &format!("{row}\n"));
+    let longest = "--valid-share 0 --max-length 2048";
+    let error = place.refusal(&format!("{TRAIN} rows.jsonl {longest}"));
+    assert!(
+        error.contains("hint: the model was made for 2048 tokens")
+            && !error.contains("--max-length takes"),
+        "{error}"
+    );
+    let error = place.refusal(&format!(
+        "{TRAIN} rows.jsonl --valid-share 0 --max-length 20"
+    ));
+    assert!(
+        error.contains("rows may have 20 tokens: --max-length takes longer ones"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_plan_that_does_not_fit_says_what_would() {
     let place = place_with_rows();
     let error = place.refusal(&format!("{TRAIN} rows.jsonl --memory 1MB"));
@@ -462,6 +545,98 @@ fn numbers_that_are_not_finite_are_an_error_that_names_their_tensor_and_never_an
             assert_eq!(error.contains("rows.jsonl:"), has_rows, "{error}");
         }
     }
+}
+
+/// The fixture of an adapter with one number that is none.
+fn spoilt_adapter(place: &Place, name: &str, tensor: &str) {
+    std::fs::create_dir(place.path(name)).unwrap();
+    for file in ["adapter_config.json", "adapter_model.safetensors"] {
+        let from = fixtures().join("adapters/tiny-llama-untied").join(file);
+        std::fs::copy(from, place.path(name).join(file)).unwrap();
+    }
+    let path = place.path(name).join("adapter_model.safetensors");
+    let mut bytes = std::fs::read(&path).unwrap();
+    let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let table: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
+    let start = table[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[8 + header + start..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn every_command_names_the_tensor_of_the_base_or_the_adapter_that_holds_no_number() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 4);
+    let of_base = "model.layers.1.mlp.up_proj.weight";
+    let of_adapter = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight";
+    spoilt_base(&place, "base", of_base, f32::NAN);
+    spoilt_adapter(&place, "adapter", of_adapter);
+    let recipe = "model = \"base\"\n[[sources]]\nfiles = [\"rows.jsonl\"]\n[select]\nrows = 2\n";
+    place.write("recipe.toml", recipe);
+    let sound = fixtures().join("adapters/tiny-llama-untied");
+    let with_models = [
+        "generate {m} --prompt hi --max-tokens 3",
+        "chat {m} --max-tokens 3",
+        "eval -q {m} --data rows.jsonl --max-tokens 3",
+        "merge {m} --out out",
+        "merge {m} --out out --dtype f16",
+        "export {m} --out out --to gguf",
+        "export {m} --out out --to gguf --type q8_0",
+        "export {m} --out out --to gguf --type q4_k_m",
+        "export {m} --out out --to gguf-adapter",
+        "export {m} --out out --to mlx",
+        "export {m} --out out --to hf",
+        "export {m} --out out --to ollama",
+    ];
+    let base = format!("--model base --adapter '{}'", sound.display());
+    let cases = with_models
+        .iter()
+        .map(|line| (line.replace("{m}", &base), of_base, "base"))
+        .chain(with_models.iter().map(|line| {
+            let models = "--model {untied} --adapter adapter";
+            (line.replace("{m}", models), of_adapter, "adapter")
+        }))
+        .chain([
+            (
+                "data build -q recipe.toml --out out".to_owned(),
+                of_base,
+                "base",
+            ),
+            (
+                "train --model base --data rows.jsonl --out run".to_owned(),
+                of_base,
+                "base",
+            ),
+            (
+                "train --model base --method qlora --data rows.jsonl --out four".to_owned(),
+                of_base,
+                "row 0",
+            ),
+            (
+                format!("adapter combine adapter '{}' --out out", sound.display()),
+                of_adapter,
+                "adapter",
+            ),
+        ]);
+    for (line, tensor, holder) in cases {
+        let ran = place.command(&line).stdin(asking(&place)).output().unwrap();
+        let said = String::from_utf8(ran.stderr).unwrap();
+        assert_eq!(ran.status.code(), Some(1), "{line}: {said}");
+        let error = said.lines().find(|line| line.starts_with("error: "));
+        let error = error.unwrap_or_else(|| panic!("{line}: {said}"));
+        assert!(
+            error.contains(&format!("`{tensor}`")) && error.contains("NaN"),
+            "{line}: {said}"
+        );
+        assert!(error.contains(holder), "{line}: {said}");
+        assert!(!place.path("out").exists(), "{line}");
+    }
+}
+
+/// Somebody who asks a question, for `chat`.
+fn asking(place: &Place) -> std::process::Stdio {
+    let path = place.write("asked.txt", "hi\n");
+    std::fs::File::open(path).unwrap().into()
 }
 
 #[test]

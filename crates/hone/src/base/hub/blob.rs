@@ -5,7 +5,7 @@
 //! mirrors send the plain sha1. Other etags tell nothing about the bytes, which then only have to be of the promised size.
 
 use super::cache::RepoCache;
-use super::client::{Answer, Client, Etag, Trouble};
+use super::client::{Answer, Client, Etag, Trouble, next};
 use crate::base::watch::{PullEvent, PullWatch};
 use hone_ledger::WriteError;
 use sha1::Sha1;
@@ -195,33 +195,30 @@ impl<'a> Gathered<'a> {
         if self.len == self.wanted.size {
             return Ok(());
         }
-        let answer = client.open(&self.wanted.address, self.len)?;
+        let answer = client.open(&self.wanted.address, self.len, watch)?;
         if answer.status == 416 {
             // The server's file ends before ours: these are not its bytes.
             return Err(self.wrong_size(self.len));
         }
-        let mut answer = answer.successful()?;
+        let answer = answer.successful()?;
         self.continue_where(&answer)?;
-        let mut reader = answer.body.as_reader();
-        let mut buffer = vec![0; 1 << 18];
+        let chunks = Client::chunks(answer.body);
         while self.len < self.wanted.size {
-            if watch.is_stopped() {
-                return Err(Trouble::Stopped);
-            }
-            let n = match reader.read(&mut buffer) {
-                Ok(0) => {
+            let chunk = match next(&chunks, watch)? {
+                Some(Ok(chunk)) if !chunk.is_empty() => chunk,
+                Some(Err(error)) => return Err(client.explain_reading(error)),
+                Some(Ok(_)) | None => {
                     let (len, size) = (self.len, self.wanted.size);
                     return Err(Trouble::Cut(format!("after {len} of {size} bytes")));
                 }
-                Ok(n) => n,
-                Err(error) => return Err(client.explain_reading(error)),
             };
+            let n = chunk.len();
             if self.len + n as u64 > self.wanted.size {
                 return Err(self.wrong_size(self.len + n as u64));
             }
-            let written = self.file.write_all(&buffer[..n]);
+            let written = self.file.write_all(&chunk);
             written.map_err(|source| self.unwritten(source))?;
-            self.hashes.update(&buffer[..n]);
+            self.hashes.update(&chunk);
             self.len += n as u64;
             self.tell(watch);
         }

@@ -4,15 +4,18 @@
 //! a header says becomes a [`Told`] only after it was checked: etags and commits turn into names of files.
 
 use super::HubError;
+use crate::base::watch::PullWatch;
 use hone_ledger::{WriteError, words::without_credentials};
 use std::fmt;
-use std::io;
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread;
 use std::time::Duration;
 use ureq::http::{HeaderMap, Uri};
 use ureq::{Agent, Body};
 
-/// A hub, and who we are to it.
-#[derive(Debug)]
+/// A hub, and who we are to it. Clones share its connections.
+#[derive(Debug, Clone)]
 pub struct Client {
     agent: Agent,
     /// Without a slash at the end.
@@ -110,6 +113,7 @@ const MOST_LIST_BYTES: u64 = 32 << 20;
 const SILENCE: Duration = Duration::from_secs(10);
 
 /// A token that no message shows.
+#[derive(Clone)]
 struct Token(String);
 
 impl fmt::Debug for Token {
@@ -119,7 +123,7 @@ impl fmt::Debug for Token {
 }
 
 /// Whom a token belongs to.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Origin {
     scheme: String,
     host: String,
@@ -290,7 +294,64 @@ impl Client {
     }
 
     /// Reads a document of the hub, such as a list of files.
-    pub fn read(&self, address: &str) -> Result<Vec<u8>, Trouble> {
+    pub fn read(&self, address: &str, watch: &dyn PullWatch) -> Result<Vec<u8>, Trouble> {
+        self.beside(watch, address, Self::read_now)
+    }
+
+    /// What the hub says of a file.
+    pub fn describe(&self, address: &str, watch: &dyn PullWatch) -> Result<Told, Trouble> {
+        self.beside(watch, address, Self::describe_now)
+    }
+
+    /// The bytes of a file from some byte on. Status 206 keeps to that, 200 begins with the first byte all the same.
+    pub fn open(&self, address: &str, from: u64, watch: &dyn PullWatch) -> Result<Answer, Trouble> {
+        self.beside(watch, address, move |client, address| {
+            let ask = match from {
+                0 => Ask::Whole,
+                from => Ask::From(from),
+            };
+            client.walk(ask, address)
+        })
+    }
+
+    /// Asks on another thread, so that silence keeps nobody from stopping. One that is given up ends with its connection.
+    fn beside<T: Send + 'static>(
+        &self,
+        watch: &dyn PullWatch,
+        address: &str,
+        ask: impl FnOnce(&Self, &str) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let (client, address) = (self.clone(), address.to_owned());
+        let (sender, answers) = sync_channel(1);
+        thread::spawn(move || {
+            // Whoever asked may have gone.
+            let _ = sender.send(ask(&client, &address));
+        });
+        next(&answers, watch)?.unwrap_or_else(|| Err(Trouble::Cut("nobody reads from it".into())))
+    }
+
+    /// The bytes of an answer, read on another thread; see [`next`].
+    pub fn chunks(body: Body) -> Receiver<io::Result<Vec<u8>>> {
+        let (sender, chunks) = sync_channel(CHUNKS_AHEAD);
+        let mut reader = body.into_reader();
+        thread::spawn(move || {
+            loop {
+                let mut chunk = vec![0; CHUNK_BYTES];
+                let read = reader.read(&mut chunk);
+                let is_last = !matches!(read, Ok(1..));
+                let read = read.map(|n| {
+                    chunk.truncate(n);
+                    chunk
+                });
+                if sender.send(read).is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        chunks
+    }
+
+    fn read_now(&self, address: &str) -> Result<Vec<u8>, Trouble> {
         let mut answer = self.walk(Ask::Whole, address)?.successful()?;
         let reader = answer.body.with_config().limit(MOST_LIST_BYTES);
         reader.read_to_vec().map_err(|error| match error {
@@ -301,8 +362,7 @@ impl Client {
         })
     }
 
-    /// What the hub says of a file.
-    pub fn describe(&self, address: &str) -> Result<Told, Trouble> {
+    fn describe_now(&self, address: &str) -> Result<Told, Trouble> {
         let mut answer = self.walk(Ask::Head, address)?;
         let is_known = answer.told.etag.is_some() && answer.told.size.is_some();
         if is_known && is_redirect(answer.status) {
@@ -314,15 +374,6 @@ impl Client {
             answer = self.walk(Ask::FirstByte, address)?;
         }
         Ok(answer.successful()?.told)
-    }
-
-    /// The bytes of a file from some byte on. Status 206 keeps to that, 200 begins with the first byte all the same.
-    pub fn open(&self, address: &str, from: u64) -> Result<Answer, Trouble> {
-        let ask = match from {
-            0 => Ask::Whole,
-            from => Ask::From(from),
-        };
-        self.walk(ask, address)
     }
 
     /// What a reader of an answer's body ran into.
@@ -424,6 +475,27 @@ impl Client {
                 Trouble::Unsound(without_credentials(&error.to_string()))
             }
             error => Trouble::Unreachable(without_credentials(&error.to_string())),
+        }
+    }
+}
+
+/// Bytes of an answer that are read at a time, and chunks of them that wait to be written.
+const CHUNK_BYTES: usize = 1 << 18;
+const CHUNKS_AHEAD: usize = 4;
+
+/// How soon it is noticed that the user wants to stop.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What comes next from a thread at the network, `None` if it has ended; an error when the user wants to stop meanwhile.
+pub fn next<T>(comes: &Receiver<T>, watch: &dyn PullWatch) -> Result<Option<T>, Trouble> {
+    loop {
+        if watch.is_stopped() {
+            return Err(Trouble::Stopped);
+        }
+        match comes.recv_timeout(LOOK_EVERY) {
+            Ok(come) => return Ok(Some(come)),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
         }
     }
 }

@@ -444,7 +444,10 @@ impl Pull<'_> {
             .client
             .address(&format!("api/models/{repo}/revision/{revision}"));
         let explain = |trouble| self.explain(trouble, THE_LIST);
-        let json = insist(THE_LIST, watch, |_, _| self.client.read(&address)).map_err(explain)?;
+        let json = insist(THE_LIST, watch, |watch, _| {
+            self.client.read(&address, watch)
+        })
+        .map_err(explain)?;
         read_listing(&json).map_err(|reason| explain(Trouble::Unsound(reason)))
     }
 
@@ -529,7 +532,10 @@ impl Pull<'_> {
             commit.as_ref(),
             files::escaped(file)
         ));
-        let told = insist(file, watch, |_, _| self.client.describe(&address)).map_err(explain)?;
+        let told = insist(file, watch, |watch, _| {
+            self.client.describe(&address, watch)
+        })
+        .map_err(explain)?;
         if told.commit.is_some_and(|other| other != *commit) {
             return Err(unsound("it is of another commit than the list of files"));
         }

@@ -5,12 +5,14 @@ use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{Curator, RecipeArgs, beside, tell_remarks, tell_shortfalls, ways_to_decide};
+use crate::meant::options_for;
 use crate::place::{refuse_unwritable, unlocked};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::dataset::REPORT;
 use hone_curate::{Written, write};
 use hone_data::recipe::rust_lints;
+use hone_ledger::words::path_for_shell;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -29,6 +31,12 @@ pub struct Build {
     json: bool,
 }
 
+/// Whether it is what a recipe is made of and no recipe.
+fn is_of_rows(recipe: &Path) -> bool {
+    let named = recipe.to_str().map_or(&[] as &[&str], options_for);
+    named.contains(&"from")
+}
+
 impl Build {
     /// Builds, and ends with 4 if something waits for a decision, or if rows are kept that nothing trains on yet.
     pub fn run(self, talk: Talk) -> Result<Exit> {
@@ -41,10 +49,18 @@ impl Build {
     }
 
     fn curated(&self, talk: Talk) -> Result<Exit> {
-        let out = self
-            .out
-            .as_deref()
-            .ok_or_else(|| Refusal::usage("--out is missing: where the dataset will stand"))?;
+        if let Some(rows) = self.recipe.as_deref().filter(|recipe| is_of_rows(recipe)) {
+            let rows = path_for_shell(rows);
+            return Err(Refusal::usage(format!("{rows} is no recipe"))
+                .hint(format!(
+                    "use --from {rows}, as in hone data build --from {rows} --out DIR"
+                ))
+                .into());
+        }
+        let out = self.out.as_deref().ok_or_else(|| {
+            Refusal::usage("--out is missing: where the dataset will stand")
+                .hint("a new directory: --out data/first")
+        })?;
         let raw = self.flags.over(self.recipe.as_deref())?;
         if raw.sources.is_empty() {
             return Err(Refusal::usage("there is nothing to build from")
