@@ -1,10 +1,11 @@
 //! Near-duplicates of some rows as one JSON object: seconds, and the rows of each cluster.
 //!
 //! ```text
-//! cargo run --release -p hone-curate --example near_duplicates -- ROWS.jsonl [--threads N]
+//! cargo run --release -p hone-curate --example near_duplicates -- ROWS.jsonl [--threads N] [--tell-apart]
 //! ```
 //!
-//! `bench/near_duplicates.py` runs it beside datasketch. Seconds run from rows in memory to clusters whose pairs have been verified.
+//! `bench/near_duplicates.py` runs it beside datasketch, which looks for similar texts whatever tells them apart; with
+//! `--tell-apart` it looks for copies, as a build does. Seconds run from rows in memory to clusters whose pairs have been verified.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -18,10 +19,14 @@ use serde_json::json;
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
     let file = PathBuf::from(args.next().ok_or("the file of rows is missing")?);
-    let threads = match (args.next().as_deref(), args.next()) {
-        (Some("--threads"), Some(threads)) => threads.parse()?,
-        _ => 2,
-    };
+    let (mut threads, mut tell_apart) = (2, false);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            "--threads" => threads = args.next().ok_or("--threads wants a number")?.parse()?,
+            "--tell-apart" => tell_apart = true,
+            other => return Err(format!("{other} is no option").into()),
+        }
+    }
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .build_global()?;
@@ -29,7 +34,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let parts = records.iter().flat_map(Record::parts);
     let bytes: usize = parts.map(|part| part.text.len()).sum();
     let start = Instant::now();
-    let options = NearOptions::default();
+    let options = NearOptions {
+        tell_apart,
+        ..NearOptions::default()
+    };
     let prints = Fingerprints::new(&options);
     let prints: Vec<Fingerprint> = records
         .par_iter()

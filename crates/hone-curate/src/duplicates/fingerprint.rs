@@ -5,8 +5,9 @@ use hone_ledger::{ContentId, Hasher};
 use hone_text::Role;
 
 use super::near::{MinHash, NearOptions, Shingles};
+use super::rare;
 use crate::leaks::prompt;
-use crate::text::same_but_case;
+use crate::text::{mix, same_but_case};
 
 /// One row, remembered in a few hundred bytes.
 #[derive(Clone, Debug)]
@@ -33,6 +34,10 @@ pub struct Fingerprint {
     pub learnt_bytes: usize,
     /// One hash per band of its MinHash; none when it has no words.
     pub(super) bands: Box<[u64]>,
+    /// Its words, or a sample of them.
+    pub(super) words: Box<[u32]>,
+    /// A hash of all its words in order; 0 when it has none.
+    pub(super) reads: u64,
     /// The prefix of the id of its labels, an order among rows that say the same.
     labels: u64,
 }
@@ -73,6 +78,7 @@ impl Fingerprints {
         let halves = halves(&said);
         let mut asked = prompt::ids(&said);
         let learnt = parts.iter().filter(|part| part.is_learnt());
+        let (shingles, words) = Shingles::and_words(record, &self.options);
         Fingerprint {
             row,
             is_held_out: false,
@@ -84,7 +90,9 @@ impl Fingerprints {
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
             learnt_bytes: learnt.map(|part| part.text.len()).sum(),
-            bands: self.minhash.bands(&Shingles::of(record, &self.options)),
+            bands: self.minhash.bands(&shingles),
+            reads: words.iter().fold(0, |hash, word| mix(hash ^ word)),
+            words: rare::sample(&words),
             labels: labels(record),
         }
     }

@@ -74,6 +74,13 @@ impl Joining {
         self.links
     }
 
+    /// The rows that are connected, by number.
+    pub fn into_members(self) -> Vec<Vec<usize>> {
+        let mut members = self.sets.into_clusters();
+        members.retain(|members| members.len() > 1);
+        members
+    }
+
     /// The clusters of more than one row.
     pub fn into_clusters(mut self, prints: &[&Fingerprint]) -> Vec<Cluster> {
         let mut links = vec![Vec::new(); prints.len()];

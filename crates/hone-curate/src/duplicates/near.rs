@@ -1,11 +1,14 @@
 //! Rows that say nearly the same.
 //!
 //! MinHash with banding (Broder 1997; Leskovec, Rajaraman & Ullman, chapter 3) with datatrove's numbers proposes
-//! pairs; each pair is then looked at again and verified by the exact Jaccard similarity of its shingles, which
-//! datatrove leaves out. A web page is one text, a row to learn from is two: what is asked and what is answered.
-//! Rows are alike only if both halves are, or the same passage with another question would be a duplicate.
+//! pairs, and so do the rarest words of short rows; each pair is then looked at again. A web page is one text, a row
+//! to learn from is two: what is asked and what is answered. Rows are alike only if both halves are, or the same
+//! passage with another question would be a duplicate; and they are copies only if nothing that differs makes two
+//! rows of them, or rows of one template would be. Similarity alone, the exact Jaccard similarity of the shingles, is
+//! what decides where a recipe says so.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::OnceLock;
 
 use hone_data::{Record, Sets};
 use hone_ledger::Seed;
@@ -14,7 +17,8 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::join::Joining;
-use super::{Cluster, Fingerprint};
+use super::wording::{Boilerplate, Wording};
+use super::{Cluster, Fingerprint, Link, preference, rare};
 use crate::text::{Numbers, Words, mix, ngrams};
 use crate::{Action, BadParam, Doc, Family, Param, Params, Rows, RowsError};
 
@@ -26,16 +30,30 @@ pub static DOC: Doc = Doc {
     why: "Copies with a changed word or a new headline are learnt by heart like exact ones, crowd out what is rare, and put \
           the same row on both sides of a split.",
     what: "Shingles are runs of `ngram` words without case, accents and punctuation; a shorter text is one shingle. Candidates \
-           share a band of their MinHash: `bands` bands of `band-hashes` hashes, as in datatrove (5, 14, 8). Each candidate \
-           pair is verified: the Jaccard similarity of the shingles must reach `threshold`, in what is asked and in what is \
-           answered alike; system turns are not compared. At 0.8 the bands miss 8 pairs of 100, at 0.9 none of 2,000; below \
-           they miss so many that a lower threshold would depend on the seed. Clusters are connected pairs; the row with the \
-           most bytes to learn stays.",
+           share a band of their MinHash, `bands` bands of `band-hashes` hashes, as in datatrove (5, 14, 8), or a rare word and \
+           most of the weight of their words. Each candidate pair is read again, what is asked and what is answered apart, \
+           system turns left out. A copy differs in case, punctuation, typing errors, the order of its sentences, or in a word \
+           here and there: for each word added there are `threshold / (1 - threshold)` words in common, for each of several \
+           words replaced twice as many. Two rows that differ in a number, a negation, a name, a label (an answer of up to four \
+           words), an operator, something in quotes or code, or in three words in a row, are two rows, however long the text \
+           around it; and so are rows that differ where more than `common-rows` rows have a word of their own, which is the blank \
+           of a template. What so many rows share counts for nothing. The row with the most bytes to learn stays, \
+           and every row that leaves is a copy of one that stays. With `tell-apart = false` similarity alone decides: the Jaccard \
+           similarity of the shingles of both halves must reach `threshold`. At 0.8 the bands miss 8 pairs of 100, at 0.9 none of \
+           2,000; below they miss so many that a lower threshold would depend on the seed.",
     default: Action::Drop,
     params: &[
         Param {
             name: "threshold",
-            what: "least Jaccard similarity of both halves, above 0 and up to 1; 0.8",
+            what: "how much of both halves has to be in common, above 0 and up to 1; 0.8",
+        },
+        Param {
+            name: "tell-apart",
+            what: "keep rows that differ in what tells rows apart, however little it is; true",
+        },
+        Param {
+            name: "common-rows",
+            what: "what more rows than this share is the template of a collection; 3",
         },
         Param {
             name: "ngram",
@@ -64,8 +82,12 @@ pub static DOC: Doc = Doc {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NearOptions {
-    /// The least Jaccard similarity of a pair, in both halves.
+    /// How much of both halves has to be in common.
     pub threshold: f64,
+    /// Are rows kept that differ in what tells rows apart? Otherwise their Jaccard similarity decides.
+    pub tell_apart: bool,
+    /// What more rows than this share is the template of a collection.
+    pub common_rows: usize,
     /// Words of a shingle.
     pub ngram: usize,
     /// Bands of the MinHash.
@@ -82,6 +104,8 @@ impl Default for NearOptions {
     fn default() -> Self {
         Self {
             threshold: 0.8,
+            tell_apart: true,
+            common_rows: 3,
             ngram: 5,
             bands: 14,
             band_hashes: 8,
@@ -97,6 +121,8 @@ impl NearOptions {
         let default = Self::default();
         let options = Self {
             threshold: params.number("threshold", default.threshold)?,
+            tell_apart: params.flag("tell-apart", default.tell_apart)?,
+            common_rows: params.count("common-rows", default.common_rows)?,
             ngram: params.count("ngram", default.ngram)?,
             bands: params.count("bands", default.bands)?,
             band_hashes: params.count("band-hashes", default.band_hashes)?,
@@ -115,6 +141,7 @@ impl NearOptions {
             ("ngram", self.ngram, 100),
             ("bands", self.bands, 200),
             ("band-hashes", self.band_hashes, 50),
+            ("common-rows", self.common_rows, 200),
         ];
         let count = counts
             .into_iter()
@@ -148,14 +175,227 @@ pub fn clusters(
     // From here on a row is its rank, so that nothing depends on where it stands.
     let mut ranked: Vec<&Fingerprint> = prints.iter().collect();
     ranked.par_sort_unstable_by_key(|print| print.rank());
-    let groups = Group::all(ranked.len(), buckets(&ranked, options.bands));
-    let clusters: Vec<Vec<Cluster>> = groups
-        .into_par_iter()
-        .map(|group| group.verify(&ranked, rows, options))
-        .collect::<Result<_, _>>()?;
-    let mut clusters: Vec<Cluster> = clusters.into_iter().flatten().collect();
+    let mut clusters = match options.tell_apart {
+        true => Copies::find(&ranked, rows, options)?,
+        false => alike(&ranked, rows, options)?,
+    };
     clusters.sort_unstable_by_key(|cluster| cluster.rows[0]);
     Ok(clusters)
+}
+
+/// Clusters by the similarity of shingles alone.
+fn alike(
+    ranked: &[&Fingerprint],
+    rows: &dyn Rows,
+    options: &NearOptions,
+) -> Result<Vec<Cluster>, RowsError> {
+    let groups = Group::all(ranked.len(), buckets(ranked, options.bands));
+    let clusters: Vec<Vec<Cluster>> = groups
+        .into_par_iter()
+        .map(|group| group.verify(ranked, rows, options))
+        .collect::<Result<_, _>>()?;
+    Ok(clusters.into_iter().flatten().collect())
+}
+
+/// A bucket of more rows is left to the rarest words: rows of one template share bands by the thousand.
+const BUCKET: usize = 64;
+
+/// Rows without a candidate that are counted too where a template is looked for.
+const OTHERS: usize = 4096;
+
+/// Rows that are copies of others, found again and again until there is none left: each round what has left no longer
+/// counts among the rows that share a template.
+struct Copies<'a> {
+    ranked: &'a [&'a Fingerprint],
+    rows: &'a dyn Rows,
+    options: &'a NearOptions,
+    wordings: Vec<OnceLock<Box<Wording>>>,
+}
+
+impl<'a> Copies<'a> {
+    fn find(
+        ranked: &'a [&'a Fingerprint],
+        rows: &'a dyn Rows,
+        options: &'a NearOptions,
+    ) -> Result<Vec<Cluster>, RowsError> {
+        let copies = Self {
+            ranked,
+            rows,
+            options,
+            wordings: ranked.iter().map(|_| OnceLock::new()).collect(),
+        };
+        let mut left: Vec<usize> = (0..ranked.len()).collect();
+        let mut clusters = Vec::new();
+        loop {
+            let found = copies.among(&left)?;
+            if found.is_empty() {
+                return Ok(clusters);
+            }
+            let gone: HashSet<usize> = found
+                .iter()
+                .flat_map(|cluster| cluster.rows.iter().filter(|row| **row != cluster.keep))
+                .copied()
+                .collect();
+            left.retain(|&rank| !gone.contains(&ranked[rank].row));
+            clusters.extend(found);
+        }
+    }
+
+    /// The copies among some rows, each in the cluster of a row that it is a copy of.
+    fn among(&self, ranks: &[usize]) -> Result<Vec<Cluster>, RowsError> {
+        let groups = Group::all(self.ranked.len(), self.candidates(ranks));
+        let mut read: Vec<usize> = groups
+            .iter()
+            .flat_map(|group| group.ranks.iter().copied())
+            .collect();
+        let grouped: HashSet<usize> = read.iter().copied().collect();
+        // Rows of one template all have candidates if they are many; of few rows most have none.
+        let others = ranks.iter().filter(|rank| !grouped.contains(rank));
+        read.extend(others.take(OTHERS));
+        read.par_iter().try_for_each(|&rank| self.read(rank))?;
+        let boilerplate = self.boilerplate(&read);
+        let clusters = groups
+            .par_iter()
+            .flat_map_iter(|group| self.copies_of(group, &boilerplate));
+        Ok(clusters.collect())
+    }
+
+    /// Rows to be compared: those that read the same but for case and punctuation, those that share a band, those that
+    /// share rare words.
+    fn candidates(&self, ranks: &[usize]) -> Vec<Vec<usize>> {
+        let key = |of: &(dyn Fn(&Fingerprint) -> Option<u64> + Sync)| {
+            let keyed = ranks
+                .iter()
+                .filter_map(|&rank| Some((of(self.ranked[rank])?, rank)));
+            let mut keyed: Vec<(u64, usize)> = keyed.collect();
+            keyed.sort_unstable();
+            let buckets = keyed.chunk_by(|a, b| a.0 == b.0);
+            let buckets = buckets.map(|bucket| bucket.iter().map(|&(_, rank)| rank).collect());
+            buckets.collect::<Vec<Vec<usize>>>()
+        };
+        let reading = key(&|print| (print.reads != 0).then_some(print.reads));
+        // What reads the same is compared by one of its rows.
+        let mut stands_for_all = vec![false; self.ranked.len()];
+        for bucket in &reading {
+            stands_for_all[bucket[0]] = true;
+        }
+        let shared = (0..self.options.bands)
+            .into_par_iter()
+            .flat_map_iter(|band| key(&|print| print.bands.get(band).copied()));
+        let shared = shared.map(|mut bucket| {
+            bucket.retain(|&rank| stands_for_all[rank]);
+            bucket
+        });
+        let mut buckets: Vec<Vec<usize>> = shared
+            .filter(|bucket| (2..=BUCKET).contains(&bucket.len()))
+            .collect();
+        let listed: Vec<usize> = ranks
+            .iter()
+            .copied()
+            .filter(|&rank| stands_for_all[rank])
+            .collect();
+        let words: Vec<&[u32]> = listed
+            .iter()
+            .map(|&rank| &*self.ranked[rank].words)
+            .collect();
+        let pairs = rare::pairs(&words);
+        buckets.extend(
+            pairs
+                .into_iter()
+                .map(|pair| pair.map(|at| listed[at]).to_vec()),
+        );
+        buckets.extend(reading.into_iter().filter(|bucket| bucket.len() > 1));
+        buckets
+    }
+
+    fn read(&self, rank: usize) -> Result<(), RowsError> {
+        if self.wordings[rank].get().is_none() {
+            let record = self.rows.record(self.ranked[rank].row)?;
+            let wording = Wording::of(&record, self.options.numbers);
+            // Another thread may have been faster.
+            let _ = self.wordings[rank].set(Box::new(wording));
+        }
+        Ok(())
+    }
+
+    fn wording(&self, rank: usize) -> &Wording {
+        self.wordings[rank].get().expect("rows of groups are read")
+    }
+
+    /// What many of these rows share.
+    fn boilerplate(&self, ranks: &[usize]) -> Boilerplate {
+        let words: usize = ranks.iter().map(|&rank| self.wording(rank).len()).sum();
+        let common_rows = self.options.common_rows as u8;
+        let boilerplate = Boilerplate::with_room(Wording::FEATURES * words, common_rows);
+        ranks.par_iter().for_each(|&rank| {
+            let features = self.wording(rank).features();
+            features
+                .into_iter()
+                .for_each(|feature| boilerplate.add(feature));
+        });
+        boilerplate
+    }
+
+    fn copies_of(&self, group: &Group, boilerplate: &Boilerplate) -> Vec<Cluster> {
+        let strictness = self.options.threshold / (1.0 - self.options.threshold).max(1e-9);
+        let copy = |a: usize, b: usize| {
+            let (a, b) = (self.wording(group.ranks[a]), self.wording(group.ranks[b]));
+            a.copy_of(b, boilerplate, strictness)
+        };
+        let mut joining = Joining::new(group.ranks.len());
+        for bucket in &group.buckets {
+            joining.bucket(&group.members(bucket), copy);
+        }
+        let connected = joining.into_members().into_iter();
+        connected
+            .flat_map(|members| self.around_the_kept(group, members, copy))
+            .collect()
+    }
+
+    /// Splits connected rows into clusters around rows that are kept: the copy of a copy may be a row of its own.
+    fn around_the_kept(
+        &self,
+        group: &Group,
+        mut members: Vec<usize>,
+        copy: impl Fn(usize, usize) -> Option<f64>,
+    ) -> Vec<Cluster> {
+        let print = |member: usize| self.ranked[group.ranks[member]];
+        members.sort_by_cached_key(|&member| preference(print(member)));
+        let mut stars: Vec<(usize, Vec<(usize, f64)>)> = Vec::new();
+        for member in members {
+            let found = stars
+                .iter_mut()
+                .find_map(|(kept, copies)| Some((copies, copy(*kept, member)?)));
+            match found {
+                Some((copies, similarity)) => copies.push((member, similarity)),
+                None => stars.push((member, Vec::new())),
+            }
+        }
+        let cluster = |(kept, copies): (usize, Vec<(usize, f64)>)| {
+            let keep = print(kept).row;
+            let rows = copies.iter().map(|&(member, _)| print(member).row);
+            let mut rows: Vec<usize> = rows.chain([keep]).collect();
+            rows.sort_unstable();
+            let link = |&(member, similarity): &(usize, f64)| {
+                let row = print(member).row;
+                Link {
+                    a: keep.min(row),
+                    b: keep.max(row),
+                    similarity,
+                }
+            };
+            Cluster {
+                rows,
+                keep,
+                links: copies.iter().map(link).collect(),
+            }
+        };
+        stars
+            .into_iter()
+            .filter(|(_, copies)| !copies.is_empty())
+            .map(cluster)
+            .collect()
+    }
 }
 
 /// Rows that share a band, for every band: the candidates.
@@ -251,7 +491,12 @@ const ASKED: u64 = 0x6173_6b65_645f_5f5f;
 
 impl Shingles {
     pub fn of(record: &Record, options: &NearOptions) -> Self {
-        let (mut asked, mut learnt) = (Vec::new(), Vec::new());
+        Self::and_words(record, options).0
+    }
+
+    /// The shingles, and the hashes of all words in order.
+    pub fn and_words(record: &Record, options: &NearOptions) -> (Self, Vec<u64>) {
+        let (mut asked, mut learnt, mut all) = (Vec::new(), Vec::new(), Vec::new());
         for part in record
             .parts()
             .filter(|part| part.role != Some(Role::System))
@@ -262,12 +507,13 @@ impl Shingles {
                 true => learnt.extend(ngrams(&words, n)),
                 false => asked.extend(ngrams(&words, n).map(|gram| mix(gram ^ ASKED))),
             }
+            all.extend(words);
         }
         for half in [&mut asked, &mut learnt] {
             half.sort_unstable();
             half.dedup();
         }
-        Self { asked, learnt }
+        (Self { asked, learnt }, all)
     }
 
     /// The Jaccard similarity of the halves, the lesser of the two.
@@ -348,6 +594,14 @@ mod tests {
         clusters(&prints(rows), rows, &NearOptions::default()).unwrap()
     }
 
+    fn similar(rows: &Vec<Record>) -> Vec<Cluster> {
+        let options = NearOptions {
+            tell_apart: false,
+            ..NearOptions::default()
+        };
+        clusters(&prints(rows), rows, &options).unwrap()
+    }
+
     fn similarity(a: &Record, b: &Record) -> f64 {
         let options = NearOptions::default();
         Shingles::of(a, &options).similarity(&Shingles::of(b, &options))
@@ -364,7 +618,7 @@ mod tests {
     #[test]
     fn every_link_is_verified_and_close_copies_are_found() {
         let rows: Vec<Record> = [copies(300, 1, 1), copies(300, 4, 2)].concat();
-        let clusters = near(&rows);
+        let clusters = similar(&rows);
         for link in clusters.iter().flat_map(|cluster| &cluster.links) {
             assert_eq!(link.similarity, similarity(&rows[link.a], &rows[link.b]));
             assert!(link.similarity >= 0.8);
