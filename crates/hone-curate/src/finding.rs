@@ -97,6 +97,9 @@ pub struct Finding {
     /// Where in that text, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<[usize; 2]>,
+    /// The kind of reason why the row cannot be used, where the rule has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// What was seen.
     pub message: String,
     /// The text seen, shortened; masked where it is personal.
@@ -129,6 +132,7 @@ impl Finding {
             line: source.line,
             place: None,
             span: None,
+            kind: None,
             message: message.into(),
             evidence: String::new(),
             score: 1.0,

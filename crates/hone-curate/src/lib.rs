@@ -9,6 +9,7 @@
 //! finding with its place and evidence. Rules about one row live in [`rules`], one file each, with
 //! their documentation and their cases beside them; rules that compare rows in [`duplicates`] and [`leaks`].
 
+mod count;
 mod curate;
 pub mod dataset;
 pub mod duplicates;
@@ -30,7 +31,8 @@ pub mod text;
 mod view;
 mod write;
 
-pub use curate::{CountRow, CurateError, Curated, Judge, Kept, Tools, curate};
+pub use count::{RowCount, Sieve, Why};
+pub use curate::{CurateError, Curated, Judge, Kept, Tools, UsableRow, curate};
 pub use examine::{Examined, Examiner};
 pub use finding::{Decision, Finding, Hit, excerpt};
 pub use rows::{Rows, RowsError};

@@ -14,7 +14,7 @@ pub fn page(entry: &Entry) -> String {
         doc.why,
         doc.what,
         doc.name,
-        example(doc.default),
+        example(entry),
         actions(entry).join(", "),
     );
     if !doc.params.is_empty() {
@@ -57,9 +57,9 @@ fn actions(entry: &Entry) -> Vec<String> {
     told.map(|action| format!("`{action}`")).collect()
 }
 
-fn example(default: Action) -> &'static str {
-    match default {
-        Action::Drop => "\"report\"",
+fn example(entry: &Entry) -> &'static str {
+    match entry.doc.default {
+        Action::Drop if entry.takes(Action::Report) => "\"report\"",
         Action::Ask => "{ action = \"allow\", reason = \"…\" }",
         _ => "\"drop\"",
     }

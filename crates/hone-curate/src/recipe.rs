@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use toml::de::DeTable;
 
 use crate::mix::RawMix;
+use crate::rules::format::unusable_row;
 use crate::select::RawSelect;
 use crate::{Action, BadParam, Check, Doc, Entry, Family, Params, Rule, rules};
 
@@ -29,7 +30,7 @@ pub struct RawRecipe {
     pub model: Option<String>,
     /// Decides which rows are held out, which are repeated, and how names are made up.
     pub seed: Option<u64>,
-    /// Share of unusable rows of a file from which the build stops; 0.05 if not given.
+    /// Share of unusable rows of a file from which the build stops; 0.05 if not given, 1 where a rule says that they are dropped.
     pub max_bad_rows: Option<f64>,
     /// Actions and parameters, by rule or family.
     #[serde(default)]
@@ -142,6 +143,9 @@ impl RawSource {
         })
     }
 }
+
+/// Share of unusable rows from which a build stops where nobody decides about them.
+pub const DEFAULT_MAX_BAD_ROWS: f64 = 0.05;
 
 /// Shares that are held out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -377,7 +381,12 @@ impl Curation {
         }
         let split = raw.split.unwrap_or_default();
         let (valid, test) = (split.valid.unwrap_or(0.1), split.test.unwrap_or(0.0));
-        let max_bad_rows = raw.max_bad_rows.unwrap_or(0.05);
+        // Whoever says what becomes of unusable rows has decided about all of them.
+        let decides = raw.rules.contains_key(unusable_row::DOC.name);
+        let max_bad_rows = raw.max_bad_rows.unwrap_or(match decides {
+            true => 1.0,
+            false => DEFAULT_MAX_BAD_ROWS,
+        });
         let below_one = "it must be at least 0 and below 1";
         within("split.valid", valid, (0.0..1.0).contains(&valid), below_one)?;
         within(

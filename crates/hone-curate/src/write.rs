@@ -17,7 +17,7 @@ use crate::duplicates::near::NearOptions;
 use crate::mix::Portion;
 use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait, Tally};
 use crate::recipe::{Curation, Side};
-use crate::{Decision, Examiner, Finding, Rows as _, report};
+use crate::{Decision, Examiner, Finding, RowCount, Rows as _, report};
 
 /// A dataset that is on disk.
 pub struct Written {
@@ -27,6 +27,8 @@ pub struct Written {
     pub note: Note,
     /// Findings, counted.
     pub tally: Tally,
+    /// Rows read, by whether something trains on them and why not.
+    pub count: RowCount,
     /// The files read.
     pub files: Vec<FileReport>,
     /// The mixture, where one was asked for.
@@ -146,6 +148,7 @@ pub fn write(
         note,
         untrained: curated.untrained(),
         tally: curated.tally,
+        count: curated.count,
         files: curated.files,
         portions: curated.portions,
         was_there,

@@ -6,7 +6,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use hone_text::{Encoded, Renderer};
+use hone_text::{Encoded, Renderer, Role, Turn};
 
 use crate::{Body, Reason, Record, Refused, Source};
 
@@ -177,19 +177,48 @@ fn fit(encoded: Encoded, limit: usize, too_long: TooLong) -> Result<Fitted, Reas
     }
 }
 
-/// The tokens of a record as it would be trained on, within a limit.
-///
-/// # Errors
-/// Why it cannot be trained on.
-pub fn usable_tokens(
-    renderer: &Renderer,
-    record: &Record,
-    max_length: usize,
-    too_long: TooLong,
-) -> Result<usize, Reason> {
-    let encoded = encode_row(renderer, record)?;
-    let tokens = encoded.ids.len();
-    fit(encoded, max_length, too_long).map(|_| tokens)
+/// How many tokens a row may have where nobody says.
+pub const DEFAULT_MAX_LENGTH: usize = 1024;
+
+/// What a record has to be so that something trains on it: the one question that every command asks that reads rows.
+#[derive(Clone, Copy)]
+pub struct Usable<'a> {
+    /// The template and the tokens of a model; without it lengths are not counted, and only what holds for every model is
+    /// known.
+    pub renderer: Option<&'a Renderer>,
+    /// How many tokens a row may have.
+    pub max_length: usize,
+    /// What happens to longer ones.
+    pub too_long: TooLong,
+}
+
+impl Usable<'_> {
+    /// The tokens of the record as it would be trained on; `None` where no model counts them.
+    ///
+    /// # Errors
+    /// Why it cannot be trained on.
+    pub fn tokens(&self, record: &Record) -> Result<Option<usize>, Reason> {
+        let Some(renderer) = self.renderer else {
+            return for_every_model(record).map(|()| None);
+        };
+        let encoded = encode_row(renderer, record)?;
+        let tokens = encoded.ids.len();
+        fit(encoded, self.max_length, self.too_long).map(|_| Some(tokens))
+    }
+}
+
+/// What is known of a record whatever the model.
+fn for_every_model(record: &Record) -> Result<(), Reason> {
+    match &record.body {
+        Body::Preference(_) => Err(Reason::Preference),
+        Body::Unpaired(_) => Err(Reason::Unpaired),
+        Body::Chat(chat) if !chat.turns.iter().any(is_supervised) => Err(Reason::NothingSupervised),
+        Body::Chat(_) | Body::Text(_) => Ok(()),
+    }
+}
+
+fn is_supervised(turn: &Turn) -> bool {
+    turn.role == Role::Assistant && turn.is_learnt
 }
 
 fn encode_all(renderer: &Renderer, records: &[Record]) -> Vec<Result<Encoded, Reason>> {
@@ -228,7 +257,7 @@ pub fn encode_row(renderer: &Renderer, record: &Record) -> Result<Encoded, Reaso
 
 #[cfg(test)]
 mod tests {
-    use hone_text::{Conversation, GgufVocabulary, Role, Tokenizer, Turn};
+    use hone_text::{Conversation, GgufVocabulary, Tokenizer};
 
     use super::*;
 

@@ -492,6 +492,16 @@ pub enum Nulls {
     Drop,
 }
 
+impl Nulls {
+    /// Its name in flags and recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 /// What was found in the keys of a file's rows, and what was said about them beforehand.
 #[derive(Debug, Default)]
 pub(crate) struct Account {

@@ -21,7 +21,9 @@ mod split;
 mod turn;
 
 pub use beside::{Beside, Rewrite, rewrite_json};
-pub use encode::{Encoding, Example, TooLong, Truncated, encode, encode_row, usable_tokens};
+pub use encode::{
+    DEFAULT_MAX_LENGTH, Encoding, Example, TooLong, Truncated, Usable, encode, encode_row,
+};
 pub use keys::{Fate, KnownKeys, MAX_HARMLESS_CHARS, Nulls, ROW_KEYS, TURN_KEYS};
 pub use order::{Sampler, order};
 pub use pack::{Batch, Target, micro_batches, pack, within_budget};

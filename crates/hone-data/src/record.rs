@@ -211,6 +211,33 @@ impl Reason {
 }
 
 impl Reason {
+    /// A name for all reasons of this kind, by which rows are counted.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::NotJson { .. } => "not-json",
+            Self::NotUtf8 { .. } | Self::Nul => "not-text",
+            Self::LineTooLong { .. } | Self::RowTooLong { .. } => "too-many-bytes",
+            Self::Width { .. } => "wrong-number-of-cells",
+            Self::NotAnObject { .. } => "not-an-object",
+            Self::UnknownShape { .. } => "unknown-shape",
+            Self::OtherShape { .. } => "other-shape",
+            Self::Field { .. } => "key",
+            Self::TooLong { .. } | Self::PromptTooLong { .. } => "too-long",
+            Self::Preference => "preference-pair",
+            Self::Unpaired => "unpaired-preference",
+            Self::NothingSupervised => "no-reply",
+            Self::Render(_) => "not-rendered",
+        }
+    }
+
+    /// How long the row is, where that is the reason.
+    pub fn tokens(&self) -> Option<usize> {
+        match self {
+            Self::TooLong { tokens, .. } | Self::PromptTooLong { tokens, .. } => Some(*tokens),
+            _ => None,
+        }
+    }
+
     /// Is the row too long for the limit that it was encoded under?
     pub fn is_too_long(&self) -> bool {
         matches!(self, Self::TooLong { .. } | Self::PromptTooLong { .. })

@@ -9,8 +9,10 @@ use crate::screen::Talk;
 use anyhow::Result;
 use hone_curate::mix::{MixBy, Portion};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError};
-use hone_curate::{Action, CurateError, Curated, Family, Finding, Tools, curate, rules};
-use hone_data::{FileReport, Nulls, ReadOptions, Reason, Record, encode_row};
+use hone_curate::{Action, CurateError, Curated, Family, Finding, RowCount, Tools, curate, rules};
+use hone_data::{
+    DEFAULT_MAX_LENGTH, FileReport, Nulls, ReadOptions, Reason, Record, TooLong, Usable,
+};
 use hone_eval::ifd::{MAX_TOKENS, difficulty};
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
@@ -80,6 +82,9 @@ pub struct RecipeArgs {
     /// Model whose tokens are counted: a directory, a .gguf file, a built-in name, or a hub id
     #[arg(long, value_name = "M")]
     model: Option<String>,
+    /// Longest row in tokens of the model [default: 1024, or what the model can take]
+    #[arg(long, value_name = "TOKENS")]
+    max_length: Option<usize>,
     /// Share of each task held out to watch learning by [default: 0.1]
     #[arg(long, value_name = "SHARE")]
     valid_share: Option<f64>,
@@ -190,6 +195,11 @@ impl RuleFlag {
         }
     }
 
+    /// The rule or family it is about.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     fn section(&self) -> toml::Value {
         let action = ("action".to_owned(), self.action.clone().into());
         let reason = self
@@ -260,6 +270,9 @@ impl RecipeArgs {
                 }
             }
         }
+        if let Some(tokens) = self.max_length {
+            set_max_tokens(&mut raw, tokens);
+        }
         raw.benchmarks.extend(self.benchmark.iter().cloned());
         raw.model = self.model.clone().or(raw.model);
         raw.seed = self.seed.or(raw.seed);
@@ -280,6 +293,36 @@ impl RecipeArgs {
     }
 }
 
+/// The rule about lengths, and its limit.
+const TOO_LONG: (&str, &str) = ("too-long", "max-tokens");
+
+/// Has the rule about lengths take this limit, whatever else is said of it.
+fn set_max_tokens(raw: &mut RawRecipe, tokens: usize) {
+    let (rule, param) = TOO_LONG;
+    let section = raw.rules.remove(rule);
+    let mut section = match section {
+        Some(toml::Value::Table(section)) => section,
+        Some(action) => toml::Table::from_iter([("action".to_owned(), action)]),
+        None => toml::Table::new(),
+    };
+    section.insert(param.to_owned(), (tokens as i64).into());
+    raw.rules.insert(rule.to_owned(), section.into());
+}
+
+fn has_max_tokens(raw: &RawRecipe) -> bool {
+    let (rule, param) = TOO_LONG;
+    let section = raw.rules.get(rule).and_then(toml::Value::as_table);
+    section.is_some_and(|section| section.contains_key(param))
+}
+
+/// The count of rows in a line, and what it cannot know.
+pub fn count_line(count: &RowCount, counts_lengths: bool) -> String {
+    match counts_lengths {
+        true => count.to_string(),
+        false => format!("{count}; lengths are not counted without --model"),
+    }
+}
+
 /// A recipe, and the model that counts its tokens.
 pub struct Curator {
     /// What will happen.
@@ -291,7 +334,7 @@ pub struct Curator {
 
 impl Curator {
     /// Resolves a recipe and opens its model.
-    pub fn new(raw: RawRecipe) -> Result<Self> {
+    pub fn new(mut raw: RawRecipe) -> Result<Self> {
         let open = match &raw.model {
             Some(model) => Some(OpenBase::open(
                 base::find(model, &Home::from_env()?)?,
@@ -299,6 +342,10 @@ impl Curator {
             )?),
             None => None,
         };
+        if let (Some(open), false) = (&open, has_max_tokens(&raw)) {
+            let context_len = open.weights.config().context_len;
+            set_max_tokens(&mut raw, DEFAULT_MAX_LENGTH.min(context_len));
+        }
         let curation = Curation::resolve(raw).map_err(|error| match error.apart() {
             (place, RecipeError::NoSuchRule { name }) => {
                 let place = place.map_or(String::new(), |place| format!("{place}: "));
@@ -332,14 +379,16 @@ impl Curator {
                 line.tell_of(done as usize, total as usize, stage);
             }
         };
-        let count_row = |record: &Record| self.row_tokens(record);
+        let usable = self.usable();
+        let count_row =
+            |record: &Record| -> Result<Option<usize>, Reason> { usable.tokens(record) };
         let count_text = |text: &str| self.text_tokens(text);
         let judge = self.judge.as_ref().zip(self.open.as_ref());
         let worth = |records: &[Record]| {
             judge.map_or(Ok(vec![]), |(model, open)| worth(model, open, records))
         };
         let tools = Tools {
-            row_tokens: self.open.is_some().then_some(&count_row as _),
+            usable: &count_row,
             skips_unusable: false,
             text_tokens: &count_text,
             worth: judge.is_some().then_some(&worth as _),
@@ -367,12 +416,21 @@ impl Curator {
         }
     }
 
-    fn row_tokens(&self, record: &Record) -> Result<usize, Reason> {
-        let open = self
-            .open
-            .as_ref()
-            .expect("rows are counted where a model is open");
-        encode_row(&open.renderer, record).map(|encoded| encoded.ids.len())
+    /// Does a model count lengths?
+    pub fn counts_lengths(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What a row has to be so that `hone train` trains on it, within the limit of the rule about lengths.
+    fn usable(&self) -> Usable<'_> {
+        let (rule, param) = TOO_LONG;
+        let rule = self.curation.rule(rule);
+        let limit = rule.and_then(|rule| rule.params.get(param)?.as_integer());
+        Usable {
+            renderer: self.open.as_ref().map(|open| &open.renderer),
+            max_length: limit.map_or(usize::MAX, |limit| limit as usize),
+            too_long: TooLong::Drop,
+        }
     }
 
     /// Tokens of a text.

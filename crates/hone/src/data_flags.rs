@@ -149,7 +149,8 @@ pub fn chosen_inputs(
             .hint(there.join(" or "))
             .into());
         };
-        let rows = Inputs::find(&[rows])?;
+        let mut rows = Inputs::find(&[rows])?;
+        rows.files.iter_mut().for_each(|input| input.is_own = true);
         say_side(side, asked, &rows, talk);
         taken.join(rows);
     }

@@ -3,16 +3,18 @@
 //! Rows to learn from and rows held out are encoded together, so that both speak of the same tasks and a row number
 //! leads back to a file and a line.
 
-use crate::curation::{estimated_tokens, sections, ways_to_decide};
+use crate::curation::{count_line, estimated_tokens, sections, ways_to_decide};
 use crate::data_flags::{SideFlag, choices, columns, only};
 use crate::plan::{Origin, Settings, TooLong, Valid};
 use crate::screen::plural;
 use hone_curate::dataset::{DatasetDir, FINDINGS, is_dataset};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError, Side};
-use hone_curate::{CurateError, Decision, Family, Finding, Rows as _, RowsError, Tools, curate};
+use hone_curate::{
+    CurateError, Decision, Family, Finding, RowCount, Rows as _, RowsError, Sieve, Tools, curate,
+};
 use hone_data::{
     Choices, Count, Encoding, Example, FileReport, Inputs, Kind, ReadError, ReadOptions, Reading,
-    Record, Refused, Truncated, usable_tokens,
+    Record, Refused, Truncated, Usable,
 };
 use hone_ledger::ContentId;
 use hone_ledger::words::for_shell;
@@ -48,6 +50,8 @@ pub struct Dataset {
     pub inputs: Inputs,
     /// Where the validation set comes from.
     pub validation: Validation,
+    /// Rows read, by whether they can be trained on and why not.
+    pub count: RowCount,
 }
 
 /// Where the validation set of a run comes from.
@@ -146,11 +150,22 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
     let held_out = read.validation.line(read.train.len(), read.valid.len());
     let mut lines = vec![
         ("data", files.join(", ")),
+        ("read", read_line(&read.count, false)),
         ("rows", rows),
         ("held out", held_out),
     ];
     lines.extend(read.validation.unread_lines(&read.inputs));
     Ok(lines)
+}
+
+/// The count of rows as a plan says it.
+fn read_line(count: &RowCount, counts_lengths: bool) -> String {
+    let line = count_line(count, counts_lengths);
+    match count.exact_duplicates {
+        0 => line,
+        1 => format!("{line}; it is trained on: `hone data build` leaves it out"),
+        _ => format!("{line}; they are trained on: `hone data build` leaves them out"),
+    }
 }
 
 /// Why there is nothing to learn from.
@@ -352,6 +367,7 @@ impl Dataset {
             num_context_replies,
             inputs: read.inputs,
             validation: read.validation,
+            count: read.count,
         };
         dataset.refuse_if_empty(settings, has_too_long.then_some(max_length))
     }
@@ -420,6 +436,11 @@ impl Dataset {
         self.set_aside().len() - self.truncated.len()
     }
 
+    /// The rows read in a line: how many can be trained on, and why not the others.
+    pub fn read_line(&self) -> String {
+        read_line(&self.count, true)
+    }
+
     /// The validation set in a line: how many examples, of what.
     pub fn validation_line(&self) -> String {
         self.validation.line(self.train.len(), self.valid.len())
@@ -486,6 +507,7 @@ struct Read {
     validation: Validation,
     /// Were rows skipped for their length?
     has_too_long: bool,
+    count: RowCount,
 }
 
 impl Read {
@@ -498,7 +520,12 @@ impl Read {
         refuse_what_was_decided(settings)?;
         let mut read = Self::curated(settings, renderer, max_length)?;
         for path in settings.data.value.iter().filter(|path| is_dataset(path)) {
-            read.take(&DatasetDir::open(path)?, settings, path)?;
+            let usable = Usable {
+                renderer,
+                max_length,
+                too_long: too_long(settings),
+            };
+            read.take(&DatasetDir::open(path)?, settings, path, usable)?;
         }
         Ok(read)
     }
@@ -509,6 +536,7 @@ impl Read {
         dataset: &DatasetDir,
         settings: &Settings,
         path: &Path,
+        usable: Usable<'_>,
     ) -> Result<(), DatasetError> {
         let undecided = &dataset.note.undecided;
         if !undecided.is_empty() {
@@ -522,13 +550,22 @@ impl Read {
                 Some(path),
             ));
         }
-        self.train.extend(dataset.records(Side::Train)?);
+        let mut sieve = Sieve::new(usable, &[]);
+        sieve.count = std::mem::take(&mut self.count);
+        let mut counted = |records: Vec<Record>| {
+            for record in &records {
+                sieve.sift(record, true);
+            }
+            records
+        };
+        self.train.extend(counted(dataset.records(Side::Train)?));
         if settings.valid.origin == Origin::Default {
-            self.valid.extend(dataset.records(Side::Valid)?);
+            self.valid.extend(counted(dataset.records(Side::Valid)?));
             if matches!(self.validation, Validation::Share(_)) {
                 self.validation = Validation::Built;
             }
         }
+        self.count = sieve.count;
         for side in [Side::Train, Side::Valid] {
             if let Some(file) = dataset.rows_of(side) {
                 let options = ReadOptions::of_own_rows();
@@ -554,22 +591,24 @@ impl Read {
                 inputs: Inputs::default(),
                 validation: wanted.validation,
                 has_too_long: false,
+                count: RowCount::default(),
             });
         };
         let mut curation = Curation::resolve(recipe)?;
         curation.unread = wanted.unread();
-        let too_long = too_long(settings);
+        let usable = Usable {
+            renderer,
+            max_length,
+            too_long: too_long(settings),
+        };
         let has_too_long = AtomicBool::new(false);
-        let count = renderer.map(|renderer| {
-            let has_too_long = &has_too_long;
-            move |record: &Record| {
-                usable_tokens(renderer, record, max_length, too_long).inspect_err(|reason| {
-                    if reason.is_too_long() {
-                        has_too_long.store(true, Ordering::Relaxed);
-                    }
-                })
-            }
-        });
+        let usable = |record: &Record| {
+            usable.tokens(record).inspect_err(|reason| {
+                if reason.is_too_long() {
+                    has_too_long.store(true, Ordering::Relaxed);
+                }
+            })
+        };
         let text_tokens = |text: &str| {
             let ids = renderer.map(|renderer| renderer.tokenizer().encode_plain(text));
             match ids {
@@ -578,7 +617,7 @@ impl Read {
             }
         };
         let tools = Tools {
-            row_tokens: count.as_ref().map(|count| count as _),
+            usable: &usable,
             skips_unusable: true,
             text_tokens: &text_tokens,
             worth: None,
@@ -608,7 +647,8 @@ impl Read {
             findings,
             inputs: wanted.inputs,
             validation: wanted.validation,
-            has_too_long: has_too_long.into_inner(),
+            has_too_long: has_too_long.load(Ordering::Relaxed),
+            count: curated.count,
         })
     }
 }

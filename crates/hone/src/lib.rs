@@ -37,3 +37,4 @@ pub mod registry;
 pub mod report;
 pub mod run;
 pub mod screen;
+pub mod sifted;

@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hone_data::{
-    Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Nulls, Part, Progress, ReadOptions,
+    Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Part, Progress, ReadOptions,
     Reason, Record, Refused, Told, stream_files,
 };
 use hone_ledger::ContentId;
 use rayon::prelude::*;
 
 use super::table::{Fact, Table};
-use super::{CountRow, CurateError, Noted, Tools, near_options};
+use super::{CurateError, Noted, Tools, UsableRow, near_options};
+use crate::count::{Why, unusable};
 use crate::dataset::{DatasetDir, is_dataset};
 use crate::duplicates::{Fingerprint, Fingerprints};
 use crate::recipe::{Curation, RawSource, Side};
 use crate::redact::Pseudonyms;
-use crate::rules::format::unusable_row;
 use crate::rules::quality::LanguageDetector;
-use crate::{Decision, Examined, Examiner, Family, Finding, Params, SpoolWriter};
+use crate::{Decision, Examined, Examiner, Family, Finding, Params, RowCount, SpoolWriter};
 
 /// Rows examined together, on all threads.
 const BATCH: usize = 1024;
@@ -41,7 +41,7 @@ impl Table {
             curation,
             tools,
             lens: Lens {
-                row_tokens: tools.row_tokens,
+                usable: tools.usable,
                 skips_unusable: tools.skips_unusable,
                 examiner: Examiner::new(&curation.rules, pseudonyms),
                 fingerprints: Fingerprints::new(&near_options(curation)?),
@@ -62,6 +62,7 @@ impl Table {
             files: Vec::new(),
             inputs: Inputs::default(),
             rows_in: 0,
+            count: RowCount::default(),
             rows_changed: 0,
             origins: BTreeMap::new(),
             first_refused: BTreeMap::new(),
@@ -169,6 +170,7 @@ struct Gathering<'a, 'b> {
     files: Vec<FileReport>,
     inputs: Inputs,
     rows_in: usize,
+    count: RowCount,
     rows_changed: usize,
     origins: BTreeMap<String, usize>,
     /// The first unusable row of each file being read.
@@ -186,8 +188,9 @@ impl Gathering<'_, '_> {
             let dataset = DatasetDir::open(Path::new(path))?;
             for side in Side::ALL {
                 if let Some(rows) = dataset.rows_of(side) {
-                    let rows = Inputs::find(&[rows])?;
-                    self.read_files(&rows.files, source, source.side.or(Some(side)), true)?;
+                    let mut rows = Inputs::find(&[rows])?;
+                    rows.files.iter_mut().for_each(|input| input.is_own = true);
+                    self.read_files(&rows.files, source, source.side.or(Some(side)))?;
                 }
             }
         }
@@ -205,7 +208,7 @@ impl Gathering<'_, '_> {
             let files: Vec<Input> = files.cloned().collect();
             match (files.is_empty(), is_unread) {
                 (true, _) => {}
-                (false, false) => self.read_files(&files, source, source.side.or(side), false)?,
+                (false, false) => self.read_files(&files, source, source.side.or(side))?,
                 // What a later evaluation judges by must not be learnt, though nothing else is done with it now.
                 (false, true) if side == Some(Side::Test) => self.read_unread(&files, source)?,
                 (false, true) => {}
@@ -245,7 +248,6 @@ impl Gathering<'_, '_> {
         files: &[Input],
         source: &RawSource,
         side: Option<Side>,
-        of_dataset: bool,
     ) -> Result<(), CurateError> {
         self.pinned = side;
         let (tools, (tokens, overlap)) = (self.tools, self.curation.chunk);
@@ -254,7 +256,6 @@ impl Gathering<'_, '_> {
         let count = |text: &str| (tools.text_tokens)(text);
         let source = options_of(source);
         let options = ReadOptions {
-            nulls: source.nulls.or(of_dataset.then_some(Nulls::Keep)),
             chunking: Some(Chunking {
                 options: ChunkOptions { tokens, overlap },
                 count: &count,
@@ -296,16 +297,9 @@ impl Gathering<'_, '_> {
 
     /// A row that cannot be used is a finding, whatever the recipe says: there is nothing to keep.
     fn refuse(&mut self, refused: Refused) -> Result<(), CurateError> {
-        let doc = &unusable_row::DOC;
-        let message = refused.reason.to_string();
-        let message = self.lens.examiner.shown_whole(&message);
-        let finding = Finding::of_row(
-            doc.name,
-            doc.family,
-            Decision::SetAside,
-            &refused.source,
-            message,
-        );
+        self.count.pass_over(refused.reason.kind());
+        let mut finding = unusable(&refused.source, &refused.reason, Decision::SetAside);
+        finding.message = self.lens.examiner.shown_whole(&finding.message);
         self.noted.note(&finding)?;
         self.first_refused
             .entry(refused.source.file.to_path_buf())
@@ -315,15 +309,16 @@ impl Gathering<'_, '_> {
 
     fn stop_if_bad(&mut self, report: &FileReport) -> Result<(), CurateError> {
         let rows = report.rows + report.refused;
-        let share = report.refused as f64 / rows.max(1) as f64;
         match self.first_refused.remove(&*report.file) {
-            Some(first) if share > self.curation.max_bad_rows => Err(CurateError::TooManyBadRows {
-                file: report.file.to_path_buf(),
-                refused: report.refused,
-                rows,
-                allowed: self.curation.max_bad_rows,
-                first: Box::new(first),
-            }),
+            Some(first) if report.bad_share() > self.curation.max_bad_rows => {
+                Err(CurateError::TooManyBadRows {
+                    file: report.file.to_path_buf(),
+                    refused: report.refused,
+                    rows,
+                    allowed: self.curation.max_bad_rows,
+                    first: Box::new(first),
+                })
+            }
             _ => Ok(()),
         }
     }
@@ -341,6 +336,11 @@ impl Gathering<'_, '_> {
     fn enter(&mut self, looked: Looked) -> Result<(), CurateError> {
         if let Some(refused) = looked.unusable {
             return self.refuse(refused);
+        }
+        match (&looked.why, &looked.seen) {
+            (Some(why), _) => self.count.pass_over(&why.kind),
+            (None, Some(seen)) => self.count.use_row(seen.fingerprint.exact),
+            (None, None) => {}
         }
         *self.origins.entry(looked.origin.clone()).or_default() += 1;
         for finding in &looked.findings {
@@ -433,6 +433,7 @@ impl Gathering<'_, '_> {
             inputs: self.inputs,
             benchmarks: self.benchmarks,
             rows_in: self.rows_in,
+            count: self.count,
             rows_changed: self.rows_changed,
             origins: self.origins,
             clusters: Vec::new(),
@@ -443,7 +444,7 @@ impl Gathering<'_, '_> {
 
 /// All that is done to a row by itself, from any thread.
 struct Lens<'a> {
-    row_tokens: Option<&'a CountRow<'a>>,
+    usable: &'a UsableRow<'a>,
     skips_unusable: bool,
     examiner: Examiner<'a>,
     fingerprints: Fingerprints,
@@ -454,21 +455,25 @@ impl Lens<'_> {
     fn look(&self, mut record: Record) -> Looked {
         let raw_origin = origin_of(&mut record);
         let source = record.source.clone();
-        let unusable = |reason| Looked {
+        let skipped = |reason| Looked {
             origin: String::new(),
             findings: Vec::new(),
             seen: None,
+            why: None,
             unusable: Some(Refused {
                 source: source.clone(),
                 reason,
             }),
         };
-        let mut tokens = match self.tokens(&record) {
-            Err(reason) => return unusable(reason),
-            Ok(tokens) => tokens,
+        let (mut tokens, mut reason) = match self.tokens(&record) {
+            (_, Some(reason)) if self.skips_unusable => return skipped(reason),
+            told => told,
         };
         let group = record.group.clone();
-        let Examined { record, findings } = self.examiner.examine(record, tokens);
+        let Examined {
+            record,
+            mut findings,
+        } = self.examiner.examine(record, tokens);
         // A collection is told of by the name that its rows have now.
         let origin = record.as_ref().and_then(|record| record.origin.clone());
         let origin = origin.unwrap_or(raw_origin);
@@ -476,10 +481,23 @@ impl Lens<'_> {
             .iter()
             .any(|finding| finding.decision == Decision::Changed);
         if let Some(changed) = record.as_ref().filter(|_| is_changed) {
-            tokens = match self.tokens(changed) {
-                Err(reason) => return unusable(reason),
-                Ok(tokens) => tokens,
+            (tokens, reason) = match self.tokens(changed) {
+                (_, Some(reason)) if self.skips_unusable => return skipped(reason),
+                told => told,
             };
+        }
+        let why = reason.as_ref().map(Why::of_reason);
+        let why = why.or_else(|| Why::of_findings(&findings));
+        // Lengths are for a rule to tell, and kinds that nothing trains on yet for the report of their file.
+        let is_told = |reason: &&Reason| {
+            reason.is_too_long() || matches!(reason, Reason::Preference | Reason::Unpaired)
+        };
+        if let (Some(reason), Some(_)) =
+            (reason.as_ref().filter(|reason| !is_told(reason)), &record)
+        {
+            let mut finding = unusable(&source, reason, Decision::Reported);
+            finding.message = self.examiner.shown_whole(&finding.message);
+            findings.push(finding);
         }
         let seen = record.map(|record| {
             let content = record.content_id();
@@ -497,17 +515,16 @@ impl Lens<'_> {
             origin,
             findings,
             seen,
+            why,
             unusable: None,
         }
     }
 
-    /// Tokens of a row where a model counts them; an error only where it is to be skipped for it.
-    fn tokens(&self, record: &Record) -> Result<Option<usize>, Reason> {
-        match self.row_tokens.map(|count| count(record)) {
-            None => Ok(None),
-            Some(Ok(tokens)) => Ok(Some(tokens)),
-            Some(Err(reason)) if self.skips_unusable => Err(reason),
-            Some(Err(_)) => Ok(None),
+    /// Tokens of a row where a model counts them, and why nothing trains on it, if so.
+    fn tokens(&self, record: &Record) -> (Option<usize>, Option<Reason>) {
+        match (self.usable)(record) {
+            Ok(tokens) => (tokens, None),
+            Err(reason) => (reason.tokens(), Some(reason)),
         }
     }
 
@@ -524,7 +541,9 @@ struct Looked {
     findings: Vec<Finding>,
     /// What is kept of it, if it stays.
     seen: Option<Seen>,
-    /// Why the model cannot use it.
+    /// Why nothing trains on it, whether it stays or not.
+    why: Option<Why>,
+    /// Why it is skipped.
     unusable: Option<Refused>,
 }
 

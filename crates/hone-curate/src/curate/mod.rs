@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hone_data::{FileReport, Inputs, Kind, ReadError, Reason, Record, Refused};
+use hone_ledger::words::path_for_shell;
 use hone_ledger::{ContentId, WriteError};
 
 use crate::dataset::DatasetError;
@@ -19,15 +20,15 @@ use crate::mix::{MixError, Portion};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
 use crate::redact::{KeyError, Pseudonyms};
-use crate::{Action, BadParam, Finding, Params, RowsError, Spool};
+use crate::{Action, BadParam, Finding, Params, RowCount, RowsError, Spool};
 
 mod gather;
 mod table;
 
 use table::Table;
 
-/// Tokens of a row, or why the model cannot use it.
-pub type CountRow<'a> = dyn Fn(&Record) -> Result<usize, Reason> + Sync + 'a;
+/// Tokens of a row where a model counts them, or why nothing trains on it.
+pub type UsableRow<'a> = dyn Fn(&Record) -> Result<Option<usize>, Reason> + Sync + 'a;
 
 /// The worth of each of some rows, or why it cannot be told.
 pub type Judge<'a> = dyn Fn(&[Record]) -> Result<Vec<f64>, String> + Sync + 'a;
@@ -35,9 +36,9 @@ pub type Judge<'a> = dyn Fn(&[Record]) -> Result<Vec<f64>, String> + Sync + 'a;
 /// What the product lends to curation: a tokenizer, a model's opinion, and somebody to tell.
 #[derive(Clone, Copy)]
 pub struct Tools<'a> {
-    /// Tokens of a row as the target model reads it.
-    pub row_tokens: Option<&'a CountRow<'a>>,
-    /// Are rows that the model cannot use skipped, before any side is drawn from them?
+    /// Tokens of a row as the target model reads it, or why nothing trains on it.
+    pub usable: &'a UsableRow<'a>,
+    /// Are rows that nothing trains on skipped, before any side is drawn from them? Else they are kept, and counted.
     pub skips_unusable: bool,
     /// Tokens of a text.
     pub text_tokens: &'a (dyn Fn(&str) -> usize + Sync),
@@ -63,6 +64,8 @@ pub struct Curated {
     pub benchmarks: Vec<FileReport>,
     /// Rows read, usable or not.
     pub rows_in: usize,
+    /// The same rows, by whether something trains on them and why not.
+    pub count: RowCount,
     /// Rows whose text was changed.
     pub rows_changed: usize,
     /// Rows read of each collection.
@@ -166,10 +169,11 @@ impl CurateError {
             Self::Read(error) => error.hints(),
             Self::Recipe(error) => error.hints(),
             Self::Key(error) => error.hints(),
-            Self::TooManyBadRows { .. } => vec![
+            Self::TooManyBadRows { file, .. } => vec![
                 "columns of other names are read with --column FIELD=COLUMN, or `columns` in its [[sources]]"
                     .into(),
-                "max-bad-rows = 1.0 in a recipe skips all of them".into(),
+                "--rule unusable-row=drop, or max-bad-rows = 1.0 in a recipe, leaves all of them out".into(),
+                format!("to see all of them: hone data check {}", path_for_shell(file)),
             ],
             Self::At { source, .. } => source.hints(),
             Self::Mix(error) => error.hints(),

@@ -21,7 +21,7 @@ use crate::mix::{self, Ingredient, Portion, mix};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
 use crate::select::{self, Candidate, Passed, features, select};
-use crate::{Action, Decision, Examiner, Finding, Rows, RowsError, Spool};
+use crate::{Action, Decision, Examiner, Finding, RowCount, Rows, RowsError, Spool};
 
 /// What is kept in memory of each row.
 pub(super) struct Fact {
@@ -61,6 +61,7 @@ pub(super) struct Table {
     pub(super) inputs: Inputs,
     pub(super) benchmarks: Vec<FileReport>,
     pub(super) rows_in: usize,
+    pub(super) count: RowCount,
     pub(super) rows_changed: usize,
     pub(super) origins: BTreeMap<String, usize>,
     pub(super) clusters: Vec<(usize, usize)>,
@@ -446,6 +447,7 @@ impl Table {
             inputs: self.inputs,
             benchmarks: self.benchmarks,
             rows_in: self.rows_in,
+            count: self.count,
             rows_changed: self.rows_changed,
             origins: self.origins,
             clusters: self.clusters,

@@ -98,6 +98,17 @@ impl Fingerprints {
     }
 }
 
+/// The id of all texts of a row but for case and white space, [`Fingerprint::exact`] alone.
+pub fn said_id(record: &Record) -> ContentId {
+    let parts: Vec<Part<'_>> = record.parts().collect();
+    let folded: Vec<String> = parts.iter().map(|part| same_but_case(part.text)).collect();
+    let said: Vec<Said<'_>> = parts
+        .iter()
+        .zip(folded.iter().map(String::as_str))
+        .collect();
+    id(&said, &record.body)
+}
+
 impl Fingerprint {
     /// An order of rows that does not know their numbers, except for rows that are the same in everything.
     pub(super) fn rank(&self) -> (u64, u64, usize) {

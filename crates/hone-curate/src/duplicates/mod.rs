@@ -28,7 +28,7 @@ pub mod replies;
 pub mod semantic;
 mod wording;
 
-pub use fingerprint::{Fingerprint, Fingerprints};
+pub use fingerprint::{Fingerprint, Fingerprints, said_id};
 pub use near::NearOptions;
 pub use replies::ReplyOptions;
 pub use semantic::{Embeddings, EmbeddingsError, SemanticOptions};

@@ -85,6 +85,11 @@ pub struct FileReport {
 }
 
 impl FileReport {
+    /// The share of its rows that cannot be used, 0 to 1.
+    pub fn bad_share(&self) -> f64 {
+        self.refused as f64 / (self.rows + self.refused).max(1) as f64
+    }
+
     /// What a line about the file adds: the keys that are not used, and the rows that nothing trains on.
     pub fn remarks(&self) -> Vec<String> {
         let untrained = self.untrained.iter().map(|(kind, rows)| {
@@ -541,9 +546,11 @@ impl<'a> Sorted<'a> {
         }
         let (found, file) = (found?, self.shape);
         let shape = *self.shape.get_or_insert(found);
-        if let Some(file) = file.filter(|file| *file != found) {
-            return Err(Reason::OtherShape { found, file });
-        }
+        let shape = match file.filter(|file| *file != found) {
+            None => shape,
+            Some(_) if self.options.is_own => found,
+            Some(file) => return Err(Reason::OtherShape { found, file }),
+        };
         let source = source.clone();
         let record = record(&row, shape, &self.task, source, &mut self.account)?;
         Ok(Record {

@@ -16,6 +16,8 @@ pub struct ReadOptions<'a> {
     pub ignored_keys: BTreeSet<String>,
     /// What null properties of arguments and of tools are; rows of JSON that have one are refused without it.
     pub nulls: Option<Nulls>,
+    /// Did Hone write the rows? Every null in them is meant, and a file may hold rows of several shapes.
+    pub is_own: bool,
     /// The task of rows that name none, instead of the file's name.
     pub task: Option<String>,
     /// The collection of rows that name none.
@@ -51,6 +53,8 @@ impl<'a> ReadOptions<'a> {
         columns.extend(self.columns.clone());
         Self {
             columns,
+            nulls: self.nulls.or(input.is_own.then_some(Nulls::Keep)),
+            is_own: self.is_own || input.is_own,
             ..self.clone()
         }
     }
@@ -59,6 +63,7 @@ impl<'a> ReadOptions<'a> {
     pub fn of_own_rows() -> Self {
         Self {
             nulls: Some(Nulls::Keep),
+            is_own: true,
             ..Self::default()
         }
     }

@@ -4,14 +4,16 @@ use super::failure::{Exit, Refusal};
 use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
-use crate::curation::{KeyArgs, tell_remarks};
+use crate::base::OpenBase;
+use crate::curation::{KeyArgs, count_line, tell_remarks};
 use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::judge::{judge_both, per_task};
 use crate::report::TaskRow;
 use crate::screen::{self, Talk, plural};
+use crate::sifted::{SieveArgs, Sifted};
 use anyhow::Result;
 use clap::ValueEnum;
-use hone_data::{Reading, Reason, Record, Refused, Side};
+use hone_data::{Record, Side};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_ledger::Seed;
@@ -40,9 +42,8 @@ pub struct Eval {
     /// Seed of the choice of rows
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// Longest row in tokens
-    #[arg(long, value_name = "TOKENS", default_value_t = 1024)]
-    max_length: usize,
+    #[command(flatten)]
+    sieve: SieveArgs,
     /// Longest answer in tokens; a longer one is cut there and judged as it is
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
     max_tokens: usize,
@@ -67,15 +68,11 @@ impl Eval {
     /// Judges, and prints a table or an object.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let open = self.model.open(talk)?;
-        let records = self.records(talk)?;
+        let sifted = self.sifted(&open, talk)?;
+        let count = sifted.count.clone();
+        let records = self.records(sifted, talk)?;
         let limit = open.weights.config().context_len;
-        let exam = Exam::set(&open.renderer, &records, self.max_length.min(limit));
-        for refused in &exam.refused {
-            talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
-        }
-        if exam.num_rows() == 0 {
-            return Err(self.nothing_to_judge(&records, &exam).into());
-        }
+        let exam = Exam::set(&open.renderer, &records, self.sieve.max_length.min(limit));
         let rules = Rules {
             max_new_tokens: self.max_tokens,
             slots: usize::from(self.slots),
@@ -88,23 +85,23 @@ impl Eval {
         let mut model = self
             .model
             .load_plain(&open, exam.max_positions(&rules).min(limit))?;
-        let mut count = Count::start(talk);
+        let mut progress_line = Count::start(talk);
         let Some(dir) = &self.model.adapter else {
             let judged = exam.sit(&model, &open.renderer, &rules, |progress| {
-                count.tell("base", progress)
+                progress_line.tell("base", progress)
             })?;
-            count.finish();
+            progress_line.finish();
             open.weights.check_unchanged(None)?;
             return self.print(
-                json!({ "tasks": per_task(&judged), "model": "base" }),
+                json!({ "tasks": per_task(&judged), "model": "base", "rows": count }),
                 &[],
                 talk,
             );
         };
         let adapter = open.read_adapter(&model, dir)?;
-        let told = |who: &str, progress| count.tell(who, progress);
+        let told = |who: &str, progress| progress_line.tell(who, progress);
         let verdict = judge_both(&mut model, adapter, &open.renderer, &exam, &rules, told)?;
-        count.finish();
+        progress_line.finish();
         open.weights.check_unchanged(None)?;
         let (base, tuned) = (per_task(&verdict.base), per_task(&verdict.tuned));
         let object = json!({
@@ -113,50 +110,68 @@ impl Eval {
             "base": { "tasks": base },
             "tuned": { "tasks": tuned },
             "comparisons": verdict.comparisons,
-            "refused": exam.refused.len(),
+            "refused": count.read - count.usable,
+            "rows": count,
         });
         self.print(object, &verdict.rows(), talk)
     }
 
     /// Why no row is left, and what would change that.
-    fn nothing_to_judge(&self, records: &[Record], exam: &Exam) -> Refusal {
+    fn nothing_to_judge(&self, sifted: &Sifted) -> Refusal {
         let files: Vec<String> = self
             .data
             .iter()
             .map(|file| file.display().to_string())
             .collect();
-        let rows = plural(records.len(), "row");
+        let rows = plural(sifted.count.read, "row");
         let refusal = Refusal::failed(format!(
             "nothing can be judged: none of the {rows} of {} can be used",
             files.join(", ")
         ));
-        let Some(first) = exam.refused.first() else {
-            return refusal.hint("a row to judge by has a reply of the assistant at its end");
+        let mut whys = sifted.rows.iter().filter_map(|(record, why)| {
+            let why = why.as_ref()?;
+            Some(format!("{}: {}", record.source, why.message))
+        });
+        let refusal = match whys.next() {
+            Some(first) => refusal.hint(format!("the first one: {first}")),
+            None => refusal.hint("a row to judge by has a reply of the assistant at its end"),
         };
-        let refusal = refusal.hint(format!("the first one: {}: {}", first.source, first.reason));
-        let is_long = |refused: &&Refused| {
-            matches!(
-                refused.reason,
-                Reason::TooLong { .. } | Reason::PromptTooLong { .. }
-            )
-        };
-        match exam.refused.iter().filter(is_long).count() {
-            0 => refusal,
-            long => refusal.hint(format!(
+        match sifted.count.not_usable.get("too-long") {
+            None => refusal,
+            Some(long) => refusal.hint(format!(
                 "{long} of them are too long: --max-length is {}",
-                self.max_length
+                self.sieve.max_length
             )),
         }
     }
 
-    fn records(&self, talk: Talk) -> Result<Vec<Record>> {
+    /// All rows of the side, each with the reason why it is not judged by, if so.
+    fn sifted(&self, open: &OpenBase, talk: Talk) -> Result<Sifted> {
         let inputs = chosen_inputs(&self.data, &self.flags, self.split, Side::Test, talk)?;
-        let reading = Reading::of_files(&inputs.files, &self.flags.options(&self.keys))?;
-        tell_remarks(&reading.files, talk);
-        for refused in &reading.refused {
+        let options = self.flags.options(&self.keys);
+        let sifted = self.sieve.read(&inputs, &options, Some(open))?;
+        tell_remarks(&sifted.files, talk);
+        for refused in &sifted.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }
-        let mut records = reading.records;
+        for (record, why) in &sifted.rows {
+            if let Some(why) = why {
+                talk.say(format!("set aside: {}: {}", record.source, why.message));
+            }
+        }
+        talk.say(count_line(&sifted.count, true));
+        Ok(sifted)
+    }
+
+    /// The rows to judge by.
+    fn records(&self, sifted: Sifted, talk: Talk) -> Result<Vec<Record>> {
+        if sifted.count.usable == 0 {
+            return Err(self.nothing_to_judge(&sifted).into());
+        }
+        let rows = sifted.rows.into_iter();
+        let mut records: Vec<Record> = rows
+            .filter_map(|(record, why)| why.is_none().then_some(record))
+            .collect();
         let Some(num_rows) = self
             .rows
             .map(|rows| rows as usize)

@@ -171,8 +171,9 @@ fn show_noted(run: &Prepared, talk: Talk) {
             .map(|(rule, count)| format!("{count} of {rule}"))
             .collect();
         talk.say(format!(
-            "noted: {}; `hone data check` lists them",
-            rules.join(", ")
+            "noted: {}; to list them: {}",
+            rules.join(", "),
+            run.plan.settings.check_command()
         ));
     }
 }

@@ -12,6 +12,7 @@ use super::raw::{
 use crate::curation::RuleFlag;
 use crate::data_flags::{ColumnFlag, SideFlag};
 use hone_data::Nulls;
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_model::weights::DecoderConfig;
 use hone_model::{Initial, LayerRange};
 use hone_text::{Date, TemplateOption};
@@ -203,6 +204,40 @@ impl SettingError {
 }
 
 impl Settings {
+    /// The command that tells of every row of the data, to be pasted.
+    pub fn check_command(&self) -> String {
+        let data = self.data.value.iter().map(|path| path_for_shell(path));
+        let flag = |name: &str, value: &dyn fmt::Display| {
+            format!("--{name} {}", for_shell(&value.to_string()))
+        };
+        let columns = self
+            .columns
+            .value
+            .iter()
+            .map(|column| flag("column", column));
+        let keys = self
+            .ignore_keys
+            .value
+            .iter()
+            .map(|key| flag("ignore-key", key));
+        let nulls = self
+            .nulls
+            .value
+            .iter()
+            .map(|nulls| flag("nulls", &nulls.name()));
+        let sides = self.sides.value.iter().map(|side| flag("side", side));
+        let configs = self
+            .configs
+            .value
+            .iter()
+            .map(|config| flag("config", config));
+        let rules = self.rules.value.iter().map(|rule| flag("rule", rule));
+        let flags = columns.chain(keys).chain(nulls).chain(sides).chain(configs);
+        let flags = flags.chain(rules);
+        let words: Vec<String> = data.chain(flags).collect();
+        format!("hone data check {} --json", words.join(" "))
+    }
+
     /// Decides every option: flag, else file, else default. `file_origin` says what the file was.
     pub fn resolve(
         flags: &RawTrain,
@@ -283,7 +318,7 @@ impl Settings {
             warmup_ratio: pick!(warmup_ratio, 0.05),
             batch_size: pick!(batch_size, 8),
             accumulate: pick!(accumulate, 1),
-            max_length: pick!(max_length, 1024),
+            max_length: pick!(max_length, hone_data::DEFAULT_MAX_LENGTH),
             context: None,
             too_long: pick!(too_long, TooLong::Drop),
             clip: pick!(clip, 1.0),

@@ -459,6 +459,7 @@ impl TrainPlan {
         // Rows name their tasks, and may do so at length.
         let tasks: Vec<_> = dataset.tasks.iter().map(|task| shortened(task)).collect();
         let rest = [
+            PlanLine::new("read", dataset.read_line(), Origin::Data),
             PlanLine::new("learnt", learnt, Origin::Data),
             PlanLine::new("tasks", tasks.join(", "), Origin::Data),
             PlanLine::new("held out", held_out, held_out_origin),

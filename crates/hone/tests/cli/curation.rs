@@ -39,7 +39,7 @@ fn manifest(place: &Place, dir: &str) -> Value {
     serde_json::from_slice(&files(place, dir)["manifest.json"]).unwrap()
 }
 
-const BUILD: &str = "data build --from rows.jsonl --valid-share 0.2 --rule unusable-row=drop";
+const BUILD: &str = "data build --from rows.jsonl --valid-share 0.2";
 
 #[test]
 fn a_build_says_what_left_and_why_and_the_same_inputs_give_the_same_bytes() {

@@ -19,4 +19,5 @@ mod sides;
 mod strangers;
 #[cfg(target_os = "linux")]
 mod streaming;
+mod usable;
 mod vocabulary;

@@ -1,5 +1,7 @@
 //! Rows that do not fit the model.
 
+use hone_data::DEFAULT_MAX_LENGTH;
+
 use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
 
 pub static DOC: Doc = Doc {
@@ -11,7 +13,7 @@ pub static DOC: Doc = Doc {
     default: Action::Report,
     params: &[Param {
         name: "max-tokens",
-        what: "tokens that a row may have; 2048",
+        what: "tokens that a row may have; 1024, or what the model can take if that is less, as for `hone train`",
     }],
 };
 
@@ -22,7 +24,7 @@ pub struct TooLong {
 
 /// The rule with a recipe's parameters.
 pub fn rule(params: &mut Params) -> Result<Box<dyn Rule>, BadParam> {
-    let max_tokens = params.count("max-tokens", 2048)?;
+    let max_tokens = params.count("max-tokens", DEFAULT_MAX_LENGTH)?;
     Ok(Box::new(TooLong { max_tokens }))
 }
 

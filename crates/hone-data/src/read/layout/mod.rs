@@ -35,6 +35,8 @@ pub struct Input {
     pub told: Told,
     /// Fields that have another name in this file.
     pub columns: BTreeMap<String, String>,
+    /// Did Hone write it? Every null in it is meant, and its rows were examined already.
+    pub is_own: bool,
 }
 
 /// Who tells on which side a file stands.
@@ -316,6 +318,7 @@ impl Found {
             side,
             told,
             columns: candidate.columns,
+            is_own: false,
         });
     }
 

@@ -4,12 +4,14 @@ use super::check::print_tally;
 use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs, beside, tell_remarks, tell_shortfalls, ways_to_decide};
+use crate::curation::{
+    Curator, RecipeArgs, beside, count_line, tell_remarks, tell_shortfalls, ways_to_decide,
+};
 use crate::meant::options_for;
 use crate::place::{refuse_unwritable, unlocked};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_curate::dataset::REPORT;
+use hone_curate::dataset::{FINDINGS, REPORT};
 use hone_curate::{Written, write};
 use hone_data::recipe::rust_lints;
 use hone_ledger::words::path_for_shell;
@@ -76,10 +78,15 @@ impl Build {
         if !written.is_locked {
             talk.warn(unlocked(out));
         }
-        print_tally(&written.tally)?;
+        let findings = out.join(FINDINGS);
+        print_tally(
+            &written.tally,
+            &format!("all are in {}", findings.display()),
+        )?;
         tell_remarks(&written.files, talk);
         tell_shortfalls(&written.portions, curator.mixes_by(), talk);
-        self.tell(out, &written, talk)?;
+        let count = count_line(&written.count, curator.counts_lengths());
+        self.tell(out, &written, &count, talk)?;
         Ok(
             if written.note.undecided.is_empty() && written.untrained.is_empty() {
                 Exit::Done
@@ -89,11 +96,11 @@ impl Build {
         )
     }
 
-    fn tell(&self, out: &Path, written: &Written, talk: Talk) -> Result<()> {
+    fn tell(&self, out: &Path, written: &Written, count: &str, talk: Talk) -> Result<()> {
         let note = &written.note;
         if self.json {
             return Ok(screen::data_json(
-                &json!({ "out": out, "id": written.id, "manifest": note }),
+                &json!({ "out": out, "id": written.id, "rows": written.count, "manifest": note }),
             )?);
         }
         let sides: Vec<String> = note
@@ -101,6 +108,7 @@ impl Build {
             .iter()
             .map(|(side, of)| format!("{} {}", of.rows, side.name()))
             .collect();
+        talk.say(count);
         talk.say(format!(
             "{} in: {}",
             plural(note.counts["read"], "row"),

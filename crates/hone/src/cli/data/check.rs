@@ -1,12 +1,13 @@
 //! `hone data check`: what the rules see in some files, and nothing else happens.
 
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs, tell_remarks, tell_shortfalls};
+use crate::curation::{Curator, RecipeArgs, count_line, tell_remarks, tell_shortfalls};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::overview::{RuleRow, Tally};
 use hone_curate::{Decision, Finding};
 use hone_data::{FileReport, Inputs, Side};
+use serde_json::json;
 use std::path::PathBuf;
 
 /// Arguments of `hone data check`.
@@ -19,7 +20,7 @@ pub struct Check {
     recipe: Option<PathBuf>,
     #[command(flatten)]
     flags: RecipeArgs,
-    /// Print each finding as a JSON object
+    /// Print each finding as a JSON object, and one with the counts of rows at the end
     #[arg(long)]
     json: bool,
 }
@@ -27,12 +28,10 @@ pub struct Check {
 impl Check {
     /// Looks, tells, and ends with 4 if something waits for a decision, would be left out, or is kept and trained on by nothing.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        let mut raw = self
+        let raw = self
             .flags
             .with_files(&self.files)
             .over(self.recipe.as_deref())?;
-        // A check tells of all rows, however many are bad.
-        raw.max_bad_rows.get_or_insert(1.0);
         if raw.sources.is_empty() {
             return Err(
                 Refusal::usage("there is nothing to check: no files are named")
@@ -43,6 +42,8 @@ impl Check {
         let mut curator = Curator::new(raw)?;
         // Nothing is trained on here: what a folder leaves open is told with the rest.
         curator.curation.asks = false;
+        // A check tells of all rows, however many are bad.
+        let allowed = std::mem::replace(&mut curator.curation.max_bad_rows, 1.0);
         let json = self.json;
         let mut sink = |finding: &Finding| match json {
             true => screen::data_json(finding),
@@ -57,7 +58,7 @@ impl Check {
                 for line in files_in_lines(&curated.inputs, &curated.files) {
                     screen::data(line)?;
                 }
-                print_tally(&curated.tally)?;
+                print_tally(&curated.tally, "--json lists all")?;
             }
         }
         tell_remarks(&curated.files, talk);
@@ -65,6 +66,23 @@ impl Check {
         for doubt in &curated.inputs.doubts {
             talk.say(format!("to decide before training: {}", doubt.what));
             talk.say(format!("  {}", doubt.hint));
+        }
+        for report in curated
+            .files
+            .iter()
+            .filter(|report| report.bad_share() > allowed)
+        {
+            talk.say(format!(
+                "`hone data build` stops at {}: {} of {} rows are unusable, more than max-bad-rows ({allowed}) allows; --rule unusable-row=drop leaves them out",
+                report.file.display(),
+                report.refused,
+                report.rows + report.refused
+            ));
+        }
+        let count = count_line(&curated.count, curator.counts_lengths());
+        match json {
+            true => screen::data_json(&json!({ "rows": curated.count }))?,
+            false => talk.say(&count),
         }
         talk.say(format!(
             "{} read, {} would be kept, {} changed",
@@ -135,12 +153,17 @@ fn side_of(report: &FileReport) -> &str {
         .unwrap_or("-")
 }
 
-/// What each rule saw, with its first examples.
-pub fn print_tally(tally: &Tally) -> Result<()> {
+/// What each rule saw, with its first examples; `rest` says where the others can be read.
+pub fn print_tally(tally: &Tally, rest: &str) -> Result<()> {
     for row in tally.rows() {
         screen::data(heading(&row))?;
         for finding in &row.examples {
             screen::data(format!("  {finding}"))?;
+        }
+        let found: usize = row.decisions.iter().map(|(_, count)| count).sum();
+        if found > row.examples.len() {
+            let more = found - row.examples.len();
+            screen::data(format!("  … and {more} more; {rest}"))?;
         }
     }
     Ok(())

@@ -3,13 +3,15 @@
 use crate::base::OpenBase;
 use crate::cli::failure::{Exit, Refusal};
 use crate::cli::model::ModelArgs;
-use crate::curation::{KeyArgs, tell_remarks};
+use crate::curation::{KeyArgs, count_line, tell_remarks};
 use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::screen::{self, Talk, count, plural};
+use crate::sifted::{SieveArgs, Sifted};
 use anyhow::Result;
-use hone_data::{Place, Reading, Reason, Record, Side, encode_row};
+use hone_curate::Why;
+use hone_data::{Place, Record, Side, encode_row};
 use hone_text::{Encoded, Renderer, TemplateOption};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::path::PathBuf;
 
@@ -22,6 +24,8 @@ pub struct Show {
     keys: KeyArgs,
     #[command(flatten)]
     flags: DataFlags,
+    #[command(flatten)]
+    sieve: SieveArgs,
     /// Side to show: train, valid or test [default: train]
     #[arg(long, value_name = "SIDE")]
     split: Option<Side>,
@@ -65,43 +69,36 @@ impl Show {
         let open = self.open(talk)?;
         let names = [self.file.clone()];
         let inputs = chosen_inputs(&names, &self.flags, self.split, Side::Train, talk)?;
-        let reading = Reading::of_files(&inputs.files, &self.flags.options(&self.keys))?;
-        tell_remarks(&reading.files, talk);
-        for refused in &reading.refused {
+        let options = self.flags.options(&self.keys);
+        let sifted = self.sieve.read(&inputs, &options, open.as_ref())?;
+        tell_remarks(&sifted.files, talk);
+        for refused in &sifted.refused {
             talk.say(format!("skipped: {}: {}", refused.source, refused.reason));
         }
         let first = self.from as usize - 1;
-        if first >= reading.records.len() {
-            let num_rows = plural(reading.records.len(), "usable row");
+        if first >= sifted.rows.len() {
+            let num_rows = plural(sifted.rows.len(), "row");
             return Err(Refusal::usage(format!(
-                "--from {} is past the end: {} has {num_rows}",
+                "--from {} is past the end: {} has {num_rows} that can be read",
                 self.from,
                 self.file.display()
             ))
-            .hint(format!(
-                "--from {} is the last of them",
-                reading.records.len()
-            ))
+            .hint(format!("--from {} is the last of them", sifted.rows.len()))
             .into());
         }
-        let shown = reading.records.iter().skip(first).take(self.rows);
+        let shown = sifted.rows.iter().skip(first).take(self.rows);
         let Some(open) = open else {
-            for record in shown {
-                self.print_plain(record)?;
+            for (record, why) in shown {
+                self.print_plain(record, why.as_ref())?;
             }
-            self.print_plain_counts(&reading)?;
+            self.print_plain_counts(&sifted)?;
             return Ok(Exit::Done);
         };
         let marks = if screen::has_colour() { COLOUR } else { PLAIN };
-        for record in shown {
-            self.print_row(
-                record,
-                encode_row(&open.renderer, record),
-                &open.renderer,
-                marks,
-            )?;
+        for (record, why) in shown {
+            self.print_row(record, why.as_ref(), &open.renderer, marks)?;
         }
-        self.print_counts(&reading, &open.renderer)?;
+        self.print_counts(&sifted, &open.renderer)?;
         Ok(Exit::Done)
     }
 
@@ -121,20 +118,27 @@ impl Show {
     }
 
     /// A row as it was read: who says what, and between marks what would be trained on.
-    fn print_plain(&self, record: &Record) -> Result<()> {
+    fn print_plain(&self, record: &Record, why: Option<&Why>) -> Result<()> {
         if self.json {
             return Ok(screen::data_json(&json!({
                 "source": record.source.to_string(), "task": record.task, "row": record.to_json(),
+                "not_usable": why.map(|why| &why.message),
             }))?);
         }
-        screen::data(format!("── {}  task {}", record.source, record.task))?;
+        screen::data(format!(
+            "── {}  task {}{}",
+            record.source,
+            record.task,
+            remark(why)
+        ))?;
         for part in record.parts() {
             let speaker = match (part.place, part.role) {
                 (Place::Turn(_) | Place::Text, Some(role)) => role.to_string(),
                 (Place::Turn(_) | Place::Text, None) => String::new(),
                 (place, _) => place.to_string(),
             };
-            let (begin, end) = if part.is_learnt() { PLAIN } else { ("", "") };
+            let is_learnt = part.is_learnt() && why.is_none();
+            let (begin, end) = if is_learnt { PLAIN } else { ("", "") };
             let label = if speaker.is_empty() {
                 speaker
             } else {
@@ -146,29 +150,31 @@ impl Show {
         Ok(())
     }
 
-    fn print_plain_counts(&self, reading: &Reading) -> Result<()> {
-        let (read, usable) = (reading.records.len(), reading.records.len());
-        let all = read + reading.refused.len();
+    fn print_plain_counts(&self, sifted: &Sifted) -> Result<()> {
         if self.json {
-            return Ok(screen::data_json(
-                &json!({ "rows": all, "usable": usable }),
-            )?);
+            return self.print_count_object(sifted, json!({}));
         }
-        let rows = plural(all, "row");
         Ok(screen::data(format!(
-            "── {rows}, {usable} read; --model counts tokens and says which rows it can use"
+            "── {}",
+            count_line(&sifted.count, false)
         ))?)
     }
 
     fn print_row(
         &self,
         record: &Record,
-        encoded: Result<Encoded, Reason>,
+        why: Option<&Why>,
         renderer: &Renderer,
         marks: Marks,
     ) -> Result<()> {
-        let encoded = match encoded {
+        let encoded = match encode_row(renderer, record) {
             Ok(encoded) => encoded,
+            Err(reason) if self.json => {
+                return Ok(screen::data_json(&json!({
+                    "source": record.source.to_string(), "task": record.task,
+                    "not_usable": reason.to_string(),
+                }))?);
+            }
             Err(reason) => {
                 return Ok(screen::data(format!(
                     "── {}: not usable: {reason}",
@@ -177,7 +183,6 @@ impl Show {
             }
         };
         let learnt = num_learnt(&encoded);
-        let unusable = (learnt == 0).then_some("; not usable: it has no token to learn from");
         let context = (!encoded.context_replies.is_empty()).then(|| {
             let turns: Vec<String> = encoded.context_replies.iter().map(|turn| (turn + 1).to_string()).collect();
             format!(
@@ -185,36 +190,30 @@ impl Show {
                 turns.join(", ")
             )
         });
-        let remark = format!(
-            "{}{}",
-            unusable.unwrap_or_default(),
-            context.unwrap_or_default()
-        );
         if self.json {
             let object = json!({
                 "source": record.source.to_string(), "task": record.task,
                 "ids": encoded.ids, "supervised": encoded.supervised, "text": encoded.text,
-                "context_replies": encoded.context_replies,
+                "context_replies": encoded.context_replies, "not_usable": why.map(|why| &why.message),
             });
             return Ok(screen::data_json(&object)?);
         }
         screen::data(format!(
-            "── {}  task {}  {} tokens, {learnt} learnt{remark}",
+            "── {}  task {}  {} tokens, {learnt} learnt{}{}",
             record.source,
             record.task,
-            encoded.ids.len()
+            encoded.ids.len(),
+            remark(why),
+            context.unwrap_or_default()
         ))?;
         Ok(screen::data_marked(mark(&encoded, renderer, marks)?)?)
     }
 
-    /// Usable is what a run could train on: it has a token to learn from.
-    fn print_counts(&self, reading: &Reading, renderer: &Renderer) -> Result<()> {
-        let num_rows = reading.records.len() + reading.refused.len();
-        let encoded: Vec<Encoded> = reading
-            .records
-            .iter()
-            .filter_map(|record| encode_row(renderer, record).ok())
-            .filter(|encoded| num_learnt(encoded) > 0)
+    /// Usable is what a run could train on.
+    fn print_counts(&self, sifted: &Sifted, renderer: &Renderer) -> Result<()> {
+        let usable = sifted.rows.iter().filter(|(_, why)| why.is_none());
+        let encoded: Vec<Encoded> = usable
+            .filter_map(|(record, _)| encode_row(renderer, record).ok())
             .collect();
         let tokens: usize = encoded.iter().map(|encoded| encoded.ids.len()).sum();
         let learnt: usize = encoded.iter().map(num_learnt).sum();
@@ -224,22 +223,32 @@ impl Show {
             .max()
             .unwrap_or(0);
         if self.json {
-            let object = json!({
-                "rows": num_rows, "usable": encoded.len(), "tokens": tokens,
-                "supervised_tokens": learnt, "longest": longest,
-            });
-            return Ok(screen::data_json(&object)?);
+            let more = json!({ "tokens": tokens, "supervised_tokens": learnt, "longest": longest });
+            return self.print_count_object(sifted, more);
         }
-        let (rows, tokens, learnt) = (
-            plural(num_rows, "row"),
-            count(tokens as u64),
-            count(learnt as u64),
-        );
+        screen::data(format!("── {}", count_line(&sifted.count, true)))?;
+        let (tokens, learnt) = (count(tokens as u64), count(learnt as u64));
         Ok(screen::data(format!(
-            "── {rows}, {} usable, {tokens} tokens, {learnt} learnt, longest {longest}",
+            "── {} usable, {tokens} tokens, {learnt} learnt, longest {longest}",
             encoded.len()
         ))?)
     }
+
+    fn print_count_object(&self, sifted: &Sifted, mut object: Value) -> Result<()> {
+        let count = &sifted.count;
+        object["rows"] = count.read.into();
+        object["usable"] = count.usable.into();
+        object["not_usable"] = json!(count.not_usable);
+        object["exact_duplicates"] = count.exact_duplicates.into();
+        Ok(screen::data_json(&object)?)
+    }
+}
+
+/// Why nothing trains on a row, at the end of its heading.
+fn remark(why: Option<&Why>) -> String {
+    why.map_or(String::new(), |why| {
+        format!("; not usable: {}", why.message)
+    })
 }
 
 /// The first token has nothing before it to be predicted from.

@@ -1,0 +1,176 @@
+//! Rows that are read and what became of each: the same count, by the same reasons, for every command that reads rows.
+//!
+//! A row is usable if something can train on it. It is not if it cannot be read, if nothing trains on its kind, if the model
+//! cannot render it or it is too long, or if a rule about single rows leaves it out; the first of these is its reason.
+//! Rows that say what another one says are usable, and counted beside: whoever builds a dataset leaves them out, whoever
+//! trains on files does not.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt;
+
+use hone_data::{Reason, Record, Refused, Source, Usable};
+use hone_ledger::ContentId;
+use serde::Serialize;
+
+use crate::duplicates::said_id;
+use crate::recipe::Ruled;
+use crate::rules::format::unusable_row;
+use crate::{Action, Decision, Examiner, Family, Finding};
+
+/// Rows read, and what became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RowCount {
+    /// All rows.
+    pub read: usize,
+    /// Rows that something can train on.
+    pub usable: usize,
+    /// The other rows, by the kind of reason or the rule that leaves them out.
+    pub not_usable: BTreeMap<String, usize>,
+    /// Usable rows that say what another one says.
+    pub exact_duplicates: usize,
+    /// What the usable rows say.
+    #[serde(skip)]
+    said: HashSet<ContentId>,
+}
+
+impl RowCount {
+    /// Counts a row that can be used; `said` is the id of what it says, whatever its case and white space.
+    pub fn use_row(&mut self, said: ContentId) {
+        self.read += 1;
+        self.usable += 1;
+        self.exact_duplicates += usize::from(!self.said.insert(said));
+    }
+
+    /// Counts a row that cannot.
+    pub fn pass_over(&mut self, kind: &str) {
+        self.read += 1;
+        *self.not_usable.entry(kind.to_owned()).or_default() += 1;
+    }
+}
+
+impl fmt::Display for RowCount {
+    /// `9 rows read: 6 usable, 3 not (1 empty-reply, 2 not-json); 1 of the usable is an exact duplicate`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = if self.read == 1 { "row" } else { "rows" };
+        let not: usize = self.not_usable.values().sum();
+        write!(
+            f,
+            "{} {row} read: {} usable, {not} not",
+            self.read, self.usable
+        )?;
+        if not > 0 {
+            let kinds = self.not_usable.iter();
+            let kinds: Vec<String> = kinds
+                .map(|(kind, count)| format!("{count} {kind}"))
+                .collect();
+            write!(f, " ({})", kinds.join(", "))?;
+        }
+        match self.exact_duplicates {
+            0 => Ok(()),
+            1 => f.write_str("; 1 of the usable is an exact duplicate"),
+            more => write!(f, "; {more} of the usable are exact duplicates"),
+        }
+    }
+}
+
+/// Why nothing trains on a row, and the kind of that reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// The kind of reason, or the rule.
+    pub kind: String,
+    /// The reason, as a sentence without a full stop.
+    pub message: String,
+}
+
+impl Why {
+    /// A reason of the reader or of the model.
+    pub fn of_reason(reason: &Reason) -> Self {
+        Self {
+            kind: reason.kind().to_owned(),
+            message: reason.to_string(),
+        }
+    }
+
+    /// The rule that leaves a row out, if one does.
+    pub(crate) fn of_findings(findings: &[Finding]) -> Option<Self> {
+        let mut findings = findings.iter();
+        let out = findings.find(|finding| finding.decision == Decision::SetAside)?;
+        Some(Self {
+            kind: out.rule.clone(),
+            message: out.message.clone(),
+        })
+    }
+}
+
+/// Asks of rows that are not curated what curation asks of each of its rows, and counts them.
+pub struct Sieve<'a> {
+    usable: Usable<'a>,
+    examiner: Examiner<'a>,
+    /// The rows so far.
+    pub count: RowCount,
+}
+
+impl<'a> Sieve<'a> {
+    /// Rows that `usable` lets through and no rule of the family `format` drops.
+    pub fn new(usable: Usable<'a>, rules: &'a [Ruled]) -> Self {
+        let drops =
+            |ruled: &&Ruled| ruled.doc.family == Family::Format && ruled.action == Action::Drop;
+        Self {
+            usable,
+            examiner: Examiner::new(rules.iter().filter(drops), None),
+            count: RowCount::default(),
+        }
+    }
+
+    /// Counts a row that could not be read.
+    pub fn refuse(&mut self, refused: &Refused) {
+        self.count.pass_over(refused.reason.kind());
+    }
+
+    /// Counts a row, and tells why nothing trains on it, if so. Rows that Hone wrote were examined before they were.
+    pub fn sift(&mut self, record: &Record, is_own: bool) -> Option<Why> {
+        let why = match self.usable.tokens(record) {
+            Err(reason) => Some(Why::of_reason(&reason)),
+            Ok(_) if is_own => None,
+            Ok(tokens) => {
+                let examined = self.examiner.examine(record.clone(), tokens);
+                Why::of_findings(&examined.findings)
+            }
+        };
+        match &why {
+            Some(why) => self.count.pass_over(&why.kind),
+            None => self.count.use_row(said_id(record)),
+        }
+        why
+    }
+}
+
+/// The finding about a row that cannot be used.
+pub(crate) fn unusable(source: &Source, reason: &Reason, decision: Decision) -> Finding {
+    let doc = &unusable_row::DOC;
+    Finding {
+        kind: Some(reason.kind().to_owned()),
+        ..Finding::of_row(doc.name, doc.family, decision, source, reason.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_count_names_every_kind_and_the_duplicates_among_the_usable() {
+        let mut count = RowCount::default();
+        assert_eq!(count.to_string(), "0 rows read: 0 usable, 0 not");
+        count.use_row(ContentId::of(b"a"));
+        assert_eq!(count.to_string(), "1 row read: 1 usable, 0 not");
+        count.use_row(ContentId::of(b"a"));
+        count.pass_over("not-json");
+        count.pass_over("empty-reply");
+        count.pass_over("not-json");
+        assert_eq!(
+            count.to_string(),
+            "5 rows read: 2 usable, 3 not (1 empty-reply, 2 not-json); 1 of the usable is an exact duplicate"
+        );
+    }
+}

@@ -1,0 +1,91 @@
+//! Rows of files as `hone data show` and `hone eval` take them: read, and asked what curation asks of each of its rows.
+
+use crate::base::OpenBase;
+use crate::curation::{RuleFlag, sections};
+use crate::refusal::Refusal;
+use anyhow::Result;
+use hone_curate::recipe::ruled;
+use hone_curate::{Family, RowCount, Sieve, Why, rules};
+use hone_data::{
+    DEFAULT_MAX_LENGTH, FileReport, Inputs, ReadOptions, Record, Refused, TooLong, Usable,
+    stream_files,
+};
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// Flags about which rows are used.
+#[derive(Debug, Clone, clap::Args)]
+pub struct SieveArgs {
+    /// What to do about what a rule about the form of rows sees, such as empty-reply=report; rules that drop a row leave it out
+    #[arg(long = "rule", value_name = "RULE=ACTION")]
+    rules: Vec<RuleFlag>,
+    /// Longest row in tokens
+    #[arg(long, value_name = "TOKENS", default_value_t = DEFAULT_MAX_LENGTH)]
+    pub max_length: usize,
+}
+
+/// Rows that could be read, and what became of all.
+pub struct Sifted {
+    /// Every row that could be read, and why nothing trains on it, if so.
+    pub rows: Vec<(Record, Option<Why>)>,
+    /// Rows that could not be read.
+    pub refused: Vec<Refused>,
+    /// What each file turned out to be.
+    pub files: Vec<FileReport>,
+    /// All rows, by whether something trains on them and why not.
+    pub count: RowCount,
+}
+
+impl SieveArgs {
+    /// Reads and sifts the rows of some files; without a model, lengths are not counted.
+    pub fn read(
+        &self,
+        inputs: &Inputs,
+        options: &ReadOptions<'_>,
+        open: Option<&OpenBase>,
+    ) -> Result<Sifted> {
+        for flag in &self.rules {
+            let mut meant = rules::all()
+                .filter(|entry| [entry.doc.name, entry.doc.family.name()].contains(&flag.name()));
+            if !meant.any(|entry| entry.doc.family == Family::Format) {
+                return Err(Refusal::usage(format!(
+                    "--rule {flag} has no effect here: only rules about the form of rows leave one out"
+                ))
+                .hint("`hone data check` and `hone data build` follow all rules")
+                .into());
+            }
+        }
+        let limit = open.map_or(usize::MAX, |open| open.weights.config().context_len);
+        let usable = Usable {
+            renderer: open.map(|open| &open.renderer),
+            max_length: self.max_length.min(limit),
+            too_long: TooLong::Drop,
+        };
+        let rules = ruled(&sections(&self.rules))?;
+        let own = inputs.files.iter().filter(|input| input.is_own);
+        let own: BTreeSet<&PathBuf> = own.map(|input| &input.file).collect();
+        let mut sieve = Sieve::new(usable, &rules);
+        let (mut rows, mut refused) = (Vec::new(), Vec::new());
+        let files = stream_files(&inputs.files, options, &mut |row| {
+            match row {
+                Ok(record) => {
+                    let is_own = own.contains(&record.source.file.to_path_buf());
+                    let why = sieve.sift(&record, is_own);
+                    rows.push((record, why));
+                }
+                Err(row) => {
+                    sieve.refuse(&row);
+                    refused.push(row);
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(Sifted {
+            rows,
+            refused,
+            files,
+            count: sieve.count,
+        })
+    }
+}

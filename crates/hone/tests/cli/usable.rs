@@ -1,0 +1,167 @@
+//! One answer to the question which rows of a file can be used, whichever command is asked.
+
+use std::fs;
+
+use crate::command::{Place, Ran};
+
+/// Rows of every reason, with the names of the reasons as they are counted.
+fn every_reason() -> (String, &'static str) {
+    let long = "word ".repeat(1500);
+    let good = |n: usize| format!("{{\"prompt\": \"Say {n}\", \"completion\": \"It is {n}.\"}}\n");
+    let rows: String = [
+        (0..8).map(good).collect::<String>(),
+        good(3),
+        "not a row\n".into(),
+        "[1, 2]\n".into(),
+        "{\"prompt\": \"a\\u0000\", \"completion\": \"b\"}\n".into(),
+        "{\"other\": 1}\n".into(),
+        "{\"text\": \"of another shape\"}\n".into(),
+        "{\"prompt\": \"a\", \"completion\": 5}\n".into(),
+        "{\"prompt\": \"a\", \"prompt\": \"b\", \"completion\": \"c\"}\n".into(),
+        "{\"prompt\": \"a\", \"completion\": \"b\", \"images\": [\"a.png\"]}\n".into(),
+        "{\"prompt\": \"a\", \"completion\": \"b\", \"weight\": 0}\n".into(),
+        format!("{{\"prompt\": \"a\", \"completion\": \"b\", \"notes\": \"{long}\"}}\n"),
+        "{\"prompt\": \"a\", \"completion\": \"b\", \"label\": false}\n".into(),
+        "{\"prompt\": [{\"role\": \"user\", \"content\": \"a\"}], \"completion\": [{\"role\": \"assistant\", \"content\": \"b\", \"weight\": 0}]}\n".into(),
+        "{\"prompt\": \"Who rings the bell?\", \"completion\": \"\"}\n".into(),
+        format!("{{\"prompt\": \"Say much\", \"completion\": \"{long}\"}}\n"),
+    ]
+    .concat();
+    let counted = "23 rows read: 9 usable, 14 not (1 empty-reply, 6 key, 1 no-reply, 1 not-an-object, 1 not-json, 1 other-shape, 1 too-long, 1 unknown-shape, 1 unpaired-preference); 1 of the usable is an exact duplicate";
+    (rows, counted)
+}
+
+/// The count of rows, from whichever stream holds it.
+fn counted(ran: &Ran) -> String {
+    let all = format!("{}\n{}", ran.stdout, ran.stderr);
+    let line = all.lines().find(|line| line.contains(" read: "));
+    let line = line.unwrap_or_else(|| panic!("no count of rows in\n{all}"));
+    let at = line.find(|c: char| c.is_ascii_digit()).unwrap();
+    line[at..].to_owned()
+}
+
+#[test]
+fn every_command_counts_the_same_rows_as_usable_and_gives_the_same_reasons() {
+    let place = Place::new();
+    let (rows, expected) = every_reason();
+    place.write("rows.jsonl", &rows);
+    for command in [
+        "data show rows.jsonl --model {tied}",
+        "data check rows.jsonl --model {tied}",
+        "data build --from rows.jsonl --model {tied} --rule unusable-row=drop --out built",
+        "train --model {tied} --data rows.jsonl --dry-run",
+        "eval --model {tied} --data rows.jsonl --max-tokens 2",
+    ] {
+        let ran = place.run(command);
+        assert!(ran.code == 0 || ran.code == 4, "{command}: {}", ran.stderr);
+        let count = counted(&ran);
+        assert!(
+            count.starts_with(expected),
+            "{command}\n{count}\n{expected}"
+        );
+    }
+    // Without a model nobody knows lengths, and says so.
+    let shorter = expected
+        .replace("9 usable, 14 not", "10 usable, 13 not")
+        .replace("1 too-long, ", "");
+    for command in [
+        "data show rows.jsonl",
+        "data check rows.jsonl",
+        "train --data rows.jsonl --dry-run",
+    ] {
+        let count = counted(&place.run(command));
+        assert!(count.starts_with(&shorter), "{command}\n{count}\n{shorter}");
+        let told = "lengths are not counted without --model";
+        assert!(count.contains(told), "{command}\n{count}");
+    }
+}
+
+#[test]
+fn what_was_built_is_counted_by_the_same_question() {
+    let place = Place::new();
+    let (rows, _) = every_reason();
+    place.write("rows.jsonl", &rows);
+    place.run("data build --from rows.jsonl --rule unusable-row=drop --valid-share 0 --out built");
+    let built = fs::read_to_string(place.path("built/train.jsonl")).unwrap();
+    // Unpaired preferences and rows without a reply are kept for later, duplicates are not, and lengths were not counted.
+    assert_eq!(built.lines().count(), 11, "{built}");
+    let expected = "11 rows read: 8 usable, 3 not (1 no-reply, 1 too-long, 1 unpaired-preference)";
+    for command in [
+        "data show built --model {tied}",
+        "data check built --model {tied}",
+        "train --model {tied} --data built --dry-run",
+        "eval --model {tied} --data built --split train --max-tokens 2",
+    ] {
+        let ran = place.run(command);
+        assert!(ran.code == 0 || ran.code == 4, "{command}: {}", ran.stderr);
+        let count = counted(&ran);
+        assert!(count.starts_with(expected), "{command}\n{count}");
+    }
+}
+
+#[test]
+fn a_reply_that_nothing_trains_on_is_not_marked_as_trained_on() {
+    let place = Place::new();
+    place.write(
+        "pairs.jsonl",
+        "{\"prompt\": \"2+2?\", \"chosen\": \"Four.\", \"rejected\": \"Five.\"}\n",
+    );
+    let ran = place.ok("data show pairs.jsonl");
+    assert!(!ran.stdout.contains('⟦'), "{}", ran.stdout);
+    let told = "not usable: a preference pair";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
+}
+
+#[test]
+fn a_check_says_that_a_build_would_stop_and_the_flag_that_it_names_has_an_effect() {
+    let place = Place::new();
+    let (rows, _) = every_reason();
+    place.write("rows.jsonl", &rows);
+    let ran = place.run("data check rows.jsonl");
+    assert!(
+        ran.stderr.contains("`hone data build` stops at rows.jsonl"),
+        "{}",
+        ran.stderr
+    );
+    let refusal = place.refusal("data build --from rows.jsonl --out built");
+    assert!(refusal.contains("--rule unusable-row=drop"), "{refusal}");
+    assert!(refusal.contains("hone data check rows.jsonl"), "{refusal}");
+    place.run("data build --from rows.jsonl --rule unusable-row=drop --out built");
+    assert!(place.path("built/train.jsonl").is_file());
+    let ran = place.run("data check rows.jsonl --rule unusable-row=drop");
+    assert!(!ran.stderr.contains("stops at"), "{}", ran.stderr);
+}
+
+#[test]
+fn what_is_noted_of_rows_can_be_listed_by_the_command_that_is_told() {
+    let place = Place::new();
+    let (rows, _) = every_reason();
+    place.write("rows.jsonl", &rows);
+    let ran = place.ok("train --model {tied} --data rows.jsonl --ignore-key notes --dry-run");
+    let told = "hone data check rows.jsonl --ignore-key notes --json";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    let listed = place.run(told.strip_prefix("hone ").unwrap());
+    assert!(
+        listed.stdout.contains("exact-duplicate"),
+        "{}",
+        listed.stdout
+    );
+    // A list that is cut says how much is left out, and where it is.
+    let ran = place.run("data check rows.jsonl");
+    let more = "more; --json lists all";
+    assert!(ran.stdout.contains(more), "{}", ran.stdout);
+}
+
+#[test]
+fn a_rule_that_cannot_leave_out_a_row_is_refused_where_rows_are_only_shown_or_judged() {
+    let place = Place::new();
+    place.write(
+        "rows.jsonl",
+        "{\"prompt\": \"a\", \"completion\": \"\"}\n{\"prompt\": \"b\", \"completion\": \"c\"}\n",
+    );
+    let refusal = place.refusal("data show rows.jsonl --rule email=drop");
+    assert!(refusal.contains("has no effect here"), "{refusal}");
+    let count = |flags: &str| counted(&place.ok(&format!("data show rows.jsonl {flags}")));
+    assert!(count("").starts_with("2 rows read: 1 usable"));
+    assert!(count("--rule empty-reply=report").starts_with("2 rows read: 2 usable"));
+}
