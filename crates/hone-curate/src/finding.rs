@@ -91,6 +91,9 @@ pub struct Finding {
     pub file: String,
     /// Its line there, from 1.
     pub line: usize,
+    /// Which row of the file it is, from 1, where several stand on one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<usize>,
     /// Which text of the row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub place: Option<String>,
@@ -130,6 +133,7 @@ impl Finding {
             decision,
             file: source.file.display().to_string(),
             line: source.line,
+            row: source.row,
             place: None,
             span: None,
             kind: None,
@@ -142,10 +146,19 @@ impl Finding {
     }
 }
 
+impl Finding {
+    /// Where the row was read, in words.
+    pub fn source(&self) -> String {
+        let mut source = Source::new(&self.file, self.line);
+        source.row = self.row;
+        source.to_string()
+    }
+}
+
 impl fmt::Display for Finding {
     /// Where and what, in a line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)?;
+        f.write_str(&self.source())?;
         if let Some(place) = &self.place {
             write!(f, ", {place}")?;
         }

@@ -33,8 +33,8 @@ pub struct Spool {
 struct Index {
     /// The end of each row; it begins where the one before ends.
     ends: Vec<u64>,
-    /// The number of its file, and its line there.
-    sources: Vec<(u32, u32)>,
+    /// The number of its file, its line there, and its number among the rows of the file where the line does not say it.
+    sources: Vec<(u32, u32, u32)>,
     files: Vec<Arc<Path>>,
 }
 
@@ -55,7 +55,12 @@ impl SpoolWriter {
         self.index.ends.push(end);
         let file = self.index.number_of(&record.source.file);
         let line = u32::try_from(record.source.line).unwrap_or(u32::MAX);
-        self.index.sources.push((file, line));
+        // 0 where the line says it all.
+        let number = record
+            .source
+            .row
+            .map_or(0, |row| u32::try_from(row).unwrap_or(0));
+        self.index.sources.push((file, line, number));
         Ok(())
     }
 
@@ -71,10 +76,11 @@ impl SpoolWriter {
 impl Spool {
     /// Where a row was read.
     pub fn source(&self, row: usize) -> Source {
-        let (file, line) = self.index.sources[row];
+        let (file, line, number) = self.index.sources[row];
         Source {
             file: self.index.files[file as usize].clone(),
             line: line as usize,
+            row: Some(number as usize).filter(|number| *number > 0),
         }
     }
 

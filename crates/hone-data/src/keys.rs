@@ -5,13 +5,14 @@
 //! whatever is left over is looked up in the tables below. `docs/rows.md` is made from them.
 
 use hone_ledger::words::for_shell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use hone_text::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::shape::{field, is_present, kind, messages_of};
-use crate::{Body, Reason};
+use crate::{Body, Part, Reason};
 
 /// What becomes of a key that its row or turn does not use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,9 @@ pub struct KnownKeys {
     /// What they say, and for refused ones what is missing; completes "`key` …".
     pub what: &'static str,
 }
+
+/// How many names of keys are remembered of a file, to find what a misspelt one meant.
+pub(crate) const MOST_NAMES: usize = 1000;
 
 /// The longest text, in characters, that an unknown key may hold and still be harmless.
 pub const MAX_HARMLESS_CHARS: usize = 100;
@@ -512,6 +516,14 @@ pub(crate) struct Account {
     /// Keys that were not used.
     unused: BTreeSet<String>,
     unused_of_turns: BTreeSet<String>,
+    /// Keys of turns that no field takes, used or not.
+    met_in_turns: BTreeSet<String>,
+    /// The line of the row that is read now.
+    line: usize,
+    /// Keys that nobody knows and that were harmless since they were short, with the first row in which they were.
+    short: BTreeMap<String, usize>,
+    /// The same keys where they were long and refused the row.
+    long: BTreeMap<String, usize>,
     /// The turns that are read now are a prompt.
     is_context: bool,
 }
@@ -550,6 +562,58 @@ impl Account {
     /// Is a reply trained on, if the turn itself says this?
     pub fn is_learnt(&self, said: Option<bool>) -> bool {
         said.unwrap_or(!self.is_context)
+    }
+
+    /// Goes on to the row of another line.
+    pub fn begin_row(&mut self, line: usize) {
+        self.line = line;
+    }
+
+    /// Was it said that the key is passed over?
+    fn is_ignored(&self, key: &str) -> bool {
+        self.ignored.contains(key)
+    }
+
+    /// Notes what was made of a key that nobody knows, `turn.NAME` for one of a turn.
+    fn note_unknown(&mut self, key: String, value: &Value) {
+        if names_media(value) {
+            return;
+        }
+        let noted = match is_short(value) {
+            true => &mut self.short,
+            false => &mut self.long,
+        };
+        noted.entry(key).or_insert(self.line);
+    }
+
+    /// A key that nobody knows and that was passed over in one row and refused another: the key, and both lines.
+    pub fn two_answers(&self) -> Option<(&str, usize, usize)> {
+        let both = |(key, long): (&'_ String, &usize)| {
+            let (key, short) = self.short.get_key_value(key)?;
+            Some((key.as_str(), *short, *long))
+        };
+        self.long.iter().find_map(both)
+    }
+
+    /// The keys of turns that no field takes, as `turn.NAME`.
+    pub fn met_in_turns(&self) -> impl Iterator<Item = String> {
+        self.met_in_turns.iter().map(|key| format!("turn.{key}"))
+    }
+
+    /// Takes keys from a row that its index leaves unread, and lists them.
+    pub fn leave_unread<'k>(
+        &mut self,
+        row: &mut Map<String, Value>,
+        unread: impl Iterator<Item = &'k String>,
+    ) {
+        for key in unread {
+            if row
+                .shift_remove(key)
+                .is_some_and(|value| holds_something(&value))
+            {
+                self.list(key);
+            }
+        }
     }
 
     /// Notes a key of a row that is not used.
@@ -605,13 +669,20 @@ impl Account {
         value: &Value,
         said: &str,
     ) -> Result<(), Reason> {
+        if !self.met_in_turns.contains(key) && self.met_in_turns.len() < MOST_NAMES {
+            self.met_in_turns.insert(key.to_owned());
+        }
         if !holds_something(value) || self.is_ignored_in_turns(key) {
             return Ok(());
         }
         let is_final = key == "channel" && value == "final";
-        match refusal(TURN_KEYS, key, value, || {
+        let refusal = refusal(TURN_KEYS, key, value, || {
             is_final || repeats(value, &[said])
-        }) {
+        });
+        if known(TURN_KEYS, key).is_none() && (refusal.is_some() || is_short(value)) {
+            self.note_unknown(format!("turn.{key}"), value);
+        }
+        match refusal {
             None => {
                 self.list_of_turn(key);
                 Ok(())
@@ -673,7 +744,11 @@ impl<'a> Fields<'a> {
     }
 
     /// A text that shows where a picture belongs is not learnt without it, even if the row's list of pictures is empty.
-    fn no_placeholder(row: &Map<String, Value>, body: &Body) -> Result<(), Reason> {
+    fn no_placeholder(
+        row: &Map<String, Value>,
+        body: &Body,
+        account: &mut Account,
+    ) -> Result<(), Reason> {
         for (placeholder, keys) in PLACEHOLDERS {
             let key = keys.iter().find(|key| row.contains_key(**key));
             let is_shown = || body.texts().any(|text| text.contains(placeholder));
@@ -682,6 +757,22 @@ impl<'a> Fields<'a> {
                     "stands beside a text with `{placeholder}`, and what belongs there is not read"
                 );
                 return Err(unexpected(key, &what));
+            }
+            if !body.parts().any(|part| shows_a_place(&part, placeholder)) {
+                continue;
+            }
+            if account.is_ignored(placeholder) {
+                account.list(placeholder);
+                continue;
+            }
+            // Whoever passes over the list of pictures has seen that there are some.
+            if !keys.iter().any(|key| account.is_ignored(key)) {
+                let what = "stands in a text where LLaMA-Factory, ms-swift and LLaVA put a picture, a sound or a video, which is not read; \
+                            to train on it as text: --ignore-key ";
+                return Err(field(
+                    placeholder,
+                    format!("{what}{}", for_shell(placeholder)),
+                ));
             }
         }
         Ok(())
@@ -694,12 +785,35 @@ impl<'a> Fields<'a> {
             if is_label || self.used.contains(&key.as_str()) || !holds_something(value) {
                 continue;
             }
-            match refusal(ROW_KEYS, key, value, || body.repeats(value)) {
+            let refusal = refusal(ROW_KEYS, key, value, || body.repeats(value));
+            if known(ROW_KEYS, key).is_none() && (refusal.is_some() || is_short(value)) {
+                account.note_unknown(key.clone(), value);
+            }
+            match refusal {
                 Some(what) => return Err(unexpected(key, what)),
                 None => account.list(key),
             }
         }
-        Self::no_placeholder(self.row, body)
+        Self::no_placeholder(self.row, body, account)
+    }
+}
+
+/// Does the text show where a picture belongs? What somebody asks does so wherever it stands, but in code and in markup with
+/// its closing tag; a reply or a text that is trained on whole may speak of a tag, so there it begins the text or stands
+/// alone in a line.
+fn shows_a_place(part: &Part<'_>, placeholder: &str) -> bool {
+    if !part.text.contains(placeholder) || part.text.contains(&placeholder.replace('<', "</")) {
+        return false;
+    }
+    let mut outside_code = part.text.split('`').step_by(2);
+    let is_asked = !matches!(part.role, None | Some(Role::Assistant));
+    let stands_alone = |text: &str| {
+        text.trim_start().starts_with(placeholder)
+            || text.lines().any(|line| line.trim() == placeholder)
+    };
+    match is_asked {
+        true => outside_code.any(|text| text.contains(placeholder)),
+        false => stands_alone(part.text) && outside_code.any(|text| text.contains(placeholder)),
     }
 }
 

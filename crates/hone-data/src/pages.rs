@@ -38,7 +38,11 @@ pub fn rows() -> String {
     page += &format!(
         "| any other | listed if all its texts together have at most {MAX_HARMLESS_CHARS} characters in one line and name no file with a picture, a sound or a video, else the row is refused | may belong to the prompt or to the reply |\n\n\
          A key that only repeats a text of the row, or that holds all of the row's texts (the row rendered), is listed whatever its name.\n\n\
-         A text with `<image>`, `<audio>` or `<video>` beside a key `images`, `audios` or `videos` refuses the row, even if that key is empty.\n"
+         A text with `<image>`, `<audio>` or `<video>` beside a key `images`, `audios` or `videos` refuses the row, even if that key is empty. Without such a key a row is refused whose \
+         prompt shows one of them outside code and without a closing tag, or whose reply or text begins with one or has it alone in a line: LLaMA-Factory, ms-swift and LLaVA put a \
+         picture, a sound or a video there. `--ignore-key '<image>'` trains on such a text as it stands.\n\n\
+         A key that is not known and that could be passed over in some rows of a file and refuses others is one question about the file: the file is refused until \
+         `--ignore-key` passes over the key in all rows or `--column` reads it.\n"
     );
     page += &format!(
         "\n## Turns\n\nTurns stand in `messages`, `conversations`, `history`, and in `prompt`, `completion`, `chosen` and `rejected` where these are lists. \
@@ -75,8 +79,8 @@ by themselves: these are kept.
 
 ## To decide otherwise
 
-- `--column FIELD=KEY` reads a key under another name: `--column prompt=question`, `--column reasoning=cot`.
-- `--ignore-key KEY` passes over a key whatever it holds, `--ignore-key turn.KEY` over a key of turns; `ignore-keys = [\"KEY\"]` beside `files` in a recipe.
+- `--column FIELD=KEY` reads a key under another name: `--column prompt=question`, `--column reasoning=cot`. Files that lack the key are read as they are; a key that no file has is refused.
+- `--ignore-key KEY` passes over a key whatever it holds, `--ignore-key turn.KEY` over a key of turns; `ignore-keys = [\"KEY\"]` beside `files` in a recipe. A key that no row has is warned of.
 ";
 
 fn row_of(field: &Field) -> String {

@@ -154,6 +154,8 @@ pub struct Source {
     pub file: Arc<Path>,
     /// The line on which the row starts.
     pub line: usize,
+    /// Which row of its file it is, from 1, where several stand on one line.
+    pub row: Option<usize>,
 }
 
 /// A row that is not used.
@@ -263,13 +265,7 @@ impl Record {
 
     /// All its texts, first to last.
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> + use<'_> {
-        let whole = self.body.whole().map(|text| Part {
-            place: Place::Text,
-            role: None,
-            text,
-            is_learnt: true,
-        });
-        whole.into_iter().chain(self.body.turns().flat_map(parts))
+        self.body.parts()
     }
 
     /// The text at a place.
@@ -327,10 +323,20 @@ impl Body {
         }
     }
 
+    /// All its texts, first to last, with who says them.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = Part<'_>> + use<'_> {
+        let whole = self.whole().map(|text| Part {
+            place: Place::Text,
+            role: None,
+            text,
+            is_learnt: true,
+        });
+        whole.into_iter().chain(self.turns().flat_map(parts))
+    }
+
     /// All its texts, first to last.
     pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
-        let said = self.turns().flat_map(parts).map(|part| part.text);
-        self.whole().into_iter().chain(said)
+        self.parts().map(|part| part.text)
     }
 
     /// The conversation of which places speak, if it is one.
@@ -507,13 +513,18 @@ impl Source {
         Self {
             file: Arc::from(file.as_ref()),
             line,
+            row: None,
         }
     }
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file.display(), self.line)
+        write!(f, "{}:{}", self.file.display(), self.line)?;
+        match self.row {
+            Some(row) => write!(f, " (row {row})"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use hone_text::{Conversation, Role, ToolCall, Turn};
 use serde_json::{Map, Value, json};
 
 use crate::keys::{Account, Fields, MASKS, WEIGHTS, verdict, weight};
+use crate::read::row::json_in;
 use crate::turn::{REASONING, are_turns, reasoning, settled_tools, turns};
 use crate::{Body, Preference, Reason, Unpaired};
 
@@ -385,7 +386,7 @@ fn history(fields: &mut Fields<'_>) -> Result<Vec<Turn>, Reason> {
     let parsed;
     let history = match history {
         Value::String(text) => {
-            parsed = serde_json::from_str(text).unwrap_or(Value::Null);
+            parsed = json_in(text, key)?.unwrap_or(Value::Null);
             if parsed.is_array() { &parsed } else { history }
         }
         other => other,
@@ -609,7 +610,7 @@ fn call(value: &Value, place: &str) -> Result<ToolCall, Reason> {
     };
     let arguments = match (&written, function.get("arguments")) {
         (Some(written), _) => {
-            serde_json::from_str(written).map_err(|_| field(&place, "is not JSON"))?
+            json_in(written, &place)?.ok_or_else(|| field(&place, "is not JSON"))?
         }
         (None, None | Some(Value::Null)) => Value::Object(Map::new()),
         (None, Some(other)) => other.clone(),
@@ -635,7 +636,7 @@ fn tools(fields: &mut Fields<'_>, account: &Account) -> Result<Vec<Value>, Reaso
     };
     let written = match value {
         // A text was never part of a table's columns, so what is null in it is meant.
-        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        Value::String(text) => json_in(text, key)?.unwrap_or(Value::Null),
         other => settled_tools(other.clone(), account)?,
     };
     let is_schema = |tool: &Value| tool.get("function").unwrap_or(tool)["name"].is_string();

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::Reason;
 use crate::keys::{Account, MASKS, Nulls, WEIGHTS, weight};
+use crate::read::row::json_in;
 use crate::shape::{calls, content, field, is_present, kind, name};
 
 /// What families of models call the reasoning of a turn.
@@ -56,8 +57,25 @@ pub(crate) fn are_turns(value: &Value) -> bool {
     }
 }
 
+/// The key of a row under which turns stand, if the row has no field that they could be.
+pub(crate) fn turns_in(row: &Map<String, Value>) -> Option<&str> {
+    let speaks = |item: &Value| {
+        let has = |key: &str| item.get(key).is_some();
+        (has("role") || has("from")) && (has("content") || has("value"))
+    };
+    let are_turns = |value: &Value| {
+        let items = value.as_array();
+        items.is_some_and(|items| !items.is_empty() && items.iter().all(speaks))
+    };
+    let mut found = row.iter().filter(|(_, value)| are_turns(value));
+    match (found.next(), found.next()) {
+        (Some((key, _)), None) => Some(key),
+        _ => None,
+    }
+}
+
 fn json_in_text(text: &str, key: &str) -> Result<Value, Reason> {
-    serde_json::from_str(text).map_err(|_| {
+    json_in(text, key)?.ok_or_else(|| {
         let hint = match text.trim_start().starts_with("[{'") {
             true => "; it is written as Python prints lists, write it with json.dumps",
             false => "",
@@ -254,8 +272,8 @@ fn call_turn(
 ) -> Result<(Vec<ToolCall>, bool), Reason> {
     let at = format!("{place}.{key}");
     let written = match said {
-        Value::String(text) => serde_json::from_str(text)
-            .map_err(|_| field(&at, "is a call that is not written as JSON"))?,
+        Value::String(text) => json_in(text, &at)?
+            .ok_or_else(|| field(&at, "is a call that is not written as JSON"))?,
         other => other.clone(),
     };
     let list = match written {
@@ -297,8 +315,7 @@ fn calls_of(
         }
         (Some(Value::String(text)), _) if !text.is_empty() => {
             let at = format!("{place}.tool_calls");
-            let list =
-                serde_json::from_str(text).map_err(|_| field(&at, "must be a list, not text"))?;
+            let list = json_in(text, &at)?.ok_or_else(|| field(&at, "must be a list, not text"))?;
             ("tool_calls", Cow::Owned(list))
         }
         (Some(list), _) if is_present(Some(list)) => ("tool_calls", Cow::Borrowed(list)),

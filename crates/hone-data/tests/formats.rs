@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hone_data::{
-    ChunkOptions, Chunking, Format, Progress, ReadOptions, Reading, Record, Shape, read, stream,
+    Choices, ChunkOptions, Chunking, Format, Inputs, Progress, ReadOptions, Reading, Record, Shape,
+    Side, read, stream,
 };
 
 fn fixture(name: &str) -> PathBuf {
@@ -414,4 +415,236 @@ fn truths_pictures_and_scores_of_a_table_are_told_by_their_columns() {
             "other keys, not used: score"
         ]
     );
+}
+
+/// Files of a folder, by name and text.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    dir
+}
+
+fn columns(pairs: &[(&str, &str)]) -> ReadOptions<'static> {
+    ReadOptions {
+        columns: pairs
+            .iter()
+            .map(|(field, column)| ((*field).to_owned(), (*column).to_owned()))
+            .collect(),
+        ..ReadOptions::default()
+    }
+}
+
+#[test]
+fn a_column_is_read_in_the_files_that_have_it_and_refused_if_none_has() {
+    let dir = folder(&[
+        ("a.csv", "question,answer\nq,a\n"),
+        ("b.jsonl", "{\"prompt\": \"r\", \"completion\": \"b\"}\n"),
+        (
+            "c.jsonl",
+            "{\"messages\": [{\"role\": \"user\", \"content\": \"s\"}, {\"role\": \"assistant\", \"content\": \"c\"}]}\n",
+        ),
+    ]);
+    let mapped = columns(&[("prompt", "question"), ("completion", "answer")]);
+    let reading = Reading::of(&[dir.path()], &mapped).unwrap();
+    assert_eq!(reading.records.len(), 3);
+    assert!(reading.refused.is_empty());
+    let nowhere = columns(&[
+        ("prompt", "question"),
+        ("completion", "answer"),
+        ("task", "sort"),
+    ]);
+    let error = Reading::of(&[dir.path()], &nowhere).unwrap_err();
+    assert!(
+        error.to_string().contains("no column `sort` for `task`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_misspelt_column_is_answered_with_the_nearest() {
+    let dir = folder(&[
+        ("a.csv", "id,question_text,answer\n1,q,a\n"),
+        ("b.jsonl", "{\"question_text\": \"q\", \"answer\": \"a\"}\n"),
+    ]);
+    for name in ["a.csv", "b.jsonl"] {
+        for (column, near) in [
+            (
+                "qestion_text",
+                "did you mean --column prompt=question_text?",
+            ),
+            ("question", "did you mean --column prompt=question_text?"),
+        ] {
+            let options = columns(&[("prompt", column), ("completion", "answer")]);
+            let error = Reading::of(&[dir.path().join(name)], &options).unwrap_err();
+            assert!(error.to_string().contains("has no column"), "{error}");
+            assert_eq!(error.hints()[0], near, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_file_of_a_folder_that_holds_no_rows_is_named_with_the_way_to_leave_it_out() {
+    let dir = folder(&[
+        ("train.jsonl", "{\"text\": \"a\"}\n"),
+        ("stats.csv", "metric,value\nloss,1\n"),
+    ]);
+    let error = Reading::of(&[dir.path()], &ReadOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("stats.csv"), "{error}");
+    assert_eq!(
+        error.hints()[0],
+        "if it holds no rows, leave it out: --side stats.csv=skip"
+    );
+    // Leaving it out says nothing of the sides of the others.
+    fs::rename(
+        dir.path().join("train.jsonl"),
+        dir.path().join("poems.jsonl"),
+    )
+    .unwrap();
+    let choices = Choices {
+        sides: [("stats.csv".to_owned(), None)].into(),
+        ..Choices::default()
+    };
+    let inputs = Inputs::find_as(&[dir.path()], &choices).unwrap();
+    let inputs = inputs.decided().unwrap();
+    assert_eq!(inputs.files.len(), 1);
+}
+
+#[test]
+fn one_line_with_turns_under_another_key_is_named_with_the_flag_that_reads_it() {
+    let row = r#"{"id": 1, "dialog": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}"#;
+    for (name, text) in [
+        ("x.jsonl", format!("{row}\n")),
+        ("y.jsonl", format!("{row}\n{row}\n")),
+        ("z.json", row.to_owned()),
+    ] {
+        let dir = folder(&[(name, &text)]);
+        let file = dir.path().join(name);
+        let error = Reading::of(&[&file], &ReadOptions::default()).unwrap_err();
+        let hints = error.hints();
+        assert!(error.to_string().contains("keys: id, dialog"), "{error}");
+        assert_eq!(hints[0], "`dialog` holds turns: --column messages=dialog");
+        let reading = Reading::of(&[&file], &columns(&[("messages", "dialog")])).unwrap();
+        assert_eq!(reading.records.len(), text.matches("dialog").count());
+    }
+}
+
+#[test]
+fn rows_that_share_a_line_are_told_apart_by_their_number() {
+    let dir = folder(&[
+        ("one.json", r#"[{"text": "a"}, {"text": 5}, 7]"#),
+        ("two.json", "[{\"text\": \"a\"},\n {\"text\": 5},\n 7]"),
+    ]);
+    let refused = |name: &str| -> Vec<String> {
+        let reading = Reading::of(&[dir.path().join(name)], &ReadOptions::default()).unwrap();
+        let told = reading.refused.iter().map(|row| row.source.to_string());
+        let within = told.map(|told| told.rsplit('/').next().unwrap().to_owned());
+        within.collect()
+    };
+    assert_eq!(
+        refused("one.json"),
+        ["one.json:1 (row 2)", "one.json:1 (row 3)"]
+    );
+    assert_eq!(refused("two.json"), ["two.json:2", "two.json:3"]);
+}
+
+#[test]
+fn half_of_a_character_is_told_with_its_key_and_a_file_without_rows_gives_each_kind_of_reason() {
+    let half = r#"{"prompt": "q", "messages": [{"content": "hm \ud83d"}], "completion": "a"}"#;
+    let other = r#"{"prompt": "q", "completion": "so \udc00 it is"}"#;
+    let dir = folder(&[(
+        "x.jsonl",
+        &format!("{half}\n{other}\n{{\"text\": 5}}\nnonsense\n"),
+    )]);
+    let error = Reading::of(&[dir.path().join("x.jsonl")], &ReadOptions::default()).unwrap_err();
+    let told = error.to_string();
+    assert!(told.contains("none of its 4 rows"), "{told}");
+    assert!(
+        told.contains("`content` holds half of a character"),
+        "{told}"
+    );
+    let hints = error.hints().join("\n");
+    assert!(hints.contains("3 rows, the first of them"), "{hints}");
+    assert!(
+        hints.contains("1 row: ") && hints.contains(":4: not JSON"),
+        "{hints}"
+    );
+    assert!(!hints.contains("hone data show"), "{hints}");
+    let dir = folder(&[("y.jsonl", &format!("{other}\n{{\"text\": \"a\"}}\n"))]);
+    let reading = Reading::of(&[dir.path().join("y.jsonl")], &ReadOptions::default()).unwrap();
+    let told = reading.refused[0].to_string();
+    assert!(
+        told.contains("y.jsonl:1: `completion` holds half"),
+        "{told}"
+    );
+}
+
+#[test]
+fn lists_of_one_document_are_sides_if_their_names_are() {
+    let list = |side: &str, count: usize| {
+        let row = |n: usize| format!("{{\"text\": \"{side} {n}\"}}");
+        (0..count).map(row).collect::<Vec<_>>().join(",\n")
+    };
+    let text = format!(
+        "{{\"version\": 1, \"train\": [{}], \"validation\": [{}],\n\"test\": [{}]}}",
+        list("train", 3),
+        list("valid", 2),
+        list("test", 1)
+    );
+    let dir = folder(&[("two.json", &text)]);
+    let inputs = Inputs::find(&[dir.path().join("two.json")]).unwrap();
+    let said: Vec<String> = inputs
+        .files
+        .iter()
+        .map(|input| {
+            let reading = Reading::of_files(std::slice::from_ref(input), &ReadOptions::default());
+            let reading = reading.unwrap();
+            let side = input.side.map_or("-", Side::name);
+            assert_eq!(reading.files[0].list, input.list);
+            format!("{side}: {}", said(&reading.records).len())
+        })
+        .collect();
+    assert_eq!(said, ["train: 3", "valid: 2", "test: 1"]);
+    // A list of another kind beside them is not passed over in silence.
+    let dir = folder(&[("x.json", &text.replace("\"validation\"", "\"labels\""))]);
+    let inputs = Inputs::find(&[dir.path().join("x.json")]).unwrap();
+    let reading = Reading::of_files(&inputs.files, &ReadOptions::default());
+    let told = reading.unwrap_err().to_string();
+    assert!(told.contains("exactly one list of rows"), "{told}");
+}
+
+#[test]
+fn columns_of_a_llama_factory_index_are_all_that_is_read() {
+    let row = r#"[{"prompt": "p", "instruction": "i", "input": "in", "output": "o", "system": "s", "q": "asked", "a": "answered"}]"#;
+    let read = |columns: &str| {
+        let index = format!("{{\"mine\": {{\"file_name\": \"a.json\"{columns}}}}}");
+        let dir = folder(&[("a.json", row), ("dataset_info.json", &index)]);
+        let inputs = Inputs::find(&[dir.path()]).unwrap().decided();
+        let inputs = inputs.map_err(|error| error.to_string())?;
+        let reading = Reading::of_files(&inputs.files, &ReadOptions::default());
+        let reading = reading.map_err(|error| error.to_string())?;
+        let texts: Vec<String> = reading.records[0]
+            .parts()
+            .map(|part| part.text.to_owned())
+            .collect();
+        Ok::<_, String>((texts, reading.files[0].unused.clone()))
+    };
+    let (texts, unread) = read(r#", "columns": {"prompt": "q", "response": "a"}"#).unwrap();
+    assert_eq!(texts, ["asked", "answered"]);
+    for key in ["input", "system", "instruction", "output", "prompt"] {
+        assert!(
+            unread.iter().any(|listed| listed == key),
+            "{key}: {unread:?}"
+        );
+    }
+    let (texts, unread) = read("").unwrap();
+    assert_eq!(texts, ["i\n\nin", "o"]);
+    assert!(unread.iter().any(|listed| listed == "system"), "{unread:?}");
+    let named = r#", "columns": {"prompt": "instruction", "query": "input", "response": "output", "system": "system"}"#;
+    assert_eq!(read(named).unwrap().0, ["s", "i\n\nin", "o"]);
+    let told = read(r#", "columns": {"prompt": "q"}"#).unwrap_err();
+    assert!(told.contains("names none for `response`"), "{told}");
+    let told = read(r#", "columns": {"prompt": "q", "response": "gone"}"#).unwrap_err();
+    assert!(told.contains("no column `gone` for `output`"), "{told}");
 }

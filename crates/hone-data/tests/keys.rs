@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hone_data::{Nulls, ReadOptions, Reading};
+use hone_data::{Nulls, ReadError, ReadOptions, Reading, unmet_keys};
 use serde_json::{Value, json};
 
 /// What a file of one row says: the record without its source, the keys that are listed, or why it is refused.
@@ -640,7 +640,7 @@ fn a_key_that_stands_twice_in_an_object_refuses_the_row_by_its_name() {
 #[test]
 fn orders_verdicts_and_pictures_under_any_name_refuse_the_row_by_the_key() {
     let with = |key: &str, value: &Value| {
-        let mut row = json!({"prompt": "Is 0 <image> rejected?", "completion": "a"});
+        let mut row = json!({"prompt": "Is 0 `<image>` rejected?", "completion": "a"});
         row[key] = value.clone();
         read(row)
     };
@@ -700,4 +700,159 @@ fn a_column_without_a_name_is_listed_as_one() {
     let reading = Reading::of(&[&file], &ReadOptions::default()).unwrap();
     let remarks = reading.files[0].remarks();
     assert_eq!(remarks, ["other keys, not used: \"\" (no name)"]);
+}
+
+/// A file of rows as it is written, under these options.
+fn file_of(
+    name: &str,
+    text: &str,
+    options: &ReadOptions<'_>,
+) -> Result<(Reading, String), ReadError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(name);
+    fs::write(&file, text).unwrap();
+    let reading = Reading::of(&[&file], options)?;
+    let refused: Vec<String> = reading
+        .refused
+        .iter()
+        .map(|row| {
+            row.to_string()
+                .replace(&format!("{}/", dir.path().display()), "")
+        })
+        .collect();
+    Ok((reading, refused.join("\n")))
+}
+
+fn ignoring(keys: &[&str]) -> ReadOptions<'static> {
+    ReadOptions {
+        ignored_keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        ..ReadOptions::default()
+    }
+}
+
+#[test]
+fn a_key_that_is_short_in_one_row_and_long_in_another_is_one_question_about_the_file() {
+    let long = "A river flows to the sea. ".repeat(8);
+    let rows = |notes: &[&str]| {
+        let row =
+            |notes: &&str| json!({"prompt": "q", "completion": "a", "notes": notes}).to_string();
+        notes.iter().map(row).collect::<Vec<_>>().join("\n")
+    };
+    for notes in [["short", long.as_str()], [long.as_str(), "short"]] {
+        let text = rows(&notes);
+        let error = file_of("x.jsonl", &text, &ReadOptions::default())
+            .err()
+            .unwrap();
+        let told = error.to_string();
+        assert!(
+            told.contains("`notes` is a key that Hone does not know"),
+            "{told}"
+        );
+        assert!(told.contains("line 1") && told.contains("line 2"), "{told}");
+        assert!(error.hints()[0].contains("--ignore-key notes"), "{error:?}");
+        let (reading, _) = file_of("x.jsonl", &text, &ignoring(&["notes"])).unwrap();
+        assert_eq!(reading.records.len(), 2);
+    }
+    let all_short = file_of("x.jsonl", &rows(&["a", "b"]), &ReadOptions::default()).unwrap();
+    assert_eq!(all_short.0.records.len(), 2);
+    let turns = |notes: &str| {
+        json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "Four.", "notes": notes}]}).to_string()
+    };
+    let text = format!("{}\n{}\n", turns("short"), turns(&long));
+    let error = file_of("x.jsonl", &text, &ReadOptions::default())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("`turn.notes` is"), "{error}");
+}
+
+#[test]
+fn a_key_that_stands_twice_in_json_in_a_text_refuses_the_row_by_its_name() {
+    let turns = r#"[{"role": "user", "content": "q"}, {"role": "assistant", "content": "good", "content": "bad"}]"#;
+    let cell = turns.replace('"', "\"\"");
+    let table = format!(
+        "messages,tools\n\"{cell}\",\n\"[{{\"\"role\"\": \"\"user\"\", \"\"content\"\": \"\"q\"\"}}]\",\n"
+    );
+    let (_, refused) = file_of("x.csv", &table, &ReadOptions::default()).unwrap();
+    assert!(
+        refused.starts_with("x.csv:2: `messages` is JSON in which `content` stands twice"),
+        "{refused}"
+    );
+    let asked = json!({"role": "user", "content": "q"});
+    let tool = r#"[{"type": "function", "function": {"name": "f", "name": "g"}}]"#;
+    let call = json!({"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{\"a\": 1, \"a\": 2}"}}]});
+    let called = json!({"from": "function_call", "value": "{\"name\": \"f\", \"name\": \"g\", \"arguments\": {}}"});
+    for (row, key) in [
+        (
+            json!({"messages": [asked, {"role": "assistant", "content": "a"}], "tools": tool}),
+            "name",
+        ),
+        (json!({"messages": [asked, call]}), "a"),
+        (json!({"messages": [asked, called]}), "name"),
+        (
+            json!({"prompt": "q", "completion": "a", "history": "[{\"a\": 1, \"a\": 2}]"}),
+            "a",
+        ),
+    ] {
+        let (told, _) = read(row);
+        assert!(
+            told.contains(&format!("in which `{key}` stands twice")),
+            "{told}"
+        );
+    }
+}
+
+#[test]
+fn a_place_for_a_picture_refuses_the_row_and_prose_about_tags_does_not() {
+    let asked = |text: &str| json!({"prompt": text, "completion": "A cat."});
+    let replied = |text: &str| json!({"prompt": "Draw a cat.", "completion": text});
+    let whole = |text: &str| json!({"text": text});
+    for row in [
+        asked("<image>\nWhat is this?"),
+        asked("What is this?\n<image>"),
+        asked("Compare <image> with <image>."),
+        asked("<video>What happens?"),
+        replied("<image>"),
+        replied("Here it is:\n<image>\n"),
+        whole("<image> A cat on a mat."),
+        json!({"messages": [{"role": "user", "content": "<audio>"}, {"role": "assistant", "content": "Hello."}]}),
+    ] {
+        let (told, _) = read(row.clone());
+        assert!(
+            told.contains("> stands in a text") || told.contains(">` stands in a text"),
+            "{row}: {told}"
+        );
+        assert!(told.contains("--ignore-key '<"), "{told}");
+        let options = ignoring(&["<image>", "<audio>", "<video>"]);
+        let (told, unused) = self::told(&row, &options);
+        assert!(told.starts_with('{'), "{row}: {told}");
+        assert_eq!(unused.len(), 1, "{row}");
+    }
+    for row in [
+        asked("What does `<image>` mean?"),
+        asked("```html\n<video>\n```\nWhat is this?"),
+        asked("<image href=\"a.png\"/> is what in SVG?"),
+        asked("<channel><image><url>a</url></image></channel>"),
+        replied("The <video> tag plays a film."),
+        whole("In HTML the <video> tag plays a film."),
+    ] {
+        let (told, unused) = read(row.clone());
+        assert!(told.starts_with('{') && unused.is_empty(), "{row}: {told}");
+    }
+}
+
+#[test]
+fn keys_that_were_to_be_passed_over_and_that_no_row_has_are_told_with_the_nearest() {
+    let row = json!({"prompt": "q", "completion": "a", "notes": "n"}).to_string();
+    let keys = ["notse", "notes", "prompt", "xyz"];
+    let (reading, _) = file_of("x.jsonl", &row, &ignoring(&["notse", "notes", "xyz"])).unwrap();
+    assert_eq!(
+        unmet_keys(keys, &reading.files),
+        [("notse", Some("notes")), ("xyz", None)]
+    );
+    let row = json!({"messages": [{"role": "user", "content": "q", "mood": "x"}, {"role": "assistant", "content": "a"}]}).to_string();
+    let (reading, _) = file_of("x.jsonl", &row, &ignoring(&["turn.mood"])).unwrap();
+    assert_eq!(
+        unmet_keys(["turn.mood", "mood"], &reading.files),
+        [("mood", Some("turn.mood"))]
+    );
 }

@@ -76,11 +76,7 @@ pub fn only(
     let mut doubts: Vec<_> = whole.cloned().collect();
     if !inputs.has(side) {
         let there = Side::ALL.into_iter().filter(|side| inputs.has(*side));
-        let there: Vec<&str> = there.map(Side::name).collect();
-        let hint = match &there[..] {
-            [] => "leave out --split: nothing tells of sides here".to_owned(),
-            there => format!("--split {}", there.join(" or --split ")),
-        };
+        let hint = other_sides(&there.collect::<Vec<_>>(), default);
         doubts.insert(
             0,
             hone_data::Doubt {
@@ -94,6 +90,24 @@ pub fn only(
     *inputs = std::mem::take(inputs).decided()?;
     inputs.files.retain(|input| input.side == Some(side));
     Ok(Some(side))
+}
+
+/// What to type where a side has no rows. Whoever judges a model does not want the rows that it was trained on.
+fn other_sides(there: &[Side], default: Side) -> String {
+    let is_fit = |side: &&Side| default != Side::Test || **side != Side::Train;
+    let fit: Vec<&str> = there
+        .iter()
+        .filter(is_fit)
+        .map(|side| side.name())
+        .collect();
+    match (&fit[..], there) {
+        ([], []) => "leave out --split: nothing tells of sides here".to_owned(),
+        ([], _) => {
+            "there are only rows to train on: name a file of other rows, or hold some out, as `hone data build --test-share 0.1` does"
+                .to_owned()
+        }
+        (fit, _) => format!("--split {}", fit.join(" or --split ")),
+    }
 }
 
 /// The files of some names for a command that reads one side: of folders and dataset directories that have sides, the
@@ -138,15 +152,13 @@ pub fn chosen_inputs(
             let there = Side::ALL
                 .into_iter()
                 .filter(|side| dataset.rows_of(*side).is_some());
-            let there: Vec<String> = there
-                .map(|side| format!("--split {}", side.name()))
-                .collect();
+            let hint = other_sides(&there.collect::<Vec<_>>(), default);
             return Err(Refusal::usage(format!(
                 "the dataset {} has no rows of the {} side",
                 path.display(),
                 side.name()
             ))
-            .hint(there.join(" or "))
+            .hint(hint)
             .into());
         };
         let mut rows = Inputs::find(&[rows])?;
@@ -158,10 +170,7 @@ pub fn chosen_inputs(
 }
 
 fn say_side(side: Side, asked: Option<Side>, inputs: &Inputs, talk: Talk) {
-    let files = inputs
-        .files
-        .iter()
-        .map(|input| input.file.display().to_string());
+    let files = inputs.files.iter().map(|input| input.name());
     let files: Vec<String> = files.collect();
     let other = match asked {
         Some(_) => "",

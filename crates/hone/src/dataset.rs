@@ -3,7 +3,7 @@
 //! Rows to learn from and rows held out are encoded together, so that both speak of the same tasks and a row number
 //! leads back to a file and a line.
 
-use crate::curation::{count_line, estimated_tokens, sections, ways_to_decide};
+use crate::curation::{count_line, estimated_tokens, sections, unmet_lines, ways_to_decide};
 use crate::data_flags::{SideFlag, choices, columns, only};
 use crate::plan::{Origin, Settings, TooLong, Valid};
 use crate::screen::plural;
@@ -62,7 +62,7 @@ pub enum Validation {
     /// The file that the user names.
     File(PathBuf),
     /// The validation side of what the user names.
-    Side(Vec<PathBuf>),
+    Side(Vec<String>),
     /// The validation side of a dataset directory.
     Built,
 }
@@ -89,7 +89,7 @@ impl Validation {
             Self::Side(files) => {
                 format!(
                     "{examples} of {}, the validation side of the data",
-                    list(files)
+                    files.join(", ")
                 )
             }
             Self::Built => format!("{examples}, the validation side of the dataset"),
@@ -97,25 +97,21 @@ impl Validation {
     }
 
     fn unread_lines(&self, inputs: &Inputs) -> Vec<(&'static str, String)> {
-        let files = |side: Side| {
-            let files = inputs.on(side).map(|input| input.file.clone());
-            files.collect::<Vec<PathBuf>>()
-        };
-        let (test, valid) = (files(Side::Test), files(Side::Valid));
+        let (test, valid) = (names(inputs, Side::Test), names(inputs, Side::Valid));
         let is_used = matches!(self, Self::Side(_)) || valid.is_empty();
         let test = (!test.is_empty()).then(|| {
             (
                 "test",
                 format!(
                     "{}: left for `hone eval`; what it asks is not trained on unseen",
-                    list(&test)
+                    test.join(", ")
                 ),
             )
         });
         let valid = (!is_used).then(|| {
             (
                 "not read",
-                format!("{}: --valid or --valid-share is given", list(&valid)),
+                format!("{}: --valid or --valid-share is given", valid.join(", ")),
             )
         });
         test.into_iter().chain(valid).collect()
@@ -131,7 +127,7 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
     let file = |file: &FileReport| {
         format!(
             "{} ({}, {})",
-            file.file.display(),
+            file.name(),
             plural(file.rows, "row"),
             file.shape
         )
@@ -155,6 +151,8 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
         ("held out", held_out),
     ];
     lines.extend(read.validation.unread_lines(&read.inputs));
+    let unmet = unmet_lines(&settings.ignore_keys.value, &read.files);
+    lines.extend(unmet.into_iter().map(|line| ("warning", line)));
     Ok(lines)
 }
 
@@ -233,6 +231,11 @@ pub enum DatasetError {
         /// How many usable rows are in the validation set.
         num_valid: usize,
     },
+}
+
+/// The files of a side as people read them.
+fn names(inputs: &Inputs, side: Side) -> Vec<String> {
+    inputs.on(side).map(hone_data::Input::name).collect()
 }
 
 fn list(files: &[PathBuf]) -> String {
@@ -425,7 +428,7 @@ impl Dataset {
             .iter()
             .filter(|finding| finding.decision == Decision::SetAside);
         left_out
-            .map(|finding| format!("{}:{}: {}", finding.file, finding.line, finding.message))
+            .map(|finding| format!("{}: {}", finding.source(), finding.message))
             .chain(self.refused.iter().map(describe))
             .chain(self.truncated.iter().map(cut))
             .collect()
@@ -476,9 +479,9 @@ impl Dataset {
         let file = |file: &FileReport| {
             let mut inputs = self.inputs.files.iter();
             let side = inputs
-                .find(|input| *input.file == *file.file)
+                .find(|input| input.is_of(file))
                 .and_then(|input| input.side);
-            json!({ "file": file.file.display().to_string(), "side": side, "shape": file.shape.to_string(), "rows": file.rows, "refused": file.refused })
+            json!({ "file": file.name(), "side": side, "shape": file.shape.to_string(), "rows": file.rows, "refused": file.refused })
         };
         json!({
             "train": { "id": train, "examples": self.train.len(), "tokens": tokens, "supervised_tokens": supervised },
@@ -709,25 +712,20 @@ impl Wanted {
             }
         };
         let choices = Choices { without, ..choices };
-        let inputs = match files.is_empty() {
+        let mut inputs = match files.is_empty() {
             true => Inputs::default(),
             false => Inputs::find_as(&files, &choices)?.decided()?,
         };
+        inputs.pass_over(&settings.ignore_keys.value);
         if !files.is_empty() && inputs.to_train_on().next().is_none() {
             return Err(nothing_to_train_on(&files, &inputs));
         }
-        let of_side = || {
-            inputs
-                .on(Side::Valid)
-                .map(|input| input.file.clone())
-                .collect()
-        };
         let validation = match &settings.valid.value {
             Valid::File(path) => Validation::File(path.clone()),
             Valid::Share(_)
                 if settings.valid.origin == Origin::Default && inputs.has(Side::Valid) =>
             {
-                Validation::Side(of_side())
+                Validation::Side(names(&inputs, Side::Valid))
             }
             Valid::Share(share) => Validation::Share(*share),
         };
@@ -811,7 +809,7 @@ fn valid_files(path: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 fn nothing_to_train_on(files: &[&PathBuf], inputs: &Inputs) -> DatasetError {
     let told = |input: &hone_data::Input| {
         let side = input.side.map_or("", Side::name);
-        format!("{} is {side} ({})", input.file.display(), input.told)
+        format!("{} is {side} ({})", input.name(), input.told)
     };
     let there: Vec<String> = inputs.files.iter().take(4).map(told).collect();
     let example = inputs

@@ -15,6 +15,8 @@ pub use hone_tensor as tensor;
 pub use hone_text as text;
 pub use hone_train as train;
 
+use hone_data::nearest;
+
 pub mod base;
 pub mod bundle;
 pub mod card;
@@ -27,7 +29,6 @@ pub mod finetune;
 pub mod judge;
 pub mod machine;
 mod meant;
-mod nearest;
 pub mod ollama;
 pub mod parity;
 mod place;

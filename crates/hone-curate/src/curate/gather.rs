@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hone_data::{
     Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Part, Progress, ReadOptions,
-    Reason, Record, Refused, Told, stream_files,
+    Reason, Record, Refused, Told, check_columns, stream_files,
 };
 use hone_ledger::ContentId;
 use rayon::prelude::*;
@@ -72,6 +72,8 @@ impl Table {
             gathering.read_source(source, &inputs)?;
             gathering.inputs.join(inputs);
         }
+        let columns = curation.sources.iter().flat_map(|source| &source.columns);
+        check_columns(columns, &gathering.files)?;
         gathering.read_benchmarks()?;
         gathering.finish()
     }
@@ -112,6 +114,7 @@ impl Sided {
             if curation.asks && source.side.is_none() {
                 inputs = inputs.decided()?;
             }
+            inputs.pass_over(&source.ignore_keys);
             for input in &mut inputs.files {
                 let among = together.iter().find(|other| other.file == input.file);
                 match (source.side, among) {
@@ -412,7 +415,7 @@ impl Gathering<'_, '_> {
         // Sides are read in the order that keeps held-out rows; people read of them in that of learning.
         let side = |report: &FileReport| {
             let mut inputs = self.inputs.files.iter();
-            let input = inputs.find(|input| *input.file == *report.file);
+            let input = inputs.find(|input| input.is_of(report));
             input.and_then(|input| input.side).unwrap_or(Side::Train)
         };
         self.files.sort_by_key(side);

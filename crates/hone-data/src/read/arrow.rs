@@ -164,6 +164,7 @@ impl<'a> Arrow<'a> {
                 self.num_rows += 1;
                 return Ok(Some(Row {
                     line: self.num_rows,
+                    number: None,
                     content: assembly.0.content(row),
                 }));
             }

@@ -4,7 +4,7 @@
 //! each row begins and ends, and the parser sees one row at a time. So a document of any size is read,
 //! and a row nested too deep or too long to be one is refused by itself.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
@@ -12,26 +12,30 @@ use std::rc::Rc;
 
 use serde_json::value::RawValue;
 
-use super::format::stem_of;
+use super::bytes::Bytes;
+use super::format::{Format, stem_of};
 use super::layout::words::{Said, said};
 use super::lines::endless;
 use super::row::{Object, Row, complaint, keys, object};
-use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError};
+use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError, ReadOptions};
 use crate::keys::{refusal_of_file, tells_of_no_shape};
+use crate::turn::turns_in;
 use crate::{Reason, Shape, Side};
 
 /// Does the first line hold a row by itself? Not if it is the whole file and only holds a list of rows.
-pub(super) fn first_line_is_a_row(head: &[u8]) -> bool {
+pub(super) fn first_line_is_a_row(head: &[u8], options: &ReadOptions<'_>) -> bool {
     let mut lines = head
         .split(|&byte| byte == b'\n')
         .filter(|line| !line.trim_ascii().is_empty());
-    let Some(Ok(first)) = lines.next().map(serde_json::from_slice::<Object>) else {
+    let Some(Ok(mut first)) = lines.next().map(serde_json::from_slice::<Object>) else {
         return false;
     };
+    options.rename(&mut first);
     let lists = || first.iter().filter(|(_, value)| value.is_array());
     let holds_a_list = lists().count() == 1 || lists().any(|(key, _)| said(key) != Said::Nothing);
     Shape::of(&first).is_some()
         || tells_of_no_shape(&first).is_some()
+        || turns_in(&first).is_some()
         || !holds_a_list
         || lines.next().is_some()
 }
@@ -56,8 +60,13 @@ pub(super) struct Document<'a, R> {
     /// Keys that were passed over.
     beside: Rc<RefCell<Vec<String>>>,
     num_lists: usize,
+    /// The list that is meant, where several are sides of a dataset; the others are read by themselves.
+    only: Option<&'a str>,
     /// The document itself is a row.
     is_row: bool,
+    /// Rows of its list so far, and the line on which the last one ends, or the list begins.
+    num_rows: usize,
+    last_line: usize,
 }
 
 /// Where the scanner stands.
@@ -80,15 +89,17 @@ pub(super) fn is_row(
     file: &Path,
     head: &[u8],
     is_whole: bool,
-    ignored: &BTreeSet<String>,
+    options: &ReadOptions<'_>,
 ) -> Result<bool, ReadError> {
+    let ignored = &options.ignored_keys;
     let fields = match is_whole {
         true => serde_json::from_slice::<Object>(head).ok(),
         false => None,
     };
-    let Some(fields) = fields else {
+    let Some(mut fields) = fields.filter(|_| options.list.is_none()) else {
         return Ok(false);
     };
+    options.rename(&mut fields);
     let lists = || {
         let lists = fields.iter().filter(|(_, value)| value.is_array());
         lists.filter(|(key, _)| !ignored.contains(*key))
@@ -98,12 +109,60 @@ pub(super) fn is_row(
     let has_sides = lists().any(|(key, _)| is_of_another_side(file, key));
     match Shape::of(&fields) {
         Some(_) => Ok(true),
-        None if tells_of_no_shape(&fields).is_some() => Ok(true),
+        None if tells_of_no_shape(&fields).is_some() || turns_in(&fields).is_some() => Ok(true),
         None if num_lists == 1 || has_sides => Ok(false),
         None => Err(ReadError::NoList {
             file: file.into(),
             keys: keys(&fields),
         }),
+    }
+}
+
+/// The lists of a JSON document whose names say sides of a dataset; none of a file that is something else, or damaged.
+pub(super) fn sides_in(file: &Path) -> Vec<String> {
+    if Format::named(file) != Some(Format::Json) {
+        return Vec::new();
+    }
+    let taken = Cell::new(0);
+    let found = Bytes::open(file, &taken).ok().and_then(|bytes| {
+        let bytes = bytes.buffered();
+        side_lists(Scan { bytes, line: 1 }).ok()
+    });
+    found.unwrap_or_default()
+}
+
+fn side_lists<R: BufRead>(mut scan: Scan<R>) -> io::Result<Vec<String>> {
+    let mut lists = Vec::new();
+    if scan.peek()? != Some(b'{') {
+        return Ok(lists);
+    }
+    scan.skip();
+    let mut text = Vec::new();
+    loop {
+        match scan.peek()? {
+            Some(b',') => scan.skip(),
+            Some(b'}') => break,
+            Some(b'"') => {
+                text.clear();
+                scan.value(&mut text)?;
+                let key: Option<String> = serde_json::from_slice(&text).ok();
+                let (Some(key), Some(b':')) = (key, scan.peek()?) else {
+                    return Ok(Vec::new());
+                };
+                scan.skip();
+                let is_list = scan.peek()? == Some(b'[');
+                text.clear();
+                scan.value(&mut text)?;
+                lists.extend((is_list && said(&key) != Said::Nothing).then_some(key));
+            }
+            _ => return Ok(Vec::new()),
+        }
+    }
+    scan.skip();
+    // What goes on after the object is a file of lines.
+    match scan.peek()? {
+        None => Ok(lists),
+        Some(_) => Ok(Vec::new()),
     }
 }
 
@@ -117,7 +176,7 @@ impl<'a, R: BufRead> Document<'a, R> {
     pub fn new(
         file: PathBuf,
         is_row: bool,
-        ignored: &'a BTreeSet<String>,
+        options: &'a ReadOptions<'a>,
         beside: Rc<RefCell<Vec<String>>>,
         bytes: R,
     ) -> Self {
@@ -126,10 +185,13 @@ impl<'a, R: BufRead> Document<'a, R> {
             scan: Scan { bytes, line: 1 },
             place: Place::Start,
             keys: Vec::new(),
-            ignored,
+            ignored: &options.ignored_keys,
             beside,
             num_lists: 0,
+            only: options.list.as_deref(),
             is_row,
+            num_rows: 0,
+            last_line: 0,
         }
     }
 
@@ -142,6 +204,7 @@ impl<'a, R: BufRead> Document<'a, R> {
                     return self.element().map(Some);
                 }
                 (Place::Start, Some(open)) => {
+                    self.last_line = self.scan.line;
                     self.scan.skip();
                     self.place = match open {
                         b'[' => Place::List {
@@ -198,7 +261,14 @@ impl<'a, R: BufRead> Document<'a, R> {
             Ok(text) => object(&text),
             Err(reason) => Err(reason),
         };
-        Ok(Row { line, content })
+        self.num_rows += 1;
+        let is_alone = self.is_row || line != self.last_line;
+        self.last_line = self.scan.line;
+        Ok(Row {
+            line,
+            number: (!is_alone).then_some(self.num_rows),
+            content,
+        })
     }
 
     /// One field of the object: its list is entered, anything else is passed over.
@@ -208,14 +278,25 @@ impl<'a, R: BufRead> Document<'a, R> {
         let key: String = key.ok_or_else(|| self.not_json("key must be a string"))?;
         self.keys.push(key.clone());
         self.expect(b':')?;
-        let is_ignored = self.ignored.contains(&key);
+        let is_meant = self.only == Some(key.as_str());
+        let is_ignored = self.ignored.contains(&key) && !is_meant;
+        let is_read_elsewhere = self.only.is_some() && !is_meant && said(&key) != Said::Nothing;
+        if is_read_elsewhere
+            && self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[')
+        {
+            self.place = Place::Fields { is_first: false };
+            // Its rows are those of another input.
+            let (_, _rows) = self.value()?;
+            return Ok(());
+        }
         if !is_ignored && self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[') {
-            if is_of_another_side(&self.file, &key) {
+            if !is_meant && is_of_another_side(&self.file, &key) {
                 let file = self.file.clone();
                 return Err(ReadError::SideInFile { file, key });
             }
             self.num_lists += 1;
             if self.num_lists == 1 {
+                self.last_line = self.scan.line;
                 self.scan.skip();
                 self.place = Place::List {
                     is_first: true,

@@ -82,6 +82,10 @@ impl Inputs {
             all.join(found);
         }
         all.join(together);
+        let files = std::mem::take(&mut inputs.files).into_iter();
+        inputs.files = files
+            .flat_map(|input| input.split(choices, &mut all.met))
+            .collect();
         check_met(choices, &all)?;
         check_meant(choices, &all)?;
         // The user's word for a file not to be read.
@@ -103,6 +107,14 @@ impl Inputs {
                 doubts: self.doubts,
             }),
         }
+    }
+
+    /// Leaves out lists of documents whose keys are to be passed over.
+    pub fn pass_over(&mut self, keys: &[String]) {
+        self.files.retain(|input| {
+            let mut keys = keys.iter();
+            !keys.any(|key| input.list.as_ref() == Some(key))
+        });
     }
 
     /// The files of a side.

@@ -82,7 +82,11 @@ impl<R: BufRead> JsonLines<R> {
                 }),
             };
             let line = self.lines.number;
-            return Ok(Some(Row { line, content }));
+            return Ok(Some(Row {
+                line,
+                number: None,
+                content,
+            }));
         }
     }
 }

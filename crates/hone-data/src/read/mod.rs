@@ -7,7 +7,7 @@
 
 use hone_ledger::words::{for_shell, quoted, quoted_to};
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
@@ -16,8 +16,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::keys::{Account, LABELS, tells_of_no_shape};
+use crate::keys::{Account, MOST_NAMES, tells_of_no_shape};
+use crate::nearest;
 use crate::shape::{field, kind};
+use crate::turn::turns_in;
 use crate::{Count, Kind, Reason, Record, Refused, Shape, Source, counts};
 use row::{Object, Rows, keys, line_object};
 
@@ -41,7 +43,7 @@ mod open;
 mod options;
 mod parquet;
 mod prose;
-mod row;
+pub(crate) mod row;
 mod table;
 mod unique;
 
@@ -70,6 +72,8 @@ pub struct Reading {
 pub struct FileReport {
     /// The file as it was named.
     pub file: Arc<Path>,
+    /// Which of its lists, where several are sides of a dataset.
+    pub list: Option<String>,
     /// What kind of file it is.
     pub format: Format,
     /// The shape of its rows.
@@ -82,9 +86,18 @@ pub struct FileReport {
     pub unused: Vec<String>,
     /// Rows that are kept and that nothing trains on yet, by kind.
     pub untrained: BTreeMap<Kind, usize>,
+    /// The first thousand names of its columns or keys, and those of turns that no field takes, as `turn.NAME`.
+    pub keys: Vec<String>,
+    /// Which of the columns that the options name it has.
+    pub columns: Vec<String>,
 }
 
 impl FileReport {
+    /// The file, and which of its lists, as people read it.
+    pub fn name(&self) -> String {
+        layout::named(&self.file, self.list.as_deref())
+    }
+
     /// The share of its rows that cannot be used, 0 to 1.
     pub fn bad_share(&self) -> f64 {
         self.refused as f64 / (self.rows + self.refused).max(1) as f64
@@ -154,12 +167,16 @@ pub enum ReadError {
         keys: Vec<String>,
         /// What one of the keys tells about it.
         because: Option<String>,
+        /// The key under which turns stand, if one does.
+        turns: Option<String>,
     },
     #[error("{}: none of its {count} rows can be used; the first is {first}", file.display())]
     NothingUsable {
         file: PathBuf,
         count: usize,
         first: String,
+        /// Where the reasons are of several kinds: how many rows of each, and the first of them.
+        kinds: Vec<(usize, String)>,
     },
     #[error("{}: has no column `{column}` for `{field}`; its columns are {}", file.display(), quoted_to(&columns.join(", "), 300))]
     NoColumn {
@@ -167,6 +184,23 @@ pub enum ReadError {
         field: String,
         column: String,
         columns: Vec<String>,
+        /// The columns whose names are nearest.
+        near: Vec<String>,
+    },
+    #[error("{}: `{}` is a key that Hone does not know; it is short in line {short} and long in line {long}, and nobody can tell whether it belongs to the prompt or to the reply", file.display(), quoted(key))]
+    TwoAnswers {
+        file: PathBuf,
+        key: String,
+        /// The line of a row in which it could be passed over.
+        short: usize,
+        /// The line of a row in which it could not.
+        long: usize,
+    },
+    #[error("{error}")]
+    AmongOthers {
+        error: Box<Self>,
+        /// The name that leaves the file out.
+        name: String,
     },
     #[error("no shape has a field `{field}` that a column could be read as")]
     UnknownField { field: String },
@@ -219,22 +253,77 @@ pub enum ReadError {
 }
 
 impl ReadError {
+    /// A column that a file does not have.
+    pub(super) fn no_column(file: &Path, field: &str, column: &str, columns: Vec<String>) -> Self {
+        Self::NoColumn {
+            file: file.into(),
+            field: field.to_owned(),
+            column: column.to_owned(),
+            near: nearest::several(column, columns.iter().map(String::as_str)),
+            columns,
+        }
+    }
+
+    /// The same, told of one of several files, which can be left out if it holds no rows.
+    fn among(self, inputs: &[Input], input: &Input) -> Self {
+        let is_about_what_it_holds = matches!(
+            self,
+            Self::UnknownShape { .. }
+                | Self::NothingUsable { .. }
+                | Self::NoColumn { .. }
+                | Self::NoList { .. }
+                | Self::NotJson { .. }
+                | Self::Header { .. }
+                | Self::OpenQuote { .. }
+                | Self::Empty { .. }
+        );
+        if inputs.len() < 2 || !is_about_what_it_holds {
+            return self;
+        }
+        let name = input.file.file_name();
+        let is_same = |other: &&Input| other.file.file_name() == name;
+        let name = match inputs.iter().filter(is_same).count() {
+            1 => name.unwrap_or_default().to_string_lossy().into_owned(),
+            _ => input.file.display().to_string(),
+        };
+        Self::AmongOthers {
+            error: Box::new(self),
+            name,
+        }
+    }
+
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::UnknownShape { keys, .. } => {
+            Self::UnknownShape { keys, turns, .. } => {
                 let known = Shape::ALL
                     .map(Shape::description)
                     .map(|shape| format!("known shape: {shape}"));
-                let mapped = match guess::columns(keys) {
-                    Some(flags) => format!("if these are what is asked and answered: {flags}"),
-                    None => {
+                let mapped = match (turns, guess::columns(keys)) {
+                    (Some(key), _) => {
+                        let flag = for_shell(&format!("messages={key}"));
+                        format!("`{}` holds turns: --column {flag}", quoted(key))
+                    }
+                    (None, Some(flags)) => {
+                        format!("if these are what is asked and answered: {flags}")
+                    }
+                    (None, None) => {
                         "--column gives a column its meaning, such as --column prompt=question --column completion=answer"
                             .to_owned()
                     }
                 };
                 [mapped].into_iter().chain(known).collect()
             }
+            Self::AmongOthers { error, name } => {
+                let skip = for_shell(&format!("{name}=skip"));
+                let mut hints = error.hints();
+                hints.insert(0, format!("if it holds no rows, leave it out: --side {skip}"));
+                hints
+            }
+            Self::TwoAnswers { key, .. } => vec![
+                format!("to pass over it in all rows: --ignore-key {}", for_shell(key)),
+                "to read it as a field: --column FIELD=KEY".into(),
+            ],
             Self::NoList { .. } => {
                 vec!["write one JSON object per line, or a list of objects".into()]
             }
@@ -242,18 +331,25 @@ impl ReadError {
                 let fields: Vec<&str> = fields().collect();
                 vec![format!("fields are {}", fields.join(", "))]
             }
-            Self::NoColumn { field, columns, .. } => {
-                let near = columns.iter().find(|column| column.eq_ignore_ascii_case(field));
-                let near = near.or(columns.first());
-                near.map(|column| for_shell(&format!("{field}={column}")))
-                    .map(|flag| format!("--column {flag} reads that one"))
-                    .into_iter()
+            Self::NoColumn { field, near, columns, .. } => match (&near[..], guess::columns(columns)) {
+                ([], Some(flags)) => vec![format!("if these are what is asked and answered: {flags}")],
+                ([], None) => vec!["--column FIELD=COLUMN names one of them".into()],
+                (near, _) => near
+                    .iter()
+                    .map(|column| format!("did you mean --column {}?", for_shell(&format!("{field}={column}"))))
+                    .collect(),
+            },
+            Self::PackedParquet { .. } => vec!["gunzip or zstd -d unpacks it; Parquet packs its pages itself".into()],
+            Self::NothingUsable { kinds, .. } => {
+                let kind = |(count, first): &(usize, String)| match count {
+                    1 => format!("1 row: {first}"),
+                    count => format!("{count} rows, the first of them {first}"),
+                };
+                let kinds = kinds.iter().map(kind);
+                kinds
+                    .chain(["--column FIELD=COLUMN reads a column of another name".to_owned()])
                     .collect()
             }
-            Self::PackedParquet { .. } => vec!["gunzip or zstd -d unpacks it; Parquet packs its pages itself".into()],
-            Self::NothingUsable { .. } => vec![
-                "--column FIELD=COLUMN reads a column of another name; `hone data show FILE` tells of each row".into(),
-            ],
             Self::NoMatch { there, .. } if !there.is_empty() => {
                 vec![format!("there are {}", there.join(", "))]
             }
@@ -334,8 +430,9 @@ pub fn stream_files(
     let mut reports = Vec::new();
     for input in inputs {
         let of_file = options.for_file(input);
-        let rows = Rows::open(&input.file, &of_file, &meter.bytes)?;
-        let (report, flow) = sort(&input.file, rows, &of_file, &meter, take)?;
+        let sorted = Rows::open(&input.file, &of_file, &meter.bytes)
+            .and_then(|rows| sort(input, rows, &of_file, &meter, take));
+        let (report, flow) = sorted.map_err(|error| error.among(inputs, input))?;
         reports.extend(report);
         if flow.is_break() {
             break;
@@ -346,13 +443,13 @@ pub fn stream_files(
 
 /// Gives `take` the rows of one file.
 fn sort(
-    file: &Path,
+    input: &Input,
     rows: Rows<'_>,
     options: &ReadOptions<'_>,
     meter: &Meter<'_>,
     take: &mut dyn FnMut(Result<Record, Refused>) -> ControlFlow<()>,
 ) -> Result<(Option<FileReport>, ControlFlow<()>), ReadError> {
-    let mut sorted = Sorted::new(file, &rows, options)?;
+    let mut sorted = Sorted::new(input, &rows, options);
     let flow = sorted.give(rows, meter, take)?;
     meter.tell();
     if flow.is_continue() {
@@ -379,15 +476,14 @@ impl Record {
 impl Reading {
     /// Reads files of any known shape, as the options say.
     pub fn of<P: AsRef<Path>>(inputs: &[P], options: &ReadOptions<'_>) -> Result<Self, ReadError> {
-        let mut reading = Self::default();
-        let files = stream(inputs, options, &mut |row| reading.take(row))?;
-        Ok(Self { files, ..reading })
+        Self::of_files(&Inputs::find(inputs)?.files, options)
     }
 
     /// Reads these files, as the options say.
     pub fn of_files(inputs: &[Input], options: &ReadOptions<'_>) -> Result<Self, ReadError> {
         let mut reading = Self::default();
         let files = stream_files(inputs, options, &mut |row| reading.take(row))?;
+        check_columns(&options.columns, &files)?;
         Ok(Self { files, ..reading })
     }
 
@@ -403,6 +499,50 @@ impl Reading {
     pub fn counts(&self) -> Vec<Count> {
         counts(&self.records)
     }
+}
+
+/// Refuses columns that no file has: a misspelt one would leave out a part of every row.
+///
+/// # Errors
+/// The first such column, with those that could be meant.
+pub fn check_columns<'a>(
+    columns: impl IntoIterator<Item = (&'a String, &'a String)>,
+    files: &[FileReport],
+) -> Result<(), ReadError> {
+    let has = |file: &FileReport, column: &String| file.columns.contains(column);
+    let mut columns = columns.into_iter();
+    let missing = columns.find(|(_, column)| !files.iter().any(|file| has(file, column)));
+    let (Some((field, column)), Some(first)) = (missing, files.first()) else {
+        return Ok(());
+    };
+    let mut names: Vec<String> = Vec::new();
+    for key in files.iter().flat_map(|file| &file.keys) {
+        let is_new = !names.contains(key) && !key.starts_with("turn.");
+        names.extend(is_new.then(|| key.clone()));
+    }
+    Err(ReadError::no_column(&first.file, field, column, names))
+}
+
+/// Keys that were to be passed over and that no row has, each with the nearest that one has.
+pub fn unmet_keys<'a>(
+    ignored: impl IntoIterator<Item = &'a str>,
+    files: &'a [FileReport],
+) -> Vec<(&'a str, Option<&'a str>)> {
+    let is_met = |key: &str| {
+        let mut files = files.iter();
+        files.any(|file| file.unused.iter().chain(&file.keys).any(|met| met == key))
+    };
+    let keys = || files.iter().flat_map(|file| &file.keys).map(String::as_str);
+    // A key of turns is often named without its `turn.`.
+    let near = |key: &str| {
+        let of_turns = keys().find(|met| met.strip_prefix("turn.") == Some(key));
+        of_turns.or_else(|| nearest::nearest(key, keys()))
+    };
+    let ignored = ignored.into_iter();
+    ignored
+        .filter(|key| !is_met(key))
+        .map(|key| (key, near(key)))
+        .collect()
 }
 
 /// How far the reading is, for whoever wants to hear of it.
@@ -451,19 +591,39 @@ struct Sorted<'a> {
     shape: Option<Shape>,
     rows: usize,
     refused: usize,
-    /// Whether the columns were looked at; a row of JSON is looked at for want of a header.
-    has_header: bool,
-    /// The line and the names of the first row of no known shape, and what a key tells about it.
-    unknown: Option<(usize, Vec<String>, Option<String>)>,
+    /// Columns that its index names and that it must have.
+    needed: &'a BTreeMap<String, String>,
+    /// Keys that its index leaves unread.
+    unread: &'a BTreeSet<String>,
+    /// The names of its columns, as far as its rows have them, in their order and to be looked up.
+    names: Vec<String>,
+    keys: BTreeSet<String>,
+    /// Which of the columns that the options name it has.
+    columns: BTreeSet<String>,
+    /// The first row of no known shape.
+    unknown: Option<Unknown>,
     /// What becomes of the keys of its rows.
     account: Account,
     untrained: BTreeMap<Kind, usize>,
     /// The first row refused.
     first: Option<String>,
+    /// Rows refused, by the kind of reason, with the first of each.
+    kinds: BTreeMap<&'static str, (usize, String)>,
+}
+
+/// A row of no known shape.
+struct Unknown {
+    line: usize,
+    keys: Vec<String>,
+    /// What one of its keys tells about it.
+    because: Option<String>,
+    /// The key under which turns stand.
+    turns: Option<String>,
 }
 
 impl<'a> Sorted<'a> {
-    fn new(file: &Path, rows: &Rows<'_>, options: &'a ReadOptions<'a>) -> Result<Self, ReadError> {
+    fn new(input: &'a Input, rows: &Rows<'_>, options: &'a ReadOptions<'a>) -> Self {
+        let file = &*input.file;
         let own_task = match rows.format.has_rows() {
             true => format::task_of(file),
             // A folder of documents is one task, not as many as there are documents.
@@ -477,17 +637,36 @@ impl<'a> Sorted<'a> {
             shape: None,
             rows: 0,
             refused: 0,
-            has_header: rows.columns.is_some() || !rows.format.has_rows(),
+            needed: &input.columns,
+            unread: &input.unread,
+            names: Vec::new(),
+            keys: BTreeSet::new(),
+            columns: BTreeSet::new(),
             unknown: None,
             account: Account::new(options.nulls, options.ignored_keys.clone()),
             untrained: BTreeMap::new(),
             first: None,
+            kinds: BTreeMap::new(),
         };
         rows.unread.iter().for_each(|key| sorted.account.list(key));
-        if let Some(columns) = &rows.columns {
-            sorted.look_for_columns(columns, |_| true)?;
+        sorted.meet(rows.columns.iter().flatten().chain(&rows.unread));
+        sorted
+    }
+
+    /// Notes names of columns.
+    fn meet<'k>(&mut self, names: impl Iterator<Item = &'k String>) {
+        for name in names {
+            if self.keys.contains(name) {
+                continue;
+            }
+            if self.options.columns.values().any(|column| column == name) {
+                self.columns.insert(name.clone());
+            }
+            if self.names.len() < MOST_NAMES {
+                self.keys.insert(name.clone());
+                self.names.push(name.clone());
+            }
         }
-        Ok(sorted)
     }
 
     fn give(
@@ -503,13 +682,12 @@ impl<'a> Sorted<'a> {
             let source = Source {
                 file: self.file.clone(),
                 line: row.line,
+                row: row.number,
             };
-            if let (false, Ok(object)) = (self.has_header, &row.content) {
-                // Labels may be missing in a row; a text that was mapped is in all of them.
-                let is_text = |field: &str| !LABELS.contains(&field);
-                self.look_for_columns(&keys(object), is_text)?;
-                self.has_header = true;
+            if let Ok(object) = &row.content {
+                self.meet(object.keys());
             }
+            self.account.begin_row(row.line);
             let record = row.content.and_then(|object| self.record(object, &source));
             meter.count_row();
             if take(self.count(record, source)).is_break() {
@@ -520,29 +698,23 @@ impl<'a> Sorted<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    fn look_for_columns(
-        &self,
-        columns: &[String],
-        is_needed: impl Fn(&str) -> bool,
-    ) -> Result<(), ReadError> {
-        let mut missing = self.options.missing(columns);
-        match missing.find(|(field, _)| is_needed(field)) {
-            None => Ok(()),
-            Some((field, column)) => Err(ReadError::NoColumn {
-                file: self.file.to_path_buf(),
-                field: field.into(),
-                column: column.into(),
-                columns: columns.to_vec(),
-            }),
-        }
-    }
-
     fn record(&mut self, mut row: Object, source: &Source) -> Result<Record, Reason> {
+        if !self.unread.is_empty() {
+            let mapped = &self.options.columns;
+            let unread = self.unread.iter();
+            let unread = unread.filter(|key| !mapped.values().any(|column| column == *key));
+            self.account.leave_unread(&mut row, unread);
+        }
         self.options.rename(&mut row);
         self.account.pass_over(&mut row);
         let found = self.options.shape_of(&row);
         if let (Err(why), None) = (&found, &self.unknown) {
-            self.unknown = Some((source.line, keys(&row), why.told_by_a_key()));
+            self.unknown = Some(Unknown {
+                line: source.line,
+                keys: keys(&row),
+                because: why.told_by_a_key(),
+                turns: turns_in(&row).map(str::to_owned),
+            });
         }
         let (found, file) = (found?, self.shape);
         let shape = *self.shape.get_or_insert(found);
@@ -574,42 +746,94 @@ impl<'a> Sorted<'a> {
                 self.refused += 1;
                 let refused = Refused { source, reason };
                 self.first.get_or_insert_with(|| refused.to_string());
+                let kind = self.kinds.entry(refused.reason.kind());
+                kind.or_insert_with(|| (0, refused.to_string())).0 += 1;
                 Err(refused)
             }
         }
     }
 
-    /// Is there a row that can be used?
+    /// Is there a row that can be used, and is all of the file read in one way?
     fn check(&self) -> Result<(), ReadError> {
         let file = self.file.to_path_buf();
+        let missing = |(_, column): &(&'_ String, &'_ String)| !self.columns.contains(*column);
+        let is_in_force = |(field, column): &(&'_ String, &'_ String)| {
+            self.options.columns.get(*field) == Some(column)
+        };
+        let no_column = |(field, column): (&String, &String)| {
+            Err(ReadError::no_column(
+                &file,
+                field,
+                column,
+                self.names.clone(),
+            ))
+        };
+        if let (Some(missing), true) = (
+            self.needed.iter().filter(is_in_force).find(missing),
+            self.first_row(),
+        ) {
+            return no_column(missing);
+        }
+        if let (true, Some((key, short, long))) = (self.rows > 0, self.account.two_answers()) {
+            return Err(ReadError::TwoAnswers {
+                file,
+                key: key.to_owned(),
+                short,
+                long,
+            });
+        }
         match (&self.first, &self.unknown) {
             _ if self.rows > 0 => Ok(()),
             (None, _) => Err(ReadError::Empty { file }),
-            (_, Some((line, keys, because))) if self.shape.is_none() => {
-                Err(ReadError::UnknownShape {
-                    file,
-                    line: *line,
-                    keys: keys.clone(),
-                    because: because.clone(),
+            (Some(first), unknown) => {
+                // A misspelt column is the reason why no row is of a known shape.
+                if let Some(missing) = self.options.columns.iter().find(missing) {
+                    return no_column(missing);
+                }
+                Err(match unknown {
+                    Some(unknown) if self.shape.is_none() => ReadError::UnknownShape {
+                        file,
+                        line: unknown.line,
+                        keys: unknown.keys.clone(),
+                        because: unknown.because.clone(),
+                        turns: unknown.turns.clone(),
+                    },
+                    _ => ReadError::NothingUsable {
+                        file,
+                        count: self.refused,
+                        first: first.clone(),
+                        kinds: match self.kinds.len() {
+                            1 => Vec::new(),
+                            _ => self.kinds.values().cloned().collect(),
+                        },
+                    },
                 })
             }
-            (Some(first), _) => Err(ReadError::NothingUsable {
-                file,
-                count: self.refused,
-                first: first.clone(),
-            }),
         }
+    }
+
+    /// Was there a row at all?
+    fn first_row(&self) -> bool {
+        self.rows + self.refused > 0
     }
 
     fn report(&self) -> Option<FileReport> {
         Some(FileReport {
             file: self.file.clone(),
+            list: self.options.list.clone(),
             format: self.format,
             shape: self.shape?,
             rows: self.rows,
             refused: self.refused,
             unused: self.account.unused(),
             untrained: self.untrained.clone(),
+            keys: self
+                .names
+                .iter()
+                .cloned()
+                .chain(self.account.met_in_turns())
+                .collect(),
+            columns: self.columns.iter().cloned().collect(),
         })
     }
 }
@@ -681,11 +905,11 @@ mod tests {
         bytes: impl AsRef<[u8]>,
         options: &ReadOptions<'_>,
     ) -> Result<Reading, ReadError> {
-        let (file, mut reading) = (Path::new(name), Reading::default());
-        let bytes = Bytes::unpack(file, Box::new(bytes.as_ref()))?;
-        let rows = Rows::of(file, bytes, options)?;
+        let (input, mut reading) = (Input::new(name), Reading::default());
+        let bytes = Bytes::unpack(&input.file, Box::new(bytes.as_ref()))?;
+        let rows = Rows::of(&input.file, bytes, options)?;
         let meter = Meter::of(&[], options);
-        let (report, _) = sort(file, rows, options, &meter, &mut |row| reading.take(row))?;
+        let (report, _) = sort(&input, rows, options, &meter, &mut |row| reading.take(row))?;
         reading.files.extend(report);
         Ok(reading)
     }

@@ -107,13 +107,18 @@ impl<'a> Rows<'a> {
             .map(|name| (name.clone(), Value::Bool(true)))
             .collect();
         options.rename(&mut row);
-        let found = options.shape_of(&row);
-        if let (Err(why), None) = (&found, options.missing(&columns).next()) {
-            return Err(ReadError::UnknownShape {
-                file: file.into(),
-                line: 1,
-                keys: columns.clone(),
-                because: why.told_by_a_key(),
+        if let Err(why) = options.shape_of(&row) {
+            let missing = options.missing(&columns).next();
+            let missing = missing.map(|(field, column)| (field.to_owned(), column.to_owned()));
+            return Err(match missing {
+                Some((field, column)) => ReadError::no_column(file, &field, &column, columns),
+                None => ReadError::UnknownShape {
+                    file: file.into(),
+                    line: 1,
+                    keys: columns,
+                    because: why.told_by_a_key(),
+                    turns: None,
+                },
             });
         }
         Ok(Self {
@@ -132,7 +137,7 @@ impl<'a> Rows<'a> {
         options: &'a ReadOptions<'a>,
     ) -> Result<Self, ReadError> {
         let (head, is_whole) = (bytes.head(), bytes.is_whole());
-        let format = format_of(file, head, is_whole);
+        let format = format_of(file, head, is_whole, options);
         let mut columns = None;
         let beside = Rc::default();
         let rows: Box<dyn Iterator<Item = _> + 'a> = match format {
@@ -143,11 +148,10 @@ impl<'a> Rows<'a> {
                 Box::new(table)
             }
             Format::Json => {
-                let ignored = &options.ignored_keys;
-                let is_row = document::is_row(file, head, is_whole, ignored)?;
+                let is_row = document::is_row(file, head, is_whole, options)?;
                 let beside = Rc::clone(&beside);
                 let bytes = bytes.buffered();
-                Box::new(Document::new(file.into(), is_row, ignored, beside, bytes))
+                Box::new(Document::new(file.into(), is_row, options, beside, bytes))
             }
             // Parquet and Arrow are opened by their paths: rows are all over the file.
             Format::JsonLines | Format::Parquet | Format::Arrow => {
@@ -169,7 +173,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-fn format_of(file: &Path, head: &[u8], is_whole: bool) -> Format {
+fn format_of(file: &Path, head: &[u8], is_whole: bool, options: &ReadOptions<'_>) -> Format {
     let named = Format::named(file);
     let first = head.iter().find(|byte| !byte.is_ascii_whitespace());
     match (named, first) {
@@ -177,7 +181,7 @@ fn format_of(file: &Path, head: &[u8], is_whole: bool) -> Format {
         (Some(document @ (Format::Text | Format::Markdown)), _) if !holds_rows(head) => document,
         (None, Some(byte)) if !matches!(byte, b'{' | b'[') => Format::Text,
         (_, Some(b'[')) => Format::Json,
-        (_, Some(b'{')) if is_json_document(named, head, is_whole) => Format::Json,
+        (_, Some(b'{')) if is_json_document(named, head, is_whole, options) => Format::Json,
         _ => Format::JsonLines,
     }
 }
@@ -191,9 +195,14 @@ fn holds_rows(head: &[u8]) -> bool {
 
 /// One document, or a row on each line? Where the first line is longer than what was seen of the file,
 /// the name tells.
-fn is_json_document(named: Option<Format>, head: &[u8], is_whole: bool) -> bool {
+fn is_json_document(
+    named: Option<Format>,
+    head: &[u8],
+    is_whole: bool,
+    options: &ReadOptions<'_>,
+) -> bool {
     if !is_whole && !head.contains(&b'\n') {
         return named == Some(Format::Json);
     }
-    !document::first_line_is_a_row(head) && document::is_document(head, is_whole)
+    !document::first_line_is_a_row(head, options) && document::is_document(head, is_whole)
 }

@@ -16,6 +16,8 @@ pub struct ReadOptions<'a> {
     pub ignored_keys: BTreeSet<String>,
     /// What null properties of arguments and of tools are; rows of JSON that have one are refused without it.
     pub nulls: Option<Nulls>,
+    /// Which of the lists of a JSON document is read, where several are sides of a dataset.
+    pub list: Option<String>,
     /// Did Hone write the rows? Every null in them is meant, and a file may hold rows of several shapes.
     pub is_own: bool,
     /// The task of rows that name none, instead of the file's name.
@@ -55,6 +57,7 @@ impl<'a> ReadOptions<'a> {
             columns,
             nulls: self.nulls.or(input.is_own.then_some(Nulls::Keep)),
             is_own: self.is_own || input.is_own,
+            list: input.list.clone().or_else(|| self.list.clone()),
             ..self.clone()
         }
     }
@@ -121,9 +124,10 @@ impl<'a> ReadOptions<'a> {
 
     /// The shape of a row: the first that it fits and that has every text that was mapped.
     pub(super) fn shape_of(&self, row: &Object) -> Result<Shape, Reason> {
+        // A file that lacks the column is read as what it is.
         let texts = || {
             let fields = self.columns.keys().map(String::as_str);
-            fields.filter(|field| !LABELS.contains(field))
+            fields.filter(|field| !LABELS.contains(field) && row.contains_key(*field))
         };
         let takes_all = |shape: Shape| texts().all(|field| shape.takes(field));
         Shape::find(row, takes_all).ok_or_else(|| {

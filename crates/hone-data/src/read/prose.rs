@@ -88,7 +88,11 @@ impl<'a, R: BufRead> Prose<'a, R> {
             Gathered::Whole(text, length) => (*text, *length) = (None, 0),
         }
         let content = Err(reason);
-        self.ready.push_back(Row { line, content });
+        self.ready.push_back(Row {
+            line,
+            number: None,
+            content,
+        });
     }
 
     fn finish(&mut self) {
@@ -101,7 +105,11 @@ impl<'a, R: BufRead> Prose<'a, R> {
             &mut Gathered::Whole(None, bytes) if bytes > MAX_LINE_BYTES => {
                 let limit = MAX_LINE_BYTES;
                 let content = Err(Reason::RowTooLong { bytes, limit });
-                self.ready.push_back(Row { line: 1, content });
+                self.ready.push_back(Row {
+                    line: 1,
+                    number: None,
+                    content,
+                });
                 return;
             }
             Gathered::Whole(None, _) => return,
@@ -119,6 +127,7 @@ impl<'a, R: BufRead> Prose<'a, R> {
             let fields = fields.map(|(name, value)| (name.to_owned(), Value::from(value)));
             Row {
                 line: chunk.line,
+                number: None,
                 content: Ok(Object::from_iter(fields)),
             }
         };

@@ -86,6 +86,7 @@ impl<R: BufRead> Iterator for Table<R> {
         let found = self.cells.next_row().map_err(|fault| fault.of(&self.file));
         let row = |line| Row {
             line,
+            number: None,
             content: self.object(),
         };
         found.map(|found| found.map(row)).transpose()

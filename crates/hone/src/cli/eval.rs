@@ -5,7 +5,7 @@ use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
 use crate::base::OpenBase;
-use crate::curation::{KeyArgs, count_line, tell_remarks};
+use crate::curation::{KeyArgs, count_line, tell_remarks, tell_unmet_keys};
 use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::judge::{judge_both, per_task};
 use crate::report::TaskRow;
@@ -93,7 +93,7 @@ impl Eval {
             progress_line.finish();
             open.weights.check_unchanged(None)?;
             return self.print(
-                json!({ "tasks": per_task(&judged), "model": "base", "rows": count }),
+                json!({ "tasks": per_task(&judged), "model": "base", "count": count }),
                 &[],
                 talk,
             );
@@ -111,7 +111,7 @@ impl Eval {
             "tuned": { "tasks": tuned },
             "comparisons": verdict.comparisons,
             "refused": count.read - count.usable,
-            "rows": count,
+            "count": count,
         });
         self.print(object, &verdict.rows(), talk)
     }
@@ -151,6 +151,7 @@ impl Eval {
         let options = self.flags.options(&self.keys);
         let sifted = self.sieve.read(&inputs, &options, Some(open))?;
         tell_remarks(&sifted.files, talk);
+        tell_unmet_keys(&self.keys.ignore_keys, &sifted.files, talk);
         for refused in &sifted.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }

@@ -3,6 +3,7 @@
 use super::failure::Exit;
 use super::interrupt::Interrupt;
 use crate::base::Home;
+use crate::curation::tell_unmet_keys;
 use crate::dataset::preview;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
@@ -71,6 +72,8 @@ impl Train {
         run.open.say_notices(talk);
         show_set_aside(&run, self.dry_run, talk);
         show_noted(&run, talk);
+        let ignored = &run.plan.settings.ignore_keys.value;
+        tell_unmet_keys(ignored, &run.dataset.files, talk);
         if self.dry_run {
             return Ok(Exit::Done);
         }
@@ -187,9 +190,8 @@ fn show_set_aside(run: &Prepared, is_dry_run: bool, talk: Talk) {
     }
     if lines.len() > SHOWN && is_dry_run {
         let more = lines.len() - SHOWN;
-        talk.say(format!(
-            "and {more} more; a run lists them in its directory"
-        ));
+        let check = run.plan.settings.check_command();
+        talk.say(format!("and {more} more; to list them: {check}"));
     } else if lines.len() > SHOWN {
         let out = run.plan.settings.out.value.join("set-aside.txt");
         talk.say(format!(

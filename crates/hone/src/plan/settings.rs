@@ -233,7 +233,10 @@ impl Settings {
             .map(|config| flag("config", config));
         let rules = self.rules.value.iter().map(|rule| flag("rule", rule));
         let flags = columns.chain(keys).chain(nulls).chain(sides).chain(configs);
-        let flags = flags.chain(rules);
+        let model = std::iter::once(flag("model", &self.model.value));
+        let is_given = self.max_length.origin != Origin::Default;
+        let max_length = is_given.then(|| flag("max-length", &self.max_length.value));
+        let flags = flags.chain(rules).chain(model).chain(max_length);
         let words: Vec<String> = data.chain(flags).collect();
         format!("hone data check {} --json", words.join(" "))
     }

@@ -388,7 +388,7 @@ impl TrainPlan {
             .map(|file| {
                 format!(
                     "{} ({}, {})",
-                    file.file.display(),
+                    file.name(),
                     plural(file.rows, "row"),
                     file.shape
                 )

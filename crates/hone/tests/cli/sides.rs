@@ -661,17 +661,30 @@ fn a_list_named_as_another_side_is_not_trained_on() {
     let place = Place::new();
     let list: String = rows("a", 6).trim_end().replace('\n', ",");
     place.write("one.json", &format!("{{\"test\": [{list}]}}"));
+    let ran = place.run("train --data one.json --dry-run");
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let told = "`test` is the name of a list of rows";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    // Several of them are sides, as the files of a folder are.
+    let test: String = rows("b", 3).trim_end().replace('\n', ",");
     place.write(
         "two.json",
+        &format!("{{\"train\": [{list}], \"test\": [{test}]}}"),
+    );
+    let ran = place.ok("train --data two.json --valid-share 0 --dry-run");
+    let (data, left) = (line(&ran.stderr, "data"), line(&ran.stderr, "test"));
+    assert!(data.contains("two.json (train) (6 rows"), "{data}");
+    assert!(left.contains("two.json (test): left for"), "{left}");
+    let ran = place.ok("eval --model {tied} --data two.json --max-tokens 2 --json");
+    assert_eq!(ran.json()["count"]["read"], 3, "{}", ran.stdout);
+    place.ok("data build --from two.json --out built");
+    let built = fs::read_to_string(place.path("built/test.jsonl")).unwrap();
+    assert_eq!(built.lines().count(), 3);
+    place.write(
+        "same.json",
         &format!("{{\"train\": [{list}], \"test\": [{list}]}}"),
     );
-    for name in ["one.json", "two.json"] {
-        let ran = place.run(&format!("train --data {name} --dry-run"));
-        assert_eq!(ran.code, 1, "{}", ran.stderr);
-        let told = "`test` is the name of a list of rows";
-        assert!(ran.stderr.contains(told), "{}", ran.stderr);
-    }
-    let ran = place.ok("train --data two.json --ignore-key test --valid-share 0 --dry-run");
+    let ran = place.ok("train --data same.json --ignore-key test --valid-share 0 --dry-run");
     assert!(
         line(&ran.stderr, "rows").contains("6 rows"),
         "{}",
@@ -699,4 +712,86 @@ fn entries_of_an_index_that_are_not_known_are_refused_by_name() {
             ran.stderr
         );
     }
+}
+
+#[test]
+fn a_column_that_some_files_lack_is_read_in_the_others_by_every_command() {
+    let place = Place::new();
+    write(&place, "d/a.csv", "question,answer\nWhat is 1?,It is 1.\n");
+    write(&place, "d/b.jsonl", &rows("b", 3));
+    let flags = "--column prompt=question --column completion=answer";
+    for command in [
+        "train --data d --valid-share 0 --dry-run",
+        "data check d",
+        "data show d",
+    ] {
+        let ran = place.ok(&format!("{command} {flags}"));
+        let all = ran.stdout + &ran.stderr;
+        assert!(all.contains("4 rows read: 4 usable"), "{all}");
+    }
+    let flags = "--column prompt=qestion --column completion=answer";
+    for command in ["train --dry-run --data d", "data check d", "data show d"] {
+        let ran = place.run(&format!("{command} {flags}"));
+        assert_eq!(ran.code, 1, "{}", ran.stderr);
+        let near = "did you mean --column prompt=question?";
+        assert!(ran.stderr.contains(near), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_key_to_pass_over_that_no_row_has_is_warned_of_by_every_command() {
+    let place = Place::new();
+    let row = |n: usize| {
+        format!("{{\"prompt\": \"Say {n}\", \"completion\": \"It is {n}.\", \"notes\": \"x\"}}\n")
+    };
+    place.write("rows.jsonl", &(0..6).map(row).collect::<String>());
+    for command in [
+        "train --data rows.jsonl --dry-run",
+        "train --model {tied} --data rows.jsonl --dry-run",
+        "data check rows.jsonl",
+        "data show rows.jsonl",
+        "data build --from rows.jsonl --out built",
+        "eval --model {tied} --data rows.jsonl --max-tokens 2",
+    ] {
+        let ran = place.ok(&format!("{command} --ignore-key notse"));
+        let told = "--ignore-key notse: no row has this key; did you mean --ignore-key notes?";
+        assert!(ran.stderr.contains(told), "{command}: {}", ran.stderr);
+        let quiet = command.replace("built", "built2");
+        let ran = place.ok(&format!("{quiet} --ignore-key notes"));
+        assert!(!ran.stderr.contains("no row has"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn whoever_judges_is_not_sent_to_the_rows_that_were_trained_on() {
+    let place = Place::new();
+    write(&place, "d/train.jsonl", &rows("train", 6));
+    let refusal = place.refusal("eval --model {tied} --data d");
+    assert!(!refusal.contains("--split train"), "{refusal}");
+    assert!(refusal.contains("--test-share 0.1"), "{refusal}");
+    write(&place, "d/valid.jsonl", &rows("valid", 2));
+    let refusal = place.refusal("eval --model {tied} --data d");
+    assert!(refusal.contains("hint: --split valid"), "{refusal}");
+    place.ok("data build --from d --out built");
+    let refusal = place.refusal("eval --model {tied} --data built");
+    assert!(refusal.ends_with("hint: --split valid"), "{refusal}");
+}
+
+#[test]
+fn a_file_that_holds_no_rows_is_named_with_the_flag_that_leaves_it_out() {
+    let place = Place::new();
+    write(&place, "d/train.jsonl", &rows("train", 6));
+    write(&place, "d/stats.csv", "metric,value\nloss,1\n");
+    let refusal = place.refusal("data check d");
+    assert!(
+        refusal.contains("d/stats.csv:2: rows of no known shape"),
+        "{refusal}"
+    );
+    let flag = "--side stats.csv=skip";
+    assert!(
+        refusal.contains(&format!("leave it out: {flag}")),
+        "{refusal}"
+    );
+    let ran = place.ok(&format!("data check d {flag}"));
+    assert!(ran.stdout.contains("left out by --side"), "{}", ran.stdout);
 }

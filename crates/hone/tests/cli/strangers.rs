@@ -98,9 +98,10 @@ fn a_command_that_is_suggested_means_what_it_says() {
 
     // A column of another name is offered as a flag.
     place.write("odd.csv", "question; rm -rf ~,reply\na,b\n");
-    let error = place.refusal("train --model {tied} --data odd.csv --out o --column 'prompt=none'");
+    let error = place
+        .refusal("train --model {tied} --data odd.csv --out o --column 'prompt=question rm -rf ~'");
     assert!(
-        error.contains("--column 'prompt=question; rm -rf ~' reads"),
+        error.contains("did you mean --column 'prompt=question; rm -rf ~'?"),
         "{error}"
     );
 }

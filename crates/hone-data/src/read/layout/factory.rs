@@ -4,12 +4,13 @@
 //! than its author meant it trains something else without a word.
 
 use hone_ledger::words::for_shell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::{Candidate, Choices, Doubt, Found, PassedOver, Told, json_at};
+use crate::Shape;
 
 const FILE: &str = "dataset_info.json";
 
@@ -82,11 +83,11 @@ impl Infos {
                 sorted.push((name.clone(), absent));
                 continue;
             }
-            let columns = match columns(entry) {
+            let Columns { named, unread } = match columns(entry) {
                 Ok(columns) => columns,
                 Err(what) => {
                     doubts.push(of_entry(what));
-                    BTreeMap::new()
+                    Columns::default()
                 }
             };
             // A split of local files is the name by which all of them are meant.
@@ -97,7 +98,8 @@ impl Infos {
                     name.clone(),
                     Candidate {
                         split: split.clone(),
-                        columns: columns.clone(),
+                        columns: named.clone(),
+                        unread: unread.clone(),
                         ..candidate.clone()
                     },
                 ));
@@ -160,8 +162,19 @@ impl Infos {
     }
 }
 
-/// Which of our fields stand in which columns, or what would change the rows and is not done.
-fn columns(entry: &Map<String, Value>) -> Result<BTreeMap<String, String>, String> {
+/// What an entry says of the columns of its files.
+#[derive(Default)]
+struct Columns {
+    /// Our fields that stand in columns of another name.
+    named: BTreeMap<String, String>,
+    /// Columns by the names of fields of ours that the entry leaves unread.
+    unread: BTreeSet<String>,
+}
+
+/// Which of our fields stand in which columns, or what would change the rows and is not done. As LLaMA-Factory does it
+/// (`data/parser.py`): an entry without `columns` has `instruction`, `input` and `output`, or `conversations`; one with
+/// `columns` has what it names there and nothing else.
+fn columns(entry: &Map<String, Value>) -> Result<Columns, String> {
     let is_set = |key: &str| {
         entry
             .get(key)
@@ -214,11 +227,11 @@ fn columns(entry: &Map<String, Value>) -> Result<BTreeMap<String, String>, Strin
         .get("formatting")
         .and_then(Value::as_str)
         .unwrap_or("alpaca");
-    // Field of ours, key of theirs, column where they name none.
+    // Field of ours, key of theirs, column where there are no `columns`.
     let fields: &[(&str, &str, Option<&str>)] = match formatting {
         "alpaca" => &[
             ("instruction", "prompt", Some("instruction")),
-            ("input", "query", None),
+            ("input", "query", Some("input")),
             ("output", "response", Some("output")),
             ("system", "system", None),
             ("history", "history", None),
@@ -237,26 +250,45 @@ fn columns(entry: &Map<String, Value>) -> Result<BTreeMap<String, String>, Strin
     if let Some(key) = named.keys().find(|key| !KNOWN.contains(&key.as_str())) {
         return Err(format!("has a column for `{key}`, which is not known"));
     }
-    let mut columns = BTreeMap::new();
+    let has_columns = entry.get("columns").is_some_and(Value::is_object);
+    let column = |key: &str, default: Option<&str>| {
+        let default = default.filter(|_| !has_columns).map(str::to_owned);
+        text(named, key).or(default)
+    };
+    let needed: &[(&str, &str)] = match formatting {
+        "alpaca" => &[("prompt", "instruction"), ("response", "output")],
+        _ => &[("messages", "conversations")],
+    };
+    for (key, default) in needed {
+        if column(key, Some(default)).is_none() {
+            return Err(format!(
+                "has `columns` and names none for `{key}`, so there is nothing to train on"
+            ));
+        }
+    }
+    let mut columns = Columns::default();
+    let mut used = BTreeSet::new();
+    let mut add = |field: &str, column: String| {
+        used.insert(column.clone());
+        if column != field {
+            columns.named.insert(field.to_owned(), column);
+        }
+    };
     for (field, key, default) in fields {
-        let column = text(named, key).or_else(|| default.map(str::to_owned));
-        if let Some(column) = column.filter(|column| column != field) {
-            columns.insert((*field).to_owned(), column);
+        if let Some(column) = column(key, *default) {
+            add(field, column);
         }
     }
     if formatting != "alpaca" {
-        let is_openai = formatting == "openai";
-        let field = turns_field(tags, is_openai)?;
-        let default = if is_openai {
-            "messages"
-        } else {
-            "conversations"
-        };
-        let column = text(named, "messages").unwrap_or_else(|| default.into());
-        if column != field {
-            columns.insert(field.to_owned(), column);
+        let field = turns_field(tags, formatting == "openai")?;
+        if let Some(column) = column("messages", Some("conversations")) {
+            add(field, column);
         }
     }
+    columns.unread = Shape::names()
+        .filter(|field| !used.contains(*field))
+        .map(str::to_owned)
+        .collect();
     Ok(columns)
 }
 

@@ -7,7 +7,7 @@
 //! side nobody knows are a [`Doubt`], and the user's `--side` and `--config` answer it.
 
 use hone_ledger::words::for_shell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -15,8 +15,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::Format;
+use super::document;
 use super::format::stem_of;
+use super::{FileReport, Format};
 use crate::Side;
 use words::{Said, is_a_side, said};
 
@@ -35,8 +36,80 @@ pub struct Input {
     pub told: Told,
     /// Fields that have another name in this file.
     pub columns: BTreeMap<String, String>,
+    /// Keys that an index beside it leaves unread.
+    pub unread: BTreeSet<String>,
+    /// Which of the lists of a JSON document, where several are sides of a dataset.
+    pub list: Option<String>,
     /// Did Hone write it? Every null in it is meant, and its rows were examined already.
     pub is_own: bool,
+}
+
+impl Input {
+    /// A file of which nothing else is known.
+    pub fn new(file: impl Into<PathBuf>) -> Self {
+        Self {
+            file: file.into(),
+            side: None,
+            told: Told::Nobody,
+            columns: BTreeMap::new(),
+            unread: BTreeSet::new(),
+            list: None,
+            is_own: false,
+        }
+    }
+
+    /// The file, and which of its lists, as people read it.
+    pub fn name(&self) -> String {
+        named(&self.file, self.list.as_deref())
+    }
+
+    /// Are its rows the ones that a report speaks of?
+    pub fn is_of(&self, report: &FileReport) -> bool {
+        *self.file == *report.file && self.list == report.list
+    }
+
+    /// The lists of a document of several sides, each by itself; else the input as it is.
+    pub(super) fn split(self, choices: &Choices, met: &mut Vec<String>) -> Vec<Self> {
+        let lists = document::sides_in(&self.file);
+        let side = |list: &String| match said(list) {
+            Said::Side(side) => Some(side),
+            Said::Eval => {
+                let has_test = lists
+                    .iter()
+                    .any(|list| said(list) == Said::Side(Side::Test));
+                Some(if has_test { Side::Valid } else { Side::Test })
+            }
+            Said::Nothing | Said::Unclear => None,
+        };
+        if lists.len() < 2 || lists.iter().any(|list| side(list).is_none()) {
+            return vec![self];
+        }
+        let mut inputs = Vec::new();
+        for list in &lists {
+            let chosen = choices.sides.get(list);
+            met.extend(chosen.is_some().then(|| list.clone()));
+            let (side, told) = match (chosen, self.told) {
+                (Some(chosen), _) => (*chosen, Told::User),
+                (None, Told::User) => (self.side, Told::User),
+                (None, _) => (side(list), Told::List),
+            };
+            inputs.push(Self {
+                side,
+                told,
+                list: Some(list.clone()),
+                ..self.clone()
+            });
+        }
+        inputs
+    }
+}
+
+/// A file, and which of its lists, as people read it.
+pub(super) fn named(file: &Path, list: Option<&str>) -> String {
+    match list {
+        Some(list) => format!("{} ({list})", file.display()),
+        None => file.display().to_string(),
+    }
 }
 
 /// Who tells on which side a file stands.
@@ -53,6 +126,8 @@ pub enum Told {
     State,
     /// LLaMA-Factory's `dataset_info.json`.
     Factory,
+    /// The name of its list, in a document of several.
+    List,
     /// The user.
     User,
 }
@@ -65,6 +140,7 @@ impl fmt::Display for Told {
             Self::Card => "README.md",
             Self::State => "state.json",
             Self::Factory => "dataset_info.json",
+            Self::List => "by the name of its list",
             Self::User => "--side",
         })
     }
@@ -138,6 +214,8 @@ pub(super) struct Candidate {
     /// The split that something beside it says it belongs to.
     pub split: Option<(String, Told)>,
     pub columns: BTreeMap<String, String>,
+    /// Keys that its index leaves unread.
+    pub unread: BTreeSet<String>,
     /// Why its rows cannot be had, and what brings them.
     pub lacking: Option<(String, &'static str)>,
 }
@@ -150,6 +228,7 @@ impl Candidate {
             within,
             split: None,
             columns: BTreeMap::new(),
+            unread: BTreeSet::new(),
             lacking: None,
         }
     }
@@ -314,11 +393,11 @@ impl Found {
         let name = split.unwrap_or_else(|| stem_of(&candidate.file));
         self.known.push(name);
         self.files.push(Input {
-            file: candidate.file,
             side,
             told,
             columns: candidate.columns,
-            is_own: false,
+            unread: candidate.unread,
+            ..Input::new(candidate.file)
         });
     }
 
@@ -357,7 +436,8 @@ impl Found {
         let of_sides = sides.iter().position(|side| !matches!(side, Ok(None)));
         let beside = of_sides.map(|known| own_names[known].clone());
         let chosen = self.chosen(&all, choices);
-        let any_is_chosen = chosen.iter().any(Option::is_some);
+        // A file that is left out says nothing of the sides of the others.
+        let any_is_chosen = chosen.iter().flatten().any(|(side, _)| side.is_some());
         let all = all.into_iter().zip(own_names).zip(chosen);
         for (((mut candidate, side), name), chosen) in all {
             let lacking = candidate.lacking.take();

@@ -136,6 +136,7 @@ impl<'a> Parquet<'a> {
             self.num_rows += 1;
             self.ready.push_back(Row {
                 line: self.num_rows,
+                number: None,
                 content: assembly.0.content(row),
             });
         }

@@ -5,7 +5,8 @@ use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{
-    Curator, RecipeArgs, beside, count_line, tell_remarks, tell_shortfalls, ways_to_decide,
+    Curator, RecipeArgs, beside, count_line, tell_remarks, tell_shortfalls, tell_unmet_keys,
+    ways_to_decide,
 };
 use crate::meant::options_for;
 use crate::place::{refuse_unwritable, unlocked};
@@ -84,6 +85,9 @@ impl Build {
             &format!("all are in {}", findings.display()),
         )?;
         tell_remarks(&written.files, talk);
+        let sources = curator.curation.sources.iter();
+        let ignored = sources.flat_map(|source| &source.ignore_keys);
+        tell_unmet_keys(ignored, &written.files, talk);
         tell_shortfalls(&written.portions, curator.mixes_by(), talk);
         let count = count_line(&written.count, curator.counts_lengths());
         self.tell(out, &written, &count, talk)?;
@@ -100,7 +104,7 @@ impl Build {
         let note = &written.note;
         if self.json {
             return Ok(screen::data_json(
-                &json!({ "out": out, "id": written.id, "rows": written.count, "manifest": note }),
+                &json!({ "out": out, "id": written.id, "count": written.count, "manifest": note }),
             )?);
         }
         let sides: Vec<String> = note

@@ -1,7 +1,9 @@
 //! `hone data check`: what the rules see in some files, and nothing else happens.
 
 use crate::cli::failure::{Exit, Refusal};
-use crate::curation::{Curator, RecipeArgs, count_line, tell_remarks, tell_shortfalls};
+use crate::curation::{
+    Curator, RecipeArgs, count_line, tell_remarks, tell_shortfalls, tell_unmet_keys,
+};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::overview::{RuleRow, Tally};
@@ -62,6 +64,9 @@ impl Check {
             }
         }
         tell_remarks(&curated.files, talk);
+        let sources = curator.curation.sources.iter();
+        let ignored = sources.flat_map(|source| &source.ignore_keys);
+        tell_unmet_keys(ignored, &curated.files, talk);
         tell_shortfalls(&curated.portions, curator.mixes_by(), talk);
         for doubt in &curated.inputs.doubts {
             talk.say(format!("to decide before training: {}", doubt.what));
@@ -81,7 +86,7 @@ impl Check {
         }
         let count = count_line(&curated.count, curator.counts_lengths());
         match json {
-            true => screen::data_json(&json!({ "rows": curated.count }))?,
+            true => screen::data_json(&json!({ "count": curated.count }))?,
             false => talk.say(&count),
         }
         talk.say(format!(
@@ -108,7 +113,7 @@ impl Check {
 pub fn files_in_lines(inputs: &Inputs, reports: &[FileReport]) -> Vec<String> {
     let read = inputs.files.iter().map(|input| {
         let side = input.side.map_or("-", Side::name);
-        let report = reports.iter().find(|report| *report.file == *input.file);
+        let report = reports.iter().find(|report| input.is_of(report));
         let what = report.map_or("not read".to_owned(), |report| {
             format!(
                 "{}, {}, {}",
@@ -121,12 +126,12 @@ pub fn files_in_lines(inputs: &Inputs, reports: &[FileReport]) -> Vec<String> {
             Some(_) => format!(" ({})", input.told),
             None => String::new(),
         };
-        format!("{side:5}  {}: {what}{told}", input.file.display())
+        format!("{side:5}  {}: {what}{told}", input.name())
     });
     // Rows of dataset directories have their sides, too.
     let built = reports
         .iter()
-        .filter(|report| !inputs.files.iter().any(|input| *input.file == *report.file))
+        .filter(|report| !inputs.files.iter().any(|input| input.is_of(report)))
         .map(|report| {
             let rows = plural(report.rows, "row");
             format!(

@@ -1,6 +1,7 @@
 //! The known name nearest to a mistyped one.
 //!
-//! Every refusal of a name offers the one that was probably meant; one notion of "near" serves flags, models and adapters.
+//! Every refusal of a name offers the one that was probably meant; one notion of "near" serves columns of
+//! files, flags, models and adapters.
 
 /// The known name within a third of its length in edits, if there is one.
 pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -10,6 +11,28 @@ pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
         .filter(|(distance, name)| *distance <= name.chars().count().max(3) / 3)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+/// The known names that could be meant, nearest first: those that [`nearest`] would take, and those of which one holds the
+/// other, whatever their case. At most three.
+pub fn several<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Vec<String> {
+    let lower = asked.to_lowercase();
+    let mut near: Vec<(usize, &str)> = known
+        .into_iter()
+        .filter_map(|name| {
+            let known = name.to_lowercase();
+            let distance = edits(&lower, &known);
+            let is_near = distance <= known.chars().count().max(3) / 3;
+            let is_part = lower.len() > 2 && known.contains(&lower)
+                || known.len() > 2 && lower.contains(&known);
+            (is_near || is_part).then_some((distance, name))
+        })
+        .collect();
+    near.sort_by_key(|(distance, _)| *distance);
+    near.into_iter()
+        .take(3)
+        .map(|(_, name)| name.to_owned())
+        .collect()
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours that lead from one to the other (optimal string
