@@ -157,12 +157,24 @@ impl Decoder {
         format: BaseFormat,
         max_positions: usize,
     ) -> Result<Self, LoadError> {
+        Self::load_as(base, device, format, max_positions, None)
+    }
+
+    /// [`Self::load`], with every matrix rounded to the type that it has in `rounded_as`.
+    pub(crate) fn load_as(
+        base: &BaseWeights,
+        device: &Device,
+        format: BaseFormat,
+        max_positions: usize,
+        rounded_as: Option<&BaseWeights>,
+    ) -> Result<Self, LoadError> {
         let config = base.config().clone();
         let loader = Loader {
             base,
             device,
             config: &config,
             format,
+            rounded_as,
         };
         let layers = (0..config.num_layers)
             .map(|layer| loader.layer(layer))
@@ -278,6 +290,8 @@ struct Loader<'a> {
     device: &'a Device,
     config: &'a DecoderConfig,
     format: BaseFormat,
+    /// Files whose types the matrices are rounded to.
+    rounded_as: Option<&'a BaseWeights>,
 }
 
 impl Loader<'_> {
@@ -374,7 +388,12 @@ impl Loader<'_> {
                 cols,
             });
         }
-        if format == BaseFormat::Stored {
+        let rounded_to = match self.rounded_as {
+            Some(like) => Some(like.matrix(name)?.format()),
+            None => None,
+        };
+        let is_rounded = rounded_to.is_none_or(|rounded| rounded == matrix.format());
+        if format == BaseFormat::Stored && is_rounded {
             return Ok(Arc::new(self.device.weight(matrix)));
         }
         let values = matrix.to_f32();
@@ -385,7 +404,13 @@ impl Loader<'_> {
             BaseFormat::Bf16 => to_bf16(&values, rows, cols),
             BaseFormat::F32 | BaseFormat::Stored => StoredMatrix::from_f32(&values, rows, cols),
         };
-        let converted = converted.map_err(|source| LoadError::Convert {
+        let rounded = converted.and_then(|converted| match rounded_to {
+            Some(rounded) if rounded != converted.format() => {
+                StoredMatrix::encode(rounded, &converted.to_f32(), rows, cols)
+            }
+            _ => Ok(converted),
+        });
+        let converted = rounded.map_err(|source| LoadError::Convert {
             name: name.to_owned(),
             source,
         })?;

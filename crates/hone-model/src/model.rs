@@ -112,6 +112,23 @@ impl Model {
         })
     }
 
+    /// [`Self::load`], with every matrix rounded to the type that it has in `like`, a file of the same model: what that type
+    /// alone makes of a base. The rounded matrices are in memory.
+    pub fn load_rounded(
+        base: &BaseWeights,
+        like: &BaseWeights,
+        device: &Device,
+        format: BaseFormat,
+        max_positions: usize,
+    ) -> Result<Self, LoadError> {
+        Ok(Self {
+            decoder: Decoder::load_as(base, device, format, max_positions, Some(like))?,
+            format,
+            worn: vec![],
+            stop: StopSignal::never(),
+        })
+    }
+
     /// Puts an adapter on the base, in place of any other. A fresh one takes lengths, biases and whole matrices from
     /// the base; one that starts from the base's vectors goes through [`Self::begin`] instead.
     pub fn attach(&mut self, adapter: Adapter) {

@@ -3,8 +3,8 @@
 use super::source::{Source, attachable, joined};
 use crate::dataset::Dataset;
 use crate::parity::{
-    Bound, Compared, Comparison, OtherReader, Parity, Prompts, REPLIES, Replay, Replies, changes,
-    compare, evenly, worth_seeing,
+    BaseRounding, Bound, Compared, Comparison, Measured, OtherReader, Parity, Prompts, REPLIES,
+    Replay, Replies, changes, compare, evenly, worth_seeing,
 };
 use crate::plan::{Machine, Origin, RawTrain, Settings};
 use crate::refusal::Refusal;
@@ -217,7 +217,7 @@ impl Prover {
     ) -> Result<Parity> {
         let Expected {
             prompts,
-            reference,
+            mut reference,
             readings,
         } = expected;
         let (model, bound) = read_back(source, written, positions(&prompts, source))?;
@@ -232,6 +232,12 @@ impl Prover {
         let mut parity = Parity::new(&prompts, &comparison, bound, replies, finer);
         if let (Written::Model(path), true) = (written, parity.bound.is_coarse()) {
             parity = parity.with_compared(compare_tensors(source, path)?);
+            parity = parity.with_base_rounding(measure_rounding(
+                source,
+                path,
+                &prompts,
+                &mut reference,
+            )?);
         }
         parity.lines().iter().for_each(|line| talk.say(line));
         if self.verify_with.is_empty() {
@@ -366,6 +372,30 @@ fn compare_tensors(source: &Source, path: &Path) -> Result<Compared> {
     let merged = source.merged()?;
     let residuals = merged.residual(&there)?;
     Ok(Compared::of(&residuals, merged.config(), there.config()))
+}
+
+/// What the types that were written make of the base alone, over the texts of the proof. The reference lends its base, which
+/// is in memory, and has its adapter back afterwards.
+fn measure_rounding(
+    source: &Source,
+    path: &Path,
+    prompts: &Prompts,
+    reference: &mut Model,
+) -> Result<Measured> {
+    let base = &source.open.weights;
+    if let Some(not_measured) = Measured::why_not(base) {
+        return Ok(Measured::No { not_measured });
+    }
+    let written = BaseWeights::open(path)?;
+    let rounded = source.rounded_base(&written, positions(prompts, source))?;
+    let adapter = reference.detach();
+    let expected = prompts.read(reference)?;
+    let found = prompts.read(&rounded)?;
+    let comparison = compare(prompts, (reference, &expected), (&rounded, &found))?;
+    if let Some(adapter) = adapter {
+        reference.attach(adapter);
+    }
+    Ok(Measured::Yes(Box::new(BaseRounding::of(comparison.all))))
 }
 
 /// Prompts that other programs continue: those of the replies; without any the texts.

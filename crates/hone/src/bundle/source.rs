@@ -251,6 +251,17 @@ impl Source {
         Ok(model)
     }
 
+    /// The base alone, rounded to the types of `written`.
+    pub fn rounded_base(&self, written: &BaseWeights, max_positions: usize) -> Result<Model> {
+        let format = match self.kind {
+            MergeBase::Original => BaseFormat::Stored,
+            MergeBase::DequantisedNf4 => BaseFormat::Nf4,
+        };
+        let base = &self.open.weights;
+        let model = Model::load_rounded(base, written, &self.device, format, max_positions)?;
+        Ok(model)
+    }
+
     /// What transformers calls the type of most numbers, once they are written as `dtype`.
     pub fn dtype_word(&self, dtype: MergeDtype) -> &'static str {
         let most = self

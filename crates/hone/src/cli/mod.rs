@@ -38,6 +38,8 @@ struct Cli {
 }
 
 const EXIT_CODES: &str = "\
+To begin: hone quickstart, or hone train --model smollm2-135m-instruct --data rows.jsonl --out runs/first
+
 Exit codes: 0 done, 1 failed, 2 wrong command line, run file or recipe, 3 interrupted and saved,
 4 looked and found something to decide (data check, data build), a difference (data diff) or a fault (adapter check),
 5 a file of weights was cut short by another program.
@@ -50,6 +52,7 @@ enum Verb {
     /// Fetch a base model by name
     Pull(pull::Pull),
     /// Train an adapter
+    #[command(after_help = train::NEEDED)]
     Train(Box<train::Train>),
     /// Score a model, and an adapter beside it
     Eval(eval::Eval),

@@ -15,6 +15,12 @@ use hone_ledger::words::{for_shell, path_for_shell};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// What stands below the options of `hone train`.
+pub const NEEDED: &str = "\
+--model, --data and --out are needed, as options or as keys of the run file (model = \"…\", data = [\"rows.jsonl\"]):
+  hone train --model smollm2-135m-instruct --data rows.jsonl --out runs/first --dry-run
+shows the plan; the same without --dry-run trains.";
+
 /// Arguments of `hone train`.
 #[derive(Debug, clap::Args)]
 pub struct Train {
@@ -75,6 +81,7 @@ impl Train {
         let ignored = &run.plan.settings.ignore_keys.value;
         tell_unmet_keys(ignored, &run.dataset.files, talk);
         if self.dry_run {
+            talk.say("nothing was written; the same without --dry-run trains");
             return Ok(Exit::Done);
         }
         let interrupt = Interrupt::listen(talk)?;

@@ -169,8 +169,11 @@ fn wanted(arg: &Arg, reason: &str) -> Option<&'static str> {
 /// Arguments that a verb cannot do without, each with what it is.
 fn missing_arguments(missing: &[String], verb: &Command, path: &str) -> Refusal {
     let refusal = Refusal::usage(format!("`{path}` needs {}", missing.join(" and ")));
+    // One that is needed only sometimes shows its name in other brackets.
+    let bare = |shown: &str| shown.trim_matches(['<', '>', '[', ']', '.']).to_owned();
     let help_of = |asked: &String| {
-        let arg = verb.get_arguments().find(|arg| arg.to_string() == *asked)?;
+        let mut args = verb.get_arguments();
+        let arg = args.find(|arg| bare(&arg.to_string()) == bare(asked))?;
         Some(format!("{asked}: {}", arg.get_help()?))
     };
     missing
@@ -318,6 +321,10 @@ mod tests {
         ] {
             assert_eq!(said(&format!("hone {line}"))[0], answer);
         }
+        assert_eq!(
+            said("hone pull")[1],
+            "<NAME>: A built-in name, or a hub id owner/name"
+        );
         // A number below zero is a value, and its range is told like that of any other.
         for line in [
             "train --clip -1",

@@ -8,6 +8,7 @@
 
 mod distance;
 mod replies;
+mod rounding;
 mod texts;
 
 pub use distance::{After, Comparison, Distance, Replay, compare};
@@ -15,6 +16,7 @@ pub use replies::{
     Change, Example, Replies, SHORT_REPLY_TOKENS, Short, TIE_NATS, Validation, WORDING_SHARE,
     changes, worth_seeing,
 };
+pub use rounding::{BaseRounding, Measured};
 pub use texts::{Prompts, Question, REPLIES, Said, Text, evenly};
 
 use hone_model::Residual;
@@ -103,13 +105,7 @@ impl Bound {
 
     /// The bound of a model's coarsest format.
     pub fn of(written: &BaseWeights) -> Self {
-        let place = |format: Format| {
-            let found = BOUNDS
-                .iter()
-                .position(|(formats, _)| formats.contains(&format));
-            found.unwrap_or(BOUNDS.len() - 1)
-        };
-        let coarsest = written.formats().iter().map(|row| place(row.0)).max();
+        let coarsest = written.formats().iter().map(|row| place_of(row.0)).max();
         BOUNDS[coarsest.unwrap_or(0)].1
     }
 
@@ -140,6 +136,14 @@ impl Bound {
         distance.max_logit_difference.is_finite()
             && distance.mean_kl <= self.mean_kl.unwrap_or(2.0 * own.mean_kl).max(eight_bits)
     }
+}
+
+/// The place of a format among [`BOUNDS`].
+fn place_of(format: Format) -> usize {
+    let found = BOUNDS
+        .iter()
+        .position(|(formats, _)| formats.contains(&format));
+    found.unwrap_or(BOUNDS.len() - 1)
 }
 
 /// Layout of `parity.json`.
@@ -185,6 +189,9 @@ pub struct Parity {
     /// Every number compared with the merged one, where precision is coarse.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compared: Option<Compared>,
+    /// What rounding alone changes the base by, where precision is coarse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_rounding: Option<Measured>,
     /// Replies to the prompts, before and after.
     pub replies: Replies,
     /// The loss of the rows' replies, before and after, where the texts are rows.
@@ -270,6 +277,7 @@ impl Parity {
             bound,
             holds: true,
             compared: None,
+            base_rounding: None,
             validation: Validation::of(prompts, comparison),
             replies,
             others: vec![],
@@ -281,6 +289,13 @@ impl Parity {
     /// With every number compared.
     pub fn with_compared(mut self, compared: Compared) -> Self {
         self.compared = Some(compared);
+        self.judge();
+        self
+    }
+
+    /// With what rounding alone does to the base.
+    pub fn with_base_rounding(mut self, measured: Measured) -> Self {
+        self.base_rounding = Some(measured);
         self.judge();
         self
     }
@@ -312,6 +327,8 @@ impl Parity {
             ));
         }
         all.extend(self.compared.as_ref().and_then(Compared::refusal));
+        let measured = self.base_rounding.as_ref();
+        all.extend(measured.and_then(|measured| measured.refusal(&self.distance)));
         let others = self.others.iter().filter(|other| !other.holds);
         all.extend(others.map(|other| format!("{} reads it otherwise", other.program)));
         all
@@ -339,7 +356,7 @@ impl Parity {
         } = self.distance;
         let bound = match self.bound.mean_kl {
             Some(bound) => format!("bound {bound:.0e} for {}", self.bound.precision),
-            None => format!("{}: no bound", self.bound.precision),
+            None => format!("{}: no bound of its own", self.bound.precision),
         };
         let of_replies = match self.reply_tokens.tokens {
             0 => String::new(),
@@ -374,6 +391,7 @@ impl Parity {
     /// What a person is told, line by line.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = vec![self.sentence()];
+        lines.extend(self.base_rounding.as_ref().map(Measured::sentence));
         lines.extend(self.validation.as_ref().map(Validation::sentence));
         lines.push(self.replies.sentence());
         let examples = self.replies.examples.iter().take(3);
@@ -454,6 +472,40 @@ mod tests {
                     .sentence()
                     .ends_with("; all 1 tensors are the merged ones, rounded")
         );
+    }
+
+    #[test]
+    fn what_differs_by_more_than_rounding_changes_the_base_by_is_refused_though_every_tensor_is_right()
+     {
+        let by = |mean_kl: f64| Distance {
+            tokens: 10,
+            mean_kl,
+            ..Distance::default()
+        };
+        let rounding = |mean_kl: f64| Measured::Yes(Box::new(BaseRounding::of(by(mean_kl))));
+        let four_bits = parity(by(0.3), BOUNDS[5].1);
+        assert_eq!(four_bits.verdict, Verdict::Holds);
+        let explained = four_bits.clone().with_base_rounding(rounding(0.2));
+        assert_eq!(explained.verdict, Verdict::Holds);
+        let said = serde_json::to_value(&explained).unwrap();
+        assert_eq!(said["base_rounding"]["mean_kl"], 0.2);
+        assert!(
+            said["base_rounding"]["explains_mean_kl"].as_f64().unwrap() > 0.3,
+            "{said}"
+        );
+        let beyond = four_bits.clone().with_base_rounding(rounding(0.01));
+        assert_eq!(beyond.verdict, Verdict::Refused);
+        assert!(
+            beyond.reasons[0].starts_with(
+                "it differs by 3.0e-1 nats, where rounding changes the base by 1.0e-2"
+            ),
+            "{:?}",
+            beyond.reasons
+        );
+        let why = Measured::No {
+            not_measured: "in a test".into(),
+        };
+        assert_eq!(four_bits.with_base_rounding(why).verdict, Verdict::Holds);
     }
 
     #[test]

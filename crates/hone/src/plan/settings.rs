@@ -555,6 +555,13 @@ impl Settings {
             "activations" activations plain,
             "without" without |names: &Vec<Shortcut>| list(names),
         ];
+        // The name that a user would type.
+        for (name, _, _) in rows.iter_mut().filter(|(name, _, _)| *name == "length") {
+            *name = match self.length.value {
+                Length::Epochs(_) => "epochs",
+                Length::Minutes { .. } => "minutes",
+            };
+        }
         if self.ia3.value {
             // Factors have no rank, and nothing is said of one.
             rows.retain(|(name, _, _)| !["rank", "alpha", "rslora", "lora-plus"].contains(name));

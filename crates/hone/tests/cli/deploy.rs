@@ -125,6 +125,49 @@ fn a_fixed_adapter_gives_the_same_logits() {
 }
 
 #[test]
+fn what_rounding_alone_does_is_measured_on_the_base_and_stands_in_the_proof() {
+    let place = Place::new();
+    let adapter = fixtures().join("adapters/tiny-llama-untied");
+    let line = format!(
+        "export --model {{untied}} --adapter '{}' --to gguf --replies 0",
+        adapter.display()
+    );
+    let proof = |out: &str| -> serde_json::Value {
+        let text = std::fs::read(place.path(out).join("parity.json")).unwrap();
+        serde_json::from_slice(&text).unwrap()
+    };
+    for kind in ["q8_0", "q5_0", "q4_0"] {
+        let ran = place.ok(&format!("{line} --type {kind} --out {kind}"));
+        let proof = proof(kind);
+        let rounding = &proof["base_rounding"];
+        let measured = rounding["mean_kl"].as_f64().unwrap();
+        assert!(measured > 0.0, "{kind}: {proof}");
+        assert_eq!(rounding["tokens"], proof["tokens"], "the same texts");
+        assert!(
+            proof["mean_kl"].as_f64().unwrap() <= rounding["explains_mean_kl"].as_f64().unwrap(),
+            "{kind}: {proof}"
+        );
+        assert!(
+            ran.stderr.contains("rounding alone changes the base by"),
+            "{}",
+            ran.stderr
+        );
+    }
+    place.ok(&format!("{line} --type f16 --out f16"));
+    assert!(
+        proof("f16")["base_rounding"].is_null(),
+        "f16 has a bound that holds for every model"
+    );
+    // A base that is stored so already shows nothing.
+    place.ok(&format!(
+        "export --model q4_0/model.gguf --adapter '{}' --to gguf --type q4_0 --out q4 --replies 0",
+        adapter.display()
+    ));
+    let why = proof("q4")["base_rounding"]["not_measured"].to_string();
+    assert!(why.contains("4 bits itself"), "{why}");
+}
+
+#[test]
 fn combined_adapters_are_what_was_asked_for() {
     let place = Place::new();
     let (first, second) = (adapter("tiny-llama-tied"), adapter("tiny-llama-tied-qv"));

@@ -39,7 +39,7 @@ pub struct Combine {
     /// Seed of what is dropped at random
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     seed: u64,
-    /// Directory to write
+    /// Directory to write; must not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// End with one JSON object
