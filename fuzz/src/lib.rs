@@ -1,8 +1,10 @@
 //! What the fuzz targets share: a directory for inputs, small bases, and safetensors made of a header.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use hone_data::{ReadOptions, stream};
 use hone_model::weights::{BaseWeights, DecoderConfig};
 use hone_model::{AdapterFiles, CheckedBase, LoraParts, Model, RawAdapter, check_adapter};
 use hone_tensor::Device;
@@ -134,6 +136,20 @@ pub fn open_and_run(path: &Path) {
             Err(error) => assert_one_line(&error.to_string()),
             Ok(logits) => assert_eq!(logits.len(), 3 * model.config().vocab_size),
         },
+    }
+}
+
+/// Reads a file of rows of this name and of any bytes; whatever is refused of it is told in one short line.
+pub fn read_rows(name: &str, bytes: &[u8]) {
+    let file = write(name, bytes);
+    let outcome = stream(&[file], &ReadOptions::default(), &mut |row| {
+        if let Err(refused) = row {
+            assert_one_line(&refused.reason.to_string());
+        }
+        ControlFlow::Continue(())
+    });
+    if let Err(error) = outcome {
+        assert_one_line(&error.to_string());
     }
 }
 

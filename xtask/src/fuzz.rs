@@ -21,7 +21,7 @@ struct Target {
 /// A name and an input.
 type Seed = (String, Vec<u8>);
 
-const TARGETS: [Target; 9] = [
+const TARGETS: [Target; 14] = [
     Target {
         name: "safetensors",
         seeds: quantised_files,
@@ -74,7 +74,37 @@ const TARGETS: [Target; 9] = [
         name: "rows",
         seeds: row_files,
         dictionary: "rows",
-        max_bytes: 32 << 10,
+        max_bytes: 16 << 10,
+    },
+    Target {
+        name: "parquet",
+        seeds: parquet_files,
+        dictionary: "rows",
+        max_bytes: 16 << 10,
+    },
+    Target {
+        name: "arrow",
+        seeds: arrow_files,
+        dictionary: "rows",
+        max_bytes: 8 << 10,
+    },
+    Target {
+        name: "archive",
+        seeds: archives,
+        dictionary: "archive",
+        max_bytes: 4 << 10,
+    },
+    Target {
+        name: "run_record",
+        seeds: records,
+        dictionary: "run_record",
+        max_bytes: 8 << 10,
+    },
+    Target {
+        name: "hub_response",
+        seeds: hub_answers,
+        dictionary: "hub_response",
+        max_bytes: 4 << 10,
     },
 ];
 
@@ -278,31 +308,181 @@ fn tokenizers(fixtures: &Path) -> Result<Vec<Seed>> {
     Ok(seeds)
 }
 
-/// Files of rows, each with its place among `NAMES` in fuzz_targets/rows.rs.
-const ROWS: [(u8, &str); 4] = [
-    (0, "pairs.parquet"),
-    (0, "calls.parquet"),
-    (1, "saved/calls/data-00000-of-00001.arrow"),
-    (2, "chats.jsonl"),
-];
-
+/// Files of rows, each after its place among `NAMES` in fuzz_targets/rows.rs.
 fn row_files(fixtures: &Path) -> Result<Vec<Seed>> {
-    let mut seeds: Vec<Seed> = vec![
+    const TEXTS: [(&str, u8, &str); 5] = [
         (
-            "csv".into(),
-            b"\x05prompt,completion\n\"a \"\"b\"\"\",c\n".to_vec(),
+            "json",
+            1,
+            r#"{"data": [{"prompt": "a", "completion": "b"}]}"#,
         ),
-        // One row, packed.
+        ("csv", 2, "prompt,completion\n\"a \"\"b\"\"\",c\n"),
+        ("tsv", 3, "prompt\tcompletion\na\tb\n"),
         (
-            "gz".into(),
-            b"\x03\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xab\x56\x2a\x49\xad\x28\x51\xb2\x52\x4a\x54\xaa\xe5\x02\x00\x77\x4c\xc2\x38\x0d\x00\x00\x00".to_vec(),
+            "md",
+            4,
+            "# Title\n\nSome words.\n\n```\n# code\n```\n\n## More\n\nWords.\n",
         ),
+        ("txt", 5, "A paragraph.\n\nAnother one\nof two lines.\n"),
     ];
-    for (choice, name) in ROWS {
-        let bytes = std::fs::read(fixtures.join("rows").join(name))?;
-        seeds.push((name.replace('/', "-"), [&[choice], &bytes[..]].concat()));
+    let texts = TEXTS.iter().map(|(name, choice, text)| {
+        let bytes = [&[*choice], text.as_bytes()].concat();
+        ((*name).to_owned(), bytes)
+    });
+    let mut seeds: Vec<Seed> = texts.collect();
+    for path in sorted(&fixtures.join("rows"))? {
+        if path.extension().is_some_and(|ending| ending == "jsonl") {
+            let bytes = std::fs::read(&path)?;
+            seeds.push((name_of(&path), [&[0], &bytes[..]].concat()));
+        }
     }
     Ok(seeds)
+}
+
+/// Sound ones and hostile ones.
+fn parquet_files(fixtures: &Path) -> Result<Vec<Seed>> {
+    let rows = fixtures.join("rows");
+    let mut seeds = files_in(&rows, "parquet")?;
+    seeds.extend(files_in(&rows.join("hostile"), "parquet")?);
+    Ok(seeds)
+}
+
+fn arrow_files(fixtures: &Path) -> Result<Vec<Seed>> {
+    let saved = fixtures.join("rows/saved");
+    let mut seeds = Vec::new();
+    for folder in ["calls", "odd", "chats/train", "chats/test"] {
+        for (name, bytes) in files_in(&saved.join(folder), "arrow")? {
+            seeds.push((format!("{}-{name}", folder.replace('/', "-")), bytes));
+        }
+    }
+    Ok(seeds)
+}
+
+/// The files of a folder that end so.
+fn files_in(folder: &Path, ending: &str) -> Result<Vec<Seed>> {
+    let paths = sorted(folder)?.into_iter();
+    let paths = paths.filter(|path| path.extension().is_some_and(|end| end == ending));
+    paths
+        .map(|path| Ok((name_of(&path), std::fs::read(&path)?)))
+        .collect()
+}
+
+/// Wheels, and a row packed in both ways, after the choice between the two in fuzz_targets/archive.rs.
+fn archives(fixtures: &Path) -> Result<Vec<Seed>> {
+    const GZIP: &[u8] = b"\x01\x1f\x8b\x08\x00\x00\x00\x00\x00\x02\x03\xabV*I\xad(Q\xb2RPJT\xaa\xe5\x02\x00\xbd\xd2* \x0e\x00\x00\x00";
+    const ZSTD: &[u8] = b"\x01\x28\xb5\x2f\xfd\x04Xq\x00\x00{\"text\": \"a\"}\x0a\xfc\x0cHX";
+    let mut seeds: Vec<Seed> = vec![
+        ("gzip".into(), GZIP.to_vec()),
+        ("zstd".into(), ZSTD.to_vec()),
+    ];
+    for (name, wheel) in files_in(&fixtures.join("archives"), "whl")? {
+        seeds.push((name, [&[0], &wheel[..]].concat()));
+    }
+    Ok(seeds)
+}
+
+/// Files of a run and of the registry, each after its place in fuzz_targets/run_record.rs.
+const RECORDS: [(&str, u8, &str); 10] = [
+    (
+        "events",
+        1,
+        "{\"event\":\"stepped\",\"step\":1,\"epoch\":0,\"loss\":1.5,\"lr\":0.1,\"grad_norm\":1.0,\"examples\":2,\"tokens\":9,\"supervised_tokens\":4,\"seconds\":0.1,\"peak_bytes\":100}\n{\"event\":\"saved\",\"step\":1}\n{\"event\":\"resumed\",\"step\":1,\"changed\":[]}\n",
+    ),
+    ("torn", 1, "{\"event\":\"saved\",\"step\":1}\nnone\n{\"ev"),
+    (
+        "rows",
+        3,
+        r#"[["a","/r",1,2,"finished","m","d",{"valid_loss_best":1.0}],["b",null,"x",[1,255],"gone",0.5,true,"{"]]"#,
+    ),
+    ("list", 4, "\"/r\"\n\n\"/r\nno\"\n\"torn"),
+    (
+        "checkpoint",
+        5,
+        r#"{"step":2,"identity":"1","optimizer":"adamw","totals":{"examples":4,"tokens":9,"supervised_tokens":4,"nats":1.5,"seconds":0.1,"valid_loss_first":2.0,"valid_loss_best":1.0,"best_step":2},"due":["unchanged"]}"#,
+    ),
+    ("status", 6, r#"{"status":"running","finished_unix":null}"#),
+    (
+        "asked",
+        6,
+        r#"{"asked":{"model":"m","epochs":1.0,"memory":"4GB","out":"o"}}"#,
+    ),
+    (
+        "plan",
+        6,
+        r#"{"plan":[{"name":"model","value":"m","origin":"flag"}],"training":{"steps":0,"optimizer":{"weight_decay":-1.0}}}"#,
+    ),
+    (
+        "result",
+        6,
+        r#"{"result":{"valid_loss_first":2.0,"valid_loss_best":1.0,"adapter":"a"}}"#,
+    ),
+    (
+        "adapters",
+        6,
+        r#"{"adapters":{"adapter":"b3e0e3ad2ed4ba5b2b0b5a7a80a4b3f3d3ac0d3d1a3b3ed0c0a2a4f4d9d6d8f3"}}"#,
+    ),
+];
+
+fn records(_fixtures: &Path) -> Result<Vec<Seed>> {
+    let seed = |(name, choice, text): &(&str, u8, &str)| {
+        let bytes = [&[*choice], text.as_bytes()].concat();
+        ((*name).to_owned(), bytes)
+    };
+    Ok(RECORDS.iter().map(seed).collect())
+}
+
+/// The answers to one pull, a zero byte between them, after what is asked: see fuzz_targets/hub_response.rs.
+fn hub_answers(_fixtures: &Path) -> Result<Vec<Seed>> {
+    const LIST: &str = "200 OK\ncontent-type: application/json\n\n{\"sha\":\"c0ffee\",\"siblings\":[{\"rfilename\":\"config.json\"},{\"rfilename\":\"model.safetensors\"}]}";
+    const GGUF: &str = "200 OK\n\n{\"sha\":\"c0ffee\",\"siblings\":[{\"rfilename\":\"m.gguf\"}]}";
+    const FILE: &str = "200 OK\netag: \"e\"\nx-repo-commit: c0ffee\n\n{}";
+    const LARGE: &str = "302 Found\nx-linked-etag: \"f\"\nx-linked-size: 10\nx-repo-commit: c0ffee\nlocation: http://cdn.invalid/f";
+    const TENSORS: &str = "200 OK\n\n\x02\x01\x01\x01\x01\x01\x01\x01{}";
+    const PART: &str = "206 Partial\ncontent-range: bytes 1-1/2\netag: e\n\n}";
+    let seed = |name: &str, choice: u8, answers: &[&str]| {
+        let joined = answers.join("\0");
+        (name.to_owned(), [&[choice], joined.as_bytes()].concat())
+    };
+    Ok(vec![
+        seed("whole", 0, &[LIST, FILE, LARGE, FILE, TENSORS]),
+        seed("gguf", 1, &[GGUF, FILE, FILE]),
+        seed("part", 3, &[GGUF, FILE, PART]),
+        seed("beyond", 3, &[GGUF, FILE, "416 Not Satisfiable\n\n"]),
+        seed(
+            "inner",
+            1,
+            &[GGUF, "307 Moved\nlocation: /there/m.gguf", FILE, FILE],
+        ),
+        seed(
+            "refused",
+            0,
+            &["401 Unauthorized\nx-error-code: GatedRepo\n\n"],
+        ),
+        seed("busy", 0, &["429 Too Many\nretry-after: 3\n\n"]),
+        seed(
+            "outside",
+            1,
+            &[
+                GGUF,
+                "200 OK\netag: \"../../e\"\nx-repo-commit: ../c\ncontent-encoding: gzip\n\n{}",
+            ],
+        ),
+        seed(
+            "head",
+            1,
+            &[
+                GGUF,
+                "405 No Method\n\n",
+                "206 Partial\ncontent-range: bytes 0-0/2\netag: e\n\n{",
+                FILE,
+            ],
+        ),
+        seed(
+            "wire",
+            0,
+            &["HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"],
+        ),
+    ])
 }
 
 fn sorted(dir: &Path) -> Result<Vec<PathBuf>> {
