@@ -914,17 +914,15 @@ fn spoilt(change: impl Fn(&mut Tensors, &mut Value)) -> tempfile::TempDir {
 fn what_is_wrong_with_an_adapter_on_experts_is_named() {
     const EXPERTS: &str = "base_model.model.model.layers.1.mlp.experts";
     type Change = fn(&mut Tensors, &mut Value);
-    let cases: [(Change, &str, &str); 7] = [
+    let cases: [(Change, &str); 7] = [
         (
             |tensors, _| drop(tensors.remove(&format!("{EXPERTS}.base_layer.lora_B.weight"))),
-            "is missing",
             "is missing",
         ),
         (
             |tensors, _| {
                 tensors.retain(|name, _| !name.starts_with(&format!("{EXPERTS}.base_layer")))
             },
-            "is missing",
             "is missing",
         ),
         (
@@ -939,31 +937,26 @@ fn what_is_wrong_with_an_adapter_on_experts_is_named() {
                 }
             },
             "for the 4 experts of this model",
-            "has shape",
         ),
         (
             |_, config| config["rank_pattern"] = json!({}),
             "for the 4 experts",
-            "has shape",
         ),
         (
             |_, config| config["target_parameters"] = json!(["gate_up_proj", "gate.weight"]),
             "is on a module",
-            "has shape",
         ),
         (
             |_, config| config["lora_dropout"] = json!(0.1),
             "`lora_dropout` is set beside `target_parameters`",
-            "dropout together with `target_parameters`",
         ),
         (
             |_, config| config["use_dora"] = json!(true),
             "`use_dora` is set beside `target_parameters`",
-            "DoRA together with `target_parameters`",
         ),
     ];
     let base = BaseWeights::open(&path("mixtral", "base")).unwrap();
-    for (change, finding, refusal) in cases {
+    for (change, finding) in cases {
         let dir = spoilt(change);
         let raw = RawAdapter::read(dir.path()).unwrap();
         let checked = CheckedBase {
@@ -978,11 +971,10 @@ fn what_is_wrong_with_an_adapter_on_experts_is_named() {
             said.iter().any(|line| line.contains(finding)),
             "{finding}: {said:?}"
         );
-        let files = AdapterFiles::read(dir.path()).unwrap();
-        let error = files
-            .into_adapter(base.config(), &Device::cpu(1).unwrap())
-            .unwrap_err();
-        assert!(error.to_string().contains(refusal), "{refusal}: {error}");
+        let refused = AdapterFiles::read(dir.path())
+            .and_then(|files| files.into_adapter(base.config(), &Device::cpu(1).unwrap()));
+        let error = refused.unwrap_err().to_string();
+        assert!(said.iter().any(|line| error.contains(line)), "{error}");
     }
 }
 
@@ -1004,9 +996,8 @@ fn adapters_on_single_experts_are_refused_with_what_to_do() {
         tensors.insert(name.into(), (vec![1, 1], vec![0; 4]));
     });
     let config = open("mixtral", "base").config().clone();
-    let files = AdapterFiles::read(dir.path()).unwrap();
-    let error = files
-        .into_adapter(&config, &Device::cpu(1).unwrap())
+    let error = AdapterFiles::read(dir.path())
+        .and_then(|files| files.into_adapter(&config, &Device::cpu(1).unwrap()))
         .unwrap_err();
     assert!(
         error

@@ -725,25 +725,29 @@ fn a_defective_adapter_is_refused_with_its_defect() {
     assert_eq!(refused(&|_, _| {}), "accepted");
     assert!(refused(&|_, t| drop(t.remove(name))).contains("lora_A.weight` is missing"));
     assert!(
-        refused(&|_, t| drop(t.insert("other.lora_A.weight".into(), vec![0.0; 3])))
-            .contains("belongs to no adapted")
+        refused(&|_, t| drop(
+            t.insert("base_model.model.other.lora_A.weight".into(), vec![0.0; 3])
+        ))
+        .contains("other.lora_")
     );
     assert!(refused(&|_, t| t.get_mut(name).unwrap()[5] = f32::NAN).contains("element 5"));
     assert!(refused(&|_, t| drop(t.insert(name.into(), vec![0.0; 5]))).contains("has shape [5]"));
-    assert!(refused(&|c, _| c["r"] = 4.into()).contains("must be 4×32"));
+    assert!(refused(&|c, _| c["r"] = 4.into()).contains("rank 4, but its tensors"));
     assert!(refused(&|c, _| c["r"] = 0.into()).contains("at least 1"));
     assert!(refused(&|c, _| c["use_dora"] = true.into()).contains("lora_magnitude_vector"));
-    assert!(refused(&|c, _| c["peft_type"] = "IA3".into()).contains("ia3_l` is missing"));
+    assert!(refused(&|c, _| c["peft_type"] = "IA3".into()).contains("`peft_type` is IA3"));
     assert!(refused(&|c, _| c["peft_type"] = "LOHA".into()).contains("peft_type"));
     assert!(refused(&|c, _| c["some_future_setting"] = 3.into()).contains("some_future_setting"));
-    assert!(refused(&|c, _| c["init_lora_weights"] = "pissa".into()).contains("init_lora_weights"));
+    assert!(
+        refused(&|c, _| c["init_lora_weights"] = "pissa".into()).contains("initialised by `pissa`")
+    );
     assert!(
         refused(&|c, _| c["target_modules"] = serde_json::json!(["nothing"]))
-            .contains("no projection matches")
+            .contains("`target_modules` does not name")
     );
     assert!(
         refused(&|c, _| c["target_modules"] = serde_json::json!(["q_proj"]))
-            .contains("belongs to no adapted")
+            .contains("`target_modules` does not name")
     );
 }
 

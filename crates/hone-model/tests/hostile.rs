@@ -231,6 +231,10 @@ fn hostile_weights_of_adapters_end_in_one_line() {
             "`a`",
         ),
         (
+            r#"{"base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight":{"dtype":"F32","shape":[18446744073709551615,0],"data_offsets":[0,0]},"b":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
+            "",
+        ),
+        (
             r#"{"a\nb":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
             r"a\nb",
         ),
@@ -275,8 +279,11 @@ fn what_an_adapter_names_twice_is_refused_by_all_who_read_it() {
         &[&length[..], twice.as_bytes(), data].concat(),
     );
     let line = adapter.attaching();
-    assert!(line.contains(&format!("`{name}` appears twice")), "{line}");
-    adapter.checking();
+    assert!(
+        line.contains(&format!("`{name}` lies at the bytes")),
+        "{line}"
+    );
+    assert_eq!(line, adapter.checking());
 
     for (setting, twice) in [
         ("\"r\"", "\"r\": 3, \"r\""),
@@ -293,12 +300,12 @@ fn what_an_adapter_names_twice_is_refused_by_all_who_read_it() {
             "adapter_config.json",
             config.replace(setting, twice).as_bytes(),
         );
-        assert!(adapter.attaching().contains("appears twice"));
-        let line = adapter.checking();
+        let line = adapter.attaching();
         assert!(
             line.contains("twice") || line.contains("more than once"),
             "{line}"
         );
+        assert_eq!(line, adapter.checking());
     }
 }
 
@@ -308,15 +315,15 @@ fn hostile_settings_of_adapters_end_in_one_line() {
     let cases = [
         ("r", json!(1e308), "`r` is"),
         ("r", json!(4_294_967_296_u64), "`r` is"),
-        ("r", json!(65536), "has shape"),
+        ("r", json!(65536), "rank 65536"),
         ("r", json!(-1), "`r` is -1"),
         ("rank_pattern", json!({"q_proj": 1e300}), "rank_pattern"),
-        ("rank_pattern", json!({"q_proj": 65536}), "has shape"),
+        ("rank_pattern", json!({"q_proj": 65536}), "rank 65536"),
         ("rank_pattern", json!({"q_proj": 1.5}), "rank_pattern"),
-        ("rank_pattern", json!({long: 3}), "cannot match"),
-        ("rank_pattern", json!({"(": 3}), "cannot match"),
+        ("rank_pattern", json!({long: 3}), "rank_pattern"),
+        ("rank_pattern", json!({"(": 3}), "rank_pattern"),
         ("rank_pattern", json!([3]), "rank_pattern"),
-        ("alpha_pattern", json!({"q_proj": -1}), "alpha_pattern"),
+        ("alpha_pattern", json!({"q_proj": "x"}), "alpha_pattern"),
         (
             "target_modules",
             json!(["q\u{1b}[2J"]),

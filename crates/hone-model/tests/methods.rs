@@ -73,7 +73,7 @@ fn load(name: &str, threads: usize) -> Model {
 
 fn read(model: &Model, case: &str) -> Adapter {
     let mut files = AdapterFiles::read(&fixture(&format!("adapters/tiny-llama-{case}"))).unwrap();
-    files.leave_out_copies(&base(case)).unwrap();
+    files.leave_out_copies(&base(case));
     files.into_adapter(model.config(), model.device()).unwrap()
 }
 
@@ -363,7 +363,7 @@ fn a_copy_of_the_bases_embedding_is_left_out_and_another_is_refused() {
         let config = "adapter_config.json";
         std::fs::copy(source.join(config), dir.path().join(config)).unwrap();
         let mut files = AdapterFiles::read(dir.path()).unwrap();
-        files.leave_out_copies(&base)?;
+        files.leave_out_copies(&base);
         files.into_adapter(base.config(), &Device::cpu(1).unwrap())
     };
     let alone = read(0.0).unwrap().parameters().to_vec().unwrap();
@@ -373,7 +373,7 @@ fn a_copy_of_the_bases_embedding_is_left_out_and_another_is_refused() {
         model.adapter().unwrap().parameters().to_vec().unwrap()
     );
     let error = read(0.5).unwrap_err().to_string();
-    assert!(error.contains("which is not the base's"), "{error}");
+    assert!(error.contains("is not the base's own matrix"), "{error}");
 }
 
 #[test]

@@ -1,258 +1,25 @@
 //! What is wrong with an adapter: everything, by name, before it is used.
 //!
 //! PEFT loads most damaged adapters and says a warning or nothing, and the model then answers without them. Here a
-//! tensor that is missing, left over, of the wrong shape, there twice or not a number is an error, and so is a
-//! configuration that says something else than the tensors. The model is not needed; with it the check also knows
-//! which modules must be there, and whether this is the base that the adapter was trained on.
+//! tensor that is missing, left over, of the wrong shape, there twice or not a number is an error. The tensors decide which
+//! modules are adapted; settings that chose them (targets, exclusions, layers) are compared with what is there. The model is
+//! not needed; with it the check also knows which modules must be there, whether this is the base that the adapter was
+//! trained on, and what the adapter puts on it. Using an adapter goes through the same findings.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::path::Path;
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::peft::{Provenance, SCALING, scaling_hash};
-use super::peft_config::{EMBEDDINGS, HEADS, names_any};
-use super::raw::{RawAdapter, RawTensor};
+use super::finding::{Finding, Severity, short};
+use super::layout::Wanted;
+use super::peft::{PeftError, SCALING, scaling_hash};
+use super::raw::{Modules, RawAdapter, RawTensor};
 use super::runtimes::Facts;
-use super::settings::{Settings, is_of_experts, layer_of};
-use super::spelling::{PREFIX, Part, Spelled, read_name};
-use crate::weights::{DecoderConfig, slots};
-
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Worth knowing; the numbers are right.
-    Note,
-    /// Another reader, or another version, may take it differently.
-    Warning,
-    /// The adapter would do something else than it was trained to do.
-    Error,
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Note => "note",
-            Self::Warning => "warning",
-            Self::Error => "error",
-        })
-    }
-}
-
-/// One thing about an adapter that its user should know.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[allow(missing_docs)] // the message says what each field is
-pub enum Finding {
-    #[error("`peft_type` is {found}, and Hone checks LORA and IA3")]
-    UnknownMethod { found: String },
-    #[error("`{key}` is {value}, and must be {must}")]
-    BadSetting {
-        key: String,
-        value: String,
-        must: &'static str,
-    },
-    #[error("`{key}` is given more than once in adapter_config.json")]
-    RepeatedSetting { key: String },
-    #[error("settings that no version of PEFT up to 0.21 knows: {}", keys.join(", "))]
-    UnknownSettings { keys: Vec<String> },
-    #[error("`{key}` is {value}, which Hone does not apply")]
-    NotApplied { key: String, value: String },
-    #[error(
-        "the adapter was initialised by `{method}`, which changed the base; on the plain base it gives other numbers"
-    )]
-    ChangesBase { method: String },
-    #[error("`{tensor}` is missing")]
-    Missing { tensor: String },
-    #[error(
-        "{} adapted in some layers but not in {}: {modules}",
-        if *is_one { "one module is" } else { "modules are" }, layers
-    )]
-    Uneven {
-        modules: String,
-        layers: String,
-        is_one: bool,
-    },
-    #[error("`{tensor}` {why}")]
-    Unexpected { tensor: String, why: String },
-    #[error(
-        "{count} of {of} tensors do not begin with `{PREFIX}`, so PEFT would pass over them and start at random"
-    )]
-    NoPrefix { count: usize, of: usize },
-    #[error(
-        "{count} tensors carry the adapter's own name (`lora_A.default.weight`), as PEFT does not write them"
-    )]
-    NamesAdapter { count: usize },
-    #[error("`{tensor}` has shape {found:?}, and must be {must}")]
-    Misshaped {
-        tensor: String,
-        found: Vec<usize>,
-        must: String,
-    },
-    #[error("the configuration gives `{module}` rank {says}, but its tensors have rank {found}")]
-    OtherRank {
-        module: String,
-        says: usize,
-        found: usize,
-    },
-    #[error("`{tensor}` is there twice{how}")]
-    Duplicate { tensor: String, how: &'static str },
-    #[error("element {at} of `{tensor}` is {value}")]
-    NotFinite {
-        tensor: String,
-        at: usize,
-        value: f32,
-    },
-    #[error("`{tensor}` is stored as {dtype}, not as floating-point numbers of 16 or 32 bits")]
-    NotNumbers { tensor: String, dtype: String },
-    #[error("{what}")]
-    Contradiction { what: String },
-    #[error("`{key}` has `{pattern}`, which matches no adapted module")]
-    IdlePattern { key: &'static str, pattern: String },
-    #[error(
-        "`{key}` has `{first}` and `{second}`, which both match `{module}`; PEFT sorts them when it saves, so which one wins may change"
-    )]
-    OverlappingPatterns {
-        key: &'static str,
-        first: String,
-        second: String,
-        module: String,
-    },
-    #[error("no tensor of the adapter changes the model")]
-    Empty,
-    #[error("every `B` is zero, so the adapter changes nothing yet")]
-    Untrained,
-    #[error("its targets {targets} match no projection of this model")]
-    NoTarget { targets: String },
-    #[error(
-        "it was trained on another base: fingerprint {trained_on}, and this base has {this_base}"
-    )]
-    OtherBase {
-        trained_on: String,
-        this_base: String,
-    },
-    #[error(
-        "it was trained with another chat template: hash {trained_with}, and this base has {this_base}"
-    )]
-    OtherTemplate {
-        trained_with: String,
-        this_base: String,
-    },
-    #[error(
-        "it brings {tokens} tokens that the base does not have, so the vocabulary grows to {vocab_size}; PEFT wants `resize_token_embeddings({vocab_size})` before it loads it"
-    )]
-    Grows { tokens: usize, vocab_size: usize },
-    #[error("rank, alpha or scaling were edited after it was saved")]
-    EditedScaling,
-    #[error(
-        "the adapter does not say which weights it was trained on, so another revision or another quantisation of its base goes unnoticed"
-    )]
-    NoFingerprint,
-    #[error("its base is named as the path of a machine: {name}")]
-    LocalBaseName { name: String },
-}
-
-/// The first twelve digits of a hash.
-fn short(hash: &str) -> String {
-    hash.chars().take(12).collect()
-}
-
-impl Finding {
-    /// Whether an adapter names another base than this one.
-    pub(super) fn other_base(provenance: &Provenance, this_base: &str) -> Option<Self> {
-        let trained_on = provenance.base_fingerprint.as_deref()?;
-        (trained_on != this_base).then(|| Self::OtherBase {
-            trained_on: short(trained_on),
-            this_base: short(this_base),
-        })
-    }
-
-    /// How much it matters.
-    pub fn severity(&self) -> Severity {
-        match self {
-            Self::UnknownSettings { .. }
-            | Self::Uneven { .. }
-            | Self::NamesAdapter { .. }
-            | Self::IdlePattern { .. } => Severity::Warning,
-            Self::Untrained
-            | Self::NoFingerprint
-            | Self::LocalBaseName { .. }
-            | Self::Grows { .. } => Severity::Note,
-            _ => Severity::Error,
-        }
-    }
-
-    /// What is wrong, if every program would go wrong with it; names, patterns and other bases are judged program by
-    /// program.
-    fn damage(&self) -> Option<String> {
-        let is_judged = matches!(
-            self,
-            Self::NoPrefix { .. } | Self::OverlappingPatterns { .. } | Self::ChangesBase { .. }
-        );
-        (self.severity() == Severity::Error && !is_judged).then(|| self.to_string())
-    }
-
-    /// Its name for scripts.
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::UnknownMethod { .. } => "unknown-method",
-            Self::BadSetting { .. } => "bad-setting",
-            Self::RepeatedSetting { .. } => "repeated-setting",
-            Self::UnknownSettings { .. } => "unknown-settings",
-            Self::NotApplied { .. } => "not-applied",
-            Self::ChangesBase { .. } => "changes-base",
-            Self::Missing { .. } => "missing",
-            Self::Uneven { .. } => "uneven",
-            Self::Unexpected { .. } => "unexpected",
-            Self::NoPrefix { .. } => "no-prefix",
-            Self::NamesAdapter { .. } => "names-adapter",
-            Self::Misshaped { .. } => "misshaped",
-            Self::OtherRank { .. } => "other-rank",
-            Self::Duplicate { .. } => "duplicate",
-            Self::NotFinite { .. } => "not-finite",
-            Self::NotNumbers { .. } => "not-numbers",
-            Self::Contradiction { .. } => "contradiction",
-            Self::IdlePattern { .. } => "idle-pattern",
-            Self::OverlappingPatterns { .. } => "overlapping-patterns",
-            Self::Empty => "empty",
-            Self::Untrained => "untrained",
-            Self::NoTarget { .. } => "no-target",
-            Self::OtherBase { .. } => "other-base",
-            Self::OtherTemplate { .. } => "other-template",
-            Self::Grows { .. } => "grows",
-            Self::EditedScaling => "edited-scaling",
-            Self::NoFingerprint => "no-fingerprint",
-            Self::LocalBaseName { .. } => "local-base-name",
-        }
-    }
-
-    /// What to do about it, where there is something to do.
-    pub fn hint(&self) -> Option<&'static str> {
-        Some(match self {
-            Self::ChangesBase { .. } => {
-                "save it with PEFT's save_pretrained(path_initial_model_for_weight_conversion=…), which makes it a plain LoRA"
-            }
-            Self::NoPrefix { .. } | Self::NamesAdapter { .. } => {
-                "`hone adapter check --for peft --fix OUT` writes the names that PEFT reads"
-            }
-            Self::OverlappingPatterns { .. } => {
-                "`hone adapter check --for vllm --fix OUT` puts ranks and alphas into the numbers and needs no patterns"
-            }
-            Self::OtherBase { .. } | Self::OtherTemplate { .. } => {
-                "name the base that the adapter was trained on with --model"
-            }
-            Self::Uneven { .. } => "with --model the check knows which modules must be there",
-            Self::NotFinite { .. } => {
-                "train it again with a lower learning rate, or fetch it again"
-            }
-            Self::Missing { .. } | Self::Duplicate { .. } => {
-                "fetch or save the adapter again; where PEFT loads it without a warning, please report it to Hone"
-            }
-            _ => return None,
-        })
-    }
-}
+use super::settings::{EMBEDDINGS, HEADS, Names, Settings, is_of_experts, layer_of, names_any};
+use super::spelling::{PREFIX, Part, read_name};
+use super::{TrainedBias, target_matches};
+use crate::weights::DecoderConfig;
 
 /// The base that an adapter is checked against.
 #[derive(Clone, Copy, Debug)]
@@ -274,6 +41,8 @@ pub struct AdapterCheck {
     pub findings: Vec<Finding>,
     /// What the adapter is, as far as others care.
     pub facts: Facts,
+    /// What it puts on the base that it was checked against, if that can be done.
+    pub(super) wanted: Option<Wanted>,
 }
 
 impl AdapterCheck {
@@ -286,6 +55,11 @@ impl AdapterCheck {
     pub fn errors(&self) -> impl Iterator<Item = &Finding> {
         let is_error = |finding: &&Finding| finding.severity() == Severity::Error;
         self.findings.iter().filter(is_error)
+    }
+
+    /// Refuses an adapter with errors; `path` is where it lies.
+    pub(super) fn accept(&self, path: &Path) -> Result<(), PeftError> {
+        PeftError::refuse(path, self.errors())
     }
 }
 
@@ -300,74 +74,74 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
     if method != "LORA" && method != "IA3" {
         let found = method.to_string();
         findings.push(Finding::UnknownMethod { found });
-        let facts = Facts {
-            damage: findings.iter().find_map(Finding::damage),
-            ..Facts::default()
+        let mut facts = Facts::default();
+        facts.judge(&findings);
+        let wanted = None;
+        return AdapterCheck {
+            findings,
+            facts,
+            wanted,
         };
-        return AdapterCheck { findings, facts };
     }
     let settings = Settings::read(&raw.config, &mut findings);
     if let Some(method) = &settings.changes_base {
         let method = method.clone();
         findings.push(Finding::ChangesBase { method });
     }
+    let modules = raw.modules(&settings, &mut findings);
     let mut checker = Checker {
         raw,
         settings: &settings,
-        modules: BTreeMap::new(),
+        modules: &modules,
         findings,
-        grows: base.is_some_and(|base| base.new_tokens > 0),
     };
-    checker.sort_out();
+    checker.look_at_names();
     checker.look_at_numbers();
-    checker.look_at_modules();
-    checker.look_at_patterns();
-    match base {
-        Some(base) => checker.compare_with(base),
-        None => checker.compare_layers(),
+    for (path, parts) in &modules {
+        checker.look_at_module(path, parts);
     }
+    checker.look_at_what_is_promised(base);
+    checker.look_at_patterns();
+    let wanted = match base {
+        Some(base) => Some(checker.compare_with(base)),
+        None => {
+            checker.compare_layers();
+            None
+        }
+    };
     checker.look_at_provenance(base);
-    let mut facts = Facts::of(&settings, &checker.modules, raw);
-    facts.new_tokens = base.map_or(0, |base| base.new_tokens);
     let mut findings = checker.findings;
-    facts.damage = findings.iter().find_map(Finding::damage);
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
-    AdapterCheck { findings, facts }
+    let mut check = AdapterCheck {
+        facts: Facts::of(&settings, &modules, raw, base),
+        findings,
+        wanted,
+    };
+    check.facts.judge(&check.findings);
+    check
 }
-
-/// The tensors of each module, by their part.
-pub(crate) type Modules<'a> = BTreeMap<String, BTreeMap<Part, &'a RawTensor>>;
 
 struct Checker<'a> {
     raw: &'a RawAdapter,
     settings: &'a Settings,
-    modules: Modules<'a>,
+    modules: &'a Modules<'a>,
     findings: Vec<Finding>,
-    /// Whether it brings tokens that the base does not have.
-    grows: bool,
 }
 
-impl<'a> Checker<'a> {
+impl Checker<'_> {
     fn report(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
 
-    /// Gives every tensor its place in a module; what has none, or comes second, is reported.
-    fn sort_out(&mut self) {
-        let (mut without_prefix, mut with_name) = (0, 0);
-        for tensor in &self.raw.tensors {
-            let Some(spelled) = read_name(&tensor.name) else {
-                let why = "is no tensor of an adapter".into();
-                self.report(Finding::Unexpected {
-                    tensor: tensor.name.clone(),
-                    why,
-                });
-                continue;
-            };
-            without_prefix += usize::from(!spelled.has_prefix);
-            with_name += usize::from(spelled.names_adapter);
-            self.place(tensor, &spelled);
-        }
+    fn look_at_names(&mut self) {
+        let spelled = || {
+            self.raw
+                .tensors
+                .iter()
+                .filter_map(|tensor| read_name(&tensor.name))
+        };
+        let without_prefix = spelled().filter(|spelled| !spelled.has_prefix).count();
+        let with_name = spelled().filter(|spelled| spelled.names_adapter).count();
         let of = self.raw.tensors.len();
         if without_prefix > 0 {
             let count = without_prefix;
@@ -381,57 +155,22 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn place(&mut self, tensor: &'a RawTensor, spelled: &Spelled) {
-        let path = self.settings.path_of(spelled.module, self.raw);
-        let parts = self.modules.entry(path).or_default();
-        if let Some(other) = parts.insert(spelled.part, tensor) {
-            let how = match other.name == tensor.name {
-                true => "",
-                false => ", under two spellings",
-            };
-            let tensor = tensor.name.clone();
-            self.report(Finding::Duplicate { tensor, how });
-        }
-    }
-
     fn look_at_numbers(&mut self) {
-        let (mut has_b, mut moves) = (false, false);
-        for tensor in &self.raw.tensors {
-            let Some(numbers) = self.raw.numbers(tensor) else {
-                self.report(Finding::NotNumbers {
-                    tensor: tensor.name.clone(),
-                    dtype: tensor.dtype.clone(),
-                });
-                continue;
-            };
-            if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-                self.report(Finding::NotFinite {
-                    tensor: tensor.name.clone(),
-                    at,
-                    value: numbers[at],
-                });
-            }
-            let part = read_name(&tensor.name).map(|spelled| spelled.part);
-            let is_b = part == Some(Part::B);
-            has_b |= is_b;
-            moves |= !matches!(part, Some(Part::A | Part::B))
-                || is_b && numbers.iter().any(|x| *x != 0.0);
-        }
-        if has_b && !moves {
-            self.report(Finding::Untrained);
-        }
-    }
-
-    fn look_at_modules(&mut self) {
-        let modules = std::mem::take(&mut self.modules);
-        for (path, parts) in &modules {
-            self.look_at_module(path, parts);
-        }
-        self.modules = modules;
-        self.look_at_what_is_promised();
+        let found = self.raw.of_numbers.get_or_init(|| of_numbers(self.raw));
+        self.findings.extend(found.iter().cloned());
     }
 
     fn look_at_module(&mut self, path: &str, parts: &BTreeMap<Part, &RawTensor>) {
+        if is_of_one_expert(path) {
+            let what = "is on one expert by itself, as transformers 4 has them (load it with PEFT under transformers 5 and save it again)";
+            let tensors = parts.values().map(|tensor| tensor.name.clone());
+            let refused = tensors.map(|tensor| Finding::Unapplied {
+                tensor,
+                what: what.into(),
+            });
+            self.findings.extend(refused);
+            return;
+        }
         let pair = |a, b| parts.contains_key(&a) || parts.contains_key(&b);
         if pair(Part::A, Part::B) {
             self.look_at_pair(
@@ -464,7 +203,7 @@ impl<'a> Checker<'a> {
         for (part, tensor) in parts {
             let why = match part {
                 Part::A | Part::B | Part::EmbeddingA | Part::EmbeddingB
-                    if !self.settings.targets(path) =>
+                    if self.settings.targets(path) == Some(false) =>
                 {
                     "is on a module that `target_modules` does not name"
                 }
@@ -475,27 +214,35 @@ impl<'a> Checker<'a> {
                 Part::OutBias if !self.settings.out_bias => {
                     "is a bias of `B`, but `lora_bias` is false"
                 }
-                Part::BaseBias if self.settings.bias == "none" => {
+                Part::BaseBias if self.settings.bias == TrainedBias::None => {
                     "is a bias of the base, but `bias` is none"
                 }
                 Part::BaseWeight
-                    if !self.settings.targets(path) && !parts.contains_key(&Part::TokenRows) =>
+                    if self.settings.targets(path) == Some(false)
+                        && !parts.contains_key(&Part::TokenRows) =>
                 {
                     "is a matrix of the base on a module that `target_modules` does not name"
                 }
                 Part::TokenRows if !self.settings.token_rows => {
                     "holds rows of tokens, but `trainable_token_indices` is not set"
                 }
-                Part::Weight if !self.settings.saves_whole(path) && !self.is_copy(path) => {
+                // Of embedding and head PEFT saves copies that no setting names.
+                Part::Weight if !self.settings.saves_whole(path) && !is_end(path) => {
                     "is a whole matrix, but `modules_to_save` does not name it"
                 }
-                Part::Bias if self.settings.bias != "all" && !self.settings.saves_whole(path) => {
+                Part::Bias if adapted => {
+                    "is the bias of an adapted module, which PEFT calls `base_layer.bias`"
+                }
+                Part::Bias
+                    if self.settings.bias != TrainedBias::All
+                        && !self.settings.saves_whole(path) =>
+                {
                     "is a whole bias, but neither `bias` nor `modules_to_save` names it"
                 }
                 Part::Factors if self.settings.feed_forward.is_some() => {
                     match self.settings.targets(path) {
-                        false => "is on a module that `target_modules` does not name",
-                        true => continue,
+                        Some(false) => "is on a module that `target_modules` does not name",
+                        _ => continue,
                     }
                 }
                 Part::A | Part::B | Part::EmbeddingA | Part::EmbeddingB
@@ -519,13 +266,6 @@ impl<'a> Checker<'a> {
             let tensor = format!("{PREFIX}{path}.lora_B.bias");
             self.report(Finding::Missing { tensor });
         }
-    }
-
-    /// Whether a whole matrix is one that PEFT saves because the vocabulary grew: `modules_to_save` does not name it, and
-    /// PEFT loads it all the same.
-    fn is_copy(&self, path: &str) -> bool {
-        let is_end = names_any(path, &EMBEDDINGS) || names_any(path, &HEADS);
-        is_end && (self.grows || self.settings.token_rows)
     }
 
     /// Both halves, two axes each, one rank, and that the one which the configuration gives.
@@ -588,77 +328,77 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// What the configuration promises and no tensor keeps.
-    fn look_at_what_is_promised(&mut self) {
-        let holds = |name: &str, part: Part| {
-            self.modules
-                .iter()
-                .any(|(path, parts)| parts.contains_key(&part) && super::target_matches(name, path))
+    /// What the configuration promises and no tensor keeps. Of a base it is known whether it has such a module.
+    fn look_at_what_is_promised(&mut self, base: Option<CheckedBase>) {
+        let has_whole = |(path, parts): (&String, &BTreeMap<Part, _>), name: &str| {
+            let is_whole =
+                parts.contains_key(&Part::Weight) || parts.contains_key(&Part::BaseWeight);
+            is_whole && self.settings.names_whole(name, path)
         };
-        let missing: Vec<String> = self
-            .settings
-            .modules_to_save
-            .iter()
-            .filter(|name| !holds(name, Part::Weight) && !holds(name, Part::BaseWeight))
-            .cloned()
-            .collect();
-        for name in missing {
-            let tensor = format!("{PREFIX}….{name}.weight");
-            self.report(Finding::Missing { tensor });
-        }
-        let idle = |name: &&String| {
-            let mut paths = self.modules.keys();
-            !paths.any(|path| {
-                let weight = format!("{path}.weight");
-                super::target_matches(name, path) || super::target_matches(name, &weight)
+        let missing = self.settings.modules_to_save.iter();
+        let missing = missing.filter(|name| !self.modules.iter().any(|row| has_whole(row, name)));
+        let mut found: Vec<Finding> = missing
+            .map(|name| Finding::Missing {
+                tensor: format!("{PREFIX}….{name}.weight"),
             })
-        };
-        let idle: Vec<String> = self
-            .settings
-            .parameters
-            .iter()
-            .filter(idle)
-            .cloned()
             .collect();
-        for name in idle {
-            let what =
-                format!("`target_parameters` names `{name}`, and no tensor is on such a parameter");
-            self.report(Finding::Contradiction { what });
+        let is_on_one = |name: &str| {
+            let paths = self.modules.keys();
+            let sites = base.iter().flat_map(|base| base.config.sites());
+            let embedding = base
+                .iter()
+                .map(|base| base.config.names.embedding.0.to_owned());
+            let mut paths = paths
+                .cloned()
+                .chain(sites.map(|site| site.path()))
+                .chain(embedding);
+            let weight = |path: &str| target_matches(name, &format!("{path}.weight"));
+            paths.any(|path| target_matches(name, &path) || weight(&path))
+        };
+        let idle = |key, names: &[String]| -> Vec<Finding> {
+            let idle = names.iter().filter(|name| !is_on_one(name));
+            let name = |name: &String| Finding::IdleTarget {
+                key,
+                name: name.clone(),
+            };
+            idle.map(name).collect()
+        };
+        found.extend(idle("target_parameters", &self.settings.parameters));
+        match &self.settings.targets {
+            Names::List(names) => {
+                let expected = names
+                    .iter()
+                    .filter(|name| !self.settings.is_taken_back(name));
+                let expected: Vec<String> = expected.cloned().collect();
+                found.extend(idle("target_modules", &expected));
+            }
+            Names::Unsaid if self.settings.parameters.is_empty() => {
+                let what = "`target_modules` names nothing".into();
+                found.push(Finding::Contradiction { what });
+            }
+            _ => {}
         }
         let refused = [
             (self.settings.dora, "use_dora"),
             (self.settings.out_bias, "lora_bias"),
             (self.settings.dropout > 0.0, "lora_dropout"),
+            (self.settings.feed_forward.is_some(), "peft_type"),
         ];
-        for (_, key) in refused
-            .iter()
-            .filter(|row| row.0 && !self.settings.parameters.is_empty())
-        {
+        let at_parameters = !self.settings.parameters.is_empty();
+        for (_, key) in refused.iter().filter(|row| row.0 && at_parameters) {
             let what = format!("`{key}` is set beside `target_parameters`, which PEFT refuses");
-            self.report(Finding::Contradiction { what });
+            found.push(Finding::Contradiction { what });
         }
         let has = |part| self.modules.values().any(|parts| parts.contains_key(&part));
         if self.settings.token_rows && !has(Part::TokenRows) {
             let tensor = format!("{PREFIX}….token_adapter.trainable_tokens_delta");
-            self.report(Finding::Missing { tensor });
+            found.push(Finding::Missing { tensor });
         }
-        if let super::settings::Names::List(names) = &self.settings.targets {
-            let idle = |name: &&String| {
-                let mut paths = self.modules.keys();
-                !paths.any(|path| super::target_matches(name, path))
-            };
-            let idle: Vec<String> = names.iter().filter(idle).cloned().collect();
-            for name in idle {
-                let what =
-                    format!("`target_modules` names `{name}`, and no tensor is on such a module");
-                self.report(Finding::Contradiction { what });
-            }
-        } else if matches!(self.settings.targets, super::settings::Names::Unsaid)
-            && self.settings.parameters.is_empty()
-        {
-            let what = "`target_modules` names nothing".into();
-            self.report(Finding::Contradiction { what });
+        if self.settings.out_bias {
+            let (key, value) = ("lora_bias".into(), "true".into());
+            found.push(Finding::NotApplied { key, value });
         }
+        self.findings.extend(found);
     }
 
     fn look_at_patterns(&mut self) {
@@ -745,134 +485,49 @@ impl<'a> Checker<'a> {
         }
     }
 
-    /// With the model: every module that the configuration names, no other, each of its shape.
-    fn compare_with(&mut self, base: CheckedBase) {
-        let config = base.config;
-        let sites: BTreeMap<String, (usize, usize)> = config
-            .sites()
-            .into_iter()
-            .map(|site| (site.path(), config.projection(site)))
-            .collect();
-        let mut shapes: BTreeMap<String, (usize, usize)> = slots(config)
-            .map(|slot| (slot.name, (slot.rows, slot.cols)))
-            .collect();
-        if config.tied_head {
-            // PEFT may save the one matrix by both its names.
-            let head = format!("{}.weight", config.names.head.module);
-            shapes.insert(head, (config.vocab_size, config.d_model));
-        }
-        let adapted = self.adapted();
-        let named = sites.keys().filter(|path| self.settings.targets(path));
-        let missing: Vec<String> = named
-            .filter(|path| !adapted.contains(path))
-            .map(|path| match self.settings.feed_forward.is_some() {
-                true => format!("{PREFIX}{path}.ia3_l"),
-                false => format!("{PREFIX}{path}.lora_A.weight"),
-            })
-            .collect();
+    /// With the model: every module that the configuration names, no other, each of its shape. What the tensors put on it.
+    fn compare_with(&mut self, base: CheckedBase) -> Wanted {
+        let (config, vocab_size) = (base.config, base.config.vocab_size);
         if self.settings.transposed && !config.names.is_transposed {
-            let (key, value) = ("fan_in_fan_out".to_owned(), "true".to_owned());
-            let must = "false: the linear layers of this base are not stored the other way round";
-            self.report(Finding::BadSetting { key, value, must });
+            self.report(Finding::Transposed);
         }
-        let vocab = config.vocab_size;
         if base.new_tokens > 0 {
-            let (tokens, vocab_size) = (base.new_tokens, vocab);
+            let tokens = base.new_tokens;
             self.report(Finding::Grows { tokens, vocab_size });
         }
-        let mut ids = self
-            .settings
-            .token_ids
-            .iter()
-            .chain(&self.settings.head_ids);
-        if let Some(id) = ids.find(|id| **id as usize >= vocab) {
-            let what = format!(
-                "`trainable_token_indices` names token {id}, and this model has {vocab}: was the vocabulary resized?"
-            );
+        for ids in [&self.settings.token_ids, &self.settings.head_ids] {
+            let mut sorted = ids.clone();
+            sorted.sort_unstable();
+            let what = match (
+                sorted.last(),
+                sorted.windows(2).find(|pair| pair[0] == pair[1]),
+            ) {
+                (Some(id), _) if *id as usize >= vocab_size => format!(
+                    "`trainable_token_indices` names token {id}, and this model has {vocab_size}: was the vocabulary resized?"
+                ),
+                (_, Some(pair)) => {
+                    format!("`trainable_token_indices` names token {} twice", pair[0])
+                }
+                _ => continue,
+            };
             self.report(Finding::Contradiction { what });
         }
-        if adapted.is_empty() && missing.is_empty() && !self.modules.is_empty() {
-            let targets = self
-                .raw
-                .config
-                .get("target_modules")
-                .map_or("nothing".into(), Value::to_string);
+        let missing = missing(self.settings, self.modules, config);
+        let is_idle = missing.is_empty();
+        self.findings.extend(missing);
+        let wanted = Wanted::of_tensors(
+            self.raw,
+            self.settings,
+            self.modules,
+            config,
+            &mut self.findings,
+        );
+        if is_idle && wanted.is_nothing() && !self.modules.is_empty() {
+            let targets = self.raw.config.get("target_modules");
+            let targets = targets.map_or("nothing".into(), Value::to_string);
             self.report(Finding::NoTarget { targets });
         }
-        for tensor in missing {
-            self.report(Finding::Missing { tensor });
-        }
-        let modules = std::mem::take(&mut self.modules);
-        for site in config.sites() {
-            let (path, copies) = (site.path(), config.copies(site));
-            let a = modules.get(&path).and_then(|parts| parts.get(&Part::A));
-            let rows = self.settings.rank_of(&path) * copies;
-            let is_wrong = |a: &&&RawTensor| {
-                site.place().group.is_of_experts() && a.shape.first() != Some(&rows)
-            };
-            if let Some(a) = a.filter(is_wrong) {
-                self.report(Finding::Misshaped {
-                    tensor: a.name.clone(),
-                    found: a.shape.clone(),
-                    must: format!("[{rows}, in], for the {copies} experts of this model"),
-                });
-            }
-        }
-        for (path, parts) in &modules {
-            for (part, tensor) in parts {
-                let must = match part {
-                    Part::A => sites.get(path).map(|(_, width)| (1, *width)),
-                    Part::B | Part::OutBias | Part::Magnitude => {
-                        sites.get(path).map(|(out, _)| (0, *out))
-                    }
-                    Part::EmbeddingA => shapes
-                        .get(&format!("{path}.weight"))
-                        .map(|(rows, _)| (1, *rows)),
-                    Part::EmbeddingB => shapes
-                        .get(&format!("{path}.weight"))
-                        .map(|(_, cols)| (0, *cols)),
-                    Part::TokenRows => shapes
-                        .get(&format!("{path}.weight"))
-                        .map(|(_, cols)| (1, *cols)),
-                    Part::Weight | Part::BaseWeight => {
-                        let has_axis = |axis, size| tensor.shape.get(axis) == Some(&size);
-                        let shape = shapes.get(&format!("{path}.weight"));
-                        shape.map(|&(rows, cols)| match has_axis(1, cols) && rows > 1 {
-                            true => (0, rows),
-                            false => (1, cols),
-                        })
-                    }
-                    Part::Bias | Part::BaseBias => shapes
-                        .get(&format!("{path}.bias"))
-                        .map(|(_, cols)| (0, *cols)),
-                    Part::Factors => {
-                        let is_input = self.settings.scales_input(path);
-                        let size = |(out, width): &(usize, usize)| match is_input {
-                            true => (1, *width),
-                            false => (0, *out),
-                        };
-                        sites.get(path).map(size)
-                    }
-                    Part::Foreign => continue,
-                };
-                let Some((axis, size)) = must else {
-                    let why = "is on a module that this model does not have".into();
-                    let tensor = tensor.name.clone();
-                    self.report(Finding::Unexpected { tensor, why });
-                    continue;
-                };
-                // A vector's only axis is its last.
-                let axis = axis.min(tensor.shape.len().saturating_sub(1));
-                if tensor.shape.get(axis) != Some(&size) {
-                    self.report(Finding::Misshaped {
-                        tensor: tensor.name.clone(),
-                        found: tensor.shape.clone(),
-                        must: format!("{size} along axis {axis} in this model"),
-                    });
-                }
-            }
-        }
-        self.modules = modules;
+        wanted
     }
 
     fn look_at_provenance(&mut self, base: Option<CheckedBase>) {
@@ -917,4 +572,87 @@ impl<'a> Checker<'a> {
             self.report(Finding::LocalBaseName { name });
         }
     }
+}
+
+/// Whether it is an embedding or a head, as far as names tell.
+fn is_end(path: &str) -> bool {
+    names_any(path, &EMBEDDINGS) || names_any(path, &HEADS)
+}
+
+/// Whether a module is inside one expert: `mlp.experts.3.up_proj`.
+fn is_of_one_expert(path: &str) -> bool {
+    let inside = path.split_once(".experts.");
+    inside.is_some_and(|(_, rest)| rest.starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// What is to be said of the numbers in the file.
+fn of_numbers(raw: &RawAdapter) -> Vec<Finding> {
+    let (mut findings, mut has_b, mut moves) = (Vec::new(), false, false);
+    for tensor in &raw.tensors {
+        let Some(numbers) = raw.numbers(tensor) else {
+            let (tensor, dtype) = (tensor.name.clone(), tensor.dtype.clone());
+            findings.push(Finding::NotNumbers { tensor, dtype });
+            continue;
+        };
+        if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
+            let (tensor, value) = (tensor.name.clone(), numbers[at]);
+            findings.push(Finding::NotFinite { tensor, at, value });
+        }
+        let part = read_name(&tensor.name).map(|spelled| spelled.part);
+        let is_b = part == Some(Part::B);
+        has_b |= is_b;
+        moves |=
+            !matches!(part, Some(Part::A | Part::B)) || is_b && numbers.iter().any(|x| *x != 0.0);
+    }
+    if has_b && !moves {
+        findings.push(Finding::Untrained);
+    }
+    findings
+}
+
+/// Tensors that must be there on `base`: PEFT would go on with what they begin with.
+fn missing(settings: &Settings, modules: &Modules, base: &DecoderConfig) -> Vec<Finding> {
+    let mut missing = Vec::new();
+    let has = |path: &str, parts: &[Part]| {
+        let own = modules.get(path);
+        own.is_some_and(|own| parts.iter().any(|part| own.contains_key(part)))
+    };
+    for site in base.sites() {
+        let path = site.path();
+        let is_target = settings.targets(&path) == Some(true);
+        let is_tied = base.tied_head && site.is_head();
+        if is_target && settings.feed_forward.is_some() && !has(&path, &[Part::Factors]) {
+            missing.push(format!("{path}.ia3_l"));
+        }
+        if is_target && settings.feed_forward.is_none() && !has(&path, &[Part::A, Part::B]) {
+            missing.push(format!("{path}.lora_A.weight"));
+        }
+        let is_trained = match settings.bias {
+            TrainedBias::None => false,
+            TrainedBias::All => true,
+            TrainedBias::Adapted => is_target,
+        };
+        let biases = [Part::Bias, Part::BaseBias];
+        if is_trained && base.has_bias(site.group()) && !has(&path, &biases) {
+            let end = if is_target {
+                ".base_layer.bias"
+            } else {
+                ".bias"
+            };
+            missing.push(format!("{path}{end}"));
+        }
+        if settings.saves_whole(&path) && !is_tied && !has(&path, &[Part::Weight]) {
+            missing.push(format!("{path}.weight"));
+        }
+    }
+    let embedding = base.names.embedding.0;
+    let parts = [Part::EmbeddingA, Part::EmbeddingB];
+    let is_target = settings.targets(embedding) == Some(true);
+    if is_target && settings.feed_forward.is_none() && !has(embedding, &parts) {
+        missing.push(format!("{embedding}.lora_embedding_A"));
+    }
+    let tensor = |name: String| Finding::Missing {
+        tensor: format!("{PREFIX}{name}"),
+    };
+    missing.into_iter().map(tensor).collect()
 }

@@ -5,18 +5,20 @@
 //! have their `A` side by side, so that one product serves them all.
 //!
 //! [`select`] turns names into projections, [`layout`] gives everything its place, [`begin`] fills in what starts from
-//! the base's own numbers, [`peft`] is the form on disk, [`parts`] the mathematics that merging and exporting work on.
+//! the base's own numbers, [`peft`] writes the form on disk. What is read comes through [`raw`], [`settings`] and [`check`],
+//! whether [`attach`] puts it on a model or [`parts`] makes the mathematics that merging and exporting work on.
 
+mod attach;
 mod begin;
 mod check;
 mod config;
 mod decompose;
 mod dora;
+mod finding;
 mod growth;
 mod layout;
 mod parts;
 mod peft;
-mod peft_config;
 mod plain;
 mod raw;
 mod runtimes;
@@ -24,18 +26,20 @@ mod select;
 mod settings;
 mod spelling;
 
+pub use attach::AdapterFiles;
 pub use begin::BeginError;
-pub use check::{AdapterCheck, CheckedBase, Finding, Severity, check_adapter};
+pub use check::{AdapterCheck, CheckedBase, check_adapter};
 pub use config::{
     AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias, target_matches,
 };
+pub use finding::{Finding, Severity};
 pub(crate) use layout::{
     AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
 };
 pub use layout::{NamedMatrix, Role};
 pub(crate) use parts::expert_of;
 pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
-pub use peft::{AdapterFiles, PeftError, Provenance, SaveDtype, write_beside};
+pub use peft::{PeftError, Provenance, SaveDtype, write_beside};
 pub use raw::RawAdapter;
 pub use runtimes::{Facts, Outcome, Runtime, Verdict};
 

@@ -3,7 +3,6 @@
 //! This is what merging, combining and exporting work on. It needs no model and no device, and it comes from files
 //! that have passed the check, so that none of them has to look again.
 
-use hone_ledger::words::path_for_shell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -11,15 +10,16 @@ use hone_ledger::write_whole;
 use serde_json::{Value, json};
 
 use super::NamedMatrix;
-use super::check::{AdapterCheck, CheckedBase, Finding, check_adapter};
+use super::check::{AdapterCheck, CheckedBase, check_adapter};
+use super::finding::Finding;
 use super::peft::{
     CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, make_dir, number, patterns,
     scaling_hash, to_safetensors,
 };
 use super::plain::REPEATABLE;
-use super::raw::RawAdapter;
+use super::raw::{RawAdapter, RawTensor};
 use super::settings::{EXPERTS, Settings, is_of_experts};
-use super::spelling::{PREFIX, Part, read_name};
+use super::spelling::{PREFIX, Part};
 use crate::weights::{BaseWeights, WeightsError};
 
 /// The pieces of a checked adapter, by module.
@@ -84,8 +84,8 @@ pub struct TrainedRows {
     pub numbers: Vec<f32>,
 }
 
-/// Tensors of one module on their way into a pair: shape and numbers of each.
-type Halves = BTreeMap<Part, (Vec<usize>, Vec<f32>)>;
+/// Shape and numbers of a tensor.
+type Held = (Vec<usize>, Vec<f32>);
 
 /// Why an adapter cannot be taken apart.
 #[derive(Debug, thiserror::Error)]
@@ -96,16 +96,6 @@ pub enum PartsError {
     /// The base that it is for.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// The check found errors.
-    #[error("the adapter in `{}` is not sound: {first}{}", path.display(), others(*more))]
-    Unsound {
-        /// Which adapter.
-        path: PathBuf,
-        /// The first error.
-        first: Box<Finding>,
-        /// How many more there are.
-        more: usize,
-    },
     /// It has a part that this cannot be done with.
     #[error("the adapter in `{}` has {part}, which {verb} does not take", path.display())]
     Untaken {
@@ -118,31 +108,12 @@ pub enum PartsError {
     },
 }
 
-fn others(more: usize) -> String {
-    match more {
-        0 => String::new(),
-        more => format!(" (and {more} more)"),
-    }
-}
-
 impl PartsError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Peft(error) => error.hints(),
             Self::Weights(error) => error.hints(),
-            Self::Unsound { path, first, .. } => {
-                let all = format!(
-                    "`hone adapter check {}` names everything",
-                    path_for_shell(path)
-                );
-                first
-                    .hint()
-                    .map(str::to_owned)
-                    .into_iter()
-                    .chain([all])
-                    .collect()
-            }
             Self::Untaken { .. } => {
                 vec!["merge it first: `hone merge` takes every part of an adapter".into()]
             }
@@ -160,30 +131,18 @@ impl LoraParts {
 
     /// Takes apart what has been checked.
     pub fn of(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, PartsError> {
-        if let Some(first) = check.errors().next() {
-            return Err(PartsError::Unsound {
-                path: raw.path().to_path_buf(),
-                first: Box::new(first.clone()),
-                more: check.errors().count() - 1,
-            });
-        }
+        check.accept(raw.path())?;
         Self::taken_apart(raw)
     }
 
     /// Refuses a base other than the one that the adapter in `dir` names, if it names one: the one check that needs the
     /// hash of the whole base, and so may come later than the others.
     pub fn check_base(&self, dir: &Path, fingerprint: &str) -> Result<(), PartsError> {
-        match Finding::other_base(&self.provenance, fingerprint) {
-            None => Ok(()),
-            Some(finding) => Err(PartsError::Unsound {
-                path: dir.to_path_buf(),
-                first: Box::new(finding),
-                more: 0,
-            }),
-        }
+        let other = Finding::other_base(&self.provenance, fingerprint);
+        Ok(PeftError::refuse(dir, other.iter())?)
     }
 
-    /// As [`Self::of`], and takes names without PEFT's prefix and patterns that overlap, whose meaning is plain. With
+    /// As [`Self::of`], and takes names without PEFT's prefix, whose meaning is plain. With
     /// `base`, the one that it was trained on, also PiSSA and OLoRA that were saved as they were trained: what they took
     /// out of the base is found again, and the adapter is plain LoRA of twice the rank.
     pub fn repaired(
@@ -194,123 +153,85 @@ impl LoraParts {
         let method = check.facts.changes_base.as_deref();
         let again = base.zip(method.filter(|method| REPEATABLE.contains(method)));
         let is_plain = |finding: &&Finding| match finding {
-            Finding::NoPrefix { .. } | Finding::OverlappingPatterns { .. } => true,
+            Finding::NoPrefix { .. } => true,
             Finding::ChangesBase { .. } => again.is_some(),
             _ => false,
         };
-        let mut others = check.errors().filter(|finding| !is_plain(finding));
-        match others.next() {
-            Some(first) => Err(PartsError::Unsound {
-                path: raw.path().to_path_buf(),
-                first: Box::new(first.clone()),
-                more: others.count(),
-            }),
-            None => {
-                let parts = Self::taken_apart(raw)?;
-                match again {
-                    Some((base, method)) => Ok(parts.less_its_start(base, method)?),
-                    None => Ok(parts),
-                }
-            }
+        let others = check.errors().filter(|finding| !is_plain(finding));
+        PeftError::refuse(raw.path(), others)?;
+        let parts = Self::taken_apart(raw)?;
+        match again {
+            Some((base, method)) => Ok(parts.less_its_start(base, method)?),
+            None => Ok(parts),
         }
     }
 
     fn taken_apart(raw: &RawAdapter) -> Result<Self, PartsError> {
         let settings = Settings::read(&raw.config, &mut vec![]);
-        let untaken = |part: String| PartsError::Untaken {
-            path: raw.path().to_path_buf(),
-            part,
-            verb: "taking an adapter apart",
-        };
-        let mut halves: BTreeMap<String, Halves> = BTreeMap::new();
-        let mut embeddings: BTreeMap<String, Halves> = BTreeMap::new();
-        let (mut whole, mut factors, mut token_rows) =
-            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        for tensor in &raw.tensors {
-            let spelled = read_name(&tensor.name).expect("the check has read every name");
-            let numbers = raw
-                .numbers(tensor)
-                .expect("the check has read every number");
-            let held = (tensor.shape.clone(), numbers);
-            let path = settings.path_of(spelled.module, raw);
-            let module = path.as_str();
-            match spelled.part {
-                Part::A | Part::B | Part::Magnitude | Part::OutBias => {
-                    halves
-                        .entry(module.to_owned())
-                        .or_default()
-                        .insert(spelled.part, held);
-                }
-                Part::Weight | Part::BaseWeight => {
-                    whole.insert(format!("{module}.weight"), held);
-                }
-                Part::Bias | Part::BaseBias => {
-                    whole.insert(format!("{module}.bias"), held);
-                }
-                Part::EmbeddingA | Part::EmbeddingB => {
-                    let halves = embeddings.entry(module.to_owned()).or_default();
-                    halves.insert(spelled.part, held);
-                }
-                Part::Factors => {
-                    let (is_input, numbers) = (settings.scales_input(module), held.1);
-                    factors.insert(module.to_owned(), Factors { numbers, is_input });
-                }
-                Part::TokenRows => {
-                    let ids = settings.tokens_at(module).to_vec();
-                    let numbers = held.1;
-                    token_rows.insert(module.to_owned(), TrainedRows { ids, numbers });
-                }
-                Part::Foreign => return Err(untaken(format!("`{}`", tensor.name))),
-            }
-        }
-        let is_by_weight = |path: &&String| settings.pattern_path(path) != **path;
-        let parameters = halves.keys().filter(is_by_weight).cloned().collect();
-        let pair = |(path, mut parts): (String, Halves)| {
-            let (a_shape, a) = parts.remove(&Part::A).expect("the check wants both halves");
-            let (b_shape, b) = parts.remove(&Part::B).expect("the check wants both halves");
-            let pair = LoraPair {
-                rank: a_shape[0],
-                width: a_shape[1],
-                out: b_shape[0],
-                scale: settings.scale_of(&path),
-                a,
-                b,
-                magnitude: parts.remove(&Part::Magnitude).map(|held| held.1),
-                bias: parts.remove(&Part::OutBias).map(|held| held.1),
-            };
-            let experts = match is_of_experts(&path) {
-                true => pair.rank / settings.rank_of(&path).max(1),
-                false => return vec![(path, pair)],
-            };
-            pair.by_expert(&path, experts)
-        };
-        let embedding = |(path, mut parts): (String, Halves)| {
-            let mut part = |part| parts.remove(&part).expect("the check wants both halves");
-            let (a_shape, a) = part(Part::EmbeddingA);
-            let (b_shape, b) = part(Part::EmbeddingB);
-            let (rank, vocab, width) = (a_shape[0], a_shape[1], b_shape[0]);
-            let pair = LoraPair {
-                rank,
-                width,
-                out: vocab,
-                scale: settings.scale_of(&path),
-                a: exchanged(&b, rank),
-                b: exchanged(&a, vocab),
-                magnitude: None,
-                bias: None,
-            };
-            (path, pair)
-        };
-        Ok(Self {
-            pairs: halves.into_iter().flat_map(pair).collect(),
-            embeddings: embeddings.into_iter().map(embedding).collect(),
-            factors,
-            token_rows,
-            whole,
-            parameters,
+        let mut all = Self {
             dropout: settings.dropout,
             provenance: raw.provenance(),
-        })
+            ..Self::default()
+        };
+        for (path, parts) in raw.modules(&settings, &mut vec![]) {
+            let held = |part| {
+                let tensor: &RawTensor = parts.get(&part)?;
+                let numbers = raw.numbers(tensor);
+                let numbers = numbers.expect("the check has read every number");
+                Some((tensor.shape.clone(), numbers))
+            };
+            if let Some(tensor) = parts.get(&Part::Foreign) {
+                return Err(PartsError::Untaken {
+                    path: raw.path().to_path_buf(),
+                    part: format!("`{}`", tensor.name),
+                    verb: "taking an adapter apart",
+                });
+            }
+            if let Some((a, b)) = held(Part::A).zip(held(Part::B)) {
+                let pair = LoraPair {
+                    magnitude: held(Part::Magnitude).map(|held| held.1),
+                    bias: held(Part::OutBias).map(|held| held.1),
+                    ..LoraPair::of(a, b, settings.scale_of(&path))
+                };
+                if settings.pattern_path(&path) != path {
+                    all.parameters.insert(path.clone());
+                }
+                match is_of_experts(&path) {
+                    true => {
+                        let experts = pair.rank / settings.rank_of(&path).max(1);
+                        all.pairs.extend(pair.by_expert(&path, experts));
+                    }
+                    false => drop(all.pairs.insert(path.clone(), pair)),
+                }
+            }
+            if let Some((a, b)) = held(Part::EmbeddingA).zip(held(Part::EmbeddingB)) {
+                let ((a_shape, a), (b_shape, b)) = (a, b);
+                let (vocab, rank) = (a_shape[1], a_shape[0]);
+                let a_turned = (vec![vocab, rank], exchanged(&a, vocab));
+                let b_turned = (vec![rank, b_shape[0]], exchanged(&b, rank));
+                let pair = LoraPair::of(b_turned, a_turned, settings.scale_of(&path));
+                all.embeddings.insert(path.clone(), pair);
+            }
+            if let Some((_, numbers)) = held(Part::Factors) {
+                let is_input = settings.scales_input(&path);
+                all.factors
+                    .insert(path.clone(), Factors { numbers, is_input });
+            }
+            if let Some((_, numbers)) = held(Part::TokenRows) {
+                let ids = settings.tokens_at(&path).to_vec();
+                all.token_rows
+                    .insert(path.clone(), TrainedRows { ids, numbers });
+            }
+            for (end, kinds) in [
+                ("weight", [Part::BaseWeight, Part::Weight]),
+                ("bias", [Part::BaseBias, Part::Bias]),
+            ] {
+                let whole = kinds.into_iter().filter_map(held).next_back();
+                all.whole
+                    .extend(whole.map(|held| (format!("{path}.{end}"), held)));
+            }
+        }
+        Ok(all)
     }
 
     /// The first part that is more than a pair of matrices, in the user's words.
@@ -352,6 +273,18 @@ impl LoraParts {
 
     /// Writes a PEFT directory, configuration last. `targets` become `target_modules`.
     pub fn save(&self, dir: &Path, dtype: SaveDtype, targets: &[String]) -> Result<(), PeftError> {
+        let (config, weights) = self.to_files(dtype, targets)?;
+        make_dir(dir)?;
+        write_whole(&dir.join(WEIGHTS), &weights)?;
+        Ok(write_whole(&dir.join(CONFIG), &config)?)
+    }
+
+    /// The bytes of the two files: configuration, weights.
+    pub(super) fn to_files(
+        &self,
+        dtype: SaveDtype,
+        targets: &[String],
+    ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
         let stacked = self.stacked();
         let (matrices, numbers) = stacked.laid_out();
         let scales = stacked
@@ -365,9 +298,7 @@ impl LoraParts {
         let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
         let config = serde_json::to_string_pretty(&stacked.to_peft(targets, &self.pairs))
             .expect("plain values are JSON");
-        make_dir(dir)?;
-        write_whole(&dir.join(WEIGHTS), &weights)?;
-        Ok(write_whole(&dir.join(CONFIG), config.as_bytes())?)
+        Ok((config.into_bytes(), weights))
     }
 
     /// Experts of a parameter in one pair again, as PEFT keeps them.
@@ -550,6 +481,20 @@ fn commonest<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
 }
 
 impl LoraPair {
+    /// `A` and `B` as they lie in a file, with what their product is multiplied with.
+    fn of((a_shape, a): Held, (b_shape, b): Held, scale: f32) -> Self {
+        Self {
+            rank: a_shape[0],
+            width: a_shape[1],
+            out: b_shape[0],
+            scale,
+            a,
+            b,
+            magnitude: None,
+            bias: None,
+        }
+    }
+
     /// The pairs of all experts, taken out of one: `A` has them one after the other, the columns of `B` go from expert to
     /// expert.
     fn by_expert(self, path: &str, experts: usize) -> Vec<(String, Self)> {

@@ -1,8 +1,7 @@
 //! Adapters on disk, as PEFT writes and reads them: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! Writing is plain, so that every reader understands it. Reading is strict, because an adapter that
-//! loads with wrong keys does nothing and says nothing: whatever is missing, left over, of the wrong
-//! shape or not understood is an error.
+//! Writing is plain, so that every reader understands it. What can go wrong with either is told here; reading stands in
+//! `raw`, `check` and `attach`.
 
 use hone_ledger::words::path_for_shell;
 use std::collections::{BTreeMap, HashMap};
@@ -10,22 +9,15 @@ use std::path::{Path, PathBuf};
 
 use half::{bf16, f16};
 use hone_ledger::{ContentId, WriteError, write_whole};
-use hone_tensor::{Device, TensorError};
-use regex::Regex;
-use safetensors::{Dtype, SafeTensorError, SafeTensors, tensor::TensorView};
+use hone_tensor::TensorError;
 use serde_json::{Map, Value, json};
 
-use super::layout::{TOKEN_ROWS, WantedEmbedding};
-use super::peft_config::{Patterns, read_config};
-use super::select;
+use super::finding::Finding;
 use super::spelling::PREFIX;
-use super::{
-    Adapter, Layout, LoraConfig, Member, NamedMatrix, Role, Targets, TrainedBias, Wanted,
-    target_matches,
-};
+use super::{Adapter, NamedMatrix, Role, TrainedBias, target_matches};
 use crate::one_line::one_line;
 use crate::site::Site;
-use crate::weights::{BaseWeights, DecoderConfig, unique};
+use crate::weights::DecoderConfig;
 
 pub(super) const CONFIG: &str = "adapter_config.json";
 pub(super) const WEIGHTS: &str = "adapter_model.safetensors";
@@ -109,20 +101,6 @@ impl SaveDtype {
     }
 }
 
-/// An adapter directory that has been read and checked, but is on no model yet.
-#[derive(Debug)]
-pub struct AdapterFiles {
-    path: PathBuf,
-    config: LoraConfig,
-    patterns: Patterns,
-    /// Parameters with an adapter, PEFT's `target_parameters`.
-    parameters: Vec<String>,
-    /// The only layers with an adapter, if not all.
-    layers: Option<Vec<usize>>,
-    provenance: Provenance,
-    matrices: HashMap<String, (Vec<usize>, Vec<f32>)>,
-}
-
 /// Why an adapter cannot be written, read or put on a model.
 #[derive(Debug, thiserror::Error)]
 pub enum PeftError {
@@ -169,48 +147,54 @@ pub enum PeftError {
         /// How.
         reason: String,
     },
-    /// A setting whose value is not one that Hone takes; the file may well be sound.
-    #[error("`{}` is not taken by Hone: {reason}", path.display())]
-    NotTaken {
-        /// Which.
-        path: PathBuf,
-        /// What it says.
-        reason: String,
-    },
-    /// A setting that would change the numbers and is not understood.
-    #[error("`{}` sets `{key}` to {value}, which Hone does not apply", path.display())]
-    Unsupported {
-        /// Which.
-        path: PathBuf,
-        /// The setting.
-        key: String,
-        /// Its value.
-        value: String,
-    },
-    /// The adapter and the model do not fit.
-    #[error("the adapter in `{}` does not fit this model: {reason}", path.display())]
-    Misfit {
+    /// A check found errors.
+    #[error("the adapter in `{}` {}: {first}{}", path.display(), verdict(first), others(*more))]
+    Refused {
         /// Which adapter.
         path: PathBuf,
-        /// What does not fit.
-        reason: String,
-    },
-    /// The base is not the one it was trained on.
-    #[error("the adapter in `{}` was trained on another base: fingerprint {trained_on}, and this base has {this_base}", path.display())]
-    OtherBase {
-        /// Which adapter.
-        path: PathBuf,
-        /// Its base.
-        trained_on: String,
-        /// The base at hand.
-        this_base: String,
+        /// The first error.
+        first: Box<Finding>,
+        /// How many more there are.
+        more: usize,
     },
     /// The device failed.
     #[error(transparent)]
     Tensor(#[from] TensorError),
 }
 
+fn verdict(first: &Finding) -> &'static str {
+    match first {
+        Finding::OtherShape { .. } | Finding::NoModule { .. } | Finding::NoTarget { .. } => {
+            "does not fit this model"
+        }
+        first if first.is_damage() => "is not sound",
+        _ => "is not taken by Hone",
+    }
+}
+
+fn others(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    }
+}
+
 impl PeftError {
+    /// Refuses the adapter in `path` for the first of these findings, if there is one.
+    pub(super) fn refuse<'a>(
+        path: &Path,
+        mut errors: impl Iterator<Item = &'a Finding>,
+    ) -> Result<(), Self> {
+        match errors.next() {
+            None => Ok(()),
+            Some(first) => Err(Self::Refused {
+                path: path.to_path_buf(),
+                first: Box::new(first.clone()),
+                more: errors.count(),
+            }),
+        }
+    }
+
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
@@ -220,20 +204,13 @@ impl PeftError {
             Self::Damaged { .. } => {
                 vec!["fetch or save the adapter again; nothing of it was used".into()]
             }
-            Self::NotTaken { path, .. } => {
-                let dir = path_for_shell(path.parent().unwrap_or(path));
-                let check =
-                    format!("`hone adapter check {dir}` says what other programs make of it");
-                let merge = path.ends_with(CONFIG).then(|| {
-                    "where PEFT loads it, its `merge_and_unload` and `save_pretrained` make a model that Hone reads".into()
-                });
-                [check].into_iter().chain(merge).collect()
-            }
-            Self::Unsupported { .. } => {
-                vec!["merge the adapter with PEFT, or convert it to plain LoRA first".into()]
-            }
-            Self::Misfit { .. } | Self::OtherBase { .. } => {
-                vec!["name the base that the adapter was trained on with --model".into()]
+            Self::Refused { path, first, .. } => {
+                let all = format!(
+                    "`hone adapter check {}` names everything",
+                    path_for_shell(path)
+                );
+                let own = first.hint().map(str::to_owned);
+                own.into_iter().chain([all]).collect()
             }
             Self::NoAdapter { .. } => vec![format!(
                 "an adapter is a directory with {CONFIG} and {WEIGHTS}"
@@ -697,467 +674,6 @@ impl Provenance {
             run: get(RUN),
         }
     }
-}
-
-impl AdapterFiles {
-    /// Reads and checks a PEFT adapter directory.
-    pub fn read(dir: &Path) -> Result<Self, PeftError> {
-        let config = read_config(dir)?;
-        let weights = dir.join(WEIGHTS);
-        if !weights.is_file() {
-            let path = dir.to_path_buf();
-            return Err(match dir.join("adapter_model.bin").is_file() {
-                true => PeftError::Pickle { path },
-                false => PeftError::NoAdapter {
-                    path,
-                    missing: WEIGHTS,
-                },
-            });
-        }
-        let bytes = read(&weights)?;
-        let damaged = |reason: String| PeftError::Damaged {
-            path: weights.clone(),
-            reason,
-        };
-        let not_taken = |reason: String| PeftError::NotTaken {
-            path: weights.clone(),
-            reason,
-        };
-        let wrong = |error: SafeTensorError| damaged(one_line(error));
-        let (header, metadata) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
-        unique::check(&bytes[8..8 + header]).map_err(|error| damaged(error.to_string()))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(wrong)?;
-        let mut matrices = HashMap::new();
-        for (name, view) in tensors.iter() {
-            let numbers = numbers(&view).ok_or_else(|| {
-                not_taken(format!(
-                    "`{name}` is {:?}, not a floating-point type of 16 or 32 bits",
-                    view.dtype()
-                ))
-            })?;
-            if let Some(at) = numbers.iter().position(|x| !x.is_finite()) {
-                return Err(not_taken(format!(
-                    "element {at} of `{name}` is {}, which makes every answer of the model useless",
-                    numbers[at]
-                )));
-            }
-            let key = canonical(name);
-            if matrices
-                .insert(key.clone(), (view.shape().to_vec(), numbers))
-                .is_some()
-            {
-                return Err(not_taken(format!(
-                    "`{key}` is there twice, under two spellings"
-                )));
-            }
-        }
-        let base_name = config.base_name.clone();
-        let provenance = Provenance::from_metadata(metadata.metadata().as_ref(), base_name);
-        Ok(Self {
-            path: dir.to_path_buf(),
-            config: config.lora,
-            patterns: config.patterns,
-            parameters: config.parameters,
-            layers: config.layers,
-            provenance,
-            matrices,
-        })
-    }
-
-    /// Where it comes from, as far as it says.
-    pub fn provenance(&self) -> &Provenance {
-        &self.provenance
-    }
-
-    /// What it was asked to be.
-    pub fn config(&self) -> &LoraConfig {
-        &self.config
-    }
-
-    /// Refuses a base other than the one that the adapter names, if it names one.
-    pub fn check_base(&self, fingerprint: &str) -> Result<(), PeftError> {
-        match &self.provenance.base_fingerprint {
-            Some(trained_on) if trained_on != fingerprint => Err(PeftError::OtherBase {
-                path: self.path.clone(),
-                trained_on: trained_on.chars().take(12).collect(),
-                this_base: fingerprint.chars().take(12).collect(),
-            }),
-            _ => Ok(()),
-        }
-    }
-
-    /// Lays the numbers out for `base` on `device`: every matrix must have its place, and every place its
-    /// matrix.
-    pub fn into_adapter(
-        mut self,
-        base: &DecoderConfig,
-        device: &Device,
-    ) -> Result<Adapter, PeftError> {
-        self.check_tied_head(base)?;
-        let wanted = self.wanted(base)?;
-        // Before there is memory for it: a configuration may ask for any rank.
-        for matrix in Layout::new(&wanted, base).matrices() {
-            self.check_shape(&matrix)?;
-        }
-        let mut config = self.config.clone();
-        if let Targets::Names(names) = &mut config.targets {
-            let short = self
-                .parameters
-                .iter()
-                .map(|name| name.trim_end_matches(".weight"));
-            names.extend(short.map(str::to_owned));
-        }
-        let mut adapter = Adapter::of_wanted(config, &wanted, base, device);
-        let mut flat = vec![0.0; adapter.num_parameters()];
-        for matrix in adapter.matrices() {
-            let Some((_, mut numbers)) = self.matrices.remove(&matrix.name) else {
-                return Err(self.misfit(format!("`{PREFIX}{}` is missing", matrix.name)));
-            };
-            if matrix.role() == Role::TokenRows {
-                let of_head = matrix.name.starts_with(base.names.head.module);
-                let ids = match of_head {
-                    true => &self.config.head_rows,
-                    false => &self.config.token_rows,
-                };
-                numbers = rising(ids, &numbers, matrix.cols);
-            }
-            matrix.place_from_disk(&numbers, &mut flat);
-        }
-        if let Some(name) = self.matrices.keys().min() {
-            return Err(self.misfit(format!("`{name}` belongs to no adapted projection")));
-        }
-        device.write(&flat, adapter.parameters_mut());
-        Ok(adapter)
-    }
-
-    fn check_shape(&self, matrix: &NamedMatrix) -> Result<(), PeftError> {
-        let Some((shape, _)) = self.matrices.get(&matrix.name) else {
-            return Err(self.misfit(format!("`{PREFIX}{}` is missing", matrix.name)));
-        };
-        if *shape == matrix.shape() {
-            return Ok(());
-        }
-        let want: Vec<String> = matrix.shape().iter().map(usize::to_string).collect();
-        Err(self.misfit(format!(
-            "`{}` has shape {shape:?}, and must be {}",
-            matrix.name,
-            want.join("×")
-        )))
-    }
-
-    /// PEFT saves the whole embedding or head with an adapter of it, and both where the vocabulary grew: left out here
-    /// where they are the base's own, which `base`, grown if need be, knows, and refused where they are not.
-    pub fn leave_out_copies(&mut self, base: &BaseWeights) -> Result<(), PeftError> {
-        let (embedding, head) = (base.config().names.embedding.0, base.config().head().path());
-        let trained = self.whole(base.config())?;
-        for module in [embedding, &head] {
-            let is_trained = match module == embedding || base.config().tied_head {
-                true => trained.1,
-                false => trained.0.iter().any(|site| site.is_head()),
-            };
-            for name in whole_names(module) {
-                if name == format!("{module}.weight") && is_trained {
-                    continue;
-                }
-                let Some((shape, numbers)) = self.matrices.get(&name) else {
-                    continue;
-                };
-                let is_tied = base.config().tied_head;
-                let of_base = if is_tied { embedding } else { module };
-                let own = base.matrix(&format!("{of_base}.weight"));
-                let is_own = own.is_ok_and(|own| {
-                    *shape == [own.rows(), own.cols()] && own.to_f32() == *numbers
-                });
-                if !is_own {
-                    return Err(self.misfit(format!("it brings `{name}`, which is not the base's")));
-                }
-                self.matrices.remove(&name);
-            }
-        }
-        Ok(())
-    }
-
-    /// The head of a tied model is the embedding, so both must hold the same.
-    fn check_tied_head(&mut self, base: &DecoderConfig) -> Result<(), PeftError> {
-        if !base.tied_head {
-            return Ok(());
-        }
-        let (embedding, head) = (embedding_weight(base), head_weight(base));
-        let (own, other) = (self.matrices.get(&embedding), self.matrices.get(&head));
-        let apart = match (own, other) {
-            (None, None) => false,
-            (Some(own), Some(other)) => own != other,
-            _ => true,
-        };
-        // Trained rows of the embedding are the head's too; of a grown vocabulary PEFT saves them by both names.
-        let rows = |module: &str| format!("{module}.{TOKEN_ROWS}");
-        let of_head = rows(base.names.head.module);
-        let own = self.matrices.get(&rows(base.names.embedding.0));
-        let other = self.matrices.get(&of_head);
-        let rows_apart = other.is_some() && own != other;
-        let (tokens, of_tied) = (&self.config.token_rows, &self.config.head_rows);
-        let named_apart = !of_tied.is_empty() && of_tied != tokens;
-        if apart || rows_apart || named_apart {
-            return Err(self.misfit(
-                "it trained the embedding and the tied head apart, which Hone does not apply"
-                    .into(),
-            ));
-        }
-        self.config.head_rows.clear();
-        self.matrices.remove(&head);
-        self.matrices.remove(&of_head);
-        Ok(())
-    }
-
-    /// What the configuration names. A tensor on a projection that the configuration does not name is found by
-    /// [`Self::into_adapter`].
-    fn wanted(&self, base: &DecoderConfig) -> Result<Wanted, PeftError> {
-        let (sites, embedding_path) = (base.sites(), base.names.embedding.0);
-        let (whole, embedding_whole) = self.whole(base)?;
-        let excluded = |path: &str| {
-            let mut names = self.config.exclude.iter();
-            names.any(|name| target_matches(name, path))
-        };
-        let is_layer = |site: &Site| {
-            let layer = site.layer_index(base.num_layers);
-            self.layers
-                .as_ref()
-                .is_none_or(|layers| layers.contains(&layer))
-        };
-        let named = |path: &str| match &self.config.targets {
-            Targets::AllLinear => path != base.head().path() && path != embedding_path,
-            Targets::Names(names) => names.iter().any(|name| target_matches(name, path)),
-        };
-        // PEFT looks at neither exclusions nor layers for parameters.
-        let is_parameter = |site: &Site, path: &str| match &self.config.targets {
-            Targets::AllLinear if self.parameters.is_empty() => select::is_linear(*site, false),
-            _ => self
-                .parameters
-                .iter()
-                .any(|name| target_matches(name, path)),
-        };
-        let is_target = |site: &&Site| match site.parameter() {
-            Some(path) => is_parameter(site, &path),
-            None => {
-                let path = site.path();
-                named(&path) && !excluded(&path) && !whole.contains(site) && is_layer(site)
-            }
-        };
-        let targets: Vec<Site> = sites.iter().filter(is_target).copied().collect();
-        self.check_parameters(base, &targets)?;
-        let embedding = named(embedding_path) && !excluded(embedding_path) && !embedding_whole;
-        let trains_more = embedding || embedding_whole || !whole.is_empty();
-        if targets.is_empty() && !trains_more {
-            return Err(self.misfit(format!(
-                "no projection matches its targets {}",
-                self.config.targets
-            )));
-        }
-        let known = |asked: &[u32]| {
-            let mut ids = asked.to_vec();
-            ids.sort_unstable();
-            ids.dedup();
-            let last = ids.last();
-            let is_known = last.is_none_or(|id| (*id as usize) < base.vocab_size);
-            match is_known && ids.len() == asked.len() {
-                true => Ok(ids),
-                false => Err(self.misfit(format!(
-                    "it trained rows of tokens that are named twice or not among the {} of this model",
-                    base.vocab_size
-                ))),
-            }
-        };
-        let token_rows = known(&self.config.token_rows)?;
-        let head_rows = known(&self.config.head_rows)?;
-        let is_head = |site: &Site| site.is_head();
-        if !head_rows.is_empty() && whole.iter().chain(&targets).any(is_head) {
-            return Err(self.misfit(
-                "it trained rows of the head beside another adapter of the head, which Hone does not apply".into(),
-            ));
-        }
-        let with_bias = |site: &Site| base.has_bias(site.group());
-        if self.config.bias == TrainedBias::All && base.norm.has_bias() {
-            return Err(
-                self.misfit("it trained the biases of norms, which Hone does not apply".into())
-            );
-        }
-        let biases = match self.config.bias {
-            TrainedBias::None => vec![],
-            TrainedBias::All => sites.iter().copied().filter(with_bias).collect(),
-            TrainedBias::Adapted => targets.iter().copied().filter(with_bias).collect(),
-        };
-        let mut wanted = Wanted {
-            rank_stabilised: self.config.rank_stabilised,
-            dora: self.config.dora,
-            biases,
-            whole,
-            embedding: WantedEmbedding {
-                low_rank: embedding.then(|| self.rank_and_alpha(embedding_path)),
-                whole: embedding_whole,
-                token_rows,
-                head_rows,
-            },
-            ..Wanted::default()
-        };
-        match &self.config.ia3 {
-            Some(_) if embedding => {
-                return Err(self.misfit("it has factors for `embed_tokens`".into()));
-            }
-            Some(ia3) => {
-                let is_input = |site: &Site| {
-                    let mut names = ia3.feed_forward.iter();
-                    names.any(|name| target_matches(name, &site.path()))
-                };
-                let sites = targets.into_iter();
-                wanted.factors = sites.map(|site| (site, is_input(&site))).collect();
-            }
-            None => {
-                let member = |site: Site| {
-                    let (rank, alpha) = self.rank_and_alpha(&site.pattern_path());
-                    Member { site, rank, alpha }
-                };
-                wanted.members = targets.into_iter().map(member).collect();
-            }
-        }
-        if wanted.embedding.low_rank.is_some() && self.config.dora {
-            return Err(
-                self.misfit("it has DoRA on `embed_tokens`, which Hone does not apply".into())
-            );
-        }
-        Ok(wanted)
-    }
-
-    /// Refuses what PEFT refuses of parameters, and adapters on experts one by one.
-    fn check_parameters(&self, base: &DecoderConfig, targets: &[Site]) -> Result<(), PeftError> {
-        if let Some(experts) = &base.names.experts {
-            let inside = format!(".{}.", experts.list);
-            let mut names = self.matrices.keys();
-            let is_single = |name: &&String| {
-                let number = name.split_once(&inside).map(|(_, rest)| rest);
-                number.is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
-            };
-            if let Some(name) = names.find(is_single) {
-                return Err(self.misfit(format!(
-                    "`{name}` is on one expert by itself, as transformers 4 has them; load it with PEFT under transformers 5 and save it again"
-                )));
-            }
-        }
-        for name in &self.parameters {
-            let picks = |site: &Site| {
-                site.parameter()
-                    .is_some_and(|path| target_matches(name, &path))
-            };
-            if !targets.iter().any(picks) {
-                return Err(self.misfit(format!("no parameter matches its target `{name}`")));
-            }
-        }
-        let is_there = targets.iter().any(|site| site.place().is_parameter);
-        let refused = [
-            (self.config.dropout > 0.0, "dropout"),
-            (self.config.dora, "DoRA"),
-            (self.config.ia3.is_some(), "IA3"),
-        ];
-        match refused.iter().find(|(is_set, _)| is_there && *is_set) {
-            Some((_, what)) => Err(self.misfit(format!(
-                "it has {what} together with `target_parameters`, which PEFT refuses too"
-            ))),
-            None => Ok(()),
-        }
-    }
-
-    /// Modules that were trained whole, matched as PEFT does: by the end of their path.
-    fn whole(&self, base: &DecoderConfig) -> Result<(Vec<Site>, bool), PeftError> {
-        let is_named = |path: &str, name: &String| path.ends_with(name.as_str());
-        let mut sites = base.sites();
-        for name in &self.config.whole {
-            let is_known = sites.iter().any(|site| is_named(&site.path(), name));
-            if !is_known && !is_named(base.names.embedding.0, name) {
-                return Err(self.misfit(format!(
-                    "it trained the module `{name}` whole, which Hone does not find or not train"
-                )));
-            }
-        }
-        let named = |path: &str| self.config.whole.iter().any(|name| is_named(path, name));
-        // A tied head is looked at together with the embedding.
-        sites.retain(|site| named(&site.path()) && !(base.tied_head && site.is_head()));
-        if base.names.is_transposed && sites.iter().any(|site| !site.is_head()) {
-            return Err(self.misfit(
-                "it trained modules whole whose matrices lie transposed, which Hone does not apply"
-                    .into(),
-            ));
-        }
-        Ok((sites, named(base.names.embedding.0)))
-    }
-
-    fn rank_and_alpha(&self, path: &str) -> (usize, f32) {
-        (
-            pattern(&self.patterns.rank, path).map_or(self.config.rank, |r| r as usize),
-            pattern(&self.patterns.alpha, path).map_or(self.config.alpha, |a| a as f32),
-        )
-    }
-
-    fn misfit(&self, reason: String) -> PeftError {
-        PeftError::Misfit {
-            path: self.path.clone(),
-            reason,
-        }
-    }
-}
-
-/// Rows in the order of their tokens.
-fn rising(ids: &[u32], numbers: &[f32], cols: usize) -> Vec<f32> {
-    let mut order: Vec<usize> = (0..ids.len()).collect();
-    order.sort_by_key(|&place| ids[place]);
-    let row = |&place: &usize| numbers[place * cols..][..cols].iter().copied();
-    order.iter().flat_map(row).collect()
-}
-
-/// What PEFT calls the whole matrix of a module: below an adapter, below trained rows, and plain.
-fn whole_names(module: &str) -> [String; 3] {
-    [
-        "base_layer.weight",
-        "token_adapter.base_layer.weight",
-        "weight",
-    ]
-    .map(|end| format!("{module}.{end}"))
-}
-
-fn pattern(patterns: &[(Regex, f64)], path: &str) -> Option<f64> {
-    patterns
-        .iter()
-        .find(|(pattern, _)| pattern.is_match(path))
-        .map(|(_, value)| *value)
-}
-
-/// Spellings of one name: with or without PEFT's prefix, with or without the adapter's own name.
-fn canonical(name: &str) -> String {
-    let name = name.strip_prefix(PREFIX).unwrap_or(name);
-    let name = name
-        .replace(".lora_A.default.weight", ".lora_A.weight")
-        .replace(".lora_B.default.weight", ".lora_B.weight")
-        .replace(".lora_magnitude_vector.default", ".lora_magnitude_vector")
-        .replace(".modules_to_save.default.", ".");
-    let name = name.strip_suffix(".default").unwrap_or(&name);
-    match name.strip_suffix(".lora_magnitude_vector.weight") {
-        Some(module) => format!("{module}.lora_magnitude_vector"),
-        None => name.to_owned(),
-    }
-}
-
-fn numbers(view: &TensorView) -> Option<Vec<f32>> {
-    let bytes = view.data();
-    let pairs = || bytes.as_chunks::<2>().0.iter();
-    Some(match view.dtype() {
-        Dtype::F32 => bytes
-            .as_chunks::<4>()
-            .0
-            .iter()
-            .map(|b| f32::from_le_bytes(*b))
-            .collect(),
-        Dtype::F16 => pairs().map(|b| f16::from_le_bytes(*b).to_f32()).collect(),
-        Dtype::BF16 => pairs().map(|b| bf16::from_le_bytes(*b).to_f32()).collect(),
-        _ => return None,
-    })
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, PeftError> {

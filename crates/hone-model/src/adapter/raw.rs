@@ -1,21 +1,24 @@
 //! An adapter directory as it lies on disk: the settings, the table of tensors, and their bytes, nothing believed.
 //!
-//! Putting an adapter on a model needs a model and stops at the first thing that is wrong. A check has to see all
-//! of them, so it starts here: names twice in the header, which a map would swallow, are still there twice.
+//! Everything that is done with an adapter starts here: checking, putting it on a model, merging, combining, exporting. A
+//! check has to see all that is wrong, so names twice in the header, which a map would swallow, are still there twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use half::{bf16, f16};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
+use super::finding::Finding;
 use super::peft::{CONFIG, PeftError, Provenance, WEIGHTS};
-use super::peft_config::not_one_line;
-use crate::one_line::{is_unruly, unruly_text};
-use crate::weights::unique;
+use super::settings::Settings;
+use super::spelling::{Part, read_name};
+use crate::one_line::{is_unruly, one_line, unruly_text};
+use crate::weights::{BaseWeights, unique};
 
 /// The files of a PEFT adapter, read but not judged.
 #[derive(Debug)]
@@ -25,9 +28,16 @@ pub struct RawAdapter {
     /// Settings that the file gives more than once.
     pub(crate) repeated_settings: Vec<String>,
     pub(crate) tensors: Vec<RawTensor>,
+    /// Copies of the base's own matrices that lie beside the adapter and are none of its tensors.
+    pub(crate) copies: Vec<RawTensor>,
     pub(crate) metadata: HashMap<String, String>,
     data: Vec<u8>,
+    /// What is to be said of its numbers, found once.
+    pub(super) of_numbers: OnceLock<Vec<Finding>>,
 }
+
+/// The tensors of each module, by their part.
+pub(crate) type Modules<'a> = BTreeMap<String, BTreeMap<Part, &'a RawTensor>>;
 
 /// A line of the weight file's table.
 #[derive(Clone, Debug)]
@@ -71,34 +81,44 @@ impl RawAdapter {
                 false => no_adapter(WEIGHTS),
             });
         }
-        let damaged = |path: &Path, reason: String| PeftError::Damaged {
-            path: path.to_path_buf(),
+        Self::of_bytes(
+            dir,
+            &super::peft::read(&config)?,
+            super::peft::read(&weights)?,
+        )
+    }
+
+    /// The same from the contents of the two files, which messages say are in `dir`.
+    pub(super) fn of_bytes(dir: &Path, json: &[u8], mut file: Vec<u8>) -> Result<Self, PeftError> {
+        let damaged = |name: &str, reason: String| PeftError::Damaged {
+            path: dir.join(name),
             reason,
         };
-        let json = super::peft::read(&config)?;
         let settings: Pairs<Value> =
-            serde_json::from_slice(&json).map_err(|error| damaged(&config, error.to_string()))?;
+            serde_json::from_slice(json).map_err(|error| damaged(CONFIG, error.to_string()))?;
         let unruly = settings.0.iter().find_map(|(key, value)| {
             let key = Some(key.as_str()).filter(|key| key.contains(is_unruly));
             key.or_else(|| unruly_text(value))
         });
         if let Some(text) = unruly {
-            return Err(damaged(&config, not_one_line(text)));
+            return Err(damaged(CONFIG, not_one_line(text)));
         }
         let repeated_settings = settings.repeated();
         // A finding tells of settings that are there twice; whatever is twice within one is lost already.
         if repeated_settings.is_empty() {
-            unique::check(&json).map_err(|error| damaged(&config, error.to_string()))?;
+            unique::check(json).map_err(|error| damaged(CONFIG, error.to_string()))?;
         }
-        let file = super::peft::read(&weights)?;
-        let header = Header::parse(&file).map_err(|reason| damaged(&weights, reason))?;
+        let header = Header::parse(&file).map_err(|reason| damaged(WEIGHTS, reason))?;
+        file.drain(..header.data_start);
         Ok(Self {
             path: dir.to_path_buf(),
             config: settings.0.into_iter().collect(),
             repeated_settings,
             tensors: header.tensors,
+            copies: vec![],
             metadata: header.metadata,
-            data: file[header.data_start..].to_vec(),
+            data: file,
+            of_numbers: OnceLock::new(),
         })
     }
 
@@ -112,6 +132,63 @@ impl RawAdapter {
         let base_name = self.config.get("base_model_name_or_path");
         let base_name = base_name.and_then(Value::as_str).map(str::to_owned);
         Provenance::from_metadata(Some(&self.metadata), base_name)
+    }
+
+    /// Leaves out the copies of the base's own embedding and head that PEFT saves beside an adapter of them, where the
+    /// vocabulary grew, or with `save_embedding_layers`. What `base`, grown if need be, has not itself is the adapter's and
+    /// stays.
+    pub fn leave_out_copies(&mut self, base: &BaseWeights) {
+        let settings = Settings::read(&self.config, &mut vec![]);
+        let config = base.config();
+        let (embedding, head) = (config.names.embedding.0, config.names.head.module);
+        let of_base = |tensor: &RawTensor| {
+            let spelled = read_name(&tensor.name)?;
+            let module = [embedding, head]
+                .into_iter()
+                .find(|end| *end == spelled.module)?;
+            let may_be = match spelled.part {
+                Part::BaseWeight => true,
+                Part::Weight => !settings.saves_end(module, config),
+                _ => false,
+            };
+            let own = if config.tied_head { embedding } else { module };
+            may_be.then(|| format!("{own}.weight"))
+        };
+        let is_copy = |tensor: &RawTensor| {
+            let own = of_base(tensor).and_then(|own| base.matrix(&own).ok());
+            own.is_some_and(|own| {
+                tensor.shape == [own.rows(), own.cols()]
+                    && self.numbers(tensor) == Some(own.to_f32())
+            })
+        };
+        let (copies, tensors) = self.tensors.iter().cloned().partition(is_copy);
+        self.tensors = tensors;
+        self.copies.extend::<Vec<RawTensor>>(copies);
+    }
+
+    /// Gives every tensor its place in a module. Of two in one place the last is there, and a finding tells of it; what is
+    /// no tensor of an adapter has no place.
+    pub(crate) fn modules(&self, settings: &Settings, findings: &mut Vec<Finding>) -> Modules<'_> {
+        let mut modules = Modules::new();
+        for tensor in &self.tensors {
+            let Some(spelled) = read_name(&tensor.name) else {
+                let (tensor, why) = (tensor.name.clone(), "is no tensor of an adapter".into());
+                findings.push(Finding::Unexpected { tensor, why });
+                continue;
+            };
+            let parts = modules
+                .entry(settings.path_of(spelled.module, self))
+                .or_default();
+            if let Some(other) = parts.insert(spelled.part, tensor) {
+                let how = match other.name == tensor.name {
+                    true => "",
+                    false => ", under two spellings",
+                };
+                let tensor = tensor.name.clone();
+                findings.push(Finding::Duplicate { tensor, how });
+            }
+        }
+        modules
     }
 
     /// Its numbers as f32, or `None` for types that are not floating-point numbers of 16 or 32 bits.
@@ -130,6 +207,11 @@ impl RawAdapter {
             _ => return None,
         })
     }
+}
+
+/// Settings are repeated in messages, and none that means something has control characters.
+fn not_one_line(text: &str) -> String {
+    format!("`{}` holds control characters", one_line(text))
 }
 
 /// A JSON object as the pairs it was written with, repeated keys included.

@@ -9,14 +9,19 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::check::Modules;
-use super::raw::RawAdapter;
-use super::settings::{Names, Settings, is_of_experts};
+use super::TrainedBias;
+use super::check::CheckedBase;
+use super::finding::{Finding, Severity};
+use super::raw::{Modules, RawAdapter, RawTensor};
+use super::settings::{HEADS, Names, Settings, is_of_experts, names_any};
 use super::spelling::{Part, read_name};
 
 /// A program that can be given an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub enum Runtime {
+    /// Hone itself.
+    #[serde(rename = "hone")]
+    Hone,
     /// Hugging Face PEFT.
     #[serde(rename = "peft")]
     Peft,
@@ -36,7 +41,8 @@ pub enum Runtime {
 
 impl Runtime {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::Hone,
         Self::Peft,
         Self::Vllm,
         Self::LlamaCpp,
@@ -47,6 +53,7 @@ impl Runtime {
     /// As a person writes it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Hone => "hone",
             Self::Peft => "peft",
             Self::Vllm => "vllm",
             Self::LlamaCpp => "llama.cpp",
@@ -122,8 +129,20 @@ pub struct Facts {
     pub biases: bool,
     /// An adapter on the embedding.
     pub embedding: bool,
+    /// An adapter on the head.
+    pub head: bool,
+    /// Embedding and head of the base it is checked against are one matrix.
+    pub tied: bool,
     /// Whole matrices of the base beside an adapter.
     pub base_weights: bool,
+    /// Whole matrices that no setting names, which PEFT saves of embedding and head.
+    pub copies: Vec<String>,
+    /// Norms are trained, and nothing else is saved whole.
+    pub only_norms: bool,
+    /// Settings that PEFT applies and others pass over.
+    pub passed_over: Vec<String>,
+    /// Settings that some programs want and the file does not have.
+    pub unsaid: Vec<&'static str>,
     /// Rows of single tokens.
     pub token_rows: bool,
     /// Pairs on experts, which PEFT keeps as parameters.
@@ -140,6 +159,8 @@ pub struct Facts {
     pub changes_base: Option<String>,
     /// What is wrong with it, whoever reads it.
     pub damage: Option<String>,
+    /// Why Hone does not take it.
+    pub refusal: Option<String>,
     /// Modules that llama-like models do not have under these names.
     pub unusual_modules: Vec<String>,
 }
@@ -159,25 +180,52 @@ const LLAMA_LIKE: [&str; 7] = [
 const VLLM_RANK: usize = 16;
 
 impl Facts {
-    pub(crate) fn of(settings: &Settings, modules: &Modules, raw: &RawAdapter) -> Self {
+    pub(crate) fn of(
+        settings: &Settings,
+        modules: &Modules,
+        raw: &RawAdapter,
+        base: Option<CheckedBase>,
+    ) -> Self {
+        let is_unsaid = |key: &&str| !raw.config.contains_key(*key);
         let mut facts = Self {
-            tensors: raw.tensors.len(),
+            tensors: raw.tensors.len() + raw.copies.len(),
             rank_stabilised: settings.rank_stabilised,
             dora: settings.dora,
             whole_modules: settings.modules_to_save.clone(),
-            biases: settings.bias != "none" || settings.out_bias,
+            biases: settings.bias != TrainedBias::None || settings.out_bias,
             token_rows: settings.token_rows,
             ia3: settings.feed_forward.is_some(),
-            target_pattern: matches!(settings.targets, Names::Pattern(_)),
+            target_pattern: matches!(settings.targets, Names::Pattern(_) | Names::Unread),
             changes_base: settings.changes_base.clone(),
+            tied: base.is_some_and(|base| base.config.tied_head),
+            new_tokens: base.map_or(0, |base| base.new_tokens),
+            unsaid: ["r", "lora_alpha", "target_modules"]
+                .into_iter()
+                .filter(is_unsaid)
+                .collect(),
             ..Self::default()
         };
-        let mut unusual = BTreeSet::new();
+        let spelled = |tensor: &RawTensor| read_name(&tensor.name).map(|spelled| spelled.part);
+        for tensor in raw.copies.iter() {
+            facts.base_weights |= spelled(tensor) == Some(Part::BaseWeight);
+            facts
+                .copies
+                .extend((spelled(tensor) == Some(Part::Weight)).then(|| tensor.name.clone()));
+        }
+        let (mut unusual, mut shapes) = (BTreeSet::new(), BTreeSet::new());
         for (path, parts) in modules {
             facts.embedding |= parts.contains_key(&Part::EmbeddingA);
             facts.base_weights |= parts.contains_key(&Part::BaseWeight);
             facts.dora |= parts.contains_key(&Part::Magnitude);
             facts.experts |= is_of_experts(path);
+            facts.head |= parts.contains_key(&Part::A) && names_any(path, &HEADS);
+            let whole = parts.get(&Part::Weight);
+            if let Some(tensor) = whole.filter(|_| !settings.saves_whole(path)) {
+                facts.copies.push(tensor.name.clone());
+            }
+            if let Some(tensor) = whole.filter(|_| settings.saves_whole(path)) {
+                shapes.insert(tensor.shape.len());
+            }
             if !parts.contains_key(&Part::A) && !parts.contains_key(&Part::EmbeddingA) {
                 continue;
             }
@@ -193,10 +241,24 @@ impl Facts {
                 unusual.insert(name.to_owned());
             }
         }
+        facts.only_norms = shapes.into_iter().eq([1]);
         facts.unusual_modules = unusual.into_iter().collect();
         let lacks = |name: &str| read_name(name).is_some_and(|spelled| !spelled.has_prefix);
         facts.lacks_prefix = raw.tensors.iter().any(|tensor| lacks(&tensor.name));
         facts
+    }
+
+    /// Takes over what the findings mean to each program.
+    pub(super) fn judge(&mut self, findings: &[Finding]) {
+        let damage = findings.iter().find(|finding| finding.is_damage());
+        self.damage = damage.map(ToString::to_string);
+        let mut errors = findings.iter().filter(|f| f.severity() == Severity::Error);
+        self.refusal = errors.next().map(ToString::to_string);
+        let setting = |finding: &Finding| match finding {
+            Finding::NotApplied { key, .. } => Some(key.clone()),
+            _ => None,
+        };
+        self.passed_over = findings.iter().filter_map(setting).collect();
     }
 
     fn max_rank(&self) -> usize {
@@ -214,10 +276,15 @@ impl Facts {
     /// What one program would do.
     pub fn verdict(&self, runtime: Runtime) -> Verdict {
         let mut said = Said::default();
-        if let Some(damage) = &self.damage {
+        let damage = self.damage.as_ref().filter(|_| runtime != Runtime::Hone);
+        if let Some(damage) = damage {
             said.wrong(&format!("the adapter itself is wrong: {damage}"));
         }
         match runtime {
+            Runtime::Hone => self
+                .refusal
+                .iter()
+                .for_each(|refusal| said.refuses(refusal)),
             Runtime::Peft => self.in_peft(&mut said),
             Runtime::Vllm => self.in_vllm(&mut said),
             Runtime::LlamaCpp => self.in_llama_cpp(&mut said),
@@ -241,7 +308,25 @@ impl Facts {
         }
     }
 
+    fn wrong_if_passed_over(&self, said: &mut Said, but: &str) {
+        for key in self.passed_over.iter().filter(|key| *key != but) {
+            said.wrong(&format!("`{key}` is passed over"));
+        }
+    }
+
+    fn refuses_if_unsaid(&self, said: &mut Said, wanted: &[&str]) {
+        for key in self
+            .unsaid
+            .iter()
+            .filter(|key| wanted.contains(key) && !self.ia3)
+        {
+            said.refuses(&format!("wants `{key}` to be set"));
+        }
+    }
+
     fn in_vllm(&self, said: &mut Said) {
+        self.refuses_if_unsaid(said, &["r", "lora_alpha", "target_modules"]);
+        self.wrong_if_passed_over(said, "");
         said.refuses_if(self.ia3, "methods other than LoRA are refused");
         said.refuses_if(self.dora, "DoRA is refused");
         said.refuses_if(
@@ -250,8 +335,8 @@ impl Facts {
         );
         said.refuses_if(self.biases, "`bias` is refused");
         said.refuses_if(
-            self.base_weights,
-            "matrices of the base (`base_layer.weight`) are refused",
+            self.base_weights || !self.copies.is_empty(),
+            "matrices of the base (`base_layer.weight`, copies of embedding and head) are refused",
         );
         said.refuses_if(
             self.lacks_prefix,
@@ -288,10 +373,32 @@ impl Facts {
 
     fn in_llama_cpp(&self, said: &mut Said) {
         said.refuses_if(self.ia3, "its converter refuses methods other than LoRA");
+        self.refuses_if_unsaid(said, &["lora_alpha"]);
+        self.wrong_if_passed_over(said, "alora_invocation_tokens");
         said.refuses_if(self.dora, "its converter refuses DoRA's magnitudes");
         said.refuses_if(
-            !self.whole_modules.is_empty(),
+            !self.whole_modules.is_empty() && !self.only_norms,
             "its converter refuses whole matrices (`modules_to_save`)",
+        );
+        said.refuses_if(
+            !self.copies.is_empty(),
+            "its converter refuses whole matrices of embedding and head, also the base's own",
+        );
+        said.wrong_if(
+            self.only_norms,
+            "trained norms are passed over when the adapter is loaded",
+        );
+        said.refuses_if(
+            self.new_tokens > 0,
+            "has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has",
+        );
+        said.refuses_if(
+            self.head && self.tied,
+            "embedding and head are one matrix there, which takes no pair of the head",
+        );
+        said.refuses_if(
+            self.embedding && self.tied,
+            "embedding and head are one matrix there, so that a pair of the embedding is taken for the head's too",
         );
         said.refuses_if(self.biases, "its converter refuses biases");
         said.refuses_if(self.token_rows, "its converter refuses rows of tokens");

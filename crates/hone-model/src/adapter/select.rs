@@ -184,7 +184,7 @@ fn select_by_name(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, A
 
 /// Whether PEFT's `all-linear` means it. In a model with experts PEFT takes the names of an MLP's layers for the experts',
 /// so that layers without experts are left out; IA³, which it does not convert, has them and no experts.
-pub(super) fn is_linear(site: Site, is_ia3: bool) -> bool {
+fn is_linear(site: Site, is_ia3: bool) -> bool {
     let is_dense = !matches!(
         site.group(),
         Group::Router | Group::ExpertsIn | Group::ExpertsOut
@@ -265,7 +265,7 @@ fn select_whole(names: &[String], base: &DecoderConfig) -> Result<(Vec<Site>, bo
 }
 
 /// Whether `module` is a run of whole parts of `path`.
-fn is_inside(path: &str, module: &str) -> bool {
+pub(super) fn is_inside(path: &str, module: &str) -> bool {
     format!(".{path}.").contains(&format!(".{module}."))
 }
 

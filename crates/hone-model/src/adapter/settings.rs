@@ -6,11 +6,13 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::check::Finding;
-use super::config::{path_pattern, scale, target_matches};
-use super::peft_config::{HEADS, names_any, read_token_rows};
+use super::config::{Ia3, LoraConfig, Targets, TrainedBias, path_pattern, scale, target_matches};
+use super::finding::Finding;
 use super::raw::RawAdapter;
+use super::select::is_inside;
 use super::spelling::read_name;
+use crate::one_line::one_line;
+use crate::weights::DecoderConfig;
 
 /// What the configuration says, as far as Hone knows what it means.
 #[derive(Debug)]
@@ -20,16 +22,20 @@ pub(crate) struct Settings {
     pub rank_stabilised: bool,
     pub dora: bool,
     pub out_bias: bool,
-    pub bias: String,
+    pub bias: TrainedBias,
     pub dropout: f32,
     pub targets: Names,
     /// PEFT's `target_parameters`: routers and experts, whole paths or their ends after a dot.
     pub parameters: Vec<String>,
     pub exclude: Names,
     pub layers: Vec<usize>,
+    /// What the list of layers is called in paths; `None` for one that cannot be matched.
+    layer_patterns: Vec<Option<Regex>>,
     pub rank_patterns: Vec<Pattern>,
     pub alpha_patterns: Vec<Pattern>,
     pub modules_to_save: Vec<String>,
+    /// PEFT's `ensure_weight_tying`.
+    pub ties_weights: bool,
     pub token_rows: bool,
     /// Which tokens' rows of the embedding are trained.
     pub token_ids: Vec<u32>,
@@ -50,6 +56,8 @@ pub(crate) enum Names {
     List(Vec<String>),
     /// A pattern that the whole path must fit.
     Pattern(Regex),
+    /// A pattern that Hone cannot match: whatever it picks, it says so in Python only.
+    Unread,
     /// Every linear layer but the head.
     AllLinear,
     /// Nothing is said.
@@ -57,17 +65,26 @@ pub(crate) enum Names {
 }
 
 impl Names {
-    pub fn pick(&self, path: &str) -> bool {
-        match self {
+    /// Whether the module at `path` is picked; `None` where that is not known.
+    pub fn pick(&self, path: &str) -> Option<bool> {
+        Some(match self {
             Self::List(names) => names.iter().any(|name| target_matches(name, path)),
             Self::Pattern(pattern) => pattern.is_match(path),
-            Self::AllLinear => !["lm_head", "embed_out"].contains(&path),
+            Self::Unread => return None,
+            Self::AllLinear => !names_any(path, &HEADS) && !names_any(path, &EMBEDDINGS),
             Self::Unsaid => false,
-        }
+        })
     }
 
     fn names_exactly(&self, path: &str) -> bool {
         matches!(self, Self::List(names) if names.iter().any(|name| name == path))
+    }
+
+    fn list(&self) -> Vec<String> {
+        match self {
+            Self::List(names) => names.clone(),
+            _ => vec![],
+        }
     }
 }
 
@@ -85,8 +102,8 @@ impl Pattern {
     }
 }
 
-/// Keys of PEFT 0.21's LoRA configuration that are read here.
-const READ: [&str; 22] = [
+/// Keys of PEFT 0.21's configurations of LoRA and IA³ that are read here.
+const READ: [&str; 26] = [
     "peft_type",
     "r",
     "lora_alpha",
@@ -98,56 +115,43 @@ const READ: [&str; 22] = [
     "target_modules",
     "target_parameters",
     "exclude_modules",
+    "feedforward_modules",
     "layers_to_transform",
     "layers_pattern",
     "rank_pattern",
     "alpha_pattern",
     "modules_to_save",
+    "ensure_weight_tying",
     "trainable_token_indices",
     "init_lora_weights",
-    "fan_in_fan_out",
-    "base_model_name_or_path",
-    "revision",
-    "task_type",
-];
-
-/// Keys of its IA³ configuration that are read here.
-const READ_IA3: [&str; 11] = [
-    "peft_type",
-    "target_modules",
-    "exclude_modules",
-    "feedforward_modules",
-    "modules_to_save",
-    "fan_in_fan_out",
     "init_ia3_weights",
+    "fan_in_fan_out",
     "base_model_name_or_path",
     "revision",
     "task_type",
-    "bias",
+    "inference_mode",
 ];
 
 /// Keys that change no number of a finished adapter.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 10] = [
     "auto_mapping",
-    "inference_mode",
     "peft_version",
     "loftq_config",
     "corda_config",
     "eva_config",
     "lora_ga_config",
+    "megatron_config",
     "megatron_core",
     "qalora_group_size",
     "runtime_config",
-    "ensure_weight_tying",
 ];
 
 /// Keys of methods within LoRA that Hone does not know how to apply.
-const NOT_APPLIED: [&str; 9] = [
+const NOT_APPLIED: [&str; 8] = [
     "alora_invocation_tokens",
     "arrow_config",
     "kasa_config",
     "layer_replication",
-    "megatron_config",
     "monteclora_config",
     "use_bdlora",
     "use_qalora",
@@ -171,14 +175,14 @@ impl Settings {
     pub fn read(map: &Map<String, Value>, findings: &mut Vec<Finding>) -> Self {
         let mut reader = Reader { map, findings };
         let is_ia3 = map.get("peft_type").is_some_and(|method| method == "IA3");
-        reader.look_at_keys(if is_ia3 { &READ_IA3 } else { &READ });
+        reader.look_at_keys();
         let (token_ids, head_ids) = reader.token_ids();
         Self {
             rank: reader.rank(),
-            alpha: reader.number("lora_alpha", 8.0, "a positive number", |x| x > 0.0) as f32,
+            alpha: reader.number("lora_alpha", 8.0, "a number", |_| true) as f32,
             rank_stabilised: reader.flag("use_rslora"),
-            dora: reader.flag("use_dora"),
-            out_bias: reader.flag("lora_bias"),
+            dora: reader.flag("use_dora") && !is_ia3,
+            out_bias: reader.flag("lora_bias") && !is_ia3,
             bias: reader.bias(),
             dropout: reader.number("lora_dropout", 0.0, "at least 0 and below 1", |x| {
                 (0.0..1.0).contains(&x)
@@ -187,15 +191,48 @@ impl Settings {
             parameters: reader.texts("target_parameters"),
             exclude: reader.names("exclude_modules"),
             layers: reader.layers(),
-            rank_patterns: reader.patterns("rank_pattern", |x| x.fract() == 0.0),
-            alpha_patterns: reader.patterns("alpha_pattern", |_| true),
+            layer_patterns: reader.layer_patterns(),
+            rank_patterns: reader.patterns("rank_pattern", A_RANK, is_rank),
+            alpha_patterns: reader.patterns("alpha_pattern", "a number", |_| true),
             modules_to_save: reader.texts("modules_to_save"),
+            ties_weights: reader.flag("ensure_weight_tying"),
             token_rows: is_set(map.get("trainable_token_indices")),
             token_ids,
             head_ids,
-            feed_forward: is_ia3.then(|| reader.names("feedforward_modules")),
+            feed_forward: is_ia3.then(|| reader.feed_forward()),
             transposed: reader.flag("fan_in_fan_out"),
             changes_base: reader.changes_base(),
+        }
+    }
+
+    /// What the adapter was asked to be, as far as a finished one still says. Where no list does, the modules that it is
+    /// on are its targets.
+    pub fn config(&self, adapted: Vec<String>) -> LoraConfig {
+        let targets = match &self.targets {
+            Names::AllLinear => Targets::AllLinear,
+            Names::List(names) => {
+                let parameters = self.parameters.iter();
+                let short = parameters.map(|name| name.trim_end_matches(".weight").to_owned());
+                Targets::Names(names.iter().cloned().chain(short).collect())
+            }
+            Names::Pattern(_) | Names::Unread | Names::Unsaid => Targets::Names(adapted),
+        };
+        LoraConfig {
+            rank: self.rank,
+            alpha: self.alpha,
+            dropout: self.dropout,
+            targets,
+            rank_stabilised: self.rank_stabilised,
+            exclude: self.exclude.list(),
+            dora: self.dora,
+            bias: self.bias,
+            whole: self.modules_to_save.clone(),
+            token_rows: self.token_ids.clone(),
+            head_rows: self.head_ids.clone(),
+            ia3: self.feed_forward.as_ref().map(|names| Ia3 {
+                feed_forward: names.list(),
+            }),
+            ..LoraConfig::default()
         }
     }
 
@@ -210,20 +247,24 @@ impl Settings {
     /// IA³: whether it multiplies the inputs of the module at `path`, and not its outputs.
     pub fn scales_input(&self, path: &str) -> bool {
         let names = self.feed_forward.as_ref();
-        names.is_some_and(|names| names.pick(path))
+        names.is_some_and(|names| names.pick(path) == Some(true))
     }
 
-    /// Whether the module at `path`, or the parameter if it is one of experts, is named by `target_parameters`.
+    /// Whether the weight of the module at `path`, or the parameter if it is one of experts, is named by
+    /// `target_parameters`.
     pub fn targets_parameter(&self, path: &str) -> bool {
-        let weight = format!("{path}.weight");
-        let names = |name: &String| target_matches(name, path) || target_matches(name, &weight);
-        self.parameters.iter().any(names)
+        let parameter = match is_of_experts(path) {
+            true => path.to_owned(),
+            false => format!("{path}.weight"),
+        };
+        let mut names = self.parameters.iter();
+        names.any(|name| target_matches(name, &parameter))
     }
 
     /// What patterns of ranks and alphas call the module at `path`.
     pub fn pattern_path(&self, path: &str) -> String {
         let is_weight = !is_of_experts(path) && self.targets_parameter(path);
-        match is_weight && !self.targets.pick(path) {
+        match is_weight && self.targets.pick(path) != Some(true) {
             true => format!("{path}.weight"),
             false => path.to_owned(),
         }
@@ -281,21 +322,47 @@ impl Settings {
         )
     }
 
-    /// Whether the configuration puts an adapter on the module at `path`.
-    pub fn targets(&self, path: &str) -> bool {
+    /// Whether the configuration puts an adapter on the module at `path`, in PEFT's order; `None` where a pattern that
+    /// Hone cannot match decides.
+    pub fn targets(&self, path: &str) -> Option<bool> {
         // PEFT looks at neither exclusions nor layers for parameters.
         if self.targets_parameter(path) || is_of_experts(path) {
-            return self.targets_parameter(path);
+            let all = matches!(self.targets, Names::AllLinear) && self.parameters.is_empty();
+            return Some(all || self.targets_parameter(path));
         }
-        if self.exclude.pick(path) {
-            return false;
+        let is_saved = |name: &String| is_inside(path, name);
+        if self.modules_to_save.iter().any(is_saved) {
+            return Some(false);
         }
-        // A module named in full is not held to the range of layers.
-        let in_layers = || {
-            self.layers.is_empty()
-                || layer_of(path).is_some_and(|layer| self.layers.contains(&layer))
+        let named = match self.targets.names_exactly(path) {
+            // A module named in full is not held to the range of layers.
+            true => Some(true),
+            false => both(self.targets.pick(path), self.is_in_layers(path)),
         };
-        self.targets.names_exactly(path) || self.targets.pick(path) && in_layers()
+        both(self.exclude.pick(path).map(|picked| !picked), named)
+    }
+
+    fn is_in_layers(&self, path: &str) -> Option<bool> {
+        if self.layers.is_empty() {
+            return Some(true);
+        }
+        let mut layer = None;
+        for pattern in &self.layer_patterns {
+            layer = layer.or(pattern
+                .as_ref()?
+                .captures(path)
+                .and_then(|found| found[1].parse().ok()));
+        }
+        if self.layer_patterns.is_empty() {
+            layer = layer_of(path);
+        }
+        Some(layer.is_some_and(|layer| self.layers.contains(&layer)))
+    }
+
+    /// Whether nothing is expected of a target's name: what it picks is excluded, or saved whole.
+    pub fn is_taken_back(&self, name: &str) -> bool {
+        let is_saved = |saved: &String| is_inside(name, saved);
+        self.exclude.pick(name) != Some(false) || self.modules_to_save.iter().any(is_saved)
     }
 
     /// The names that it targets, where they alone decide.
@@ -312,12 +379,54 @@ impl Settings {
         }
     }
 
-    /// Whether the module is saved whole.
+    /// Whether the module is saved whole: PEFT looks for modules whose paths end with a name, whatever stands before it, and
+    /// saves all that is in them.
     pub fn saves_whole(&self, path: &str) -> bool {
-        self.modules_to_save
-            .iter()
-            .any(|name| target_matches(name, path))
+        let mut names = self.modules_to_save.iter();
+        names.any(|name| self.names_whole(name, path))
     }
+
+    /// Whether the embedding or the head of a base is saved whole; in a tied model they are one matrix.
+    pub fn saves_end(&self, module: &str, base: &DecoderConfig) -> bool {
+        let ends = [base.names.embedding.0, base.names.head.module];
+        match base.tied_head {
+            true => ends.iter().any(|end| self.saves_whole(end)),
+            false => self.saves_whole(module),
+        }
+    }
+
+    /// Whether one name of `modules_to_save` saves the module.
+    pub fn names_whole(&self, name: &str, path: &str) -> bool {
+        let mut above = std::iter::successors(Some(path), |path| Some(path.rsplit_once('.')?.0));
+        above.any(|path| path.ends_with(name))
+    }
+}
+
+/// Whether both hold, as far as that is known.
+fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
+    match (one, other) {
+        (Some(false), _) | (_, Some(false)) => Some(false),
+        (Some(true), Some(true)) => Some(true),
+        _ => None,
+    }
+}
+
+/// What a rank may be: more than any layer is wide is no rank, and would only take memory.
+pub(super) const MOST_RANK: usize = 65536;
+
+fn is_rank(rank: f64) -> bool {
+    (1.0..=MOST_RANK as f64).contains(&rank) && rank.fract() == 0.0
+}
+
+const A_RANK: &str = "a whole number of at least 1 and at most 65536";
+
+/// The last parts of their paths, as families name them.
+pub(super) const EMBEDDINGS: [&str; 4] = ["embed_tokens", "wte", "embed_in", "word_embeddings"];
+pub(super) const HEADS: [&str; 2] = ["lm_head", "embed_out"];
+
+/// By the last part of its path.
+pub(super) fn names_any(module: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| target_matches(name, module))
 }
 
 /// The parameters of experts, in the order in which transformers has them.
@@ -363,20 +472,28 @@ impl Reader<'_> {
         });
     }
 
-    fn look_at_keys(&mut self, read: &[&str]) {
-        let mut unknown = Vec::new();
+    fn look_at_keys(&mut self) {
+        let known = |list: &[&str], key: &str| list.contains(&key);
+        let (mut set, mut unset) = (Vec::new(), Vec::new());
         for (key, value) in self.map {
-            let known = |list: &[&str]| list.contains(&key.as_str());
-            if known(&NOT_APPLIED) && is_set(Some(value)) {
+            if known(&NOT_APPLIED, key) && is_set(Some(value)) {
                 let (key, value) = (key.clone(), value.to_string());
                 self.findings.push(Finding::NotApplied { key, value });
-            } else if !known(read) && !known(&HARMLESS) && !known(&NOT_APPLIED) {
-                unknown.push(key.clone());
+            } else if ![&READ[..], &HARMLESS, &NOT_APPLIED]
+                .iter()
+                .any(|list| known(list, key))
+            {
+                match is_set(Some(value)) {
+                    true => set.push(key.clone()),
+                    false => unset.push(key.clone()),
+                }
             }
         }
-        if !unknown.is_empty() {
-            self.findings
-                .push(Finding::UnknownSettings { keys: unknown });
+        for (keys, are_set) in [(set, true), (unset, false)] {
+            if !keys.is_empty() {
+                self.findings
+                    .push(Finding::UnknownSettings { keys, are_set });
+            }
         }
         match self.map.get("task_type") {
             None | Some(Value::Null) => {}
@@ -390,8 +507,7 @@ impl Reader<'_> {
     }
 
     fn rank(&mut self) -> usize {
-        let whole = |x: f64| x >= 1.0 && x.fract() == 0.0 && x <= 65536.0;
-        self.number("r", 8.0, "a whole number of at least 1", whole) as usize
+        self.number("r", 8.0, A_RANK, is_rank) as usize
     }
 
     fn number(
@@ -424,16 +540,18 @@ impl Reader<'_> {
         }
     }
 
-    fn bias(&mut self) -> String {
+    fn bias(&mut self) -> TrainedBias {
         match self.map.get("bias") {
-            None | Some(Value::Null) => "none".into(),
-            Some(Value::String(bias)) if ["none", "all", "lora_only"].contains(&bias.as_str()) => {
-                bias.clone()
-            }
-            Some(other) => {
-                self.bad("bias", other, "none, all or lora_only");
-                "none".into()
-            }
+            None | Some(Value::Null) => TrainedBias::None,
+            Some(value) => match value.as_str() {
+                Some("none") => TrainedBias::None,
+                Some("all") => TrainedBias::All,
+                Some("lora_only") => TrainedBias::Adapted,
+                _ => {
+                    self.bad("bias", value, "none, all or lora_only");
+                    TrainedBias::None
+                }
+            },
         }
     }
 
@@ -457,7 +575,7 @@ impl Reader<'_> {
         }
     }
 
-    fn names(&mut self, key: &str) -> Names {
+    fn names(&mut self, key: &'static str) -> Names {
         match self.map.get(key) {
             Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => {
                 Names::AllLinear
@@ -465,12 +583,8 @@ impl Reader<'_> {
             Some(Value::String(text)) => match path_pattern(text) {
                 Ok(pattern) => Names::Pattern(pattern),
                 Err(_) => {
-                    self.bad(
-                        key,
-                        text,
-                        "a list of names, or a pattern without look-around and back-references",
-                    );
-                    Names::Unsaid
+                    self.findings.push(Finding::UnreadPattern { key });
+                    Names::Unread
                 }
             },
             _ => match self.texts(key) {
@@ -480,19 +594,55 @@ impl Reader<'_> {
         }
     }
 
-    /// A list for the embedding, or lists by module, of which one is read.
+    /// Which of IA³'s modules have factors for inputs: the numbers mean something else without it.
+    fn feed_forward(&mut self) -> Names {
+        const KEY: &str = "feedforward_modules";
+        let names = self.names(KEY);
+        if let Names::Unread = names {
+            let must = "a list of names, or a pattern without look-around and back-references";
+            self.bad(KEY, self.map[KEY].clone(), must);
+        }
+        names
+    }
+
+    /// One name for the list of layers, or several; PEFT takes the first that a path has.
+    fn layer_patterns(&mut self) -> Vec<Option<Regex>> {
+        const KEY: &str = "layers_pattern";
+        let names = match self.map.get(KEY) {
+            Some(Value::String(name)) if name.is_empty() => vec![],
+            Some(Value::String(name)) => vec![name.clone()],
+            _ => self.texts(KEY),
+        };
+        let pattern = |name: &String| path_pattern(&format!(r".*?\.(?:{name})\.(\d+)\..*")).ok();
+        let patterns: Vec<Option<Regex>> = names.iter().map(pattern).collect();
+        if patterns.iter().any(Option::is_none) {
+            self.findings.push(Finding::UnreadPattern { key: KEY });
+        }
+        patterns
+    }
+
+    /// A list for the embedding, or lists by module: the embedding's and the head's.
     fn token_ids(&mut self) -> (Vec<u32>, Vec<u32>) {
         const KEY: &str = "trainable_token_indices";
-        let value = self.map.get(KEY);
-        read_token_rows(value).unwrap_or_else(|_| {
-            let value = self.map[KEY].clone();
-            self.bad(
-                KEY,
-                value,
-                "a list of tokens, or one for the embedding and one for the head",
-            );
-            (vec![], vec![])
-        })
+        match read_token_rows(self.map.get(KEY)) {
+            Ok(ids) => ids,
+            Err(TokenRowsError::NoList) => {
+                let must = "a list of tokens, or one for the embedding and one for the head";
+                self.bad(KEY, self.map[KEY].clone(), must);
+                (vec![], vec![])
+            }
+            Err(TokenRowsError::Elsewhere(module)) => {
+                let value = format!(
+                    "for `{}`, which is neither the embedding nor the head",
+                    one_line(module)
+                );
+                self.findings.push(Finding::NotApplied {
+                    key: KEY.to_owned(),
+                    value,
+                });
+                (vec![], vec![])
+            }
+        }
     }
 
     fn layers(&mut self) -> Vec<usize> {
@@ -513,7 +663,12 @@ impl Reader<'_> {
         })
     }
 
-    fn patterns(&mut self, key: &'static str, fits: impl Fn(f64) -> bool) -> Vec<Pattern> {
+    fn patterns(
+        &mut self,
+        key: &'static str,
+        must: &'static str,
+        fits: impl Fn(f64) -> bool,
+    ) -> Vec<Pattern> {
         let entries = match self.map.get(key) {
             None | Some(Value::Null) => return vec![],
             Some(Value::Object(entries)) => entries,
@@ -524,9 +679,7 @@ impl Reader<'_> {
         };
         let mut patterns = Vec::new();
         for (name, value) in entries {
-            let number = value
-                .as_f64()
-                .filter(|x| x.is_finite() && *x > 0.0 && fits(*x));
+            let number = value.as_f64().filter(|x| x.is_finite() && fits(*x));
             let regex = path_pattern(&format!(r"(?:.*\.)?(?:{name})"));
             match (number, regex) {
                 (Some(value), Ok(regex)) => patterns.push(Pattern {
@@ -534,7 +687,7 @@ impl Reader<'_> {
                     value,
                     regex,
                 }),
-                (None, _) => self.bad(key, format!("{value} for `{name}`"), "a positive number"),
+                (None, _) => self.bad(key, format!("{value} for `{name}`"), must),
                 (_, Err(_)) => self.bad(
                     key,
                     format!("the pattern `{name}`"),
@@ -560,4 +713,36 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// Why `trainable_token_indices` cannot be read.
+enum TokenRowsError<'a> {
+    NoList,
+    /// It names another module than the embedding and the head.
+    Elsewhere(&'a str),
+}
+
+/// Tokens whose rows are trained: of the embedding, and of the head where it is named too. A list is the embedding's.
+fn read_token_rows(value: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>), TokenRowsError<'_>> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = |list: &Value| -> Result<Vec<u32>, TokenRowsError<'_>> {
+        let ids = list
+            .as_array()
+            .and_then(|list| list.iter().map(id).collect());
+        ids.ok_or(TokenRowsError::NoList)
+    };
+    let by_module = match value {
+        None | Some(Value::Null) => return Ok((vec![], vec![])),
+        Some(Value::Object(by_module)) => by_module,
+        Some(list) => return Ok((ids(list)?, vec![])),
+    };
+    let (mut of_embedding, mut of_head) = (vec![], vec![]);
+    for (module, list) in by_module {
+        match module {
+            module if names_any(module, &EMBEDDINGS) => of_embedding = ids(list)?,
+            module if names_any(module, &HEADS) => of_head = ids(list)?,
+            module => return Err(TokenRowsError::Elsewhere(module)),
+        }
+    }
+    Ok((of_embedding, of_head))
 }

@@ -47,7 +47,7 @@ pub(crate) struct Spelled<'a> {
 }
 
 /// Ends of names, longest first where one ends like another.
-const ENDS: [(&str, Part); 23] = [
+const ENDS: [(&str, Part); 25] = [
     (".lora_A.weight", Part::A),
     (".lora_B.weight", Part::B),
     (".lora_B.bias", Part::OutBias),
@@ -69,6 +69,8 @@ const ENDS: [(&str, Part); 23] = [
     (".lora_diag", Part::Foreign),
     (".oft_R.weight", Part::Foreign),
     (".ln_tuning_layers.weight", Part::Foreign),
+    (".modules_to_save.weight", Part::Weight),
+    (".modules_to_save.bias", Part::Bias),
     (".weight", Part::Weight),
     (".bias", Part::Bias),
 ];
@@ -91,12 +93,14 @@ pub(crate) fn read_name(name: &str) -> Option<Spelled<'_>> {
             return Some((at, *part, false));
         }
         // `lora_A.weight` may be written `lora_A.default.weight`, and `lora_embedding_A` `lora_embedding_A.default`.
-        if !end.contains("lora_") {
-            return None;
-        }
-        let named = match end.strip_suffix(".weight").map(|head| (head, ".weight")) {
-            Some((head, tail)) => format!("{head}{ADAPTER_NAME}{tail}"),
-            None => format!("{end}{ADAPTER_NAME}"),
+        let (head, tail) = match end.rsplit_once('.') {
+            Some((head, tail @ ("weight" | "bias"))) if !head.is_empty() => (head, tail),
+            Some((_, "weight" | "bias")) | None => return None,
+            Some(_) => (*end, ""),
+        };
+        let named = match tail {
+            "" => format!("{head}{ADAPTER_NAME}"),
+            tail => format!("{head}{ADAPTER_NAME}.{tail}"),
         };
         find(rest, &named).map(|at| (at, *part, true))
     };

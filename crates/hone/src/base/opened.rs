@@ -262,7 +262,7 @@ impl OpenBase {
                 used: Box::new(self.form.clone()),
             });
         }
-        files.leave_out_copies(&self.weights)?;
+        files.leave_out_copies(&self.weights);
         Ok(files.into_adapter(model.config(), model.device())?)
     }
 
@@ -322,8 +322,13 @@ impl OpenBase {
     /// Takes over what the adapter in `dir` was trained with and this base does not have: tokens, see
     /// `take_tokens_of`, and a chat template. Returns whether the vocabulary grew.
     pub fn fit_to_adapter(&mut self, dir: &Path) -> Result<bool, AdapterError> {
-        let raw = RawAdapter::read(dir)?;
-        let grew = self.take_tokens_of(dir, &raw)?;
+        self.fit_to(&RawAdapter::read(dir)?)
+    }
+
+    /// As [`Self::fit_to_adapter`], of an adapter that has been read.
+    pub fn fit_to(&mut self, raw: &RawAdapter) -> Result<bool, AdapterError> {
+        let dir = raw.path();
+        let grew = self.take_tokens_of(dir, raw)?;
         self.take_form_of(dir, raw.provenance().template_hash.as_deref())?;
         Ok(grew)
     }

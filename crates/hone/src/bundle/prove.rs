@@ -1,6 +1,6 @@
 //! Replaying texts through what was written.
 
-use super::source::{Source, attachable, joined};
+use super::source::{Source, joined};
 use crate::dataset::Dataset;
 use crate::parity::{
     BaseRounding, Bound, Compared, Comparison, Measured, OtherReader, Parity, Prompts, REPLIES,
@@ -350,8 +350,7 @@ fn read_back(source: &Source, written: Written, longest: usize) -> Result<(Model
                 BaseFormat::Stored,
                 longest,
             )?;
-            let adapter = attachable(parts, &model)?;
-            model.attach(adapter);
+            model.attach(parts.to_adapter(model.config(), model.device())?);
             Ok((model, Bound::FULL))
         }
     }

@@ -10,8 +10,8 @@ use hone_ledger::{ContentId, Seed};
 use hone_model::export::MergeDtype;
 use hone_model::weights::{BaseWeights, WeightsError};
 use hone_model::{
-    Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind, LoraParts, MergeBase,
-    Merged, Model, RawAdapter, SaveDtype, check_adapter, combine,
+    AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind, LoraParts, MergeBase, Merged,
+    Model, RawAdapter, check_adapter, combine,
 };
 use hone_tensor::{Device, Format};
 use hone_text::TemplateOption;
@@ -103,8 +103,8 @@ impl SourceArgs {
             (joined(adapters.join()), open)
         });
         let (mut open, (adapters, hashing)) = (open?, adapters?);
-        for dir in &self.adapters {
-            open.fit_to_adapter(dir)?;
+        for raw in &adapters {
+            open.fit_to(raw)?;
         }
         open.say_notices(talk);
         // A base that would fill the memory is read from disk as it is used.
@@ -117,9 +117,10 @@ impl SourceArgs {
             fingerprint: None,
             template_hash: Some(open.renderer.template_hash()),
         };
-        let parts = adapters
-            .iter()
-            .map(|raw| LoraParts::of(raw, &check_adapter(raw, Some(checked))));
+        let parts = adapters.into_iter().map(|mut raw| {
+            raw.leave_out_copies(&open.weights);
+            LoraParts::of(&raw, &check_adapter(&raw, Some(checked)))
+        });
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Source {
@@ -170,7 +171,9 @@ impl Source {
             fingerprint: None,
             template_hash: None,
         };
-        let parts = vec![LoraParts::read(dir, Some(checked))?];
+        let mut raw = RawAdapter::read(dir)?;
+        raw.leave_out_copies(&open.weights);
+        let parts = vec![LoraParts::of(&raw, &check_adapter(&raw, Some(checked)))?];
         Ok(Self {
             parts,
             kind: match through_nf4 {
@@ -240,12 +243,12 @@ impl Source {
             [one] => {
                 // Checked against this base when the source was opened.
                 let mut files = AdapterFiles::read(one)?;
-                files.leave_out_copies(&self.open.weights)?;
+                files.leave_out_copies(&self.open.weights);
                 model.attach(files.into_adapter(model.config(), model.device())?);
             }
             _ => {
-                let adapter = attachable(&self.adapter()?, &model)?;
-                model.attach(adapter);
+                let adapter = self.adapter()?;
+                model.attach(adapter.to_adapter(model.config(), model.device())?);
             }
         }
         Ok(model)
@@ -290,11 +293,4 @@ impl Source {
             None => base,
         }
     }
-}
-
-/// An adapter as the engine reads it, by way of the files that others read.
-pub fn attachable(parts: &LoraParts, model: &Model) -> Result<Adapter> {
-    let dir = tempfile::tempdir()?;
-    parts.save(dir.path(), SaveDtype::F32, &parts.paths())?;
-    Ok(AdapterFiles::read(dir.path())?.into_adapter(model.config(), model.device())?)
 }

@@ -239,7 +239,7 @@ fn a_merged_model_stands_on_its_own_and_proves_itself() {
     let wrong = place.refusal(&format!(
         "merge --model {{untied}} --adapter '{tuned}' --out wrong"
     ));
-    assert!(wrong.contains("is not sound"), "{wrong}");
+    assert!(wrong.contains("does not fit this model"), "{wrong}");
     assert!(!place.path("wrong").exists() && place.hidden().is_empty());
 }
 

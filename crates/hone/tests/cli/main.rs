@@ -9,6 +9,7 @@ mod files_beside;
 mod imitated_hub;
 mod kept_safe;
 mod methods;
+mod one_reader;
 mod optimizer;
 mod personal_data;
 mod pull;

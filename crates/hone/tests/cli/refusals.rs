@@ -442,8 +442,12 @@ fn hostile_adapters_end_in_one_line_that_names_the_file() {
             "`a` lies at the bytes 0 to 4 of 4, and 4 is where",
         ),
         (rank("1e300"), weights.clone(), "`r` is 1e+300"),
-        (rank("65536"), weights.clone(), "has shape"),
-        (rank("3, \"r\": 3"), weights.clone(), "`r` appears twice"),
+        (rank("65536"), weights.clone(), "rank 65536"),
+        (
+            rank("3, \"r\": 3"),
+            weights.clone(),
+            "`r` is given more than once",
+        ),
     ];
     for (config, weights, part) in cases {
         let place = Place::new();

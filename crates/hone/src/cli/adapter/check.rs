@@ -22,7 +22,7 @@ pub struct Check {
     /// The base it is for: then what is missing, its sizes and its fingerprint are compared too
     #[arg(long, value_name = "M")]
     model: Option<String>,
-    /// Ask about one program only: peft, vllm, llama.cpp, ollama or mlx. Exit code 4 if it would not read the adapter right
+    /// Ask about one program only: hone, peft, vllm, llama.cpp, ollama or mlx. Exit code 4 if it would not read the adapter right
     #[arg(long = "for", value_name = "PROGRAM")]
     runtime: Option<Runtime>,
     /// Write an adapter that the program reads right: scales, ranks and alphas go into the numbers, names are PEFT's. With
@@ -40,9 +40,9 @@ pub struct Check {
 impl Check {
     /// Looks and tells; ends with 4 if there is an error, or the program asked about would not read it right.
     pub fn run(self, talk: Talk) -> Result<Exit> {
-        let raw = RawAdapter::read(&self.dir)?;
-        let open = self.open()?;
-        let check = look(&raw, open.as_ref())?;
+        let mut raw = RawAdapter::read(&self.dir)?;
+        let open = self.open(&raw)?;
+        let check = look(&mut raw, open.as_ref())?;
         let verdicts: Vec<Verdict> = match self.runtime {
             Some(runtime) => vec![check.facts.verdict(runtime)],
             None => check.facts.verdicts(),
@@ -56,15 +56,19 @@ impl Check {
         } else {
             self.print(&check, &verdicts)?;
         }
-        let is_wanted =
-            |verdict: &Verdict| self.runtime.is_none() || verdict.outcome == Outcome::Right;
-        Ok(match check.is_sound() && verdicts.iter().all(is_wanted) {
+        let is_right = match self.runtime {
+            Some(_) => verdicts
+                .iter()
+                .all(|verdict| verdict.outcome == Outcome::Right),
+            None => check.is_sound(),
+        };
+        Ok(match is_right {
             true => Exit::Done,
             false => Exit::Found,
         })
     }
 
-    fn open(&self) -> Result<Option<OpenBase>> {
+    fn open(&self, raw: &RawAdapter) -> Result<Option<OpenBase>> {
         let Some(name) = &self.model else {
             return Ok(None);
         };
@@ -73,7 +77,7 @@ impl Check {
             ..OpenOptions::default()
         };
         let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?, &options)?;
-        open.fit_to_adapter(&self.dir)?;
+        open.fit_to(raw)?;
         Ok(Some(open))
     }
 
@@ -147,7 +151,8 @@ impl Check {
             ))
             .into());
         }
-        if check.facts.experts && runtime != Runtime::Peft {
+        let is_of_pefts = matches!(runtime, Runtime::Hone | Runtime::Peft);
+        if check.facts.experts && !is_of_pefts {
             return Err(Refusal::failed(format!(
                 "{runtime} does not read pairs on experts, which no other form of PEFT's stands for"
             ))
@@ -158,7 +163,7 @@ impl Check {
         let weights = open.map(|open| &open.weights);
         let mut parts = LoraParts::repaired(raw, check, weights)?;
         let has_lengths = parts.pairs.values().any(|pair| pair.magnitude.is_some());
-        if let Some(weights) = weights.filter(|_| has_lengths && runtime != Runtime::Peft) {
+        if let Some(weights) = weights.filter(|_| has_lengths && !is_of_pefts) {
             let left;
             (parts, left) = parts.without_magnitudes(weights, self.dora_rank.into())?;
             talk.say(format!(
@@ -168,7 +173,7 @@ impl Check {
             ));
         }
         let fixed = match runtime {
-            Runtime::Peft => parts,
+            Runtime::Hone | Runtime::Peft => parts,
             _ => match parts.beyond_pairs() {
                 Some(part) => {
                     return Err(Refusal::failed(format!("{runtime} does not read {part}, and no pair of narrow matrices stands for it"))
@@ -191,8 +196,7 @@ impl Check {
         let made = begin(out, "hone adapter check", talk)?;
         fixed.save(&made.dir(), SaveDtype::F32, &fixed.target_names(raw))?;
         made.publish_without_manifest()?;
-        let again = RawAdapter::read(out)?;
-        let checked = look(&again, open)?;
+        let checked = look(&mut RawAdapter::read(out)?, open)?;
         for finding in checked
             .findings
             .iter()
@@ -216,10 +220,11 @@ impl Check {
     }
 }
 
-fn look(raw: &RawAdapter, open: Option<&OpenBase>) -> Result<AdapterCheck> {
+fn look(raw: &mut RawAdapter, open: Option<&OpenBase>) -> Result<AdapterCheck> {
     let Some(open) = open else {
         return Ok(check_adapter(raw, None));
     };
+    raw.leave_out_copies(&open.weights);
     // Hashing a base takes as long as reading it; only an adapter that names one is worth that.
     let fingerprint = match raw.provenance().base_fingerprint {
         Some(_) => Some(open.weights.fingerprint()?.to_string()),
