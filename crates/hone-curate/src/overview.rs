@@ -42,6 +42,8 @@ pub struct Overview {
     pub length_unit: String,
     /// Rows by language of what is learnt.
     pub languages: Vec<Bar>,
+    /// In which languages no names of persons are looked for, as a sentence; empty where there are none.
+    pub names_not_looked_for: String,
     /// The commonest ways in which replies begin.
     pub openers: Vec<Bar>,
     /// Different pairs of words per pair of words, over all replies.

@@ -178,6 +178,11 @@ impl Values {
         if value.trim().is_empty() || is_short || is_known {
             return;
         }
+        // A bracket or a quote around it stands only where it was seen.
+        let bare = value.trim_matches(|c: char| !c.is_alphanumeric());
+        if bare.len() > 4 && bare.len() < value.len() {
+            self.add(bare, by.clone());
+        }
         let at = self
             .values
             .partition_point(|(known, _)| known.len() >= value.len());
@@ -224,8 +229,10 @@ impl Values {
     }
 }
 
-/// Where a value stands in a text, not as a part of a longer word or number.
+/// Where a value stands in a text: not as a part of a longer word or number, unless it is too odd to be one by chance.
 fn whole<'a>(text: &'a str, value: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let digits = value.bytes().filter(u8::is_ascii_digit).count();
+    let is_odd = value.contains('@') || digits > 8 || digits > 1 && value.len() > 8;
     let joined = |a: Option<char>, b: Option<char>| {
         let both =
             |kind: fn(&char) -> bool| a.as_ref().is_some_and(kind) && b.as_ref().is_some_and(kind);
@@ -235,7 +242,7 @@ fn whole<'a>(text: &'a str, value: &'a str) -> impl Iterator<Item = Range<usize>
         let (before, after) = (&text[..at], &text[at + value.len()..]);
         let is_part = joined(before.chars().next_back(), value.chars().next())
             || joined(value.chars().next_back(), after.chars().next());
-        (!is_part).then(|| at..at + value.len())
+        (is_odd || !is_part).then(|| at..at + value.len())
     })
 }
 

@@ -16,9 +16,7 @@ pub struct View<'a> {
     pub place: Place,
     origin: Cow<'a, str>,
     folded: Option<Folded>,
-    num_digits: usize,
-    num_word_digits: usize,
-    longest_word: usize,
+    counts: Counts,
 }
 
 #[derive(Debug)]
@@ -33,15 +31,12 @@ impl<'a> View<'a> {
     pub fn new(place: Place, text: impl Into<Cow<'a, str>>) -> Self {
         let origin = text.into();
         let folded = fold(&origin);
-        let (num_digits, num_word_digits, longest_word) =
-            count(folded.as_ref().map_or(&*origin, |folded| &folded.text));
+        let counts = Counts::of(folded.as_ref().map_or(&*origin, |folded| &folded.text));
         Self {
             place,
             origin,
             folded,
-            num_digits,
-            num_word_digits,
-            longest_word,
+            counts,
         }
     }
 
@@ -70,23 +65,28 @@ impl<'a> View<'a> {
 
     /// How many decimal digits it has.
     pub fn num_digits(&self) -> usize {
-        self.num_digits
+        self.counts.digits
     }
 
     /// The most digits that stand together, with at most two characters between two of them.
     pub fn num_digits_together(&self) -> usize {
-        self.num_word_digits
+        self.counts.together
     }
 
     /// The most ASCII letters and digits that stand in a row.
     pub fn longest_word(&self) -> usize {
-        self.longest_word
+        self.counts.longest_word
+    }
+
+    /// The same of those that have a digit.
+    pub fn longest_code(&self) -> usize {
+        self.counts.longest_code
     }
 
     /// The stretches of the view in which at least so many digits stand together, with the words that they are part of.
     pub fn around_digits(&self, least: usize) -> Vec<Range<usize>> {
         let mut found: Vec<Range<usize>> = Vec::new();
-        if self.num_word_digits < least {
+        if self.counts.together < least {
             return found;
         }
         let bytes = self.as_bytes();
@@ -229,28 +229,59 @@ fn fold(text: &str) -> Option<Folded> {
     Some(Folded { text: made, steps })
 }
 
-/// Digits in all, the most that stand together, and the longest row of letters and digits.
-fn count(text: &str) -> (usize, usize, usize) {
-    let (mut all, mut together, mut most, mut since) = (0, 0, 0, usize::MAX);
-    let (mut word, mut longest) = (0, 0);
-    for byte in text.bytes() {
-        word = if byte.is_ascii_alphanumeric() {
-            word + 1
-        } else {
-            0
-        };
-        longest = longest.max(word);
-        if byte.is_ascii_digit() {
-            all += 1;
-            together = if since > 2 { 1 } else { together + 1 };
-            most = most.max(together);
-            since = 0;
-        } else {
-            since = since.saturating_add(1);
-        }
-    }
-    (all, most, longest)
+/// How many digits there are, and how many letters and digits stand in a row.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    digits: usize,
+    together: usize,
+    longest_word: usize,
+    longest_code: usize,
 }
+
+impl Counts {
+    fn of(text: &str) -> Self {
+        let mut counts = Self::default();
+        let bytes = text.as_bytes();
+        let (mut at, mut together, mut last_digit) = (0, 0, 0);
+        while at < bytes.len() {
+            if !IS_WORD[bytes[at] as usize] {
+                at += 1;
+                continue;
+            }
+            let (start, mut has_digit) = (at, false);
+            while at < bytes.len() && IS_WORD[bytes[at] as usize] {
+                if bytes[at].is_ascii_digit() {
+                    has_digit = true;
+                    counts.digits += 1;
+                    together = if together > 0 && at - last_digit <= 3 {
+                        together + 1
+                    } else {
+                        1
+                    };
+                    counts.together = counts.together.max(together);
+                    last_digit = at;
+                }
+                at += 1;
+            }
+            counts.longest_word = counts.longest_word.max(at - start);
+            if has_digit {
+                counts.longest_code = counts.longest_code.max(at - start);
+            }
+        }
+        counts
+    }
+}
+
+/// Is a byte an ASCII letter or digit?
+const IS_WORD: [bool; 256] = {
+    let mut is_word = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        is_word[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    is_word
+};
 
 #[cfg(test)]
 mod tests {

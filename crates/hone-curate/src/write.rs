@@ -31,6 +31,8 @@ pub struct Written {
     pub count: RowCount,
     /// The files read.
     pub files: Vec<FileReport>,
+    /// In which languages no names of persons are looked for, as a sentence.
+    pub names_not_looked_for: Option<String>,
     /// The mixture, where one was asked for.
     pub portions: Vec<Portion>,
     /// Rows that are kept and that nothing trains on yet, by kind.
@@ -147,6 +149,7 @@ pub fn write(
         id,
         note,
         untrained: curated.untrained(),
+        names_not_looked_for: curated.names_not_looked_for(),
         tally: curated.tally,
         count: curated.count,
         files: curated.files,
@@ -266,6 +269,7 @@ fn overview(
         origins: origins(curated)?,
         length_unit: length_unit.to_owned(),
         portions: curated.portions.clone(),
+        names_not_looked_for: curated.names_not_looked_for().unwrap_or_default(),
         ..Overview::default()
     };
     if let Ok(near) = crate::curate::near_options(curation) {

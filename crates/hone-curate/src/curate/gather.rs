@@ -22,6 +22,7 @@ use crate::dataset::{DatasetDir, is_dataset};
 use crate::duplicates::{Fingerprint, Fingerprints};
 use crate::recipe::{Curation, RawSource, Side};
 use crate::redact::Pseudonyms;
+use crate::rules::personal::without_names;
 use crate::rules::quality::LanguageDetector;
 use crate::{Decision, Examined, Examiner, Family, Finding, Params, RowCount, SpoolWriter};
 
@@ -47,6 +48,7 @@ impl Table {
                 fingerprints: Fingerprints::new(&near_options(curation)?),
                 languages: LanguageDetector::new(&mut Params::default())
                     .expect("its defaults are good"),
+                looks_for_names: curation.rule("person-name").is_some(),
             },
             noted,
             spool,
@@ -65,6 +67,7 @@ impl Table {
             count: RowCount::default(),
             rows_changed: 0,
             origins: BTreeMap::new(),
+            unnamed: BTreeMap::new(),
             first_refused: BTreeMap::new(),
         };
         let sided = Sided::of(curation)?;
@@ -176,6 +179,8 @@ struct Gathering<'a, 'b> {
     count: RowCount,
     rows_changed: usize,
     origins: BTreeMap<String, usize>,
+    /// Rows in whose language no names of persons are looked for, by its code.
+    unnamed: BTreeMap<&'static str, usize>,
     /// The first unusable row of each file being read.
     first_refused: BTreeMap<PathBuf, Refused>,
 }
@@ -356,6 +361,7 @@ impl Gathering<'_, '_> {
             language,
             mut record,
             group,
+            unnamed,
         }) = looked.seen
         else {
             return Ok(());
@@ -372,6 +378,9 @@ impl Gathering<'_, '_> {
             .findings
             .iter()
             .any(|finding| finding.family == Family::Quality);
+        if let Some(language) = unnamed {
+            *self.unnamed.entry(language).or_default() += 1;
+        }
         self.spool
             .push(&record)
             .map_err(|source| self.noted.no_room(source))?;
@@ -439,6 +448,7 @@ impl Gathering<'_, '_> {
             count: self.count,
             rows_changed: self.rows_changed,
             origins: self.origins,
+            unnamed: self.unnamed,
             clusters: Vec::new(),
             portions: Vec::new(),
         })
@@ -452,6 +462,8 @@ struct Lens<'a> {
     examiner: Examiner<'a>,
     fingerprints: Fingerprints,
     languages: LanguageDetector,
+    /// Is a rule on that looks for names of persons?
+    looks_for_names: bool,
 }
 
 impl Lens<'_> {
@@ -510,6 +522,10 @@ impl Lens<'_> {
                 content,
                 length: tokens.unwrap_or_else(|| words(&record)),
                 language: self.language(&record),
+                unnamed: self
+                    .looks_for_names
+                    .then(|| without_names(&record))
+                    .flatten(),
                 record,
                 group,
             }
@@ -558,6 +574,8 @@ struct Seen {
     record: Record,
     /// Its group as it was read.
     group: Option<String>,
+    /// Its language, where no names are looked for in it.
+    unnamed: Option<&'static str>,
 }
 
 /// The row's collection; its file, where none is named.

@@ -70,6 +70,8 @@ pub struct Curated {
     pub rows_changed: usize,
     /// Rows read of each collection.
     pub origins: BTreeMap<String, usize>,
+    /// Rows in whose language no names of persons are looked for, by its code.
+    pub unnamed: BTreeMap<&'static str, usize>,
     /// The collection of each row of the spool.
     pub origin_of: Vec<Arc<str>>,
     /// Groups of near-duplicates, the largest first: rows, and the one kept.
@@ -98,6 +100,17 @@ pub struct Kept {
 }
 
 impl Curated {
+    /// What is said of rows in whose language no names of persons are looked for; `None` where there are none.
+    pub fn names_not_looked_for(&self) -> Option<String> {
+        let rows = |(language, &rows): (&&str, &usize)| match rows {
+            1 => format!("{language} (1 row)"),
+            rows => format!("{language} ({rows} rows)"),
+        };
+        let languages: Vec<String> = self.unnamed.iter().map(rows).collect();
+        let said = || format!("names are not looked for in {}", languages.join(", "));
+        (!languages.is_empty()).then(said)
+    }
+
     /// Rows that stay and that nothing trains on yet, by kind.
     pub fn untrained(&self) -> BTreeMap<Kind, usize> {
         let mut untrained = BTreeMap::new();

@@ -64,6 +64,8 @@ pub(super) struct Table {
     pub(super) count: RowCount,
     pub(super) rows_changed: usize,
     pub(super) origins: BTreeMap<String, usize>,
+    /// Rows in whose language no names of persons are looked for, by its code.
+    pub(super) unnamed: BTreeMap<&'static str, usize>,
     pub(super) clusters: Vec<(usize, usize)>,
     pub(super) portions: Vec<Portion>,
 }
@@ -450,6 +452,7 @@ impl Table {
             count: self.count,
             rows_changed: self.rows_changed,
             origins: self.origins,
+            unnamed: self.unnamed,
             clusters: self.clusters,
             portions: self.portions,
         }

@@ -256,3 +256,25 @@ fn days_of_birth_are_found_in_many_languages() {
         ],
     );
 }
+
+#[test]
+fn the_languages_in_which_names_are_not_looked_for_are_named() {
+    let place = Place::new();
+    place.write(
+        "rows.jsonl",
+        &rows(&[
+            "私の名前は山田太郎です。",
+            "Меня зовут Иван Петров.",
+            "My name is Ann.",
+            "Ich heiße Jörg.",
+        ]),
+    );
+    let ran = place.run("data check --rule duplicate=off rows.jsonl");
+    let said = "names are not looked for in ja (1 row), ru (1 row)";
+    assert!(ran.stderr.contains(said), "{}", ran.stderr);
+    place.run("data build --from rows.jsonl --valid-share 0 --out out");
+    let report = fs::read_to_string(place.path("out/report.html")).unwrap();
+    assert!(report.contains(said));
+    let off = place.run("data check --rule duplicate=off --rule person-name=off rows.jsonl");
+    assert!(!off.stderr.contains("not looked for"));
+}

@@ -38,7 +38,8 @@ const MEASURES: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     for found in TOLD.captures_iter(text) {
         let age = found
             .iter()

@@ -149,6 +149,7 @@ const SHOWN_BY: &[(&str, bool)] = &[
     ("--secret-key ", false),
     ("--key ", false),
     ("sshpass -p ", false),
+    (" -p", false),
     ("--requirepass ", false),
     ("curl -u ", true),
     (" -u ", true),
@@ -160,30 +161,14 @@ const SHOWN_BY: &[(&str, bool)] = &[
     ("sig=", false),
 ];
 
-static SHOWN: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(aho_corasick::MatchKind::LeftmostLongest)
-        .build(SHOWN_BY.iter().map(|(shown, _)| shown))
-        .expect("a few dozen options fit")
-});
-
 /// What a value is called that nobody else may know; the languages of those without spaces need no mark after them.
 #[rustfmt::skip]
 const NAMES: &[&str] = &[
-    "password", "passwd", "passphrase", "passcode", "pwd", "secret", "token", "api key", "api_key", "api-key", "apikey", "access key", "access_key", "access-key", "accesskey", "private key", "private_key", "private-key", "privatekey", "auth key", "auth_key", "auth-key", "authkey", "secret key", "secret_key", "secretkey", "encryption key", "encryption_key", "signing key", "signing_key", "client secret", "credential", "pat",
+    "password", "passwd", "pass", "pw", "passphrase", "passcode", "pwd", "secret", "token", "api key", "api_key", "api-key", "apikey", "access key", "access_key", "access-key", "accesskey", "private key", "private_key", "private-key", "privatekey", "auth key", "auth_key", "auth-key", "authkey", "secret key", "secret_key", "secretkey", "encryption key", "encryption_key", "signing key", "signing_key", "client secret", "credential",
     "passwort", "kennwort", "passphrase", "schlüssel", "zugangsdaten", "mot de passe", "mdp", "clé api", "clé d'api", "clef api", "jeton", "contraseña", "contrasena", "clave", "senha", "chave de api", "chave api", "chave", "palavra-passe", "parola d'ordine", "parola", "parolă", "chiave api", "chiave", "wachtwoord", "sleutel", "lösenord", "nyckel", "adgangskode", "kodeord", "passord", "salasana", "avain",
     "hasło", "hasla", "klucz api", "klucz", "heslo", "jelszó", "cheie api", "cheie", "parool", "slaptažodis", "parole", "lozinka", "geslo", "пароль", "пароля", "ключ", "токен", "парола", "κωδικός", "συνθηματικό", "şifre", "sifre", "anahtarı", "anahtar", "mật khẩu", "kata sandi", "sandi",
     "密码", "密碼", "口令", "密钥", "密鑰", "令牌", "パスワード", "キー", "トークン", "비밀번호", "암호", "키", "토큰", "كلمة المرور", "كلمة السر", "مفتاح", "رمز", "گذرواژه", "סיסמה", "סיסמא", "पासवर्ड", "कुंजी", "टोकन", "รหัสผ่าน",
 ];
-
-static NAMED: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    AhoCorasick::builder()
-        .ascii_case_insensitive(true)
-        .match_kind(aho_corasick::MatchKind::LeftmostLongest)
-        .build(NAMES)
-        .expect("a hundred names fit")
-});
 
 /// Tokens known by their form: Discord's and Telegram's, client secrets of Azure, lists' keys of Mailchimp, Twilio's.
 static FORMED: LazyLock<Regex> = LazyLock::new(|| {
@@ -193,31 +178,46 @@ static FORMED: LazyLock<Regex> = LazyLock::new(|| {
 
 const BEGIN_KEY: &str = "-----BEGIN ";
 
-static BEGINNINGS: LazyLock<AhoCorasick> = LazyLock::new(|| {
-    let beginnings = ISSUED.iter().map(|issued| issued.0).chain([BEGIN_KEY]);
+/// What a secret begins with or is announced by: [`ISSUED`], a key's block, [`SHOWN_BY`] and [`NAMES`], in one look.
+static SIGNS: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let issued = ISSUED.iter().map(|issued| issued.0);
+    let shown = SHOWN_BY.iter().map(|(shown, _)| *shown);
     AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .kind(Some(aho_corasick::AhoCorasickKind::DFA))
         .match_kind(aho_corasick::MatchKind::LeftmostLongest)
-        .build(beginnings)
-        .expect("a few dozen beginnings fit")
+        .build(
+            issued
+                .chain([BEGIN_KEY])
+                .chain(shown)
+                .chain(NAMES.iter().copied()),
+        )
+        .expect("a few hundred signs fit")
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
-    for found in BEGINNINGS.find_iter(&**text) {
-        let before = text[..found.start()].chars().next_back();
-        if before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
-            continue;
-        }
-        let secret = match ISSUED.get(found.pattern().as_usize()) {
-            Some(issued) => issued_secret(text, found.range(), issued),
-            None => private_key(text, found.start()).map(|span| (span, "a private key")),
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
+    for found in SIGNS.find_iter(text) {
+        let (sign, first_shown) = (found.pattern().as_usize(), ISSUED.len() + 1);
+        let secret = match sign.checked_sub(first_shown) {
+            None => issued(text, found.range(), sign),
+            Some(shown) if shown < SHOWN_BY.len() => shown_by(text, found.end(), SHOWN_BY[shown])
+                .map(|span| (span, "a value given as a secret", 0.7)),
+            Some(_) => {
+                let name = &text[found.range()];
+                let value = assigned(text, &found.range());
+                let value = value.filter(|value| is_value_of(name, &text[value.clone()]));
+                value.map(|span| (span, "a value assigned to a secret", 0.7))
+            }
         };
         seen.extend(
-            secret.map(|(span, message)| Sighting::new(span, "SECRET", message).scored(0.95)),
+            secret
+                .map(|(span, message, score)| Sighting::new(span, "SECRET", message).scored(score)),
         );
     }
-    // The shortest of them has 33 characters in a row, or 23 before its first dot.
-    if text.longest_word() >= 6 && text.num_digits() > 0 {
+    // The shortest of them has 33 letters and digits in a row, or marks between them.
+    if view.longest_code() >= 10 {
         for found in FORMED
             .find_iter(text)
             .filter(|found| bits(found.as_str()) >= 3.0)
@@ -225,33 +225,42 @@ pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
             seen.push(Sighting::new(found.range(), "SECRET", "a token").scored(0.9));
         }
     }
-    for found in SHOWN.find_iter(&**text) {
-        let (shown, has_name) = SHOWN_BY[found.pattern().as_usize()];
-        let Some((mut value, _)) = value_at(text, found.end()) else {
-            continue;
-        };
-        if has_name {
-            let Some(at) = text[value.clone()].find(':') else {
-                continue;
-            };
-            value.start += at + 1;
-        }
-        let secret = &text[value.clone()];
-        let is_long = secret.len() >= 16 || has_name || shown.starts_with("--pass");
-        if is_long && (is_random(secret) || is_key(secret)) {
-            let sighting = Sighting::new(value, "SECRET", "a value given as a secret");
-            seen.push(sighting.scored(0.7));
-        }
+}
+
+/// A secret that its issuer marks, or the block of a private key.
+fn issued(
+    text: &str,
+    begins: Range<usize>,
+    sign: usize,
+) -> Option<(Range<usize>, &'static str, f32)> {
+    let before = text[..begins.start].chars().next_back();
+    if before.is_some_and(|c| c.is_ascii_alphanumeric() || c == '_') {
+        return None;
     }
-    for found in NAMED.find_iter(&**text) {
-        let name = &text[found.range()];
-        if let Some(value) =
-            assigned(text, &found.range()).filter(|value| is_value_of(name, &text[value.clone()]))
-        {
-            let sighting = Sighting::new(value, "SECRET", "a value assigned to a secret");
-            seen.push(sighting.scored(0.7));
+    let (span, message) = match ISSUED.get(sign) {
+        Some(issued) if text[begins.clone()] == *issued.0 => issued_secret(text, begins, issued)?,
+        None if text[begins.clone()] == *BEGIN_KEY => {
+            (private_key(text, begins.start)?, "a private key")
         }
+        _ => return None,
+    };
+    Some((span, message, 0.95))
+}
+
+/// The secret behind an option or a scheme of HTTP.
+fn shown_by(text: &str, end: usize, (shown, has_name): (&str, bool)) -> Option<Range<usize>> {
+    // Of the programs whose `-p` takes something, that of the data base takes a password, without a blank.
+    let before = &text[text.floor_char_boundary(end.saturating_sub(64))..end];
+    if shown == " -p" && (!before.contains("mysql") || text[end..].starts_with(' ')) {
+        return None;
     }
+    let (mut value, _) = value_at(text, end)?;
+    if has_name {
+        value.start += text[value.clone()].find(':')? + 1;
+    }
+    let secret = &text[value.clone()];
+    let is_long = secret.len() >= 16 || has_name || shown.contains("pass") || shown == " -p";
+    (is_long && (is_random(secret) || is_key(secret))).then_some(value)
 }
 
 /// Could this be what is called so? Words of everyday life, as *key*, take what is longer and drawn at random.
@@ -329,6 +338,10 @@ fn assigned(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
         .iter()
         .any(|other| rest[..tail].to_lowercase().contains(other))
     {
+        return None;
+    }
+    let is_short = text[name.clone()].len() <= 4 && text[name.clone()].is_ascii();
+    if is_short && (tail > 0 || joined) {
         return None;
     }
     at += tail.min(24);
@@ -464,12 +477,21 @@ fn private_key(text: &str, start: usize) -> Option<Range<usize>> {
     let block = &text[start..reach];
     let kind = block[BEGIN_KEY.len()..].split("-----").next()?;
     let end_line = format!("-----END {kind}-----");
-    let end = block.find(&end_line)?;
-    let body = block.get(BEGIN_KEY.len() + kind.len() + 5..end)?;
+    let body_start = BEGIN_KEY.len() + kind.len() + 5;
+    let (body, end) = match block.find(&end_line) {
+        Some(end) => (block.get(body_start..end)?, end + end_line.len()),
+        // What is cut off is as secret as far as it goes.
+        None => {
+            let rest = block.get(body_start..)?;
+            let of_key = |c: char| c.is_ascii_alphanumeric() || "+/=\n\r\\".contains(c);
+            let length = rest.find(|c| !of_key(c)).unwrap_or(rest.len());
+            (&rest[..length], body_start + length)
+        }
+    };
     let filled = body.bytes().filter(u8::is_ascii_alphanumeric).count() >= 32 && bits(body) >= 3.0;
     let private =
         kind.len() < 40 && kind.ends_with("PRIVATE KEY") || kind == "PGP PRIVATE KEY BLOCK";
-    (private && filled).then(|| start..start + end + end_line.len())
+    (private && filled).then(|| start..start + end)
 }
 
 /// Could this be drawn at random, rather than be a word, a number, a path, a type or a call?

@@ -38,10 +38,12 @@ const CONTEXT: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
-    seen.extend(days(text).into_iter().map(|span| {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    seen.extend(days(view).into_iter().map(|span| {
+        // Korean and Japanese say *born* right behind the day.
+        let is_born = view[span.end..].starts_with(['생', '生']);
         Sighting::new(span, "BIRTH_DATE", "a date of birth")
-            .scored(0.3)
+            .scored(if is_born { 0.7 } else { 0.3 })
             .beside(CONTEXT)
     }));
 }

@@ -111,8 +111,9 @@ const TEST_NUMBERS: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
-    if text.num_digits_together() < 12 {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
+    if view.num_digits_together() < 12 {
         return;
     }
     let mut at = 0;

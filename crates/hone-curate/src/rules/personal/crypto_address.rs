@@ -71,8 +71,9 @@ static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
-    if text.longest_word() < 14 {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
+    if view.longest_word() < 14 {
         return;
     }
     for found in WRITTEN.find_iter(text) {

@@ -29,8 +29,9 @@ static LOOSE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
-    for span in days(text) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
+    for span in days(view) {
         let time = TIME.find(&text[span.end..]).map_or(0, |time| time.end());
         seen.push(Sighting::new(span.start..span.end + time, "DATE", "a day").scored(0.8));
     }

@@ -220,17 +220,18 @@ static JOINTS: LazyLock<AhoCorasick> = LazyLock::new(|| {
             .map(move |word| format!("{open}{word}{close}"))
     });
     let plain = [
-        " at ", " AT ", " _at_ ", "%40", "&#64;", "&commat;", " arroba ",
+        " at ", " AT ", "_at_", "_AT_", "%40", "&#64;", "&commat;", " arroba ", "-at-", " -at- ",
     ]
     .map(str::to_owned);
     AhoCorasick::new(plain.into_iter().chain(bracketed)).expect("a few dozen joints fit")
 });
 
-/// The first of [`JOINTS`] stand in ordinary sentences too.
-const IN_SENTENCES: usize = 2;
+/// The first of [`JOINTS`] stand in ordinary sentences and in names of programs too.
+const IN_SENTENCES: usize = 4;
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     for (at, _) in text.match_indices('@') {
         let Some((span, domain)) = address(text, at..at + 1) else {
             continue;
@@ -248,7 +249,7 @@ pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
             _ => sighting,
         });
     }
-    for joint in JOINTS.find_iter(&**text) {
+    for joint in JOINTS.find_iter(text) {
         let Some((span, domain)) = address(text, joint.range()) else {
             continue;
         };
@@ -275,7 +276,7 @@ pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
 const NO_NAMES: &[&str] = &[
     "us", "me", "him", "her", "them", "you", "it", "is", "are", "was", "were", "be", "been", "available", "address", "form", "here", "there", "met", "meet", "look", "looked", "looking", "found", "find", "hosted", "stay", "stayed", "staying",
     "live", "lives", "lived", "work", "works", "worked", "working", "arrive", "arrived", "buy", "bought", "sold", "up", "in", "out", "one", "page", "site", "website", "shop", "store", "order", "book", "booked", "read", "see", "seen", "visit",
-    "online", "home", "up", "today", "now", "store", "team", "people", "support", "not", "and", "or", "the", "a", "all", "that", "this", "aimed", "laughed", "good", "bad", "best", "least", "most", "once",
+    "online", "home", "up", "today", "now", "store", "team", "people", "support", "not", "and", "or", "the", "a", "all", "that", "this", "aimed", "laughed", "good", "bad", "best", "least", "most", "once", "docs", "code", "files", "posted", "published", "download", "downloaded",
 ];
 
 /// Is the last word one for an address, as in `E-Mail: olga at …`?
@@ -349,7 +350,10 @@ fn local(text: &str, end: usize) -> Option<usize> {
 
 /// Where the domain after a joint ends, and what it is with dots where words stand for them.
 fn domain(text: &str, start: usize) -> Option<(usize, String)> {
-    const DOTS: [&str; 16] = [
+    const DOTS: [&str; 19] = [
+        "-dot-",
+        "_dot_",
+        "_DOT_",
         "[dot]",
         "(dot)",
         "{dot}",
@@ -367,7 +371,7 @@ fn domain(text: &str, start: usize) -> Option<(usize, String)> {
         "(point)",
         "(точка)",
     ];
-    const WORDS: [&str; 6] = [" dot ", " DOT ", " punkt ", " Punkt ", " punto ", " point "];
+    const WORDS: [&str; 5] = [" dot ", " DOT ", " punkt ", " Punkt ", " punto "];
     let blanks = text[start..].len() - text[start..].trim_start_matches(' ').len();
     let is_at = text[..start].ends_with('@');
     if blanks > usize::from(!is_at) {

@@ -50,9 +50,10 @@ const EXAMPLES: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     // The shortest numbers are Norway's; no country's have fewer digits than ten.
-    if text.num_digits() < 10 {
+    if view.num_digits() < 10 {
         return;
     }
     let bytes = text.as_bytes();
@@ -61,12 +62,17 @@ pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
             && bytes[start + 3].is_ascii_digit()
             && bytes[start].is_ascii_alphabetic()
             && bytes[start + 1].is_ascii_alphabetic()
-            && (start == 0 || !is_word(bytes[start - 1]));
+            && (start == 0 || !is_word(bytes[start - 1]) || is_announced(&bytes[..start]));
         let number = begins.then(|| account(bytes, start)).flatten();
         seen.extend(
             number.map(|end| Sighting::new(start..end, "IBAN", "a bank account number (IBAN)")),
         );
     }
+}
+
+/// Does the word stand right before it, as where words are not parted?
+fn is_announced(before: &[u8]) -> bool {
+    before.len() >= 4 && before[before.len() - 4..].eq_ignore_ascii_case(b"IBAN")
 }
 
 /// The end of the account number that starts here.

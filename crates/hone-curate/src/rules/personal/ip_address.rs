@@ -93,7 +93,8 @@ static V6: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     for found in V4.find_iter(text) {
         let alone = (!goes_on(text, &found.range())).then(|| score_v4(text, &found.range()));
         seen.extend(alone.flatten().map(|alone| sighting(found.range(), alone)));
@@ -192,7 +193,8 @@ fn goes_on(text: &str, span: &Range<usize>) -> bool {
                 .take(5)
                 .take_while(|c| c.is_ascii_hexdigit());
             let word = word.count();
-            word > 0 && rest[..rest.len() - word].ends_with(b":")
+            let is_mapped = text[..span.start].to_ascii_lowercase().ends_with("::ffff:");
+            !is_mapped && word > 0 && rest[..rest.len() - word].ends_with(b":")
         }
         [.., c, joint] => joins(*joint) && c.is_ascii_alphanumeric(),
         _ => false,

@@ -28,7 +28,8 @@ static PAIRS: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     let joints = text.bytes().filter(|byte| b":-.".contains(byte));
     if joints.take(2).count() < 2 {
         return;

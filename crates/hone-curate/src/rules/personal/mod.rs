@@ -41,6 +41,8 @@ macro_rules! entry {
     };
 }
 
+pub(crate) use person_name::without_names;
+
 /// The family's rules.
 pub const RULES: &[Entry] = &[
     entry!(email),

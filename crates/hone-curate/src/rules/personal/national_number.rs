@@ -44,11 +44,12 @@ const SCHEMES: &[Scheme] = &[
     Scheme { label: "UK_NINO", message: "a UK national insurance number", pattern: r"[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?[0-9]{2} ?[0-9]{2} ?[0-9]{2} ?[A-D]", is_valid: uk_nino, alone: 0.6, context: &["national insurance", "nino", "ni"] },
     Scheme { label: "DE_TAX_ID", message: "a German tax id", pattern: r"[1-9][0-9] ?[0-9]{3} ?[0-9]{3} ?[0-9]{3}", is_valid: de_tax_id, alone: 0.1, context: &["steuer*", "idnr", "tin", "tax id", "identifikationsnummer"] },
     Scheme { label: "FR_NIR", message: "a French social security number", pattern: r"[12] ?[0-9]{2} ?(?:0[1-9]|1[0-2]|[2-9][0-9]) ?(?:[0-9]{2}|2[AB]) ?[0-9]{3} ?[0-9]{3} ?[0-9]{2}", is_valid: fr_nir, alone: 0.6, context: &["nir", "sécurité sociale", "insee", "social security"] },
-    Scheme { label: "ES_NIF", message: "a Spanish identity number", pattern: r"(?:[0-9]{8}|[XYZ][0-9]{7})-?[A-HJ-NP-TV-Z]", is_valid: es_nif, alone: 0.6, context: &["nif", "dni", "nie"] },
-    Scheme { label: "IT_FISCAL_CODE", message: "an Italian fiscal code", pattern: r"[A-Z]{6}[0-9]{2}[A-EHLMPR-T][0-9]{2}[A-Z][0-9]{3}[A-Z]", is_valid: it_fiscal_code, alone: 0.9, context: &["codice fiscale", "cf"] },
+    Scheme { label: "ES_NIF", message: "a Spanish identity number", pattern: r"(?i-u:(?:[0-9]{8}|[0-9]{2}\.[0-9]{3}\.[0-9]{3}|[XYZ]-?[0-9]{7})-?[A-HJ-NP-TV-Z])", is_valid: es_nif, alone: 0.6, context: &["nif", "dni", "nie"] },
+    Scheme { label: "IT_FISCAL_CODE", message: "an Italian fiscal code", pattern: r"(?i-u:[A-Z]{6}[0-9]{2}[A-EHLMPR-T][0-9]{2}[A-Z][0-9]{3}[A-Z])", is_valid: it_fiscal_code, alone: 0.9, context: &["codice fiscale", "cf"] },
     Scheme { label: "PL_PESEL", message: "a Polish PESEL", pattern: r"[0-9]{11}", is_valid: pl_pesel, alone: 0.2, context: &["pesel"] },
-    Scheme { label: "NL_BSN", message: "a Dutch citizen service number", pattern: r"[0-9]{9}", is_valid: nl_bsn, alone: 0.05, context: &["bsn", "burgerservicenummer", "sofinummer"] },
+    Scheme { label: "NL_BSN", message: "a Dutch citizen service number", pattern: r"[0-9]{3}[. ]?[0-9]{3}[. ]?[0-9]{3}", is_valid: nl_bsn, alone: 0.05, context: &["bsn", "burgerservicenummer", "sofinummer"] },
     Scheme { label: "SE_PERSONNUMMER", message: "a Swedish personal number", pattern: r"(?:[12][0-9])?[0-9]{6}[-+][0-9]{4}", is_valid: se_personnummer, alone: 0.6, context: &["personnummer", "personnr"] },
+    Scheme { label: "SE_PERSONNUMMER", message: "a Swedish personal number", pattern: r"(?:[12][0-9])?[0-9]{10}", is_valid: se_personnummer, alone: 0.1, context: &["personnummer*", "personnr", "pnr"] },
     Scheme { label: "FI_HETU", message: "a Finnish identity code", pattern: r"[0-9]{6}[-+A-FU-Y][0-9]{3}[0-9A-FHJ-NPR-Y]", is_valid: fi_hetu, alone: 0.9, context: &["hetu", "henkilötunnus"] },
     Scheme { label: "IN_AADHAAR", message: "an Aadhaar number", pattern: r"[2-9][0-9]{3}[ -]?[0-9]{4}[ -]?[0-9]{4}", is_valid: in_aadhaar, alone: 0.2, context: &["aadhaar", "aadhar", "uid", "uidai", "आधार"] },
     Scheme { label: "AU_TFN", message: "an Australian tax file number", pattern: r"[0-9]{3} ?[0-9]{3} ?[0-9]{3}", is_valid: au_tfn, alone: 0.05, context: &["tfn", "tax file"] },
@@ -62,7 +63,7 @@ const SCHEMES: &[Scheme] = &[
     Scheme { label: "RU_SNILS", message: "a Russian SNILS", pattern: r"[0-9]{3}-[0-9]{3}-[0-9]{3}[ -][0-9]{2}", is_valid: ru_snils, alone: 0.9, context: &["снилс", "snils"] },
     Scheme { label: "RU_SNILS", message: "a Russian SNILS", pattern: r"[0-9]{11}", is_valid: ru_snils, alone: 0.1, context: &["снилс", "snils"] },
     Scheme { label: "RU_INN", message: "a Russian taxpayer number", pattern: r"[0-9]{12}", is_valid: ru_inn, alone: 0.1, context: &["инн", "inn"] },
-    Scheme { label: "MX_CURP", message: "a Mexican CURP", pattern: r"[A-Z][AEIOUX][A-Z]{2}[0-9]{6}[HMX][A-Z]{2}[B-DF-HJ-NP-TV-Z]{3}[0-9A-Z][0-9]", is_valid: mx_curp, alone: 0.9, context: &["curp"] },
+    Scheme { label: "MX_CURP", message: "a Mexican CURP", pattern: r"(?i-u:[A-Z][AEIOUX][A-Z]{2}[0-9]{6}[HMX][A-Z]{2}[B-DF-HJ-NP-TV-Z]{3}[0-9A-Z][0-9])", is_valid: mx_curp, alone: 0.9, context: &["curp"] },
     Scheme { label: "MX_RFC", message: "a Mexican taxpayer number", pattern: r"[A-Z]{4}[0-9]{6}[A-Z0-9]{3}", is_valid: mx_rfc, alone: 0.4, context: &["rfc"] },
     Scheme { label: "SG_NRIC", message: "a Singaporean NRIC or FIN", pattern: r"[STFGM][0-9]{7}[A-Z]", is_valid: sg_nric, alone: 0.6, context: &["nric", "fin", "identity card"] },
     Scheme { label: "HK_HKID", message: "a Hong Kong identity number", pattern: r"[A-Z]{1,2}[0-9]{6}\([0-9A]", is_valid: hk_hkid, alone: 0.9, context: &["hkid", "身份證", "identity card"] },
@@ -114,9 +115,10 @@ static EACH: LazyLock<Vec<Regex>> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     // The shortest of them has six digits.
-    for near in text.around_digits(6) {
+    for near in view.around_digits(6) {
         let part = &text[near.clone()];
         for scheme in &ANY.matches(part) {
             let (scheme, regex) = (&SCHEMES[scheme], &EACH[scheme]);
@@ -126,7 +128,9 @@ pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
                 if found.as_str().contains('(') {
                     end += usize::from(text[end..].starts_with(')'));
                 }
-                if !touches_number(text, start, end) && (scheme.is_valid)(found.as_str()) {
+                if !touches_number(text, start, end)
+                    && (scheme.is_valid)(&found.as_str().to_ascii_uppercase())
+                {
                     seen.push(
                         Sighting::new(start..end, scheme.label, scheme.message)
                             .scored(scheme.alone)
@@ -209,7 +213,7 @@ fn fr_nir(number: &str) -> bool {
 
 fn es_nif(number: &str) -> bool {
     const LETTERS: &[u8] = b"TRWAGMYFPDXBNJZSQVHLCKE";
-    let plain = number.replace('-', "");
+    let plain = number.replace(['-', '.'], "");
     let (body, letter) = plain.split_at(8);
     let body = body
         .replacen('X', "0", 1)

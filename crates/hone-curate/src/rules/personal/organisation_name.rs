@@ -119,7 +119,8 @@ const EMPLOYED: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     each_run(text, |run| {
         let from = usize::from(
             run.len() > 1

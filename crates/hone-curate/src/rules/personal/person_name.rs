@@ -1,5 +1,7 @@
 //! Names of persons, by lists and by the words beside them.
 
+use hone_data::Record;
+
 use super::gazetteer::{FAMILY_NAMES, FIRST_NAMES, PLACES, Run, each_run, ends_in};
 use super::sighting::{self, Sighting};
 use crate::view::View;
@@ -10,7 +12,7 @@ pub static DOC: Doc = Doc {
     family: Family::PersonalData,
     summary: "a person's name, with lower confidence",
     why: "A name ties everything else in a row to somebody. But names are words too, most names of the world are on no list, and authors and public figures are named with good reason: this rule points, it does not know. Look before you redact by it.",
-    what: "Runs of capitalised words outside code. A first name from a list and another capitalised word score 0.7 if that is a listed family name, else 0.55; after a title such as *Mr.*, *Dr.* or *Frau*, or a phrase such as *my name is*, 0.6; a word such as *-sson*, *-ová*, *-wski* after another one 0.5; a listed first name alone 0.3, beside words such as *dear*, *told* or *regards* 0.65. Lists: some 4,000 first names (US Census 1990 and our own of other countries) and the 3,000 commonest family names of that census; names that are words first (*Will*, *May*, *Rose*) are left out. Recall is well below that of rules about numbers. Label `PERSON`.",
+    what: "Runs of capitalised words outside code. A first name from a list and another capitalised word score 0.7 if that is a listed family name, else 0.55; after a title such as *Mr.*, *Dr.* or *Frau*, or a phrase such as *my name is*, 0.6; a word such as *-sson*, *-ová*, *-wski* after another one 0.5; a listed first name alone 0.3, beside words such as *dear*, *told* or *regards* 0.65. Lists: some 4,000 first names (US Census 1990 and our own of other countries) and the 3,000 commonest family names of that census; names that are words first (*Will*, *May*, *Rose*) are left out. Names are looked for in Latin letters only: `data check`, `data build` and the report say in which languages of the data they are not. Recall is well below that of rules about numbers. Label `PERSON`.",
     default: Action::Report,
     params: &[sighting::THRESHOLD],
 };
@@ -197,8 +199,63 @@ const NOT_NAMES: &[&str] = &[
     "Madam",
 ];
 
+/// The language of a text, where its letters alone do not tell it and its words do.
+fn reliable(text: &str) -> Option<whatlang::Lang> {
+    let told = whatlang::detect(text).filter(whatlang::Info::is_reliable);
+    told.map(|told| told.lang())
+}
+
+/// The code of a row's language, if it is written in letters of which the lists know no names.
+pub(crate) fn without_names(record: &Record) -> Option<&'static str> {
+    use whatlang::Script;
+    let text = record
+        .parts()
+        .map(|part| part.text)
+        .find(|text| !text.is_ascii())?;
+    let sample = &text[..text.floor_char_boundary(text.len().min(600))];
+    Some(match whatlang::detect_script(sample)? {
+        Script::Latin => return None,
+        Script::Hiragana | Script::Katakana => "ja",
+        Script::Mandarin if sample.contains(|c| matches!(c, '\u{3041}'..='\u{30fa}')) => "ja",
+        Script::Mandarin => "zh",
+        Script::Hangul => "ko",
+        Script::Cyrillic => match reliable(sample) {
+            Some(whatlang::Lang::Ukr) => "uk",
+            Some(whatlang::Lang::Bul) => "bg",
+            Some(whatlang::Lang::Srp) => "sr",
+            Some(whatlang::Lang::Bel) => "be",
+            Some(whatlang::Lang::Mkd) => "mk",
+            _ => "ru",
+        },
+        Script::Arabic => match reliable(sample) {
+            Some(whatlang::Lang::Pes) => "fa",
+            Some(whatlang::Lang::Urd) => "ur",
+            _ => "ar",
+        },
+        Script::Devanagari => "hi",
+        Script::Hebrew => "he",
+        Script::Greek => "el",
+        Script::Thai => "th",
+        Script::Bengali => "bn",
+        Script::Tamil => "ta",
+        Script::Telugu => "te",
+        Script::Kannada => "kn",
+        Script::Malayalam => "ml",
+        Script::Gujarati => "gu",
+        Script::Gurmukhi => "pa",
+        Script::Georgian => "ka",
+        Script::Armenian => "hy",
+        Script::Ethiopic => "am",
+        Script::Khmer => "km",
+        Script::Myanmar => "my",
+        Script::Oriya => "or",
+        Script::Sinhala => "si",
+    })
+}
+
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     each_run(text, |run| {
         let mut at = 0;
         while at < run.len() {

@@ -23,14 +23,14 @@ pub static DOC: Doc = Doc {
 
 #[rustfmt::skip]
 const CONTEXT: &[&str] = &[
-    "phone*", "telephone*", "tel", "call*", "fax", "mobile", "cell", "cellphone", "whatsapp", "telegram", "viber", "signal", "number is", "reach", "dial", "ring", "text", "sms", "hotline", "landline",
+    "phone*", "telephone*", "tel", "call*", "fax", "mobile", "cell", "cellphone", "whatsapp", "telegram", "viber", "signal", "number is", "my number", "meine nummer", "mon numéro", "mi número", "mio numero", "meu número", "мой номер", "reach", "answer*", "dial", "ring", "text", "sms", "hotline", "landline",
     "telefon*", "handy*", "mobil*", "rufnummer*", "anruf*", "ruf*", "durchwahl", "festnetz*", "telefax",
     "téléphone*", "portable", "appel*", "joindre", "joignable", "tél", "fixe",
-    "teléfono*", "móvil*", "celular*", "llam*", "tfno", "telefono*", "cellulare", "chiam*", "recapito", "telefone*", "telemóvel", "liga*", "ligue", "fone", "zap",
+    "teléfono*", "móvil*", "celular*", "cel", "llam*", "tfno", "telefono*", "cellulare", "chiam*", "recapito", "telefone*", "telemóvel", "liga*", "ligue", "fone", "zap",
     "telefoon*", "bel", "bellen", "mobiel*", "gsm", "ring", "ringa", "mobilnummer", "tlf", "puhelin*", "puh", "soita", "soittaa", "matkapuhelin",
     "zadzwo*", "komórk*", "numer telefonu", "dzwoni*", "zavolej*", "volat", "volejte", "mobilní", "hívj*", "hívd", "mobilszám", "sunați", "suna*", "apel*", "cep", "ara", "arayın", "arayabilir*", "numaram",
     "телефон*", "номер телефона", "тел", "звон*", "позвон*", "мобильн*", "сотов*", "дзвон*", "подзвон*", "обад*", "мобилен", "τηλέφωνο*", "τηλ", "κινητό", "καλέστε",
-    "điện thoại", "gọi", "sđt", "telepon", "hp", "hubungi", "hotline",
+    "điện thoại", "gọi", "sđt", "telepon", "telp", "hp", "hubungi", "hotline",
     "电话", "電話", "手机", "手機", "拨打", "联系", "致电", "微信", "携帯", "連絡", "전화", "휴대폰", "핸드폰", "연락",
     "هاتف", "الهاتف", "جوال", "موبايل", "اتصل", "تلفن", "موبایل", "تماس", "טלפון", "נייד", "להתקשר", "फ़ोन", "फोन", "मोबाइल", "कॉल", "ফোন", "মোবাইল", "โทร", "เบอร์", "มือถือ", "போன்", "ఫోన్",
     "contact", "contacto", "contatto", "contato", "kontakt*", "office", "message*", "registered", "iletişim", "контакт*",
@@ -44,8 +44,9 @@ const AGAINST: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
-    if text.num_digits_together() < 7 {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
+    if view.num_digits_together() < 7 {
         return;
     }
     let bytes = text.as_bytes();
@@ -206,7 +207,10 @@ impl Run {
         regions: &mut dyn FnMut() -> &'static [&'static str],
     ) -> Option<Found> {
         let group = &self.groups[first];
-        let in_brackets = text[..group.start].ends_with('(');
+        // A bracket that closes behind the number is the sentence's.
+        let closes = self.groups.get(first + 1);
+        let closes = closes.is_some_and(|next| text[group.end..next.start].contains(')'));
+        let in_brackets = text[..group.start].ends_with('(') && closes;
         let start = group.start - usize::from(in_brackets);
         let last = self.last_of_number(text, first);
         let end = self.groups[last].end;
@@ -224,31 +228,30 @@ impl Run {
             .strip_prefix('1')
             .filter(|rest| rest.len() == 10)
             .unwrap_or(&digits);
-        if is_fiction(1, nanp) || is_fiction_at_home(&digits) {
+        let is_local_fiction = digits.len() == 7 && digits.starts_with("555");
+        if is_local_fiction || is_fiction(1, nanp) || is_fiction_at_home(&digits) {
             return None;
         }
-        let of_language = is_number_of(regions(), &digits);
         let trunk = digits.starts_with('0') && num_groups >= 3 && (9..=11).contains(&digits.len());
         let joints = &text[group.end..end];
         let one_dot = num_groups == 2 && joints.contains('.') && !joints.contains([' ', '-', '/']);
+        // A Chinese mobile number is written in one piece and is little else.
+        let may_be_chinese = digits.len() == 11 && digits.starts_with('1') && !grouped;
+        let is_written_so = num_groups >= 3 && digits.len() >= 8 || in_brackets;
         let alone = match () {
             () if one_dot => 0.0,
             () if is_grouped_as_nanp(text, start, &self.groups[first..last + 1]) => 0.6,
             () if trunk => 0.6,
-            () if of_language && num_groups >= 3 && digits.len() >= 8 => 0.6,
-            () if of_language && in_brackets => 0.6,
-            // A Chinese mobile number is written in one piece and is little else.
-            () if of_language
-                && digits.len() == 11
-                && digits.starts_with('1')
-                && regions().first() == Some(&"CN") =>
+            () if is_written_so && is_number_of(regions(), &digits) => 0.6,
+            () if may_be_chinese
+                && regions().first() == Some(&"CN")
+                && is_number("CN", &digits) =>
             {
                 0.55
             }
             () => 0.2,
         };
-        let takes_context =
-            grouped && !one_dot || of_language || is_number_of(ALL_REGIONS, &digits);
+        let takes_context = grouped && !one_dot || is_number_of(ALL_REGIONS, &digits);
         Some(Found {
             start,
             end,
@@ -377,11 +380,10 @@ impl Region {
             kinds.uan(),
             kinds.voicemail(),
         ];
-        let patterns: Vec<&str> = kinds
-            .into_iter()
-            .flatten()
-            .map(|kind| kind.national_number().as_str())
-            .collect();
+        let kinds: Vec<_> = kinds.into_iter().flatten().collect();
+        let patterns = kinds.iter().map(|kind| kind.national_number().as_str());
+        let patterns: Vec<&str> = patterns.collect();
+        let lengths = kinds.iter().flat_map(|kind| kind.possible_length());
         let pattern = format!("^(?:{})$", patterns.join("|"));
         Some(Self {
             numbers: RegexBuilder::new(&pattern)
@@ -390,7 +392,7 @@ impl Region {
                 .build()
                 .ok()?,
             prefix: metadata.national_prefix().map(str::to_owned),
-            lengths: metadata.descriptors().general().possible_length().to_vec(),
+            lengths: lengths.copied().collect(),
         })
     }
 
@@ -472,7 +474,7 @@ const ALL_REGIONS: &[&str] = &[
 /// The regions where the language of a text is spoken.
 fn regions_of(text: &str) -> &'static [&'static str] {
     use whatlang::Lang;
-    let head = &text[..text.floor_char_boundary(text.len().min(2000))];
+    let head = &text[..text.floor_char_boundary(text.len().min(400))];
     let Some(info) = whatlang::detect(head) else {
         return &[];
     };
@@ -528,7 +530,7 @@ fn is_grouped_as_nanp(text: &str, start: usize, groups: &[Range<usize>]) -> bool
     let groups = &groups[usize::from(with_one)..];
     let [a, b, c] = groups else { return false };
     let from_two = |group: &Range<usize>| group.len() == 3 && text.as_bytes()[group.start] >= b'2';
-    let one = |joint: &str| matches!(joint, " " | "-" | "." | ") " | ")" | ")-");
+    let one = |joint: &str| matches!(joint, " " | "-" | "." | "/" | ") " | ")" | ")-");
     let in_brackets = text[..a.start].ends_with('(') || text[start..].starts_with('(');
     from_two(a)
         && from_two(b)
@@ -548,9 +550,13 @@ fn is_other(text: &str, start: usize, groups: &[Range<usize>]) -> bool {
     let of = |joint: &str| !joints.is_empty() && joints.iter().all(|other| *other == joint);
     let lengths: Vec<usize> = groups.iter().map(Range::len).collect();
     // A Brazilian's and a United States citizen's number.
-    let is_state_s =
-        lengths == [3, 3, 3, 2] && joints == [".", ".", "-"] || lengths == [3, 2, 4] && of("-");
-    let is_ip = groups.len() == 4 && of(".") && span.parse::<std::net::Ipv4Addr>().is_ok();
+    let is_state_s = lengths == [3, 3, 3, 2] && joints == [".", ".", "-"]
+        || lengths == [3, 2, 4] && (of("-") || of(" "));
+    let is_ip = groups.len() >= 4
+        && joints[..3].iter().all(|joint| *joint == ".")
+        && text[start..groups[3].end]
+            .parse::<std::net::Ipv4Addr>()
+            .is_ok();
     let is_book = of("-")
         && groups.len() >= 4
         && (span.starts_with("978-")
@@ -642,14 +648,16 @@ fn starts_free(text: &str, start: usize) -> bool {
 }
 
 fn ends_free(text: &str, end: usize) -> bool {
-    let mut after = text[end..].chars();
-    let next = after.next();
-    let goes_on = next.is_some_and(|c| matches!(c, '-' | '/' | '.' | '='))
-        && after.next().is_some_and(|c| c.is_ascii_alphanumeric());
-    !goes_on
-        && !next.is_some_and(|c| {
-            c.is_ascii_alphabetic() && !text[end..].starts_with(['x', 'e']) || "_%".contains(c)
-        })
+    let rest = &text[end..];
+    let mut after = rest.chars();
+    match (after.next(), after.next()) {
+        // `0791234567-Office`
+        (Some('-'), Some('A'..='Z')) => true,
+        (Some('-' | '/' | '.' | '='), Some(c)) => !c.is_ascii_alphanumeric(),
+        (Some('x' | 'e'), _) => true,
+        (Some(c), _) => !c.is_ascii_alphabetic() && c != '_' && c != '%',
+        (None, _) => true,
+    }
 }
 
 /// The digits of a number without the code of its country and what is dialled before it, the same for all its spellings.

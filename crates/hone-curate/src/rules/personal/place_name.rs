@@ -103,7 +103,8 @@ const STREET_HEADS: &[&str] = &[
 ];
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     each_run(text, |run| {
         if let Some(street) = street(run) {
             seen.push(street);

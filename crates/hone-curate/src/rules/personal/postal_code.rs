@@ -52,7 +52,8 @@ static LOOSE: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     // The shortest, `W1A 0AX`, has two digits.
     if text.bytes().filter(u8::is_ascii_digit).take(2).count() < 2 {
         return;

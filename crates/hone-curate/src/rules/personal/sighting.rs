@@ -4,7 +4,11 @@
 //! 0.4, at most 1), valid check digits make certain and wrong ones forbid. Where a check digit alone is weak, one
 //! number in ten passes by chance, so it makes certain only beside a context word. The word after counts as well.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
 
 use crate::redact::has_no_spaces;
 use crate::view::View;
@@ -201,10 +205,22 @@ impl Around {
         Self { words }
     }
 
-    fn holds_any(&self, phrases: &[&str]) -> bool {
-        phrases
-            .iter()
-            .any(|phrase| holds_phrase(&self.words, phrase))
+    fn holds_any(&self, phrases: &'static [&'static str]) -> bool {
+        if phrases.len() < MANY {
+            return phrases
+                .iter()
+                .any(|phrase| holds_phrase(&self.words, phrase));
+        }
+        LISTS.with_borrow_mut(|lists| {
+            let list = lists
+                .entry(phrases.as_ptr())
+                .or_insert_with(|| stems(phrases));
+            let mut found = list.find_overlapping_iter(&self.words);
+            found.any(|found| {
+                let phrase = phrases[found.pattern().as_usize()];
+                stands_there(&self.words, found.range(), phrase)
+            })
+        })
     }
 }
 
@@ -273,21 +289,36 @@ fn head_of_column<'a>(text: &'a str, span: &Range<usize>) -> &'a str {
     head.split(joint).nth(column).unwrap_or_default()
 }
 
-/// Is the phrase among the words, each of which stands between blanks? Scripts that do not part their words, or join them
-/// with what stands before and after, have it within a word too.
+/// From how many phrases on they are looked for all at once.
+const MANY: usize = 24;
+
+thread_local! {
+    /// What finds the long lists' phrases, by the list's address: they are constants.
+    static LISTS: RefCell<HashMap<*const &'static str, AhoCorasick>> = RefCell::default();
+}
+
+fn stems(phrases: &[&str]) -> AhoCorasick {
+    let stems = phrases.iter().map(|phrase| phrase.trim_end_matches('*'));
+    AhoCorasick::new(stems).expect("a few hundred phrases fit")
+}
+
+/// Is the phrase among the words, each of which stands between blanks?
 fn holds_phrase(words: &str, phrase: &str) -> bool {
+    let stem = phrase.trim_end_matches('*');
+    let mut found = words.match_indices(stem);
+    found.any(|(at, _)| stands_there(words, at..at + stem.len(), phrase))
+}
+
+/// Is what stands there the phrase, and not a part of other words? Scripts that do not part their words, or join them
+/// with what stands before and after, have it within a word too.
+fn stands_there(words: &str, at: Range<usize>, phrase: &str) -> bool {
     let first = phrase.chars().next().unwrap_or(' ');
     if has_no_spaces(first) || matches!(first, '\u{590}'..='\u{6ff}' | '\u{900}'..='\u{dff}') {
-        return words.contains(phrase);
+        return true;
     }
-    let (stem, open) = match phrase.strip_suffix('*') {
-        Some(stem) => (stem, true),
-        None => (phrase, false),
-    };
-    words.match_indices(stem).any(|(at, _)| {
-        let rest = &words[at + stem.len()..];
-        words[..at].ends_with(' ') && (open || rest.starts_with(' ') || rest.starts_with("s "))
-    })
+    let rest = &words[at.end..];
+    let open = phrase.ends_with('*');
+    words[..at.start].ends_with(' ') && (open || rest.starts_with(' ') || rest.starts_with("s "))
 }
 
 #[cfg(test)]
@@ -296,7 +327,7 @@ mod tests {
 
     use super::*;
 
-    fn stands_beside(text: &str, span: &Range<usize>, phrases: &[&str]) -> bool {
+    fn stands_beside(text: &str, span: &Range<usize>, phrases: &'static [&'static str]) -> bool {
         Around::of(text, span).holds_any(phrases)
     }
 
@@ -334,7 +365,7 @@ mod tests {
 
     #[test]
     fn context_reaches_five_words_back_and_one_ahead() {
-        let beside = |text: &str, phrases: &[&str]| {
+        let beside = |text: &str, phrases: &'static [&'static str]| {
             let at = text.find('#').unwrap();
             stands_beside(text, &(at..at + 1), phrases)
         };

@@ -15,7 +15,8 @@ pub static DOC: Doc = Doc {
 };
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     for (at, _) in text.match_indices("://") {
         let start = at + 3;
         let reach = text.floor_char_boundary((start + 256).min(text.len()));
@@ -104,7 +105,9 @@ pub fn is_stand_in(secret: &str) -> bool {
         "postgres",
         "mysql",
     ];
-    lower.chars().all(|c| Some(c) == first)
+    lower.starts_with("password")
+        || lower.starts_with("passwort")
+        || lower.chars().all(|c| Some(c) == first)
         || shown.contains(&lower.as_str())
         || lower.starts_with(['<', '$', '{', '[', '%', '*'])
         || [

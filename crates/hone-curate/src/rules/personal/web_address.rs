@@ -25,7 +25,8 @@ static WRITTEN: LazyLock<Regex> = LazyLock::new(|| {
 });
 
 /// See [`DOC`].
-pub fn see(text: &View<'_>, seen: &mut Vec<Sighting>) {
+pub fn see(view: &View<'_>, seen: &mut Vec<Sighting>) {
+    let text: &str = view;
     for found in WRITTEN.find_iter(text) {
         let address = found
             .as_str()

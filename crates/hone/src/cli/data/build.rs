@@ -88,6 +88,9 @@ impl Build {
         let sources = curator.curation.sources.iter();
         let ignored = sources.flat_map(|source| &source.ignore_keys);
         tell_unmet_keys(ignored, &written.files, talk);
+        if let Some(said) = &written.names_not_looked_for {
+            talk.say(said);
+        }
         tell_shortfalls(&written.portions, curator.mixes_by(), talk);
         let count = count_line(&written.count, curator.counts_lengths());
         self.tell(out, &written, &count, talk)?;

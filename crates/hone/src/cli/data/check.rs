@@ -67,6 +67,9 @@ impl Check {
         let sources = curator.curation.sources.iter();
         let ignored = sources.flat_map(|source| &source.ignore_keys);
         tell_unmet_keys(ignored, &curated.files, talk);
+        if let Some(said) = curated.names_not_looked_for() {
+            talk.say(said);
+        }
         tell_shortfalls(&curated.portions, curator.mixes_by(), talk);
         for doubt in &curated.inputs.doubts {
             talk.say(format!("to decide before training: {}", doubt.what));
