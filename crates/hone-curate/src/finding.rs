@@ -116,6 +116,44 @@ pub struct Finding {
     /// Why it was allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The evaluation rows that the row repeats, if it repeats one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<Against>,
+    /// The row beside the one that stays, with what differs marked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<Beside>,
+}
+
+/// Which evaluation rows a training row repeats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Against {
+    /// Rows of a benchmark.
+    Benchmark,
+    /// Rows of a test side.
+    Test,
+    /// Rows of a validation side: the split was made elsewhere, and can be made anew.
+    Validation,
+}
+
+impl Against {
+    /// What such a row is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Benchmark => "benchmark row",
+            Self::Test => "test row",
+            Self::Validation => "validation row of your split,",
+        }
+    }
+}
+
+/// Two texts of which one leaves; what differs stands in `⟦ ⟧`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Beside {
+    /// The row that the finding is about.
+    pub this: String,
+    /// The row that stays.
+    pub kept: String,
 }
 
 impl Finding {
@@ -142,6 +180,8 @@ impl Finding {
             score: 1.0,
             other: None,
             reason: None,
+            against: None,
+            beside: None,
         }
     }
 }

@@ -9,6 +9,7 @@
 //! finding with its place and evidence. Rules about one row live in [`rules`], one file each, with
 //! their documentation and their cases beside them; rules that compare rows in [`duplicates`] and [`leaks`].
 
+mod boilerplate;
 mod count;
 mod curate;
 pub mod dataset;
@@ -32,9 +33,9 @@ mod view;
 mod write;
 
 pub use count::{RowCount, Sieve, Why};
-pub use curate::{CurateError, Curated, Judge, Kept, Tools, UsableRow, curate};
+pub use curate::{CurateError, Curated, Judge, Kept, Loss, Tools, UsableRow, curate};
 pub use examine::{Examined, Examiner};
-pub use finding::{Decision, Finding, Hit, excerpt};
+pub use finding::{Against, Beside, Decision, Finding, Hit, excerpt};
 pub use rows::{Rows, RowsError};
 pub use rule::{Action, BadParam, Check, Doc, Entry, Family, Param, Params, Row, Rule};
 pub use spool::{Spool, SpoolWriter};

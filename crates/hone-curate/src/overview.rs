@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::curate::Kept;
 use crate::mix::Portion;
 use crate::recipe::Side;
-use crate::{Decision, Family, Finding, excerpt};
+use crate::{Against, Decision, Family, Finding, Loss, excerpt};
 
 /// Everything a report tells, in the order in which it is read.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -32,6 +32,10 @@ pub struct Overview {
     pub sides: Vec<SideRow>,
     /// What each rule saw.
     pub rules: Vec<RuleRow>,
+    /// Training rows that repeat evaluation rows.
+    pub contamination: Contamination,
+    /// What the rules have left of each collection and each class.
+    pub losses: Vec<Loss>,
     /// Each collection before and after.
     pub origins: Vec<OriginRow>,
     /// Rows set aside, by rule.
@@ -153,6 +157,49 @@ const EXAMPLES: usize = 3;
 pub struct Tally {
     rules: BTreeMap<(Family, String), BTreeMap<Decision, usize>>,
     examples: BTreeMap<String, Vec<Finding>>,
+    /// Training rows that repeat evaluation rows, with what was decided about each.
+    repeating: BTreeMap<(String, usize), Decision>,
+    /// How many of them each rule found.
+    repeating_by_rule: BTreeMap<String, usize>,
+    /// Undecided findings against a validation side that came with the rows.
+    own_split: usize,
+}
+
+/// Training rows that repeat evaluation rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Contamination {
+    /// How many there are.
+    pub rows: usize,
+    /// Those that are not in the dataset.
+    pub left: usize,
+    /// Those that wait for a decision.
+    pub undecided: usize,
+    /// How many each rule found.
+    pub by_rule: Vec<Bar>,
+}
+
+impl Contamination {
+    /// All of it in a line; `None` if there is none.
+    pub fn told(&self) -> Option<String> {
+        let by_rule = |bar: &Bar| format!("{} {}", bar.label, bar.count);
+        let by_rule: Vec<String> = self.by_rule.iter().map(by_rule).collect();
+        let fates = [
+            (self.left, "left"),
+            (self.undecided, "to be decided"),
+            (self.rows - self.left - self.undecided, "kept"),
+        ];
+        let fates = fates.into_iter().filter(|(rows, _)| *rows > 0);
+        let fates: Vec<String> = fates.map(|(rows, fate)| format!("{rows} {fate}")).collect();
+        (self.rows > 0).then(|| {
+            format!(
+                "contaminated: {} of the training rows repeat{} evaluation rows ({}): {}",
+                self.rows,
+                if self.rows == 1 { "s" } else { "" },
+                by_rule.join(", "),
+                fates.join(", ")
+            )
+        })
+    }
 }
 
 impl Tally {
@@ -163,6 +210,17 @@ impl Tally {
             .entry((finding.family, finding.rule.clone()))
             .or_default();
         *rule.entry(finding.decision).or_default() += 1;
+        if let Some(against) = finding.against {
+            let row = (finding.file.clone(), finding.line);
+            let decision = self.repeating.entry(row).or_insert(finding.decision);
+            *decision = finding.decision.max(*decision);
+            *self
+                .repeating_by_rule
+                .entry(finding.rule.clone())
+                .or_default() += 1;
+            let is_open = finding.decision == Decision::Undecided;
+            self.own_split += usize::from(is_open && against == Against::Validation);
+        }
         let examples = self.examples.entry(finding.rule.clone()).or_default();
         if examples.len() < EXAMPLES {
             examples.push(finding.clone());
@@ -183,6 +241,30 @@ impl Tally {
             }
         };
         self.rules.iter().map(row).collect()
+    }
+
+    /// Training rows that repeat evaluation rows.
+    pub fn contamination(&self) -> Contamination {
+        let decided = |decision| {
+            let mut rows = self.repeating.values();
+            rows.by_ref().filter(|&&found| found == decision).count()
+        };
+        Contamination {
+            rows: self.repeating.len(),
+            left: decided(Decision::SetAside),
+            undecided: decided(Decision::Undecided),
+            by_rule: commonest(
+                self.repeating_by_rule
+                    .iter()
+                    .map(|(rule, &count)| (rule.clone(), count)),
+                usize::MAX,
+            ),
+        }
+    }
+
+    /// Findings that wait for a decision because a split that came with the rows put on two sides what belongs together.
+    pub fn own_split(&self) -> usize {
+        self.own_split
     }
 
     /// How often something was decided.

@@ -32,6 +32,8 @@ pub struct RawRecipe {
     pub seed: Option<u64>,
     /// Share of unusable rows of a file from which the build stops; 0.05 if not given, 1 where a rule says that they are dropped.
     pub max_bad_rows: Option<f64>,
+    /// Share of a collection or class that may be left out without a warning; 0.3 if not given.
+    pub max_dropped: Option<f64>,
     /// Actions and parameters, by rule or family.
     #[serde(default)]
     pub rules: BTreeMap<String, toml::Value>,
@@ -155,6 +157,8 @@ pub struct RawSplit {
     pub valid: Option<f64>,
     /// Of each task, to judge the result by; 0 if not given.
     pub test: Option<f64>,
+    /// Are rows that come as train and validation rows split anew?
+    pub regroup: Option<bool>,
 }
 
 /// How long texts are cut.
@@ -175,6 +179,10 @@ pub struct Curation {
     pub seed: u64,
     /// Share of unusable rows of a file from which the build stops.
     pub max_bad_rows: f64,
+    /// Share of a collection or class that may be left out without a warning.
+    pub max_dropped: f64,
+    /// Are rows that come as train and validation rows split anew?
+    pub regroup: bool,
     /// Every rule, with what is done about what it sees.
     pub rules: Vec<Ruled>,
     /// Held out to watch learning by, 0 to 1.
@@ -387,6 +395,7 @@ impl Curation {
             true => 1.0,
             false => DEFAULT_MAX_BAD_ROWS,
         });
+        let max_dropped = raw.max_dropped.unwrap_or(0.3);
         let below_one = "it must be at least 0 and below 1";
         within("split.valid", valid, (0.0..1.0).contains(&valid), below_one)?;
         within(
@@ -399,6 +408,12 @@ impl Curation {
             "max-bad-rows",
             max_bad_rows,
             (0.0..=1.0).contains(&max_bad_rows),
+            "it must be 0 to 1",
+        )?;
+        within(
+            "max-dropped",
+            max_dropped,
+            (0.0..=1.0).contains(&max_dropped),
             "it must be 0 to 1",
         )?;
         let chunk = raw.chunk.unwrap_or_default();
@@ -416,6 +431,8 @@ impl Curation {
             sources: raw.sources,
             seed: raw.seed.unwrap_or(0),
             max_bad_rows,
+            max_dropped,
+            regroup: split.regroup.unwrap_or(false),
             rules,
             valid,
             test,
@@ -443,6 +460,7 @@ impl Curation {
             "valid": self.valid,
             "test": self.test,
             "max-bad-rows": self.max_bad_rows,
+            "regroup": self.regroup,
             "chunk": { "tokens": self.chunk.0, "overlap": self.chunk.1 },
             "select": self.select,
             "mix": self.mix,

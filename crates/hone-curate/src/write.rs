@@ -9,6 +9,7 @@ use hone_data::{FileReport, Kind};
 use hone_ledger::{ContentId, DirError, Hasher, Unpublished};
 use serde_json::json;
 
+use crate::Loss;
 use crate::curate::{CurateError, Curated, Kept};
 use crate::dataset::{
     DatasetError, FINDINGS, KIND, Note, Parent, REPORT, SideNote, file_of, is_dataset,
@@ -35,6 +36,8 @@ pub struct Written {
     pub names_not_looked_for: Option<String>,
     /// The mixture, where one was asked for.
     pub portions: Vec<Portion>,
+    /// What the rules have left of each collection and each class.
+    pub losses: Vec<Loss>,
     /// Rows that are kept and that nothing trains on yet, by kind.
     pub untrained: BTreeMap<Kind, usize>,
     /// Was the very same directory there before?
@@ -154,6 +157,7 @@ pub fn write(
         count: curated.count,
         files: curated.files,
         portions: curated.portions,
+        losses: curated.losses,
         was_there,
         is_locked,
     })
@@ -266,6 +270,8 @@ fn overview(
         undecided: curated.tally.count(Decision::Undecided),
         rules: curated.tally.rows(),
         left: curated.tally.left(),
+        contamination: curated.tally.contamination(),
+        losses: curated.losses.clone(),
         origins: origins(curated)?,
         length_unit: length_unit.to_owned(),
         portions: curated.portions.clone(),

@@ -73,13 +73,17 @@ fn planted_rows_are_found_as_the_page_says() {
     let rows: Vec<Record> = learnt.iter().map(|(_, record)| record.clone()).collect();
     let mut found: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();
     for leak in find(&index, &rows).unwrap() {
-        found
-            .entry((leak.rule, learnt[leak.row].0))
-            .or_default()
-            .insert(leak.row);
+        for rule in [leak.rule, ANY] {
+            found
+                .entry((rule, learnt[leak.row].0))
+                .or_default()
+                .insert(leak.row);
+        }
     }
-    let rules = index.rules();
-    for rule in &rules {
+    let mut rules = index.rules();
+    rules.push(ANY);
+    // The very prompt is no rewording.
+    for rule in rules.iter().filter(|rule| **rule != "reworded-prompt") {
         assert_eq!(
             found.get(&(*rule, "verbatim")).map_or(0, BTreeSet::len),
             ROWS,
@@ -98,6 +102,8 @@ fn planted_rows_are_found_as_the_page_says() {
     );
 }
 
+/// Any of the rules: what a build calls contaminated.
+const ANY: &str = "any rule";
 const CLEAN: &str = "nothing";
 const ALIKE: &str = "the same first fourteen words";
 
@@ -130,8 +136,9 @@ fn page(rules: &[&str], found: &BTreeMap<(&str, &str), BTreeSet<usize>>) -> Stri
         let wrong = count(rule, ALIKE) + count(rule, CLEAN);
         page += &format!(" {:.3} |", right as f64 / (right + wrong).max(1) as f64);
     }
-    page + "\n\nA rule that counts n-grams takes the form of a task for the row, if it is as long as its n-grams; that is why such findings are only\
-            \nreported for held-out rows of a task that is learnt, and asked about for benchmarks. None finds a paraphrase.\n"
+    page + "\n\nWhat more than ten evaluation rows or ten training rows have in common is the template of their task: it is found by\
+            \nthe number of rows that have it, and overlap is counted on the rest. A row under the same instruction is no leak for that. None\
+            \nfinds a paraphrase without the words of the question. `bench/curation.py --kind leaks` measures the same through a build.\n"
 }
 
 fn row(prompt: &str) -> Record {

@@ -9,7 +9,9 @@ use crate::screen::Talk;
 use anyhow::Result;
 use hone_curate::mix::{MixBy, Portion};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError};
-use hone_curate::{Action, CurateError, Curated, Family, Finding, RowCount, Tools, curate, rules};
+use hone_curate::{
+    Action, CurateError, Curated, Family, Finding, Loss, RowCount, Tools, curate, rules,
+};
 use hone_data::{
     DEFAULT_MAX_LENGTH, FileReport, Nulls, ReadOptions, Reason, Record, TooLong, Usable, unmet_keys,
 };
@@ -118,6 +120,9 @@ pub struct RecipeArgs {
     /// Share of each task held out to judge the result by [default: 0]
     #[arg(long, value_name = "SHARE")]
     test_share: Option<f64>,
+    /// Split rows that come as train and validation rows anew, with what belongs together on one side
+    #[arg(long)]
+    regroup: bool,
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
@@ -315,6 +320,7 @@ impl RecipeArgs {
         raw.split = Some(RawSplit {
             valid: self.valid_share.or(split.valid),
             test: self.test_share.or(split.test),
+            regroup: self.regroup.then_some(true).or(split.regroup),
         });
         Ok(raw)
     }
@@ -529,6 +535,20 @@ pub fn tell_shortfalls(portions: &[Portion], by: MixBy, talk: Talk) {
         }
     }
 }
+
+/// Warns of collections and classes of which much has left.
+pub fn tell_losses(losses: &[Loss], allowed: f64, talk: Talk) {
+    // Of a handful of rows one is a large share.
+    const FEW: usize = 10;
+    let much = |loss: &&Loss| loss.share() > allowed && loss.before >= FEW;
+    for loss in losses.iter().filter(much) {
+        talk.warn(loss.told(allowed));
+    }
+}
+
+/// What can be done about findings between the sides of a split that came with the rows.
+pub const REGROUP: &str = "these are rows of your split that belong together: --regroup (in a recipe: regroup = true under [split]) splits train and \
+                           validation rows anew, with what belongs together on one side";
 
 /// The folder in which a dataset directory will stand.
 pub fn beside(out: &Path) -> PathBuf {

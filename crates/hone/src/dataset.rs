@@ -776,7 +776,12 @@ impl Wanted {
         let noted = [Family::Duplicate, Family::Harm, Family::Quality]
             .map(|family| (family.to_string(), "report".into()));
         let mut rules: BTreeMap<String, toml::Value> = noted.into();
-        rules.extend(sections(&settings.rules.value));
+        let decided = sections(&settings.rules.value);
+        // A build writes down what leaves as a leak; a run, which keeps no findings, asks first.
+        if !decided.contains_key(Family::Leak.name()) {
+            rules.insert("prompt-exact".into(), "ask".into());
+        }
+        rules.extend(decided);
         (!sources.is_empty()).then(|| RawRecipe {
             sources,
             rules,
@@ -785,6 +790,7 @@ impl Wanted {
             split: Some(RawSplit {
                 valid: Some(share),
                 test: None,
+                regroup: None,
             }),
             ..RawRecipe::default()
         })

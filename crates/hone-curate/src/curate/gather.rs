@@ -15,6 +15,7 @@ use hone_data::{
 use hone_ledger::ContentId;
 use rayon::prelude::*;
 
+use super::losses::{Labels, label_of};
 use super::table::{Fact, Table};
 use super::{CurateError, Noted, Tools, UsableRow, near_options};
 use crate::count::{Why, unusable};
@@ -68,6 +69,7 @@ impl Table {
             rows_changed: 0,
             origins: BTreeMap::new(),
             unnamed: BTreeMap::new(),
+            labels: Labels::default(),
             first_refused: BTreeMap::new(),
         };
         let sided = Sided::of(curation)?;
@@ -181,6 +183,7 @@ struct Gathering<'a, 'b> {
     origins: BTreeMap<String, usize>,
     /// Rows in whose language no names of persons are looked for, by its code.
     unnamed: BTreeMap<&'static str, usize>,
+    labels: Labels,
     /// The first unusable row of each file being read.
     first_refused: BTreeMap<PathBuf, Refused>,
 }
@@ -198,14 +201,17 @@ impl Gathering<'_, '_> {
                 if let Some(rows) = dataset.rows_of(side) {
                     let mut rows = Inputs::find(&[rows])?;
                     rows.files.iter_mut().for_each(|input| input.is_own = true);
-                    self.read_files(&rows.files, source, source.side.or(Some(side)))?;
+                    let side = self.settled(Some(side));
+                    self.read_files(&rows.files, source, source.side.or(side))?;
                 }
             }
         }
         // With a validation side of their own, rows to train on are not held out.
         let has_valid = inputs.has(Side::Valid);
+        let regroup = self.curation.regroup;
         let pinned = |input: &Input| match input.side {
             Some(Side::Train) if !has_valid => None,
+            Some(Side::Train | Side::Valid) if regroup => None,
             side => side,
         };
         // Tests first: of two held-out rows that are the same in everything, the one of the test stays.
@@ -223,6 +229,11 @@ impl Gathering<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// The side on which rows stay that were read from it: with `regroup`, train and validation rows are split anew.
+    fn settled(&self, side: Option<Side>) -> Option<Side> {
+        side.filter(|&side| side == Side::Test || !self.curation.regroup)
     }
 
     /// Reads rows that leaks are looked for from; those that cannot be used are none to leak.
@@ -351,6 +362,9 @@ impl Gathering<'_, '_> {
             (None, None) => {}
         }
         *self.origins.entry(looked.origin.clone()).or_default() += 1;
+        if let Some(label) = &looked.label {
+            self.labels.add(label);
+        }
         for finding in &looked.findings {
             self.noted.note(finding)?;
         }
@@ -386,6 +400,7 @@ impl Gathering<'_, '_> {
             .map_err(|source| self.noted.no_room(source))?;
         fingerprint.row = self.facts.len();
         fingerprint.is_held_out = matches!(self.pinned, Some(Side::Valid | Side::Test));
+        fingerprint.is_pinned = self.pinned.is_some();
         let (task, origin) = (self.name(record.task), self.name(looked.origin));
         self.facts.push(Fact {
             task,
@@ -397,6 +412,7 @@ impl Gathering<'_, '_> {
             copies: record.copies,
             pinned: self.pinned,
             kind: record.body.kind(),
+            label: looked.label.map(String::into_boxed_str),
             content,
         });
         self.prints.push(fingerprint);
@@ -449,6 +465,7 @@ impl Gathering<'_, '_> {
             rows_changed: self.rows_changed,
             origins: self.origins,
             unnamed: self.unnamed,
+            labels: self.labels,
             clusters: Vec::new(),
             portions: Vec::new(),
         })
@@ -470,8 +487,10 @@ impl Lens<'_> {
     fn look(&self, mut record: Record) -> Looked {
         let raw_origin = origin_of(&mut record);
         let source = record.source.clone();
+        let label = label_of(&record);
         let skipped = |reason| Looked {
             origin: String::new(),
+            label: None,
             findings: Vec::new(),
             seen: None,
             why: None,
@@ -532,6 +551,7 @@ impl Lens<'_> {
         });
         Looked {
             origin,
+            label,
             findings,
             seen,
             why,
@@ -557,6 +577,7 @@ impl Lens<'_> {
 /// A row after its examination.
 struct Looked {
     origin: String,
+    label: Option<String>,
     findings: Vec<Finding>,
     /// What is kept of it, if it stays.
     seen: Option<Seen>,

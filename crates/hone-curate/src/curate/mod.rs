@@ -23,8 +23,10 @@ use crate::redact::{KeyError, Pseudonyms};
 use crate::{Action, BadParam, Finding, Params, RowCount, RowsError, Spool};
 
 mod gather;
+mod losses;
 mod table;
 
+pub use losses::Loss;
 use table::Table;
 
 /// Tokens of a row where a model counts them, or why nothing trains on it.
@@ -72,6 +74,8 @@ pub struct Curated {
     pub origins: BTreeMap<String, usize>,
     /// Rows in whose language no names of persons are looked for, by its code.
     pub unnamed: BTreeMap<&'static str, usize>,
+    /// What the rules have left of each collection and each class.
+    pub losses: Vec<Loss>,
     /// The collection of each row of the spool.
     pub origin_of: Vec<Arc<str>>,
     /// Groups of near-duplicates, the largest first: rows, and the one kept.
@@ -218,11 +222,12 @@ pub fn curate(
         pseudonyms.save()?;
     }
     table.leave_out_twins(curation, tools, &mut noted)?;
-    table.take_sides(curation)?;
     table.leave_out_leaks(curation, tools, &mut noted)?;
+    table.take_sides(curation, tools)?;
+    let losses = table.losses();
     table.choose(curation, tools, &mut noted)?;
     table.weigh(curation, &mut noted)?;
-    Ok(table.finish(noted.tally))
+    Ok(table.finish(noted.tally, losses))
 }
 
 /// Made-up names, if a rule asks for them.

@@ -8,11 +8,13 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use hone_data::{FileReport, Inputs, Kind, Record, RowKey, Shares};
+use hone_data::{FileReport, Inputs, Kind, Record, RowKey, Sets, Shares};
 use hone_ledger::{ContentId, Seed};
 use rayon::prelude::*;
 
+use super::losses::{Labels, Loss};
 use super::{CurateError, Curated, Kept, Noted, Tools, near_options, params_of, wrong};
+use crate::duplicates::beside::beside;
 use crate::duplicates::replies::ReplyOptions;
 use crate::duplicates::semantic::{Embeddings, SemanticOptions};
 use crate::duplicates::{Cluster, Fingerprint, exact, near, prompts, replies, semantic};
@@ -21,7 +23,7 @@ use crate::mix::{self, Ingredient, Portion, mix};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
 use crate::select::{self, Candidate, Passed, features, select};
-use crate::{Action, Decision, Examiner, Finding, RowCount, Rows, RowsError, Spool};
+use crate::{Action, Against, Decision, Examiner, Finding, RowCount, Rows, RowsError, Spool};
 
 /// What is kept in memory of each row.
 pub(super) struct Fact {
@@ -38,6 +40,8 @@ pub(super) struct Fact {
     pub(super) pinned: Option<Side>,
     /// What it is for.
     pub(super) kind: Kind,
+    /// Its last reply, where it may be a label.
+    pub(super) label: Option<Box<str>>,
     /// The id of what it says.
     pub(super) content: ContentId,
 }
@@ -66,6 +70,7 @@ pub(super) struct Table {
     pub(super) origins: BTreeMap<String, usize>,
     /// Rows in whose language no names of persons are looked for, by its code.
     pub(super) unnamed: BTreeMap<&'static str, usize>,
+    pub(super) labels: Labels,
     pub(super) clusters: Vec<(usize, usize)>,
     pub(super) portions: Vec<Portion>,
 }
@@ -80,23 +85,24 @@ impl Table {
     ) -> Result<(), CurateError> {
         const STAGES: u64 = 5;
         let told = |stage| (tools.watch)("looking for duplicates", stage, STAGES);
+        let shown = Examiner::new(&curation.rules, None);
         told(0);
         if let Some(rule) = curation.rule(exact::DOC.name) {
             let clusters = exact::clusters(&self.prints);
-            self.settle(rule, &clusters, noted)?;
+            self.settle(rule, &clusters, &shown, noted)?;
             self.tie(&clusters);
         }
         told(1);
         if let Some(rule) = curation.rule(near::DOC.name) {
             let clusters = near::clusters(&self.prints, &self.spool, &near_options(curation)?)?;
-            self.settle(rule, &clusters, noted)?;
+            self.settle(rule, &clusters, &shown, noted)?;
             self.tie(&clusters);
             self.clusters = largest(&clusters);
         }
         told(2);
         if let Some(rule) = curation.rule(prompts::DOC.name) {
             let clusters = prompts::clusters(&self.prints);
-            self.settle(rule, &clusters, noted)?;
+            self.settle(rule, &clusters, &shown, noted)?;
             self.tie(&clusters);
         }
         if curation.rule(prompt::DOC.name).is_some() {
@@ -107,7 +113,8 @@ impl Table {
             let options = ReplyOptions::take(&mut params_of(rule));
             let options = options.map_err(|source| wrong(rule, source))?;
             // Rows with one answer are as many as a task has; they need not stand on one side.
-            self.settle(rule, &replies::clusters(&self.prints, &options), noted)?;
+            let clusters = replies::clusters(&self.prints, &options);
+            self.settle(rule, &clusters, &shown, noted)?;
         }
         told(4);
         if let Some(rule) = curation.rule(semantic::DOC.name) {
@@ -115,7 +122,7 @@ impl Table {
             if let Some(options) = options.map_err(|source| wrong(rule, source))? {
                 let table = Embeddings::load(&options.embeddings, &options.tokenizer)?;
                 let clusters = semantic::clusters(&self.prints, &self.spool, &table, &options)?;
-                self.settle(rule, &clusters, noted)?;
+                self.settle(rule, &clusters, &shown, noted)?;
                 self.tie(&clusters);
             }
         }
@@ -145,21 +152,45 @@ impl Table {
             .extend(shared.filter(|(row, other)| row != other));
     }
 
-    /// Does to each row of a cluster but the kept one what the recipe says.
+    /// Does to each row of a cluster but the kept one what the recipe says. Evaluation rows that the user brought stay
+    /// whatever they repeat: a test set does not shrink.
     fn settle(
         &mut self,
         rule: &Ruled,
         clusters: &[Cluster],
+        shown: &Examiner<'_>,
         noted: &mut Noted<'_>,
     ) -> Result<(), CurateError> {
         for cluster in clusters {
             let kept = format!("{} is kept", self.spool.source(cluster.keep));
+            // Rows that share half of what they say repeat no other row.
+            let repeats = [exact::DOC.name, near::DOC.name, semantic::DOC.name];
+            let against = self
+                .evaluates(cluster.keep)
+                .filter(|_| repeats.contains(&rule.doc.name));
             for &row in cluster.rows.iter().filter(|&&row| row != cluster.keep) {
-                let finding = Finding {
+                let mut finding = Finding {
                     other: Some(kept.clone()),
                     score: similarity(cluster, row) as f32,
+                    against,
                     ..self.finding(rule, row, rule.doc.summary)
                 };
+                if let Some(against) = against {
+                    finding.message = format!("repeats a {}", against.name().trim_end_matches(','));
+                }
+                if rule.doc.name == near::DOC.name {
+                    let (this, kept) = (self.spool.record(row)?, self.spool.record(cluster.keep)?);
+                    finding.beside = beside(&this, &kept, |text| shown.shown_whole(text));
+                }
+                if self.evaluates(row).is_some() {
+                    finding.against = None;
+                    finding.message = format!("{}; evaluation rows stay", rule.doc.summary);
+                    finding.other = Some(self.spool.source(cluster.keep).to_string());
+                    finding.decision = match finding.decision {
+                        Decision::SetAside | Decision::Undecided => Decision::Reported,
+                        decision => decision,
+                    };
+                }
                 if finding.decision == Decision::SetAside {
                     self.copies[row] = 0;
                 }
@@ -171,17 +202,40 @@ impl Table {
         Ok(())
     }
 
-    /// Gives every row its side: the one it was read from, or its share by content and seed.
-    pub(super) fn take_sides(&mut self, curation: &Curation) -> Result<(), CurateError> {
+    /// What a row is for, if its file is there to evaluate by.
+    fn evaluates(&self, row: usize) -> Option<Against> {
+        match self.facts[row].pinned {
+            Some(Side::Test) => Some(Against::Test),
+            Some(Side::Valid) => Some(Against::Validation),
+            Some(Side::Train) | None => None,
+        }
+    }
+
+    /// Gives every row its side: the one it was read from, or its share by content and seed. Rows stand on one side
+    /// that any rule would find on two, and rows that belong to one whose side is settled are trained on.
+    pub(super) fn take_sides(
+        &mut self,
+        curation: &Curation,
+        tools: Tools<'_>,
+    ) -> Result<(), CurateError> {
         let shares = Shares {
             valid: curation.valid,
             test: curation.test,
         };
-        let loose: Vec<usize> = self
-            .alive()
-            .filter(|&row| self.facts[row].pinned.is_none())
+        let is_split = shares.valid > 0.0 || shares.test > 0.0;
+        let open = self.to_train_on();
+        let has_loose = open.iter().any(|&row| self.facts[row].pinned.is_none());
+        if is_split && has_loose {
+            (tools.watch)("grouping rows for the split", 0, 1);
+            self.tie_related(&open, curation)?;
+            (tools.watch)("grouping rows for the split", 1, 1);
+        }
+        let settled = self.beside_settled_rows();
+        let loose: Vec<usize> = open
+            .into_iter()
+            .filter(|&row| self.facts[row].pinned.is_none() && !settled[row])
             .collect();
-        let at: BTreeMap<usize, usize> = loose
+        let at: HashMap<usize, usize> = loose
             .iter()
             .enumerate()
             .map(|(at, &row)| (row, at))
@@ -213,12 +267,56 @@ impl Table {
         Ok(())
     }
 
-    /// Finds evaluation rows among the rows to learn from.
+    /// Rows that are still in and that no file holds out.
+    fn to_train_on(&self) -> Vec<usize> {
+        self.alive()
+            .filter(|&row| self.evaluates(row).is_none())
+            .collect()
+    }
+
+    /// Has rows stand on one side that a rule about leaks would find on two.
+    fn tie_related(&mut self, rows: &[usize], curation: &Curation) -> Result<(), CurateError> {
+        let options = leak_options(curation)?;
+        if options.is_none() {
+            return Ok(());
+        }
+        let chosen = Chosen {
+            spool: &self.spool,
+            rows,
+        };
+        let related = leaks::related(&options, &chosen)?;
+        self.links
+            .extend(related.into_iter().map(|(a, b)| (rows[a], rows[b])));
+        Ok(())
+    }
+
+    /// Rows without a side that belong to one that has a side.
+    fn beside_settled_rows(&self) -> Vec<bool> {
+        let mut sets = Sets::new(self.facts.len());
+        let (mut by_content, mut by_group) = (HashMap::new(), HashMap::new());
+        for row in self.alive() {
+            let fact = &self.facts[row];
+            sets.join(row, *by_content.entry(fact.content).or_insert(row));
+            if let Some(group) = &fact.group {
+                sets.join(row, *by_group.entry(group).or_insert(row));
+            }
+        }
+        for &(a, b) in &self.links {
+            sets.join(a, b);
+        }
+        let mut is_settled = vec![false; self.facts.len()];
+        for row in self.alive().filter(|&row| self.facts[row].pinned.is_some()) {
+            is_settled[sets.root(row)] = true;
+        }
+        let belongs = |row| is_settled[sets.root(row)];
+        (0..self.facts.len()).map(belongs).collect()
+    }
+
+    /// Finds evaluation rows among the rows that no file holds out, before any of them is: a row that falls to the
+    /// validation share answers a benchmark as well as one that is trained on.
     ///
     /// Benchmarks are looked for by every rule under its action. Held-out rows of the tasks that are learnt share
-    /// the form of the task with them, and with it whole n-grams: of those that came with a side, n-grams are
-    /// reported rather than asked about; those that this build held out stand apart from their groups and
-    /// near-duplicates already, and only an equal prompt would give them away.
+    /// the form of the task with them, and with it whole n-grams: of those n-grams are reported rather than asked about.
     pub(super) fn leave_out_leaks(
         &mut self,
         curation: &Curation,
@@ -227,39 +325,35 @@ impl Table {
     ) -> Result<(), CurateError> {
         const STAGES: u64 = 3;
         let told = |stage| (tools.watch)("looking for leaks", stage, STAGES);
-        let all = leak_options(curation)?;
-        let prompts = LeakOptions {
-            prompt_exact: all.prompt_exact,
-            overlaps: Vec::new(),
-        };
+        let options = leak_options(curation)?;
         told(0);
-        let benchmarks = std::mem::take(&mut self.benchmark);
-        self.leave_out_leaks_of(&benchmarks, &all, false, curation, noted)?;
+        let of = |against| move |record: Record| (record, against);
+        let benchmark = std::mem::take(&mut self.benchmark).into_iter();
+        let benchmark: Vec<_> = benchmark.map(of(Against::Benchmark)).collect();
+        self.leave_out_leaks_of(&benchmark, &options, curation, noted)?;
         told(1);
-        let unread = std::mem::take(&mut self.unread);
-        self.leave_out_leaks_of(&unread, &all, true, curation, noted)?;
-        let brought = self.held_out(|fact| fact.pinned.is_some())?;
-        self.leave_out_leaks_of(&brought, &all, true, curation, noted)?;
+        let unread = std::mem::take(&mut self.unread).into_iter();
+        let unread: Vec<_> = unread.map(of(Against::Test)).collect();
+        self.leave_out_leaks_of(&unread, &options, curation, noted)?;
         told(2);
-        let own = self.held_out(|fact| fact.pinned.is_none())?;
-        self.leave_out_leaks_of(&own, &prompts, true, curation, noted)?;
+        let brought = self.evaluation_rows()?;
+        self.leave_out_leaks_of(&brought, &options, curation, noted)?;
         told(STAGES);
         Ok(())
     }
 
     fn leave_out_leaks_of(
         &mut self,
-        evaluation: &[Record],
+        evaluation: &[(Record, Against)],
         options: &LeakOptions,
-        share_the_form: bool,
         curation: &Curation,
         noted: &mut Noted<'_>,
     ) -> Result<(), CurateError> {
-        if evaluation.is_empty() {
+        if evaluation.is_empty() || options.is_none() {
             return Ok(());
         }
-        let train = self.on(Side::Train);
-        let index = Index::new(options, &evaluation)?;
+        let train = self.to_train_on();
+        let index = Index::new(options, &Records(evaluation))?;
         let shown = Examiner::new(&curation.rules, None);
         let rows = Chosen {
             spool: &self.spool,
@@ -270,9 +364,14 @@ impl Table {
             let rule = curation
                 .rule(leak.rule)
                 .expect("only rules that are asked find something");
-            let mut finding = self.leak(rule, row, &leak, &evaluation[leak.evaluation], &shown)?;
-            let by_ngrams = leak.rule != leaks::PROMPT_EXACT;
-            if share_the_form && by_ngrams && finding.decision == Decision::Undecided {
+            let (record, against) = &evaluation[leak.evaluation];
+            let mut finding = self.leak(rule, row, &leak, record, &shown)?;
+            finding.against = Some(*against);
+            let source = finding.other.unwrap_or_default();
+            finding.other = Some(format!("{} {source}", against.name()));
+            let by_ngrams = leaks::counts_ngrams(leak.rule);
+            let shares_the_form = *against != Against::Benchmark;
+            if shares_the_form && by_ngrams && finding.decision == Decision::Undecided {
                 finding.decision = Decision::Reported;
             }
             if finding.decision == Decision::SetAside {
@@ -283,14 +382,33 @@ impl Table {
         Ok(())
     }
 
-    /// Held-out rows of which something holds.
-    fn held_out(&self, holds: impl Fn(&Fact) -> bool) -> Result<Vec<Record>, CurateError> {
-        let rows = [Side::Valid, Side::Test]
-            .into_iter()
-            .flat_map(|side| self.on(side));
-        let rows = rows.filter(|&row| holds(&self.facts[row]));
-        let records = rows.map(|row| self.spool.record(row).map(Cow::into_owned));
-        Ok(records.collect::<Result<_, _>>()?)
+    /// Rows of files that are there to evaluate by.
+    fn evaluation_rows(&self) -> Result<Vec<(Record, Against)>, CurateError> {
+        let rows = self
+            .alive()
+            .filter_map(|row| Some((row, self.evaluates(row)?)));
+        let records =
+            rows.map(|(row, against)| Ok((self.spool.record(row)?.into_owned(), against)));
+        Ok(records.collect::<Result<_, RowsError>>()?)
+    }
+
+    /// What the rules have left of each collection and each class.
+    pub(super) fn losses(&self) -> Vec<Loss> {
+        let mut left: BTreeMap<&str, usize> = BTreeMap::new();
+        for row in self.alive() {
+            *left.entry(&self.facts[row].origin).or_default() += 1;
+        }
+        let loss = |(name, &before): (&String, &usize)| Loss {
+            of: "collection",
+            name: name.clone(),
+            before,
+            after: left.get(name.as_str()).copied().unwrap_or(0),
+        };
+        let labels = self
+            .alive()
+            .filter_map(|row| self.facts[row].label.as_deref());
+        let labels = self.labels.losses(labels);
+        self.origins.iter().map(loss).chain(labels).collect()
     }
 
     fn leak(
@@ -312,7 +430,7 @@ impl Table {
             span: Some([leak.span.start, leak.span.end]),
             evidence: shown.shown(text, leak.span.clone()),
             score: leak.coverage as f32,
-            other: Some(format!("evaluation row {}{more}", evaluation.source)),
+            other: Some(format!("{}{more}", evaluation.source)),
             ..self.finding(
                 rule,
                 row,
@@ -429,7 +547,7 @@ impl Table {
         Ok(())
     }
 
-    pub(super) fn finish(self, tally: Tally) -> Curated {
+    pub(super) fn finish(self, tally: Tally, losses: Vec<Loss>) -> Curated {
         let kept = |row: usize| Kept {
             row,
             side: self.sides[row],
@@ -453,6 +571,7 @@ impl Table {
             rows_changed: self.rows_changed,
             origins: self.origins,
             unnamed: self.unnamed,
+            losses,
             clusters: self.clusters,
             portions: self.portions,
         }
@@ -549,6 +668,19 @@ fn similarity(cluster: &Cluster, row: usize) -> f64 {
         .iter()
         .filter(|link| link.a == row || link.b == row);
     links.map(|link| link.similarity).fold(0.0, f64::max)
+}
+
+/// Evaluation rows, each with what it is.
+struct Records<'a>(&'a [(Record, Against)]);
+
+impl Rows for Records<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn record(&self, row: usize) -> Result<Cow<'_, Record>, RowsError> {
+        Ok(Cow::Borrowed(&self.0[row].0))
+    }
 }
 
 /// Some rows of a spool, numbered from 0.

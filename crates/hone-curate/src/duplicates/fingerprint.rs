@@ -18,6 +18,8 @@ pub struct Fingerprint {
     content: u64,
     /// Is it held out already? Of rows that are alike, a held-out one stays what it is.
     pub is_held_out: bool,
+    /// Is its side settled? Of rows that are alike, the one that nobody has put anywhere leaves.
+    pub is_pinned: bool,
     /// The id of all its texts but for case and white space.
     pub exact: ContentId,
     /// The id of all that stands before its last reply, system turns included; `None` for a text.
@@ -82,6 +84,7 @@ impl Fingerprints {
         Fingerprint {
             row,
             is_held_out: false,
+            is_pinned: false,
             content: content.prefix(),
             exact: id(&said, &record.body),
             prompt: halves.map(|(prompt, _)| id(prompt, &record.body)),

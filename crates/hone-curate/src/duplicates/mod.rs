@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use crate::{Check, Entry};
 
+pub(crate) mod beside;
 pub mod exact;
 mod fingerprint;
 mod join;
@@ -26,7 +27,7 @@ pub mod prompts;
 mod rare;
 pub mod replies;
 pub mod semantic;
-mod wording;
+pub(crate) mod wording;
 
 pub use fingerprint::{Fingerprint, Fingerprints, said_id};
 pub use near::NearOptions;
@@ -62,7 +63,7 @@ pub const RULES: &[Entry] = &[
 pub struct Cluster {
     /// Two rows or more, in order.
     pub rows: Vec<usize>,
-    /// The one to keep: a held-out one before others, then that with the most to learn, and among equals the one with the least content id.
+    /// The one to keep: a held-out one before others, then one whose side is settled, then that with the most to learn, and among equals the one with the least content id.
     pub keep: usize,
     /// What makes it one cluster: enough pairs to connect all its rows, though not all pairs.
     pub links: Vec<Link>,
@@ -111,6 +112,7 @@ impl Cluster {
 fn preference(print: &Fingerprint) -> impl Ord + use<> {
     (
         Reverse(print.is_held_out),
+        Reverse(print.is_pinned),
         Reverse(print.learnt_bytes),
         print.rank(),
     )

@@ -17,8 +17,9 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::join::Joining;
-use super::wording::{Boilerplate, Wording};
+use super::wording::Wording;
 use super::{Cluster, Fingerprint, Link, preference, rare};
+use crate::boilerplate::Boilerplate;
 use crate::text::{Numbers, Words, mix, ngrams};
 use crate::{Action, BadParam, Doc, Family, Param, Params, Rows, RowsError};
 

@@ -9,13 +9,13 @@
 
 use std::ops::Range;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 use std::collections::HashSet;
 
 use hone_data::{Part, Record};
 use hone_text::Role;
 
+use crate::boilerplate::Boilerplate;
 use crate::text::{Numbers, Words, mix};
 
 /// The words of a row, what is asked apart from what is answered.
@@ -57,13 +57,13 @@ struct Compared {
 }
 
 /// A number, or a word for one.
-const NUMBER: u8 = 1;
+pub(crate) const NUMBER: u8 = 1;
 /// A negation.
-const NEGATION: u8 = 2;
+pub(crate) const NEGATION: u8 = 2;
 /// A word whose opposite would read as well.
 const CONTRAST: u8 = 16;
 /// A capital letter where no sentence begins.
-const NAME: u8 = 4;
+pub(crate) const NAME: u8 = 4;
 /// In quotes, or part of code, a path or an address.
 const LITERAL: u8 = 8;
 /// Any of these makes two rows of two that differ in it.
@@ -586,55 +586,6 @@ fn common(a: &[u64], b: &[u64]) -> usize {
     common
 }
 
-/// What many rows share: how many rows have a run of words, or what stands around a blank.
-///
-/// Counts are never too small, and stop at 255: of what is looked for, a handful of rows is many.
-pub(crate) struct Boilerplate {
-    counts: Vec<AtomicU8>,
-    /// More rows than this are many.
-    pub common_rows: u8,
-}
-
-impl Boilerplate {
-    /// Room for about this many different features.
-    pub fn with_room(features: usize, common_rows: u8) -> Self {
-        let room = (4 * features).clamp(1 << 10, 1 << 28).next_power_of_two();
-        Self {
-            counts: (0..room).map(|_| AtomicU8::new(0)).collect(),
-            common_rows,
-        }
-    }
-
-    /// Counts a feature of one row, from any thread.
-    pub fn add(&self, feature: u64) {
-        for slot in self.slots(feature) {
-            let counted = |count: u8| count.checked_add(1);
-            let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-            // At 255 it stays.
-            let _ = self.counts[slot].fetch_update(set, fetch, counted);
-        }
-    }
-
-    /// How many rows have it.
-    pub fn rows(&self, feature: u64) -> u8 {
-        let counts = self
-            .slots(feature)
-            .map(|slot| self.counts[slot].load(Ordering::Relaxed));
-        counts[0].min(counts[1])
-    }
-
-    /// Do many rows have it?
-    pub fn has(&self, feature: u64) -> bool {
-        self.rows(feature) > self.common_rows
-    }
-
-    fn slots(&self, feature: u64) -> [usize; 2] {
-        let mask = self.counts.len() - 1;
-        let spread = mix(feature);
-        [spread as usize & mask, (spread >> 32) as usize & mask]
-    }
-}
-
 const EDGE: u64 = 0x6564_6765_5f5f_5f5f;
 const ALONE: u64 = 0x616c_6f6e_655f_5f5f;
 const RUN: u64 = 0x7275_6e5f_5f5f_5f5f;
@@ -651,7 +602,7 @@ fn filled(blank: u64, word: u64) -> u64 {
 }
 
 /// Does a sentence end in what stands between two words?
-fn ends_sentence(gap: &str) -> bool {
+pub(crate) fn ends_sentence(gap: &str) -> bool {
     let mut chars = gap.chars().peekable();
     while let Some(c) = chars.next() {
         match c {
@@ -674,7 +625,8 @@ fn is_symbol(c: char) -> bool {
         | '\u{27c0}'..='\u{2bff}' | '\u{1f000}'..='\u{1faff}')
 }
 
-fn kind_of(
+/// What a word is that stands at a place of a text.
+pub(crate) fn kind_of(
     word: &str,
     text: &str,
     span: &Range<usize>,

@@ -10,14 +10,14 @@ pub static DOC: Doc = Doc {
     family: Family::Leak,
     summary: "the row shares 12 words in a row with an evaluation row, numbers aside",
     why: "The strictest of the usual rules: numbers are folded, so that a benchmark with changed figures is found as well. It \
-          also finds every row that begins with the same instruction, so it reports and does not stop a build.",
+          also finds quotations and forms, so it reports and does not stop a build.",
     what: "Version 1. `NGramsDecontFilter` of datatrove 0.10.1: `simplify_text` (numbers to 0), 12-grams, any collision. \
            Differences: all n-grams of the evaluation row count, also those of its prompt alone (there an option), and words \
-           are those between spaces, without spaCy. `common-rows` is not part of the source.",
+           are those between spaces, without spaCy. `common-rows`, which discounts the template of a task, is not part of the source.",
     default: Action::Report,
     params: &[Param {
         name: "common-rows",
-        what: "an n-gram in more training rows than this is ignored; 0, never",
+        what: "what more training rows or more evaluation rows than this share is their template and not compared; 10, 0 for never",
     }],
 };
 
@@ -28,6 +28,6 @@ pub const RULE: Overlap = Overlap {
     ngram: 12,
     numbers: Numbers::Zero,
     texts: Texts::All,
-    common_rows: None,
+    common_rows: Some(10),
     coverage: 0.0,
 };

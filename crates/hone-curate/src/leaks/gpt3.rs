@@ -12,14 +12,15 @@ pub static DOC: Doc = Doc {
     why: "A score on rows that were learnt measures memory. Thirteen words in a row are seldom chance, and less of it is \
           removed than by shorter runs.",
     what: "Version 1. Brown et al. 2020, appendix C: words in lower case without punctuation, 13-grams, any collision; \
-           13-grams found in more than `common-rows` training rows are ignored, since a template or a citation proves nothing. \
+           13-grams found in more than `common-rows` training rows are ignored, since a template or a citation proves nothing; nor do \
+           those in more than so many evaluation rows, and those that are mostly words of such runs of five. \
            Differences: the whole row is the finding, where GPT-3 cuts out 200 characters around the collision; punctuation \
            parts words instead of vanishing; system turns are left out. Evaluation rows shorter than 13 words cannot be found; \
            how many there are is reported.",
     default: Action::Ask,
     params: &[Param {
         name: "common-rows",
-        what: "an n-gram in more training rows than this is ignored; 10, 0 for never",
+        what: "what more training rows or more evaluation rows than this share is their template and not compared; 10, 0 for never",
     }],
 };
 

@@ -1,20 +1,24 @@
 //! All evaluation rows, as every rule looks for them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hone_data::Record;
 use rayon::prelude::*;
 
 use super::overlap::{Grams, Reading};
 use super::prompt::{self, Prompts};
+use super::reworded::{self, Reworded};
+use super::template::Template;
 use super::{Leak, LeakOptions};
-use crate::text::Numbers;
+use crate::text::{Numbers, mix};
 use crate::{Rows, RowsError};
 
 /// What the rules look for.
 pub struct Index {
     prompts: Option<Prompts>,
+    reworded: Option<Reworded>,
     grams: Vec<Grams>,
+    template: Template,
     /// Per rule, in the order of [`Index::rules`]: which evaluation rows have been found.
     leaked: Vec<Vec<AtomicBool>>,
 }
@@ -22,17 +26,47 @@ pub struct Index {
 impl Index {
     /// The index of these evaluation rows.
     pub fn new(options: &LeakOptions, evaluation: &dyn Rows) -> Result<Self, RowsError> {
+        Self::of(options, evaluation, None)
+    }
+
+    /// The index of these rows; with `twice`, of the n-grams only that several rows have.
+    fn of(
+        options: &LeakOptions,
+        evaluation: &dyn Rows,
+        twice: Option<&[Twice]>,
+    ) -> Result<Self, RowsError> {
         let mut prompts = options.prompt_exact.then(Prompts::default);
+        let mut reworded = options.reworded.map(Reworded::new);
         let mut grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
+        let needed = Needed::of(options);
+        let mut words = 0;
         for row in 0..evaluation.len() {
             let record = evaluation.record(row)?;
-            grams.iter_mut().for_each(|grams| grams.add(&record));
+            let readings = needed.readings(&record);
+            for (rule, grams) in grams.iter_mut().enumerate() {
+                let twice = twice.map(|twice| &twice[rule]);
+                grams.add(&readings, |gram| twice.is_none_or(|twice| twice.has(gram)));
+            }
+            reworded
+                .iter_mut()
+                .for_each(|reworded| reworded.add(&readings));
             prompts
                 .iter_mut()
                 .for_each(|prompts| prompts.add(row, &record));
+            let longest = readings.first().map_or(0, |reading| {
+                reading.words().map(<[u64]>::len).sum::<usize>()
+            });
+            words += longest;
         }
         grams.iter_mut().for_each(Grams::finish);
-        let rules = grams.len() + usize::from(prompts.is_some());
+        reworded.iter_mut().for_each(Reworded::finish);
+        let template = Template::with_room(words, options.template_rows);
+        (0..evaluation.len()).into_par_iter().try_for_each(|row| {
+            let record = evaluation.record(row)?;
+            template.add(&Reading::of(&record, Numbers::Kept));
+            Ok::<(), RowsError>(())
+        })?;
+        let rules = grams.len() + usize::from(prompts.is_some()) + usize::from(reworded.is_some());
         let unseen = || {
             (0..evaluation.len())
                 .map(|_| AtomicBool::new(false))
@@ -40,7 +74,9 @@ impl Index {
         };
         Ok(Self {
             prompts,
+            reworded,
             grams,
+            template,
             leaked: (0..rules).map(|_| unseen()).collect(),
         })
     }
@@ -48,7 +84,9 @@ impl Index {
     /// The rules' names.
     pub fn rules(&self) -> Vec<&'static str> {
         let prompt = self.prompts.iter().map(|_| prompt::DOC.name);
+        let reworded = self.reworded.iter().map(|_| reworded::DOC.name);
         prompt
+            .chain(reworded)
             .chain(self.grams.iter().map(|grams| grams.rule().name))
             .collect()
     }
@@ -66,6 +104,17 @@ impl Index {
             .grams
             .iter()
             .fold(false, |noted, grams| grams.note(&readings) | noted);
+        let noted = noted
+            || self
+                .reworded
+                .as_ref()
+                .is_some_and(|reworded| reworded.note(&readings));
+        if noted {
+            let kept = readings
+                .iter()
+                .find(|reading| reading.numbers() == Numbers::Kept);
+            kept.into_iter().for_each(|kept| self.template.note(kept));
+        }
         noted
             || self
                 .prompts
@@ -76,8 +125,16 @@ impl Index {
     /// What the rules find in a training row, at most one leak each. All rows must have been noted.
     pub fn leaks(&self, row: usize, record: &Record) -> Vec<Leak> {
         let readings = self.readings(record);
-        let prompt = self.prompts.iter().map(|prompts| prompts.leak(row, record));
-        let found = prompt.chain(self.grams.iter().map(|grams| grams.leak(row, &readings)));
+        let mut found: Vec<Option<(Leak, Vec<usize>)>> = Vec::new();
+        found.extend(self.prompts.iter().map(|prompts| prompts.leak(row, record)));
+        let is_exact = matches!(found.first(), Some(Some(_)));
+        found.extend(self.reworded.iter().map(|reworded| match is_exact {
+            // The very prompt is no rewording.
+            true => None,
+            false => reworded.leak(row, &readings, &self.template),
+        }));
+        let grams = self.grams.iter();
+        found.extend(grams.map(|grams| grams.leak(row, &readings, &self.template)));
         let seen = |(leaked, found): (&Vec<AtomicBool>, Option<(Leak, Vec<usize>)>)| {
             let (leak, rows) = found?;
             rows.into_iter()
@@ -85,6 +142,19 @@ impl Index {
             Some(leak)
         };
         self.leaked.iter().zip(found).filter_map(seen).collect()
+    }
+
+    /// Evaluation rows that any rule finds in a row.
+    fn found_in(&self, row: usize, record: &Record) -> Vec<usize> {
+        let readings = self.readings(record);
+        let reworded = self.reworded.iter();
+        let reworded = reworded.filter_map(|rule| rule.leak(row, &readings, &self.template));
+        let grams = self.grams.iter();
+        let grams = grams.filter_map(|grams| grams.leak(row, &readings, &self.template));
+        let mut found: Vec<usize> = reworded.chain(grams).flat_map(|(_, rows)| rows).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
     /// Per rule, the evaluation rows found in the training rows looked at so far.
@@ -101,17 +171,112 @@ impl Index {
     }
 
     fn readings<'a>(&self, record: &'a Record) -> Vec<Reading<'a>> {
-        let needed = |numbers: &Numbers| {
-            self.grams
-                .iter()
-                .any(|grams| grams.rule().numbers == *numbers)
-        };
-        [Numbers::Kept, Numbers::Zero]
+        let folded = self
+            .grams
+            .iter()
+            .any(|grams| grams.rule().numbers == Numbers::Zero);
+        Needed { folded }.readings(record)
+    }
+}
+
+/// How rows are read for the rules at hand.
+struct Needed {
+    /// Is there a rule that folds numbers?
+    folded: bool,
+}
+
+impl Needed {
+    fn of(options: &LeakOptions) -> Self {
+        let mut overlaps = options.overlaps.iter();
+        Self {
+            folded: overlaps.any(|rule| rule.numbers == Numbers::Zero),
+        }
+    }
+
+    /// With their numbers always: that is what a template is known by.
+    fn readings<'a>(&self, record: &'a Record) -> Vec<Reading<'a>> {
+        let folded = self.folded.then_some(Numbers::Zero);
+        [Numbers::Kept]
             .into_iter()
-            .filter(needed)
+            .chain(folded)
             .map(|numbers| Reading::of(record, numbers))
             .collect()
     }
+}
+
+/// N-grams that several rows have: of most there is one, and an index need not hold it.
+struct Twice {
+    once: Vec<AtomicU64>,
+    again: Vec<AtomicU64>,
+}
+
+impl Twice {
+    fn with_room(grams: usize) -> Self {
+        let words = (grams / 8).next_power_of_two().max(64);
+        let zeros = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        Self {
+            once: zeros(),
+            again: zeros(),
+        }
+    }
+
+    /// Notes an n-gram of one more row, from any thread.
+    fn add(&self, gram: u64) {
+        let (word, bit) = self.place(gram);
+        if self.once[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+            self.again[word].fetch_or(bit, Ordering::Relaxed);
+        }
+    }
+
+    /// Do several rows have it? Seldom wrongly yes.
+    fn has(&self, gram: u64) -> bool {
+        let (word, bit) = self.place(gram);
+        self.again[word].load(Ordering::Relaxed) & bit != 0
+    }
+
+    fn place(&self, gram: u64) -> (usize, u64) {
+        let spread = mix(gram);
+        let word = (spread >> 6) as usize & (self.once.len() - 1);
+        (word, 1 << (spread & 63))
+    }
+}
+
+/// Pairs of rows of one set that a rule would find on two sides; enough of them to connect all that belong together.
+///
+/// What so many rows share that they prove nothing is told by the set; so rows are counted as related that are found
+/// whatever two sides are made of it.
+pub fn related(options: &LeakOptions, rows: &dyn Rows) -> Result<Vec<(usize, usize)>, RowsError> {
+    let options = options.of_one_set();
+    let needed = Needed::of(&options);
+    let grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
+    let words = (0..rows.len())
+        .into_par_iter()
+        .map(|row| {
+            let record = rows.record(row)?;
+            let parts = record.parts();
+            Ok(parts.map(|part| part.text.len() / 5).sum::<usize>())
+        })
+        .sum::<Result<usize, RowsError>>()?;
+    let twice: Vec<Twice> = grams.iter().map(|_| Twice::with_room(8 * words)).collect();
+    (0..rows.len()).into_par_iter().try_for_each(|row| {
+        let record = rows.record(row)?;
+        let readings = needed.readings(&record);
+        for (grams, twice) in grams.iter().zip(&twice) {
+            let all = grams.ngrams_of(&readings).into_iter();
+            all.for_each(|gram| twice.add(gram));
+        }
+        Ok::<(), RowsError>(())
+    })?;
+    let index = Index::of(&options, rows, Some(&twice))?;
+    let found = (0..rows.len())
+        .into_par_iter()
+        .map(|row| {
+            let found = index.found_in(row, &*rows.record(row)?);
+            let others = found.into_iter().filter(|&other| other != row);
+            Ok(others.map(|other| (row, other)).collect::<Vec<_>>())
+        })
+        .collect::<Result<Vec<_>, RowsError>>()?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// All leaks of the training rows, in their order.
@@ -161,6 +326,7 @@ mod tests {
     fn only(ngram: usize, common_rows: Option<usize>) -> LeakOptions {
         let mut options = LeakOptions::all();
         options.prompt_exact = false;
+        options.reworded = None;
         options.overlaps.truncate(1);
         options.overlaps[0] = Overlap {
             ngram,

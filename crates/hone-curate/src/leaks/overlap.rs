@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use hone_data::{Part, Record};
@@ -10,6 +11,7 @@ use hone_text::Role;
 use serde::Serialize;
 
 use super::Leak;
+use super::template::Template;
 use crate::text::{Numbers, Words, ngrams};
 use crate::{BadParam, Params};
 
@@ -27,7 +29,8 @@ pub struct Overlap {
     pub numbers: Numbers,
     /// Which texts are compared.
     pub texts: Texts,
-    /// An n-gram in more training rows than this is ignored.
+    /// An n-gram in more training rows than this, or in more evaluation rows, is ignored, and so are words of the template
+    /// that so many rows share; `None` for never.
     pub common_rows: Option<usize>,
     /// The share of the evaluation text's words that shared n-grams must exceed.
     pub coverage: f64,
@@ -101,12 +104,46 @@ impl<'a> Reading<'a> {
             texts: record.parts().map(text).collect(),
         }
     }
+
+    pub fn numbers(&self) -> Numbers {
+        self.numbers
+    }
+
+    /// The words of each text that is compared.
+    pub fn words(&self) -> impl Iterator<Item = &[u64]> {
+        let compared = self
+            .texts
+            .iter()
+            .filter(|text| Texts::All.contains(&text.part));
+        compared.map(|text| &text.hashes[..])
+    }
+
+    /// What users say, and texts learnt whole.
+    pub fn asked(&self) -> impl Iterator<Item = (&Part<'a>, &Words, &[u64])> {
+        let asked = self
+            .texts
+            .iter()
+            .filter(|text| Texts::Asked.contains(&text.part));
+        asked.map(|text| (&text.part, &text.words, &text.hashes[..]))
+    }
+
+    /// The words that a rule reads as one.
+    fn joined(&self, texts: Texts) -> Vec<u64> {
+        let compared = self.texts.iter().filter(|text| texts.contains(&text.part));
+        compared
+            .flat_map(|text| text.hashes.iter().copied())
+            .collect()
+    }
 }
 
 /// All n-grams that one rule looks for.
 pub(super) struct Grams {
     rule: Overlap,
     evaluation: Vec<Vec<u64>>,
+    /// The same words with their numbers, where the rule folds them: what a template is made of.
+    kept: Vec<Vec<u64>>,
+    /// Which words of an evaluation row are the template's, once somebody asks.
+    masks: Vec<OnceLock<Box<[bool]>>>,
     sieve: Sieve,
     numbers: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
     grams: Vec<Gram>,
@@ -116,6 +153,10 @@ pub(super) struct Grams {
 struct Gram {
     /// Evaluation rows and word positions where it begins.
     places: Vec<(usize, usize)>,
+    /// How many evaluation rows have it.
+    evaluation_rows: usize,
+    /// The last of them.
+    last: Option<usize>,
     /// How many training rows have it.
     rows: AtomicUsize,
 }
@@ -134,6 +175,8 @@ impl Grams {
         Self {
             rule,
             evaluation: Vec::new(),
+            kept: Vec::new(),
+            masks: Vec::new(),
             sieve: Sieve::default(),
             numbers: HashMap::default(),
             grams: Vec::new(),
@@ -144,27 +187,51 @@ impl Grams {
         &self.rule
     }
 
-    /// Takes the next evaluation row. Its texts are read as one, so that question and answer are found in a
-    /// training text that has them together.
-    pub fn add(&mut self, record: &Record) {
-        let reading = Reading::of(record, self.rule.numbers);
-        let compared = reading
-            .texts
-            .iter()
-            .filter(|text| self.rule.texts.contains(&text.part));
-        let words: Vec<u64> = compared
-            .flat_map(|text| text.hashes.iter().copied())
-            .collect();
+    /// Takes the next evaluation row, with the n-grams that `counts`. Its texts are read as one, so that question and
+    /// answer are found in a training text that has them together.
+    pub fn add(&mut self, readings: &[Reading<'_>], counts: impl Fn(u64) -> bool) {
+        let reading = |numbers| readings.iter().find(|reading| reading.numbers == numbers);
+        let joined = |numbers| {
+            reading(numbers).map_or(Vec::new(), |reading| reading.joined(self.rule.texts))
+        };
+        let words = joined(self.rule.numbers);
+        let row = self.evaluation.len();
         for (position, hash) in ngrams(&words, self.rule.ngram).enumerate() {
+            if !counts(hash) {
+                continue;
+            }
             let number = *self.numbers.entry(hash).or_insert(self.grams.len());
             if number == self.grams.len() {
                 self.grams.push(Gram::default());
             }
-            self.grams[number]
-                .places
-                .push((self.evaluation.len(), position));
+            let gram = &mut self.grams[number];
+            gram.evaluation_rows += usize::from(gram.last != Some(row));
+            gram.last = Some(row);
+            match gram.evaluation_rows > self.rule.common_rows.unwrap_or(usize::MAX) {
+                // What so many have proves nothing, and where they have it is of no use.
+                true => gram.places = Vec::new(),
+                false => gram.places.push((row, position)),
+            }
         }
+        if self.rule.numbers != Numbers::Kept && self.rule.common_rows.is_some() {
+            self.kept.push(joined(Numbers::Kept));
+        }
+        self.masks.push(OnceLock::new());
         self.evaluation.push(words);
+    }
+
+    /// All n-grams of a row, for whoever decides which of them count.
+    pub fn ngrams_of<'a>(&self, readings: &'a [Reading<'_>]) -> Vec<u64> {
+        let texts = self.texts(readings).unwrap_or_default();
+        let words: Vec<u64> = texts
+            .iter()
+            .filter(|text| self.rule.texts.contains(&text.part))
+            .flat_map(|text| text.hashes.iter().copied())
+            .collect();
+        let mut all: Vec<u64> = ngrams(&words, self.rule.ngram).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// To be called when all evaluation rows are there.
@@ -190,12 +257,17 @@ impl Grams {
     }
 
     /// What the rule has to say about a row, and all evaluation rows it finds there.
-    pub fn leak(&self, row: usize, readings: &[Reading<'_>]) -> Option<(Leak, Vec<usize>)> {
+    pub fn leak(
+        &self,
+        row: usize,
+        readings: &[Reading<'_>],
+        template: &Template,
+    ) -> Option<(Leak, Vec<usize>)> {
         let texts = self.texts(readings)?;
-        let found = self.places(readings);
+        let found = self.places(readings, template);
         let rows: Vec<(&[Shared], f64)> = found
             .chunk_by(|a, b| a.evaluation == b.evaluation)
-            .map(|shared| (shared, self.coverage(shared)))
+            .map(|shared| (shared, self.coverage(shared, template)))
             .filter(|&(_, coverage)| coverage > self.rule.coverage)
             .collect();
         // The last of equal maxima wins, so the search goes backwards.
@@ -218,6 +290,17 @@ impl Grams {
         ))
     }
 
+    /// Which words of an evaluation row belong to what many rows share; none where the rule is not to look away.
+    fn mask(&self, evaluation: usize, template: &Template) -> &[bool] {
+        self.masks[evaluation].get_or_init(|| {
+            let words = &self.evaluation[evaluation];
+            match self.rule.common_rows {
+                None => vec![false; words.len()].into(),
+                Some(_) => template.mask(self.kept.get(evaluation).unwrap_or(words)),
+            }
+        })
+    }
+
     /// The n-grams that the row shares: text, word, number.
     fn shared<'a>(
         &'a self,
@@ -235,7 +318,7 @@ impl Grams {
     }
 
     /// Where the row's n-grams stand in evaluation rows, those left out that are too common to prove anything.
-    fn places(&self, readings: &[Reading<'_>]) -> Vec<Shared> {
+    fn places(&self, readings: &[Reading<'_>], template: &Template) -> Vec<Shared> {
         let Some(texts) = self.texts(readings) else {
             return Vec::new();
         };
@@ -249,7 +332,14 @@ impl Grams {
             let here = &texts[text].hashes[word..word + self.rule.ngram];
             // Two n-grams with one hash would be a find of nothing.
             let same = |&&(row, position): &&(usize, usize)| {
+                let until = position + self.rule.ngram;
+                let masked = || {
+                    let mask = &self.mask(row, template)[position..until];
+                    mask.iter().filter(|&&is_masked| is_masked).count()
+                };
+                // A run that is mostly template and a word or two of the row proves nothing either.
                 self.evaluation[row][position..].starts_with(here)
+                    && 2 * masked() <= self.rule.ngram
             };
             places.extend(
                 gram.places
@@ -267,15 +357,17 @@ impl Grams {
         places
     }
 
-    /// The share of an evaluation row's words that lie in shared n-grams, which are in order.
-    fn coverage(&self, shared: &[Shared]) -> f64 {
+    /// The share of an evaluation row's own words that lie in shared n-grams, which are in order.
+    fn coverage(&self, shared: &[Shared], template: &Template) -> f64 {
+        let mask = self.mask(shared[0].evaluation, template);
+        let own = |words: Range<usize>| mask[words].iter().filter(|&&masked| !masked).count();
         let (mut covered, mut end) = (0, 0);
         for place in shared {
             let from = place.position.max(end);
             end = place.position + self.rule.ngram;
-            covered += end - from.min(end);
+            covered += own(from.min(end)..end);
         }
-        covered as f64 / self.evaluation[shared[0].evaluation].len() as f64
+        covered as f64 / own(0..mask.len()).max(1) as f64
     }
 
     fn texts<'a, 'r>(&self, readings: &'r [Reading<'a>]) -> Option<&'r [Text<'a>]> {
@@ -309,12 +401,12 @@ fn longest_stretch(shared: &[Shared], ngram: usize) -> (usize, Range<usize>) {
 
 /// Bits of the hashes that are there: most words of most texts share nothing, and one look tells.
 #[derive(Default)]
-struct Sieve {
+pub(super) struct Sieve {
     bits: Vec<u64>,
 }
 
 impl Sieve {
-    fn of(hashes: impl Iterator<Item = u64>, count: usize) -> Self {
+    pub fn of(hashes: impl Iterator<Item = u64>, count: usize) -> Self {
         let mut sieve = Self {
             bits: vec![0; (count / 4).next_power_of_two()],
         };
@@ -325,7 +417,7 @@ impl Sieve {
         sieve
     }
 
-    fn may_hold(&self, hash: u64) -> bool {
+    pub fn may_hold(&self, hash: u64) -> bool {
         let (word, bit) = self.place(hash);
         self.bits.get(word).is_some_and(|bits| bits & bit != 0)
     }
@@ -338,7 +430,7 @@ impl Sieve {
 
 /// A hasher for keys that are hashes.
 #[derive(Default)]
-struct Hashed(u64);
+pub(super) struct Hashed(u64);
 
 impl Hasher for Hashed {
     fn finish(&self) -> u64 {

@@ -19,7 +19,7 @@ pub static DOC: Doc = Doc {
     what: "Version 1. What is said before a reply, roles included and system turns left out, equal but for case and white \
            space (SHA-256): any reply of the training row against the last one of the evaluation row. Texts that are learnt \
            whole are compared whole.",
-    default: Action::Ask,
+    default: Action::Drop,
     params: &[],
 };
 

@@ -14,8 +14,8 @@ pub static DOC: Doc = Doc {
     what: "Version 1. Lambert et al. 2024, section 3.2 and `open-instruct`: a word of the evaluation prompt matches if it lies \
            in an 8-gram shared with the same training prompt; the row leaks if more than `coverage` of the words match. Only \
            what users say is compared, and texts that are learnt whole. Differences: words are those between spaces, without \
-           spaCy; and the search is exact, where the original asks Elasticsearch for the first hundred. `common-rows` is not \
-           part of the source.",
+           spaCy; and the search is exact, where the original asks Elasticsearch for the first hundred. `common-rows`, which discounts the template of a \
+           task, is not part of the source.",
     default: Action::Report,
     params: &[
         Param {
@@ -24,7 +24,7 @@ pub static DOC: Doc = Doc {
         },
         Param {
             name: "common-rows",
-            what: "an n-gram in more training rows than this is ignored; 0, never",
+            what: "what more training rows or more evaluation rows than this share is their template and not compared; 10, 0 for never",
         },
     ],
 };
@@ -36,6 +36,6 @@ pub const RULE: Overlap = Overlap {
     ngram: 8,
     numbers: Numbers::Kept,
     texts: Texts::Asked,
-    common_rows: None,
+    common_rows: Some(10),
     coverage: 0.5,
 };

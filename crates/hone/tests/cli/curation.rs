@@ -249,7 +249,7 @@ fn a_dataset_is_trained_on_as_it_is_unless_something_in_it_is_undecided() {
     place.examples("held.jsonl", 3);
     place.write(
         "recipe.toml",
-        "[[sources]]\nfiles = [\"rows.jsonl\"]\nside = \"train\"\n[[sources]]\nfiles = [\"held.jsonl\"]\nside = \"valid\"\n[rules]\nduplicate = \"report\"\n",
+        "[[sources]]\nfiles = [\"rows.jsonl\"]\nside = \"train\"\n[[sources]]\nfiles = [\"held.jsonl\"]\nside = \"valid\"\n[rules]\nduplicate = \"report\"\nprompt-exact = \"ask\"\n",
     );
     let ran = place.run("data build recipe.toml --out open");
     assert_eq!(ran.code, 4, "{}", ran.stderr);
@@ -263,7 +263,7 @@ fn a_dataset_is_trained_on_as_it_is_unless_something_in_it_is_undecided() {
         refused.contains("build it again into another directory, with `hone data build` and --rule prompt-exact=drop"),
         "{refused}"
     );
-    place.ok("data build recipe.toml --rule leak=drop --out decided");
+    place.ok("data build recipe.toml --rule prompt-exact=drop --out decided");
     let ran = place.ok("train --model {tied} --out run --dry-run --data decided");
     assert!(ran.stderr.contains("9 "), "{}", ran.stderr);
 }
@@ -454,4 +454,212 @@ fn a_benchmark_is_redacted_as_the_rows_are_so_that_a_leak_does_not_hide() {
             ran.stdout
         );
     }
+}
+
+/// Words that are made up, the same ones for the same number.
+fn made_up(number: usize, words: usize) -> String {
+    let mut state = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut next = |below: u64| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut word = || -> String {
+        let syllables = 2 + next(2);
+        let mut syllable = || {
+            let (a, b) = (next(17) as usize, next(5) as usize);
+            [&"bcdfghjklmnprstvz"[a..=a], &"aeiou"[b..=b]].concat()
+        };
+        (0..syllables).map(|_| syllable()).collect()
+    };
+    (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
+}
+
+fn asked(prompt: &str, reply: &str) -> String {
+    json!({ "prompt": prompt, "completion": reply }).to_string() + "\n"
+}
+
+fn num_lines(place: &Place, file: &str) -> usize {
+    fs::read_to_string(place.path(file))
+        .unwrap_or_default()
+        .lines()
+        .count()
+}
+
+#[test]
+fn a_test_set_does_not_shrink_and_the_training_rows_that_repeat_it_leave_as_contamination() {
+    let place = Place::new();
+    let row = |number: usize| asked(&made_up(number, 12), &made_up(number + 500, 12));
+    let rows: String = (0..30).map(row).collect();
+    // Ten rows of the test are trained on, one of them with a typing error; two rows of the test are the same.
+    let test: String = (20..34).map(row).chain([row(33)]).collect();
+    place.write("rows.jsonl", &(rows + &row(31).replacen("b", "bb", 1)));
+    place.write("held.jsonl", &test);
+    place.write(
+        "recipe.toml",
+        "[[sources]]\nfiles = [\"rows.jsonl\"]\n[[sources]]\nfiles = [\"held.jsonl\"]\nside = \"test\"\n[split]\nvalid = 0.0\n",
+    );
+    let ran = place.ok("data build recipe.toml --out built");
+    assert_eq!(num_lines(&place, "built/test.jsonl"), 15);
+    assert_eq!(num_lines(&place, "built/train.jsonl"), 20, "{}", ran.stdout);
+    assert!(
+        ran.stdout
+            .contains("contaminated: 11 of the training rows repeat evaluation rows")
+            && ran.stdout.contains("exact-duplicate 10"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn all_rows_count_for_a_benchmark_also_those_that_fall_to_the_validation_share() {
+    let place = Place::new();
+    let row = |number: usize, reply: usize| asked(&made_up(number, 12), &made_up(reply, 12));
+    let rows: String = (0..40).map(|number| row(number, number + 500)).collect();
+    let bench: String = (0..40).map(|number| row(number, number + 900)).collect();
+    place.write("rows.jsonl", &rows);
+    place.write("bench.jsonl", &bench);
+    let ran = place.run(
+        "data check --from rows.jsonl --benchmark bench.jsonl --valid-share 0.5 --rule prompt-exact=report",
+    );
+    assert!(
+        ran.stdout.contains("prompt-exact (leak): 40 reported"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn a_build_finds_nothing_across_its_own_sides() {
+    let place = Place::new();
+    let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let mut rows = String::new();
+    for family in 0..20 {
+        let text = |number: usize, words: usize| made_up(1000 * (family + 1) + number, words);
+        let talk = |turns: Vec<Value>| json!({ "messages": turns }).to_string() + "\n";
+        let asked =
+            |prompt: &str, reply: &str| talk(vec![turn("user", prompt), turn("assistant", reply)]);
+        let exchange = |number: usize| {
+            [
+                turn("user", &text(number, 10)),
+                turn("assistant", &text(number + 50, 14)),
+            ]
+        };
+        // Beginnings of one conversation.
+        rows += &talk(exchange(1).to_vec());
+        rows += &talk([exchange(1), exchange(2)].concat());
+        // The same prompt, answered twice and under another system turn.
+        rows += &asked(&text(3, 9), &text(4, 12));
+        rows += &asked(&text(3, 9), &text(5, 12));
+        let system = [turn("system", &text(6, 8)), turn("user", &text(3, 9))];
+        rows += &talk([&system[..], &[turn("assistant", &text(7, 12))]].concat());
+        // Other questions about one passage, and other wishes about one document.
+        for question in 0..3 {
+            rows += &asked(
+                &format!("Read this. {} {}?", text(8, 40), text(10 + question, 8)),
+                &text(20 + question, 6),
+            );
+            rows += &asked(
+                &format!("{}: {}", text(30 + question, 4), text(9, 40)),
+                &text(40 + question, 12),
+            );
+        }
+        // A reworded prompt.
+        let prompt = text(70, 12);
+        let reworded = prompt.replacen(prompt.split(' ').nth(4).unwrap(), "otherwise", 1);
+        rows += &asked(&prompt, &text(71, 12));
+        rows += &asked(&format!("Please say {reworded}"), &text(72, 12));
+        // One long answer, pieces of one text, rows of one group.
+        rows += &asked(&text(80, 9), &text(81, 30));
+        rows += &asked(&text(82, 9), &text(81, 30));
+        let document = text(90, 60);
+        let words: Vec<&str> = document.split(' ').collect();
+        rows += &asked(&text(91, 9), &words[..40].join(" "));
+        rows += &asked(&text(92, 9), &words[20..].join(" "));
+    }
+    place.write("rows.jsonl", &rows);
+    place.ok("data build --from rows.jsonl --valid-share 0.3 --out built");
+    assert!(num_lines(&place, "built/valid.jsonl") > 20);
+    let ran = place.run("data check built --json");
+    let leaks: Vec<&str> = ran
+        .stdout
+        .lines()
+        .filter(|line| line.contains("\"leak\"") || line.contains("\"against\""))
+        .collect();
+    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+}
+
+#[test]
+fn what_leaves_as_a_copy_stands_beside_what_stays() {
+    let place = Place::new();
+    let text =
+        "The ferry leaves the old harbour shortly after the fishermen return with their nets.";
+    let rows = asked(
+        text,
+        "It carries parcels for the islands and a few passengers.",
+    ) + &asked(
+        &text.replace("fishermen", "fishremen"),
+        "It carries parcels for the islands and a few passengers!",
+    );
+    place.write("rows.jsonl", &rows);
+    let ran = place.run("data check rows.jsonl");
+    assert!(
+        ran.stdout.contains("⟦fishremen⟧") && ran.stdout.contains("stays:"),
+        "{}",
+        ran.stdout
+    );
+}
+
+#[test]
+fn a_class_of_which_much_leaves_is_warned_of_with_the_labels_before_and_after() {
+    let place = Place::new();
+    let rows: String = (0..40)
+        .map(|number| {
+            let label = if number % 2 == 0 { "ham" } else { "spam" };
+            // Nine of ten spam rows are one.
+            let told = if label == "spam" && number > 4 {
+                1
+            } else {
+                number
+            };
+            asked(&made_up(told, 9), label)
+        })
+        .collect();
+    place.write("rows.jsonl", &rows);
+    let ran = place.ok("data build --from rows.jsonl --valid-share 0 --out built");
+    assert!(
+        ran.stderr.contains("of the rows answered `spam` left")
+            && ran.stdout.contains("  ham: 20, 20")
+            && ran.stdout.contains("  spam: 20, 2"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+}
+
+#[test]
+fn a_split_that_came_with_the_rows_can_be_made_anew() {
+    let place = Place::new();
+    let row = |number: usize, reply: usize| asked(&made_up(number, 12), &made_up(reply, 12));
+    let rows: String = (0..20).map(|number| row(number, number + 500)).collect();
+    // The same prompts with other answers.
+    let valid: String = (0..4).map(|number| row(number, number + 900)).collect();
+    place.write("train.jsonl", &rows);
+    place.write("valid.jsonl", &valid);
+    const BUILD: &str = "data build --from train.jsonl valid.jsonl --rule prompt-exact=ask";
+    let ran = place.run(&format!("{BUILD} --out open"));
+    assert_eq!(ran.code, 4, "{}", ran.stderr);
+    assert!(
+        ran.stderr.contains("rows of your split")
+            && ran.stdout.contains("validation row of your split"),
+        "{}{}",
+        ran.stdout,
+        ran.stderr
+    );
+    place.ok(&format!("{BUILD} --regroup --valid-share 0.3 --out anew"));
+    assert_eq!(
+        num_lines(&place, "anew/train.jsonl") + num_lines(&place, "anew/valid.jsonl"),
+        24
+    );
 }

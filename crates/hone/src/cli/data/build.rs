@@ -1,12 +1,12 @@
 //! `hone data build`: from raw files to a dataset directory that can be defended.
 
-use super::check::print_tally;
+use super::check::{print_losses, print_tally};
 use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{
-    Curator, RecipeArgs, beside, count_line, tell_remarks, tell_shortfalls, tell_unmet_keys,
-    ways_to_decide,
+    Curator, REGROUP, RecipeArgs, beside, count_line, tell_losses, tell_remarks, tell_shortfalls,
+    tell_unmet_keys, ways_to_decide,
 };
 use crate::meant::options_for;
 use crate::place::{refuse_unwritable, unlocked};
@@ -84,6 +84,7 @@ impl Build {
             &written.tally,
             &format!("all are in {}", findings.display()),
         )?;
+        print_losses(&written.losses)?;
         tell_remarks(&written.files, talk);
         let sources = curator.curation.sources.iter();
         let ignored = sources.flat_map(|source| &source.ignore_keys);
@@ -92,6 +93,7 @@ impl Build {
             talk.say(said);
         }
         tell_shortfalls(&written.portions, curator.mixes_by(), talk);
+        tell_losses(&written.losses, curator.curation.max_dropped, talk);
         let count = count_line(&written.count, curator.counts_lengths());
         self.tell(out, &written, &count, talk)?;
         Ok(
@@ -135,6 +137,9 @@ impl Build {
             ));
             for ways in ways_to_decide(&note.undecided) {
                 talk.say(format!("decide with {ways}, or in the recipe"));
+            }
+            if written.tally.own_split() > 0 {
+                talk.say(REGROUP);
             }
         }
         talk.say(format!("content  {}", note.content));

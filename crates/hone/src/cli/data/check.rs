@@ -2,12 +2,13 @@
 
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{
-    Curator, RecipeArgs, count_line, tell_remarks, tell_shortfalls, tell_unmet_keys,
+    Curator, REGROUP, RecipeArgs, count_line, tell_losses, tell_remarks, tell_shortfalls,
+    tell_unmet_keys,
 };
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::overview::{RuleRow, Tally};
-use hone_curate::{Decision, Finding};
+use hone_curate::{Decision, Finding, Loss};
 use hone_data::{FileReport, Inputs, Side};
 use serde_json::json;
 use std::path::PathBuf;
@@ -61,6 +62,7 @@ impl Check {
                     screen::data(line)?;
                 }
                 print_tally(&curated.tally, "--json lists all")?;
+                print_losses(&curated.losses)?;
             }
         }
         tell_remarks(&curated.files, talk);
@@ -71,6 +73,10 @@ impl Check {
             talk.say(said);
         }
         tell_shortfalls(&curated.portions, curator.mixes_by(), talk);
+        tell_losses(&curated.losses, curator.curation.max_dropped, talk);
+        if curated.tally.own_split() > 0 {
+            talk.say(REGROUP);
+        }
         for doubt in &curated.inputs.doubts {
             talk.say(format!("to decide before training: {}", doubt.what));
             talk.say(format!("  {}", doubt.hint));
@@ -167,12 +173,38 @@ pub fn print_tally(tally: &Tally, rest: &str) -> Result<()> {
         screen::data(heading(&row))?;
         for finding in &row.examples {
             screen::data(format!("  {finding}"))?;
+            if let Some(beside) = &finding.beside {
+                screen::data(format!("    leaves: {}", beside.this))?;
+                screen::data(format!("    stays:  {}", beside.kept))?;
+            }
         }
         let found: usize = row.decisions.iter().map(|(_, count)| count).sum();
         if found > row.examples.len() {
             let more = found - row.examples.len();
             screen::data(format!("  … and {more} more; {rest}"))?;
         }
+    }
+    match tally.contamination().told() {
+        Some(told) => Ok(screen::data(told)?),
+        None => Ok(()),
+    }
+}
+
+/// The classes before and after, where some of their rows have left.
+pub fn print_losses(losses: &[Loss]) -> Result<()> {
+    let labels: Vec<&Loss> = losses.iter().filter(|loss| loss.of == "label").collect();
+    if labels.iter().all(|label| label.before == label.after) {
+        return Ok(());
+    }
+    screen::data("labels, before and after")?;
+    for label in labels {
+        let Loss {
+            name,
+            before,
+            after,
+            ..
+        } = label;
+        screen::data(format!("  {name}: {before}, {after}"))?;
     }
     Ok(())
 }

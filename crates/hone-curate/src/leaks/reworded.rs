@@ -1,0 +1,284 @@
+//! Prompts that ask the same in slightly other words.
+//!
+//! Runs of eight or thirteen words break where one word of ten is another one, and a short question has none. Here
+//! the words of two prompts are compared whatever their order, long words more than short ones, without those of the
+//! template. An evaluation prompt is listed by its rarest words, so that few prompts are compared.
+
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasherDefault;
+
+use super::Leak;
+use super::overlap::{Hashed, Reading, Sieve};
+use super::template::Template;
+use crate::duplicates::wording::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
+use crate::text::{Numbers, Words};
+use crate::{Action, BadParam, Doc, Family, Param, Params};
+
+use hone_data::Part;
+
+/// `reworded-prompt`.
+pub static DOC: Doc = Doc {
+    name: "reworded-prompt",
+    family: Family::Leak,
+    summary: "the row's prompt asks what an evaluation row asks, in slightly other words",
+    why: "A question with two words exchanged, or with a greeting before it, is still the question: who has learnt its answer knows \
+          it. Rules about runs of words do not see it.",
+    what: "Version 1. The last prompt of the evaluation row against each prompt of the training row (texts that are learnt whole \
+           count as prompts), up to 128 words each. The words are compared as sets, each with a weight by its length (a word of \
+           eight letters or more weighs 1), without the words of runs of five that more than 10 evaluation rows or more than 10 \
+           training rows share. The weight that both have must reach `share` of the evaluation prompt's and half of what the \
+           training prompt adds. Prompts that differ in a number, a negation or a name ask something else. A prompt that \
+           `prompt-exact` finds is not found again.",
+    default: Action::Ask,
+    params: &[Param {
+        name: "share",
+        what: "the least share of the weight of the words, above 0 and up to 1; 0.68",
+    }],
+};
+
+/// The least share, where the recipe says nothing.
+pub(super) const SHARE: f64 = 0.68;
+
+/// What the recipe says.
+pub(super) fn take(params: &mut Params) -> Result<f64, BadParam> {
+    let share = params.number("share", SHARE)?;
+    match share > 0.0 && share <= 1.0 {
+        true => Ok(share),
+        false => Err(BadParam::Value {
+            name: "share".into(),
+            problem: format!("must be above 0 and at most 1, not {share}"),
+        }),
+    }
+}
+
+/// Words of the longest prompt that is looked at; runs of words find longer ones.
+const LONGEST: usize = 128;
+/// Words of its own that a prompt has at least: fewer ask nothing in particular.
+const SHORTEST: usize = 4;
+/// Words by which a prompt is listed, and how many of them another one must have to be compared.
+const LISTED: usize = 8;
+const NEEDED: usize = 3;
+/// Prompts listed by one word at most.
+const LIST: usize = 2048;
+
+/// The evaluation prompts, by their words.
+pub(super) struct Reworded {
+    share: f64,
+    prompts: Vec<Option<Prompt>>,
+    listed: HashMap<u64, Vec<u32>, BuildHasherDefault<Hashed>>,
+    sieve: Sieve,
+}
+
+/// The words of a prompt.
+struct Prompt {
+    /// In the order in which they stand.
+    words: Vec<u64>,
+    /// Their weights.
+    weights: Vec<f32>,
+    /// Numbers, negations and names.
+    kinds: Vec<u8>,
+}
+
+impl Reworded {
+    pub fn new(share: f64) -> Self {
+        Self {
+            share,
+            prompts: Vec::new(),
+            listed: HashMap::default(),
+            sieve: Sieve::default(),
+        }
+    }
+
+    /// Takes the next evaluation row.
+    pub fn add(&mut self, readings: &[Reading<'_>]) {
+        let last = kept(readings).and_then(|reading| reading.asked().last());
+        self.prompts
+            .push(last.and_then(|(part, words, hashes)| Prompt::of(part, words, hashes)));
+    }
+
+    /// To be called when all evaluation rows are there.
+    pub fn finish(&mut self) {
+        let mut rows: HashMap<u64, u32, BuildHasherDefault<Hashed>> = HashMap::default();
+        for prompt in self.prompts.iter().flatten() {
+            for word in prompt.distinct() {
+                *rows.entry(word).or_default() += 1;
+            }
+        }
+        for (number, prompt) in self.prompts.iter().enumerate() {
+            let Some(prompt) = prompt else { continue };
+            for word in prompt.rarest(&rows) {
+                self.listed.entry(word).or_default().push(number as u32);
+            }
+        }
+        self.listed.retain(|_, prompts| prompts.len() <= LIST);
+        self.sieve = Sieve::of(self.listed.keys().copied(), self.listed.len());
+    }
+
+    /// May an evaluation prompt be reworded in this row?
+    pub fn note(&self, readings: &[Reading<'_>]) -> bool {
+        let asked = kept(readings).into_iter().flat_map(Reading::asked);
+        let mut asked = asked.filter(|(_, _, hashes)| hashes.len() <= LONGEST);
+        asked.any(|(_, _, hashes)| !self.candidates(hashes).is_empty())
+    }
+
+    /// Evaluation prompts that share several of their rarest words with some words.
+    fn candidates(&self, hashes: &[u64]) -> Vec<u32> {
+        let is_listed = |word: &u64| self.sieve.may_hold(*word) && self.listed.contains_key(word);
+        let mut words: Vec<u64> = hashes.iter().copied().filter(is_listed).collect();
+        if words.len() < NEEDED {
+            return Vec::new();
+        }
+        words.sort_unstable();
+        words.dedup();
+        let mut found: Vec<u32> = words
+            .iter()
+            .filter_map(|word| self.listed.get(word))
+            .flatten()
+            .copied()
+            .collect();
+        found.sort_unstable();
+        found
+            .chunk_by(|a, b| a == b)
+            .filter(|prompt| prompt.len() >= NEEDED)
+            .map(|prompt| prompt[0])
+            .collect()
+    }
+
+    /// The evaluation row that the row asks most alike, and all that it asks.
+    pub fn leak(
+        &self,
+        row: usize,
+        readings: &[Reading<'_>],
+        template: &Template,
+    ) -> Option<(Leak, Vec<usize>)> {
+        let mut found: Vec<(f64, usize, Part<'_>)> = Vec::new();
+        for (part, words, hashes) in kept(readings)?.asked() {
+            if hashes.len() > LONGEST {
+                continue;
+            }
+            let candidates = self.candidates(hashes);
+            if candidates.is_empty() {
+                continue;
+            }
+            let Some(prompt) = Prompt::of(part, words, hashes) else {
+                continue;
+            };
+            let likeness = |number: &u32| {
+                let evaluation = self.prompts[*number as usize].as_ref()?;
+                let share = prompt.likeness(evaluation, template)?;
+                (share >= self.share).then_some((share, *number as usize, *part))
+            };
+            found.extend(candidates.iter().filter_map(likeness));
+        }
+        // The last of equal maxima wins, so the search goes backwards.
+        let &(share, evaluation, part) = found.iter().rev().max_by(|a, b| a.0.total_cmp(&b.0))?;
+        let mut all: Vec<usize> = found.iter().map(|&(_, number, _)| number).collect();
+        all.sort_unstable();
+        all.dedup();
+        let leak = Leak {
+            rule: DOC.name,
+            row,
+            evaluation,
+            others: all.len() - 1,
+            place: part.place,
+            span: 0..part.text.len(),
+            coverage: share,
+        };
+        Some((leak, all))
+    }
+}
+
+fn kept<'a, 'r>(readings: &'r [Reading<'a>]) -> Option<&'r Reading<'a>> {
+    readings
+        .iter()
+        .find(|reading| reading.numbers() == Numbers::Kept)
+}
+
+impl Prompt {
+    /// The words of a prompt that is neither too long nor too short to be compared.
+    fn of(part: &Part<'_>, words: &Words, hashes: &[u64]) -> Option<Self> {
+        if !(SHORTEST..=LONGEST).contains(&hashes.len()) {
+            return None;
+        }
+        let (mut kinds, mut end) = (Vec::with_capacity(hashes.len()), 0);
+        for index in 0..hashes.len() {
+            let span = words.span(index..index + 1);
+            let begins = index == 0 || ends_sentence(&part.text[end..span.start]);
+            kinds.push(kind_of(
+                words.word(index),
+                part.text,
+                &span,
+                begins,
+                Numbers::Kept,
+            ));
+            end = span.end;
+        }
+        let weight = |index| words.word(index).chars().count().min(8) as f32 / 8.0;
+        Some(Self {
+            words: hashes.to_vec(),
+            weights: (0..hashes.len()).map(weight).collect(),
+            kinds,
+        })
+    }
+
+    fn distinct(&self) -> Vec<u64> {
+        let mut words = self.words.clone();
+        words.sort_unstable();
+        words.dedup();
+        words
+    }
+
+    /// The words that fewest evaluation rows have, long ones first.
+    fn rarest(&self, rows: &HashMap<u64, u32, BuildHasherDefault<Hashed>>) -> Vec<u64> {
+        let mut words: Vec<(u32, i32, u64)> = self
+            .words
+            .iter()
+            .zip(&self.weights)
+            .map(|(word, weight)| (rows[word], (-8.0 * weight) as i32, *word))
+            .collect();
+        words.sort_unstable();
+        words.dedup();
+        words.truncate(LISTED);
+        words.into_iter().map(|(_, _, word)| word).collect()
+    }
+
+    /// How much of an evaluation prompt is asked here; `None` if something else is.
+    fn likeness(&self, evaluation: &Self, template: &Template) -> Option<f64> {
+        let (mine, theirs) = (self.own(template), evaluation.own(template));
+        if theirs.len() < SHORTEST {
+            return None;
+        }
+        // A word of a template may be in the row all the same: what counts is that it is there.
+        let lacks = |own: &Own, other: &Self, kinds: u8| {
+            own.iter()
+                .any(|(word, (_, kind))| kind & kinds != 0 && !other.words.contains(word))
+        };
+        let turns = NUMBER | NEGATION;
+        if lacks(&mine, evaluation, turns)
+            || lacks(&theirs, self, turns)
+            || lacks(&mine, evaluation, NAME) && lacks(&theirs, self, NAME)
+        {
+            return None;
+        }
+        let weight = |own: &Own, counts: &dyn Fn(&u64) -> bool| -> f64 {
+            let weights = own.iter().filter(|(word, _)| counts(word));
+            weights.map(|(_, (weight, _))| f64::from(*weight)).sum()
+        };
+        let shared = weight(&theirs, &|word| mine.contains_key(word));
+        let added = weight(&mine, &|word| !theirs.contains_key(word));
+        let all = weight(&theirs, &|_| true);
+        Some(shared / (all + added / 2.0).max(f64::EPSILON))
+    }
+
+    /// The words that are not the template's.
+    fn own(&self, template: &Template) -> Own {
+        let mask = template.mask(&self.words);
+        let words = self.words.iter().zip(&self.weights).zip(&self.kinds);
+        let own = words.zip(mask).filter(|(_, is_masked)| !is_masked);
+        own.map(|(((word, weight), kind), _)| (*word, (*weight, *kind)))
+            .collect()
+    }
+}
+
+/// Words with their weights and kinds.
+type Own = BTreeMap<u64, (f32, u8)>;

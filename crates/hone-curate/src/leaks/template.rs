@@ -1,0 +1,41 @@
+//! What the rows of a benchmark, or the training rows, have in common, so that overlap is counted on the rest.
+//!
+//! An instruction that every evaluation row begins with, and every training row of that task too, is no leak, and it
+//! makes one of every row. A run of words counts as such where more than a handful of evaluation rows have it, or more
+//! than a handful of training rows; the words under such runs are the template's, not the row's.
+
+use super::overlap::Reading;
+use crate::boilerplate::{Boilerplate, covered};
+
+/// Runs of words that many evaluation rows have, or many training rows.
+pub(super) struct Template {
+    evaluation: Boilerplate,
+    train: Boilerplate,
+}
+
+impl Template {
+    /// A template of evaluation rows of about so many words.
+    pub fn with_room(words: usize, common_rows: usize) -> Self {
+        let common_rows = u8::try_from(common_rows).unwrap_or(u8::MAX);
+        Self {
+            evaluation: Boilerplate::with_room(words, common_rows),
+            train: Boilerplate::with_room(words, common_rows),
+        }
+    }
+
+    /// Counts an evaluation row.
+    pub fn add(&self, reading: &Reading<'_>) {
+        self.evaluation.add_row(reading.words(), |_| true);
+    }
+
+    /// Counts a training row for the runs that an evaluation row has too.
+    pub fn note(&self, reading: &Reading<'_>) {
+        let is_known = |run| self.evaluation.rows(run) > 0;
+        self.train.add_row(reading.words(), is_known);
+    }
+
+    /// Which of these words, given by the hashes that keep numbers, are the template's.
+    pub fn mask(&self, words: &[u64]) -> Box<[bool]> {
+        covered(words, |run| self.evaluation.has(run) || self.train.has(run))
+    }
+}
