@@ -357,7 +357,6 @@ pub const ROW_KEYS: &[KnownKeys] = &[
             "tag",
             "tags",
             "difficulty",
-            "license",
             "author",
             "annotator",
             "annotations",
@@ -818,7 +817,9 @@ fn shows_a_place(part: &Part<'_>, placeholder: &str) -> bool {
 }
 
 /// Fields that say something about a row and are not its text; `id` is the group where none is named.
-pub(crate) const LABELS: [&str; 6] = ["task", "group", "id", "origin", "licence", "copies"];
+pub(crate) const LABELS: [&str; 7] = [
+    "task", "group", "id", "origin", "licence", "license", "copies",
+];
 
 /// Is the column known to be harmless, so that its values need not be looked at?
 pub(crate) fn is_harmless(key: &str) -> bool {

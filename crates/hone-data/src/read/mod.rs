@@ -853,11 +853,32 @@ fn record(
         task: label(row, "task")?.unwrap_or_else(|| task.to_owned()),
         group,
         origin: label(row, "origin")?,
-        licence: label(row, "licence")?,
+        licence: licence(row),
         copies: copies(row)?,
         body: shape.body(row, account)?,
         source,
     })
+}
+
+/// The licence that a row declares, by our name or by the Hub's; of a list, as of a dataset's card, all hold.
+fn licence(row: &Object) -> Option<String> {
+    let keys = ["licence", "license"];
+    keys.into_iter()
+        .filter_map(|key| row.get(key))
+        .find_map(licence_named)
+}
+
+/// A licence as a row or a dataset's card writes it: a text, or a list of texts.
+pub(super) fn licence_named(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(name) => Some(name.trim().to_owned()).filter(|name| !name.is_empty()),
+        Value::Array(names) => {
+            let names: Vec<String> = names.iter().filter_map(licence_named).collect();
+            (!names.is_empty()).then(|| names.join(" AND "))
+        }
+        other => Some(other.to_string()),
+    }
 }
 
 /// How often the row is learnt, as mixtures note it.

@@ -58,6 +58,7 @@ impl<'a> ReadOptions<'a> {
             nulls: self.nulls.or(input.is_own.then_some(Nulls::Keep)),
             is_own: self.is_own || input.is_own,
             list: input.list.clone().or_else(|| self.list.clone()),
+            licence: self.licence.clone().or_else(|| input.licence.clone()),
             ..self.clone()
         }
     }

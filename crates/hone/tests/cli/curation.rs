@@ -663,3 +663,48 @@ fn a_split_that_came_with_the_rows_can_be_made_anew() {
         24
     );
 }
+
+#[test]
+fn a_licence_is_judged_wherever_it_is_declared() {
+    let place = Place::new();
+    place.write(
+        "rows.jsonl",
+        "{\"prompt\": \"What is red and round?\", \"completion\": \"An apple.\"}\n",
+    );
+    // By the recipe.
+    place.write(
+        "recipe.toml",
+        "[[sources]]\nfiles = [\"rows.jsonl\"]\nlicence = \"CC-BY-NC-4.0\"\n[split]\nvalid = 0.0\n",
+    );
+    let ran = place.run("data build recipe.toml --out one");
+    let said = "restrictive-licence (licence): 1 undecided";
+    assert!(ran.stdout.contains(said), "{}", ran.stdout);
+    assert!(
+        String::from_utf8_lossy(&files(&place, "one")["findings.jsonl"])
+            .contains("declared under the licence CC-BY-NC-4.0: it is not for commercial use"),
+    );
+    // By the card of a dataset, and by a row, which knows better.
+    fs::create_dir(place.path("hub")).unwrap();
+    place.write("hub/README.md", "---\nlicense: gpl-3.0\n---\n# Rows\n");
+    place.write(
+        "hub/train.jsonl",
+        "{\"prompt\": \"What is long and yellow?\", \"completion\": \"A banana.\"}\n\
+         {\"prompt\": \"What is small and blue?\", \"completion\": \"A berry.\", \"license\": \"mit\"}\n",
+    );
+    let ran = place.run("data check --from hub --json");
+    assert!(
+        ran.stdout.contains("declared under the licence gpl-3.0"),
+        "{}",
+        ran.stdout
+    );
+    let built = place.run("data build --from hub --valid-share 0 --out two");
+    assert!(built.stdout.contains(said), "{}", built.stdout);
+    let train = String::from_utf8_lossy(&files(&place, "two")["train.jsonl"]).into_owned();
+    assert!(
+        train.contains("\"licence\":\"gpl-3.0\"") && train.contains("\"licence\":\"mit\""),
+        "{train}"
+    );
+    // The same on the way of `hone train`, where nobody has decided.
+    let refusal = place.refusal("train --dry-run --model {tied} --data hub");
+    assert!(refusal.contains("restrictive-licence"), "{refusal}");
+}

@@ -8,7 +8,9 @@ mod publisher_boilerplate;
 mod restrictive_licence;
 mod rights_reserved;
 mod spdx_header;
+mod terms;
 mod texts;
+mod unknown_licence;
 mod verbatim_overlap;
 
 /// The family's rules.
@@ -24,6 +26,10 @@ pub const RULES: &[Entry] = &[
     Entry {
         doc: &restrictive_licence::DOC,
         check: Check::Row(|_| Ok(Box::new(restrictive_licence::RestrictiveLicence))),
+    },
+    Entry {
+        doc: &unknown_licence::DOC,
+        check: Check::Row(|_| Ok(Box::new(unknown_licence::UnknownLicence))),
     },
     Entry {
         doc: &copyright_line::DOC,

@@ -1,5 +1,6 @@
 //! Licence identifiers in headers.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -27,13 +28,22 @@ static HEADER: LazyLock<Regex> = LazyLock::new(|| {
 /// See [`DOC`].
 pub struct SpdxHeader;
 
+/// Each header with its expression.
+pub fn find(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+    HEADER.captures_iter(text).map(|found| {
+        let id = found.get(1).expect("the pattern has one group").as_str();
+        (found.get(0).expect("the match itself").range(), id)
+    })
+}
+
 impl Rule for SpdxHeader {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
         for part in row.parts() {
-            hits.extend(HEADER.captures_iter(part.text).map(|found| {
-                let span = found.get(0).expect("the match itself").range();
-                Hit::at(part.place, span, format!("under the licence {}", &found[1]))
-            }));
+            let found = find(part.text);
+            hits.extend(
+                found
+                    .map(|(span, id)| Hit::at(part.place, span, format!("under the licence {id}"))),
+            );
         }
     }
 }

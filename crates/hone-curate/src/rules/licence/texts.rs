@@ -228,11 +228,17 @@ pub fn find(text: &str, kind: Kind) -> Vec<Found> {
     found
 }
 
-/// Words of which each sentence has at least one: a pass over the bytes instead of one over the set.
-fn may_hold_one(text: &str) -> bool {
+/// Words of which each sentence and each declaration has at least one: a pass over the bytes instead of one over the set.
+pub fn may_hold_one(text: &str) -> bool {
     static WORDS: LazyLock<aho_corasick::AhoCorasick> = LazyLock::new(|| {
         let words = [
             "licens",
+            "licence",
+            "released under",
+            "distributed under",
+            "published under",
+            "shared under",
+            "made available under",
             "creative",
             "cc0",
             "redistribution",

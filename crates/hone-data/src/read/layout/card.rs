@@ -6,6 +6,7 @@ use std::path::Path;
 use glob::{MatchOptions, Pattern};
 use serde_json::Value;
 
+use super::super::licence_named;
 use super::{Candidate, Choices, Doubt, Found, PassedOver, Told, text_at};
 
 /// The card's name.
@@ -26,8 +27,8 @@ struct Config {
     strange: Vec<String>,
 }
 
-/// Reads the card of a folder, if its head names files.
-pub(super) fn read(root: &Path) -> Option<Card> {
+/// The YAML at the head of a folder's card.
+fn head(root: &Path) -> Option<String> {
     let text = text_at(&root.join(FILE))?;
     let rest = text.trim_start_matches('\u{feff}').strip_prefix("---")?;
     let rest = rest
@@ -42,7 +43,23 @@ pub(super) fn read(root: &Path) -> Option<Card> {
         })
         .find(|(_, line)| *line == "---")
         .map(|(at, _)| at)?;
-    let head = &rest[..end];
+    Some(rest[..end].to_owned())
+}
+
+/// The licence that the card of a folder declares, by its own name where it has one that the Hub has not.
+pub(super) fn licence(root: &Path) -> Option<String> {
+    let head: Value = serde_saphyr::from_str(&head(root)?).ok()?;
+    let named = |key: &str| licence_named(&head[key]);
+    let licence = named("license").or_else(|| named("licence"))?;
+    let own_name = (licence == "other")
+        .then(|| named("license_name"))
+        .flatten();
+    Some(own_name.unwrap_or(licence))
+}
+
+/// Reads the card of a folder, if its head names files.
+pub(super) fn read(root: &Path) -> Option<Card> {
+    let head = &head(root)?;
     if !head.lines().any(|line| line.starts_with("configs:")) {
         return None;
     }

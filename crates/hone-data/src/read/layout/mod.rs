@@ -40,6 +40,8 @@ pub struct Input {
     pub unread: BTreeSet<String>,
     /// Which of the lists of a JSON document, where several are sides of a dataset.
     pub list: Option<String>,
+    /// The licence that the card of its dataset declares.
+    pub licence: Option<String>,
     /// Did Hone write it? Every null in it is meant, and its rows were examined already.
     pub is_own: bool,
 }
@@ -54,6 +56,7 @@ impl Input {
             columns: BTreeMap::new(),
             unread: BTreeSet::new(),
             list: None,
+            licence: None,
             is_own: false,
         }
     }
@@ -324,6 +327,11 @@ pub(super) fn folder(root: &Path, choices: &Choices) -> io::Result<Found> {
         }
     });
     found.give_sides(candidates, choices);
+    let licence = card::licence(root);
+    found
+        .files
+        .iter_mut()
+        .for_each(|input| input.licence.clone_from(&licence));
     Ok(found)
 }
 
