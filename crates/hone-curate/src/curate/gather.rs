@@ -24,7 +24,7 @@ use crate::duplicates::{Fingerprint, Fingerprints};
 use crate::recipe::{Curation, RawSource, Side};
 use crate::redact::Pseudonyms;
 use crate::rules::personal::without_names;
-use crate::rules::quality::LanguageDetector;
+use crate::rules::quality::{LanguageDetector, called};
 use crate::{Decision, Examined, Examiner, Family, Finding, Params, RowCount, SpoolWriter};
 
 /// Rows examined together, on all threads.
@@ -569,8 +569,8 @@ impl Lens<'_> {
 
     fn language(&self, record: &Record) -> &'static str {
         let mut learnt = record.parts().filter(Part::is_learnt);
-        let found = learnt.find_map(|part| self.languages.language(&part));
-        found.map_or("too short to tell", |language| language.eng_name())
+        let found = learnt.find_map(|part| self.languages.language(part.text));
+        found.map_or("too short to tell", called)
     }
 }
 

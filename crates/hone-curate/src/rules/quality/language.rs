@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use hone_data::Part;
 use whatlang::{Detector, Lang};
 
 use crate::rules::prose;
@@ -29,7 +28,7 @@ pub static DOC: Doc = Doc {
 /// Shared with `reply-language`.
 pub const MIN_LENGTH: Param = Param {
     name: "min-length",
-    what: "letters from which a text's language is looked for; 60",
+    what: "letters from which a text's language is looked for, where a Chinese character counts as four, a syllable of Hangul as three, a kana as two; 60",
 };
 
 /// Shared with `reply-language`.
@@ -64,11 +63,19 @@ impl Rule for Language {
             return;
         }
         for part in row.learnt() {
-            let found = self.detector.language(&part);
+            let found = self.detector.language(part.text);
             if let Some(language) = found.filter(|language| !self.allow.contains(language)) {
-                hits.push(Hit::of(part.place, format!("in {}", language.eng_name())));
+                hits.push(Hit::of(part.place, format!("in {}", called(language))));
             }
         }
+    }
+}
+
+/// A language's name in English; of what is written, not spoken.
+pub fn called(language: Lang) -> &'static str {
+    match language {
+        Lang::Cmn => "Chinese",
+        other => other.eng_name(),
     }
 }
 
@@ -90,13 +97,13 @@ impl LanguageDetector {
     }
 
     /// The language of a text's prose, if there is enough of it to be sure.
-    pub fn language(&self, part: &Part<'_>) -> Option<Lang> {
-        if part.text.len() < self.min_length {
+    pub fn language(&self, text: &str) -> Option<Lang> {
+        // What counts most for its bytes, an ideograph, counts four and has three.
+        if text.len() * 4 < self.min_length * 3 {
             return None;
         }
-        let sample = sample(part.text);
-        let letters = sample.chars().filter(|c| c.is_alphabetic()).count();
-        if letters < self.min_length {
+        let sample = sample(text);
+        if sample.chars().map(letters_of).sum::<usize>() < self.min_length {
             return None;
         }
         if is_english(&sample) {
@@ -128,6 +135,19 @@ const LATEST_SAMPLES: usize = 4;
 
 thread_local! {
     static LATEST: RefCell<VecDeque<Detected>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// Letters of an alphabet that say as much as this character.
+fn letters_of(c: char) -> usize {
+    match c {
+        '\u{3040}'..='\u{30ff}' => 2,
+        '\u{ac00}'..='\u{d7a3}' => 3,
+        '\u{3400}'..='\u{4dbf}'
+        | '\u{4e00}'..='\u{9fff}'
+        | '\u{f900}'..='\u{faff}'
+        | '\u{20000}'..='\u{3ffff}' => 4,
+        c => c.is_alphabetic().into(),
+    }
 }
 
 fn sample(text: &str) -> String {

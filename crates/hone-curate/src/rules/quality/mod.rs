@@ -12,7 +12,7 @@ mod repeated_sentence;
 mod reply_language;
 mod reply_length;
 
-pub use language::LanguageDetector;
+pub use language::{LanguageDetector, called};
 
 /// The family's rules.
 pub const RULES: &[Entry] = &[

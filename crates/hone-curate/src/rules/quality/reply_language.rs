@@ -1,19 +1,255 @@
 //! Replies in another language than their prompt's.
 
-use hone_text::Role;
+use std::sync::LazyLock;
 
-use super::language::{CONFIDENCE, LanguageDetector, MIN_LENGTH};
+use hone_text::Role;
+use regex::Regex;
+use whatlang::Lang;
+
+use super::language::{CONFIDENCE, LanguageDetector, MIN_LENGTH, called};
 use crate::{Action, BadParam, Doc, Family, Hit, Params, Row, Rule};
 
 pub static DOC: Doc = Doc {
     name: "reply-language",
     family: Family::Quality,
     summary: "a reply is in another language than its prompt",
-    why: "Who asks in one language expects an answer in it; translated halves of rows are a common fault of merged collections. Translation tasks are meant to be like this; for them, switch the rule off.",
-    what: "The languages of the assistant's turn and of the user's turn before it, as `language` finds them, where it is sure of both.",
+    why: "Who asks in one language expects an answer in it; translated halves of rows are a common fault of merged collections.",
+    what: "The languages of the assistant's turn and of the user's turn before it, as `language` finds them, where it is sure of both. Nothing is reported where the other language was wanted: a turn before asks for a translation, names the reply's language (in one of twelve languages), or has a paragraph in it.",
     default: Action::Report,
     params: &[MIN_LENGTH, CONFIDENCE],
 };
+
+/// Asks for a translation, in twelve languages.
+static TRANSLATION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)translat|überset|\btradu|\btraduz|vertaal|vertal|tłumacz|перев[её]д|перевод|翻译|翻譯|译成|译为|翻訳|訳して|번역",
+    )
+    .expect("a fixed pattern")
+});
+
+/// What languages are called: the beginnings of their names in the languages that people ask in.
+const CALLED: &[(Lang, &[&str])] = &[
+    (
+        Lang::Eng,
+        &[
+            "english",
+            "englisch",
+            "anglais",
+            "inglés",
+            "ingles",
+            "inglês",
+            "engels",
+            "angielsk",
+            "английск",
+            "англійськ",
+            "英语",
+            "英文",
+            "英語",
+            "영어",
+            "engelsk",
+            "ingiliz",
+            "الإنجليزية",
+            "अंग्रेज",
+        ],
+    ),
+    (
+        Lang::Deu,
+        &[
+            "german",
+            "deutsch",
+            "allemand",
+            "alemán",
+            "aleman",
+            "alemão",
+            "tedesc",
+            "duits",
+            "niemieck",
+            "немецк",
+            "德语",
+            "德文",
+            "ドイツ語",
+            "독일어",
+            "tysk",
+        ],
+    ),
+    (
+        Lang::Fra,
+        &[
+            "french",
+            "französisch",
+            "français",
+            "francés",
+            "francese",
+            "francês",
+            "frans",
+            "francusk",
+            "французск",
+            "法语",
+            "法文",
+            "フランス語",
+            "프랑스어",
+            "불어",
+        ],
+    ),
+    (
+        Lang::Spa,
+        &[
+            "spanish",
+            "spanisch",
+            "espagnol",
+            "español",
+            "spagnol",
+            "espanhol",
+            "castellano",
+            "spaans",
+            "hiszpańsk",
+            "испанск",
+            "西班牙",
+            "スペイン語",
+            "스페인어",
+        ],
+    ),
+    (
+        Lang::Ita,
+        &[
+            "italian",
+            "italienisch",
+            "italien",
+            "italiaans",
+            "włosk",
+            "итальянск",
+            "意大利",
+            "イタリア語",
+            "이탈리아어",
+        ],
+    ),
+    (
+        Lang::Por,
+        &[
+            "portuguese",
+            "portugiesisch",
+            "portugais",
+            "portugu",
+            "portoghese",
+            "portugees",
+            "portugalsk",
+            "португальск",
+            "葡萄牙",
+            "ポルトガル語",
+            "포르투갈어",
+        ],
+    ),
+    (
+        Lang::Nld,
+        &[
+            "dutch",
+            "niederländisch",
+            "holländisch",
+            "néerlandais",
+            "neerlandés",
+            "holandés",
+            "olandese",
+            "holandês",
+            "nederlands",
+            "niderlandzk",
+            "holendersk",
+            "голландск",
+            "нидерландск",
+            "荷兰",
+            "オランダ語",
+            "네덜란드어",
+        ],
+    ),
+    (
+        Lang::Pol,
+        &[
+            "polish",
+            "polnisch",
+            "polonais",
+            "polac",
+            "polonês",
+            "polaco",
+            "pools",
+            "polsk",
+            "польск",
+            "波兰",
+            "ポーランド語",
+            "폴란드어",
+        ],
+    ),
+    (
+        Lang::Rus,
+        &[
+            "russian",
+            "russisch",
+            "russe",
+            "ruso",
+            "russo",
+            "rosyjsk",
+            "русск",
+            "俄语",
+            "俄文",
+            "ロシア語",
+            "러시아어",
+        ],
+    ),
+    (
+        Lang::Cmn,
+        &[
+            "chinese",
+            "mandarin",
+            "chinesisch",
+            "chinois",
+            "chino",
+            "cinese",
+            "chinês",
+            "chinees",
+            "chińsk",
+            "китайск",
+            "中文",
+            "汉语",
+            "漢語",
+            "中国語",
+            "중국어",
+        ],
+    ),
+    (
+        Lang::Jpn,
+        &[
+            "japanese",
+            "japanisch",
+            "japonais",
+            "japonés",
+            "giappones",
+            "japonês",
+            "japans",
+            "japońsk",
+            "японск",
+            "日语",
+            "日文",
+            "日本語",
+            "일본어",
+        ],
+    ),
+    (
+        Lang::Kor,
+        &[
+            "korean",
+            "koreanisch",
+            "coréen",
+            "coreano",
+            "coreano",
+            "koreaans",
+            "koreańsk",
+            "корейск",
+            "韩语",
+            "韓語",
+            "韩文",
+            "韓国語",
+            "한국어",
+        ],
+    ),
+];
 
 /// See [`DOC`].
 pub struct ReplyLanguage {
@@ -29,20 +265,44 @@ pub fn rule(params: &mut Params) -> Result<Box<dyn Rule>, BadParam> {
 impl Rule for ReplyLanguage {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
         let mut asked = None;
+        let mut before: Vec<&str> = Vec::new();
         for part in row.parts() {
             match part.role {
-                Some(Role::User) => asked = self.detector.language(&part),
+                Some(Role::User) => {
+                    asked = self.detector.language(part.text);
+                    before.push(part.text);
+                }
                 Some(Role::Assistant) => {
                     let Some(asked) = asked else { continue };
-                    let said = self.detector.language(&part);
-                    if let Some(said) = said.filter(|said| *said != asked) {
-                        let message =
-                            format!("in {}, asked in {}", said.eng_name(), asked.eng_name());
+                    let said = self.detector.language(part.text);
+                    let is_other = |said: &Lang| *said != asked && !self.is_wanted(*said, &before);
+                    if let Some(said) = said.filter(is_other) {
+                        let message = format!("in {}, asked in {}", called(said), called(asked));
                         hits.push(Hit::of(part.place, message));
                     }
                 }
-                _ => {}
+                _ => before.push(part.text),
             }
         }
+    }
+}
+
+impl ReplyLanguage {
+    /// Does a turn before the reply ask for a translation or for this language, or is there text in it to work with?
+    fn is_wanted(&self, language: Lang, before: &[&str]) -> bool {
+        let names = CALLED.iter().find(|(called, _)| *called == language);
+        let names = names.map_or(&[][..], |(_, names)| names);
+        before.iter().any(|text| {
+            let lower = text.to_lowercase();
+            let has_name = names.iter().any(|name| lower.contains(name))
+                || [language.eng_name(), language.name()]
+                    .iter()
+                    .any(|name| lower.contains(&name.to_lowercase()));
+            has_name
+                || TRANSLATION.is_match(text)
+                || text
+                    .lines()
+                    .any(|line| self.detector.language(line) == Some(language))
+        })
     }
 }
