@@ -79,6 +79,7 @@ impl Base {
         let dir = DIR.path();
         let read =
             AdapterFiles::read(dir).and_then(|files| files.into_adapter(&self.config, &DEVICE));
+        let is_attached = read.is_ok();
         if let Err(error) = read {
             assert_one_line(&error.to_string());
             error.hints();
@@ -87,6 +88,14 @@ impl Base {
             Ok(raw) => raw,
             Err(error) => return assert_one_line(&error.to_string()),
         };
+        let alone = CheckedBase {
+            config: &self.config,
+            new_tokens: 0,
+            fingerprint: None,
+            template_hash: None,
+        };
+        let is_sound = check_adapter(&raw, Some(alone)).is_sound();
+        assert_eq!(is_sound, is_attached, "a check and attaching disagree");
         let rows = raw.new_rows(&self.config, self.config.vocab_size);
         let base = CheckedBase {
             config: &self.config,

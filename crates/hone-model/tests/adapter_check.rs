@@ -378,6 +378,23 @@ const DEFECTS: &[(&str, &str, Damage, &[&str])] = &[
         &["not-applied"],
     ),
     (
+        "rows of tokens on a linear layer",
+        "silence",
+        |files| {
+            files.set("trainable_token_indices", json!([7]));
+            let rows = "token_adapter.trainable_tokens_delta";
+            files.push(
+                &format!("base_model.model.model.embed_tokens.{rows}"),
+                &[1, 32],
+            );
+            files.push(
+                &format!("base_model.model.model.layers.0.self_attn.q_proj.{rows}"),
+                &[1, 32],
+            );
+        },
+        &["unexpected"],
+    ),
+    (
         "one token twice",
         "trains one row of the two",
         |files| {
@@ -504,6 +521,17 @@ fn every_defect_that_peft_lets_pass_is_found() {
             false => Outcome::Refuses,
         };
         assert_eq!(in_hone, expected, "{defect}: {errors:?}");
+        let alone = CheckedBase {
+            fingerprint: None,
+            template_hash: None,
+            ..with(&base)
+        };
+        let dir = tempfile::tempdir().unwrap();
+        files.write(dir.path());
+        let attached = AdapterFiles::read(dir.path())
+            .and_then(|files| files.into_adapter(base.config(), &Device::cpu(1).unwrap()));
+        let is_sound = files.check(Some(alone)).is_sound();
+        assert_eq!(attached.is_ok(), is_sound, "{defect}: {attached:?}");
     }
 }
 

@@ -247,11 +247,9 @@ impl<'a> Fitting<'a> {
                 .factors
                 .push((site, self.settings.scales_input(&path)));
         }
-        let rows = self
-            .at(&path, Part::TokenRows)
-            .filter(|_| site.is_head() && !is_tied);
-        if let Some(tensor) = rows {
-            wanted.embedding.head_rows = sorted(self.settings.tokens_at(&path));
+        let is_own = site.is_head() && !is_tied && !self.settings.head_ids.is_empty();
+        if let Some(tensor) = self.at(&path, Part::TokenRows).filter(|_| is_own) {
+            wanted.embedding.head_rows = sorted(&self.settings.head_ids);
             if self.at(&path, Part::A).or(whole).is_some() {
                 self.refuse(
                     tensor,

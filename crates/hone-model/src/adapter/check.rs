@@ -384,7 +384,8 @@ impl Checker<'_> {
             (self.settings.dropout > 0.0, "lora_dropout"),
             (self.settings.feed_forward.is_some(), "peft_type"),
         ];
-        let at_parameters = !self.settings.parameters.is_empty();
+        let has_experts = self.modules.keys().any(|path| is_of_experts(path));
+        let at_parameters = has_experts || !self.settings.parameters.is_empty();
         for (_, key) in refused.iter().filter(|row| row.0 && at_parameters) {
             let what = format!("`{key}` is set beside `target_parameters`, which PEFT refuses");
             found.push(Finding::Contradiction { what });
