@@ -40,7 +40,7 @@ def findings(hone, file):
     hits = defaultdict(list)
     for line in ran.stdout.splitlines():
         finding = json.loads(line)
-        if finding["family"] == "personal-data" and finding.get("place") == "text":
+        if finding.get("family") == "personal-data" and finding.get("place") == "text":
             hits[finding["line"]].append((finding["rule"], *finding["span"]))
     return hits
 

@@ -334,6 +334,35 @@ fn assigned(text: &str, name: &Range<usize>) -> Option<Range<usize>> {
         - rest
             .trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-')
             .len();
+    // `secretsmanager` is another word, `tokens` and `secretKey` are not.
+    let lower = rest[..tail]
+        .bytes()
+        .take_while(u8::is_ascii_lowercase)
+        .count();
+    let before_name =
+        text[text.floor_char_boundary(name.start.saturating_sub(12))..name.start].to_lowercase();
+    let of_pages = [
+        "next",
+        "page",
+        "paging",
+        "lock",
+        "update",
+        "sync",
+        "continuation",
+        "resume",
+        "cursor",
+        "::",
+    ];
+    let is_other = of_pages
+        .iter()
+        .any(|other| before_name.trim_end_matches(['_', '-']).ends_with(other));
+    let is_english = ["secret", "token", "credential"]
+        .iter()
+        .any(|english| text[name.clone()].eq_ignore_ascii_case(english));
+    let is_longer = is_english && (lower > 1 || lower == 1 && !rest.starts_with('s'));
+    if is_other || is_longer {
+        return None;
+    }
     if ["hash", "_len", "_count", "izer", "ize"]
         .iter()
         .any(|other| rest[..tail].to_lowercase().contains(other))
@@ -421,11 +450,11 @@ fn is_mixed(value: &str) -> bool {
     let kinds: Option<Vec<i32>> = value.chars().map(kind).collect();
     let Some(kinds) = kinds else { return false };
     let changes = kinds.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    // `getUserName` changes twice a word of four letters or more.
+    // `getUserName` changes twice a word of four letters or more, what is drawn changes two times in three.
     !is_stand_in(value)
         && kinds.contains(&0)
         && kinds.contains(&1)
-        && 5 * changes >= 2 * value.len()
+        && 2 * changes >= value.len()
         && bits(value) >= 2.75
 }
 

@@ -44,6 +44,7 @@ const CONTEXT: &[&str] = &[
     "remote",
     "ssh",
     "endpoint",
+    "port",
     "peer",
     "ipv4",
     "ipv6",
@@ -58,14 +59,14 @@ const CONTEXT: &[&str] = &[
     "login",
     "logged in",
     "visitor",
-    "from",
     "adresse",
     "dirección",
 ];
 
 const VERSION: &[&str] = &[
     "version", "v", "ver", "release", "released", "update", "upgrade", "firmware", "section",
-    "chapter", "oid", "requires", "python", "chrome", "mozilla", "firefox", "safari", "build",
+    "sections", "spec", "chapter", "oid", "requires", "python", "chrome", "mozilla", "firefox",
+    "safari", "build",
 ];
 
 /// Public resolvers, in every manual.

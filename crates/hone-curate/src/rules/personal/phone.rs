@@ -23,11 +23,11 @@ pub static DOC: Doc = Doc {
 
 #[rustfmt::skip]
 const CONTEXT: &[&str] = &[
-    "phone*", "telephone*", "tel", "call*", "fax", "mobile", "cell", "cellphone", "whatsapp", "telegram", "viber", "signal", "number is", "my number", "meine nummer", "mon numéro", "mi número", "mio numero", "meu número", "мой номер", "reach", "answer*", "dial", "ring", "text", "sms", "hotline", "landline",
+    "phone*", "telephone*", "tel", "call*", "fax", "mobile", "cell", "cellphone", "whatsapp", "telegram", "viber", "number is", "my number", "meine nummer", "mon numéro", "mi número", "mio numero", "meu número", "мой номер", "reach", "answer*", "dial", "ring me", "ring us", "ring him", "ring her", "text", "sms", "hotline", "landline",
     "telefon*", "handy*", "mobil*", "rufnummer*", "anruf*", "ruf*", "durchwahl", "festnetz*", "telefax",
     "téléphone*", "portable", "appel*", "joindre", "joignable", "tél", "fixe",
     "teléfono*", "móvil*", "celular*", "cel", "llam*", "tfno", "telefono*", "cellulare", "chiam*", "recapito", "telefone*", "telemóvel", "liga*", "ligue", "fone", "zap",
-    "telefoon*", "bel", "bellen", "mobiel*", "gsm", "ring", "ringa", "mobilnummer", "tlf", "puhelin*", "puh", "soita", "soittaa", "matkapuhelin",
+    "telefoon*", "bel", "bellen", "mobiel*", "gsm", "ring mig", "ring meg", "ring på", "ring til", "ringa", "mobilnummer", "tlf", "puhelin*", "puh", "soita", "soittaa", "matkapuhelin",
     "zadzwo*", "komórk*", "numer telefonu", "dzwoni*", "zavolej*", "volat", "volejte", "mobilní", "hívj*", "hívd", "mobilszám", "sunați", "suna*", "apel*", "cep", "ara", "arayın", "arayabilir*", "numaram",
     "телефон*", "номер телефона", "тел", "звон*", "позвон*", "мобильн*", "сотов*", "дзвон*", "подзвон*", "обад*", "мобилен", "τηλέφωνο*", "τηλ", "κινητό", "καλέστε",
     "điện thoại", "gọi", "sđt", "telepon", "telp", "hp", "hubungi", "hotline",
@@ -184,7 +184,13 @@ impl Run {
             };
             let regions = DATABASE.region(&code).unwrap_or_default();
             if regions.iter().any(|id| is_number(id, national)) {
-                return Some(found(if prefix == Prefix::Plus { 0.9 } else { 0.6 }));
+                // In one piece, `00…` is an account's number as well.
+                let grouped = last > first;
+                return Some(found(match prefix {
+                    Prefix::Plus => 0.9,
+                    Prefix::Dialled(_) if grouped => 0.6,
+                    Prefix::Dialled(_) => 0.3,
+                }));
             }
             let is_long = prefix == Prefix::Plus && (8..=15).contains(&digits.len());
             let is_possible = regions.iter().any(|id| is_possible(id, national));
@@ -267,13 +273,9 @@ impl Run {
         let begins = |next: usize| {
             let joint = &text[self.groups[next - 1].end..self.groups[next].start];
             let digits = self.digits(text, first..next).len();
-            let zero =
-                text[self.groups[next].clone()].starts_with('0') && self.groups[next].len() >= 3;
-            joint.starts_with(' ')
-                && digits >= 9
-                && (zero
-                    || joint.ends_with('(')
-                    || self.digits(text, first..self.groups.len()).len() > 13)
+            let group = &text[self.groups[next].clone()];
+            let is_trunk = group.starts_with('0') && group.len() >= 3;
+            joint.starts_with(' ') && digits >= 9 && (is_trunk || joint.ends_with('('))
         };
         let next = (first + 1..self.groups.len()).find(|&next| begins(next));
         next.unwrap_or(self.groups.len()) - 1
@@ -335,7 +337,7 @@ impl Prefix {
 
 fn prefix(text: &str, group: &Range<usize>) -> Option<(usize, Prefix)> {
     let before = &text[..group.start];
-    for plus in ["+", "+(", "(+", "+ ", "%2B", "%2b"] {
+    for plus in ["+", "+(", "(+", "%2B", "%2b"] {
         if before.ends_with(plus) {
             return Some((group.start - plus.len(), Prefix::Plus));
         }
@@ -582,7 +584,10 @@ fn is_other(text: &str, start: usize, groups: &[Range<usize>]) -> bool {
             && (year.starts_with("19") || year.starts_with("20"))
             && text[..group.start].ends_with('(')
     });
-    is_state_s
+    // Versions have groups of one digit, telephone numbers only before the rest.
+    let has_single = lengths[1..].contains(&1);
+    has_single
+        || is_state_s
         || follows_account(&text[..start])
         || is_ip
         || is_book
@@ -643,8 +648,13 @@ fn is_fiction_at_home(digits: &str) -> bool {
 
 /// Is this not the middle of an identifier, an amount or a longer number?
 fn starts_free(text: &str, start: usize) -> bool {
-    let before = text[..start].chars().next_back();
-    !before.is_some_and(|c| c.is_ascii_alphanumeric() || "-_/#$€£%.+".contains(c))
+    let mut before = text[..start].chars().rev();
+    match (before.next(), before.next()) {
+        // The seconds of a time of day.
+        (Some(':'), Some('0'..='9')) => false,
+        (Some(c), _) => !(c.is_ascii_alphanumeric() || "-_/#$€£%.+".contains(c)),
+        (None, _) => true,
+    }
 }
 
 fn ends_free(text: &str, end: usize) -> bool {
@@ -654,7 +664,8 @@ fn ends_free(text: &str, end: usize) -> bool {
         // `0791234567-Office`
         (Some('-'), Some('A'..='Z')) => true,
         (Some('-' | '/' | '.' | '='), Some(c)) => !c.is_ascii_alphanumeric(),
-        (Some('x' | 'e'), _) => true,
+        (Some('x'), Some(c)) => c.is_ascii_digit(),
+        (Some('e'), _) => rest.starts_with("ext"),
         (Some(c), _) => !c.is_ascii_alphabetic() && c != '_' && c != '%',
         (None, _) => true,
     }
