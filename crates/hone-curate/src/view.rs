@@ -206,7 +206,7 @@ fn folded(c: char) -> Option<Option<u8>> {
 fn fold(text: &str) -> Option<Folded> {
     // The first bytes of what is folded; most texts have none of them.
     let may_fold = |&byte: &u8| matches!(byte, 0xc2 | 0xd9 | 0xdb | 0xe0 | 0xe2 | 0xe3 | 0xef);
-    let first = text.as_bytes().iter().position(|byte| may_fold(byte))?;
+    let first = text.as_bytes().iter().position(may_fold)?;
     let first = first
         + text[first..]
             .char_indices()

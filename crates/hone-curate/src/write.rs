@@ -51,9 +51,12 @@ pub struct Written {
 #[allow(missing_docs)] // the message says what each field is
 pub enum WriteError {
     #[error("{} cannot be built: {source}", path.display())]
-    Room { path: PathBuf, source: CurateError },
+    Room {
+        path: PathBuf,
+        source: Box<CurateError>,
+    },
     #[error(transparent)]
-    Curate(#[from] CurateError),
+    Curate(Box<CurateError>),
     #[error(transparent)]
     Dir(#[from] DirError),
     #[error(transparent)]
@@ -68,6 +71,12 @@ pub enum WriteError {
     NothingLeft { rows: usize },
     #[error("the report cannot be laid out: {source}")]
     Report { source: minijinja::Error },
+}
+
+impl From<CurateError> for WriteError {
+    fn from(error: CurateError) -> Self {
+        Self::Curate(Box::new(error))
+    }
 }
 
 impl WriteError {
@@ -114,9 +123,9 @@ pub fn write(
     .map_err(|error| match error {
         CurateError::Room(_) => WriteError::Room {
             path: out.to_path_buf(),
-            source: error,
+            source: Box::new(error),
         },
-        error => WriteError::Curate(error),
+        error => error.into(),
     })?;
     findings.finish()?;
     if !curated.kept.iter().any(|kept| kept.side == Side::Train) {

@@ -674,7 +674,8 @@ fn refuse_what_was_decided(settings: &Settings) -> Result<(), DatasetError> {
     ];
     let options: Vec<String> = given
         .into_iter()
-        .filter_map(|(name, is_given)| is_given.then(|| format!("--{name}")))
+        .filter(|(_, is_given)| *is_given)
+        .map(|(name, _)| format!("--{name}"))
         .collect();
     match options.is_empty() {
         true => Ok(()),

@@ -23,7 +23,7 @@ pub fn copies(originals: usize, changed: usize, seed: u64) -> Vec<Record> {
 }
 
 fn word(stream: &mut Stream) -> String {
-    format!("{}", letters(stream.below(5000)))
+    letters(stream.below(5000))
 }
 
 pub fn text(text: &str) -> Record {

@@ -221,7 +221,7 @@ impl Grams {
     }
 
     /// All n-grams of a row, for whoever decides which of them count.
-    pub fn ngrams_of<'a>(&self, readings: &'a [Reading<'_>]) -> Vec<u64> {
+    pub fn ngrams_of(&self, readings: &[Reading<'_>]) -> Vec<u64> {
         let texts = self.texts(readings).unwrap_or_default();
         let words: Vec<u64> = texts
             .iter()

@@ -211,9 +211,9 @@ fn wants_more(sentence: &str, above: &str) -> bool {
             .take(2)
             .count()
     };
-    let wants = |list: &&[&str]| list.contains(last) && known(list) >= 2;
+    let wants = |list: &[&str]| list.contains(last) && known(list) >= 2;
     let is_asked = || words.iter().rev().skip(1).any(|word| ASKING.contains(word));
-    WANTING.iter().any(|list| wants(&list))
+    WANTING.iter().any(|list| wants(list))
         || WANTING_UNLESS_ASKED.contains(last)
             && words.len() >= 6
             && known(WANTING[0]) >= 1
