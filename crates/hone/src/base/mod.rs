@@ -17,7 +17,7 @@ pub use chat_form::{ChatForm, FormOrigin, TEMPLATE_FILE};
 pub use home::{Home, NoHome};
 pub use hub::{Cached, Denied, HubError, HubId};
 pub(crate) use opened::read_vocabulary;
-pub use opened::{AdapterError, OpenBase, OpenError, OpenOptions};
+pub use opened::{AdapterError, AdapterOrigin, OpenBase, OpenError, OpenOptions};
 pub use watch::{PullEvent, PullWatch, Unwatched};
 pub use wheel::WheelError;
 

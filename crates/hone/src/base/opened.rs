@@ -9,7 +9,7 @@ use crate::nearest::nearest;
 use crate::screen::Talk;
 use hone_ledger::words::for_shell;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
-use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, RawAdapter};
+use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, Provenance, RawAdapter};
 use hone_text::{
     ChatTemplate, Date, GgufVocabulary, RenderError, Renderer, TemplateError, TemplateOption,
     TokenFiles, Tokenizer, TokenizerError,
@@ -25,9 +25,27 @@ pub struct OpenOptions {
     /// What is set for the chat template, such as `enable_thinking=false`.
     pub template_options: Vec<TemplateOption>,
     /// An adapter that is to be used with it, and decides where the base leaves the chat template open.
-    pub adapter: Option<PathBuf>,
+    pub adapter: Option<AdapterOrigin>,
     /// The day that the chat template prints; the adapter's own, else today's, if not given.
     pub date: Option<Date>,
+}
+
+/// Where an adapter lies, and what it says of its training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdapterOrigin {
+    /// Its directory.
+    pub dir: PathBuf,
+    /// What it says.
+    pub provenance: Provenance,
+}
+
+impl From<&RawAdapter> for AdapterOrigin {
+    fn from(raw: &RawAdapter) -> Self {
+        Self {
+            dir: raw.path().to_path_buf(),
+            provenance: raw.provenance(),
+        }
+    }
 }
 
 /// A base model whose headers have been read and found whole.
@@ -488,7 +506,7 @@ impl OpenBase {
     ) -> Result<Self, OpenError> {
         let asked = options.chat_template.as_deref();
         let form = match ChatForm::choose(&weights, asked, &options.template_options) {
-            Err(open) => match options.adapter.as_deref().map(|dir| form_of(&weights, dir)) {
+            Err(open) => match options.adapter.as_ref().map(|from| form_of(&weights, from)) {
                 Some(Ok(Some(form))) if asked.is_none() => {
                     form.with_options(&options.template_options, &base.path)?
                 }
@@ -497,7 +515,7 @@ impl OpenBase {
             chosen => chosen?,
         };
         let (tokenizer, mut notices) = open_tokenizer(&weights, &base.path)?;
-        let recorded = options.adapter.as_deref().and_then(date_of);
+        let recorded = options.adapter.as_ref().and_then(date_of);
         let date = options.date.or(recorded).unwrap_or_else(today);
         let renderer = render_with(tokenizer, &form, date, &weights, &base.path)?;
         // The template of an adapter may print one where that of the base does not.
@@ -529,10 +547,9 @@ impl OpenBase {
     }
 }
 
-fn form_of(weights: &BaseWeights, dir: &Path) -> Result<Option<ChatForm>, AdapterError> {
-    let raw = RawAdapter::read(dir)?;
-    let recorded = raw.provenance().template_hash;
-    Ok(ChatForm::of_adapter(weights, dir, recorded.as_deref())?)
+fn form_of(weights: &BaseWeights, from: &AdapterOrigin) -> Result<Option<ChatForm>, AdapterError> {
+    let recorded = from.provenance.template_hash.as_deref();
+    Ok(ChatForm::of_adapter(weights, &from.dir, recorded)?)
 }
 
 /// The day in UTC.
@@ -543,9 +560,8 @@ fn today() -> Date {
 }
 
 /// The day that the template of an adapter printed, if it says so.
-fn date_of(dir: &Path) -> Option<Date> {
-    let recorded = RawAdapter::read(dir).ok()?.provenance().template_date?;
-    recorded.parse().ok()
+fn date_of(from: &AdapterOrigin) -> Option<Date> {
+    from.provenance.template_date.as_ref()?.parse().ok()
 }
 
 /// The tokenizer and a chat template, fitted together.

@@ -1,6 +1,6 @@
 //! What is merged or exported: a base, the adapters on it, and the run that made them.
 
-use crate::base::{self, Home, OpenBase, OpenOptions};
+use crate::base::{self, AdapterOrigin, Home, OpenBase, OpenOptions};
 use crate::plan::Machine;
 use crate::refusal::Refusal;
 use crate::run::{RUN_JSON, RunRecord};
@@ -90,19 +90,14 @@ impl SourceArgs {
     pub fn open(&self, talk: Talk) -> Result<Source> {
         let found = base::find(&self.model, &Home::from_env()?)?;
         let weights = BaseWeights::open(&found.path)?;
+        let (adapters, hashing) = self.read_adapters(&weights)?;
         let options = OpenOptions {
             chat_template: self.chat_template.clone(),
             template_options: self.template_options.clone(),
-            adapter: self.adapters.first().cloned(),
+            adapter: adapters.first().map(AdapterOrigin::from),
             ..OpenOptions::default()
         };
-        // Adapters are read while the tokenizer is.
-        let (adapters, open) = std::thread::scope(|scope| {
-            let adapters = scope.spawn(|| self.read_adapters(&weights));
-            let open = OpenBase::with_weights(found, weights.clone(), &options);
-            (joined(adapters.join()), open)
-        });
-        let (mut open, (adapters, hashing)) = (open?, adapters?);
+        let mut open = OpenBase::with_weights(found, weights, &options)?;
         for raw in &adapters {
             open.fit_to(raw)?;
         }

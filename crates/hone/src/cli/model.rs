@@ -1,9 +1,9 @@
 //! The model a verb works with: a base, perhaps an adapter on it.
 
-use crate::base::{self, Home, OpenBase, OpenOptions};
+use crate::base::{self, AdapterOrigin, Home, OpenBase, OpenOptions};
 use crate::screen::Talk;
 use anyhow::Result;
-use hone_model::{BaseFormat, Model};
+use hone_model::{BaseFormat, Model, RawAdapter};
 use hone_tensor::Device;
 use hone_text::TemplateOption;
 use std::path::PathBuf;
@@ -37,15 +37,17 @@ impl ModelArgs {
     /// Opens the base by name, with the tokens and the chat template that the adapter brings, and says what a user would not
     /// expect; no weight is in memory yet.
     pub fn open(&self, talk: Talk) -> Result<OpenBase> {
+        let found = base::find(&self.model, &Home::from_env()?)?;
+        let adapter = self.adapter.as_deref().map(RawAdapter::read).transpose()?;
         let options = OpenOptions {
             chat_template: self.chat_template.clone(),
             template_options: self.template_options.clone(),
-            adapter: self.adapter.clone(),
+            adapter: adapter.as_ref().map(AdapterOrigin::from),
             date: self.date,
         };
-        let mut open = OpenBase::open(base::find(&self.model, &Home::from_env()?)?, &options)?;
-        if let Some(dir) = &self.adapter {
-            open.fit_to_adapter(dir)?;
+        let mut open = OpenBase::open(found, &options)?;
+        if let Some(raw) = &adapter {
+            open.fit_to(raw)?;
         }
         open.say_notices(talk);
         Ok(open)

@@ -73,7 +73,7 @@ impl Check {
             return Ok(None);
         };
         let options = OpenOptions {
-            adapter: Some(self.dir.clone()),
+            adapter: Some(raw.into()),
             ..OpenOptions::default()
         };
         let mut open = OpenBase::open(base::find(name, &Home::from_env()?)?, &options)?;
