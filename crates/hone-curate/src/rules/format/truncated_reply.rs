@@ -17,7 +17,8 @@ pub static DOC: Doc = Doc {
     params: &[],
 };
 
-/// Words that no sentence of a language ends with: of the reply's words, two have to be among its language's.
+/// Words that no sentence of a language ends with, English first. A reply's language is the one of whose words it has
+/// most, and two at least.
 const WANTING: &[&[&str]] = &[
     &[
         "a", "an", "and", "because", "every", "its", "my", "or", "our", "such", "than", "the",
@@ -75,6 +76,11 @@ const WANTING: &[&[&str]] = &[
         "которая",
         "которые",
     ],
+];
+
+/// Words that tell English from languages with which it shares some of these (`do`, `a`).
+const ENGLISH: &[&str] = &[
+    "are", "be", "for", "that", "this", "to", "using", "when", "which", "will", "with", "would",
 ];
 
 /// Words that an English sentence ends with only if another word, such as `what`, asks for it.
@@ -157,13 +163,11 @@ fn broken_off(text: &str) -> Option<Range<usize>> {
     is_cut.then_some(span)
 }
 
-/// Does the row of a table lack the bar that the row above ends with?
+/// Has the row of a table fewer bars than the row above?
 fn is_cut_row(line: &str, above: &str) -> bool {
     let previous = above.trim_end().rsplit('\n').next().unwrap_or("").trim();
-    previous.len() > 1
-        && previous.starts_with('|')
-        && previous.ends_with('|')
-        && !line.ends_with('|')
+    let bars = |row: &str| row.matches('|').count();
+    previous.starts_with('|') && previous.ends_with('|') && bars(line) < bars(previous)
 }
 
 /// Does an item of a list end without a mark, after others that all have one?
@@ -208,15 +212,21 @@ fn wants_more(sentence: &str, above: &str) -> bool {
     let known = |list: &[&str]| {
         prose::words(&all, 0..all.len())
             .filter(|word| list.contains(&&all[word.clone()]))
-            .take(2)
             .count()
     };
-    let wants = |list: &[&str]| list.contains(last) && known(list) >= 2;
+    let english = known(WANTING[0]) + known(ENGLISH);
+    let others = WANTING[1..].iter().map(|list| known(list)).max();
+    let most = others.unwrap_or(0).max(english);
+    let wants = |(at, list): (usize, &&[&str])| {
+        let count = if at == 0 { english } else { known(list) };
+        list.contains(last) && count >= 2 && count == most
+    };
     let is_asked = || words.iter().rev().skip(1).any(|word| ASKING.contains(word));
-    WANTING.iter().any(|list| wants(list))
+    WANTING.iter().enumerate().any(wants)
         || WANTING_UNLESS_ASKED.contains(last)
             && words.len() >= 6
-            && known(WANTING[0]) >= 1
+            && english >= 2
+            && english == most
             && !is_asked()
 }
 
