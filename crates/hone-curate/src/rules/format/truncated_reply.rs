@@ -104,9 +104,6 @@ const ASKING: &[&str] = &[
     "why",
 ];
 
-/// Sentences of fewer words than this are exclamations: `Sure!`, and a line may go on as it likes.
-const SENTENCE: usize = 4;
-
 /// See [`DOC`].
 pub struct TruncatedReply;
 
@@ -182,21 +179,47 @@ fn is_cut_line(line: &str, above: &str) -> bool {
     if ends_in_colon {
         return true;
     }
-    if !starts_openly(line) || !ends_openly(line) || closes_letter(above) {
-        return false;
+    if line.ends_with(" =") {
+        return true;
     }
     let sentences = sentences(line);
+    let is_signature = || sentences.len() == 1 && closes_letter(above);
+    if !starts_openly(line) || !ends_openly(line) || is_signature() {
+        return false;
+    }
     let (last, finished) = sentences.split_last().expect("a line that is not empty");
     let finished = finished
         .iter()
-        .filter(|sentence| num_words(sentence) >= SENTENCE)
+        .filter(|sentence| !is_exclamation(sentence))
         .count();
     let words = num_words(last);
     let is_open = last.ends_with([',', '，', '、', '(', '[', '（']) && words >= 3
-        || last.matches(['(', '（']).count() > last.matches([')', '）']).count();
-    let beside = finished >= 2 && words >= 2 || finished == 1 && words >= SENTENCE;
+        || last.matches(['(', '（']).count() > last.matches([')', '）']).count()
+        || has_open_quotation(last);
+    let beside = finished >= 2 && words >= 2 || finished == 1 && words >= 3;
     let below = || words >= 6 && finished_sentences(above) >= 3;
     is_open || beside || below() || wants_more(last, above)
+}
+
+/// After `Sure!` or `Thanks for asking!` a line may go on as it likes.
+fn is_exclamation(sentence: &str) -> bool {
+    let words = num_words(sentence);
+    words < 3 || words == 3 && sentence.ends_with(['!', '！'])
+}
+
+/// Is the last quotation mark one that opens?
+fn has_open_quotation(sentence: &str) -> bool {
+    let Some(at) = sentence.rfind(['"', '“', '”', '„', '«', '»']) else {
+        return false;
+    };
+    let mut around = sentence[at..].chars();
+    let mark = around.next();
+    let is_straight = mark == Some('"');
+    let starts_word = sentence[..at].ends_with(char::is_whitespace)
+        && around.next().is_some_and(char::is_alphanumeric);
+    (is_straight || mark == Some('“'))
+        && starts_word
+        && (!is_straight || sentence.matches('"').count() % 2 == 1)
 }
 
 /// Does a sentence end in a word that wants another one?
@@ -274,7 +297,7 @@ fn num_words(text: &str) -> usize {
     }
 }
 
-/// What follows the mark of an item of a list.
+/// What follows the mark of an item of a list, or its head in bold.
 fn item_of(line: &str) -> Option<&str> {
     let digits = line.bytes().take_while(u8::is_ascii_digit).count();
     let marks: &[&str] = if digits > 0 {
@@ -282,9 +305,11 @@ fn item_of(line: &str) -> Option<&str> {
     } else {
         &["- ", "* ", "• ", "+ "]
     };
+    let bold = || Some(line.strip_prefix("**")?.split_once("**")?.1);
     marks
         .iter()
         .find_map(|mark| line[digits..].strip_prefix(mark))
+        .or_else(bold)
         .map(str::trim)
 }
 

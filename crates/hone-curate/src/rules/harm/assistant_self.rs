@@ -24,10 +24,10 @@ const NAMES: &str = r"chatgpt|gpt-?[345][\w.]*|openai|claude|bard|gemini|llama|q
 const MAKERS: &str = r"(?:openai|anthropic|google|meta|microsoft|deepseek|alibaba|mistral|xai|moonshot|zhipu|baidu|cohere|nvidia|lmsys|hugging face|阿里|百度)(?: (?:cloud|ai|deepmind))?";
 
 static SELF: LazyLock<Regex> = LazyLock::new(|| {
-    let kind = r"(?:(?:large |helpful |advanced |simple |mere |generative )*(?:ai|artificial intelligence|(?:ai |machine )?(?:language|learning)|virtual|chat)[- ]?(?:language )?(?:model|assistant|bot|program|system)|ai|artificial intelligence|chatbot)";
+    let kind = r"(?:(?:large |helpful |advanced |simple |mere |generative |text-based )*(?:ai|artificial intelligence|(?:ai |machine )?(?:language|learning)|virtual|chat|computer)[- ]?(?:language )?(?:model|assistant|bot|program|system)|ai|artificial intelligence|chatbot)";
     let made = r"(?:trained|developed|created|made|built|designed)";
     let english = format!(
-        r"\b(?:as|being) an? {kind}\b|\b(?:i am|i'm) (?:just |only |simply |merely |actually )?(?:an? )?{kind}\b|\b(?:i am|i'm|my name is) (?:{NAMES})\b|\bi(?:'m| am|'ve been| have been| was)\b[ a-z,]{{0,60}}\b{made} by {MAKERS}\b|\b{MAKERS} {made} me\b|\bmy (?:last )?(?:knowledge|training(?: data)?) (?:cut-?off|(?:last )?update|(?:only )?(?:extends|goes|reaches|ends|covers))|\bas of my (?:last |latest )?(?:knowledge |training )?(?:update|cut-?off)|\b(?:after|past|beyond|since) my (?:knowledge |training )?cut-?off|\bmy (?:responses|answers|replies) (?:are|come) (?:generated|produced|from)\b[^.\n]{{0,30}}\bmodel"
+        r"\b(?:as|being) an? {kind}\b|\b(?:i am|i'm) (?:just |only |simply |merely |actually )?(?:an? )?{kind}\b|\b(?:i am|i'm|my name is|my name's) (?:{NAMES})\b|\bi was last (?:updated|trained)\b|\bmy last training data\b|\bi(?:'m| am|'ve been| have been| was)\b[ a-z,]{{0,60}}\b{made} by {MAKERS}\b|\b{MAKERS} {made} me\b|\bmy (?:last )?(?:knowledge|training(?: data)?) (?:cut-?off|(?:last )?update|(?:only )?(?:extends|goes|reaches|ends|covers))|\bas of my (?:last |latest )?(?:knowledge |training )?(?:update|cut-?off)|\b(?:after|past|beyond|since) my (?:knowledge |training )?cut-?off|\bmy (?:responses|answers|replies) (?:are|come) (?:generated|produced|from)\b[^.\n]{{0,30}}\bmodel"
     );
     let others = [
         // German
@@ -35,7 +35,7 @@ static SELF: LazyLock<Regex> = LazyLock::new(|| {
         // French
         r"\ben tant qu(?:e |')(?:ia|(?:grand )?modèle de langage|intelligence artificielle|assistant (?:ia|virtuel))\b|\bje suis (?:une? )(?:simple )?(?:ia|intelligence artificielle|(?:grand )?modèle de langage|assistant (?:ia|virtuel))\b",
         // Spanish and Portuguese
-        r"\b(?:como|al ser) (?:una? |uma? )?(?:gran |grande )?(?:ia|modelo de (?:lenguaje|linguagem)|inteligencia artificial|inteligência artificial|asistente (?:de ia|virtual))\b|\b(?:soy|sou) (?:solo |apenas )?(?:una?|uma?) (?:ia|modelo de (?:lenguaje|linguagem)|inteligencia artificial|inteligência artificial)\b",
+        r"\b(?:como|al ser) (?:una? |uma? )?(?:gran |grande )?(?:ia|modelo de (?:lenguaje|linguagem)|inteligencia artificial|inteligência artificial|asistente (?:de ia|de inteligencia artificial|virtual))\b|\b(?:soy|sou) (?:solo |apenas )?(?:una?|uma?) (?:ia|modelo de (?:lenguaje|linguagem)|inteligencia artificial|inteligência artificial|as+istente (?:de ia|de inteligencia artificial|de inteligência artificial|virtual))\b",
         // Italian
         r"\b(?:come|in quanto) (?:un |un'|una )?(?:ia|modello linguistico|intelligenza artificiale)\b|\bsono (?:solo )?(?:un|un'|una) ?(?:ia|modello linguistico|intelligenza artificiale)\b",
         // Dutch
@@ -74,7 +74,13 @@ static FIRST_PERSON: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\b(?:I|[Mm]y|[Mm]e|[Mm]yself)\b").expect("a fixed pattern"));
 /// Words that may follow what an assistant calls itself; another makes a person of it (`an AI researcher`).
 static GOES_ON: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?i)^(?:$|\s*[.,;:!?)\n—–-]|\s+(?:i|i'm|i’m|and|so|but|that|which|who|without|with|not|made|developed|created|trained|designed|built|programmed|by|here|my|it|from|called|named|to|as|on|in|using|a large|un|en|ein|une|di|da|von|de|met|van|from)\b)")
+    Regex::new(r"(?i)^(?:$|\s*[.,;:!?)\n—–-]|\s+(?:i|i'm|i’m|and (?:i|do|don't|don’t|cannot|can't|can’t|can|have|am|was|not|so|therefore|never|know|my)|so|but|that|which|who|without|with|not|made|developed|created|trained|designed|built|programmed|by|here|my|it|from|called|named|to|as|on|in|using|a large|un|en|ein|une|di|da|von|de|met|van|from)\b)")
+        .expect("a fixed pattern")
+});
+
+/// Words that may follow an assistant's maker; people are trained by companies too, in something and as something.
+static GOES_ON_MADE: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"(?i)^(?:$|\s*[.,;:!?)\n—–]|\s+(?:and|to|in \d|with|using|on (?:an?|large|text|data)|that|who|which|but|so|as an? (?:ai|large|language|helpful))\b)")
         .expect("a fixed pattern")
 });
 
@@ -101,11 +107,12 @@ fn is_self(row: &Row<'_>, text: &str, found: Range<usize>) -> bool {
     if NAMED.is_match(words) {
         goes_on(rest) && !is_given_name(row, words)
     } else if MADE.is_match(words) {
-        goes_on(rest)
+        GOES_ON_MADE.is_match(rest) || rest.starts_with(|c: char| !c.is_ascii() && c != '’')
     } else if KIND.is_match(words) {
         goes_on(rest) && FIRST_PERSON.is_match(sentence_around(text, found))
     } else {
-        true
+        // Not of a sceptic (`KI-Skeptiker`).
+        !rest.starts_with('-')
     }
 }
 
