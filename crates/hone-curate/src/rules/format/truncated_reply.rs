@@ -196,6 +196,15 @@ fn is_cut_line(line: &str, above: &str) -> bool {
     let is_open = last.ends_with([',', '，', '、', '(', '[', '（']) && words >= 3
         || last.matches(['(', '（']).count() > last.matches([')', '）']).count()
         || has_open_quotation(last);
+    // Of a label (`Step 3: done`) and of a number in groups (`+41 44 123 45`) the end says nothing.
+    let is_label = last
+        .split_once(": ")
+        .is_some_and(|(_, rest)| num_words(rest) < 3);
+    let mut ends = last.rsplit(' ').take(2);
+    let is_number = ends.all(|word| word.bytes().all(|byte| byte.is_ascii_digit()));
+    if is_label || is_number {
+        return is_open;
+    }
     let beside = finished >= 2 && words >= 2 || finished == 1 && words >= 3;
     let below = || words >= 6 && finished_sentences(above) >= 3;
     is_open || beside || below() || wants_more(last, above)
