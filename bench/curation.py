@@ -62,7 +62,7 @@ def related(binary: Path, folder: Path, out: Path) -> dict:
     # Near rows are kept, so that the split and not the duplicates has to hold them together.
     hone(binary, "build", "--from", folder / "rows.jsonl", "--valid-share", "0.2", "--out", out)
     checked = hone(binary, "check", out, "--json")
-    found = [json.loads(line) for line in checked.stdout.splitlines()]
+    found = [told for told in map(json.loads, checked.stdout.splitlines()) if "rule" in told]
     # A duplicate is across sides where the other row stands in another file.
     across = [finding for finding in found if finding["family"] == "leak"]
     across += [finding for finding in found if finding["rule"] in ACROSS_SIDES and Path(finding["file"]).name not in finding.get("other", "")]

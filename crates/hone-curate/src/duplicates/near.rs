@@ -204,8 +204,10 @@ const BUCKET: usize = 64;
 /// Rows without a candidate that are counted too where a template is looked for.
 const OTHERS: usize = 4096;
 
-/// Rows that are copies of others, found again and again until there is none left: each round what has left no longer
-/// counts among the rows that share a template.
+/// Rounds in which copies are looked for: what leaves in the first no longer counts among the rows that share a template.
+const ROUNDS: usize = 2;
+
+/// Rows that are copies of others.
 struct Copies<'a> {
     ranked: &'a [&'a Fingerprint],
     rows: &'a dyn Rows,
@@ -227,10 +229,10 @@ impl<'a> Copies<'a> {
         };
         let mut left: Vec<usize> = (0..ranked.len()).collect();
         let mut clusters = Vec::new();
-        loop {
+        for _ in 0..ROUNDS {
             let found = copies.among(&left)?;
             if found.is_empty() {
-                return Ok(clusters);
+                break;
             }
             let gone: HashSet<usize> = found
                 .iter()
@@ -240,6 +242,7 @@ impl<'a> Copies<'a> {
             left.retain(|&rank| !gone.contains(&ranked[rank].row));
             clusters.extend(found);
         }
+        Ok(clusters)
     }
 
     /// The copies among some rows, each in the cluster of a row that it is a copy of.
@@ -283,12 +286,18 @@ impl<'a> Copies<'a> {
         let shared = (0..self.options.bands)
             .into_par_iter()
             .flat_map_iter(|band| key(&|print| print.bands.get(band).copied()));
-        let shared = shared.map(|mut bucket| {
+        let shared = shared.filter_map(|mut bucket| {
             bucket.retain(|&rank| stands_for_all[rank]);
-            bucket
+            (bucket.len() <= BUCKET).then_some(bucket)
         });
-        let mut buckets: Vec<Vec<usize>> = shared
-            .filter(|bucket| (2..=BUCKET).contains(&bucket.len()))
+        let mut pairs: Vec<[usize; 2]> = shared
+            .flat_map_iter(|bucket| {
+                let mut pairs = Vec::new();
+                for (at, &a) in bucket.iter().enumerate() {
+                    pairs.extend(bucket[at + 1..].iter().map(|&b| [a, b]));
+                }
+                pairs
+            })
             .collect();
         let listed: Vec<usize> = ranks
             .iter()
@@ -299,12 +308,12 @@ impl<'a> Copies<'a> {
             .iter()
             .map(|&rank| &*self.ranked[rank].words)
             .collect();
-        let pairs = rare::pairs(&words);
-        buckets.extend(
-            pairs
-                .into_iter()
-                .map(|pair| pair.map(|at| listed[at]).to_vec()),
-        );
+        let rare = rare::pairs(&words);
+        pairs.extend(rare.into_iter().map(|pair| pair.map(|at| listed[at])));
+        // Two rows share many bands, and are compared once.
+        pairs.par_sort_unstable();
+        pairs.dedup();
+        let mut buckets: Vec<Vec<usize>> = pairs.into_iter().map(Vec::from).collect();
         buckets.extend(reading.into_iter().filter(|bucket| bucket.len() > 1));
         buckets
     }

@@ -13,8 +13,8 @@ use crate::text::mix;
 pub(super) const WORDS: usize = 32;
 /// Rarest words that a row is listed by: a word or two that were replaced may be among them.
 const LISTED_BY: usize = 4;
-/// Rows of one list at most; a word that so many rows have among their rarest distinguishes none.
-const LIST: usize = 2048;
+/// Rows of one list at most. A word that more rows have lists them together with another such word.
+const LIST: usize = 64;
 /// The least share of the weight of all words of two rows that is on words that both have.
 const SHARED: f32 = 0.5;
 
@@ -35,24 +35,20 @@ pub(super) fn pairs(rows: &[&[u32]]) -> Vec<[usize; 2]> {
         .map(|words| words.iter().map(|&word| often.weight(word)).collect())
         .collect();
     let listed: Vec<[u32; LISTED_BY]> = rows.par_iter().map(|words| often.rarest(words)).collect();
-    let mut lists: Vec<(u32, u32)> = listed
+    let mut lists: Vec<(u64, u32)> = listed
         .iter()
         .enumerate()
         .flat_map(|(row, words)| {
-            let words = words.iter().filter(|&&word| word != NONE);
-            words.map(move |&word| (word, row as u32))
+            let keys = often.keys(words).into_iter();
+            keys.map(move |key| (key, row as u32))
         })
         .collect();
     lists.par_sort_unstable();
-    let lists: Vec<&[(u32, u32)]> = lists
+    let lists: Vec<&[(u64, u32)]> = lists
         .chunk_by(|a, b| a.0 == b.0)
         .filter(|list| (2..=LIST).contains(&list.len()))
         .collect();
-    let is_first_common = |word: u32, a: &[u32], b: &[u32]| {
-        let common = a.iter().find(|word| **word != NONE && b.contains(word));
-        common == Some(&word)
-    };
-    lists
+    let mut pairs: Vec<[usize; 2]> = lists
         .par_iter()
         .flat_map_iter(|list| {
             let alike = |a: usize, b: usize| {
@@ -60,17 +56,20 @@ pub(super) fn pairs(rows: &[&[u32]]) -> Vec<[usize; 2]> {
                 shared(words.0, &weights[a], words.1, &weights[b]) >= SHARED
             };
             let mut found = Vec::new();
-            for (at, &(word, a)) in list.iter().enumerate() {
+            for (at, &(_, a)) in list.iter().enumerate() {
                 for &(_, b) in &list[at + 1..] {
                     let (a, b) = (a as usize, b as usize);
-                    if is_first_common(word, &listed[a], &listed[b]) && alike(a, b) {
+                    if alike(a, b) {
                         found.push([a, b]);
                     }
                 }
             }
             found
         })
-        .collect()
+        .collect();
+    pairs.par_sort_unstable();
+    pairs.dedup();
+    pairs
 }
 
 /// No word.
@@ -104,6 +103,20 @@ impl Often {
 
     fn rows(&self, word: u32) -> u32 {
         self.counts[self.place(word)]
+    }
+
+    /// What a row is listed by: each of its rarest words, and pairs of those that too many rows have.
+    fn keys(&self, words: &[u32]) -> Vec<u64> {
+        let words = words.iter().copied().filter(|&word| word != NONE);
+        let is_rare = |word: &u32| self.rows(*word) as usize <= LIST;
+        let (rare, others): (Vec<u32>, Vec<u32>) = words.partition(is_rare);
+        let mut keys: Vec<u64> = rare.into_iter().map(u64::from).collect();
+        for (at, &a) in others.iter().enumerate() {
+            for &b in &others[at + 1..] {
+                keys.push(mix(u64::from(a.min(b)) << 32 | u64::from(a.max(b))));
+            }
+        }
+        keys
     }
 
     /// Eighths of a bit.

@@ -10,7 +10,7 @@
 use std::ops::Range;
 use std::sync::LazyLock;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use hone_data::{Part, Record};
 use hone_text::Role;
@@ -42,6 +42,8 @@ struct Half {
     symbols: u64,
     /// The words in order of their hashes.
     sorted: Vec<u64>,
+    /// A hash of the numbers and negations, whatever their order.
+    turning: u64,
 }
 
 /// What two halves that may be copies have in common.
@@ -78,7 +80,7 @@ const MOVED: usize = 2;
 /// Words of its own that a row has in common with another one for each that differs, from which on chance is no reason.
 const FAR_MORE: usize = 16;
 /// The largest table of a comparison, in cells; what differs more is no copy.
-const MOST_CELLS: usize = 1 << 18;
+const MOST_CELLS: usize = 1 << 13;
 
 impl Wording {
     /// Features of a word.
@@ -96,6 +98,9 @@ impl Wording {
             }
         }
         for half in [&mut asked, &mut learnt] {
+            let words = half.words.iter().zip(&half.kinds);
+            let turning = words.filter(|(_, kind)| *kind & (NUMBER | NEGATION) != 0);
+            half.turning = turning.fold(0, |sum, (word, _)| sum.wrapping_add(mix(*word)));
             half.sorted = half.words.clone();
             half.sorted.sort_unstable();
         }
@@ -255,10 +260,16 @@ impl Half {
         boilerplate: &Boilerplate,
         strictness: f64,
     ) -> Option<Compared> {
+        if self.turning != other.turning || self.symbols != other.symbols {
+            return None;
+        }
         let most = self.len().max(other.len());
+        if 4 * self.len().min(other.len()) + 4 < 3 * most {
+            return None;
+        }
         let common = common(&self.sorted, &other.sorted);
         // One of few words may be a typing error.
-        if self.symbols != other.symbols || 4 * common + 4 < 3 * most {
+        if 6 * (most - common) > most + 12 {
             return None;
         }
         let same = || Compared {
@@ -635,14 +646,12 @@ pub(crate) fn kind_of(
 ) -> u8 {
     let mut kind = 0;
     let has_digit = || word.chars().any(char::is_numeric);
-    if numbers == Numbers::Kept && (has_digit() || NUMBER_WORDS.contains(word)) {
+    kind |= KNOWN.get(word).copied().unwrap_or(0);
+    if has_digit() {
         kind |= NUMBER;
     }
-    if NEGATIONS.contains(word) {
-        kind |= NEGATION;
-    }
-    if CONTRASTS.contains(word) {
-        kind |= CONTRAST;
+    if numbers == Numbers::Zero {
+        kind &= !NUMBER;
     }
     let seen = &text[span.clone()];
     let is_capital = seen.chars().next().is_some_and(char::is_uppercase);
@@ -663,6 +672,21 @@ pub(crate) fn kind_of(
     }
     kind
 }
+
+/// What is known of words by themselves: one look for each.
+static KNOWN: LazyLock<HashMap<&str, u8>> = LazyLock::new(|| {
+    let mut known = HashMap::new();
+    for (words, kind) in [
+        (&NUMBER_WORDS, NUMBER),
+        (&NEGATIONS, NEGATION),
+        (&CONTRASTS, CONTRAST),
+    ] {
+        for &word in words.iter() {
+            *known.entry(word).or_default() |= kind;
+        }
+    }
+    known
+});
 
 fn set(words: &'static str) -> HashSet<&'static str> {
     words.split_whitespace().collect()
