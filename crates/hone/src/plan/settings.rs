@@ -872,8 +872,10 @@ mod tests {
             .rows()
             .into_iter()
             .map(|(name, value, _)| (name, value))
+            .filter(|(name, _)| *name != "epochs")
             .collect();
         shown.push(("valid-share", "0.05".into()));
+        // A plan says "1 epoch", the help "1".
         shown.push((
             "epochs",
             settings

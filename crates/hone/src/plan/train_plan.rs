@@ -170,8 +170,9 @@ impl PlanError {
 }
 
 /// Memory of a process beside its own pages and its tensors: the libraries of the system, stacks and buffers of a few threads,
-/// and gaps that the allocator cannot use; as measured. Their number does not count: a plan must not depend on it.
-const PROCESS_BYTES: usize = 16 << 20;
+/// the compiled patterns of the rules that rows are read under, and gaps that the allocator cannot use; as measured. The
+/// number of threads does not count: a plan must not depend on it.
+const PROCESS_BYTES: usize = 28 << 20;
 
 /// What a tokenizer keeps for a token: its text in the file, its text, its merge, its places in their tables, and the gaps
 /// that reading it left; as measured.

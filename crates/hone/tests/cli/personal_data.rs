@@ -127,7 +127,9 @@ fn what_is_shown_of_a_row_is_masked_whatever_is_decided_about_it() {
     let place = Place::new();
     let row =
         r#"{"prompt":"Write to olga.berg@kranich-it.ch or +41 79 234 56 78","completion":"done"}"#;
-    place.write("rows.jsonl", &format!("{row}\n"));
+    // What repeats a benchmark's row leaves, so that another has to stay.
+    let stays = r#"{"prompt":"What rings at noon?","completion":"The bell of the old town hall."}"#;
+    place.write("rows.jsonl", &format!("{row}\n{stays}\n"));
     place.write("bench.jsonl", &format!("{row}\n"));
     let ran =
         place.run("data build --from rows.jsonl --benchmark bench.jsonl --valid-share 0 --out out");
