@@ -192,6 +192,8 @@ pub fn of_declaration(said: &str) -> Option<Named> {
     };
     match expression.either() {
         Some(named) if expression.at == tokens.len() => named,
+        // An expression that is none is not guessed at.
+        _ if tokens.iter().any(|token| OPERATORS.contains(token)) => None,
         _ => of_name(said),
     }
 }
@@ -281,6 +283,14 @@ fn fold(said: &str) -> Vec<Cow<'static, str>> {
     let mut before = ' ';
     for c in said.chars() {
         let kind = |c: char| (c.is_alphabetic(), c.is_ascii_digit());
+        // `GPLv3`
+        if c.is_ascii_digit()
+            && before == 'v'
+            && let Some(word) = words.last_mut()
+            && word.len() > 1
+        {
+            word.pop();
+        }
         if c.is_alphanumeric() {
             match words.last_mut() {
                 Some(word) if kind(before) == kind(c) => word.extend(c.to_lowercase()),
@@ -349,6 +359,9 @@ fn both(one: Option<Named>, other: Option<Named>) -> Option<Named> {
     }
 }
 
+/// Between the ids of an expression; in capitals.
+const OPERATORS: [&str; 3] = ["OR", "AND", "WITH"];
+
 /// An SPDX expression on its way through its tokens; the outer `None` is that it is none.
 struct Expression<'a> {
     tokens: &'a [&'a str],
@@ -384,7 +397,7 @@ impl Expression<'_> {
             return self.takes(")").then_some(inner);
         }
         let id = *self.tokens.get(self.at)?;
-        if ["OR", "AND", "WITH", ")"].contains(&id) {
+        if OPERATORS.contains(&id) || id == ")" {
             return None;
         }
         self.at += 1;
@@ -512,7 +525,7 @@ mod tests {
             ("CC BY-NC 4.0 by its authors", "CC BY-NC 4.0"),
             (
                 "the GNU GPL v3 or later, see COPYING",
-                "the GNU GPL v3 or later",
+                "GNU GPL v3 or later",
             ),
             ("AGPL-3.0.", "AGPL-3.0"),
             ("MIT and nothing else", "MIT"),
