@@ -27,8 +27,8 @@ struct Config {
     strange: Vec<String>,
 }
 
-/// The YAML at the head of a folder's card.
-fn head(root: &Path) -> Option<String> {
+/// The YAML at the head of a folder's card, from which [`read`] and [`licence`] take what they are for.
+pub(super) fn head(root: &Path) -> Option<String> {
     let text = text_at(&root.join(FILE))?;
     let rest = text.trim_start_matches('\u{feff}').strip_prefix("---")?;
     let rest = rest
@@ -46,9 +46,9 @@ fn head(root: &Path) -> Option<String> {
     Some(rest[..end].to_owned())
 }
 
-/// The licence that the card of a folder declares, by its own name where it has one that the Hub has not.
-pub(super) fn licence(root: &Path) -> Option<String> {
-    let head: Value = serde_saphyr::from_str(&head(root)?).ok()?;
+/// The licence that the head of a card declares, by its own name where it has one that the Hub has not.
+pub(super) fn licence(head: &str) -> Option<String> {
+    let head: Value = serde_saphyr::from_str(head).ok()?;
     let named = |key: &str| licence_named(&head[key]);
     let licence = named("license").or_else(|| named("licence"))?;
     let own_name = (licence == "other")
@@ -57,9 +57,8 @@ pub(super) fn licence(root: &Path) -> Option<String> {
     Some(own_name.unwrap_or(licence))
 }
 
-/// Reads the card of a folder, if its head names files.
-pub(super) fn read(root: &Path) -> Option<Card> {
-    let head = &head(root)?;
+/// Reads the head of a card, if it names files.
+pub(super) fn read(head: &str) -> Option<Card> {
     if !head.lines().any(|line| line.starts_with("configs:")) {
         return None;
     }

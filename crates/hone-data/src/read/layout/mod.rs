@@ -304,7 +304,8 @@ pub(super) fn folder(root: &Path, choices: &Choices) -> io::Result<Found> {
     walk(root, root, &mut all, &mut found.passed_over)?;
     all.sort_unstable_by(|a, b| a.file.cmp(&b.file));
     found.leave_out(&mut all, |candidate| used_otherwise(candidate, choices));
-    let card = card::read(root);
+    let head = card::head(root);
+    let card = head.as_deref().and_then(card::read);
     found.leave_out(&mut all, |candidate| {
         let is_card = card.is_some() && candidate.within == Path::new(card::FILE);
         describes(&candidate.file).or_else(|| is_card.then(|| DESCRIBES.to_owned()))
@@ -327,7 +328,7 @@ pub(super) fn folder(root: &Path, choices: &Choices) -> io::Result<Found> {
         }
     });
     found.give_sides(candidates, choices);
-    let licence = card::licence(root);
+    let licence = head.as_deref().and_then(card::licence);
     found
         .files
         .iter_mut()
