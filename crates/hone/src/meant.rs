@@ -1,12 +1,8 @@
 //! What a word that stands alone on a command line was probably meant as: the value of an option that was left out.
 
 use crate::base::CATALOGUE;
+use hone_data::Format;
 use std::path::Path;
-
-/// Ends of the names of files that hold rows.
-const OF_ROWS: [&str; 11] = [
-    "jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow", "txt", "md", "gz", "zst",
-];
 
 /// The options that may be meant by a word, the likeliest first; which of them there are depends on the verb.
 pub fn options_for(word: &str) -> &'static [&'static str] {
@@ -24,7 +20,7 @@ pub fn options_for(word: &str) -> &'static [&'static str] {
     match path.extension().and_then(|end| end.to_str()) {
         Some("gguf") => MODEL,
         Some("jinja") => &["chat-template"],
-        Some(end) if OF_ROWS.contains(&end) => ROWS,
+        _ if Format::is_told_by_name(path) => ROWS,
         _ if CATALOGUE.iter().any(|entry| entry.name == word) => MODEL,
         // The id of a model on the hub.
         _ if word.split('/').count() == 2 && !word.contains(char::is_whitespace) => MODEL,

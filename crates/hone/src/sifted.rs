@@ -12,7 +12,7 @@ use hone_data::{
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Flags about which rows are used.
 #[derive(Debug, Clone, clap::Args)]
@@ -64,13 +64,13 @@ impl SieveArgs {
         };
         let rules = ruled(&sections(&self.rules))?;
         let own = inputs.files.iter().filter(|input| input.is_own);
-        let own: BTreeSet<&PathBuf> = own.map(|input| &input.file).collect();
+        let own: BTreeSet<&Path> = own.map(|input| &*input.file).collect();
         let mut sieve = Sieve::new(usable, &rules);
         let (mut rows, mut refused) = (Vec::new(), Vec::new());
         let files = stream_files(&inputs.files, options, &mut |row| {
             match row {
                 Ok(record) => {
-                    let is_own = own.contains(&record.source.file.to_path_buf());
+                    let is_own = own.contains(&*record.source.file);
                     let why = sieve.sift(&record, is_own);
                     rows.push((record, why));
                 }

@@ -44,6 +44,12 @@ impl Format {
         })
     }
 
+    /// Does its name say that a file can be read, or that it is packed?
+    pub fn is_told_by_name(file: &Path) -> bool {
+        let packed = || Some(file.extension()?.to_str()?.to_ascii_lowercase());
+        Self::named(file).is_some() || packed().is_some_and(|end| PACKED.contains(&end.as_str()))
+    }
+
     /// Does a file of this kind hold rows, and not a document?
     pub(super) fn has_rows(self) -> bool {
         !matches!(self, Self::Text | Self::Markdown)

@@ -226,13 +226,22 @@ impl Source {
         }
     }
 
-    /// The reference of every proof: the base, as it was trained on, with the adapters beside it.
-    pub fn reference(&self, max_positions: usize) -> Result<Model> {
-        let format = match self.kind {
+    /// How the base is held where it is what the adapters were trained on.
+    fn format(&self) -> BaseFormat {
+        match self.kind {
             MergeBase::Original => BaseFormat::Stored,
             MergeBase::DequantisedNf4 => BaseFormat::Nf4,
-        };
-        let mut model = Model::load(&self.open.weights, &self.device, format, max_positions)?;
+        }
+    }
+
+    /// The reference of every proof: the base, as it was trained on, with the adapters beside it.
+    pub fn reference(&self, max_positions: usize) -> Result<Model> {
+        let mut model = Model::load(
+            &self.open.weights,
+            &self.device,
+            self.format(),
+            max_positions,
+        )?;
         match &self.adapters[..] {
             [] => {}
             [one] => {
@@ -251,12 +260,8 @@ impl Source {
 
     /// The base alone, rounded to the types of `written`.
     pub fn rounded_base(&self, written: &BaseWeights, max_positions: usize) -> Result<Model> {
-        let format = match self.kind {
-            MergeBase::Original => BaseFormat::Stored,
-            MergeBase::DequantisedNf4 => BaseFormat::Nf4,
-        };
         let base = &self.open.weights;
-        let model = Model::load_rounded(base, written, &self.device, format, max_positions)?;
+        let model = Model::load_rounded(base, written, &self.device, self.format(), max_positions)?;
         Ok(model)
     }
 
