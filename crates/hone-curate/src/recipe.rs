@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub use hone_data::Side;
+use hone_data::nearest::several;
 use hone_data::{Choices, Nulls};
 use hone_ledger::mistyped;
 use serde::Deserialize;
@@ -288,10 +289,11 @@ impl RecipeError {
         match self {
             Self::At { source, .. } => source.hints(),
             Self::NoSuchRule { name } => {
-                let near = rules::all()
-                    .map(|entry| entry.doc.name)
-                    .find(|known| known.contains(name.as_str()) || name.contains(known));
-                near.map(|near| format!("did you mean `{near}`?"))
+                let families = Family::ALL.map(Family::name);
+                let known = rules::all().map(|entry| entry.doc.name).chain(families);
+                let near = several(name, known);
+                near.first()
+                    .map(|near| format!("did you mean `{near}`?"))
                     .into_iter()
                     .chain(["`hone data rules` lists them".to_owned()])
                     .collect()

@@ -5,6 +5,7 @@
 //! whatever is left over is looked up in the tables below. `docs/rows.md` is made from them.
 
 use hone_ledger::words::for_shell;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use hone_text::Role;
@@ -515,7 +516,7 @@ pub(crate) struct Account {
     /// Keys that were not used.
     unused: BTreeSet<String>,
     unused_of_turns: BTreeSet<String>,
-    /// Keys of turns that no field takes, used or not.
+    /// Keys of turns.
     met_in_turns: BTreeSet<String>,
     /// The line of the row that is read now.
     line: usize,
@@ -594,7 +595,7 @@ impl Account {
         self.long.iter().find_map(both)
     }
 
-    /// The keys of turns that no field takes, as `turn.NAME`.
+    /// The keys of turns, as `turn.NAME`.
     pub fn met_in_turns(&self) -> impl Iterator<Item = String> {
         self.met_in_turns.iter().map(|key| format!("turn.{key}"))
     }
@@ -645,13 +646,30 @@ impl Account {
         }
     }
 
-    /// Is the key of a turn passed over?
-    pub fn is_ignored_in_turns(&mut self, key: &str) -> bool {
-        let is_ignored = !self.ignored.is_empty() && self.ignored.contains(&format!("turn.{key}"));
-        if is_ignored {
-            self.list_of_turn(key);
+    /// A turn without the keys that are to be passed over.
+    pub fn heard<'t>(&mut self, turn: &'t Map<String, Value>) -> Cow<'t, Map<String, Value>> {
+        for key in turn.keys() {
+            if self.met_in_turns.len() < MOST_NAMES && !self.met_in_turns.contains(key) {
+                self.met_in_turns.insert(key.clone());
+            }
         }
-        is_ignored
+        let ignored = self
+            .ignored
+            .iter()
+            .filter_map(|key| key.strip_prefix("turn."));
+        let ignored: Vec<String> = ignored
+            .filter(|key| turn.contains_key(*key))
+            .map(str::to_owned)
+            .collect();
+        if ignored.is_empty() {
+            return Cow::Borrowed(turn);
+        }
+        let mut heard = turn.clone();
+        for key in ignored {
+            heard.shift_remove(&key);
+            self.list_of_turn(&key);
+        }
+        Cow::Owned(heard)
     }
 
     fn list_of_turn(&mut self, key: &str) {
@@ -668,10 +686,7 @@ impl Account {
         value: &Value,
         said: &str,
     ) -> Result<(), Reason> {
-        if !self.met_in_turns.contains(key) && self.met_in_turns.len() < MOST_NAMES {
-            self.met_in_turns.insert(key.to_owned());
-        }
-        if !holds_something(value) || self.is_ignored_in_turns(key) {
+        if !holds_something(value) {
             return Ok(());
         }
         let is_final = key == "channel" && value == "final";

@@ -80,7 +80,7 @@ by themselves: these are kept.
 ## To decide otherwise
 
 - `--column FIELD=KEY` reads a key under another name: `--column prompt=question`, `--column reasoning=cot`. Files that lack the key are read as they are; a key that no file has is refused.
-- `--ignore-key KEY` passes over a key whatever it holds, `--ignore-key turn.KEY` over a key of turns; `ignore-keys = [\"KEY\"]` beside `files` in a recipe. A key that no row has is warned of.
+- `--ignore-key KEY` passes over a key whatever it holds, `--ignore-key turn.KEY` over a key of turns; `ignore-keys = [\"KEY\"]` beside `files` in a recipe. A key that no row has is refused, with the one that is probably meant.
 ";
 
 fn row_of(field: &Field) -> String {

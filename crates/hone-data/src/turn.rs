@@ -121,6 +121,7 @@ fn add(
             format!("must be an object, not {}", kind(item)),
         ));
     };
+    let item = &*account.heard(item);
     let Some(speaker) = one_of(item, ["role", "from"], place)? else {
         return match pair(item, place, account)? {
             Some(pair) => {
@@ -227,7 +228,7 @@ fn turn(
     if role != Role::Assistant && reasoning.is_some() {
         return Err(field(place, "has reasoning, which only the assistant has"));
     }
-    let trains = weight_of(item, place, account)?;
+    let trains = weight_of(item, place)?;
     if role != Role::Assistant && trains == Some(true) {
         let key = WEIGHTS
             .iter()
@@ -281,7 +282,7 @@ fn call_turn(
         other => Value::Array(vec![other]),
     };
     let made = calls(Some(&*settled_calls(&list, &at, account)?), &at)?;
-    let trains = weight_of(item, place, account)?;
+    let trains = weight_of(item, place)?;
     for (key, value) in item {
         let is_used = matches!(key.as_str(), "role" | "from" | "content" | "value")
             || WEIGHTS.contains(&key.as_str())
@@ -347,23 +348,9 @@ pub(crate) fn reasoning(item: &Map<String, Value>, place: &str) -> Result<Option
     Ok(found.map(|(_, text)| text))
 }
 
-/// Whether the turn is trained on, if it says so and nobody said not to listen.
-fn weight_of(
-    item: &Map<String, Value>,
-    place: &str,
-    account: &mut Account,
-) -> Result<Option<bool>, Reason> {
-    let has = |key: &&&str| item.get(**key).is_some_and(|value| !value.is_null());
-    let keys: Vec<&str> = WEIGHTS.iter().chain(MASKS).filter(has).copied().collect();
-    if keys.is_empty() {
-        return Ok(None);
-    }
-    let heard: Vec<&str> = keys
-        .into_iter()
-        .filter(|key| !account.is_ignored_in_turns(key))
-        .collect();
-    let get = |key: &str| item.get(key).filter(|_| heard.contains(&key));
-    weight(get, |key| format!("{place}.{key}"))
+/// Whether the turn is trained on, if it says so.
+fn weight_of(item: &Map<String, Value>, place: &str) -> Result<Option<bool>, Reason> {
+    weight(|key| item.get(key), |key| format!("{place}.{key}"))
 }
 
 /// Calls whose arguments have no null property, or only such as are meant. Arguments that are text were never part of a

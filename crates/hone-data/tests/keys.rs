@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use hone_data::{Nulls, ReadError, ReadOptions, Reading, unmet_keys};
+use hone_data::{Nulls, ReadError, ReadOptions, Reading};
 use serde_json::{Value, json};
 
 /// What a file of one row says: the record without its source, the keys that are listed, or why it is refused.
@@ -488,7 +488,7 @@ fn unknown_keys_are_listed_if_they_are_short_and_refuse_the_row_if_they_hold_tex
         assert!(told.contains("\"messages\"") && unused.is_empty(), "{told}");
     }
     let options = ReadOptions {
-        ignored_keys: ["context", "turn.mask"].map(String::from).into(),
+        ignored_keys: ["context".to_owned()].into(),
         ..ReadOptions::default()
     };
     let (told, unused) = told(&row("context", json!(long)), &options);
@@ -822,8 +822,9 @@ fn a_place_for_a_picture_refuses_the_row_and_prose_about_tags_does_not() {
             "{row}: {told}"
         );
         assert!(told.contains("--ignore-key '<"), "{told}");
-        let options = ignoring(&["<image>", "<audio>", "<video>"]);
-        let (told, unused) = self::told(&row, &options);
+        let shown = ["<image>", "<audio>", "<video>"];
+        let shown = shown.into_iter().find(|place| told.contains(*place));
+        let (told, unused) = self::told(&row, &ignoring(shown.as_slice()));
         assert!(told.starts_with('{'), "{row}: {told}");
         assert_eq!(unused.len(), 1, "{row}");
     }
@@ -841,18 +842,44 @@ fn a_place_for_a_picture_refuses_the_row_and_prose_about_tags_does_not() {
 }
 
 #[test]
-fn keys_that_were_to_be_passed_over_and_that_no_row_has_are_told_with_the_nearest() {
+fn a_key_that_no_row_has_cannot_be_passed_over_and_the_nearest_is_named() {
     let row = json!({"prompt": "q", "completion": "a", "notes": "n"}).to_string();
-    let keys = ["notse", "notes", "prompt", "xyz"];
-    let (reading, _) = file_of("x.jsonl", &row, &ignoring(&["notse", "notes", "xyz"])).unwrap();
-    assert_eq!(
-        unmet_keys(keys, &reading.files),
-        [("notse", Some("notes")), ("xyz", None)]
+    let refused = |row: &str, keys: &[&str]| {
+        let error = file_of("x.jsonl", row, &ignoring(keys)).unwrap_err();
+        (error.to_string(), error.hints().join("; "))
+    };
+    assert!(file_of("x.jsonl", &row, &ignoring(&["notes"])).is_ok());
+    let (told, hint) = refused(&row, &["notse", "notes", "xyz"]);
+    assert!(
+        told.contains("`notse` and no `xyz`") && !told.contains("`notes`"),
+        "{told}"
     );
-    let row = json!({"messages": [{"role": "user", "content": "q", "mood": "x"}, {"role": "assistant", "content": "a"}]}).to_string();
-    let (reading, _) = file_of("x.jsonl", &row, &ignoring(&["turn.mood"])).unwrap();
-    assert_eq!(
-        unmet_keys(["turn.mood", "mood"], &reading.files),
-        [("mood", Some("turn.mood"))]
+    assert_eq!(hint, "did you mean --ignore-key notes?");
+    let (_, hint) = refused(&row, &["xyz"]);
+    assert!(
+        hint.contains("there are completion, notes, prompt"),
+        "{hint}"
     );
+    let (_, hint) = refused(&row, &["turn.notes"]);
+    assert_eq!(hint, "did you mean --ignore-key notes?");
+    let row = json!({"messages": [{"role": "user", "content": "q", "mood": "x"}, {"role": "assistant", "content": "a", "weight": 1}]}).to_string();
+    assert!(file_of("x.jsonl", &row, &ignoring(&["turn.mood"])).is_ok());
+    let (_, hint) = refused(&row, &["mood"]);
+    assert_eq!(hint, "did you mean --ignore-key turn.mood?");
+    let (_, hint) = refused(&row, &["turn.wieght"]);
+    assert_eq!(hint, "did you mean --ignore-key turn.weight?");
+}
+
+#[test]
+fn a_key_of_turns_is_passed_over_even_where_a_turn_would_use_it() {
+    let row = json!({"messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "a", "thinking": "hm", "weight": 0}
+    ]})
+    .to_string();
+    let keys = ["turn.thinking", "turn.weight"];
+    let (reading, _) = file_of("x.jsonl", &row, &ignoring(&keys)).unwrap();
+    let text: Vec<&str> = reading.records[0].parts().map(|part| part.text).collect();
+    assert_eq!(text, ["q", "a"]);
+    assert_eq!(reading.files[0].unused, keys);
 }

@@ -13,10 +13,9 @@ use hone_curate::{
     Action, CurateError, Curated, Family, Finding, Loss, RowCount, Tools, curate, rules,
 };
 use hone_data::{
-    DEFAULT_MAX_LENGTH, FileReport, Nulls, ReadOptions, Reason, Record, TooLong, Usable, unmet_keys,
+    DEFAULT_MAX_LENGTH, FileReport, Nulls, ReadOptions, Reason, Record, TooLong, Usable,
 };
 use hone_eval::ifd::{MAX_TOKENS, difficulty};
-use hone_ledger::words::for_shell;
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
 use serde::{Deserialize, Serialize};
@@ -64,32 +63,6 @@ pub fn tell_remarks(files: &[FileReport], talk: Talk) {
             talk.say(format!("{}: {remark}", file.name()));
         }
     }
-}
-
-/// Warns of keys that were to be passed over and that no row has.
-pub fn tell_unmet_keys<'a>(
-    ignored: impl IntoIterator<Item = &'a String>,
-    files: &'a [FileReport],
-    talk: Talk,
-) {
-    unmet_lines(ignored, files)
-        .iter()
-        .for_each(|line| talk.warn(line));
-}
-
-/// What is said of keys that were to be passed over and that no row has.
-pub fn unmet_lines<'a>(
-    ignored: impl IntoIterator<Item = &'a String>,
-    files: &'a [FileReport],
-) -> Vec<String> {
-    let unmet = unmet_keys(ignored.into_iter().map(String::as_str), files);
-    let line = |(key, near): (&str, Option<&str>)| {
-        let near = near.map_or(String::new(), |near| {
-            format!("; did you mean --ignore-key {}?", for_shell(near))
-        });
-        format!("--ignore-key {}: no row has this key{near}", for_shell(key))
-    };
-    unmet.into_iter().map(line).collect()
 }
 
 /// Flags about what becomes a dataset; each wins over the recipe.

@@ -3,7 +3,7 @@
 //! Rows to learn from and rows held out are encoded together, so that both speak of the same tasks and a row number
 //! leads back to a file and a line.
 
-use crate::curation::{count_line, estimated_tokens, sections, unmet_lines, ways_to_decide};
+use crate::curation::{count_line, estimated_tokens, sections, ways_to_decide};
 use crate::data_flags::{SideFlag, choices, columns, only};
 use crate::plan::{Origin, Settings, TooLong, Valid};
 use crate::screen::plural;
@@ -151,8 +151,6 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
         ("held out", held_out),
     ];
     lines.extend(read.validation.unread_lines(&read.inputs));
-    let unmet = unmet_lines(&settings.ignore_keys.value, &read.files);
-    lines.extend(unmet.into_iter().map(|line| ("warning", line)));
     Ok(lines)
 }
 

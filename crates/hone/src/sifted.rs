@@ -8,7 +8,7 @@ use hone_curate::recipe::ruled;
 use hone_curate::{Family, RowCount, Sieve, Why, rules};
 use hone_data::{
     DEFAULT_MAX_LENGTH, FileReport, Inputs, ReadOptions, Record, Refused, TooLong, Usable,
-    check_columns, stream_files,
+    check_named, stream_files,
 };
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -81,7 +81,7 @@ impl SieveArgs {
             }
             ControlFlow::Continue(())
         })?;
-        check_columns(&options.columns, &files)?;
+        check_named(&options.columns, &options.ignored_keys, &files)?;
         Ok(Sifted {
             rows,
             refused,

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hone_data::{
-    Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Part, Progress, ReadOptions,
-    Reason, Record, Refused, Told, check_columns, stream_files,
+    Choices, ChunkOptions, Chunking, FileReport, Input, Inputs, Part, Progress, ReadError,
+    ReadOptions, Reason, Record, Refused, Told, check_named, stream_files,
 };
 use hone_ledger::ContentId;
 use rayon::prelude::*;
@@ -63,6 +63,7 @@ impl Table {
             names: BTreeSet::new(),
             groups: BTreeMap::new(),
             files: Vec::new(),
+            met: Vec::new(),
             inputs: Inputs::default(),
             rows_in: 0,
             count: RowCount::default(),
@@ -73,12 +74,13 @@ impl Table {
             first_refused: BTreeMap::new(),
         };
         let sided = Sided::of(curation)?;
+        let mut read = Vec::new();
         for (source, inputs) in curation.sources.iter().zip(sided.by_source) {
             gathering.read_source(source, &inputs)?;
             gathering.inputs.join(inputs);
+            read.push((source, std::mem::take(&mut gathering.met)));
         }
-        let columns = curation.sources.iter().flat_map(|source| &source.columns);
-        check_columns(columns, &gathering.files)?;
+        check_sources(&read)?;
         gathering.read_benchmarks()?;
         gathering.finish()
     }
@@ -142,6 +144,25 @@ fn files_of(source: &RawSource) -> impl Iterator<Item = PathBuf> {
     files.filter(|file| !is_dataset(file))
 }
 
+/// Refuses a column or a key that none of the files has for which it is named.
+fn check_sources(read: &[(&RawSource, Vec<FileReport>)]) -> Result<(), ReadError> {
+    let files_of = |names: &dyn Fn(&RawSource) -> bool| -> Vec<&FileReport> {
+        let named = read.iter().filter(|(source, _)| names(source));
+        named.flat_map(|(_, files)| files).collect()
+    };
+    for (source, _) in read {
+        for (field, column) in &source.columns {
+            let files = files_of(&|other| other.columns.get(field) == Some(column));
+            check_named([(field, column)], [], files.iter().copied())?;
+        }
+        for key in &source.ignore_keys {
+            let files = files_of(&|other| other.ignore_keys.contains(key));
+            check_named([], [key], files.iter().copied())?;
+        }
+    }
+    Ok(())
+}
+
 /// How a source says that its rows are read.
 fn options_of<'a>(source: &RawSource) -> ReadOptions<'a> {
     ReadOptions {
@@ -176,6 +197,8 @@ struct Gathering<'a, 'b> {
     /// What stands in for groups that were called by what is personal.
     groups: BTreeMap<String, String>,
     files: Vec<FileReport>,
+    /// The files of the source being read, on whatever side they stand.
+    met: Vec<FileReport>,
     inputs: Inputs,
     rows_in: usize,
     count: RowCount,
@@ -241,10 +264,11 @@ impl Gathering<'_, '_> {
         let options = options_of(source);
         let examiner = &self.lens.examiner;
         let unread = &mut self.unread;
-        stream_files(files, &options, &mut |row| {
+        let reports = stream_files(files, &options, &mut |row| {
             unread.extend(row.ok().map(|record| examiner.replaced(record)));
             ControlFlow::Continue(())
         })?;
+        self.met.extend(reports);
         Ok(())
     }
 
@@ -298,6 +322,7 @@ impl Gathering<'_, '_> {
         for report in &reports {
             self.stop_if_bad(report)?;
         }
+        self.met.extend(reports.iter().cloned());
         self.files.extend(reports);
         Ok(())
     }

@@ -10,13 +10,14 @@ use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::bytes::Bytes;
 use super::format::{Format, stem_of};
 use super::layout::words::{Said, said};
 use super::lines::endless;
-use super::row::{Object, Row, complaint, keys, object};
+use super::row::{Beside, Object, Row, complaint, keys, object};
 use super::{MAX_LINE_BYTES, MAX_SKIPPED_BYTES, ReadError, ReadOptions};
 use crate::keys::{refusal_of_file, tells_of_no_shape};
 use crate::turn::turns_in;
@@ -57,8 +58,8 @@ pub(super) struct Document<'a, R> {
     keys: Vec<String>,
     /// Keys to be passed over.
     ignored: &'a BTreeSet<String>,
-    /// Keys that were passed over.
-    beside: Rc<RefCell<Vec<String>>>,
+    /// What stands around its rows.
+    beside: Rc<RefCell<Beside>>,
     num_lists: usize,
     /// The list that is meant, where several are sides of a dataset; the others are read by themselves.
     only: Option<&'a str>,
@@ -118,7 +119,8 @@ pub(super) fn is_row(
     }
 }
 
-/// The lists of a JSON document whose names say sides of a dataset; none of a file that is something else, or damaged.
+/// The lists of a JSON document whose names say sides of a dataset; none of a file that is something else, or damaged, or
+/// that is one row.
 pub(super) fn sides_in(file: &Path) -> Vec<String> {
     if Format::named(file) != Some(Format::Json) {
         return Vec::new();
@@ -132,7 +134,7 @@ pub(super) fn sides_in(file: &Path) -> Vec<String> {
 }
 
 fn side_lists<R: BufRead>(mut scan: Scan<R>) -> io::Result<Vec<String>> {
-    let mut lists = Vec::new();
+    let (mut lists, mut fields) = (Vec::new(), Object::new());
     if scan.peek()? != Some(b'{') {
         return Ok(lists);
     }
@@ -153,16 +155,17 @@ fn side_lists<R: BufRead>(mut scan: Scan<R>) -> io::Result<Vec<String>> {
                 let is_list = scan.peek()? == Some(b'[');
                 text.clear();
                 scan.value(&mut text)?;
+                fields.insert(key.clone(), Value::Bool(true));
                 lists.extend((is_list && said(&key) != Said::Nothing).then_some(key));
             }
             _ => return Ok(Vec::new()),
         }
     }
     scan.skip();
-    // What goes on after the object is a file of lines.
+    // What goes on after the object is a file of lines, and a row may have tests, too.
     match scan.peek()? {
-        None => Ok(lists),
-        Some(_) => Ok(Vec::new()),
+        None if Shape::of(&fields).is_none() => Ok(lists),
+        _ => Ok(Vec::new()),
     }
 }
 
@@ -177,7 +180,7 @@ impl<'a, R: BufRead> Document<'a, R> {
         file: PathBuf,
         is_row: bool,
         options: &'a ReadOptions<'a>,
-        beside: Rc<RefCell<Vec<String>>>,
+        beside: Rc<RefCell<Beside>>,
         bytes: R,
     ) -> Self {
         Self {
@@ -285,8 +288,11 @@ impl<'a, R: BufRead> Document<'a, R> {
             && self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[')
         {
             self.place = Place::Fields { is_first: false };
-            // Its rows are those of another input.
+            // Its rows are those of another input, if they are wanted.
             let (_, _rows) = self.value()?;
+            if is_ignored {
+                self.beside.borrow_mut().keys.push(key);
+            }
             return Ok(());
         }
         if !is_ignored && self.scan.peek().map_err(|source| self.damaged(source))? == Some(b'[') {
@@ -296,6 +302,7 @@ impl<'a, R: BufRead> Document<'a, R> {
             }
             self.num_lists += 1;
             if self.num_lists == 1 {
+                self.beside.borrow_mut().list = Some(key);
                 self.last_line = self.scan.line;
                 self.scan.skip();
                 self.place = Place::List {
@@ -322,7 +329,7 @@ impl<'a, R: BufRead> Document<'a, R> {
                 what: what.into(),
             }),
             None => {
-                self.beside.borrow_mut().push(key);
+                self.beside.borrow_mut().keys.push(key);
                 Ok(())
             }
         }

@@ -84,7 +84,7 @@ impl Inputs {
         all.join(together);
         let files = std::mem::take(&mut inputs.files).into_iter();
         inputs.files = files
-            .flat_map(|input| input.split(choices, &mut all.met))
+            .flat_map(|input| input.split(choices, &mut all))
             .collect();
         check_met(choices, &all)?;
         check_meant(choices, &all)?;

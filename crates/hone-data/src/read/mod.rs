@@ -21,7 +21,7 @@ use crate::nearest;
 use crate::shape::{field, kind};
 use crate::turn::turns_in;
 use crate::{Count, Kind, Reason, Record, Refused, Shape, Source, counts};
-use row::{Object, Rows, keys, line_object};
+use row::{Beside, Object, Rows, keys, line_object};
 
 pub use chunk::{ChunkOptions, Chunking};
 pub use format::Format;
@@ -72,8 +72,10 @@ pub struct Reading {
 pub struct FileReport {
     /// The file as it was named.
     pub file: Arc<Path>,
-    /// Which of its lists, where several are sides of a dataset.
+    /// Which of its lists, where they are sides of a dataset.
     pub list: Option<String>,
+    /// The list of a JSON document in which its rows stand.
+    pub within: Option<String>,
     /// What kind of file it is.
     pub format: Format,
     /// The shape of its rows.
@@ -86,7 +88,7 @@ pub struct FileReport {
     pub unused: Vec<String>,
     /// Rows that are kept and that nothing trains on yet, by kind.
     pub untrained: BTreeMap<Kind, usize>,
-    /// The first thousand names of its columns or keys, and those of turns that no field takes, as `turn.NAME`.
+    /// The first thousand names of its columns or keys, and those of its turns, as `turn.NAME`.
     pub keys: Vec<String>,
     /// Which of the columns that the options name it has.
     pub columns: Vec<String>,
@@ -103,7 +105,7 @@ impl FileReport {
         self.refused as f64 / (self.rows + self.refused).max(1) as f64
     }
 
-    /// What a line about the file adds: the keys that are not used, and the rows that nothing trains on.
+    /// What a line about the file adds: where its rows stand, the keys that are not used, and the rows that nothing trains on.
     pub fn remarks(&self) -> Vec<String> {
         let untrained = self.untrained.iter().map(|(kind, rows)| {
             let row = if *rows == 1 { "row" } else { "rows" };
@@ -120,7 +122,10 @@ impl FileReport {
             let names: Vec<String> = self.unused.iter().map(name).collect();
             format!("other keys, not used: {}", names.join(", "))
         });
-        untrained.chain(unused).collect()
+        // Of a side, the file's name says it.
+        let within = self.within.iter().filter(|_| self.list.is_none());
+        let within = within.map(|list| format!("its rows are the list `{}`", quoted(list)));
+        within.chain(untrained).chain(unused).collect()
     }
 }
 
@@ -201,6 +206,12 @@ pub enum ReadError {
         error: Box<Self>,
         /// The name that leaves the file out.
         name: String,
+    },
+    #[error("no row has {}, which --ignore-key is to pass over", list_of(keys))]
+    NoKey {
+        keys: Vec<String>,
+        /// The keys there are, those of turns as `turn.NAME`.
+        known: Vec<String>,
     },
     #[error("no shape has a field `{field}` that a column could be read as")]
     UnknownField { field: String },
@@ -320,6 +331,17 @@ impl ReadError {
                 hints.insert(0, format!("if it holds no rows, leave it out: --side {skip}"));
                 hints
             }
+            Self::NoKey { keys, known } => {
+                let near = |key: &String| {
+                    let near = near_key(key, known)?;
+                    Some(format!("did you mean --ignore-key {}?", for_shell(near)))
+                };
+                let near: Vec<String> = keys.iter().filter_map(near).collect();
+                match near.is_empty() {
+                    true => vec![format!("leave it out; there are {}", quoted_to(&known.join(", "), 300))],
+                    false => near,
+                }
+            }
             Self::TwoAnswers { key, .. } => vec![
                 format!("to pass over it in all rows: --ignore-key {}", for_shell(key)),
                 "to read it as a field: --column FIELD=KEY".into(),
@@ -354,19 +376,17 @@ impl ReadError {
                 vec![format!("there are {}", there.join(", "))]
             }
             Self::NothingInFolder { .. } => vec![
-                "read are .jsonl, .json, .csv, .tsv, .parquet, .arrow, .txt and .md, also packed as .gz or .zst"
+                "read are .jsonl, .json, .csv, .tsv, .parquet, .arrow, .feather, .txt and .md, also packed as .gz or .zst"
                     .into(),
             ],
             Self::Pointer { .. } => vec!["git lfs pull brings the file".into()],
             Self::KeyOfFile { key, .. } => {
                 vec![format!("to pass over it: --ignore-key {}", for_shell(key))]
             }
-            Self::SideInFile { file, key } => vec![
+            Self::SideInFile { key, .. } => vec![
                 format!(
-                    "write its rows to a file of their own: jq .{} {} > {}",
-                    for_shell(key),
-                    for_shell(&file.display().to_string()),
-                    for_shell(&format!("{key}.json"))
+                    "say which: --side {}, or =valid, =train, =skip",
+                    for_shell(&format!("{key}=test"))
                 ),
                 format!("to read the other rows without it: --ignore-key {}", for_shell(key)),
             ],
@@ -382,12 +402,24 @@ impl ReadError {
                 vec![format!("name the one that is meant: {}", flags.join(", or "))]
             }
             Self::Doubts { doubts } => doubts.iter().map(|doubt| doubt.hint.clone()).collect(),
-            Self::NotMet { known, .. } if !known.is_empty() => {
-                vec![format!("there are {}", known.join(", "))]
+            Self::NotMet { flag, name, known } if !known.is_empty() => {
+                let near = nearest::nearest(name, known.iter().map(String::as_str));
+                let near = near.map(|near| format!("did you mean --{flag} {}?", for_shell(near)));
+                let there = format!("there are {}", known.join(", "));
+                near.into_iter().chain([there]).collect()
             }
             _ => Vec::new(),
         }
     }
+}
+
+/// Names in a sentence.
+fn list_of(names: &[String]) -> String {
+    let names: Vec<String> = names
+        .iter()
+        .map(|name| format!("`{}`", quoted(name)))
+        .collect();
+    names.join(" and no ")
 }
 
 /// The first doubt, and how many there are.
@@ -483,7 +515,7 @@ impl Reading {
     pub fn of_files(inputs: &[Input], options: &ReadOptions<'_>) -> Result<Self, ReadError> {
         let mut reading = Self::default();
         let files = stream_files(inputs, options, &mut |row| reading.take(row))?;
-        check_columns(&options.columns, &files)?;
+        check_named(&options.columns, &options.ignored_keys, &files)?;
         Ok(Self { files, ..reading })
     }
 
@@ -501,48 +533,56 @@ impl Reading {
     }
 }
 
-/// Refuses columns that no file has: a misspelt one would leave out a part of every row.
+/// Refuses columns and keys that were named and that no row has: a misspelt one would leave out a part of every row, or not
+/// leave out what was meant.
 ///
 /// # Errors
-/// The first such column, with those that could be meant.
-pub fn check_columns<'a>(
+/// The first such column, or all such keys, with those that could be meant.
+pub fn check_named<'a, 'f>(
     columns: impl IntoIterator<Item = (&'a String, &'a String)>,
-    files: &[FileReport],
+    ignored: impl IntoIterator<Item = &'a String>,
+    files: impl IntoIterator<Item = &'f FileReport> + Clone,
 ) -> Result<(), ReadError> {
-    let has = |file: &FileReport, column: &String| file.columns.contains(column);
-    let mut columns = columns.into_iter();
-    let missing = columns.find(|(_, column)| !files.iter().any(|file| has(file, column)));
-    let (Some((field, column)), Some(first)) = (missing, files.first()) else {
+    let files = || files.clone().into_iter();
+    let Some(first) = files().next() else {
         return Ok(());
     };
-    let mut names: Vec<String> = Vec::new();
-    for key in files.iter().flat_map(|file| &file.keys) {
-        let is_new = !names.contains(key) && !key.starts_with("turn.");
-        names.extend(is_new.then(|| key.clone()));
+    let has = |file: &FileReport, column: &String| file.columns.contains(column);
+    let mut columns = columns.into_iter();
+    if let Some((field, column)) = columns.find(|(_, column)| !files().any(|f| has(f, column))) {
+        let mut names: Vec<String> = Vec::new();
+        for key in files().flat_map(|file| &file.keys) {
+            let is_new = !names.contains(key) && !key.starts_with("turn.");
+            names.extend(is_new.then(|| key.clone()));
+        }
+        return Err(ReadError::no_column(&first.file, field, column, names));
     }
-    Err(ReadError::no_column(&first.file, field, column, names))
+    let mut known: Vec<String> = files()
+        .flat_map(|f| f.unused.iter().chain(&f.keys))
+        .cloned()
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    let ignored = ignored.into_iter();
+    let keys: Vec<String> = ignored
+        .filter(|key| known.binary_search(key).is_err())
+        .cloned()
+        .collect();
+    match keys.is_empty() {
+        true => Ok(()),
+        false => Err(ReadError::NoKey { keys, known }),
+    }
 }
 
-/// Keys that were to be passed over and that no row has, each with the nearest that one has.
-pub fn unmet_keys<'a>(
-    ignored: impl IntoIterator<Item = &'a str>,
-    files: &'a [FileReport],
-) -> Vec<(&'a str, Option<&'a str>)> {
-    let is_met = |key: &str| {
-        let mut files = files.iter();
-        files.any(|file| file.unused.iter().chain(&file.keys).any(|met| met == key))
-    };
-    let keys = || files.iter().flat_map(|file| &file.keys).map(String::as_str);
-    // A key of turns is often named without its `turn.`.
-    let near = |key: &str| {
-        let of_turns = keys().find(|met| met.strip_prefix("turn.") == Some(key));
-        of_turns.or_else(|| nearest::nearest(key, keys()))
-    };
-    let ignored = ignored.into_iter();
-    ignored
-        .filter(|key| !is_met(key))
-        .map(|key| (key, near(key)))
-        .collect()
+/// The key of a row or of its turns that a misspelt one probably means.
+fn near_key<'k>(key: &str, known: &'k [String]) -> Option<&'k str> {
+    let known = || known.iter().map(String::as_str);
+    // A key of turns is often named without its `turn.`, and one of the row with it.
+    let of_turns = known().find(|met| met.strip_prefix("turn.") == Some(key));
+    let of_row = known().find(|met| key.strip_prefix("turn.") == Some(met));
+    of_turns
+        .or(of_row)
+        .or_else(|| nearest::nearest(key, known()))
 }
 
 /// How far the reading is, for whoever wants to hear of it.
@@ -604,6 +644,8 @@ struct Sorted<'a> {
     unknown: Option<Unknown>,
     /// What becomes of the keys of its rows.
     account: Account,
+    /// The list in which its rows stand.
+    within: Option<String>,
     untrained: BTreeMap<Kind, usize>,
     /// The first row refused.
     first: Option<String>,
@@ -644,6 +686,7 @@ impl<'a> Sorted<'a> {
             columns: BTreeSet::new(),
             unknown: None,
             account: Account::new(options.nulls, options.ignored_keys.clone()),
+            within: None,
             untrained: BTreeMap::new(),
             first: None,
             kinds: BTreeMap::new(),
@@ -678,7 +721,7 @@ impl<'a> Sorted<'a> {
         let beside = rows.beside;
         for row in rows.rows {
             let row = row?;
-            beside.take().iter().for_each(|key| self.account.list(key));
+            self.stand_beside(beside.take());
             let source = Source {
                 file: self.file.clone(),
                 line: row.line,
@@ -694,8 +737,14 @@ impl<'a> Sorted<'a> {
                 return Ok(ControlFlow::Break(()));
             }
         }
-        beside.take().iter().for_each(|key| self.account.list(key));
+        self.stand_beside(beside.take());
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Notes what stands around the rows.
+    fn stand_beside(&mut self, beside: Beside) {
+        beside.keys.iter().for_each(|key| self.account.list(key));
+        self.within = beside.list.or(self.within.take());
     }
 
     fn record(&mut self, mut row: Object, source: &Source) -> Result<Record, Reason> {
@@ -821,6 +870,7 @@ impl<'a> Sorted<'a> {
         Some(FileReport {
             file: self.file.clone(),
             list: self.options.list.clone(),
+            within: self.within.clone(),
             format: self.format,
             shape: self.shape?,
             rows: self.rows,

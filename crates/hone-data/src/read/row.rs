@@ -29,9 +29,18 @@ pub(crate) struct Rows<'a> {
     pub columns: Option<Vec<String>>,
     /// Columns that are not looked at.
     pub unread: Vec<String>,
-    /// Keys of the file itself that were passed over, as far as it was read.
-    pub beside: Rc<RefCell<Vec<String>>>,
+    /// What stands around the rows, as far as the file was read.
+    pub beside: Rc<RefCell<Beside>>,
     pub rows: Box<dyn Iterator<Item = Result<Row, ReadError>> + 'a>,
+}
+
+/// What a file holds beside its rows.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// Keys that were passed over.
+    pub keys: Vec<String>,
+    /// The list in which the rows stand.
+    pub list: Option<String>,
 }
 
 /// A row that is put together from columns: how large it is so far, and why it cannot be used.

@@ -5,7 +5,7 @@ use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
 use crate::base::OpenBase;
-use crate::curation::{KeyArgs, count_line, tell_remarks, tell_unmet_keys};
+use crate::curation::{KeyArgs, count_line, tell_remarks};
 use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::judge::{judge_both, per_task};
 use crate::report::TaskRow;
@@ -151,7 +151,6 @@ impl Eval {
         let options = self.flags.options(&self.keys);
         let sifted = self.sieve.read(&inputs, &options, Some(open))?;
         tell_remarks(&sifted.files, talk);
-        tell_unmet_keys(&self.keys.ignore_keys, &sifted.files, talk);
         for refused in &sifted.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }

@@ -3,7 +3,6 @@
 use super::failure::Exit;
 use super::interrupt::Interrupt;
 use crate::base::Home;
-use crate::curation::tell_unmet_keys;
 use crate::dataset::preview;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
@@ -78,8 +77,6 @@ impl Train {
         run.open.say_notices(talk);
         show_set_aside(&run, self.dry_run, talk);
         show_noted(&run, talk);
-        let ignored = &run.plan.settings.ignore_keys.value;
-        tell_unmet_keys(ignored, &run.dataset.files, talk);
         if self.dry_run {
             talk.say("nothing was written; the same without --dry-run trains");
             return Ok(Exit::Done);

@@ -125,6 +125,7 @@ fn what_only_the_user_knows_is_asked_for_with_the_flag_that_answers() {
         slip.contains("--side forgte: nothing is called so"),
         "{slip}"
     );
+    assert!(slip.contains("did you mean --side forget?"), "{slip}");
     write(&place, "only/test.jsonl", &rows("test", 2));
     let refusal = place.refusal("train --model {tied} --data only --out run");
     assert!(refusal.contains("no files to train on"), "{refusal}");
@@ -660,11 +661,69 @@ fn keys_beside_the_rows_of_a_document_refuse_it_or_are_listed() {
 fn a_list_named_as_another_side_is_not_trained_on() {
     let place = Place::new();
     let list: String = rows("a", 6).trim_end().replace('\n', ",");
+    // The only list is the side that its name says, as a file of that name beside others is.
     place.write("one.json", &format!("{{\"test\": [{list}]}}"));
     let ran = place.run("train --data one.json --dry-run");
     assert_eq!(ran.code, 1, "{}", ran.stderr);
-    let told = "`test` is the name of a list of rows";
+    let told = "one.json (test) is test (by the name of its list)";
     assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    for name in ["one.json", "test"] {
+        let ran = place.ok(&format!(
+            "train --data one.json --side {name}=train --dry-run"
+        ));
+        assert!(
+            line(&ran.stderr, "data").contains("6 rows"),
+            "{}",
+            ran.stderr
+        );
+    }
+    let ran = place.ok("eval --model {tied} --data one.json --max-tokens 2 --json");
+    assert_eq!(ran.json()["count"]["read"], 6, "{}", ran.stdout);
+    let ran = place.ok("data check one.json");
+    assert!(
+        ran.stdout.contains("test   one.json (test): 6 rows"),
+        "{}",
+        ran.stdout
+    );
+    place.write(
+        "some.json",
+        &format!("{{\"train\": [{list}], \"version\": 2}}"),
+    );
+    let ran = place.ok("data check some.json");
+    assert!(
+        ran.stdout.contains("train  some.json (train): 6 rows"),
+        "{}",
+        ran.stdout
+    );
+    place.ok("train --data some.json --dry-run");
+    // Two names that contradict each other are for the user to settle.
+    place.write("train.json", &format!("{{\"test\": [{list}]}}"));
+    let refusal = place.refusal("train --data train.json --dry-run");
+    assert!(
+        refusal.contains("`test` is the name of a list of rows"),
+        "{refusal}"
+    );
+    assert!(
+        refusal.contains("--side test=test, or =valid, =train"),
+        "{refusal}"
+    );
+    place.ok("train --data train.json --side test=train --dry-run");
+    // A list of another name is read, and said; one row may have tests.
+    place.write("data.json", &format!("{{\"instances\": [{list}]}}"));
+    let ran = place.ok("data check data.json");
+    assert!(
+        ran.stderr.contains("its rows are the list `instances`"),
+        "{}",
+        ran.stderr
+    );
+    let row = "{\"prompt\": \"q\", \"completion\": \"a\", \"tests\": [{\"in\": 1}]}";
+    place.write("row.json", row);
+    let ran = place.ok("data check row.json");
+    assert!(
+        ran.stdout.contains("-      row.json: 1 row"),
+        "{}",
+        ran.stdout
+    );
     // Several of them are sides, as the files of a folder are.
     let test: String = rows("b", 3).trim_end().replace('\n', ",");
     place.write(
@@ -739,7 +798,7 @@ fn a_column_that_some_files_lack_is_read_in_the_others_by_every_command() {
 }
 
 #[test]
-fn a_key_to_pass_over_that_no_row_has_is_warned_of_by_every_command() {
+fn a_key_to_pass_over_that_no_row_has_is_refused_by_every_command() {
     let place = Place::new();
     let row = |n: usize| {
         format!("{{\"prompt\": \"Say {n}\", \"completion\": \"It is {n}.\", \"notes\": \"x\"}}\n")
@@ -753,13 +812,42 @@ fn a_key_to_pass_over_that_no_row_has_is_warned_of_by_every_command() {
         "data build --from rows.jsonl --out built",
         "eval --model {tied} --data rows.jsonl --max-tokens 2",
     ] {
-        let ran = place.ok(&format!("{command} --ignore-key notse"));
-        let told = "--ignore-key notse: no row has this key; did you mean --ignore-key notes?";
-        assert!(ran.stderr.contains(told), "{command}: {}", ran.stderr);
+        let ran = place.run(&format!("{command} --ignore-key notse"));
+        assert_eq!(ran.code, 1, "{command}: {}", ran.stderr);
+        for told in ["no row has `notse`", "did you mean --ignore-key notes?"] {
+            assert!(ran.stderr.contains(told), "{command}: {}", ran.stderr);
+        }
+        assert!(!place.path("built").exists(), "{command}");
         let quiet = command.replace("built", "built2");
         let ran = place.ok(&format!("{quiet} --ignore-key notes"));
         assert!(!ran.stderr.contains("no row has"), "{}", ran.stderr);
+        if command.contains("built") {
+            std::fs::remove_dir_all(place.path("built2")).unwrap();
+            std::fs::remove_dir_all(place.path("built")).ok();
+        }
     }
+    // In a run file and in a recipe the name is as wrong, also where the rows of another source have the key.
+    place.write(
+        "run.toml",
+        "data = [\"rows.jsonl\"]\nignore-key = [\"notse\"]\n",
+    );
+    let ran = place.run("train run.toml --dry-run");
+    assert!(
+        ran.stderr.contains("did you mean --ignore-key notes?"),
+        "{}",
+        ran.stderr
+    );
+    place.write("other.jsonl", &rows("other", 6));
+    let sources = |first: &str, second: &str| {
+        format!(
+            "[[sources]]\nfiles = [\"rows.jsonl\"]\n{first}\n[[sources]]\nfiles = [\"other.jsonl\"]\n{second}\n"
+        )
+    };
+    place.write("ours.toml", &sources("ignore-keys = [\"notes\"]", ""));
+    place.ok("data check --recipe ours.toml");
+    place.write("theirs.toml", &sources("", "ignore-keys = [\"notes\"]"));
+    let ran = place.run("data check --recipe theirs.toml");
+    assert!(ran.stderr.contains("no row has `notes`"), "{}", ran.stderr);
 }
 
 #[test]

@@ -71,9 +71,12 @@ impl Input {
         *self.file == *report.file && self.list == report.list
     }
 
-    /// The lists of a document of several sides, each by itself; else the input as it is.
-    pub(super) fn split(self, choices: &Choices, met: &mut Vec<String>) -> Vec<Self> {
+    /// The lists of a document that are sides, each by itself; else the input as it is.
+    pub(super) fn split(self, choices: &Choices, found: &mut Found) -> Vec<Self> {
         let lists = document::sides_in(&self.file);
+        let is_chosen = |list: &&String| choices.sides.contains_key(*list);
+        found.met.extend(lists.iter().filter(is_chosen).cloned());
+        found.known.extend(lists.iter().cloned());
         let side = |list: &String| match said(list) {
             Said::Side(side) => Some(side),
             Said::Eval => {
@@ -84,14 +87,19 @@ impl Input {
             }
             Said::Nothing | Said::Unclear => None,
         };
-        if lists.len() < 2 || lists.iter().any(|list| side(list).is_none()) {
+        if let [list] = &lists[..] {
+            return vec![self.of_its_only(list, side(list), choices)];
+        }
+        let is_open = |list: &String| {
+            let is_said = self.told == Told::User || choices.sides.contains_key(list);
+            !is_said && side(list).is_none()
+        };
+        if lists.is_empty() || lists.iter().any(is_open) {
             return vec![self];
         }
         let mut inputs = Vec::new();
         for list in &lists {
-            let chosen = choices.sides.get(list);
-            met.extend(chosen.is_some().then(|| list.clone()));
-            let (side, told) = match (chosen, self.told) {
+            let (side, told) = match (choices.sides.get(list), self.told) {
                 (Some(chosen), _) => (*chosen, Told::User),
                 (None, Told::User) => (self.side, Told::User),
                 (None, _) => (side(list), Told::List),
@@ -104,6 +112,28 @@ impl Input {
             });
         }
         inputs
+    }
+
+    /// The input with the only list of its document, whose name says the side where nothing nearer does.
+    fn of_its_only(self, list: &String, says: Option<Side>, choices: &Choices) -> Self {
+        let chosen = choices.sides.get(list);
+        let is_alike = |of_file: Said| of_file == Said::Nothing || of_file == said(list);
+        let (side, told) = match (chosen, self.told, says) {
+            (Some(chosen), ..) => (*chosen, Told::User),
+            (None, Told::User, _) => (self.side, Told::User),
+            (None, Told::Nobody, _) if choices.as_named => (self.side, self.told),
+            // Where the file's name says another side, nobody knows which of the two is meant.
+            (None, Told::Nobody, Some(_)) if is_alike(said(&stem_of(&self.file))) => {
+                (says, Told::List)
+            }
+            _ => return self,
+        };
+        Self {
+            side,
+            told,
+            list: Some(list.clone()),
+            ..self
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{
     Curator, REGROUP, RecipeArgs, beside, count_line, tell_losses, tell_remarks, tell_shortfalls,
-    tell_unmet_keys, ways_to_decide,
+    ways_to_decide,
 };
 use crate::meant::options_for;
 use crate::place::{refuse_unwritable, unlocked};
@@ -86,9 +86,6 @@ impl Build {
         )?;
         print_losses(&written.losses)?;
         tell_remarks(&written.files, talk);
-        let sources = curator.curation.sources.iter();
-        let ignored = sources.flat_map(|source| &source.ignore_keys);
-        tell_unmet_keys(ignored, &written.files, talk);
         if let Some(said) = &written.names_not_looked_for {
             talk.say(said);
         }

@@ -3,7 +3,6 @@
 use crate::cli::failure::{Exit, Refusal};
 use crate::curation::{
     Curator, REGROUP, RecipeArgs, count_line, tell_losses, tell_remarks, tell_shortfalls,
-    tell_unmet_keys,
 };
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
@@ -66,9 +65,6 @@ impl Check {
             }
         }
         tell_remarks(&curated.files, talk);
-        let sources = curator.curation.sources.iter();
-        let ignored = sources.flat_map(|source| &source.ignore_keys);
-        tell_unmet_keys(ignored, &curated.files, talk);
         if let Some(said) = curated.names_not_looked_for() {
             talk.say(said);
         }

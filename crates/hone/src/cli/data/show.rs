@@ -3,7 +3,7 @@
 use crate::base::OpenBase;
 use crate::cli::failure::{Exit, Refusal};
 use crate::cli::model::ModelArgs;
-use crate::curation::{KeyArgs, count_line, tell_remarks, tell_unmet_keys};
+use crate::curation::{KeyArgs, count_line, tell_remarks};
 use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::screen::{self, Talk, count, plural};
 use crate::sifted::{SieveArgs, Sifted};
@@ -72,7 +72,6 @@ impl Show {
         let options = self.flags.options(&self.keys);
         let sifted = self.sieve.read(&inputs, &options, open.as_ref())?;
         tell_remarks(&sifted.files, talk);
-        tell_unmet_keys(&self.keys.ignore_keys, &sifted.files, talk);
         for refused in &sifted.refused {
             talk.say(format!("skipped: {}: {}", refused.source, refused.reason));
         }
