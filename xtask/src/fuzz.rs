@@ -355,6 +355,7 @@ fn arrow_files(fixtures: &Path) -> Result<Vec<Seed>> {
             seeds.push((format!("{}-{name}", folder.replace('/', "-")), bytes));
         }
     }
+    seeds.extend(files_in(&fixtures.join("rows/feather"), "feather")?);
     Ok(seeds)
 }
 

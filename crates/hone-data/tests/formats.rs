@@ -53,11 +53,14 @@ fn parquet_gives_the_records_of_its_twin() {
 }
 
 #[test]
-fn folders_of_save_to_disk_give_the_records_of_their_twins() {
+fn folders_of_save_to_disk_and_feather_give_the_records_of_their_twins() {
     for (name, twin) in [
         ("saved/calls", "calls.jsonl"),
         ("saved/odd", "saved/odd.jsonl"),
         ("saved/chats/train", "chats.jsonl"),
+        ("feather/lz4.feather", "saved/odd.jsonl"),
+        ("feather/zstd.feather", "saved/odd.jsonl"),
+        ("feather/uncompressed.feather", "saved/odd.jsonl"),
     ] {
         let mut twin = read(&[fixture(twin)]).unwrap();
         let mut found = read(&[fixture(name)]).unwrap();
@@ -85,17 +88,21 @@ fn an_arrow_file_that_is_cut_or_changed_ends_in_one_sentence() {
     };
     assert_eq!(told(&sound), "30 rows");
     assert!(told(&sound[..sound.len() / 2]).contains("not a sound Arrow file"));
-    assert!(told(b"ARROW1\0\0 and so on").contains("Feather"));
+    assert!(told(b"ARROW1\0\0 and so on").contains("not a sound Arrow file"));
+    assert!(told(b"FEA1 and so on").contains("first version of Feather"));
     assert!(told(b"not at all").contains("not a sound Arrow file"));
     // Whatever byte is wrong: rows, or a sentence.
-    for at in 0..sound.len() {
-        let mut bytes = sound.clone();
-        bytes[at] ^= 0xff;
-        let told = told(&bytes);
-        assert!(
-            told.len() < 600 && !told.contains('\n'),
-            "byte {at}: {told}"
-        );
+    let packed = ["lz4", "zstd"].map(|form| fs::read(fixture(&format!("feather/{form}.feather"))));
+    for sound in packed.into_iter().map(Result::unwrap).chain([sound]) {
+        for at in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 0xff;
+            let told = told(&bytes);
+            assert!(
+                told.len() < 600 && !told.contains('\n'),
+                "byte {at}: {told}"
+            );
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub enum Format {
     Table,
     /// Apache Parquet.
     Parquet,
-    /// Apache Arrow, a stream of batches, as `save_to_disk` writes it.
+    /// Apache Arrow, a stream of batches, as `save_to_disk` and Feather write it.
     Arrow,
     /// Paragraphs.
     Text,
@@ -37,7 +37,7 @@ impl Format {
             "json" => Self::Json,
             "csv" | "tsv" | "tab" => Self::Table,
             "parquet" => Self::Parquet,
-            "arrow" => Self::Arrow,
+            "arrow" | "feather" => Self::Arrow,
             "txt" | "text" => Self::Text,
             "md" | "markdown" => Self::Markdown,
             _ => return None,
@@ -77,7 +77,7 @@ impl fmt::Display for Format {
 pub(super) fn task_of(file: &Path) -> String {
     let stem = stem_of(file);
     // `data-00000-of-00001.arrow` is the same in every folder.
-    let is_named_by_folder = matches!(Format::named(file), Some(Format::Arrow));
+    let is_named_by_folder = unpacked_name(file).ends_with(".arrow");
     if !is_named_by_folder && !is_a_side(&stem) {
         return stem;
     }

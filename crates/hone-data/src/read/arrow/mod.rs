@@ -1,12 +1,12 @@
-//! Arrow: rows kept as columns, batch by batch, as `save_to_disk` of the datasets library writes them.
+//! Arrow: rows kept as columns, batch by batch, as `save_to_disk` of the datasets library and Feather write them.
 //!
-//! The arrow-ipc crate decodes batches; what a file says of itself is not believed: bytes are given to it as they are
-//! read, so that it never reserves more than the file has, and its panics are errors. As with Parquet, only columns are
+//! The arrow-ipc crate decodes batches; what a file says of itself is not believed: each message is looked at before it is
+//! given to it, so that it never reserves more than the file can hold, and its panics are errors. As with Parquet, only columns are
 //! looked at that some shape knows, and a field that is empty in a row is not there.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arrow_array::cast::AsArray;
@@ -22,12 +22,10 @@ use serde_json::Value;
 use super::ReadError;
 use super::guard::guarded;
 use super::row::{Assembled, Object, Row};
+use messages::Messages;
 
-/// What a file of batches that can be read in any order begins with.
-const RANDOM_ACCESS: &[u8] = b"ARROW1";
-
-/// Bytes given to the decoder at a time.
-const CHUNK_BYTES: usize = 1 << 20;
+mod messages;
+mod packed;
 
 /// Types may stand in each other so deep.
 const MAX_DEPTH: usize = 32;
@@ -35,10 +33,10 @@ const MAX_DEPTH: usize = 32;
 /// The rows of an Arrow file.
 pub(super) struct Arrow<'a> {
     path: PathBuf,
-    file: File,
+    messages: Messages,
     decoder: StreamDecoder,
     /// What was read and not yet decoded.
-    pending: arrow_buffer::Buffer,
+    pending: VecDeque<arrow_buffer::Buffer>,
     taken: &'a Cell<u64>,
     columns: Vec<String>,
     /// Which of the columns are read.
@@ -62,12 +60,14 @@ impl<'a> Arrow<'a> {
             file: path.into(),
             source,
         };
-        let file = File::open(path).map_err(unreadable)?;
+        let messages = File::open(path)
+            .and_then(Messages::of)
+            .map_err(unreadable)?;
         let mut arrow = Self {
             path: path.into(),
-            file,
+            messages,
             decoder: StreamDecoder::new(),
-            pending: arrow_buffer::Buffer::default(),
+            pending: VecDeque::new(),
             taken,
             columns: Vec::new(),
             wanted: Vec::new(),
@@ -115,31 +115,26 @@ impl<'a> Arrow<'a> {
     /// The next batch that has rows.
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, String> {
         loop {
-            if self.pending.is_empty() {
-                let mut chunk = Vec::new();
-                let limited = self.file.by_ref().take(CHUNK_BYTES as u64);
-                let read = { limited }.read_to_end(&mut chunk);
-                let bytes = read.map_err(|error| error.to_string())?;
-                self.taken.set(self.taken.get() + bytes as u64);
-                if bytes == 0 {
-                    let (decoder, ended) = (&mut self.decoder, self.num_rows > 0);
-                    // A stream without its end mark is one that was cut short.
-                    let finished = guarded(|| decoder.finish());
-                    return match ended || self.decoder.schema().is_some() {
-                        true => finished.map(|()| None),
-                        false => Err("it does not begin as a stream of batches".into()),
-                    };
+            let Some(part) = self.pending.front_mut() else {
+                let messages = &mut self.messages;
+                let next = guarded(|| messages.next())?;
+                self.taken
+                    .set(self.taken.get() + std::mem::take(&mut self.messages.taken));
+                match next {
+                    Some(parts) => self.pending.extend(parts),
+                    None => {
+                        let decoder = &mut self.decoder;
+                        return guarded(|| decoder.finish()).map(|()| None);
+                    }
                 }
-                if self.decoder.schema().is_none() && chunk.starts_with(RANDOM_ACCESS) {
-                    return Err(
-                        "it is of the form that is read in any order (Feather); write it with to_parquet or save_to_disk"
-                            .into(),
-                    );
-                }
-                self.pending = chunk.into();
+                continue;
+            };
+            let decoder = &mut self.decoder;
+            let batch = guarded(|| decoder.decode(part))?;
+            if part.is_empty() {
+                self.pending.pop_front();
             }
-            let (decoder, pending) = (&mut self.decoder, &mut self.pending);
-            match guarded(|| decoder.decode(pending))? {
+            match batch {
                 Some(batch) if batch.num_rows() > 0 => return Ok(Some(batch)),
                 _ => {}
             }
