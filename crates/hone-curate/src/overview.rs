@@ -6,7 +6,7 @@ use hone_data::{Part, Record};
 use hone_text::Role;
 use serde::Serialize;
 
-use crate::curate::Kept;
+use crate::curate::kept::Kept;
 use crate::mix::Portion;
 use crate::recipe::Side;
 use crate::{Against, Decision, Family, Finding, Loss, excerpt};

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use hone_data::Place;
 
 use crate::rules::personal::phone;
+use crate::text::has_no_spaces;
 use crate::view::View;
 
 /// A stretch of text to be replaced.
@@ -244,11 +245,6 @@ fn whole<'a>(text: &'a str, value: &'a str) -> impl Iterator<Item = Range<usize>
             || joined(value.chars().next_back(), after.chars().next());
         (is_odd || !is_part).then(|| at..at + value.len())
     })
-}
-
-/// Is this a letter of a script that does not part its words?
-pub(crate) fn has_no_spaces(c: char) -> bool {
-    matches!(c, '\u{e00}'..='\u{e7f}' | '\u{1100}'..='\u{11ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}')
 }
 
 /// Personal text as it may be shown: its first and last character and its length.

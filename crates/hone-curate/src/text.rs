@@ -317,6 +317,11 @@ fn ranges(pattern: &str) -> Vec<std::ops::RangeInclusive<usize>> {
         .collect()
 }
 
+/// Is this a letter of a script that does not part its words?
+pub(crate) fn has_no_spaces(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{e7f}' | '\u{1100}'..='\u{11ff}' | '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{4dbf}' | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}')
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -10,8 +10,6 @@ use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::whole::parent;
-
 /// Between the name and the digits.
 const MARK: &str = ".hone-";
 
@@ -25,6 +23,14 @@ pub(crate) fn name_beside(path: &Path) -> io::Result<PathBuf> {
     let mut name = hidden(path)?;
     name.push(format!("{MARK}{random:016x}"));
     Ok(parent(path).join(name))
+}
+
+/// The directory that holds `path`; a bare name lives in the current one.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// `.NAME`, for something beside `path` that a listing does not show.

@@ -17,12 +17,10 @@ use std::thread::{self, JoinHandle};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::aside::{made_for, made_in, name_beside};
+use crate::aside::{made_for, made_in, name_beside, parent};
 use crate::content::{ContentId, ReadError};
 use crate::lock::{Lock, LockError};
-use crate::whole::{
-    WriteError, parent, remove_if_left_behind, sync_dir, sync_parent, write_synced,
-};
+use crate::whole::{WriteError, remove_if_left_behind, sync_dir, sync_parent, write_synced};
 
 /// The file that makes a directory complete.
 pub const MANIFEST: &str = "manifest.json";

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use crate::aside::hidden;
-use crate::whole::{WriteError, parent};
+use crate::aside::parent;
+use crate::whole::WriteError;
 
 /// Whoever looks whether a lock is held, holds it for that moment.
 const PATIENCE: Duration = Duration::from_millis(300);

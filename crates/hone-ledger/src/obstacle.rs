@@ -9,8 +9,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::aside::target_of;
-use crate::whole::{parent, size};
+use crate::aside::{parent, target_of};
 
 /// What the system said when something could not be written, and about what.
 #[derive(Debug)]
@@ -240,6 +239,15 @@ impl fmt::Display for Obstacle {
 impl Error for Obstacle {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_000 => format!("{bytes} bytes"),
+        1_000..1_000_000 => format!("{:.1} kB", bytes as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", bytes as f64 / 1e6),
+        _ => format!("{:.1} GB", bytes as f64 / 1e9),
     }
 }
 

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use tokenizers::AddedToken;
 
 use crate::guard::guarded;
-use crate::template::tame;
+use crate::one_line::tame;
 use crate::tokenizer::malformed;
 use crate::{Tokenizer, TokenizerError};
 

@@ -13,6 +13,7 @@ mod gguf_vocabulary;
 mod growth;
 mod guard;
 mod jinja_source;
+mod one_line;
 mod python;
 mod python_text;
 mod render;

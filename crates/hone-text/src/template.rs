@@ -16,6 +16,7 @@ use serde_json::Value as Json;
 
 use crate::aside::{Aside, aside};
 use crate::jinja_source::jinja_source;
+use crate::one_line::tame;
 use crate::python::{self, text_of_arguments};
 use crate::template_option::options_read;
 use crate::tokenizer::sha256_hex;
@@ -639,12 +640,6 @@ fn one_line(error: &minijinja::Error) -> String {
         .map(|detail| format!(": {detail}"))
         .unwrap_or_default();
     tame(&format!("{}{detail}{line}", error.kind()))
-}
-
-/// What a template says, in one line and without control characters.
-pub(crate) fn tame(said: &str) -> String {
-    let tame = |c: char| if c.is_control() { ' ' } else { c };
-    said.chars().map(tame).collect()
 }
 
 fn syntax_error(error: &minijinja::Error) -> TemplateError {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::jinja_source::{Tag, tags, words_of};
-use crate::template::tame;
+use crate::one_line::tame;
 
 /// A variable of a chat template, and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::TemplateError;
-use crate::template::tame;
+use crate::one_line::tame;
 
 /// The name of the template that is used unless another is asked for.
 const DEFAULT: &str = "default";

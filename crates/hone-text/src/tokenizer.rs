@@ -19,7 +19,7 @@ use tokenizers::{
 };
 
 use crate::guard::guarded;
-use crate::template::tame;
+use crate::one_line::tame;
 use crate::{GgufVocabulary, KNOWN_PRE_TOKENIZERS, StreamDecoder, TokenFiles};
 
 /// Why a tokenizer cannot be made or a text cannot be encoded.

@@ -18,14 +18,16 @@ use crate::duplicates::near::{self, NearOptions};
 use crate::duplicates::semantic::EmbeddingsError;
 use crate::mix::{MixError, Portion};
 use crate::overview::Tally;
-use crate::recipe::{Curation, RecipeError, Ruled, Side};
+use crate::recipe::{Curation, RecipeError, Ruled};
 use crate::redact::{KeyError, Pseudonyms};
 use crate::{Action, BadParam, Finding, Params, RowCount, RowsError, Spool};
 
 mod gather;
+pub(crate) mod kept;
 mod losses;
 mod table;
 
+pub use kept::Kept;
 pub use losses::Loss;
 use table::Table;
 
@@ -82,25 +84,6 @@ pub struct Curated {
     pub clusters: Vec<(usize, usize)>,
     /// The mixture, where one was asked for.
     pub portions: Vec<Portion>,
-}
-
-/// A row that stays.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Kept {
-    /// Its number in the spool.
-    pub row: usize,
-    /// Its side.
-    pub side: Side,
-    /// How often it is learnt.
-    pub copies: usize,
-    /// Its length in tokens, or in words where no tokenizer counts.
-    pub length: usize,
-    /// The language of what is learnt, where it is sure enough.
-    pub language: &'static str,
-    /// Did a rule about quality see something in it?
-    pub is_remarked: bool,
-    /// What it is for.
-    pub kind: Kind,
 }
 
 impl Curated {

@@ -4,9 +4,9 @@
 //! Python package, which equals llama.cpp's reference, bit for bit. What a form cannot hold is refused by its place:
 //! numbers that are none, and those beyond the range of an f16 or of a block's scale.
 
-use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::dense::{brain_bytes, half_bytes};
 use super::{Format, encode_super, nf4};
 use crate::stored::{Bytes, StoredError, StoredMatrix};
 
@@ -88,17 +88,6 @@ fn blocks<const LEN: usize, const BYTES: usize>(
         Some(()) => None,
         None => Some(at * LEN + widest(block).0),
     })
-}
-
-/// An f16's bytes; `None` beyond its range.
-pub(super) fn half_bytes(value: f32) -> Option<[u8; 2]> {
-    let half = f16::from_f32(value);
-    half.is_finite().then(|| half.to_le_bytes())
-}
-
-fn brain_bytes(value: f32) -> Option<[u8; 2]> {
-    let half = bf16::from_f32(value);
-    half.is_finite().then(|| half.to_le_bytes())
 }
 
 /// Place and value of the first of the largest magnitudes.

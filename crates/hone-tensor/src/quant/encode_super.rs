@@ -8,7 +8,7 @@
 
 use half::f16;
 
-use super::encode::half_bytes;
+use super::dense::half_bytes;
 
 /// Tries of the search: `top + first + step / 10` levels between minimum and maximum, for each step.
 struct Search {

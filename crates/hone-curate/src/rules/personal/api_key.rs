@@ -8,8 +8,8 @@ use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 use super::sighting::{self, Sighting};
-use super::url_credentials::is_stand_in;
-use crate::redact::has_no_spaces;
+use super::stand_in::is_stand_in;
+use crate::text::has_no_spaces;
 use crate::view::View;
 use crate::{Action, Doc, Family};
 

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use aho_corasick::AhoCorasick;
 
 use super::sighting::{self, Sighting};
-use crate::redact::has_no_spaces;
+use crate::text::has_no_spaces;
 use crate::view::View;
 use crate::{Action, Doc, Family};
 

@@ -25,6 +25,7 @@ pub(crate) mod phone;
 mod place_name;
 mod postal_code;
 mod sighting;
+mod stand_in;
 mod url_credentials;
 mod web_address;
 

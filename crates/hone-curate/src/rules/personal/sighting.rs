@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use aho_corasick::AhoCorasick;
 
-use crate::redact::has_no_spaces;
+use crate::text::has_no_spaces;
 use crate::view::View;
 use crate::{BadParam, Hit, Param, Params, Row, Rule};
 

@@ -1,6 +1,7 @@
 //! Addresses that carry a user's name and password.
 
 use super::sighting::{self, Sighting};
+use super::stand_in::is_stand_in;
 use crate::view::View;
 use crate::{Action, Doc, Family};
 
@@ -81,51 +82,4 @@ fn split_user<'a>(authority: &'a str, rest: &'a str, before: &str) -> Option<(&'
     let (user, host) = rest.rsplit_once('@').filter(|_| BASES.contains(&scheme))?;
     let is_host = host.starts_with(|c: char| c.is_alphanumeric()) && user.contains(':');
     is_host.then_some((user, host))
-}
-
-/// Is this a word that stands where a secret would?
-pub fn is_stand_in(secret: &str) -> bool {
-    let lower = secret.to_ascii_lowercase();
-    let first = lower.chars().next();
-    let shown = [
-        "password",
-        "passwd",
-        "pass",
-        "pwd",
-        "secret",
-        "token",
-        "changeme",
-        "change_me",
-        "hunter2",
-        "admin",
-        "root",
-        "test",
-        "user",
-        "guest",
-        "postgres",
-        "mysql",
-    ];
-    lower.starts_with("password")
-        || lower.starts_with("passwort")
-        || lower.chars().all(|c| Some(c) == first)
-        || shown.contains(&lower.as_str())
-        || lower.starts_with(['<', '$', '{', '[', '%', '*'])
-        || [
-            "your",
-            "example",
-            "xxxx",
-            "****",
-            "...",
-            "…",
-            "placeholder",
-            "redacted",
-            "dummy",
-            "my_",
-            "my-",
-            "mypass",
-            "insert",
-            "sample",
-        ]
-        .iter()
-        .any(|word| lower.contains(word))
 }
