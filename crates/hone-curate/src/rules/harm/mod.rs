@@ -7,6 +7,7 @@ mod harmful_text;
 mod harmful_words;
 mod refusal;
 mod replies;
+mod wordings;
 
 /// The family's rules.
 pub const RULES: &[Entry] = &[

@@ -9,13 +9,14 @@ use std::sync::LazyLock;
 use hone_text::Role;
 use regex::Regex;
 
+use super::wordings::Wordings;
 use crate::rules::prose;
 use crate::{Hit, Row};
 
 /// Words that are looked for in replies.
 pub struct Saying {
     /// Any of them, in any language.
-    pub pattern: &'static LazyLock<Regex>,
+    pub wordings: &'static Wordings,
     /// Bytes at the beginning of a reply in which they count.
     pub within: usize,
     /// Do they mean it, with what stands around them?
@@ -56,14 +57,10 @@ impl Saying {
                 Some(Role::User) => asked = part.text,
                 Some(Role::Assistant) => {
                     let beginning = &part.text[..part.text.floor_char_boundary(self.within)];
-                    let said = self
-                        .pattern
-                        .find_iter(beginning)
-                        .map(|found| found.range())
-                        .find(|found| {
-                            (self.is_meant)(row, part.text, found.clone())
-                                && is_own_voice(part.text, found.start, asked)
-                        });
+                    let said = self.wordings.find(beginning, |found| {
+                        (self.is_meant)(row, part.text, found.clone())
+                            && is_own_voice(part.text, found.start, asked)
+                    });
                     hits.extend(said.map(|found| Hit::at(part.place, found, self.message)));
                 }
                 _ => {}

@@ -43,6 +43,8 @@ const TABLE: &[(&str, Terms, &str)] = &[
     ("academic free", Permits, ""),
     ("apache", Permits, ""),
     ("artistic", Permits, ""),
+    ("asl", Permits, ""),
+    ("attribution", Permits, ""),
     ("blueoak", Permits, ""),
     ("bsd", Permits, ""),
     ("boost", Permits, ""),
@@ -60,6 +62,7 @@ const TABLE: &[(&str, Terms, &str)] = &[
     ("eclipse public", Permits, ""),
     ("epl", Permits, ""),
     ("etalab", Permits, ""),
+    ("expat", Permits, ""),
     ("isc", Permits, ""),
     ("mit", Permits, ""),
     ("mozilla public", Permits, ""),
@@ -73,6 +76,7 @@ const TABLE: &[(&str, Terms, &str)] = &[
     ("odc pddl", Permits, ""),
     ("ofl", Permits, ""),
     ("ogl uk", Permits, ""),
+    ("open database", Permits, ""),
     ("open government", Permits, ""),
     ("openssl", Permits, ""),
     ("pddl", Permits, ""),
@@ -81,6 +85,8 @@ const TABLE: &[(&str, Terms, &str)] = &[
     ("psf", Permits, ""),
     ("public domain", Permits, ""),
     ("python", Permits, ""),
+    ("python software foundation", Permits, ""),
+    ("sil open font", Permits, ""),
     ("unlicense", Permits, ""),
     ("upl", Permits, ""),
     ("us government work", Permits, ""),
@@ -126,14 +132,23 @@ const TABLE: &[(&str, Terms, &str)] = &[
     ("c uda", Asks, SOME_USES),
     ("creativeml openrail m", Asks, SOME_USES),
     ("deepfloyd if", Asks, SOME_USES),
+    ("deepseek", Asks, SOME_USES),
     ("elastic", Asks, SOME_USES),
+    ("falcon", Asks, SOME_USES),
     ("gemma", Asks, SOME_USES),
+    ("jamba", Asks, SOME_USES),
     ("llama", Asks, SOME_USES),
+    ("qwen", Asks, SOME_USES),
+    ("tongyi qianwen", Asks, SOME_USES),
+    ("yi", Asks, SOME_USES),
     ("openmdw", Permits, ""),
     ("openrail", Asks, SOME_USES),
     ("openrail m", Asks, SOME_USES),
     ("openrail +", Asks, SOME_USES),
+    ("mrl", Asks, NOT_FOR_COMMERCE),
+    ("mnpl", Asks, NOT_FOR_COMMERCE),
     ("cc", Asks, SAYS_NOTHING),
+    ("custom", Asks, SAYS_NOTHING),
     ("other", Asks, SAYS_NOTHING),
     ("unknown", Asks, SAYS_NOTHING),
     ("noassertion", Asks, SAYS_NOTHING),
@@ -148,6 +163,39 @@ const TABLE: &[(&str, Terms, &str)] = &[
     ("licenseref proprietary", Forbids, CLOSED),
     // What npm writes of packages that nobody may use; the Unlicense is another thing.
     ("unlicensed", Forbids, CLOSED),
+];
+
+/// Words that are not said for nothing, wherever they stand in a name that [`TABLE`] does not have. The first that fits counts.
+const ANYWHERE: &[(&str, Terms, &str)] = &[
+    ("proprietary", Forbids, CLOSED),
+    ("confidential", Forbids, CLOSED),
+    ("rights reserved", Forbids, CLOSED),
+    ("copyrighted", Forbids, CLOSED),
+    ("do not distribute", Forbids, CLOSED),
+    ("internal use", Forbids, CLOSED),
+    ("closed source", Forbids, CLOSED),
+    ("no ai", Forbids, CLOSED),
+    ("no training", Forbids, CLOSED),
+    ("for training", Asks, SOME_USES),
+    ("nc", Asks, NOT_FOR_COMMERCE),
+    ("non profit", Asks, NOT_FOR_COMMERCE),
+    ("research", Asks, NOT_FOR_COMMERCE),
+    ("academic use", Asks, NOT_FOR_COMMERCE),
+    ("academic purposes", Asks, NOT_FOR_COMMERCE),
+    ("educational", Asks, NOT_FOR_COMMERCE),
+    ("personal use", Asks, NOT_FOR_COMMERCE),
+    ("polyform", Asks, NOT_FOR_COMMERCE),
+    ("nd", Asks, UNCHANGED),
+    ("agpl", Asks, COPYLEFT),
+    ("lgpl", Asks, COPYLEFT),
+    ("gpl", Asks, COPYLEFT),
+    ("openrail", Asks, SOME_USES),
+    ("rail", Asks, SOME_USES),
+    ("llama", Asks, SOME_USES),
+    ("gemma", Asks, SOME_USES),
+    ("nvidia", Asks, SOME_USES),
+    ("terms of use", Asks, SOME_USES),
+    ("custom", Asks, SAYS_NOTHING),
 ];
 
 /// Words that say which version of a licence is meant, or nothing.
@@ -201,14 +249,22 @@ pub fn of_declaration(said: &str) -> Option<Named> {
 /// What a licence asks whose name is the whole text, versions aside.
 fn of_name(said: &str) -> Option<Named> {
     let words = fold(said);
-    let known =
-        longest(&words).filter(|(_, len)| words[*len..].iter().all(|word| is_of_version(word)));
+    let known = longest(&words).filter(|(row, len)| {
+        let is_country = |word: &str| {
+            row.0.starts_with("cc") && word.len() == 2 && !["nc", "nd", "sa"].contains(&word)
+        };
+        let mut rest = words[*len..].iter();
+        rest.all(|word| is_of_version(word) || is_country(word))
+    });
     let known = known.map(|(row, _)| row);
-    // Whatever else a name says, these words are not said for nothing.
+    let has = |wanted: &str| {
+        let wanted: Vec<&str> = wanted.split(' ').collect();
+        words.windows(wanted.len()).any(|window| window == wanted)
+    };
+    // A slash stands between two names, and each is looked up by itself below.
     let beside = || {
-        TABLE
-            .iter()
-            .find(|row| row.0 == "nc" && words.iter().any(|word| word == "nc"))
+        let mut rows = ANYWHERE.iter();
+        rows.find(|row| !said.contains('/') && has(row.0))
     };
     if let Some((_, terms, because)) = known.or_else(beside) {
         let name = said.trim().to_owned();
@@ -440,6 +496,8 @@ mod tests {
             "MPL-2.0",
             "public domain",
             "MIT/Apache-2.0",
+            "CC BY 3.0 DE",
+            "Attribution 4.0 International",
             "pddl",
             "0BSD",
             "Zlib",
@@ -474,6 +532,10 @@ mod tests {
             "BUSL-1.1",
             "SSPL-1.0",
             "our-own-nc-terms",
+            "CC BY-ND 3.0 DE",
+            "META LLAMA 3 COMMUNITY LICENSE",
+            "for research purposes only",
+            "Qwen Research License",
         ] {
             assert_eq!(terms(said), Some(Asks), "{said}");
         }
@@ -482,6 +544,8 @@ mod tests {
             "All rights reserved",
             "UNLICENSED",
             "no training",
+            "Proprietary - do not distribute",
+            "internal use only",
         ] {
             assert_eq!(terms(said), Some(Forbids), "{said}");
         }

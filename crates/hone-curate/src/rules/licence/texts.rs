@@ -236,6 +236,8 @@ pub fn may_hold_one(text: &str) -> bool {
             "licence",
             "released under",
             "distributed under",
+            "it under",
+            "subject to",
             "published under",
             "shared under",
             "made available under",

@@ -1,0 +1,95 @@
+//! Words that are looked for in several languages, one small pattern each, built when a text first calls for it.
+//!
+//! One pattern for all languages takes megabytes of memory in every run, most of it for languages that no row is in.
+//! Each language has cues instead: pieces of which every match has at least one. One pass over a text finds the cues
+//! of all languages, and only languages with one are looked at.
+
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use regex::{Regex, RegexBuilder};
+
+/// What is looked for in one language.
+pub struct Wording {
+    /// Of these every match has at least one, in any case of ASCII letters; without any, the pattern is always looked for.
+    pub cues: &'static [&'static str],
+    /// Without regard to case. `\b` is the bound of an ASCII word, `'` an apostrophe, straight or curly.
+    pub pattern: fn() -> String,
+}
+
+/// A list of wordings, what was built of it so far.
+pub struct Wordings {
+    wordings: &'static [Wording],
+    cues: OnceLock<AhoCorasick>,
+    /// As many as there are wordings; none has more than this.
+    built: [OnceLock<Regex>; MOST],
+}
+
+const MOST: usize = 24;
+/// What a pattern may keep to be quick; beyond it, it is built anew on the way.
+const CACHE_BYTES: usize = 1 << 18;
+
+impl Wordings {
+    /// Nothing is built yet.
+    pub const fn new(wordings: &'static [Wording]) -> Self {
+        assert!(wordings.len() <= MOST);
+        Self {
+            wordings,
+            cues: OnceLock::new(),
+            built: [const { OnceLock::new() }; MOST],
+        }
+    }
+
+    /// The first match, of any language, that `is_meant`.
+    pub fn find(
+        &self,
+        text: &str,
+        is_meant: impl Fn(Range<usize>) -> bool,
+    ) -> Option<Range<usize>> {
+        let called = self.called(text);
+        let each = (0..self.wordings.len()).filter(|index| called & (1 << index) != 0);
+        let first = each.filter_map(|index| {
+            let mut found = self
+                .pattern(index)
+                .find_iter(text)
+                .map(|found| found.range());
+            found.find(|found| is_meant(found.clone()))
+        });
+        first.min_by_key(|found| found.start)
+    }
+
+    /// A bit for each wording that the text may have.
+    fn called(&self, text: &str) -> u32 {
+        let owners = || {
+            let each = self.wordings.iter().enumerate();
+            each.flat_map(|(index, wording)| wording.cues.iter().map(move |cue| (index, *cue)))
+        };
+        let cues = self.cues.get_or_init(|| {
+            AhoCorasick::builder()
+                .ascii_case_insensitive(true)
+                .match_kind(MatchKind::Standard)
+                .build(owners().map(|(_, cue)| cue))
+                .expect("a short list of cues")
+        });
+        let always = self.wordings.iter().enumerate();
+        let always = always.filter(|(_, wording)| wording.cues.is_empty());
+        let mut called = always.fold(0, |called, (index, _)| called | 1 << index);
+        let owner: Vec<usize> = owners().map(|(index, _)| index).collect();
+        for found in cues.find_overlapping_iter(text) {
+            called |= 1 << owner[found.pattern().as_usize()];
+        }
+        called
+    }
+
+    fn pattern(&self, index: usize) -> &Regex {
+        self.built[index].get_or_init(|| {
+            let pattern = format!("(?i)(?:{})", (self.wordings[index].pattern)());
+            let pattern = pattern.replace(r"\b", r"(?-u:\b)").replace('\'', "['’]");
+            RegexBuilder::new(&pattern)
+                .dfa_size_limit(CACHE_BYTES)
+                .build()
+                .expect("a fixed pattern")
+        })
+    }
+}
