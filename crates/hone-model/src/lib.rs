@@ -23,8 +23,8 @@ pub mod weights;
 
 pub use adapter::{
     Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase,
-    Factors, Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts,
-    NamedMatrix, Outcome, PartsError, PeftError, Provenance, RawAdapter, Role, Runtime, SaveDtype,
+    Factors, Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts, Outcome,
+    Param, PartsError, PeftError, Provenance, RateGroup, RawAdapter, Role, Runtime, SaveDtype,
     Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter, write_beside,
 };
 pub use batch::{LossSum, Packed};

@@ -341,7 +341,7 @@ impl Model {
         };
         // The way back to the embedding needs the gradient of every row.
         let embedding = self.adapter().map(Adapter::embedding);
-        shortcuts.distinct_tokens &= !embedding.is_some_and(|e| e.is_trained());
+        shortcuts.distinct_tokens &= embedding.is_none_or(|rows| rows.is_empty());
         let pass = Pass {
             dropout: Some((dropout, options.dropout_seed)),
             ..self.pass()

@@ -741,7 +741,7 @@ fn targets_of_experts_are_what_peft_makes_of_them() {
         Adapter::new(config, model.config(), model.device(), Seed::new(0)).map(|adapter| {
             let matrices = adapter.matrices().into_iter();
             let a = matrices.filter(|matrix| matrix.name.ends_with("lora_A.weight"));
-            let row = |matrix: hone_model::NamedMatrix| (matrix.name, matrix.rows);
+            let row = |matrix: hone_model::Param| (matrix.name, matrix.rows);
             a.map(row).collect::<BTreeMap<String, usize>>()
         })
     };

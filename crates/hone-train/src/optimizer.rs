@@ -6,7 +6,7 @@
 use std::fmt;
 use std::path::Path;
 
-use hone_model::Role;
+use hone_model::{RateGroup, Role};
 use hone_tensor::{AdamWStep, Device, Moment8, Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 
@@ -104,9 +104,10 @@ pub struct AdamWConfig {
 impl AdamWConfig {
     /// What the rate of a tensor of this role is multiplied with.
     fn factor(&self, role: Role) -> f64 {
-        let of_role = match role {
-            Role::Whole => self.whole,
-            role => self.faster.filter(|_| role.is_faster()),
+        let of_role = match role.rate_group() {
+            RateGroup::General => None,
+            RateGroup::LoraPlus => self.faster,
+            RateGroup::Module => self.whole,
         };
         of_role.unwrap_or(1.0)
     }

@@ -1,6 +1,6 @@
 //! From the files of an adapter to an adapter on a model: its tensors decide what it puts where, its settings how strong.
 //!
-//! A check of an adapter against a base and the use of it come through [`Wanted::of_tensors`], so that what is found is what
+//! A check of an adapter against a base and the use of it come through [`Layout::of_tensors`], so that what is found is what
 //! is refused, and nothing else is.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,12 +10,14 @@ use hone_tensor::Device;
 
 use super::check::{CheckedBase, check_adapter};
 use super::finding::Finding;
-use super::layout::Wanted;
+use super::layout::{Layout, Wanted};
+use super::methods::METHODS;
 use super::peft::{PeftError, Provenance};
 use super::raw::{Modules, RawAdapter, RawTensor};
 use super::settings::{MOST_RANK, Settings};
-use super::spelling::{Part, read_name};
-use super::{Adapter, Layout, LoraConfig, LoraParts, Member, Role};
+use super::spelling::read_name;
+use super::table::{Param, Role};
+use super::{Adapter, LoraConfig, LoraParts};
 use crate::site::Site;
 use crate::weights::{BaseWeights, DecoderConfig, slots};
 
@@ -39,8 +41,8 @@ impl AdapterFiles {
         check_adapter(&raw, None).accept(raw.path())?;
         let settings = Settings::read(&raw.config, &mut vec![]);
         let modules = raw.modules(&settings, &mut vec![]);
-        let is_adapted = |parts: &BTreeMap<Part, _>| {
-            let kinds = [Part::A, Part::EmbeddingA, Part::Factors];
+        let is_adapted = |parts: &BTreeMap<Role, _>| {
+            let kinds = [Role::A, Role::EmbeddingA, Role::Factors];
             kinds.iter().any(|part| parts.contains_key(part))
         };
         let adapted = modules.iter().filter(|(_, parts)| is_adapted(parts));
@@ -85,18 +87,18 @@ impl AdapterFiles {
         };
         let check = check_adapter(&self.raw, Some(checked));
         check.accept(self.raw.path())?;
-        let wanted = check
-            .wanted
-            .expect("a check against a base says what is wanted");
+        let layout = check
+            .layout
+            .expect("a check against a base says where everything goes");
         let modules = self.raw.modules(&self.settings, &mut vec![]);
-        let mut adapter = Adapter::of_wanted(self.config, &wanted, base, device);
+        let mut adapter = Adapter::of_layout(self.config, layout, device);
         let mut flat = vec![0.0; adapter.num_parameters()];
         for matrix in adapter.matrices() {
             let tensor = tensor_of(&matrix.name, &self.raw, &self.settings, &modules);
             let tensor = tensor.expect("the check has found every tensor");
             let numbers = self.raw.numbers(tensor);
             let mut numbers = numbers.expect("the check has read every number");
-            if matrix.role() == Role::TokenRows {
+            if !matrix.tokens.is_empty() {
                 let module = read_name(&matrix.name).map_or("", |spelled| spelled.module);
                 numbers = rising(self.settings.tokens_at(module), &numbers, matrix.cols);
             }
@@ -126,8 +128,8 @@ fn tensor_of<'a>(
     let spelled = read_name(name)?;
     let parts = modules.get(&settings.path_of(spelled.module, raw))?;
     let other = match spelled.part {
-        Part::Bias => Part::BaseBias,
-        Part::BaseBias => Part::Bias,
+        Role::Bias => Role::BaseBias,
+        Role::BaseBias => Role::Bias,
         part => part,
     };
     parts
@@ -144,7 +146,7 @@ fn rising(ids: &[u32], numbers: &[f32], cols: usize) -> Vec<f32> {
     order.iter().flat_map(row).collect()
 }
 
-impl Wanted {
+impl Layout {
     /// What the tensors of an adapter put on `base`. A tensor that has no place there, one of another shape, and what Hone
     /// cannot apply become findings; what is missing, a check has found.
     pub(super) fn of_tensors(
@@ -162,134 +164,53 @@ impl Wanted {
             findings,
             placed: BTreeSet::new(),
         };
-        let mut wanted = Self {
+        let mut wanted = Wanted {
             rank_stabilised: settings.rank_stabilised,
-            dora: settings.dora,
-            ..Self::default()
+            ..Wanted::default()
         };
         for site in base.sites() {
-            fitting.add_site(site, &mut wanted);
+            METHODS
+                .iter()
+                .for_each(|method| method.fit(site, &mut fitting, &mut wanted));
         }
-        fitting.add_embedding(&mut wanted);
+        for method in METHODS {
+            method.fit_embedding(&mut fitting, &mut wanted);
+        }
+        let layout = Self::new(wanted, base);
         fitting.tie_ends();
-        fitting.compare_shapes(&wanted);
+        fitting.compare_shapes(layout.table.params());
         fitting.report_others();
-        wanted
-    }
-
-    /// Whether it changes nothing at all.
-    pub(super) fn is_nothing(&self) -> bool {
-        let ends = &self.embedding;
-        let at_embedding = ends.low_rank.is_some() || ends.whole;
-        let rows = !(ends.token_rows.is_empty() && ends.head_rows.is_empty());
-        let at_sites = [
-            self.members.len(),
-            self.biases.len(),
-            self.whole.len(),
-            self.factors.len(),
-        ];
-        !at_embedding && !rows && at_sites.iter().all(|count| *count == 0)
+        layout
     }
 }
 
 /// An adapter's tensors on their way to a base.
-struct Fitting<'a> {
+pub(super) struct Fitting<'a> {
     raw: &'a RawAdapter,
-    settings: &'a Settings,
+    pub settings: &'a Settings,
     modules: &'a Modules<'a>,
-    base: &'a DecoderConfig,
+    pub base: &'a DecoderConfig,
     findings: &'a mut Vec<Finding>,
     /// Names of tensors that have their place.
     placed: BTreeSet<&'a str>,
 }
 
 impl<'a> Fitting<'a> {
-    fn at(&self, path: &str, part: Part) -> Option<&'a RawTensor> {
+    /// The tensor with a role at a module.
+    pub fn at(&self, path: &str, part: Role) -> Option<&'a RawTensor> {
         self.modules.get(path)?.get(&part).copied()
     }
 
-    fn refuse(&mut self, tensor: &RawTensor, what: &str) {
+    /// Says that a tensor is something that Hone does not apply.
+    pub fn refuse(&mut self, tensor: &RawTensor, what: &str) {
         self.findings.push(Finding::Unapplied {
             tensor: tensor.name.clone(),
             what: what.into(),
         });
     }
 
-    fn add_site(&mut self, site: Site, wanted: &mut Wanted) {
-        let (path, base) = (site.path(), self.base);
-        let is_tied = base.tied_head && site.is_head();
-        if let Some(rank) = self.rank(&path, Part::A, Part::B, base.copies(site)) {
-            let alpha = self.settings.alpha_of(&path);
-            wanted.members.push(Member { site, rank, alpha });
-        }
-        let bias = self
-            .at(&path, Part::Bias)
-            .or_else(|| self.at(&path, Part::BaseBias));
-        if bias.is_some() && base.has_bias(site.group()) {
-            wanted.biases.push(site);
-        }
-        // A matrix that no setting names is a copy of the base's, and not its own here.
-        let whole = self
-            .at(&path, Part::Weight)
-            .filter(|_| self.settings.saves_whole(&path) && !is_tied);
-        match whole {
-            Some(tensor) if base.names.is_transposed && !site.is_head() => {
-                self.refuse(
-                    tensor,
-                    "is a trained matrix of a base whose matrices lie transposed",
-                );
-            }
-            Some(_) => wanted.whole.push(site),
-            None => {}
-        }
-        if self.at(&path, Part::Factors).is_some() {
-            wanted
-                .factors
-                .push((site, self.settings.scales_input(&path)));
-        }
-        let is_own = site.is_head() && !is_tied && !self.settings.head_ids.is_empty();
-        if let Some(tensor) = self.at(&path, Part::TokenRows).filter(|_| is_own) {
-            wanted.embedding.head_rows = sorted(&self.settings.head_ids);
-            if self.at(&path, Part::A).or(whole).is_some() {
-                self.refuse(
-                    tensor,
-                    "are trained rows beside another adapter of the head",
-                );
-            }
-        }
-    }
-
-    fn add_embedding(&mut self, wanted: &mut Wanted) {
-        let path = self.base.names.embedding.0;
-        let alpha = self.settings.alpha_of(path);
-        let rank = self.rank(path, Part::EmbeddingA, Part::EmbeddingB, 1);
-        wanted.embedding.low_rank = rank.map(|rank| (rank, alpha));
-        let whole = self.at(path, Part::Weight);
-        let whole = whole.filter(|_| self.settings.saves_end(path, self.base));
-        wanted.embedding.whole = whole.is_some();
-        let pair = self.at(path, Part::EmbeddingA);
-        if let Some(rows) = self.at(path, Part::TokenRows) {
-            wanted.embedding.token_rows = sorted(self.settings.tokens_at(path));
-            if pair.or(whole).is_some() {
-                self.refuse(
-                    rows,
-                    "are trained rows beside another adapter of the embedding",
-                );
-            }
-        }
-        if let Some(magnitude) = self.at(path, Part::Magnitude) {
-            self.refuse(magnitude, "is DoRA on an embedding");
-        }
-        if let Some(pair) = pair.filter(|_| self.base.tied_head && self.settings.ties_weights) {
-            self.refuse(
-                pair,
-                "is a pair of the embedding that `ensure_weight_tying` gives to the head too",
-            );
-        }
-    }
-
     /// The rank of a module's pair by its tensors, if it has one; of experts that of each.
-    fn rank(&mut self, path: &str, a: Part, b: Part, copies: usize) -> Option<usize> {
+    pub fn rank(&mut self, path: &str, a: Role, b: Role, copies: usize) -> Option<usize> {
         let a = self.at(path, a).map(|a| (a, a.shape.first()));
         let b = self.at(path, b).map(|b| (b, b.shape.get(1)));
         let (tensor, stacked) = a.or(b)?;
@@ -319,7 +240,7 @@ impl<'a> Fitting<'a> {
             one.shape == other.shape && self.raw.numbers(one) == self.raw.numbers(other)
         };
         let mut apart = None;
-        let whole = [embedding, head].map(|path| self.at(path, Part::Weight));
+        let whole = [embedding, head].map(|path| self.at(path, Role::Whole));
         let is_saved = self.settings.saves_end(embedding, self.base);
         match whole {
             [Some(one), Some(other)] if same(one, other) => {
@@ -328,7 +249,7 @@ impl<'a> Fitting<'a> {
             [one, other] if is_saved => apart = other.or(one),
             _ => {}
         }
-        let rows = [embedding, head].map(|path| self.at(path, Part::TokenRows));
+        let rows = [embedding, head].map(|path| self.at(path, Role::TokenRows));
         match rows {
             [Some(one), Some(other)] if same(one, other) => {
                 self.placed.insert(&other.name);
@@ -344,8 +265,8 @@ impl<'a> Fitting<'a> {
     }
 
     /// Whether every tensor has the shape of its place.
-    fn compare_shapes(&mut self, wanted: &Wanted) {
-        for matrix in Layout::new(wanted, self.base).matrices() {
+    fn compare_shapes(&mut self, params: &[Param]) {
+        for matrix in params {
             let tensor = tensor_of(&matrix.name, self.raw, self.settings, self.modules);
             let Some(tensor) = tensor else {
                 continue;
@@ -375,17 +296,17 @@ impl<'a> Fitting<'a> {
                 if self.placed.contains(name) || self.findings.iter().any(is_told) {
                     continue;
                 }
-                let end = if let Part::Bias = part {
+                let end = if let Role::Bias = part {
                     "bias"
                 } else {
                     "weight"
                 };
                 let unapplied = match part {
-                    Part::Weight | Part::BaseWeight if ends.contains(&path.as_str()) => {
+                    Role::Whole | Role::BaseWeight if ends.contains(&path.as_str()) => {
                         "is saved beside the adapter and is not the base's own matrix"
                     }
-                    Part::BaseWeight => "is a matrix of the base, saved beside its adapter",
-                    Part::Weight | Part::Bias
+                    Role::BaseWeight => "is a matrix of the base, saved beside its adapter",
+                    Role::Whole | Role::Bias
                         if !sites.contains(path) && stored.contains(&format!("{path}.{end}")) =>
                     {
                         "is of a trained norm"
@@ -408,10 +329,4 @@ impl<'a> Fitting<'a> {
             }
         }
     }
-}
-
-fn sorted(ids: &[u32]) -> Vec<u32> {
-    let mut ids = ids.to_vec();
-    ids.sort_unstable();
-    ids
 }

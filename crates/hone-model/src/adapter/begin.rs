@@ -7,11 +7,8 @@
 use hone_tensor::{Device, TensorError, Weight};
 
 use super::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
-use super::dora::{PANEL, panel};
-use super::{
-    AdaptedGroup, Adapter, AtSite, AttachError, Initial, Layout, LoraConfig, LowRank, TokenRows,
-    Wanted,
-};
+use super::methods::{PANEL, panel};
+use super::{Adapter, AttachError, Initial, Layout, LoraConfig, LowRank, Wanted};
 use crate::decoder::{BaseFormat, Decoder};
 use crate::weights::{BaseWeights, DecoderConfig, NewRows, WeightsError};
 
@@ -51,9 +48,9 @@ impl Adapter {
         if config.initial == Initial::Random {
             return Ok(0);
         }
-        let layout = Layout::new(&Wanted::of(config, base)?, base);
-        let of_member = |group: &AdaptedGroup, member: &LowRank| {
-            let (out, width, rank) = (member.out, group.width, member.rank);
+        let layout = Layout::new(Wanted::of(config, base)?, base);
+        let of_member = |member: &LowRank| {
+            let (out, width, rank) = (member.out, member.width, member.rank);
             let (matrix, pair) = (out * width, rank * (out + width));
             let short = out.min(width);
             8 * 3 * pair
@@ -65,50 +62,25 @@ impl Adapter {
                     Initial::Pissa | Initial::Loftq => (2 * 4 + 8) * matrix + 8 * 3 * short * short,
                 }
         };
-        let groups = layout.groups.iter();
-        let largest =
-            groups.flat_map(|group| group.members.iter().map(move |m| of_member(group, m)));
-        Ok(4 * layout.len + largest.max().unwrap_or(0))
+        let members = layout.groups.iter().flat_map(|group| &group.members);
+        let largest = members.map(of_member);
+        Ok(4 * layout.table.len() + largest.max().unwrap_or(0))
     }
 
     /// Fills in lengths, biases, whole matrices and token rows of the base.
     pub(crate) fn fill_from(&mut self, decoder: &Decoder) {
-        self.gains.forget_base();
+        self.layout.forget(true);
         if std::mem::replace(&mut self.is_filled, true) {
             return;
         }
-        for at in self.layout.sites.clone() {
-            self.fill_site(&at, decoder);
-        }
-        let embedding = self.layout.embedding.clone();
-        let (device, weight) = (decoder.device(), &decoder.embedding);
-        if let Some(offset) = embedding.whole {
-            self.fill_whole(offset, weight, device);
-        }
-        if let Some(rows) = embedding.token_rows {
-            self.fill_rows(&rows, weight, device);
-        }
-    }
-
-    fn fill_site(&mut self, at: &AtSite, decoder: &Decoder) {
-        let (device, projection) = (decoder.device(), decoder.at(at.site));
-        if let Some(offset) = at.magnitude {
-            let squares = self.row_squares(at, &projection.weight);
-            let place = self.parameters.window_mut(offset, 1, at.out);
-            // A length is its square over its root.
-            device.divide_by_root(squares.view(), &squares, place, false);
-        }
-        if let (Some(offset), Some(bias)) = (at.bias, &projection.bias) {
-            let place = self.parameters.window_mut(offset, 1, at.out);
-            device.scatter_add_window(bias, &[0], place);
-        }
-        // A tied head shares the matrix of the embedding, which is filled in there.
-        let is_own = !(decoder.config().tied_head && at.site.is_head());
-        if let Some(offset) = at.whole.filter(|_| is_own) {
-            self.fill_whole(offset, &projection.weight, device);
-        }
-        if let Some(rows) = at.token_rows.as_ref().filter(|_| is_own) {
-            self.fill_rows(rows, &projection.weight, device);
+        for (site, own) in self.layout.trained() {
+            match site.map(|site| decoder.at(site)) {
+                Some(projection) => {
+                    let bias = projection.bias.as_ref();
+                    own.fill(&projection.weight, bias, &mut self.parameters);
+                }
+                None => own.fill(&decoder.embedding, None, &mut self.parameters),
+            }
         }
     }
 
@@ -121,47 +93,21 @@ impl Adapter {
         device: &Device,
     ) -> Result<(), TensorError> {
         let mut parameters = self.parameters.to_vec()?;
-        let width = self.layout.d_model;
-        let heads = self.layout.sites.iter();
-        let head = heads.filter_map(|at| at.token_rows.as_ref()).next();
-        let ends = [
-            (head, &rows.head),
-            (self.layout.embedding.token_rows.as_ref(), &rows.embedding),
-        ];
-        for (trained, numbers) in ends {
-            let (Some(trained), Some(numbers)) = (trained, numbers) else {
-                continue;
+        for param in self.layout.table.params() {
+            let numbers = match param.site {
+                Some(_) => &rows.head,
+                None => &rows.embedding,
             };
-            for (token, row) in tokens.iter().zip(numbers.chunks_exact(width)) {
-                if let Ok(place) = trained.ids.binary_search(token) {
-                    let at = trained.offset + place * width;
-                    parameters[at..at + width].copy_from_slice(row);
+            let numbers = numbers.iter().flat_map(|n| n.chunks_exact(param.cols));
+            for (token, row) in tokens.iter().zip(numbers) {
+                if let Ok(place) = param.tokens.binary_search(token) {
+                    let at = param.offset + place * param.cols;
+                    parameters[at..][..param.cols].copy_from_slice(row);
                 }
             }
         }
         device.write(&parameters, &mut self.parameters);
         Ok(())
-    }
-
-    fn fill_rows(&mut self, rows: &TokenRows, weight: &Weight, device: &Device) {
-        let count = rows.ids.len();
-        let mut numbers = device.empty(count, weight.cols());
-        device.embed(&rows.ids, weight, &mut numbers);
-        let places: Vec<usize> = (0..count).collect();
-        let place = self
-            .parameters
-            .window_mut(rows.offset, count, weight.cols());
-        device.scatter_add_window(&numbers, &places, place);
-    }
-
-    fn fill_whole(&mut self, offset: usize, weight: &Weight, device: &Device) {
-        for first in (0..weight.rows()).step_by(PANEL) {
-            let rows = panel(device, weight, first);
-            let places: Vec<usize> = (0..rows.rows()).collect();
-            let at = offset + first * weight.cols();
-            let place = self.parameters.window_mut(at, rows.rows(), weight.cols());
-            device.scatter_add_window(&rows, &places, place);
-        }
     }
 
     /// Finds what low-rank pairs start from, as the configuration asks; `base` is the files of `decoder`.
@@ -178,11 +124,9 @@ impl Adapter {
             return Err(BeginError::NotQuantised);
         }
         let mut numbers = self.parameters.to_vec()?;
-        for group in &self.layout.groups {
-            for member in &group.members {
-                let pair = self.pair_of(group, member, decoder, base)?;
-                place(&pair, group, member, &mut numbers);
-            }
+        for member in self.members() {
+            let pair = self.pair_of(member, decoder, base)?;
+            place(&pair, member, &mut numbers);
         }
         let device = self.parameters.device().clone();
         device.write(&numbers, &mut self.parameters);
@@ -190,21 +134,20 @@ impl Adapter {
             device.write(&numbers, start);
         }
         self.is_decomposed = true;
-        self.gains.forget_base();
+        self.layout.forget(true);
         Ok(())
     }
 
     /// `B` and `A` with `s·B·A` the part to begin with.
     fn pair_of(
         &self,
-        group: &AdaptedGroup,
         member: &LowRank,
         decoder: &Decoder,
         base: &BaseWeights,
     ) -> Result<Pair, BeginError> {
         let weight = &decoder.at(member.site).weight;
         let held = rows_of(decoder.device(), weight)?;
-        let (shape, rank) = ((member.out, group.width), member.rank);
+        let (shape, rank) = ((member.out, member.width), member.rank);
         let scale = f64::from(member.scale);
         Ok(match self.config.initial {
             Initial::Random => unreachable!("a random start needs no decomposition"),
@@ -237,9 +180,8 @@ fn rows_of(device: &Device, weight: &Weight) -> Result<Vec<f32>, TensorError> {
 }
 
 /// Puts a pair where its projection's matrices lie in the flat buffer.
-fn place(pair: &Pair, group: &AdaptedGroup, member: &LowRank, numbers: &mut [f32]) {
-    let a_offset = group.a_offset + member.rank_offset * group.width;
-    for (to, from) in [(a_offset, &pair.a), (member.b_offset, &pair.b)] {
+fn place(pair: &Pair, member: &LowRank, numbers: &mut [f32]) {
+    for (to, from) in [(member.a_offset, &pair.a), (member.b_offset, &pair.b)] {
         for (number, value) in numbers[to..][..from.len()].iter_mut().zip(from) {
             *number = *value as f32;
         }

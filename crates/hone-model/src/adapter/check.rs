@@ -12,12 +12,13 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::finding::{Finding, Severity, short};
-use super::layout::Wanted;
+use super::layout::Layout;
 use super::peft::{PeftError, SCALING, scaling_hash};
 use super::raw::{Modules, RawAdapter, RawTensor};
 use super::runtimes::Facts;
 use super::settings::{EMBEDDINGS, HEADS, Names, Settings, is_of_experts, layer_of, names_any};
-use super::spelling::{PREFIX, Part, read_name};
+use super::spelling::{PREFIX, read_name};
+use super::table::Role;
 use super::{TrainedBias, target_matches};
 use crate::weights::DecoderConfig;
 
@@ -42,7 +43,7 @@ pub struct AdapterCheck {
     /// What the adapter is, as far as others care.
     pub facts: Facts,
     /// What it puts on the base that it was checked against, if that can be done.
-    pub(super) wanted: Option<Wanted>,
+    pub(super) layout: Option<Layout>,
 }
 
 impl AdapterCheck {
@@ -76,11 +77,10 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
         findings.push(Finding::UnknownMethod { found });
         let mut facts = Facts::default();
         facts.judge(&findings);
-        let wanted = None;
         return AdapterCheck {
             findings,
             facts,
-            wanted,
+            layout: None,
         };
     }
     let settings = Settings::read(&raw.config, &mut findings);
@@ -102,7 +102,7 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
     }
     checker.look_at_what_is_promised(base);
     checker.look_at_patterns();
-    let wanted = match base {
+    let layout = match base {
         Some(base) => Some(checker.compare_with(base)),
         None => {
             checker.compare_layers();
@@ -115,7 +115,7 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
     let mut check = AdapterCheck {
         facts: Facts::of(&settings, &modules, raw, base),
         findings,
-        wanted,
+        layout,
     };
     check.facts.judge(&check.findings);
     check
@@ -160,7 +160,7 @@ impl Checker<'_> {
         self.findings.extend(found.iter().cloned());
     }
 
-    fn look_at_module(&mut self, path: &str, parts: &BTreeMap<Part, &RawTensor>) {
+    fn look_at_module(&mut self, path: &str, parts: &BTreeMap<Role, &RawTensor>) {
         if is_of_one_expert(path) {
             let what = "is on one expert by itself, as transformers 4 has them (load it with PEFT under transformers 5 and save it again)";
             let tensors = parts.values().map(|tensor| tensor.name.clone());
@@ -172,22 +172,22 @@ impl Checker<'_> {
             return;
         }
         let pair = |a, b| parts.contains_key(&a) || parts.contains_key(&b);
-        if pair(Part::A, Part::B) {
+        if pair(Role::A, Role::B) {
             self.look_at_pair(
                 path,
                 parts,
-                (Part::A, "lora_A.weight"),
-                (Part::B, "lora_B.weight"),
+                (Role::A, "lora_A.weight"),
+                (Role::B, "lora_B.weight"),
             );
         }
-        if pair(Part::EmbeddingA, Part::EmbeddingB) {
+        if pair(Role::EmbeddingA, Role::EmbeddingB) {
             let (a, b) = (
-                (Part::EmbeddingA, "lora_embedding_A"),
-                (Part::EmbeddingB, "lora_embedding_B"),
+                (Role::EmbeddingA, "lora_embedding_A"),
+                (Role::EmbeddingB, "lora_embedding_B"),
             );
             self.look_at_pair(path, parts, a, b);
         }
-        if let Some(rows) = parts.get(&Part::TokenRows)
+        if let Some(rows) = parts.get(&Role::TokenRows)
             && rows.shape.first() != Some(&self.settings.tokens_at(path).len())
         {
             let count = self.settings.tokens_at(path).len();
@@ -199,58 +199,58 @@ impl Checker<'_> {
                 ),
             });
         }
-        let adapted = pair(Part::A, Part::B) || pair(Part::EmbeddingA, Part::EmbeddingB);
+        let adapted = pair(Role::A, Role::B) || pair(Role::EmbeddingA, Role::EmbeddingB);
         for (part, tensor) in parts {
             let why = match part {
-                Part::A | Part::B | Part::EmbeddingA | Part::EmbeddingB
+                Role::A | Role::B | Role::EmbeddingA | Role::EmbeddingB
                     if self.settings.targets(path) == Some(false) =>
                 {
                     "is on a module that `target_modules` does not name"
                 }
-                Part::Magnitude | Part::OutBias if !adapted => "belongs to no adapted module",
-                Part::Magnitude if !self.settings.dora => {
+                Role::Magnitude | Role::OutBias if !adapted => "belongs to no adapted module",
+                Role::Magnitude if !self.settings.dora => {
                     "holds DoRA's magnitudes, but `use_dora` is false: PEFT would leave them out"
                 }
-                Part::OutBias if !self.settings.out_bias => {
+                Role::OutBias if !self.settings.out_bias => {
                     "is a bias of `B`, but `lora_bias` is false"
                 }
-                Part::BaseBias if self.settings.bias == TrainedBias::None => {
+                Role::BaseBias if self.settings.bias == TrainedBias::None => {
                     "is a bias of the base, but `bias` is none"
                 }
-                Part::BaseWeight
+                Role::BaseWeight
                     if self.settings.targets(path) == Some(false)
-                        && !parts.contains_key(&Part::TokenRows) =>
+                        && !parts.contains_key(&Role::TokenRows) =>
                 {
                     "is a matrix of the base on a module that `target_modules` does not name"
                 }
-                Part::TokenRows if !self.settings.token_rows => {
+                Role::TokenRows if !self.settings.token_rows => {
                     "holds rows of tokens, but `trainable_token_indices` is not set"
                 }
                 // Of embedding and head PEFT saves copies that no setting names.
-                Part::Weight if !self.settings.saves_whole(path) && !is_end(path) => {
+                Role::Whole if !self.settings.saves_whole(path) && !is_end(path) => {
                     "is a whole matrix, but `modules_to_save` does not name it"
                 }
-                Part::Bias if adapted => {
+                Role::Bias if adapted => {
                     "is the bias of an adapted module, which PEFT calls `base_layer.bias`"
                 }
-                Part::Bias
+                Role::Bias
                     if self.settings.bias != TrainedBias::All
                         && !self.settings.saves_whole(path) =>
                 {
                     "is a whole bias, but neither `bias` nor `modules_to_save` names it"
                 }
-                Part::Factors if self.settings.feed_forward.is_some() => {
+                Role::Factors if self.settings.feed_forward.is_some() => {
                     match self.settings.targets(path) {
                         Some(false) => "is on a module that `target_modules` does not name",
                         _ => continue,
                     }
                 }
-                Part::A | Part::B | Part::EmbeddingA | Part::EmbeddingB
+                Role::A | Role::B | Role::EmbeddingA | Role::EmbeddingB
                     if self.settings.feed_forward.is_some() =>
                 {
                     "belongs to LoRA, and `peft_type` is IA3"
                 }
-                Part::Factors | Part::Foreign => "belongs to another method than LoRA",
+                Role::Factors | Role::Foreign => "belongs to another method than LoRA",
                 _ => continue,
             };
             self.report(Finding::Unexpected {
@@ -258,11 +258,11 @@ impl Checker<'_> {
                 why: why.into(),
             });
         }
-        if adapted && self.settings.dora && !parts.contains_key(&Part::Magnitude) {
+        if adapted && self.settings.dora && !parts.contains_key(&Role::Magnitude) {
             let tensor = format!("{PREFIX}{path}.lora_magnitude_vector");
             self.report(Finding::Missing { tensor });
         }
-        if adapted && self.settings.out_bias && !parts.contains_key(&Part::OutBias) {
+        if adapted && self.settings.out_bias && !parts.contains_key(&Role::OutBias) {
             let tensor = format!("{PREFIX}{path}.lora_B.bias");
             self.report(Finding::Missing { tensor });
         }
@@ -272,9 +272,9 @@ impl Checker<'_> {
     fn look_at_pair(
         &mut self,
         path: &str,
-        parts: &BTreeMap<Part, &RawTensor>,
-        a: (Part, &str),
-        b: (Part, &str),
+        parts: &BTreeMap<Role, &RawTensor>,
+        a: (Role, &str),
+        b: (Role, &str),
     ) {
         let mut ranks = Vec::new();
         for ((part, end), rank_axis) in [(a, 0), (b, 1)] {
@@ -316,7 +316,7 @@ impl Checker<'_> {
                 found: *found,
             });
         }
-        if let Some(magnitude) = parts.get(&Part::Magnitude)
+        if let Some(magnitude) = parts.get(&Role::Magnitude)
             && let Some(b) = parts.get(&b.0).filter(|b| b.shape.len() == 2)
             && magnitude.shape != [b.shape[0]]
         {
@@ -330,9 +330,9 @@ impl Checker<'_> {
 
     /// What the configuration promises and no tensor keeps. Of a base it is known whether it has such a module.
     fn look_at_what_is_promised(&mut self, base: Option<CheckedBase>) {
-        let has_whole = |(path, parts): (&String, &BTreeMap<Part, _>), name: &str| {
+        let has_whole = |(path, parts): (&String, &BTreeMap<Role, _>), name: &str| {
             let is_whole =
-                parts.contains_key(&Part::Weight) || parts.contains_key(&Part::BaseWeight);
+                parts.contains_key(&Role::Whole) || parts.contains_key(&Role::BaseWeight);
             is_whole && self.settings.names_whole(name, path)
         };
         let missing = self.settings.modules_to_save.iter();
@@ -391,7 +391,7 @@ impl Checker<'_> {
             found.push(Finding::Contradiction { what });
         }
         let has = |part| self.modules.values().any(|parts| parts.contains_key(&part));
-        if self.settings.token_rows && !has(Part::TokenRows) {
+        if self.settings.token_rows && !has(Role::TokenRows) {
             let tensor = format!("{PREFIX}….token_adapter.trainable_tokens_delta");
             found.push(Finding::Missing { tensor });
         }
@@ -440,13 +440,13 @@ impl Checker<'_> {
 
     /// Paths of the modules with an adapter.
     fn adapted(&self) -> Vec<String> {
-        let is_adapted = |parts: &BTreeMap<Part, &RawTensor>| {
+        let is_adapted = |parts: &BTreeMap<Role, &RawTensor>| {
             let kinds = [
-                Part::A,
-                Part::B,
-                Part::EmbeddingA,
-                Part::EmbeddingB,
-                Part::Factors,
+                Role::A,
+                Role::B,
+                Role::EmbeddingA,
+                Role::EmbeddingB,
+                Role::Factors,
             ];
             kinds.iter().any(|part| parts.contains_key(part))
         };
@@ -487,7 +487,7 @@ impl Checker<'_> {
     }
 
     /// With the model: every module that the configuration names, no other, each of its shape. What the tensors put on it.
-    fn compare_with(&mut self, base: CheckedBase) -> Wanted {
+    fn compare_with(&mut self, base: CheckedBase) -> Layout {
         let (config, vocab_size) = (base.config, base.config.vocab_size);
         if self.settings.transposed && !config.names.is_transposed {
             self.report(Finding::Transposed);
@@ -516,19 +516,19 @@ impl Checker<'_> {
         let missing = missing(self.settings, self.modules, config);
         let is_idle = missing.is_empty();
         self.findings.extend(missing);
-        let wanted = Wanted::of_tensors(
+        let layout = Layout::of_tensors(
             self.raw,
             self.settings,
             self.modules,
             config,
             &mut self.findings,
         );
-        if is_idle && wanted.is_nothing() && !self.modules.is_empty() {
+        if is_idle && layout.is_empty() && !self.modules.is_empty() {
             let targets = self.raw.config.get("target_modules");
             let targets = targets.map_or("nothing".into(), Value::to_string);
             self.report(Finding::NoTarget { targets });
         }
-        wanted
+        layout
     }
 
     fn look_at_provenance(&mut self, base: Option<CheckedBase>) {
@@ -550,7 +550,7 @@ impl Checker<'_> {
         let linear = self
             .modules
             .iter()
-            .filter(|(_, parts)| parts.contains_key(&Part::A));
+            .filter(|(_, parts)| parts.contains_key(&Role::A));
         let scaling = linear.map(|(path, _)| {
             (
                 self.settings.pattern_path(path),
@@ -600,10 +600,10 @@ fn of_numbers(raw: &RawAdapter) -> Vec<Finding> {
             findings.push(Finding::NotFinite { tensor, at, value });
         }
         let part = read_name(&tensor.name).map(|spelled| spelled.part);
-        let is_b = part == Some(Part::B);
+        let is_b = part == Some(Role::B);
         has_b |= is_b;
         moves |=
-            !matches!(part, Some(Part::A | Part::B)) || is_b && numbers.iter().any(|x| *x != 0.0);
+            !matches!(part, Some(Role::A | Role::B)) || is_b && numbers.iter().any(|x| *x != 0.0);
     }
     if has_b && !moves {
         findings.push(Finding::Untrained);
@@ -614,7 +614,7 @@ fn of_numbers(raw: &RawAdapter) -> Vec<Finding> {
 /// Tensors that must be there on `base`: PEFT would go on with what they begin with.
 fn missing(settings: &Settings, modules: &Modules, base: &DecoderConfig) -> Vec<Finding> {
     let mut missing = Vec::new();
-    let has = |path: &str, parts: &[Part]| {
+    let has = |path: &str, parts: &[Role]| {
         let own = modules.get(path);
         own.is_some_and(|own| parts.iter().any(|part| own.contains_key(part)))
     };
@@ -622,10 +622,10 @@ fn missing(settings: &Settings, modules: &Modules, base: &DecoderConfig) -> Vec<
         let path = site.path();
         let is_target = settings.targets(&path) == Some(true);
         let is_tied = base.tied_head && site.is_head();
-        if is_target && settings.feed_forward.is_some() && !has(&path, &[Part::Factors]) {
+        if is_target && settings.feed_forward.is_some() && !has(&path, &[Role::Factors]) {
             missing.push(format!("{path}.ia3_l"));
         }
-        if is_target && settings.feed_forward.is_none() && !has(&path, &[Part::A, Part::B]) {
+        if is_target && settings.feed_forward.is_none() && !has(&path, &[Role::A, Role::B]) {
             missing.push(format!("{path}.lora_A.weight"));
         }
         let is_trained = match settings.bias {
@@ -633,7 +633,7 @@ fn missing(settings: &Settings, modules: &Modules, base: &DecoderConfig) -> Vec<
             TrainedBias::All => true,
             TrainedBias::Adapted => is_target,
         };
-        let biases = [Part::Bias, Part::BaseBias];
+        let biases = [Role::Bias, Role::BaseBias];
         if is_trained && base.has_bias(site.group()) && !has(&path, &biases) {
             let end = if is_target {
                 ".base_layer.bias"
@@ -642,12 +642,12 @@ fn missing(settings: &Settings, modules: &Modules, base: &DecoderConfig) -> Vec<
             };
             missing.push(format!("{path}{end}"));
         }
-        if settings.saves_whole(&path) && !is_tied && !has(&path, &[Part::Weight]) {
+        if settings.saves_whole(&path) && !is_tied && !has(&path, &[Role::Whole]) {
             missing.push(format!("{path}.weight"));
         }
     }
     let embedding = base.names.embedding.0;
-    let parts = [Part::EmbeddingA, Part::EmbeddingB];
+    let parts = [Role::EmbeddingA, Role::EmbeddingB];
     let is_target = settings.targets(embedding) == Some(true);
     if is_target && settings.feed_forward.is_none() && !has(embedding, &parts) {
         missing.push(format!("{embedding}.lora_embedding_A"));

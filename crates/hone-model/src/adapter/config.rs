@@ -3,6 +3,8 @@
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::methods::METHODS;
+
 /// A low-rank adapter (Hu et al. 2021) and its relatives, as the user describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LoraConfig {
@@ -436,52 +438,22 @@ impl LoraConfig {
         if let Some((_, alpha)) = self.alpha_pattern.iter().find(|(_, alpha)| is_bad(alpha)) {
             return bad("alpha of a pattern", alpha.to_string(), "a positive number");
         }
-        self.check_methods()
-    }
-
-    /// Refuses methods that exclude each other.
-    fn check_methods(&self) -> Result<(), AttachError> {
-        let is_ia3 = self.ia3.is_some();
-        let decomposes = self.initial != Initial::Random;
-        let together = [
-            (self.dora && self.dropout > 0.0, "DoRA", "dropout"),
-            (
-                self.dora && decomposes,
-                "DoRA",
-                "a start from the base's own vectors",
-            ),
-            (is_ia3 && self.dora, "IA3", "DoRA"),
-            (
-                is_ia3 && decomposes,
-                "IA3",
-                "a start from the base's own vectors",
-            ),
-            (is_ia3 && self.dropout > 0.0, "IA3", "dropout"),
-            (
-                is_ia3 && self.bias != TrainedBias::None,
-                "IA3",
-                "trained biases",
-            ),
-            (
-                is_ia3 && !(self.token_rows.is_empty() && self.head_rows.is_empty()),
-                "IA3",
-                "trained token rows",
-            ),
-            (
-                is_ia3 && !self.whole.is_empty(),
-                "IA3",
-                "modules trained whole",
-            ),
-        ];
-        match together.into_iter().find(|(both, _, _)| *both) {
-            Some((_, first, second)) => Err(AttachError::Together { first, second }),
-            None => Ok(()),
-        }
+        METHODS.iter().try_for_each(|method| method.check(self))
     }
 
     /// What the low-rank product is multiplied with.
     pub fn scale(&self) -> f32 {
         scale(self.alpha, self.rank, self.rank_stabilised)
+    }
+}
+
+/// Refuses the first two wishes of which both hold.
+pub(super) fn together(
+    wishes: impl IntoIterator<Item = (bool, &'static str, &'static str)>,
+) -> Result<(), AttachError> {
+    match wishes.into_iter().find(|(both, _, _)| *both) {
+        Some((_, first, second)) => Err(AttachError::Together { first, second }),
+        None => Ok(()),
     }
 }
 

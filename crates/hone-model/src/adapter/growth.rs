@@ -2,7 +2,8 @@
 
 use super::raw::{RawAdapter, RawTensor};
 use super::settings::Settings;
-use super::spelling::{Part, read_name};
+use super::spelling::read_name;
+use super::table::Role;
 use crate::weights::{DecoderConfig, NewRows};
 
 impl RawAdapter {
@@ -38,7 +39,7 @@ impl RawAdapter {
             (base.names.embedding.0, &settings.token_ids),
             (base.names.head.module, &settings.head_ids),
         ] {
-            let mut rows = self.part(module, &[Part::TokenRows]);
+            let mut rows = self.part(module, &[Role::TokenRows]);
             if rows.any(|tensor| tensor.shape == [named.len(), base.d_model]) {
                 ids.extend(named.iter().map(|id| *id as usize));
             }
@@ -56,13 +57,13 @@ impl RawAdapter {
 
     /// The whole matrices of a module that PEFT saves: below an adapter, below trained rows, and in place of the base's.
     fn whole(&self, module: &str, base: &DecoderConfig) -> Vec<&RawTensor> {
-        let wholes = self.part(module, &[Part::BaseWeight, Part::Weight]);
+        let wholes = self.part(module, &[Role::BaseWeight, Role::Whole]);
         let is_wide =
             |tensor: &&RawTensor| matches!(tensor.shape[..], [_, width] if width == base.d_model);
         wholes.filter(is_wide).collect()
     }
 
-    fn part(&self, module: &str, parts: &[Part]) -> impl Iterator<Item = &RawTensor> {
+    fn part(&self, module: &str, parts: &[Role]) -> impl Iterator<Item = &RawTensor> {
         self.tensors.iter().filter(move |tensor| {
             let spelled = read_name(&tensor.name);
             spelled.is_some_and(|spelled| spelled.module == module && parts.contains(&spelled.part))

@@ -4,8 +4,8 @@
 //! checkpoint is one blob. Projections that read the same input (query, key and value; gate and up)
 //! have their `A` side by side, so that one product serves them all.
 //!
-//! [`select`] turns names into projections, [`layout`] gives everything its place, [`begin`] fills in what starts from
-//! the base's own numbers, [`peft`] writes the form on disk. What is read comes through [`raw`], [`settings`] and [`check`],
+//! Each of the [`methods`] is a file of its own. [`select`] turns names into projections, [`layout`] gives everything its
+//! place in the one [`table`], [`begin`] fills in what starts from the base's own numbers, [`peft`] writes the form on disk. What is read comes through [`raw`], [`settings`] and [`check`],
 //! whether [`attach`] puts it on a model or [`parts`] makes the mathematics that merging and exporting work on.
 
 mod attach;
@@ -13,10 +13,10 @@ mod begin;
 mod check;
 mod config;
 mod decompose;
-mod dora;
 mod finding;
 mod growth;
 mod layout;
+mod methods;
 mod parts;
 mod peft;
 mod plain;
@@ -25,6 +25,7 @@ mod runtimes;
 mod select;
 mod settings;
 mod spelling;
+mod table;
 
 pub use attach::AdapterFiles;
 pub use begin::BeginError;
@@ -33,22 +34,20 @@ pub use config::{
     AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias, target_matches,
 };
 pub use finding::{Finding, Severity};
-pub(crate) use layout::{
-    AdaptedGroup, AtEmbedding, AtSite, Layout, LowRank, Member, TokenRows, Wanted,
-};
-pub use layout::{NamedMatrix, Role};
+pub(crate) use layout::{AtSite, Layout, Wanted};
+pub(crate) use methods::lora::{AdaptedGroup, LowRank};
+pub(crate) use methods::{Flow, Rows, Stage, Step, Through, copy_of};
 pub(crate) use parts::expert_of;
 pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
 pub use peft::{PeftError, Provenance, SaveDtype, write_beside};
 pub use raw::RawAdapter;
 pub use runtimes::{Facts, Outcome, Runtime, Verdict};
+pub use table::{Param, RateGroup, Role};
 
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};
 
-use crate::site::Site;
 use crate::weights::{DecoderConfig, Group};
-use dora::Gains;
 
 /// A trained or trainable adapter of one decoder.
 #[derive(Debug)]
@@ -62,7 +61,6 @@ pub struct Adapter {
     is_filled: bool,
     /// Whether low-rank pairs are what they are to start from.
     is_decomposed: bool,
-    gains: Gains,
 }
 
 impl Adapter {
@@ -74,61 +72,32 @@ impl Adapter {
         device: &Device,
         seed: Seed,
     ) -> Result<Self, AttachError> {
-        let wanted = Wanted::of(&config, base)?;
-        let mut adapter = Self::of_wanted(config, &wanted, base, device);
+        let layout = Layout::new(Wanted::of(&config, base)?, base);
+        let mut adapter = Self::of_layout(config, layout, device);
         adapter.is_filled = false;
         adapter.is_decomposed = adapter.config.initial == Initial::Random;
-        adapter.draw(seed);
+        let mut numbers = vec![0.0f32; adapter.layout.table.len()];
+        for group in &adapter.layout.groups {
+            group.draw(&mut numbers, seed);
+        }
+        for (_, own) in adapter.layout.trained() {
+            own.draw(&mut numbers, seed);
+        }
+        device.write(&numbers, &mut adapter.parameters);
         Ok(adapter)
     }
 
     /// All places, numbers still zero.
-    pub(crate) fn of_wanted(
-        config: LoraConfig,
-        wanted: &Wanted,
-        base: &DecoderConfig,
-        device: &Device,
-    ) -> Self {
-        let layout = Layout::new(wanted, base);
-        let zeros = || device.zeros(1, layout.len);
+    pub(crate) fn of_layout(config: LoraConfig, layout: Layout, device: &Device) -> Self {
+        let zeros = || device.zeros(1, layout.table.len());
         Self {
             start: config.initial.is_subtracted().then(zeros),
             parameters: zeros(),
-            gains: Gains::new(layout.sites.len()),
             config,
             layout,
             is_filled: true,
             is_decomposed: true,
         }
-    }
-
-    /// Random numbers where an adapter begins with random numbers, and ones where it begins with factors.
-    fn draw(&mut self, seed: Seed) {
-        let mut numbers = vec![0.0f32; self.layout.len];
-        for group in &self.layout.groups {
-            let bound = (group.width as f32).sqrt().recip();
-            for member in &group.members {
-                let mut stream = seed.child(&member.site.path()).stream();
-                let at = group.a_offset + member.rank_offset * group.width;
-                numbers[at..][..group.copies * member.rank * group.width]
-                    .fill_with(|| (2.0 * stream.unit_f32() - 1.0) * bound);
-            }
-        }
-        for at in &self.layout.sites {
-            if let Some((offset, is_input)) = at.factors {
-                let len = if is_input { at.width } else { at.out };
-                numbers[offset..][..len].fill(1.0);
-            }
-        }
-        // At the embedding PEFT draws B from a normal distribution and leaves A zero.
-        let mut stream = seed.child(self.layout.embedding_path).stream();
-        for matrix in self.matrices() {
-            if matrix.role() == Role::EmbeddingB {
-                numbers[matrix.offset..][..matrix.size()].fill_with(|| normal(&mut stream));
-            }
-        }
-        let device = self.parameters.device().clone();
-        device.write(&numbers, &mut self.parameters);
     }
 
     /// What it was asked to be.
@@ -143,7 +112,7 @@ impl Adapter {
 
     /// All trainable numbers, for the optimiser.
     pub fn parameters_mut(&mut self) -> &mut Tensor {
-        self.gains.forget();
+        self.layout.forget(false);
         &mut self.parameters
     }
 
@@ -152,9 +121,9 @@ impl Adapter {
         self.parameters.len()
     }
 
-    /// Its matrices by PEFT name, in the order of the flat buffer.
-    pub fn matrices(&self) -> Vec<NamedMatrix> {
-        self.layout.matrices()
+    /// What it trains, in the order of the flat buffer.
+    pub fn matrices(&self) -> Vec<Param> {
+        self.layout.table.params().to_vec()
     }
 
     /// The adapted projections of one input, if there are any.
@@ -171,19 +140,9 @@ impl Adapter {
         sites.find(|at| at.layer == layer && at.group == group && at.site.slot() == slot)
     }
 
-    /// The low-rank pair of a projection.
-    pub(crate) fn member(&self, site: Site) -> Option<&LowRank> {
-        self.layout.member(site).map(|(_, member)| member)
-    }
-
     /// What is trained at the embedding.
-    pub(crate) fn embedding(&self) -> &AtEmbedding {
+    pub(crate) fn embedding(&self) -> &[Box<dyn Rows>] {
         &self.layout.embedding
-    }
-
-    /// What is trained at single projections beside low-rank pairs.
-    pub(crate) fn sites(&self) -> &[AtSite] {
-        &self.layout.sites
     }
 
     /// What low-rank pairs started from, where that is subtracted.
@@ -198,9 +157,8 @@ impl Adapter {
 
     /// Whether it does nothing but add low-rank products, so that several can be added up.
     pub fn is_additive(&self) -> bool {
-        self.layout.sites.is_empty()
-            && self.layout.embedding.whole.is_none()
-            && self.layout.embedding.token_rows.is_none()
+        let rows = &self.layout.embedding;
+        self.layout.sites.is_empty() && rows.iter().all(|rows| rows.is_additive())
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &LowRank> {
@@ -209,26 +167,19 @@ impl Adapter {
 
     /// Lengths of the matrices of an adapter that does not exist yet, in the order of the flat buffer.
     pub fn lengths(config: &LoraConfig, base: &DecoderConfig) -> Result<Vec<usize>, AttachError> {
-        let layout = Layout::new(&Wanted::of(config, base)?, base);
-        Ok(layout.matrices().iter().map(NamedMatrix::size).collect())
+        let layout = Layout::new(Wanted::of(config, base)?, base);
+        Ok(layout.table.params().iter().map(Param::size).collect())
     }
 
     /// Trainable numbers and summed ranks of an adapter that does not exist yet, for plans.
     pub fn size(config: &LoraConfig, base: &DecoderConfig) -> Result<AdapterSize, AttachError> {
-        let layout = Layout::new(&Wanted::of(config, base)?, base);
+        let layout = Layout::new(Wanted::of(config, base)?, base);
         Ok(AdapterSize {
-            parameters: layout.len,
+            parameters: layout.table.len(),
             rank_sum: layout.groups.iter().map(|g| g.copies * g.total_rank).sum(),
             lowest_layer: layout.lowest_layer().min(base.num_layers),
         })
     }
-}
-
-/// Of mean 0 and variance 1 (Box and Muller 1958).
-fn normal(stream: &mut hone_ledger::Stream) -> f32 {
-    let (radius, angle) = (1.0 - stream.unit_f32(), stream.unit_f32());
-    let angle = 2.0 * std::f64::consts::PI * f64::from(angle);
-    ((-2.0 * f64::from(radius).ln()).sqrt() * angle.cos()) as f32
 }
 
 /// How large an adapter will be.

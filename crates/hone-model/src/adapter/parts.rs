@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use hone_ledger::write_whole;
 use serde_json::{Value, json};
 
-use super::NamedMatrix;
 use super::check::{AdapterCheck, CheckedBase, check_adapter};
 use super::finding::Finding;
 use super::peft::{
@@ -19,7 +18,8 @@ use super::peft::{
 use super::plain::REPEATABLE;
 use super::raw::{RawAdapter, RawTensor};
 use super::settings::{EXPERTS, Settings, is_of_experts};
-use super::spelling::{PREFIX, Part};
+use super::spelling::PREFIX;
+use super::table::{Param, Role, transposed};
 use crate::weights::{BaseWeights, WeightsError};
 
 /// The pieces of a checked adapter, by module.
@@ -180,17 +180,17 @@ impl LoraParts {
                 let numbers = numbers.expect("the check has read every number");
                 Some((tensor.shape.clone(), numbers))
             };
-            if let Some(tensor) = parts.get(&Part::Foreign) {
+            if let Some(tensor) = parts.get(&Role::Foreign) {
                 return Err(PartsError::Untaken {
                     path: raw.path().to_path_buf(),
                     part: format!("`{}`", tensor.name),
                     verb: "taking an adapter apart",
                 });
             }
-            if let Some((a, b)) = held(Part::A).zip(held(Part::B)) {
+            if let Some((a, b)) = held(Role::A).zip(held(Role::B)) {
                 let pair = LoraPair {
-                    magnitude: held(Part::Magnitude).map(|held| held.1),
-                    bias: held(Part::OutBias).map(|held| held.1),
+                    magnitude: held(Role::Magnitude).map(|held| held.1),
+                    bias: held(Role::OutBias).map(|held| held.1),
                     ..LoraPair::of(a, b, settings.scale_of(&path))
                 };
                 if settings.pattern_path(&path) != path {
@@ -204,27 +204,27 @@ impl LoraParts {
                     false => drop(all.pairs.insert(path.clone(), pair)),
                 }
             }
-            if let Some((a, b)) = held(Part::EmbeddingA).zip(held(Part::EmbeddingB)) {
+            if let Some((a, b)) = held(Role::EmbeddingA).zip(held(Role::EmbeddingB)) {
                 let ((a_shape, a), (b_shape, b)) = (a, b);
                 let (vocab, rank) = (a_shape[1], a_shape[0]);
-                let a_turned = (vec![vocab, rank], exchanged(&a, vocab));
-                let b_turned = (vec![rank, b_shape[0]], exchanged(&b, rank));
+                let a_turned = (vec![vocab, rank], transposed(&a, rank, vocab));
+                let b_turned = (vec![rank, b_shape[0]], transposed(&b, b_shape[0], rank));
                 let pair = LoraPair::of(b_turned, a_turned, settings.scale_of(&path));
                 all.embeddings.insert(path.clone(), pair);
             }
-            if let Some((_, numbers)) = held(Part::Factors) {
+            if let Some((_, numbers)) = held(Role::Factors) {
                 let is_input = settings.scales_input(&path);
                 all.factors
                     .insert(path.clone(), Factors { numbers, is_input });
             }
-            if let Some((_, numbers)) = held(Part::TokenRows) {
+            if let Some((_, numbers)) = held(Role::TokenRows) {
                 let ids = settings.tokens_at(&path).to_vec();
                 all.token_rows
                     .insert(path.clone(), TrainedRows { ids, numbers });
             }
             for (end, kinds) in [
-                ("weight", [Part::BaseWeight, Part::Weight]),
-                ("bias", [Part::BaseBias, Part::Bias]),
+                ("weight", [Role::BaseWeight, Role::Whole]),
+                ("bias", [Role::BaseBias, Role::Bias]),
             ] {
                 let whole = kinds.into_iter().filter_map(held).next_back();
                 all.whole
@@ -323,32 +323,19 @@ impl LoraParts {
     }
 
     /// Every tensor by PEFT's name without the prefix, and all numbers one after another.
-    fn laid_out(&self) -> (Vec<NamedMatrix>, Vec<f32>) {
+    fn laid_out(&self) -> (Vec<Param>, Vec<f32>) {
         let (mut matrices, mut numbers) = (Vec::new(), Vec::new());
-        let mut push = |name: String, rows: usize, cols: usize, part: &[f32]| {
-            matrices.push(NamedMatrix {
-                name,
+        let mut push = |module: &str, role: Role, rows: usize, cols: usize, part: &[f32]| {
+            matrices.push(Param {
                 offset: numbers.len(),
-                rows,
-                cols,
-                copies: 1,
+                ..Param::new(module, role, (rows, cols))
             });
             numbers.extend_from_slice(part);
         };
         for (path, pair) in &self.pairs {
             let path = &self.module_of(path);
-            push(
-                format!("{path}.lora_A.weight"),
-                pair.rank,
-                pair.width,
-                &pair.a,
-            );
-            push(
-                format!("{path}.lora_B.weight"),
-                pair.out,
-                pair.rank,
-                &pair.b,
-            );
+            push(path, Role::A, pair.rank, pair.width, &pair.a);
+            push(path, Role::B, pair.out, pair.rank, &pair.b);
         }
         (matrices, numbers)
     }
@@ -458,13 +445,6 @@ impl LoraParts {
 pub(crate) fn expert_of(path: &str) -> Option<(&str, usize)> {
     let (parameter, number) = path.strip_suffix(']')?.rsplit_once('[')?;
     Some((parameter, number.parse().ok()?))
-}
-
-/// A matrix with rows of `cols` numbers, the other way round.
-fn exchanged(numbers: &[f32], cols: usize) -> Vec<f32> {
-    let rows = numbers.len() / cols.max(1);
-    let column = |col: usize| (0..rows).map(move |row| numbers[row * cols + col]);
-    (0..cols).flat_map(column).collect()
 }
 
 /// The value that occurs most often; of several, the smallest.

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 use super::finding::Finding;
 use super::spelling::PREFIX;
-use super::{Adapter, NamedMatrix, Role, TrainedBias, target_matches};
+use super::table::{Param, Role};
+use super::{Adapter, TrainedBias, target_matches};
 use crate::one_line::one_line;
 use crate::site::Site;
 use crate::weights::DecoderConfig;
@@ -285,7 +286,7 @@ impl Adapter {
     }
 
     /// Its matrices and numbers in the order and form of the file.
-    fn to_disk(&self, base: &DecoderConfig) -> Result<(Vec<NamedMatrix>, Vec<f32>), PeftError> {
+    fn to_disk(&self, base: &DecoderConfig) -> Result<(Vec<Param>, Vec<f32>), PeftError> {
         let flat = self.parameters().to_vec()?;
         let start = self.start().map(|start| start.to_vec()).transpose()?;
         let (mut matrices, mut numbers) = (Vec::new(), Vec::new());
@@ -307,25 +308,20 @@ impl Adapter {
                     _ => {}
                 }
             }
-            matrices.push(NamedMatrix {
-                name: matrix.name.clone(),
+            let written = Param {
                 offset: numbers.len(),
                 rows,
                 cols,
-                copies: matrix.copies,
-            });
+                ..matrix
+            };
             // A tied head is one matrix with the embedding; PEFT wants it by both names.
-            let is_tied = base.tied_head && matrix.name == embedding_weight(base);
-            if is_tied {
-                let (name, offset) = (head_weight(base), numbers.len());
-                matrices.push(NamedMatrix {
-                    name,
-                    offset,
-                    rows,
-                    cols,
-                    copies: 1,
+            if base.tied_head && written.site.is_none() && written.role() == Role::Whole {
+                matrices.push(Param {
+                    offset: numbers.len(),
+                    ..Param::new(&base.head().path(), Role::Whole, (rows, cols))
                 });
             }
+            matrices.push(written);
             numbers.extend(own);
         }
         Ok((matrices, numbers))
@@ -381,24 +377,26 @@ impl Adapter {
             "use_dora": config.dora,
             "use_rslora": config.rank_stabilised,
         });
-        if base.tied_head && self.embedding().whole.is_some() {
+        if base.tied_head && self.of_role(Role::Whole).any(|param| param.site.is_none()) {
             written["ensure_weight_tying"] = json!(true);
         }
         let parameters = self.parameter_names(base);
         if !parameters.is_empty() {
             written["target_parameters"] = json!(parameters);
         }
-        let mut heads = self.sites().iter().filter(|_| !base.tied_head);
-        let head_rows = heads.find_map(|at| at.token_rows.as_ref());
-        match (&self.embedding().token_rows, head_rows) {
+        let rows = |of_head: bool| {
+            let mut rows = self.of_role(Role::TokenRows);
+            rows.find(|param| param.site.is_some() == of_head)
+        };
+        match (rows(false), rows(true)) {
             (None, None) => {}
-            (Some(rows), None) => written["trainable_token_indices"] = json!(rows.ids),
+            (Some(rows), None) => written["trainable_token_indices"] = json!(rows.tokens),
             (rows, Some(of_head)) => {
                 let last = |path: &str| path.rsplit('.').next().unwrap_or(path).to_owned();
                 let mut by_module = Map::new();
-                by_module.insert(last(base.names.head.module), json!(of_head.ids));
+                by_module.insert(last(base.names.head.module), json!(of_head.tokens));
                 if let Some(rows) = rows {
-                    by_module.insert(last(base.names.embedding.0), json!(rows.ids));
+                    by_module.insert(last(base.names.embedding.0), json!(rows.tokens));
                 }
                 written["trainable_token_indices"] = by_module.into();
             }
@@ -436,25 +434,29 @@ impl Adapter {
         }
     }
 
+    /// What it trains of one kind.
+    fn of_role(&self, role: Role) -> impl Iterator<Item = &Param> {
+        let params = self.layout.table.params().iter();
+        params.filter(move |param| param.role() == role)
+    }
+
     /// Modules trained whole, by their paths; embedding and head by their names.
     fn whole_names(&self, base: &DecoderConfig) -> Vec<String> {
-        let trained = |at: &&super::AtSite| at.whole.is_some();
-        let is_own = |site: &Site| !(base.tied_head && site.is_head());
-        let sites = self.layout.sites.iter().filter(trained).map(|at| at.site);
-        let embedding = self.embedding().whole.map(|_| embedding_name(base));
-        sites
-            .filter(is_own)
-            .map(|site| site.path())
-            .chain(embedding)
-            .collect()
+        let name = |param: &Param| match param.site {
+            Some(site) => site.path(),
+            None => embedding_name(base),
+        };
+        self.of_role(Role::Whole).map(name).collect()
     }
 
     /// Targets and feed-forward modules of IA3: PEFT wants the second among the first, name by name.
     fn factor_names(&self, base: &DecoderConfig) -> (Value, Vec<String>) {
-        let with_factors =
-            |at: &super::AtSite| at.factors.map(|(_, is_input)| (at.site.path(), is_input));
-        let sites: Vec<(String, bool)> =
-            self.layout.sites.iter().filter_map(with_factors).collect();
+        // Factors for inputs are a row, others a column.
+        let with_factors = |param: &Param| Some((param.site?.path(), param.rows == 1));
+        let sites: Vec<(String, bool)> = self
+            .of_role(Role::Factors)
+            .filter_map(with_factors)
+            .collect();
         let short = self.target_names(base);
         let names = short
             .as_array()
@@ -485,23 +487,15 @@ impl Adapter {
     /// Short names if they pick exactly the adapted projections, whole paths otherwise. PEFT passes over modules that are
     /// trained whole, so they may be named.
     fn target_names(&self, base: &DecoderConfig) -> Value {
-        let sites = &self.layout.sites;
-        let whole = |site: &Site| {
-            sites
-                .iter()
-                .any(|at| at.site == *site && at.whole.is_some())
-        };
-        let factors = sites.iter().filter(|at| at.factors.is_some());
+        let whole = |site: &Site| self.of_role(Role::Whole).any(|own| own.site == Some(*site));
+        let factors = self.of_role(Role::Factors).filter_map(|own| own.site);
         let modules = self.members().map(|m| m.site);
         let adapted: Vec<Site> = modules
             .filter(|site| !site.place().is_parameter)
-            .chain(factors.map(|at| at.site))
+            .chain(factors)
             .collect();
-        let embedding = self
-            .embedding()
-            .low_rank
-            .as_ref()
-            .map(|_| embedding_name(base));
+        let mut at_embedding = self.of_role(Role::EmbeddingA);
+        let embedding = at_embedding.next().map(|_| embedding_name(base));
         if adapted.is_empty() && embedding.is_none() && self.members().next().is_some() {
             // Parameters alone.
             return json!([]);
@@ -572,14 +566,6 @@ fn embedding_name(base: &DecoderConfig) -> String {
     path.rsplit('.').next().unwrap_or(path).to_owned()
 }
 
-fn embedding_weight(base: &DecoderConfig) -> String {
-    format!("{}.weight", base.names.embedding.0)
-}
-
-fn head_weight(base: &DecoderConfig) -> String {
-    format!("{}.weight", base.head().path())
-}
-
 /// Rows of two matrices side by side, the second negated.
 fn beside(left: &[f32], right: &[f32], cols: usize) -> Vec<f32> {
     let rows = left.chunks_exact(cols).zip(right.chunks_exact(cols));
@@ -601,12 +587,12 @@ fn bias_name(bias: TrainedBias) -> &'static str {
 /// The safetensors format: length of the header, header, numbers. The `safetensors` crate writes
 /// metadata in the random order of a hash map; here the same adapter gives the same bytes.
 pub(super) fn to_safetensors(
-    matrices: &[NamedMatrix],
+    matrices: &[Param],
     numbers: &[f32],
     dtype: SaveDtype,
     metadata: &BTreeMap<&str, String>,
 ) -> Result<Vec<u8>, PeftError> {
-    let mut sorted: Vec<&NamedMatrix> = matrices.iter().collect();
+    let mut sorted: Vec<&Param> = matrices.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
     let mut header = Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
     let mut data = Vec::with_capacity(4 * numbers.len());

@@ -16,7 +16,8 @@ use serde_json::{Map, Value};
 use super::finding::Finding;
 use super::peft::{CONFIG, PeftError, Provenance, WEIGHTS};
 use super::settings::Settings;
-use super::spelling::{Part, read_name};
+use super::spelling::read_name;
+use super::table::Role;
 use crate::one_line::{is_unruly, one_line, unruly_text};
 use crate::weights::{BaseWeights, unique};
 
@@ -37,7 +38,7 @@ pub struct RawAdapter {
 }
 
 /// The tensors of each module, by their part.
-pub(crate) type Modules<'a> = BTreeMap<String, BTreeMap<Part, &'a RawTensor>>;
+pub(crate) type Modules<'a> = BTreeMap<String, BTreeMap<Role, &'a RawTensor>>;
 
 /// A line of the weight file's table.
 #[derive(Clone, Debug)]
@@ -147,8 +148,8 @@ impl RawAdapter {
                 .into_iter()
                 .find(|end| *end == spelled.module)?;
             let may_be = match spelled.part {
-                Part::BaseWeight => true,
-                Part::Weight => !settings.saves_end(module, config),
+                Role::BaseWeight => true,
+                Role::Whole => !settings.saves_end(module, config),
                 _ => false,
             };
             let own = if config.tied_head { embedding } else { module };

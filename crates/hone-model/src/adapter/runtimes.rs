@@ -14,7 +14,8 @@ use super::check::CheckedBase;
 use super::finding::{Finding, Severity};
 use super::raw::{Modules, RawAdapter, RawTensor};
 use super::settings::{HEADS, Names, Settings, is_of_experts, names_any};
-use super::spelling::{Part, read_name};
+use super::spelling::read_name;
+use super::table::Role;
 
 /// A program that can be given an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -207,26 +208,26 @@ impl Facts {
         };
         let spelled = |tensor: &RawTensor| read_name(&tensor.name).map(|spelled| spelled.part);
         for tensor in raw.copies.iter() {
-            facts.base_weights |= spelled(tensor) == Some(Part::BaseWeight);
+            facts.base_weights |= spelled(tensor) == Some(Role::BaseWeight);
             facts
                 .copies
-                .extend((spelled(tensor) == Some(Part::Weight)).then(|| tensor.name.clone()));
+                .extend((spelled(tensor) == Some(Role::Whole)).then(|| tensor.name.clone()));
         }
         let (mut unusual, mut shapes) = (BTreeSet::new(), BTreeSet::new());
         for (path, parts) in modules {
-            facts.embedding |= parts.contains_key(&Part::EmbeddingA);
-            facts.base_weights |= parts.contains_key(&Part::BaseWeight);
-            facts.dora |= parts.contains_key(&Part::Magnitude);
+            facts.embedding |= parts.contains_key(&Role::EmbeddingA);
+            facts.base_weights |= parts.contains_key(&Role::BaseWeight);
+            facts.dora |= parts.contains_key(&Role::Magnitude);
             facts.experts |= is_of_experts(path);
-            facts.head |= parts.contains_key(&Part::A) && names_any(path, &HEADS);
-            let whole = parts.get(&Part::Weight);
+            facts.head |= parts.contains_key(&Role::A) && names_any(path, &HEADS);
+            let whole = parts.get(&Role::Whole);
             if let Some(tensor) = whole.filter(|_| !settings.saves_whole(path)) {
                 facts.copies.push(tensor.name.clone());
             }
             if let Some(tensor) = whole.filter(|_| settings.saves_whole(path)) {
                 shapes.insert(tensor.shape.len());
             }
-            if !parts.contains_key(&Part::A) && !parts.contains_key(&Part::EmbeddingA) {
+            if !parts.contains_key(&Role::A) && !parts.contains_key(&Role::EmbeddingA) {
                 continue;
             }
             let scale = settings.scale_of(path);

@@ -1,7 +1,8 @@
 //! From what was asked for to what is trained: names become projections, each with its rank and alpha.
 
-use super::config::{AttachError, Ia3, Initial, LoraConfig, Targets, TrainedBias, target_matches};
-use super::layout::{Member, Wanted, WantedEmbedding};
+use super::config::{AttachError, LoraConfig, Targets, target_matches, together};
+use super::layout::Wanted;
+use super::methods::METHODS;
 use crate::site::Site;
 use crate::weights::{DecoderConfig, Group, Part};
 
@@ -9,54 +10,78 @@ impl Wanted {
     /// Everything that a configuration names, each name checked to mean something.
     pub fn of(config: &LoraConfig, base: &DecoderConfig) -> Result<Self, AttachError> {
         config.check()?;
-        let (whole, embedding_whole) = select_whole(&config.whole, base)?;
-        let mut chosen = select(config, base)?;
-        refuse_at_parameters(config, &chosen.sites)?;
-        chosen.sites.retain(|site| !whole.contains(site));
-        let token_rows = known_tokens(&config.token_rows, base)?;
-        let head_rows = known_tokens(&config.head_rows, base)?;
-        let is_head = |site: &Site| site.is_head();
-        let has_head = whole.iter().chain(&chosen.sites).any(is_head);
-        if !head_rows.is_empty() && (base.tied_head || has_head) {
-            return Err(AttachError::Together {
-                first: "trained rows of the head",
-                second: match base.tied_head {
-                    true => "a head that is tied to the embedding",
-                    false => "another adapter of the head",
-                },
-            });
-        }
-        if !token_rows.is_empty() && (embedding_whole || chosen.embedding) {
-            return Err(AttachError::Together {
-                first: "trained token rows",
-                second: "another adapter of the embedding",
-            });
-        }
-        let low_rank = chosen.embedding.then_some((config.rank, config.alpha));
+        let asked = Asked::of(config, base)?;
         let mut wanted = Self {
             rank_stabilised: config.rank_stabilised,
-            dora: config.dora,
-            biases: biases(config, &chosen.sites, base)?,
-            whole,
-            embedding: WantedEmbedding {
-                low_rank: low_rank.filter(|_| !embedding_whole),
-                whole: embedding_whole,
-                token_rows,
-                head_rows,
-            },
             ..Self::default()
         };
-        if wanted.embedding.low_rank.is_some() && (config.dora || config.initial.is_subtracted()) {
-            return Err(AttachError::Together {
-                first: "a low-rank adapter of `embed_tokens`",
-                second: "DoRA or a start from the base's own vectors",
-            });
-        }
-        match &config.ia3 {
-            Some(ia3) => wanted.factors = factors(ia3, &chosen, config)?,
-            None => wanted.members = members(config, &chosen)?,
+        for method in METHODS {
+            method.ask(&asked, &mut wanted)?;
         }
         Ok(wanted)
+    }
+}
+
+/// What a configuration asks for, its names resolved.
+pub(super) struct Asked<'a> {
+    pub config: &'a LoraConfig,
+    pub base: &'a DecoderConfig,
+    /// Projections with an adapter.
+    pub sites: Vec<Site>,
+    /// Whether the embedding has one.
+    pub embedding: bool,
+    /// Gates and ups of experts were named as the two that they once were: their pair gets both ranks and both alphas.
+    pub is_doubled: bool,
+    /// Projections that are trained whole; they have no adapter.
+    pub whole: Vec<Site>,
+    /// Whether the embedding is.
+    pub embedding_whole: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(config: &'a LoraConfig, base: &'a DecoderConfig) -> Result<Self, AttachError> {
+        let (whole, embedding_whole) = select_whole(&config.whole, base)?;
+        let chosen = select(config, base)?;
+        let is_adapted = |site: &Site| !whole.contains(site);
+        Ok(Self {
+            config,
+            base,
+            sites: chosen.sites.into_iter().filter(is_adapted).collect(),
+            embedding: chosen.embedding && !embedding_whole,
+            is_doubled: chosen.is_doubled,
+            whole,
+            embedding_whole,
+        })
+    }
+
+    /// PEFT adapts routers and experts as parameters, and parameters with plain LoRA only.
+    pub fn refuse_at_parameters(
+        &self,
+        is_asked: bool,
+        what: &'static str,
+    ) -> Result<(), AttachError> {
+        let at_parameters = self.sites.iter().any(|site| site.place().is_parameter);
+        let second = "an adapter on experts or their router";
+        together([(is_asked && at_parameters, what, second)])
+    }
+
+    /// Refuses a name of `list` that matches no adapted projection.
+    pub fn all_match<'n>(
+        &self,
+        list: &'static str,
+        mut names: impl Iterator<Item = &'n String>,
+    ) -> Result<(), AttachError> {
+        let is_idle = |name: &&String| {
+            let mut sites = self.sites.iter();
+            !sites.any(|site| target_matches(name, &site.path()))
+        };
+        match names.find(is_idle) {
+            None => Ok(()),
+            Some(name) => Err(AttachError::Unmatched {
+                list,
+                name: name.clone(),
+            }),
+        }
     }
 }
 
@@ -86,31 +111,7 @@ impl LoraConfig {
 struct Chosen {
     sites: Vec<Site>,
     embedding: bool,
-    /// Gates and ups of experts were named as the two that they once were: their pair gets both ranks and both alphas.
     is_doubled: bool,
-}
-
-/// PEFT adapts routers and experts as parameters, and parameters with plain LoRA only.
-fn refuse_at_parameters(config: &LoraConfig, sites: &[Site]) -> Result<(), AttachError> {
-    if !sites.iter().any(|site| site.place().is_parameter) {
-        return Ok(());
-    }
-    let methods = [
-        (config.dropout > 0.0, "dropout"),
-        (config.dora, "DoRA"),
-        (
-            config.initial != Initial::Random,
-            "a start from the base's own vectors",
-        ),
-        (config.ia3.is_some(), "IA3"),
-    ];
-    match methods.into_iter().find(|(is_asked, _)| *is_asked) {
-        Some((_, first)) => Err(AttachError::Together {
-            first,
-            second: "an adapter on experts or their router",
-        }),
-        None => Ok(()),
-    }
 }
 
 /// The sites that a configuration names, in the order of the network.
@@ -270,7 +271,7 @@ pub(super) fn is_inside(path: &str, module: &str) -> bool {
 }
 
 /// Rising, each once.
-fn known_tokens(asked: &[u32], base: &DecoderConfig) -> Result<Vec<u32>, AttachError> {
+pub(super) fn known_tokens(asked: &[u32], base: &DecoderConfig) -> Result<Vec<u32>, AttachError> {
     let mut ids = asked.to_vec();
     ids.sort_unstable();
     ids.dedup();
@@ -279,101 +280,6 @@ fn known_tokens(asked: &[u32], base: &DecoderConfig) -> Result<Vec<u32>, AttachE
         Some(&id) => Err(AttachError::NoSuchToken { id, vocab_size }),
         None => Ok(ids),
     }
-}
-
-fn biases(
-    config: &LoraConfig,
-    adapted: &[Site],
-    base: &DecoderConfig,
-) -> Result<Vec<Site>, AttachError> {
-    let all = match config.bias {
-        TrainedBias::None => return Ok(vec![]),
-        // PEFT means the biases of norms too.
-        TrainedBias::All if base.norm.has_bias() => {
-            return Err(AttachError::Together {
-                first: "all biases",
-                second: "norms that have biases",
-            });
-        }
-        TrainedBias::All => base.sites(),
-        TrainedBias::Adapted => adapted.to_vec(),
-    };
-    let with_bias = all.into_iter().filter(|site| base.has_bias(site.group()));
-    match with_bias.collect::<Vec<_>>() {
-        none if none.is_empty() => Err(AttachError::NoBias),
-        some => Ok(some),
-    }
-}
-
-fn members(config: &LoraConfig, chosen: &Chosen) -> Result<Vec<Member>, AttachError> {
-    let sites = &chosen.sites;
-    let unmatched = |list, name: &str| {
-        let is_used = sites.iter().any(|site| target_matches(name, &site.path()));
-        (!is_used).then(|| AttachError::Unmatched {
-            list,
-            name: name.to_owned(),
-        })
-    };
-    let ranks = config.rank_pattern.iter().map(|(name, _)| name);
-    let alphas = config.alpha_pattern.iter().map(|(name, _)| name);
-    let wrong = ranks
-        .map(|name| unmatched("the ranks", name))
-        .chain(alphas.map(|name| unmatched("the alphas", name)))
-        .flatten()
-        .next();
-    if let Some(error) = wrong {
-        return Err(error);
-    }
-    let member = |site: &Site| {
-        let path = site.path();
-        let times = match chosen.is_doubled && site.group() == Group::ExpertsIn {
-            true => 2,
-            false => 1,
-        };
-        Member {
-            site: *site,
-            rank: own(&config.rank_pattern, &path).unwrap_or(times * config.rank),
-            alpha: own(&config.alpha_pattern, &path).unwrap_or(times as f32 * config.alpha),
-        }
-    };
-    Ok(sites.iter().map(member).collect())
-}
-
-fn own<T: Copy>(patterns: &[(String, T)], path: &str) -> Option<T> {
-    let mut patterns = patterns.iter();
-    let found = patterns.find(|(name, _)| target_matches(name, path))?;
-    Some(found.1)
-}
-
-fn factors(
-    ia3: &Ia3,
-    chosen: &Chosen,
-    config: &LoraConfig,
-) -> Result<Vec<(Site, bool)>, AttachError> {
-    if chosen.embedding {
-        return Err(AttachError::Together {
-            first: "IA3",
-            second: "a target `embed_tokens`",
-        });
-    }
-    if !(config.rank_pattern.is_empty() && config.alpha_pattern.is_empty()) {
-        return Err(AttachError::Together {
-            first: "IA3",
-            second: "ranks or alphas of single modules",
-        });
-    }
-    let is_named = |name: &String, site: &Site| target_matches(name, &site.path());
-    for name in &ia3.feed_forward {
-        if !chosen.sites.iter().any(|site| is_named(name, site)) {
-            return Err(AttachError::Unmatched {
-                list: "the feed-forward modules",
-                name: name.clone(),
-            });
-        }
-    }
-    let is_input = |site: &Site| ia3.feed_forward.iter().any(|name| is_named(name, site));
-    let sites = chosen.sites.iter();
-    Ok(sites.map(|site| (*site, is_input(site))).collect())
 }
 
 fn unknown_target(target: &str, sites: &[Site]) -> AttachError {

@@ -1,79 +1,45 @@
 //! What PEFT calls the tensors of an adapter, read back: which module, and which part of its adapter.
 
+use super::methods::METHODS;
+use super::table::Role;
+
 /// PEFT puts this before every module's path.
 pub(crate) const PREFIX: &str = "base_model.model.";
-
-/// What a tensor is to its module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Part {
-    /// `A` of a linear layer, `[rank, in]`.
-    A,
-    /// `B` of a linear layer, `[out, rank]`.
-    B,
-    /// Bias of `B`, `[out]`.
-    OutBias,
-    /// `A` of an embedding, `[rank, vocabulary]`.
-    EmbeddingA,
-    /// `B` of an embedding, `[width, rank]`.
-    EmbeddingB,
-    /// DoRA's lengths of rows, `[out]`.
-    Magnitude,
-    /// The base's own matrix below an adapter, saved with it.
-    BaseWeight,
-    /// The base's own bias below an adapter, trained with it.
-    BaseBias,
-    /// New rows of an embedding.
-    TokenRows,
-    /// A whole matrix or vector in place of the base's.
-    Weight,
-    /// A whole bias in place of the base's.
-    Bias,
-    /// IA³'s factors: of outputs `[out, 1]`, of inputs `[1, in]`.
-    Factors,
-    /// A part of some other method.
-    Foreign,
-}
 
 /// A tensor's name, taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spelled<'a> {
     /// `model.layers.0.self_attn.q_proj`.
     pub module: &'a str,
-    pub part: Part,
+    pub part: Role,
     /// Whether it begins as PEFT begins it.
     pub has_prefix: bool,
     /// Whether it carries the adapter's own name, as `lora_A.default.weight` does.
     pub names_adapter: bool,
 }
 
-/// Ends of names, longest first where one ends like another.
-const ENDS: [(&str, Part); 25] = [
-    (".lora_A.weight", Part::A),
-    (".lora_B.weight", Part::B),
-    (".lora_B.bias", Part::OutBias),
-    (".lora_embedding_A", Part::EmbeddingA),
-    (".lora_embedding_B", Part::EmbeddingB),
-    (".lora_magnitude_vector", Part::Magnitude),
-    (".lora_magnitude_vector.weight", Part::Magnitude),
-    (".token_adapter.base_layer.weight", Part::BaseWeight),
-    (".base_layer.weight", Part::BaseWeight),
-    (".base_layer.bias", Part::BaseBias),
-    (".token_adapter.trainable_tokens_delta", Part::TokenRows),
-    (".trainable_tokens_delta", Part::TokenRows),
-    (".lora_E", Part::Foreign),
-    (".lora_A", Part::Foreign),
-    (".lora_B", Part::Foreign),
-    (".ia3_l", Part::Factors),
-    (".vera_lambda_b", Part::Foreign),
-    (".vera_lambda_d", Part::Foreign),
-    (".lora_diag", Part::Foreign),
-    (".oft_R.weight", Part::Foreign),
-    (".ln_tuning_layers.weight", Part::Foreign),
-    (".modules_to_save.weight", Part::Weight),
-    (".modules_to_save.bias", Part::Bias),
-    (".weight", Part::Weight),
-    (".bias", Part::Bias),
+/// Ends of names of other methods, which are known to be refused.
+const FOREIGN: [(&str, Role); 8] = [
+    (".lora_E", Role::Foreign),
+    (".lora_A", Role::Foreign),
+    (".lora_B", Role::Foreign),
+    (".vera_lambda_b", Role::Foreign),
+    (".vera_lambda_d", Role::Foreign),
+    (".lora_diag", Role::Foreign),
+    (".oft_R.weight", Role::Foreign),
+    (".ln_tuning_layers.weight", Role::Foreign),
 ];
+
+fn ends() -> impl Iterator<Item = &'static (&'static str, Role)> {
+    let own = METHODS.iter().flat_map(|method| method.ends());
+    own.chain(&FOREIGN)
+}
+
+/// How the name of a tensor ends when it is written.
+pub(super) fn written_end(role: Role) -> &'static str {
+    let own = ends().find(|(_, own)| *own == role);
+    own.map_or("", |(end, _)| end)
+}
 
 const ADAPTER_NAME: &str = ".default";
 
@@ -88,7 +54,7 @@ pub(crate) fn read_name(name: &str) -> Option<Spelled<'_>> {
             .checked_sub(end.len())
             .filter(|at| *at > 0 && rest.ends_with(end))
     };
-    let at = |(end, part): &(&str, Part)| {
+    let at = |(end, part): &(&str, Role)| {
         if let Some(at) = find(rest, end) {
             return Some((at, *part, false));
         }
@@ -104,7 +70,8 @@ pub(crate) fn read_name(name: &str) -> Option<Spelled<'_>> {
         };
         find(rest, &named).map(|at| (at, *part, true))
     };
-    let (at, part, names_adapter) = ENDS.iter().find_map(at)?;
+    // The longest end, where one ends like another.
+    let (at, part, names_adapter) = ends().filter_map(at).min_by_key(|(at, ..)| *at)?;
     Some(Spelled {
         module: &rest[..at],
         part,
@@ -124,77 +91,77 @@ mod tests {
             (
                 "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
                 q,
-                Part::A,
+                Role::A,
                 true,
                 false,
             ),
             (
                 "model.layers.0.self_attn.q_proj.lora_B.default.weight",
                 q,
-                Part::B,
+                Role::B,
                 false,
                 true,
             ),
             (
                 "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias",
                 q,
-                Part::OutBias,
+                Role::OutBias,
                 true,
                 false,
             ),
             (
                 "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
                 q,
-                Part::Magnitude,
+                Role::Magnitude,
                 true,
                 false,
             ),
             (
                 "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.weight",
                 q,
-                Part::Magnitude,
+                Role::Magnitude,
                 true,
                 false,
             ),
             (
                 "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight",
                 q,
-                Part::Magnitude,
+                Role::Magnitude,
                 true,
                 true,
             ),
             (
                 "base_model.model.model.embed_tokens.lora_embedding_A",
                 "model.embed_tokens",
-                Part::EmbeddingA,
+                Role::EmbeddingA,
                 true,
                 false,
             ),
             (
                 "base_model.model.model.embed_tokens.lora_embedding_B.default",
                 "model.embed_tokens",
-                Part::EmbeddingB,
+                Role::EmbeddingB,
                 true,
                 true,
             ),
             (
                 "base_model.model.model.embed_tokens.base_layer.weight",
                 "model.embed_tokens",
-                Part::BaseWeight,
+                Role::BaseWeight,
                 true,
                 false,
             ),
             (
                 "base_model.model.lm_head.weight",
                 "lm_head",
-                Part::Weight,
+                Role::Whole,
                 true,
                 false,
             ),
             (
                 "base_model.model.model.layers.0.mlp.up_proj.ia3_l",
                 "model.layers.0.mlp.up_proj",
-                Part::Factors,
+                Role::Factors,
                 true,
                 false,
             ),

@@ -6,7 +6,7 @@
 use hone_tensor::Tensor;
 
 use super::Pass;
-use crate::adapter::{AdaptedGroup, Adapter, LowRank};
+use crate::adapter::{AdaptedGroup, Adapter, Flow};
 use crate::decoder::Projection;
 use crate::weights::Group;
 
@@ -19,8 +19,7 @@ impl<'a> Pass<'a> {
         self.worn.iter().filter_map(on)
     }
 
-    /// `y = x·Wᵀ + bias + scale · (x·Aᵀ)·Bᵀ` for each projection of a group. The small product comes
-    /// first, so the dense `B·A` is never formed; it is returned for the backward pass.
+    /// `y = x·Wᵀ + bias + scale · (x·Aᵀ)·Bᵀ` for each projection of a group. `x·Aᵀ` is returned for the backward pass.
     pub(super) fn project(
         &self,
         index: usize,
@@ -28,38 +27,33 @@ impl<'a> Pass<'a> {
         projections: &[Projection],
         x: &Tensor,
     ) -> (Vec<Tensor>, Option<Tensor>) {
-        let device = self.device();
-        let through = |(slot, projection)| match self.special(index, group, slot) {
-            Some(special) => special.through(self, projection, x),
+        let through = |(slot, projection)| match self.special((index, group, slot), projection) {
+            Some(special) => special.through(x),
             None => self.plain(projection, x),
         };
         let mut outs: Vec<Tensor> = projections.iter().enumerate().map(through).collect();
-        let mut narrow = None;
+        let mut hidden = None;
         for (adapter, weight) in self.active() {
             let Some(adapted) = adapter.group(index, group) else {
                 continue;
             };
-            let low = self.narrow(adapter, adapted, x);
-            for member in &adapted.members {
-                let out = &mut outs[member.site.slot()];
-                add_low_rank(adapter.parameters(), member, &low, weight, out);
-            }
+            let low = {
+                let dropped = self.dropped(adapted, x);
+                adapted.hidden(adapter.parameters(), dropped.as_ref().unwrap_or(x))
+            };
+            adapted.add(adapter.parameters(), &low, weight, &mut outs);
             if let Some(start) = adapter.start() {
-                let mut low = device.empty(x.rows(), adapted.total_rank);
-                let a = start.window(adapted.a_offset, adapted.total_rank, adapted.width);
-                device.matmul(x.view(), a.t(), 1.0, low.view_mut(), false);
-                for member in &adapted.members {
-                    add_low_rank(start, member, &low, -weight, &mut outs[member.site.slot()]);
-                }
+                let low = adapted.hidden(start, x);
+                adapted.add(start, &low, -weight, &mut outs);
             }
-            narrow = Some(low);
+            hidden = Some(low);
         }
         for (slot, projection) in projections.iter().enumerate() {
-            if let Some(special) = self.special(index, group, slot) {
-                special.finish(self, projection, &mut outs[slot]);
+            if let Some(special) = self.special((index, group, slot), projection) {
+                special.finish(&mut outs[slot]);
             }
         }
-        (outs, narrow)
+        (outs, hidden)
     }
 
     /// `x·Wᵀ + bias`.
@@ -71,19 +65,6 @@ impl<'a> Pass<'a> {
             device.add_bias(&mut y, bias);
         }
         y
-    }
-
-    /// `x·Aᵀ` for all members of a group at once, `[rows, total_rank]`.
-    fn narrow(&self, adapter: &Adapter, adapted: &AdaptedGroup, x: &Tensor) -> Tensor {
-        let mut low = self.device().empty(x.rows(), adapted.total_rank);
-        let a = adapter
-            .parameters()
-            .window(adapted.a_offset, adapted.total_rank, adapted.width);
-        let dropped = self.dropped(adapted, x);
-        let x = dropped.as_ref().unwrap_or(x);
-        self.device()
-            .matmul(x.view(), a.t(), 1.0, low.view_mut(), false);
-        low
     }
 
     /// The adapter's input with some elements zeroed, if it trains with dropout. The projections of a
@@ -123,26 +104,21 @@ impl Back<'_, '_> {
         let (device, pass) = (self.pass.device(), self.pass);
         let mut dx = needs_input.then(|| device.empty(x.rows(), x.cols()));
         // Gradients of the plain outputs, where an adapter does more than add to them.
-        let mut inner: Vec<Option<Tensor>> = Vec::with_capacity(dys.len());
+        let mut inner: Vec<Flow> = Vec::with_capacity(dys.len());
         for (slot, (projection, dy)) in projections.iter().zip(dys).enumerate() {
-            let Some(special) = pass.special(self.index, group, slot) else {
-                if let Some(dx) = &mut dx {
-                    device.linear_backward(dy.view(), &projection.weight, dx, slot > 0);
+            let place = dx.as_mut().map(|dx| (dx, slot > 0));
+            let Some(special) = pass.special((self.index, group, slot), projection) else {
+                if let Some((dx, accumulate)) = place {
+                    device.linear_backward(dy.view(), &projection.weight, dx, accumulate);
                 }
-                inner.push(None);
+                inner.push(Flow::Lent(dy));
                 continue;
             };
-            let dz = special.finish_backward(pass, projection, x, low.as_ref(), dy, self.grads);
-            let dz_or_dy = dz.as_ref().unwrap_or(dy);
-            let place = dx.as_mut().map(|dx| (dx, slot > 0));
-            special.through_backward(pass, projection, x, dz_or_dy, place, self.grads);
+            let dz = special.finish_backward(x, low.as_ref(), dy, self.grads);
+            special.through_backward(x, &dz, place, self.grads);
             inner.push(dz);
         }
-        let inner: Vec<&Tensor> = inner
-            .iter()
-            .zip(dys)
-            .map(|(dz, dy)| dz.as_ref().unwrap_or(dy))
-            .collect();
+        let inner: Vec<&Tensor> = inner.iter().map(|dz| &**dz).collect();
         let mut active = pass.active();
         if let (Some((adapter, weight)), Some(low)) = (active.next(), low)
             && let Some(adapted) = adapter.group(self.index, group)
@@ -151,10 +127,7 @@ impl Back<'_, '_> {
                 weight == 1.0 && active.next().is_none(),
                 "one adapter learns"
             );
-            self.low_rank(adapter, adapted, x, low, &inner, dx.as_mut());
-            if let (Some(start), Some(dx)) = (adapter.start(), dx.as_mut()) {
-                start_backward(start, adapted, &inner, dx);
-            }
+            self.low_rank(adapter, adapted, (x, low), &inner, dx.as_mut());
         }
         dx
     }
@@ -164,79 +137,28 @@ impl Back<'_, '_> {
         &mut self,
         adapter: &Adapter,
         adapted: &AdaptedGroup,
-        x: &Tensor,
-        low: &Tensor,
+        (x, low): (&Tensor, &Tensor),
         dys: &[&Tensor],
         dx: Option<&mut Tensor>,
     ) {
-        let device = self.pass.device();
-        let dlow = narrow_gradient(adapter.parameters(), adapted, dys, 1.0);
-        for member in &adapted.members {
-            let (dy, ranks) = (dys[member.site.slot()].view(), member.ranks());
-            let db = self
-                .grads
-                .window_mut(member.b_offset, member.out, member.rank);
-            device.matmul(dy.t(), low.view_cols(ranks), member.scale, db, true);
-        }
-        let (offset, rank, width) = (adapted.a_offset, adapted.total_rank, adapted.width);
+        let (device, numbers) = (self.pass.device(), adapter.parameters());
+        let dlow = adapted.hidden_gradient(numbers, dys, 1.0);
         let dropped = self.pass.dropped(adapted, x);
         let input = dropped.as_ref().unwrap_or(x);
-        device.matmul(
-            dlow.view().t(),
-            input.view(),
-            1.0,
-            self.grads.window_mut(offset, rank, width),
-            true,
-        );
-
+        adapted.gradients((input, low), (&dlow, dys), self.grads);
         let Some(dx) = dx else { return };
-        let a = adapter.parameters().window(offset, rank, width);
         match self.pass.dropout_of(adapted) {
-            None => device.matmul(dlow.view(), a, 1.0, dx.view_mut(), true),
+            None => adapted.input_gradient(numbers, &dlow, dx, true),
             Some((p, seed)) => {
-                let mut ddropped = device.empty(x.rows(), width);
-                device.matmul(dlow.view(), a, 1.0, ddropped.view_mut(), false);
+                let mut ddropped = device.empty(x.rows(), adapted.width);
+                adapted.input_gradient(numbers, &dlow, &mut ddropped, false);
                 device.dropout(&ddropped, p, seed, dx, true);
             }
         }
+        // What is subtracted is frozen, and its input still has a gradient.
+        if let Some(start) = adapter.start() {
+            let dlow = adapted.hidden_gradient(start, dys, -1.0);
+            adapted.input_gradient(start, &dlow, dx, true);
+        }
     }
-}
-
-/// `sign · s · dy·B` of all members side by side, `[rows, total_rank]`.
-fn narrow_gradient(numbers: &Tensor, adapted: &AdaptedGroup, dys: &[&Tensor], sign: f32) -> Tensor {
-    let device = numbers.device();
-    let rows = dys.first().map_or(0, |dy| dy.rows());
-    let mut dlow = device.empty(rows, adapted.total_rank);
-    for member in &adapted.members {
-        let dy = dys[member.site.slot()].view();
-        let b = numbers.window(member.b_offset, member.out, member.rank);
-        let place = dlow.view_cols_mut(member.ranks());
-        device.matmul(dy, b, sign * member.scale, place, false);
-    }
-    dlow
-}
-
-/// What is subtracted is frozen, and its input still has a gradient.
-fn start_backward(start: &Tensor, adapted: &AdaptedGroup, dys: &[&Tensor], dx: &mut Tensor) {
-    let dlow = narrow_gradient(start, adapted, dys, -1.0);
-    let a = start.window(adapted.a_offset, adapted.total_rank, adapted.width);
-    start
-        .device()
-        .matmul(dlow.view(), a, 1.0, dx.view_mut(), true);
-}
-
-/// `y += weight · scale · low·Bᵀ`.
-pub(super) fn add_low_rank(
-    numbers: &Tensor,
-    member: &LowRank,
-    low: &Tensor,
-    weight: f32,
-    y: &mut Tensor,
-) {
-    let b = numbers.window(member.b_offset, member.out, member.rank);
-    let low = low.view_cols(member.ranks());
-    let scale = weight * member.scale;
-    numbers
-        .device()
-        .matmul(low, b.t(), scale, y.view_mut(), true);
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
 use hone_ledger::{DirError, Seed};
 use hone_model::{
-    LossSum, Model, NamedMatrix, Packed, PeftError, Provenance, Role, SaveDtype, StepOptions,
-    StopSignal, write_beside,
+    LossSum, Model, Packed, Param, PeftError, Provenance, Role, SaveDtype, StepOptions, StopSignal,
+    write_beside,
 };
 use hone_tensor::{Tensor, TensorError};
 use serde::{Deserialize, Serialize};
@@ -475,8 +475,8 @@ fn begin(
         return Err(TrainError::NotBegun);
     }
     let matrices = adapter.matrices();
-    let lengths: Vec<usize> = matrices.iter().map(NamedMatrix::size).collect();
-    let of_matrix = |matrix: &NamedMatrix| (matrix.size(), matrix.role());
+    let lengths: Vec<usize> = matrices.iter().map(Param::size).collect();
+    let of_matrix = |matrix: &Param| (matrix.size(), matrix.role());
     let tensors: Vec<(usize, Role)> = matrices.iter().map(of_matrix).collect();
     let (found, damaged) = if resume {
         Checkpoint::newest(&dir.checkpoints())?

@@ -8,7 +8,7 @@ use hone_data::{Batch, Encoding, TooLong, encode, read};
 use hone_ledger::Seed;
 use hone_model::export::MergeDtype;
 use hone_model::{
-    Adapter, BaseFormat, Generation, LoraConfig, LossSum, Model, NamedMatrix, Provenance,
+    Adapter, BaseFormat, Generation, LoraConfig, LossSum, Model, Param, Provenance,
     Role as MatrixRole, Sampling, SaveDtype, Session, StepOptions, write_beside,
 };
 use hone_tensor::{Device, Tensor};
@@ -232,7 +232,7 @@ impl PeftModel {
     /// # Errors
     /// No room for paged moments in the directory for temporary files.
     pub fn adamw(&self, config: AdamWConfig) -> Result<AdamW, FineTuneError> {
-        let of_matrix = |matrix: &NamedMatrix| (matrix.size(), matrix.role());
+        let of_matrix = |matrix: &Param| (matrix.size(), matrix.role());
         let tensors: Vec<(usize, MatrixRole)> =
             self.adapter()?.matrices().iter().map(of_matrix).collect();
         Ok(AdamW::new(

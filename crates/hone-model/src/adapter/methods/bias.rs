@@ -1,0 +1,133 @@
+//! Trained biases: a vector in place of the base's, PEFT's `bias`.
+
+use hone_tensor::{Device, Tensor, Weight};
+
+use super::lora::LowRank;
+use super::{Flow, Method, Stage, Step, Through, Trained};
+use crate::adapter::attach::Fitting;
+use crate::adapter::config::{AttachError, TrainedBias, together};
+use crate::adapter::layout::Wanted;
+use crate::adapter::select::Asked;
+use crate::adapter::table::{Param, ParamTable, Role};
+use crate::site::Site;
+use crate::weights::DecoderConfig;
+
+pub(super) struct Bias;
+
+impl Method for Bias {
+    fn name(&self) -> &'static str {
+        "trained biases"
+    }
+
+    fn ends(&self) -> &'static [(&'static str, Role)] {
+        &[
+            (".base_layer.bias", Role::BaseBias),
+            (".bias", Role::Bias),
+            (".modules_to_save.bias", Role::Bias),
+        ]
+    }
+
+    fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
+        let base = asked.base;
+        let all = match asked.config.bias {
+            TrainedBias::None => return Ok(()),
+            TrainedBias::All => base.sites(),
+            TrainedBias::Adapted => asked.sites.clone(),
+        };
+        // PEFT means the biases of norms too.
+        let of_norms = asked.config.bias == TrainedBias::All && base.norm.has_bias();
+        together([(of_norms, "all biases", "norms that have biases")])?;
+        let mut with_bias = all.into_iter().filter(|site| base.has_bias(site.group()));
+        let first = with_bias.next().ok_or(AttachError::NoBias)?;
+        for site in std::iter::once(first).chain(with_bias) {
+            wanted.add_step(site, OwnBias::new(site, base));
+        }
+        Ok(())
+    }
+
+    fn fit(&self, site: Site, fitting: &mut Fitting, wanted: &mut Wanted) {
+        let path = site.path();
+        let own = [Role::Bias, Role::BaseBias].map(|role| fitting.at(&path, role));
+        if own.iter().any(Option::is_some) && fitting.base.has_bias(site.group()) {
+            wanted.add_step(site, OwnBias::new(site, fitting.base));
+        }
+    }
+}
+
+/// The bias of one projection, `[out]`.
+#[derive(Debug)]
+pub(crate) struct OwnBias {
+    site: Site,
+    out: usize,
+    offset: usize,
+}
+
+impl OwnBias {
+    pub fn new(site: Site, base: &DecoderConfig) -> Self {
+        Self {
+            site,
+            out: base.projection(site).0,
+            offset: 0,
+        }
+    }
+}
+
+/// A column of ones: with it a product adds a row to all rows, or all rows to one.
+fn ones(device: &Device, rows: usize) -> Tensor {
+    let mut ones = device.empty(rows, 1);
+    device.fill(&mut ones, 1.0);
+    ones
+}
+
+impl Trained for OwnBias {
+    /// PEFT wraps an adapted module, and its own parameters move one level down.
+    fn place(&mut self, pair: Option<&LowRank>, table: &mut ParamTable) {
+        let role = match pair {
+            Some(_) => Role::BaseBias,
+            None => Role::Bias,
+        };
+        self.offset = table.place(Param {
+            site: Some(self.site),
+            ..Param::new(&self.site.path(), role, (1, self.out))
+        });
+    }
+
+    fn fill(&self, _: &Weight, bias: Option<&Tensor>, numbers: &mut Tensor) {
+        if let Some(bias) = bias {
+            let device = numbers.device().clone();
+            let place = numbers.window_mut(self.offset, 1, self.out);
+            device.scatter_add_window(bias, &[0], place);
+        }
+    }
+}
+
+impl Step for OwnBias {
+    fn stage(&self) -> Stage {
+        Stage::Bias
+    }
+
+    fn forward(&self, at: &Through, y: &mut Tensor) {
+        let ones = ones(at.device(), y.rows());
+        let bias = at.row(self.offset, self.out);
+        at.device()
+            .matmul(ones.view(), bias, 1.0, y.view_mut(), true);
+    }
+
+    fn needs_given(&self) -> bool {
+        false
+    }
+
+    fn backward<'d>(
+        &self,
+        at: &Through,
+        _: Option<&Tensor>,
+        dy: Flow<'d>,
+        grads: &mut Tensor,
+    ) -> Flow<'d> {
+        let ones = ones(at.device(), dy.rows());
+        let place = grads.window_mut(self.offset, 1, self.out);
+        at.device()
+            .matmul(ones.view().t(), dy.view(), 1.0, place, true);
+        dy
+    }
+}

@@ -1,0 +1,149 @@
+//! IA³ (Liu et al. 2022): a trained factor for each output of a linear layer, or for each input of those that count as
+//! feed-forward.
+
+use hone_ledger::Seed;
+use hone_tensor::Tensor;
+
+use super::lora::LowRank;
+use super::{Flow, Method, Stage, Step, Through, Trained};
+use crate::adapter::attach::Fitting;
+use crate::adapter::config::{
+    AttachError, Initial, LoraConfig, TrainedBias, target_matches, together,
+};
+use crate::adapter::layout::Wanted;
+use crate::adapter::select::Asked;
+use crate::adapter::table::{Param, ParamTable, Role};
+use crate::site::Site;
+
+pub(super) struct Ia3;
+
+impl Method for Ia3 {
+    fn name(&self) -> &'static str {
+        "IA3"
+    }
+
+    fn ends(&self) -> &'static [(&'static str, Role)] {
+        &[(".ia3_l", Role::Factors)]
+    }
+
+    fn check(&self, config: &LoraConfig) -> Result<(), AttachError> {
+        let beside = [
+            (config.dora, "DoRA"),
+            (
+                config.initial != Initial::Random,
+                "a start from the base's own vectors",
+            ),
+            (config.dropout > 0.0, "dropout"),
+            (config.bias != TrainedBias::None, "trained biases"),
+            (
+                !(config.token_rows.is_empty() && config.head_rows.is_empty()),
+                "trained token rows",
+            ),
+            (!config.whole.is_empty(), "modules trained whole"),
+        ];
+        together(beside.map(|(is_asked, other)| (is_asked && config.ia3.is_some(), "IA3", other)))
+    }
+
+    fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
+        let config = asked.config;
+        let Some(ia3) = &config.ia3 else {
+            return Ok(());
+        };
+        asked.refuse_at_parameters(true, "IA3")?;
+        let has_patterns = !(config.rank_pattern.is_empty() && config.alpha_pattern.is_empty());
+        together([
+            (asked.embedding, "IA3", "a target `embed_tokens`"),
+            (has_patterns, "IA3", "ranks or alphas of single modules"),
+        ])?;
+        asked.all_match("the feed-forward modules", ia3.feed_forward.iter())?;
+        for site in &asked.sites {
+            let path = site.path();
+            let is_input = ia3
+                .feed_forward
+                .iter()
+                .any(|name| target_matches(name, &path));
+            let shape = asked.base.projection(*site);
+            wanted.add_step(*site, TrainedFactors::new(*site, shape, is_input));
+        }
+        Ok(())
+    }
+
+    fn fit(&self, site: Site, fitting: &mut Fitting, wanted: &mut Wanted) {
+        let path = site.path();
+        if fitting.at(&path, Role::Factors).is_some() {
+            let is_input = fitting.settings.scales_input(&path);
+            let shape = fitting.base.projection(site);
+            wanted.add_step(site, TrainedFactors::new(site, shape, is_input));
+        }
+    }
+}
+
+/// The factors of one projection.
+#[derive(Debug)]
+pub(crate) struct TrainedFactors {
+    site: Site,
+    count: usize,
+    is_input: bool,
+    offset: usize,
+}
+
+impl TrainedFactors {
+    /// For a projection of `(out, in)`.
+    pub fn new(site: Site, (out, width): (usize, usize), is_input: bool) -> Self {
+        Self {
+            site,
+            count: if is_input { width } else { out },
+            is_input,
+            offset: 0,
+        }
+    }
+}
+
+impl Trained for TrainedFactors {
+    fn place(&mut self, _: Option<&LowRank>, table: &mut ParamTable) {
+        let shape = match self.is_input {
+            true => (1, self.count),
+            false => (self.count, 1),
+        };
+        self.offset = table.place(Param {
+            site: Some(self.site),
+            ..Param::new(&self.site.path(), Role::Factors, shape)
+        });
+    }
+
+    /// Ones, which change nothing.
+    fn draw(&self, numbers: &mut [f32], _: Seed) {
+        numbers[self.offset..][..self.count].fill(1.0);
+    }
+}
+
+impl Step for TrainedFactors {
+    fn stage(&self) -> Stage {
+        match self.is_input {
+            true => Stage::Input,
+            false => Stage::Output,
+        }
+    }
+
+    fn forward(&self, at: &Through, y: &mut Tensor) {
+        at.device().scale_cols(y, at.row(self.offset, self.count));
+    }
+
+    fn needs_given(&self) -> bool {
+        true
+    }
+
+    fn backward<'d>(
+        &self,
+        at: &Through,
+        given: Option<&Tensor>,
+        dy: Flow<'d>,
+        grads: &mut Tensor,
+    ) -> Flow<'d> {
+        if let Some(x) = given {
+            let place = grads.window_mut(self.offset, 1, self.count);
+            at.device().dot_cols(dy.view(), x.view(), 1.0, place, true);
+        }
+        dy.scaled(at.row(self.offset, self.count))
+    }
+}

@@ -1,0 +1,454 @@
+//! Low-rank pairs (Hu et al. 2021): `y += s · (x·Aᵀ)·Bᵀ`, at linear layers, at experts, and at the embedding.
+//!
+//! Projections that read the same input (query, key and value; gate and up) have their `A` side by side in the flat buffer,
+//! so that one product serves them all. The small product comes first, so the dense `B·A` is never formed.
+
+use std::ops::Range;
+
+use hone_ledger::Seed;
+use hone_tensor::{MatRef, Tensor};
+
+use super::{Matrix, Method, Rows, Trained};
+use crate::adapter::attach::Fitting;
+use crate::adapter::config::{AttachError, Initial, scale, target_matches, together};
+use crate::adapter::layout::Wanted;
+use crate::adapter::select::Asked;
+use crate::adapter::table::{Param, ParamTable, Role};
+use crate::site::Site;
+use crate::weights::{DecoderConfig, Group};
+
+pub(super) struct Lora;
+
+impl Method for Lora {
+    fn name(&self) -> &'static str {
+        "LoRA"
+    }
+
+    fn ends(&self) -> &'static [(&'static str, Role)] {
+        &[
+            (".lora_A.weight", Role::A),
+            (".lora_B.weight", Role::B),
+            (".lora_B.bias", Role::OutBias),
+            (".lora_embedding_A", Role::EmbeddingA),
+            (".lora_embedding_B", Role::EmbeddingB),
+        ]
+    }
+
+    fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
+        let config = asked.config;
+        asked.refuse_at_parameters(config.dropout > 0.0, "dropout")?;
+        let decomposes = config.initial != Initial::Random;
+        asked.refuse_at_parameters(decomposes, "a start from the base's own vectors")?;
+        if config.ia3.is_some() {
+            return Ok(());
+        }
+        if asked.embedding {
+            let is_other = config.dora || config.initial.is_subtracted();
+            together([(
+                is_other,
+                "a low-rank adapter of `embed_tokens`",
+                "DoRA or a start from the base's own vectors",
+            )])?;
+            let pair = (config.rank, config.alpha);
+            wanted.add_rows(LowRankRows::new(asked.base, pair, config.rank_stabilised));
+        }
+        let ranks = config.rank_pattern.iter().map(|(name, _)| name);
+        let alphas = config.alpha_pattern.iter().map(|(name, _)| name);
+        asked.all_match("the ranks", ranks)?;
+        asked.all_match("the alphas", alphas)?;
+        wanted.pairs = asked
+            .sites
+            .iter()
+            .map(|site| member(asked, *site))
+            .collect();
+        Ok(())
+    }
+
+    fn fit(&self, site: Site, fitting: &mut Fitting, wanted: &mut Wanted) {
+        let (path, copies) = (site.path(), fitting.base.copies(site));
+        if let Some(rank) = fitting.rank(&path, Role::A, Role::B, copies) {
+            let alpha = fitting.settings.alpha_of(&path);
+            wanted.pairs.push(Member { site, rank, alpha });
+        }
+    }
+
+    fn fit_embedding(&self, fitting: &mut Fitting, wanted: &mut Wanted) {
+        let (path, settings) = (fitting.base.names.embedding.0, fitting.settings);
+        if let Some(rank) = fitting.rank(path, Role::EmbeddingA, Role::EmbeddingB, 1) {
+            let pair = (rank, settings.alpha_of(path));
+            wanted.add_rows(LowRankRows::new(
+                fitting.base,
+                pair,
+                settings.rank_stabilised,
+            ));
+        }
+        let is_shared = fitting.base.tied_head && settings.ties_weights;
+        if let Some(pair) = fitting.at(path, Role::EmbeddingA).filter(|_| is_shared) {
+            fitting.refuse(
+                pair,
+                "is a pair of the embedding that `ensure_weight_tying` gives to the head too",
+            );
+        }
+    }
+}
+
+/// The pair that a configuration asks for at a projection.
+fn member(asked: &Asked, site: Site) -> Member {
+    let (config, path) = (asked.config, site.path());
+    let times = match asked.is_doubled && site.group() == Group::ExpertsIn {
+        true => 2,
+        false => 1,
+    };
+    Member {
+        site,
+        rank: own(&config.rank_pattern, &path).unwrap_or(times * config.rank),
+        alpha: own(&config.alpha_pattern, &path).unwrap_or(times as f32 * config.alpha),
+    }
+}
+
+fn own<T: Copy>(patterns: &[(String, T)], path: &str) -> Option<T> {
+    let mut patterns = patterns.iter();
+    let found = patterns.find(|(name, _)| target_matches(name, path))?;
+    Some(found.1)
+}
+
+/// What one projection's pair is, before it has a place in memory.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Member {
+    pub site: Site,
+    pub rank: usize,
+    pub alpha: f32,
+}
+
+/// The adapted projections that read one input.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct AdaptedGroup {
+    pub layer: usize,
+    pub group: Group,
+    /// Input features.
+    pub width: usize,
+    /// Sum of the members' ranks.
+    pub total_rank: usize,
+    /// How many there are of each matrix: one, or one for each expert, one after the other.
+    pub copies: usize,
+    /// `A` of all members, `[total_rank, width]`, begins here in the flat buffer.
+    pub a_offset: usize,
+    pub members: Vec<LowRank>,
+}
+
+/// One adapted projection.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LowRank {
+    pub site: Site,
+    pub rank: usize,
+    pub alpha: f32,
+    pub scale: f32,
+    /// First of its rows in the group's `A`.
+    pub rank_offset: usize,
+    /// Input features.
+    pub width: usize,
+    /// Output features.
+    pub out: usize,
+    /// Its own `A`, `[rank, width]`, begins here in the flat buffer.
+    pub a_offset: usize,
+    /// `B`, `[out, rank]`, begins here.
+    pub b_offset: usize,
+}
+
+/// The pairs by the input that they read, in the order of the network, each in its place.
+pub(crate) fn place_groups(
+    members: &[Member],
+    rank_stabilised: bool,
+    base: &DecoderConfig,
+    table: &mut ParamTable,
+) -> Vec<AdaptedGroup> {
+    let mut groups: Vec<AdaptedGroup> = Vec::new();
+    for member in members {
+        let layer = member.site.layer_index(base.num_layers);
+        let group = member.site.group();
+        let (out, width) = base.projection(member.site);
+        let at = groups
+            .iter()
+            .position(|g| g.layer == layer && g.group == group)
+            .unwrap_or_else(|| {
+                groups.push(AdaptedGroup {
+                    layer,
+                    group,
+                    width,
+                    copies: base.copies(member.site),
+                    total_rank: 0,
+                    a_offset: 0,
+                    members: vec![],
+                });
+                groups.len() - 1
+            });
+        let target = &mut groups[at];
+        target.members.push(LowRank {
+            site: member.site,
+            rank: member.rank,
+            alpha: member.alpha,
+            scale: scale(member.alpha, member.rank, rank_stabilised),
+            rank_offset: target.total_rank,
+            width,
+            out,
+            a_offset: 0,
+            b_offset: 0,
+        });
+        target.total_rank += member.rank;
+    }
+    groups.sort_by_key(|g| (g.layer, g.group));
+    let modules: Vec<Vec<String>> = groups
+        .iter()
+        .map(|group| {
+            group
+                .members
+                .iter()
+                .map(|m| module_of(m.site, &groups))
+                .collect()
+        })
+        .collect();
+    for (group, modules) in groups.iter_mut().zip(&modules) {
+        group.place(modules, table);
+    }
+    groups
+}
+
+/// Where PEFT hangs the tensors of a projection's pair. Experts are parameters of one module: their wrappers are put
+/// around each other in the order of the parameters.
+fn module_of(site: Site, groups: &[AdaptedGroup]) -> String {
+    let path = site.path();
+    if !site.group().is_of_experts() {
+        return path;
+    }
+    let module = path
+        .rsplit_once('.')
+        .map_or(path.as_str(), |(module, _)| module);
+    let is_around =
+        |group: &AdaptedGroup| group.group == Group::ExpertsOut && site.is_in_layer(group.layer);
+    match site.group() == Group::ExpertsIn && groups.iter().any(is_around) {
+        true => format!("{module}.base_layer"),
+        false => module.to_owned(),
+    }
+}
+
+impl AdaptedGroup {
+    /// All `A`, then `B` by `B`.
+    fn place(&mut self, modules: &[String], table: &mut ParamTable) {
+        let (width, copies) = (self.width, self.copies);
+        self.a_offset = table.len();
+        let param = |module: &str, role, site, shape| Param {
+            copies,
+            site: Some(site),
+            ..Param::new(module, role, shape)
+        };
+        for (member, module) in self.members.iter_mut().zip(modules) {
+            let shape = (copies * member.rank, width);
+            member.a_offset = table.place(param(module, Role::A, member.site, shape));
+        }
+        for (member, module) in self.members.iter_mut().zip(modules) {
+            let shape = (member.out, copies * member.rank);
+            member.b_offset = table.place(param(module, Role::B, member.site, shape));
+        }
+    }
+
+    /// `A` uniform within `±1/√in`, as PEFT has it (Kaiming with `a = √5`); `B` stays zero.
+    pub fn draw(&self, numbers: &mut [f32], seed: Seed) {
+        let bound = (self.width as f32).sqrt().recip();
+        for member in &self.members {
+            let mut stream = seed.child(&member.site.path()).stream();
+            numbers[member.a_offset..][..self.copies * member.rank * self.width]
+                .fill_with(|| (2.0 * stream.unit_f32() - 1.0) * bound);
+        }
+    }
+
+    /// `A` of all members, `[total_rank, width]`.
+    fn a<'n>(&self, numbers: &'n Tensor) -> MatRef<'n> {
+        numbers.window(self.a_offset, self.total_rank, self.width)
+    }
+
+    /// `x·Aᵀ` of all members side by side, `[rows, total_rank]`.
+    pub fn hidden(&self, numbers: &Tensor, x: &Tensor) -> Tensor {
+        let device = numbers.device();
+        let mut low = device.empty(x.rows(), self.total_rank);
+        device.matmul(x.view(), self.a(numbers).t(), 1.0, low.view_mut(), false);
+        low
+    }
+
+    /// `y += weight · s · low·Bᵀ` at each member's projection.
+    pub fn add(&self, numbers: &Tensor, low: &Tensor, weight: f32, outs: &mut [Tensor]) {
+        for member in &self.members {
+            member.add(numbers, low, weight, &mut outs[member.site.slot()]);
+        }
+    }
+
+    /// `sign · s · dy·B` of all members side by side, `[rows, total_rank]`.
+    pub fn hidden_gradient(&self, numbers: &Tensor, dys: &[&Tensor], sign: f32) -> Tensor {
+        let device = numbers.device();
+        let rows = dys.first().map_or(0, |dy| dy.rows());
+        let mut dlow = device.empty(rows, self.total_rank);
+        for member in &self.members {
+            let dy = dys[member.site.slot()].view();
+            let place = dlow.view_cols_mut(member.ranks());
+            device.matmul(dy, member.b(numbers), sign * member.scale, place, false);
+        }
+        dlow
+    }
+
+    /// `dB += s · dyᵀ·low`, `dA += dlowᵀ·x`, where `x` is what `A` was given.
+    pub fn gradients(
+        &self,
+        (x, low): (&Tensor, &Tensor),
+        (dlow, dys): (&Tensor, &[&Tensor]),
+        grads: &mut Tensor,
+    ) {
+        let device = x.device();
+        for member in &self.members {
+            let (dy, low) = (
+                dys[member.site.slot()].view(),
+                low.view_cols(member.ranks()),
+            );
+            let db = grads.window_mut(member.b_offset, member.out, member.rank);
+            device.matmul(dy.t(), low, member.scale, db, true);
+        }
+        let da = grads.window_mut(self.a_offset, self.total_rank, self.width);
+        device.matmul(dlow.view().t(), x.view(), 1.0, da, true);
+    }
+
+    /// `dx (+)= dlow·A`.
+    pub fn input_gradient(&self, numbers: &Tensor, dlow: &Tensor, dx: &mut Tensor, add: bool) {
+        let device = numbers.device();
+        device.matmul(dlow.view(), self.a(numbers), 1.0, dx.view_mut(), add);
+    }
+}
+
+impl LowRank {
+    /// Its columns of the group's `x·Aᵀ`.
+    pub fn ranks(&self) -> Range<usize> {
+        self.rank_offset..self.rank_offset + self.rank
+    }
+
+    /// Its `A`, `[rank, width]`.
+    pub fn a<'n>(&self, numbers: &'n Tensor) -> MatRef<'n> {
+        numbers.window(self.a_offset, self.rank, self.width)
+    }
+
+    /// Its `B`, `[out, rank]`.
+    pub fn b<'n>(&self, numbers: &'n Tensor) -> MatRef<'n> {
+        numbers.window(self.b_offset, self.out, self.rank)
+    }
+
+    /// `y += weight · s · low·Bᵀ`, of the group's `low` its own columns.
+    pub fn add(&self, numbers: &Tensor, low: &Tensor, weight: f32, y: &mut Tensor) {
+        let low = low.view_cols(self.ranks());
+        let scale = weight * self.scale;
+        let b = self.b(numbers);
+        numbers
+            .device()
+            .matmul(low, b.t(), scale, y.view_mut(), true);
+    }
+}
+
+/// A pair of the embedding: a token's row grows by `s · A[token]·Bᵀ`.
+#[derive(Debug)]
+pub(crate) struct LowRankRows {
+    path: &'static str,
+    rank: usize,
+    scale: f32,
+    vocab_size: usize,
+    d_model: usize,
+    /// `[vocabulary, rank]` begins here: transposed against the file, so that a token's numbers lie together.
+    a_offset: usize,
+    /// `[d_model, rank]` begins here.
+    b_offset: usize,
+}
+
+impl LowRankRows {
+    pub fn new(base: &DecoderConfig, (rank, alpha): (usize, f32), rank_stabilised: bool) -> Self {
+        Self {
+            path: base.names.embedding.0,
+            rank,
+            scale: scale(alpha, rank, rank_stabilised),
+            vocab_size: base.vocab_size,
+            d_model: base.d_model,
+            a_offset: 0,
+            b_offset: 0,
+        }
+    }
+
+    fn b<'n>(&self, numbers: &'n Tensor) -> MatRef<'n> {
+        numbers.window(self.b_offset, self.d_model, self.rank)
+    }
+
+    /// The low-rank numbers of tokens, `[ids, rank]`.
+    fn hidden(&self, numbers: &Tensor, ids: &[u32]) -> Tensor {
+        let device = numbers.device();
+        let mut low = device.empty(ids.len(), self.rank);
+        let a = numbers.window(self.a_offset, self.vocab_size, self.rank);
+        device.gather_window(a, &places(ids), &mut low);
+        low
+    }
+}
+
+impl Trained for LowRankRows {
+    fn place(&mut self, _: Option<&LowRank>, table: &mut ParamTable) {
+        let (rank, vocab_size, d_model) = (self.rank, self.vocab_size, self.d_model);
+        let param = |role, shape| Param::new(self.path, role, shape);
+        self.a_offset = table.place(param(Role::EmbeddingA, (rank, vocab_size)));
+        self.b_offset = table.place(param(Role::EmbeddingB, (d_model, rank)));
+    }
+
+    /// PEFT draws `B` from a normal distribution and leaves `A` zero.
+    fn draw(&self, numbers: &mut [f32], seed: Seed) {
+        let mut stream = seed.child(self.path).stream();
+        numbers[self.b_offset..][..self.d_model * self.rank].fill_with(|| normal(&mut stream));
+    }
+}
+
+impl Rows for LowRankRows {
+    fn forward(&self, numbers: &Tensor, ids: &[u32], weight: f32, rows: &mut Tensor) {
+        let low = self.hidden(numbers, ids);
+        let (b, scale) = (self.b(numbers), weight * self.scale);
+        numbers
+            .device()
+            .matmul(low.view(), b.t(), scale, rows.view_mut(), true);
+    }
+
+    fn backward(
+        &self,
+        numbers: &Tensor,
+        ids: &[u32],
+        weight: f32,
+        drows: &Tensor,
+        grads: &mut Tensor,
+    ) {
+        let (device, scale) = (numbers.device(), weight * self.scale);
+        let low = self.hidden(numbers, ids);
+        let db = grads.window_mut(self.b_offset, self.d_model, self.rank);
+        device.matmul(drows.view().t(), low.view(), scale, db, true);
+        let mut dlow = device.empty(ids.len(), self.rank);
+        device.matmul(drows.view(), self.b(numbers), scale, dlow.view_mut(), false);
+        let da = grads.window_mut(self.a_offset, self.vocab_size, self.rank);
+        device.scatter_add_window(&dlow, &places(ids), da);
+    }
+
+    fn is_additive(&self) -> bool {
+        true
+    }
+
+    /// The embedding's pair is no pair of the head.
+    fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
+        None
+    }
+}
+
+/// Tokens as places in a vocabulary.
+pub(super) fn places(ids: &[u32]) -> Vec<usize> {
+    ids.iter().map(|&id| id as usize).collect()
+}
+
+/// Of mean 0 and variance 1 (Box and Muller 1958).
+fn normal(stream: &mut hone_ledger::Stream) -> f32 {
+    let (radius, angle) = (1.0 - stream.unit_f32(), stream.unit_f32());
+    let angle = 2.0 * std::f64::consts::PI * f64::from(angle);
+    ((-2.0 * f64::from(radius).ln()).sqrt() * angle.cos()) as f32
+}

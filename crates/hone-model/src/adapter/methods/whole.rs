@@ -1,0 +1,168 @@
+//! Fully trained modules: a matrix in place of the base's, PEFT's `modules_to_save`.
+
+use hone_tensor::{Tensor, Weight};
+
+use super::lora::{LowRank, places};
+use super::{Matrix, Method, PANEL, Rows, Through, Trained, panel};
+use crate::adapter::attach::Fitting;
+use crate::adapter::config::AttachError;
+use crate::adapter::layout::Wanted;
+use crate::adapter::raw::RawTensor;
+use crate::adapter::select::Asked;
+use crate::adapter::table::{Param, ParamTable, Role};
+use crate::site::Site;
+use crate::weights::DecoderConfig;
+
+pub(super) struct Whole;
+
+impl Method for Whole {
+    fn name(&self) -> &'static str {
+        "modules trained whole"
+    }
+
+    fn ends(&self) -> &'static [(&'static str, Role)] {
+        &[
+            (".weight", Role::Whole),
+            (".modules_to_save.weight", Role::Whole),
+            (".base_layer.weight", Role::BaseWeight),
+        ]
+    }
+
+    fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
+        let base = asked.base;
+        for site in &asked.whole {
+            wanted.add_matrix(*site, OwnMatrix::of_site(*site, base.projection(*site)));
+        }
+        if asked.embedding_whole {
+            wanted.add_rows(OwnMatrix::of_embedding(base));
+        }
+        Ok(())
+    }
+
+    fn fit(&self, site: Site, fitting: &mut Fitting, wanted: &mut Wanted) {
+        let base = fitting.base;
+        match whole_at(site, fitting) {
+            Some(tensor) if base.names.is_transposed && !site.is_head() => fitting.refuse(
+                tensor,
+                "is a trained matrix of a base whose matrices lie transposed",
+            ),
+            Some(_) => wanted.add_matrix(site, OwnMatrix::of_site(site, base.projection(site))),
+            None => {}
+        }
+    }
+
+    fn fit_embedding(&self, fitting: &mut Fitting, wanted: &mut Wanted) {
+        if whole_embedding(fitting).is_some() {
+            wanted.add_rows(OwnMatrix::of_embedding(fitting.base));
+        }
+    }
+}
+
+/// The matrix that a file brings for a linear layer. One that no setting names is a copy of the base's, and not its own.
+pub(super) fn whole_at<'a>(site: Site, fitting: &Fitting<'a>) -> Option<&'a RawTensor> {
+    let (path, is_tied) = (site.path(), fitting.base.tied_head && site.is_head());
+    let whole = fitting.at(&path, Role::Whole);
+    whole.filter(|_| fitting.settings.saves_whole(&path) && !is_tied)
+}
+
+/// The same for the embedding.
+pub(super) fn whole_embedding<'a>(fitting: &Fitting<'a>) -> Option<&'a RawTensor> {
+    let (path, base) = (fitting.base.names.embedding.0, fitting.base);
+    let whole = fitting.at(path, Role::Whole);
+    whole.filter(|_| fitting.settings.saves_end(path, base))
+}
+
+/// A matrix `[rows, cols]` of a linear layer, or of the embedding.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnMatrix {
+    /// None for the embedding.
+    site: Option<Site>,
+    path: String,
+    rows: usize,
+    cols: usize,
+    offset: usize,
+}
+
+impl OwnMatrix {
+    pub fn of_site(site: Site, (rows, cols): (usize, usize)) -> Self {
+        Self {
+            site: Some(site),
+            path: site.path(),
+            rows,
+            cols,
+            offset: 0,
+        }
+    }
+
+    pub fn of_embedding(base: &DecoderConfig) -> Self {
+        Self {
+            site: None,
+            path: base.names.embedding.0.to_owned(),
+            rows: base.vocab_size,
+            cols: base.d_model,
+            offset: 0,
+        }
+    }
+}
+
+impl Trained for OwnMatrix {
+    fn place(&mut self, _: Option<&LowRank>, table: &mut ParamTable) {
+        self.offset = table.place(Param {
+            site: self.site,
+            ..Param::new(&self.path, Role::Whole, (self.rows, self.cols))
+        });
+    }
+
+    fn fill(&self, weight: &Weight, _: Option<&Tensor>, numbers: &mut Tensor) {
+        let device = numbers.device().clone();
+        for first in (0..self.rows).step_by(PANEL) {
+            let rows = panel(&device, weight, first);
+            let places: Vec<usize> = (0..rows.rows()).collect();
+            let at = self.offset + first * self.cols;
+            let place = numbers.window_mut(at, rows.rows(), self.cols);
+            device.scatter_add_window(&rows, &places, place);
+        }
+    }
+}
+
+impl Matrix for OwnMatrix {
+    fn product(&self, at: &Through, x: &Tensor, y: &mut Tensor) {
+        let own = at.numbers.window(self.offset, self.rows, self.cols);
+        at.device()
+            .matmul(x.view(), own.t(), 1.0, y.view_mut(), false);
+    }
+
+    fn gradients(&self, at: &Through, x: &Tensor, dy: &Tensor, grads: &mut Tensor) {
+        let place = grads.window_mut(self.offset, self.rows, self.cols);
+        at.device()
+            .matmul(dy.view().t(), x.view(), 1.0, place, true);
+    }
+
+    fn input_gradient(&self, at: &Through, dy: &Tensor, dx: &mut Tensor, accumulate: bool) {
+        let own = at.numbers.window(self.offset, self.rows, self.cols);
+        at.device()
+            .matmul(dy.view(), own, 1.0, dx.view_mut(), accumulate);
+    }
+}
+
+impl Rows for OwnMatrix {
+    fn forward(&self, numbers: &Tensor, ids: &[u32], _: f32, rows: &mut Tensor) {
+        let window = numbers.window(self.offset, self.rows, self.cols);
+        numbers.device().gather_window(window, &places(ids), rows);
+    }
+
+    fn backward(&self, _: &Tensor, ids: &[u32], _: f32, drows: &Tensor, grads: &mut Tensor) {
+        let window = grads.window_mut(self.offset, self.rows, self.cols);
+        drows
+            .device()
+            .scatter_add_window(drows, &places(ids), window);
+    }
+
+    fn is_additive(&self) -> bool {
+        false
+    }
+
+    fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
+        Some(Box::new(self.clone()))
+    }
+}
