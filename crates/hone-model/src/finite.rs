@@ -62,8 +62,7 @@ pub(crate) fn not_finite(numbers: &[f32]) -> Option<f32> {
 impl Model {
     /// Says why what is computed for `ids` is not finite; reads every weight.
     pub fn why_not_finite(&self, ids: &[u32]) -> Result<NotFinite, TensorError> {
-        let of_adapter = || self.pass().worn.iter().filter(|worn| worn.weight != 0.0);
-        for worn in of_adapter() {
+        for worn in self.active() {
             let flat = worn.adapter.parameters().to_vec()?;
             for matrix in worn.adapter.matrices() {
                 if let Some(value) = not_finite(&flat[matrix.offset..][..matrix.size()]) {

@@ -85,6 +85,7 @@ impl Cache {
         rows.last = Some(LastRows {
             spans: spans.collect(),
             rows: last,
+            division: vec![],
         });
         let pass: Pass = model.pass();
         let mut hidden = pass.embed(&ids, &rows.positions);

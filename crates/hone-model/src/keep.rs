@@ -24,6 +24,13 @@ impl Activations {
     }
 }
 
+/// `x·Aᵀ` of the adapter on each share of the rows, where it has a pair.
+pub(crate) type Lows<T = Tensor> = Vec<Option<T>>;
+
+fn map_lows<T, U>(lows: Lows<T>, f: impl Fn(T) -> U) -> Lows<U> {
+    lows.into_iter().map(|low| low.map(&f)).collect()
+}
+
 /// What a layer's backward pass reads beside the layer's input.
 pub(crate) struct Kept<T = Tensor> {
     pub attention: KeptAttention<T>,
@@ -44,7 +51,7 @@ pub(crate) struct KeptAttention<T = Tensor> {
     pub lse: Tensor,
     /// What it gives back, before its norm.
     pub out: Option<T>,
-    pub lows: [Option<T>; 2],
+    pub lows: [Lows<T>; 2],
 }
 
 /// What the MLP's backward pass reads.
@@ -53,7 +60,7 @@ pub(crate) struct KeptMlp<T = Tensor> {
     pub up: T,
     /// What it gives back, before its norm.
     pub out: Option<T>,
-    pub lows: [Option<T>; 2],
+    pub lows: [Lows<T>; 2],
     /// With experts, where rows went; gate, up and lows are then of places.
     pub routing: Option<KeptRouting<T>>,
 }
@@ -62,7 +69,7 @@ pub(crate) struct KeptMlp<T = Tensor> {
 pub(crate) struct KeptRouting<T = Tensor> {
     /// Small, and another choice would follow from others: never rounded.
     pub logits: Tensor,
-    pub low: Option<T>,
+    pub low: Lows<T>,
 }
 
 impl<T> Kept<T> {
@@ -77,17 +84,17 @@ impl<T> Kept<T> {
                 attended: f(attention.attended),
                 lse: attention.lse,
                 out: attention.out.map(&f),
-                lows: attention.lows.map(|low| low.map(&f)),
+                lows: attention.lows.map(|lows| map_lows(lows, &f)),
             },
             middle: self.middle.map(&f),
             mlp: KeptMlp {
                 gate: mlp.gate.map(&f),
                 up: f(mlp.up),
                 out: mlp.out.map(&f),
-                lows: mlp.lows.map(|low| low.map(&f)),
+                lows: mlp.lows.map(|lows| map_lows(lows, &f)),
                 routing: mlp.routing.map(|routing| KeptRouting {
                     logits: routing.logits,
-                    low: routing.low.map(&f),
+                    low: map_lows(routing.low, &f),
                 }),
             },
         }

@@ -5,6 +5,7 @@
 //! it out changes sums only in their order; [`Shortcuts`] switches each off, for comparison.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 
 use hone_tensor::Span;
 use serde::{Deserialize, Serialize};
@@ -64,6 +65,10 @@ impl Default for Shortcuts {
     }
 }
 
+/// How rows divide among the shares of a batch, each with adapters of its own: where each share begins, and where the last
+/// ends. Empty where all rows are one share.
+pub(crate) type Division = Vec<usize>;
+
 /// Where the rows of a batch stand.
 pub(crate) struct Rows {
     pub positions: Vec<u32>,
@@ -74,6 +79,7 @@ pub(crate) struct Rows {
     pub first: Option<Distinct>,
     /// The only rows that matter after the last layer's keys and values.
     pub last: Option<LastRows>,
+    pub division: Division,
 }
 
 impl Rows {
@@ -85,6 +91,7 @@ impl Rows {
             keys: None,
             first: None,
             last: None,
+            division: vec![],
         }
     }
 }
@@ -95,9 +102,20 @@ pub(crate) struct Distinct {
     pub representatives: Vec<usize>,
     /// The place among them that each row has.
     pub of_row: Vec<usize>,
+    /// Of the representatives.
+    pub division: Division,
 }
 
 impl Distinct {
+    /// Each of some rows stands for itself.
+    fn apart(rows: usize) -> Self {
+        Self {
+            representatives: (0..rows).collect(),
+            of_row: (0..rows).collect(),
+            division: vec![],
+        }
+    }
+
     fn of(ids: &[u32]) -> Option<Self> {
         let (mut places, mut representatives) = (HashMap::new(), Vec::new());
         let place = |(row, id)| {
@@ -110,6 +128,7 @@ impl Distinct {
         (representatives.len() < ids.len()).then_some(Self {
             representatives,
             of_row,
+            division: vec![],
         })
     }
 }
@@ -120,6 +139,15 @@ pub(crate) struct LastRows {
     pub rows: Vec<usize>,
     /// As [`Rows::spans`], with queries counted among `rows`.
     pub spans: Vec<Span>,
+    pub division: Division,
+}
+
+/// Rows of the head that belong to one share, its supervised ones first.
+pub(crate) struct HeadRows {
+    /// Which of all.
+    pub range: Range<usize>,
+    /// How many are supervised; the rest is computed and not looked at.
+    pub supervised: usize,
 }
 
 /// A batch as it will be computed.
@@ -130,12 +158,14 @@ pub(crate) struct Layout {
     pub sources: Vec<usize>,
     /// The row of each token of the batch.
     pub row_of: Vec<usize>,
-    /// Rows of the last layer's output that go through the head: the supervised ones first.
+    /// Rows of the last layer's output that go through the head, share by share.
     pub head_rows: Vec<usize>,
     /// The next token for each of `head_rows`.
     pub targets: Vec<u32>,
-    /// How many of `head_rows` are supervised; the rest is computed and not looked at.
-    pub supervised: usize,
+    /// How `head_rows` divide among the shares.
+    pub heads: Vec<HeadRows>,
+    /// The place that each supervised row has in the batch, where that is another.
+    pub order: Option<Vec<usize>>,
 }
 
 impl Layout {
@@ -173,13 +203,192 @@ impl Layout {
                 keys,
                 first,
                 last,
+                division: vec![],
             },
             ids,
             sources: tree.sources,
             row_of: tree.row_of,
+            heads: vec![HeadRows {
+                range: 0..head_rows.len(),
+                supervised: batch.rows.len(),
+            }],
             head_rows,
             targets,
-            supervised: batch.rows.len(),
+            order: None,
+        }
+    }
+
+    /// A batch whose sequences are in shares with adapters of their own; `shares` has the sequences of each and the work that
+    /// is left out for it. Nothing is shared between shares: each is laid out as it would be alone, one after another.
+    pub fn of_shares(batch: &Packed, shares: &[(Vec<usize>, Shortcuts)]) -> Self {
+        let parts = shares.iter().map(|(sequences, shortcuts)| {
+            let part = SomeSequences::of(batch, sequences);
+            (Self::new(&part.packed(), *shortcuts), part)
+        });
+        let mut parts: Vec<(Self, SomeSequences)> = parts.collect();
+        let has = |of: fn(&Rows) -> bool| parts.iter().any(|(layout, _)| of(&layout.rows));
+        let (keys, first, last) = (
+            has(|rows| rows.keys.is_some()),
+            has(|rows| rows.first.is_some()),
+            has(|rows| rows.last.is_some()),
+        );
+        let mut all = Self {
+            ids: vec![],
+            rows: Rows {
+                keys: keys.then(Vec::new),
+                first: first.then(|| Distinct::apart(0)),
+                last: last.then(|| LastRows::all(0, vec![])),
+                ..Rows::new(vec![], vec![])
+            },
+            sources: vec![],
+            row_of: vec![0; batch.ids.len()],
+            head_rows: vec![],
+            targets: vec![],
+            heads: vec![],
+            order: Some(vec![]),
+        };
+        for (layout, part) in parts.drain(..) {
+            all.append(layout, &part);
+        }
+        all.divide();
+        all
+    }
+
+    /// Adds the rows of another share behind those that are there.
+    fn append(&mut self, other: Self, part: &SomeSequences) {
+        let (at, rows) = (self.ids.len(), other.ids.len());
+        let Rows {
+            positions,
+            spans,
+            keys,
+            first,
+            last,
+            ..
+        } = other.rows;
+        let key_at = self.rows.keys.as_ref().map_or(at, Vec::len);
+        let own_spans = moved(&spans, at, key_at);
+        self.rows.division.push(at);
+        if let Some(all) = &mut self.rows.keys {
+            all.extend(
+                keys.unwrap_or_else(|| (0..rows).collect())
+                    .iter()
+                    .map(|row| at + row),
+            );
+        }
+        if let Some(all) = &mut self.rows.first {
+            let own = first.unwrap_or_else(|| Distinct::apart(rows));
+            let places = all.representatives.len();
+            all.division.push(places);
+            all.of_row
+                .extend(own.of_row.iter().map(|place| places + place));
+            all.representatives
+                .extend(own.representatives.iter().map(|row| at + row));
+        }
+        let mut head_at = at;
+        if let Some(all) = &mut self.rows.last {
+            let own = last.unwrap_or_else(|| LastRows::all(rows, spans));
+            head_at = all.rows.len();
+            all.division.push(head_at);
+            all.spans.extend(moved(&own.spans, head_at, key_at));
+            all.rows.extend(own.rows.iter().map(|row| at + row));
+        }
+        self.rows.spans.extend(own_spans);
+        self.rows.positions.extend(positions);
+        self.ids.extend(other.ids);
+        self.sources
+            .extend(other.sources.iter().map(|&token| part.tokens[token]));
+        for (&token, row) in part.tokens.iter().zip(other.row_of) {
+            self.row_of[token] = at + row;
+        }
+        let first_head = self.head_rows.len();
+        self.head_rows
+            .extend(other.head_rows.iter().map(|row| head_at + row));
+        self.targets.extend(other.targets);
+        self.heads.push(HeadRows {
+            range: first_head..self.head_rows.len(),
+            supervised: part.rows.len(),
+        });
+        self.order
+            .iter_mut()
+            .for_each(|order| order.extend(&part.order));
+    }
+
+    /// Says where the last share ends.
+    fn divide(&mut self) {
+        self.rows.division.push(self.ids.len());
+        if let Some(first) = &mut self.rows.first {
+            first.division.push(first.representatives.len());
+        }
+        if let Some(last) = &mut self.rows.last {
+            last.division.push(last.rows.len());
+        }
+    }
+}
+
+impl LastRows {
+    /// Every row of the layer.
+    fn all(rows: usize, spans: Vec<Span>) -> Self {
+        Self {
+            rows: (0..rows).collect(),
+            spans,
+            division: vec![],
+        }
+    }
+}
+
+fn moved(spans: &[Span], rows: usize, keys: usize) -> Vec<Span> {
+    let moved = |span: &Span| Span {
+        query_start: span.query_start + rows,
+        key_start: span.key_start + keys,
+        ..*span
+    };
+    spans.iter().map(moved).collect()
+}
+
+/// Some sequences of a batch as one of their own.
+struct SomeSequences {
+    ids: Vec<u32>,
+    boundaries: Vec<usize>,
+    rows: Vec<usize>,
+    targets: Vec<u32>,
+    /// The token of the batch that each token is.
+    tokens: Vec<usize>,
+    /// The place in the batch of each supervised row.
+    order: Vec<usize>,
+}
+
+impl SomeSequences {
+    fn of(batch: &Packed, sequences: &[usize]) -> Self {
+        let mut own = Self {
+            ids: vec![],
+            boundaries: vec![0],
+            rows: vec![],
+            targets: vec![],
+            tokens: vec![],
+            order: vec![],
+        };
+        for &sequence in sequences {
+            let range = batch.boundaries[sequence]..batch.boundaries[sequence + 1];
+            let first = own.ids.len();
+            let supervised = batch.rows.iter().zip(batch.targets).enumerate();
+            for (place, (row, target)) in supervised.filter(|(_, (row, _))| range.contains(*row)) {
+                own.rows.push(first + row - range.start);
+                own.targets.push(*target);
+                own.order.push(place);
+            }
+            own.ids.extend(&batch.ids[range.clone()]);
+            own.tokens.extend(range);
+            own.boundaries.push(own.ids.len());
+        }
+        own
+    }
+
+    fn packed(&self) -> Packed<'_> {
+        Packed {
+            ids: &self.ids,
+            boundaries: &self.boundaries,
+            rows: &self.rows,
+            targets: &self.targets,
         }
     }
 }
@@ -234,6 +443,7 @@ fn last_rows(tree: &PrefixTree, spans: &[Span], head_rows: &[usize]) -> Option<L
     fewer.then_some(LastRows {
         rows,
         spans: last_spans,
+        division: vec![],
     })
 }
 

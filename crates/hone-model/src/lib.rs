@@ -10,6 +10,7 @@ mod generate;
 mod keep;
 mod layout;
 mod merge;
+mod mixed;
 mod model;
 mod narrow;
 mod one_line;
@@ -35,6 +36,7 @@ pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Sto
 pub use keep::Activations;
 pub use layout::Shortcuts;
 pub use merge::{MergeBase, MergeError, Merged, Residual};
+pub use mixed::MixedError;
 pub use model::{ActiveError, Model, StepOptions};
 pub use reading::Reading;
 pub use site::Site;

@@ -7,6 +7,7 @@ use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::keep::Activations;
 use crate::layout::{Layout, Shortcuts};
+use crate::pass::shares::{Grads, Share};
 use crate::pass::{Pass, Way};
 use crate::stop_signal::StopSignal;
 use crate::weights::{BaseWeights, DecoderConfig};
@@ -185,25 +186,19 @@ impl Model {
     /// gives the base.
     pub fn set_active(&mut self, active: &[(&str, f32)]) -> Result<(), ActiveError> {
         for (i, (name, weight)) in active.iter().enumerate() {
+            let (_, adapter) = self.named(name)?;
             let name = || (*name).to_owned();
-            let Some(worn) = self.worn.iter().find(|worn| worn.name == name()) else {
-                let available = self.worn.iter().map(|worn| worn.name.clone()).collect();
-                return Err(ActiveError::Unknown {
-                    name: name(),
-                    available,
-                });
-            };
             if !weight.is_finite() {
                 return Err(ActiveError::BadWeight {
                     name: name(),
                     weight: *weight,
                 });
             }
-            if active[..i].iter().any(|(other, _)| *other == worn.name) {
+            if active[..i].iter().any(|(other, _)| *other == name()) {
                 return Err(ActiveError::Twice { name: name() });
             }
             let is_alone = active.len() == 1 && (*weight == 1.0 || *weight == 0.0);
-            if !worn.adapter.is_additive() && !is_alone {
+            if !adapter.is_additive() && !is_alone {
                 return Err(ActiveError::NotAdditive { name: name() });
             }
         }
@@ -224,7 +219,7 @@ impl Model {
 
     /// The adapter that is on, if it is the only one and counts whole: the one that learns and is saved.
     pub fn adapter(&self) -> Option<&Adapter> {
-        let mut on = self.worn.iter().filter(|worn| worn.weight != 0.0);
+        let mut on = self.active();
         let worn = on.next().filter(|worn| worn.weight == 1.0)?;
         on.next().is_none().then_some(&worn.adapter)
     }
@@ -267,13 +262,32 @@ impl Model {
         self.decoder.max_positions()
     }
 
+    /// A pass of all rows through the adapters that are on.
     pub(crate) fn pass(&self) -> Pass<'_> {
+        let active = self.active().map(|worn| (&worn.adapter, worn.weight));
         Pass {
             decoder: &self.decoder,
-            worn: &self.worn,
-            dropout: None,
+            shares: vec![Share {
+                active: active.collect(),
+                dropout: None,
+            }],
             stop: &self.stop,
         }
+    }
+
+    /// The adapters that are on.
+    pub(crate) fn active(&self) -> impl Iterator<Item = &Worn> {
+        self.worn.iter().filter(|worn| worn.weight != 0.0)
+    }
+
+    /// An adapter, on or off, with its name.
+    pub(crate) fn named(&self, name: &str) -> Result<(&str, &Adapter), ActiveError> {
+        let found = self.worn.iter().find(|worn| worn.name == name);
+        let found = found.map(|worn| (worn.name.as_str(), &worn.adapter));
+        found.ok_or_else(|| ActiveError::Unknown {
+            name: name.to_owned(),
+            available: self.worn.iter().map(|worn| worn.name.clone()).collect(),
+        })
     }
 
     /// Negative log-likelihood of each target of the batch, in nats.
@@ -291,9 +305,10 @@ impl Model {
         grads: &mut Tensor,
     ) -> Result<Vec<f64>, TensorError> {
         let (pass, layout) = self.step(&batch, options);
-        let way = self.way(options);
+        let way = self.way(options, self.lowest_adapted_layer());
         self.device().scope(|| {
             let entry = pass.embed(&layout.ids, &layout.rows.positions);
+            let grads = &mut Grads(vec![Some(grads)]);
             pass.nats_and_grads(&layout, (0, entry), way, grads)
         })
     }
@@ -325,43 +340,57 @@ impl Model {
         grads: &mut Tensor,
     ) -> Result<Vec<f64>, TensorError> {
         let (pass, layout) = self.step(&batch, options);
-        let (start, way) = (self.lowest_adapted_layer(), self.way(options));
+        let (start, way) = (
+            self.lowest_adapted_layer(),
+            self.way(options, self.lowest_adapted_layer()),
+        );
         self.device().scope(|| {
             let entry = pass.gather(entry, &layout.sources);
             let lowest = way.lowest.max(start);
+            let grads = &mut Grads(vec![Some(grads)]);
             pass.nats_and_grads(&layout, (start, entry), Way { lowest, ..way }, grads)
         })
     }
 
     fn step(&self, batch: &Packed, options: StepOptions) -> (Pass<'_>, Layout) {
-        let dropout = self.adapter().map_or(0.0, |a| a.config().dropout);
-        let mut shortcuts = match dropout > 0.0 {
-            true => options.shortcuts.with_rows_apart(),
-            false => options.shortcuts,
-        };
-        // The way back to the embedding needs the gradient of every row.
-        let embedding = self.adapter().map(Adapter::embedding);
-        shortcuts.distinct_tokens &= embedding.is_none_or(|rows| rows.is_empty());
-        let pass = Pass {
-            dropout: Some((dropout, options.dropout_seed)),
-            ..self.pass()
-        };
+        let adapter = self.adapter();
+        let dropout = adapter.map_or(0.0, |a| a.config().dropout);
+        let mut pass = self.pass();
+        for share in &mut pass.shares {
+            share.dropout = Some((dropout, options.dropout_seed));
+        }
+        let shortcuts = Self::shortcuts_of(adapter, options.shortcuts);
         (pass, self.layout(batch, shortcuts))
     }
 
-    /// Where positions are learned, equal tokens enter the first layer differently.
-    fn layout(&self, batch: &Packed, shortcuts: Shortcuts) -> Layout {
-        let distinct_tokens = shortcuts.distinct_tokens && self.config().is_first_layer_blind();
-        let shortcuts = Shortcuts {
-            distinct_tokens,
-            ..shortcuts
+    /// What may be left out of a step of an adapter.
+    pub(crate) fn shortcuts_of(adapter: Option<&Adapter>, asked: Shortcuts) -> Shortcuts {
+        let dropout = adapter.map_or(0.0, |a| a.config().dropout);
+        let mut shortcuts = match dropout > 0.0 {
+            true => asked.with_rows_apart(),
+            false => asked,
         };
-        Layout::new(batch, shortcuts)
+        // The way back to the embedding needs the gradient of every row.
+        shortcuts.distinct_tokens &= adapter.is_none_or(|own| own.embedding().is_empty());
+        shortcuts
     }
 
-    fn way(&self, options: StepOptions) -> Way {
+    pub(crate) fn layout(&self, batch: &Packed, shortcuts: Shortcuts) -> Layout {
+        Layout::new(batch, self.exact(shortcuts))
+    }
+
+    /// Where positions are learned, equal tokens enter the first layer differently.
+    pub(crate) fn exact(&self, shortcuts: Shortcuts) -> Shortcuts {
+        Shortcuts {
+            distinct_tokens: shortcuts.distinct_tokens && self.config().is_first_layer_blind(),
+            ..shortcuts
+        }
+    }
+
+    /// How far back a step goes whose lowest adapter is in this layer.
+    pub(crate) fn way(&self, options: StepOptions, lowest: usize) -> Way {
         let lowest = match options.shortcuts.lowest_layer {
-            true => self.lowest_adapted_layer(),
+            true => lowest.min(self.config().num_layers),
             false => 0,
         };
         Way {

@@ -48,6 +48,7 @@ use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};
 
 use crate::weights::{DecoderConfig, Group};
+use methods::METHODS;
 
 /// A trained or trainable adapter of one decoder.
 #[derive(Debug)]
@@ -159,6 +160,21 @@ impl Adapter {
     pub fn is_additive(&self) -> bool {
         let rows = &self.layout.embedding;
         self.layout.sites.is_empty() && rows.iter().all(|rows| rows.is_additive())
+    }
+
+    /// What keeps it from sharing a batch with other adapters, if something does.
+    pub(crate) fn unmixable(&self) -> Option<&'static str> {
+        if self.layout.groups.iter().any(|group| group.copies > 1) {
+            return Some("pairs on experts");
+        }
+        let roles = self.layout.table.params().iter().map(Param::role);
+        let of_role = |role| METHODS.iter().find(|method| method.has(role));
+        let mut methods = roles.filter_map(of_role);
+        match methods.find(|method| !method.mixes()) {
+            Some(method) => Some(method.name()),
+            None if !self.layout.embedding.is_empty() => Some("a pair of the embedding"),
+            None => None,
+        }
     }
 
     pub(crate) fn members(&self) -> impl Iterator<Item = &LowRank> {

@@ -2,10 +2,10 @@
 
 use hone_tensor::{AttentionGrads, AttentionSaved, Tensor};
 
-use super::projection::Back;
+use super::projection::{Back, Projections};
 use super::{ASKED, Pass, take};
 use crate::generate::CacheLayer;
-use crate::keep::KeptAttention;
+use crate::keep::{KeptAttention, Lows};
 use crate::layout::Rows;
 use crate::weights::{Group, Pairs};
 
@@ -31,7 +31,7 @@ impl KeptAttention {
 }
 
 /// Query, key and value, and query and key before their norms.
-type Projected = ([Tensor; 3], Option<[Tensor; 2]>, Option<Tensor>);
+type Projected = ([Tensor; 3], Option<[Tensor; 2]>, Lows);
 
 impl<'a> Pass<'a> {
     /// What attention adds to the stream.
@@ -68,8 +68,12 @@ impl<'a> Pass<'a> {
                 device.attention(&q, k, v, spans, heads, &mut attended, None);
             }
         }
-        let (out, low_out) =
-            self.project(index, Group::AttentionOut, &layer.attention_out, &attended);
+        let at = Projections {
+            index,
+            group: Group::AttentionOut,
+            all: &layer.attention_out,
+        };
+        let (out, low_out) = self.project(at, &attended, self.division(index, rows));
         let [out] = take(out);
         let (added, out) = self.branch(out, layer.attention_out_norm.as_ref());
         let kept = lse.map(|lse| KeptAttention {
@@ -107,7 +111,13 @@ impl<'a> Pass<'a> {
         let norm = layer.attention_norm.as_ref();
         let normed = norm.map(|norm| self.norm(input, norm));
         let read = normed.as_ref().unwrap_or(input);
-        let (outs, low) = self.project(index, Group::AttentionIn, &layer.attention_in, read);
+        let at = Projections {
+            index,
+            group: Group::AttentionIn,
+            all: &layer.attention_in,
+        };
+        let division = first.map_or(&rows.division, |first| &first.division);
+        let (outs, low) = self.project(at, read, division);
         let [mut q, mut k, v] = take(self.split(Group::AttentionIn, outs));
         let raw = layer.query_key_norms.as_ref().map(|[query, key]| {
             let normed = [self.norm(&q, query), self.norm(&k, key)];
@@ -136,14 +146,14 @@ impl<'a> Pass<'a> {
         back: &mut Back,
         kept: &KeptAttention,
         dhidden: &Tensor,
+        rows: &Rows,
     ) -> Tensor {
         let layer = &self.decoder.layers[back.index];
         let norm = layer.attention_out_norm.as_ref();
         let dout = self.branch_backward(dhidden, norm, kept.out.as_ref());
         let dattended = back.project(
-            Group::AttentionOut,
-            &layer.attention_out,
-            &kept.attended,
+            (Group::AttentionOut, &layer.attention_out),
+            (&kept.attended, self.division(back.index, rows)),
             &kept.lows[1],
             &[dout.as_ref().unwrap_or(dhidden)],
             true,
@@ -180,13 +190,13 @@ impl<'a> Pass<'a> {
                 *dx = draw;
             }
         }
+        let division = first.map_or(&rows.division, |first| &first.division);
         let dys = self.merge(Group::AttentionIn, vec![dq, dk, dv]);
         let norm = layer.attention_norm.as_ref();
         let normed = norm.map(|norm| self.norm(input, norm));
         back.project(
-            Group::AttentionIn,
-            &layer.attention_in,
-            normed.as_ref().unwrap_or(input),
+            (Group::AttentionIn, &layer.attention_in),
+            (normed.as_ref().unwrap_or(input), division),
             &kept.lows[0],
             &dys.iter().collect::<Vec<_>>(),
             needs_input,

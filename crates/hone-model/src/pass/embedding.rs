@@ -3,6 +3,7 @@
 use hone_tensor::Tensor;
 
 use super::Pass;
+use super::shares::Grads;
 
 impl<'a> Pass<'a> {
     /// What enters the first layer, `[ids, d_model]`.
@@ -25,7 +26,7 @@ impl<'a> Pass<'a> {
         let (device, width) = (self.device(), self.decoder.config.d_model);
         let mut hidden = device.empty(ids.len(), width);
         device.embed(ids, &self.decoder.embedding, &mut hidden);
-        for (adapter, weight) in self.active() {
+        for &(adapter, weight) in self.active() {
             for rows in adapter.embedding() {
                 rows.forward(adapter.parameters(), ids, weight, &mut hidden);
             }
@@ -36,11 +37,12 @@ impl<'a> Pass<'a> {
     /// Whether the way back goes on to the embedding.
     pub(super) fn trains_embedding(&self) -> bool {
         self.active()
+            .iter()
             .any(|(adapter, _)| !adapter.embedding().is_empty())
     }
 
     /// Adds the gradients of what is trained at the embedding.
-    pub(super) fn embed_backward(&self, ids: &[u32], dhidden: &Tensor, grads: &mut Tensor) {
+    pub(super) fn embed_backward(&self, ids: &[u32], dhidden: &Tensor, grads: &mut Grads) {
         if !self.trains_embedding() {
             return;
         }
@@ -53,9 +55,9 @@ impl<'a> Pass<'a> {
             scaled
         });
         let dhidden = scaled.as_ref().unwrap_or(dhidden);
-        for (adapter, weight) in self.active() {
+        for &(adapter, weight) in self.active() {
             for rows in adapter.embedding() {
-                rows.backward(adapter.parameters(), ids, weight, dhidden, grads);
+                rows.backward(adapter.parameters(), ids, weight, dhidden, grads.of(0));
             }
         }
     }

@@ -11,11 +11,11 @@ use std::ops::Range;
 
 use hone_tensor::{MatRef, Routing, Tensor, TopK};
 
-use super::projection::Back;
+use super::projection::{Back, Projections};
 use super::{Pass, take};
 use crate::adapter::{AdaptedGroup, Adapter};
 use crate::decoder::{Expert, Projection};
-use crate::keep::KeptRouting;
+use crate::keep::{KeptRouting, Lows};
 use crate::weights::Group;
 
 /// What the experts' backward pass reads: gate and up of each place, the router's logits, and narrow activations on the way
@@ -24,7 +24,7 @@ pub(super) struct KeptExperts {
     pub gate: Tensor,
     pub up: Tensor,
     pub routing: KeptRouting,
-    pub lows: [Option<Tensor>; 2],
+    pub lows: [Lows; 2],
 }
 
 /// Experts that have rows, with their places.
@@ -51,13 +51,17 @@ impl<'a> Pass<'a> {
     pub(super) fn experts(
         &self,
         index: usize,
-        router: &[Projection],
-        experts: &[Expert],
-        x: &Tensor,
+        (router, experts): (&[Projection], &[Expert]),
+        (x, division): (&Tensor, &[usize]),
         keep: bool,
     ) -> (Tensor, Option<KeptExperts>) {
         let device = self.device();
-        let (outs, low_router) = self.project(index, Group::Router, router, x);
+        let at = Projections {
+            index,
+            group: Group::Router,
+            all: router,
+        };
+        let (outs, low_router) = self.project(at, x, division);
         let [logits] = take(outs);
         let routing = device.route(&logits, self.top_k());
         let (places, width) = (routing.rows.len(), experts[0].up.rows());
@@ -71,7 +75,7 @@ impl<'a> Pass<'a> {
                 device.linear(own.view(), weight, &mut y, false);
                 (y, all)
             });
-            for (adapter, weight) in self.active() {
+            for &(adapter, weight) in self.active() {
                 let Some(at) = AtExpert::of(adapter, index, Group::ExpertsIn, number) else {
                     continue;
                 };
@@ -95,7 +99,7 @@ impl<'a> Pass<'a> {
             let own = active.view_rows(places.clone());
             let mut y = device.empty(places.len(), x.cols());
             device.linear(own, &expert.down, &mut y, false);
-            for (adapter, weight) in self.active() {
+            for &(adapter, weight) in self.active() {
                 let Some(at) = AtExpert::of(adapter, index, Group::ExpertsOut, number) else {
                     continue;
                 };
@@ -115,7 +119,7 @@ impl<'a> Pass<'a> {
                 logits,
                 low: low_router,
             },
-            lows: [low_in, low_out],
+            lows: [vec![low_in], vec![low_out]],
         });
         (out, kept)
     }
@@ -128,7 +132,7 @@ impl<'a> Pass<'a> {
         places: usize,
         keep: bool,
     ) -> Option<Tensor> {
-        let (adapter, _) = self.active().next().filter(|_| keep)?;
+        let (adapter, _) = self.active().first().filter(|_| keep)?;
         let adapted = adapter.group(index, group)?;
         Some(self.device().empty(places, adapted.total_rank))
     }
@@ -137,9 +141,8 @@ impl<'a> Pass<'a> {
     pub(super) fn experts_backward(
         &self,
         back: &mut Back,
-        router: &[Projection],
-        experts: &[Expert],
-        x: &Tensor,
+        (router, experts): (&[Projection], &[Expert]),
+        (x, division): (&Tensor, &[usize]),
         kept: &KeptExperts,
         dout: &Tensor,
         needs_input: bool,
@@ -160,11 +163,11 @@ impl<'a> Pass<'a> {
                 {
                     let shares = shares(&routing, &places);
                     let low = (low, places.clone());
-                    let dlow = at.backward(&[dy.view()], low, Some(shares), back.grads);
+                    let dlow = at.backward(&[dy.view()], low, Some(shares), back.grads.of(0));
                     at.add_input(&dlow, &mut own);
                     let mut dlow = dlow;
                     device.scale_rows(&mut dlow, shares);
-                    at.add_a(&dlow, active.view_rows(places.clone()), back.grads);
+                    at.add_a(&dlow, active.view_rows(places.clone()), back.grads.of(0));
                 }
                 device.copy_rows(&own, 0, own.rows(), &mut dactive, places.start);
             }
@@ -176,7 +179,8 @@ impl<'a> Pass<'a> {
         device.route_backward(&kept.routing.logits, &routing, top, &dshares, &mut dlogits);
         drop(dshares);
         let low = &kept.routing.low;
-        let mut dx = back.project(Group::Router, router, x, low, &[&dlogits], needs_input);
+        let (router, read) = ((Group::Router, router), (x, division));
+        let mut dx = back.project(router, read, low, &[&dlogits], needs_input);
         drop(dlogits);
         for (number, expert, places) in at_work(experts, &routing) {
             let rows = &routing.rows[places.clone()];
@@ -193,11 +197,11 @@ impl<'a> Pass<'a> {
             if let Some((at, low)) =
                 self.learning(back.index, Group::ExpertsIn, number, &kept.lows[0])
             {
-                let dlow = at.backward(&dys, (low, places.clone()), None, back.grads);
+                let dlow = at.backward(&dys, (low, places.clone()), None, back.grads.of(0));
                 if let Some(own) = &mut own {
                     at.add_input(&dlow, own);
                 }
-                at.add_a(&dlow, self.gather(x, rows).view(), back.grads);
+                at.add_a(&dlow, self.gather(x, rows).view(), back.grads.of(0));
             }
             if let (Some(dx), Some(own)) = (&mut dx, &own) {
                 device.scatter_add_rows(own, rows, dx);
@@ -212,10 +216,11 @@ impl<'a> Pass<'a> {
         index: usize,
         group: Group,
         expert: usize,
-        low: &'l Option<Tensor>,
+        lows: &'l Lows,
     ) -> Option<(AtExpert<'a>, &'l Tensor)> {
-        let (adapter, _) = self.active().next()?;
-        Some((AtExpert::of(adapter, index, group, expert)?, low.as_ref()?))
+        let (adapter, _) = self.active().first()?;
+        let low = lows.first()?.as_ref()?;
+        Some((AtExpert::of(adapter, index, group, expert)?, low))
     }
 }
 

@@ -4,6 +4,7 @@ use hone_tensor::Tensor;
 
 use super::Pass;
 use super::projection::Back;
+use super::shares::Grads;
 use crate::decoder::Norm;
 use crate::generate::CacheLayer;
 use crate::keep::Kept;
@@ -27,14 +28,14 @@ impl<'a> Pass<'a> {
         let residual = picked.as_ref().unwrap_or(input);
         let is_parallel = self.decoder.config.block.is_parallel();
         let (output, middle, mlp) = if is_parallel {
-            let (mut output, mlp) = self.mlp(index, residual, keep);
+            let (mut output, mlp) = self.mlp(index, residual, rows, keep);
             device.add(&mut output, &attended);
             device.add(&mut output, residual);
             (output, None, mlp)
         } else {
             device.add(&mut attended, residual);
             let middle = attended;
-            let (mut output, mlp) = self.mlp(index, &middle, keep);
+            let (mut output, mlp) = self.mlp(index, &middle, rows, keep);
             device.add(&mut output, &middle);
             (output, Some(middle), mlp)
         };
@@ -52,6 +53,12 @@ impl<'a> Pass<'a> {
         rows.last.as_ref().filter(|_| is_last)
     }
 
+    /// How rows divide among the shares of a batch, after this layer's keys and values.
+    pub(super) fn division<'r>(&self, index: usize, rows: &'r Rows) -> &'r [usize] {
+        let last = self.last_rows(index, rows);
+        last.map_or(&rows.division, |last| &last.division)
+    }
+
     /// One layer back: `dhidden` is the gradient of the output on entry and of the input on return.
     pub(super) fn layer_backward(
         &self,
@@ -61,7 +68,7 @@ impl<'a> Pass<'a> {
         rows: &Rows,
         dhidden: &mut Tensor,
         needs_input: bool,
-        grads: &mut Tensor,
+        grads: &mut Grads,
     ) {
         let Kept {
             attention,
@@ -77,7 +84,7 @@ impl<'a> Pass<'a> {
         // In a parallel block the MLP reads what the layer reads, and attention's gradient is the output's.
         let beside = match &middle {
             Some(middle) => {
-                self.mlp_backward(&mut back, middle, mlp, dhidden, Into::Stream);
+                self.mlp_backward(&mut back, (middle, rows), mlp, dhidden, Into::Stream);
                 None
             }
             None => {
@@ -87,11 +94,11 @@ impl<'a> Pass<'a> {
                     true => Into::Aside,
                     false => Into::Nowhere,
                 };
-                self.mlp_backward(&mut back, residual, mlp, dhidden, into)
+                self.mlp_backward(&mut back, (residual, rows), mlp, dhidden, into)
             }
         };
         drop(middle);
-        let dattended = self.attention_out_backward(&mut back, &attention, dhidden);
+        let dattended = self.attention_out_backward(&mut back, &attention, dhidden, rows);
         if let Some(beside) = beside {
             self.device().add(dhidden, &beside);
         }

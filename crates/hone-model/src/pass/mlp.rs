@@ -4,22 +4,30 @@ use hone_tensor::Tensor;
 
 use super::experts::KeptExperts;
 use super::layer::Into;
-use super::projection::Back;
+use super::projection::{Back, Projections};
 use super::{ASKED, Pass, take};
 use crate::decoder::{Mlp, Norm, Projection};
 use crate::keep::KeptMlp;
+use crate::layout::Rows;
 use crate::weights::Group;
 
 impl<'a> Pass<'a> {
     /// What the MLP adds to the stream.
-    pub(super) fn mlp(&self, index: usize, x: &Tensor, keep: bool) -> (Tensor, Option<KeptMlp>) {
+    pub(super) fn mlp(
+        &self,
+        index: usize,
+        x: &Tensor,
+        rows: &Rows,
+        keep: bool,
+    ) -> (Tensor, Option<KeptMlp>) {
         let layer = &self.decoder.layers[index];
         let normed = layer.mlp_norm.as_ref().map(|norm| self.norm(x, norm));
         let read = normed.as_ref().unwrap_or(x);
+        let division = self.division(index, rows);
         let (into, out) = match &layer.mlp {
             Mlp::Dense { into, out } => (into, out),
             Mlp::Experts { router, experts } => {
-                let (out, kept) = self.experts(index, router, experts, read, keep);
+                let (out, kept) = self.experts(index, (router, experts), (read, division), keep);
                 drop(normed);
                 let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
                 let kept = kept.map(|kept| KeptMlp {
@@ -32,11 +40,12 @@ impl<'a> Pass<'a> {
                 return (added, kept);
             }
         };
-        let (outs, low_in) = self.project(index, Group::MlpIn, into, read);
+        let at = |group, all| Projections { index, group, all };
+        let (outs, low_in) = self.project(at(Group::MlpIn, into), read, division);
         drop(normed);
         let (gate, up) = gate_and_up(self.split(Group::MlpIn, outs));
         let active = self.activate(gate.as_ref(), &up);
-        let (outs, low_out) = self.project(index, Group::MlpOut, out, &active);
+        let (outs, low_out) = self.project(at(Group::MlpOut, out), &active, division);
         drop(active);
         let [out] = take(outs);
         let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
@@ -54,7 +63,7 @@ impl<'a> Pass<'a> {
     pub(super) fn mlp_backward(
         &self,
         back: &mut Back,
-        x: &Tensor,
+        (x, rows): (&Tensor, &Rows),
         kept: KeptMlp,
         dhidden: &mut Tensor,
         into: Into,
@@ -62,14 +71,15 @@ impl<'a> Pass<'a> {
         let layer = &self.decoder.layers[back.index];
         let norm = layer.mlp_norm.as_deref();
         let dout = self.branch_backward(dhidden, layer.mlp_out_norm.as_ref(), kept.out.as_ref());
-        let needs_input = into != Into::Nowhere;
+        let (needs_input, division) = (into != Into::Nowhere, self.division(back.index, rows));
         let dnormed = match &layer.mlp {
             Mlp::Dense {
                 into: way_in,
                 out: way_out,
             } => {
                 let ways = (&way_in[..], &way_out[..]);
-                self.dense_backward(back, ways, (x, norm), kept, (dout, dhidden), needs_input)
+                let x = (x, norm, division);
+                self.dense_backward(back, ways, x, kept, (dout, dhidden), needs_input)
             }
             Mlp::Experts { router, experts } => {
                 let kept = KeptExperts {
@@ -83,7 +93,8 @@ impl<'a> Pass<'a> {
                 let normed = norm.map(|norm| self.norm(x, norm));
                 let read = normed.as_ref().unwrap_or(x);
                 let dout = dout.as_ref().unwrap_or(dhidden);
-                self.experts_backward(back, router, experts, read, &kept, dout, needs_input)
+                let read = (read, division);
+                self.experts_backward(back, (router, experts), read, &kept, dout, needs_input)
             }
         };
         match into {
@@ -106,7 +117,7 @@ impl<'a> Pass<'a> {
         &self,
         back: &mut Back,
         (way_in, way_out): (&[Projection], &[Projection]),
-        (x, norm): (&Tensor, Option<&Norm>),
+        (x, norm, division): (&Tensor, Option<&Norm>, &[usize]),
         kept: KeptMlp,
         (dout, dhidden): (Option<Tensor>, &Tensor),
         needs_input: bool,
@@ -115,7 +126,13 @@ impl<'a> Pass<'a> {
         let dactive = {
             let active = self.activate(kept.gate.as_ref(), &kept.up);
             let dout = dout.as_ref().unwrap_or(dhidden);
-            let dactive = back.project(Group::MlpOut, way_out, &active, low_out, &[dout], true);
+            let dactive = back.project(
+                (Group::MlpOut, way_out),
+                (&active, division),
+                low_out,
+                &[dout],
+                true,
+            );
             dactive.expect(ASKED)
         };
         drop(dout);
@@ -124,7 +141,13 @@ impl<'a> Pass<'a> {
         let normed = norm.map(|norm| self.norm(x, norm));
         let read = normed.as_ref().unwrap_or(x);
         let dys: Vec<&Tensor> = dys.iter().collect();
-        back.project(Group::MlpIn, way_in, read, low_in, &dys, needs_input)
+        back.project(
+            (Group::MlpIn, way_in),
+            (read, division),
+            low_in,
+            &dys,
+            needs_input,
+        )
     }
 
     pub(super) fn activate(&self, gate: Option<&Tensor>, up: &Tensor) -> Tensor {

@@ -3,9 +3,10 @@
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
-//! Seven pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
+//! Eight pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
 //! through one block, [`attention`], [`mlp`] and [`experts`] through its branches, [`projection`] through linear layers
-//! with the adapters on them, and [`special`] says what more than a low-rank pair may be trained there.
+//! with the adapters on them, [`shares`] divides the rows
+//! among adapters, and [`special`] says what more than a low-rank pair may be trained there.
 
 mod attention;
 mod embedding;
@@ -14,29 +15,29 @@ mod layer;
 mod mlp;
 mod parts;
 mod projection;
+pub(crate) mod shares;
 mod special;
+
+use std::ops::Range;
 
 use hone_tensor::{Device, LayerNorm, Tensor, TensorError};
 
 use crate::decoder::{Decoder, Norm};
 use crate::keep::{Activations, Held, Kept};
 use crate::layout::Layout;
-use crate::model::Worn;
 use crate::stop_signal::StopSignal;
 use crate::weights::{Group, NormKind};
-use projection::Back;
+use projection::{Back, Projections};
+use shares::{Grads, Share};
 
 /// Logits of this many bytes are alive at a time, and not of the whole batch.
 pub(crate) const LOGITS_BYTES: usize = 32 << 20;
 
 /// One network, possibly with adapters, possibly training.
-#[derive(Clone, Copy)]
 pub(crate) struct Pass<'a> {
     pub decoder: &'a Decoder,
-    /// Adapters, those too that are off; a way back goes through one.
-    pub worn: &'a [Worn],
-    /// Probability and seed, while training.
-    pub dropout: Option<(f32, u64)>,
+    /// The adapters of each share of a batch's rows; one share if all rows have the same.
+    pub shares: Vec<Share<'a>>,
     /// Whether the numbers are still wanted.
     pub stop: &'a StopSignal,
 }
@@ -84,7 +85,7 @@ impl<'a> Pass<'a> {
         layout: &Layout,
         (start, entry): (usize, Tensor),
         way: Way,
-        grads: &mut Tensor,
+        grads: &mut Grads,
     ) -> Result<Vec<f64>, TensorError> {
         let (num_layers, rows, device) = (self.decoder.layers.len(), &layout.rows, self.device());
         let mut traces = Vec::with_capacity(num_layers);
@@ -133,17 +134,24 @@ impl<'a> Pass<'a> {
     /// Logits of the chosen rows of a hidden state that has passed all layers.
     pub fn logits(&self, hidden: &Tensor, rows: &[usize]) -> Tensor {
         let normed = self.norm(&self.gather(hidden, rows), &self.decoder.final_norm);
-        let (outs, _) = self.project(
-            self.decoder.layers.len(),
-            Group::Head,
-            &self.decoder.head,
-            &normed,
-        );
+        let [all] = &self.shares[..] else {
+            unreachable!("logits are asked for by passes of one share");
+        };
+        let (outs, _) = self.project_share(all, self.head(), &normed);
         let [mut logits] = take(outs);
         if let Some(cap) = self.decoder.config.logit_cap {
             self.device().soft_cap(&mut logits, cap);
         }
         logits
+    }
+
+    /// The head.
+    fn head(&self) -> Projections<'a> {
+        Projections {
+            index: self.decoder.layers.len(),
+            group: Group::Head,
+            all: &self.decoder.head,
+        }
     }
 
     fn device(&self) -> &'a Device {
@@ -209,59 +217,85 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// Head and loss in chunks of rows, so that `[rows, vocabulary]` is never whole. With `grads`, also
-    /// the gradient of `picked`.
+    /// Head and loss of each supervised target, in the order of the batch. With `grads`, also the gradient of `picked`.
     fn head_loss(
         &self,
         picked: &Tensor,
         layout: &Layout,
-        mut grads: Option<&mut Tensor>,
+        mut grads: Option<&mut Grads>,
     ) -> Result<(Vec<f64>, Option<Tensor>), TensorError> {
-        let (device, decoder) = (self.device(), self.decoder);
-        let (head_index, width) = (decoder.layers.len(), picked.cols());
-        let (targets, supervised) = (&layout.targets, layout.supervised);
-        let chunk = head_chunk_rows(decoder.config.vocab_size);
-        let mut nats = Vec::with_capacity(targets.len());
-        let mut dpicked = grads.is_some().then(|| device.empty(picked.rows(), width));
-        for first in (0..targets.len()).step_by(chunk) {
-            self.stop.check()?;
-            let count = chunk.min(targets.len() - first);
-            let mut rows = device.empty(count, width);
-            device.copy_rows(picked, first, count, &mut rows, 0);
-            let normed = self.norm(&rows, &decoder.final_norm);
-            let (outs, low) = self.project(head_index, Group::Head, &decoder.head, &normed);
-            let [mut logits] = take(outs);
-            let capped = self.cap_logits(&mut logits, grads.is_some());
-            nats.extend(device.cross_entropy(
-                &mut logits,
-                &targets[first..first + count],
-                grads.is_some(),
-            )?);
-            let ignored = first.max(supervised)..first + count;
-            if grads.is_some() && !ignored.is_empty() {
-                let zeros = device.zeros(ignored.len(), logits.cols());
-                device.copy_rows(&zeros, 0, ignored.len(), &mut logits, ignored.start - first);
+        let mut nats = Vec::with_capacity(layout.targets.len());
+        let empty = || self.device().empty(picked.rows(), picked.cols());
+        let mut dpicked = grads.is_some().then(empty);
+        for (share, head) in layout.heads.iter().enumerate() {
+            let chunk = head_chunk_rows(self.decoder.config.vocab_size);
+            let before = nats.len();
+            for first in head.range.clone().step_by(chunk) {
+                self.stop.check()?;
+                let rows = first..head.range.end.min(first + chunk);
+                let ignored = rows.start.max(head.range.start + head.supervised)..rows.end;
+                let targets = &layout.targets[rows.clone()];
+                let way_back = grads.as_deref_mut().zip(dpicked.as_mut());
+                nats.extend(self.head_chunk(share, picked, (rows, ignored), targets, way_back)?);
             }
-            if let (Some(cap), Some(capped)) = (decoder.config.logit_cap, &capped) {
-                device.soft_cap_backward(capped, cap, &mut logits);
-            }
-            drop(capped);
-            if let (Some(grads), Some(dpicked)) = (grads.as_deref_mut(), dpicked.as_mut()) {
-                let mut back = Back {
-                    pass: self,
-                    index: head_index,
-                    grads,
-                };
-                let dnormed = back
-                    .project(Group::Head, &decoder.head, &normed, &low, &[&logits], true)
-                    .expect(ASKED);
-                let mut drows = device.empty(count, width);
-                self.norm_backward(&dnormed, &rows, &decoder.final_norm, &mut drows, false);
-                device.copy_rows(&drows, 0, count, dpicked, first);
-            }
+            nats.truncate(before + head.supervised);
         }
-        nats.truncate(supervised);
+        let nats = match &layout.order {
+            None => nats,
+            Some(order) => {
+                let mut ordered = vec![0.0; nats.len()];
+                order
+                    .iter()
+                    .zip(nats)
+                    .for_each(|(&place, own)| ordered[place] = own);
+                ordered
+            }
+        };
         Ok((nats, dpicked))
+    }
+
+    /// [`Self::head_loss`] of some rows of one share, so that `[rows, vocabulary]` is never whole; of `ignored` ones nothing
+    /// goes back.
+    fn head_chunk(
+        &self,
+        share: usize,
+        picked: &Tensor,
+        (range, ignored): (Range<usize>, Range<usize>),
+        targets: &[u32],
+        way_back: Option<(&mut Grads, &mut Tensor)>,
+    ) -> Result<Vec<f64>, TensorError> {
+        let (device, decoder) = (self.device(), self.decoder);
+        let rows = self.rows_of(picked, &range);
+        let normed = self.norm(&rows, &decoder.final_norm);
+        let (outs, low) = self.project_share(&self.shares[share], self.head(), &normed);
+        let [mut logits] = take(outs);
+        let capped = self.cap_logits(&mut logits, way_back.is_some());
+        let nats = device.cross_entropy(&mut logits, targets, way_back.is_some())?;
+        let Some((grads, dpicked)) = way_back else {
+            return Ok(nats);
+        };
+        if !ignored.is_empty() {
+            let zeros = device.zeros(ignored.len(), logits.cols());
+            let at = ignored.start - range.start;
+            device.copy_rows(&zeros, 0, ignored.len(), &mut logits, at);
+        }
+        if let (Some(cap), Some(capped)) = (decoder.config.logit_cap, &capped) {
+            device.soft_cap_backward(capped, cap, &mut logits);
+        }
+        drop(capped);
+        let head = self.head();
+        let mut back = Back {
+            pass: self,
+            index: head.index,
+            grads,
+        };
+        let dnormed = back
+            .project_share(share, head, &normed, low.as_ref(), &[&logits], true)
+            .expect(ASKED);
+        let mut drows = device.empty(rows.rows(), rows.cols());
+        self.norm_backward(&dnormed, &rows, &decoder.final_norm, &mut drows, false);
+        self.put_rows(&drows, &range, dpicked);
+        Ok(nats)
     }
 
     /// Caps logits if the model does; with `keep`, returns a copy, because the loss overwrites them.

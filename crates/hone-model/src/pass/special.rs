@@ -6,7 +6,7 @@
 
 use hone_tensor::Tensor;
 
-use super::Pass;
+use super::shares::Share;
 use crate::adapter::{Flow, Stage, Step, Through, copy_of};
 use crate::decoder::Projection;
 use crate::weights::Group;
@@ -23,27 +23,32 @@ enum Link<'a> {
     Bias(&'a Tensor),
 }
 
-impl<'a> Pass<'a> {
+impl<'a> Special<'a> {
     /// What is special about a projection, if something is.
-    pub(super) fn special<'p>(
-        &self,
+    pub fn of<'s: 'a>(
+        share: &Share<'s>,
         (index, group, slot): (usize, Group, usize),
-        projection: &'p Projection,
-    ) -> Option<Special<'p>>
-    where
-        'a: 'p,
-    {
-        self.active().find_map(|(adapter, _)| {
-            Some(Special(Through {
+        projection: &'a Projection,
+    ) -> Option<Self> {
+        share.active.iter().find_map(|&(adapter, _)| {
+            Some(Self(Through {
                 at: adapter.at(index, group, slot)?,
                 numbers: adapter.parameters(),
                 projection,
             }))
         })
     }
-}
 
-impl<'a> Special<'a> {
+    /// Whether the matrix gets another input than the projection.
+    pub fn changes_input(&self) -> bool {
+        !self.inputs().is_empty()
+    }
+
+    /// What the matrix gets, where that is another input.
+    pub fn input(&self, x: &Tensor) -> Option<Tensor> {
+        self.behind(self.inputs(), x)
+    }
+
     fn inputs(&self) -> &'a [Box<dyn Step>] {
         let steps = &self.0.at.steps;
         &steps[..steps.partition_point(|step| step.stage() == Stage::Input)]
@@ -81,7 +86,7 @@ impl<'a> Special<'a> {
 
     /// As far as the low-rank pair: through the matrix, without the bias.
     pub fn through(&self, x: &Tensor) -> Tensor {
-        let own = self.behind(self.inputs(), x);
+        let own = self.input(x);
         let x = own.as_ref().unwrap_or(x);
         let (device, at) = (self.0.device(), self.0.at);
         let mut y = device.empty(x.rows(), at.out);
@@ -134,7 +139,7 @@ impl<'a> Special<'a> {
     ) {
         let (device, at, inputs) = (self.0.device(), self.0.at, self.inputs());
         if let Some(matrix) = &at.matrix {
-            let own = self.behind(inputs, x);
+            let own = self.input(x);
             matrix.gradients(&self.0, own.as_ref().unwrap_or(x), dz, grads);
         }
         if inputs.is_empty() {

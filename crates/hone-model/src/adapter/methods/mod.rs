@@ -44,6 +44,16 @@ pub(crate) trait Method: Sync {
     /// How its tensors' names end, behind the module. Of one role the first is written, all are read.
     fn ends(&self) -> &'static [(&'static str, Role)];
 
+    /// Whether a tensor with this role is its.
+    fn has(&self, role: Role) -> bool {
+        self.ends().iter().any(|(_, own)| *own == role)
+    }
+
+    /// Whether rows of other adapters may be in the same batch: it leaves alone what all rows share.
+    fn mixes(&self) -> bool {
+        true
+    }
+
     /// Refuses a configuration that asks for what it does not go together with.
     fn check(&self, _config: &LoraConfig) -> Result<(), AttachError> {
         Ok(())

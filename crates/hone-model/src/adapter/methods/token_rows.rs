@@ -29,6 +29,10 @@ impl Method for TokenRows {
         ]
     }
 
+    fn mixes(&self) -> bool {
+        false
+    }
+
     fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
         let (config, base) = (asked.config, asked.base);
         let token_rows = known_tokens(&config.token_rows, base)?;

@@ -28,6 +28,10 @@ impl Method for Whole {
         ]
     }
 
+    fn mixes(&self) -> bool {
+        false
+    }
+
     fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
         let base = asked.base;
         for site in &asked.whole {
