@@ -107,7 +107,7 @@ fn built_at(root: &Path, dir: &Path, commit: &str) -> Result<PathBuf> {
     }
     println!("building {commit} in {tree_name}");
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "hone"])
+        .args(["build", "--quiet", "--bin", "hone"])
         .env("CARGO_TARGET_DIR", dir.join("build"))
         .current_dir(&tree)
         .status()?;
