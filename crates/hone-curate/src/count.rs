@@ -132,10 +132,7 @@ impl<'a> Sieve<'a> {
         let why = match self.usable.tokens(record) {
             Err(reason) => Some(Why::of_reason(&reason)),
             Ok(_) if is_own => None,
-            Ok(tokens) => {
-                let examined = self.examiner.examine(record.clone(), tokens);
-                Why::of_findings(&examined.findings)
-            }
+            Ok(tokens) => Why::of_findings(&self.examiner.look(record, tokens)),
         };
         match &why {
             Some(why) => self.count.pass_over(&why.kind),

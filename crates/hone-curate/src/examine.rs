@@ -80,6 +80,14 @@ impl<'a> Examiner<'a> {
         }
     }
 
+    /// What the rules say of a row of `tokens` tokens, which stays as it is.
+    pub fn look(&self, record: &Record, tokens: Option<usize>) -> Vec<Finding> {
+        let row = Row::new(record, tokens);
+        let (seen, _) = self.see(&row, |_| true);
+        let found = self.found(&row, &seen);
+        self.findings(&row, &seen, &found)
+    }
+
     /// The row with what these rules replace in it, and nothing else done: what rows are compared with has to read as they do.
     pub fn replaced(&self, record: Record) -> Record {
         let replaces =

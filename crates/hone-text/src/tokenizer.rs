@@ -100,10 +100,21 @@ pub(crate) struct Borders {
     pub cuts: Vec<usize>,
 }
 
-/// The token with the greatest id.
+/// The token with the greatest id. A whole vocabulary can only be had as a copy of it, so it is asked for only where ids have
+/// gaps: as many tokens as there are ids from 0 on, each with its own, end with the last of these.
 fn last_token(inner: &tokenizers::Tokenizer) -> Option<(String, u32)> {
-    let vocabulary = inner.get_vocab(true);
-    vocabulary.into_iter().max_by_key(|(_, id)| *id)
+    let model = inner.get_model();
+    let len = u32::try_from(model.get_vocab_size()).ok()?;
+    let has_gaps = (0..len).any(|id| model.id_to_token(id).is_none());
+    if has_gaps {
+        let vocabulary = inner.get_vocab(true);
+        return vocabulary.into_iter().max_by_key(|(_, id)| *id);
+    }
+    let last = len.checked_sub(1);
+    let last = last.and_then(|id| Some((model.id_to_token(id)?, id)));
+    let added = inner.get_added_tokens_decoder().into_iter();
+    let added = added.map(|(id, token)| (token.content, id));
+    added.chain(last).max_by_key(|(_, id)| *id)
 }
 
 /// Refuses an id that lies far beyond what a file of so many tokens can mean: several walks go through every id up to the

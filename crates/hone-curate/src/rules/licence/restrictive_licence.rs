@@ -58,11 +58,7 @@ pub struct RestrictiveLicence;
 
 impl Rule for RestrictiveLicence {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
-        let declared = row
-            .record
-            .licence
-            .as_deref()
-            .and_then(terms::of_declaration);
+        let declared = row.record.licence.as_deref().and_then(terms::of_row);
         if let Some(named) = declared.filter(|named| named.terms != Terms::Permits) {
             hits.push(Hit::of_row(format!("declared {}", told(&named))));
         }

@@ -4,6 +4,7 @@
 //! `llama3.1`) and by their names ("GNU GPL v3"). All are folded to the same words, versions left aside.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 
 /// What a licence asks, from little to much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,6 +221,22 @@ const OF_VERSIONS: [&str; 19] = [
     "universal",
     "+",
 ];
+
+thread_local! {
+    /// What was declared last, and what it asks.
+    static LAST: RefCell<(String, Option<Named>)> = const { RefCell::new((String::new(), None)) };
+}
+
+/// [`of_declaration`] for what a row declares: the rows of a file declare the same, and more than one rule asks.
+pub fn of_row(said: &str) -> Option<Named> {
+    LAST.with_borrow_mut(|(last, named)| {
+        if last != said || last.is_empty() {
+            *named = of_declaration(said);
+            said.clone_into(last);
+        }
+        named.clone()
+    })
+}
 
 /// What a declaration asks: an SPDX expression (SPDX 2.3, annex D), an id, a name, or several with a slash between.
 /// `None` if the table does not have it.
@@ -471,6 +488,13 @@ mod tests {
 
     fn terms(said: &str) -> Option<Terms> {
         of_declaration(said).map(|named| named.terms)
+    }
+
+    #[test]
+    fn what_rows_declare_in_turn_is_judged_each_by_itself() {
+        for said in ["mit", "gpl-3.0", "gpl-3.0", "", "no such licence", "mit"] {
+            assert_eq!(of_row(said), of_declaration(said), "{said}");
+        }
     }
 
     #[test]

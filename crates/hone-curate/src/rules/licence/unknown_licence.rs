@@ -21,7 +21,7 @@ impl Rule for UnknownLicence {
         let Some(declared) = &row.record.licence else {
             return;
         };
-        if terms::of_declaration(declared).is_none() {
+        if terms::of_row(declared).is_none() {
             hits.push(Hit::of_row(format!(
                 "declared under the licence {declared}, which is not known"
             )));
