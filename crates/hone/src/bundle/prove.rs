@@ -382,10 +382,10 @@ fn measure_rounding(
     reference: &mut Model,
 ) -> Result<Measured> {
     let base = &source.open.weights;
-    if let Some(not_measured) = Measured::why_not(base) {
+    let written = BaseWeights::open(path)?;
+    if let Some(not_measured) = Measured::why_not(base, &written) {
         return Ok(Measured::No { not_measured });
     }
-    let written = BaseWeights::open(path)?;
     let rounded = source.rounded_base(&written, positions(prompts, source))?;
     let adapter = reference.detach();
     let expected = prompts.read(reference)?;

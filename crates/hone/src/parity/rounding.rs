@@ -2,8 +2,11 @@
 //! types that were written.
 //!
 //! How much 4 bits change depends on the model, so that no figure holds for all. The tuned model is the same network with
-//! a small change, rounded in the same way: what it differs by is judged against what its base does. A base that is stored
-//! in a coarse type itself cannot tell: its numbers stand where that type puts them.
+//! a small change, rounded in the same way: what it differs by is judged against what its base does.
+//!
+//! A base that is stored in a coarse type itself can tell if it is written in fewer bits: its numbers are other ones then.
+//! Written in as many bits or more, they stand where rounding puts them, while those of the tuned model lie between: the
+//! base would show too little, or nothing. There nothing is to be measured, and the comparison of every number decides.
 
 use super::{BOUNDS, Distance, place_of};
 use hone_model::weights::BaseWeights;
@@ -56,21 +59,27 @@ pub enum Measured {
 }
 
 impl Measured {
-    /// Why it cannot be measured on this base, if it cannot.
-    pub fn why_not(base: &BaseWeights) -> Option<String> {
+    /// Why it cannot be measured on this base where it is written as `written`, if it cannot.
+    pub fn why_not(base: &BaseWeights, written: &BaseWeights) -> Option<String> {
+        if base.is_streamed() {
+            return Some("the base is read from disk as it is used".into());
+        }
         // The last that keeps 16 bits.
         const FINE: usize = 2;
-        let formats = base.formats();
-        let coarse = formats.iter().find(|row| place_of(row.0) > FINE);
-        match coarse {
-            _ if base.is_streamed() => Some("the base is read from disk as it is used".into()),
-            Some((format, ..)) => Some(format!(
-                "the base is stored in {} itself ({}), whose numbers rounding finds where it puts them",
-                BOUNDS[place_of(*format)].1.precision,
-                format.name()
-            )),
-            None => None,
-        }
+        let coarsest = |weights: &BaseWeights| {
+            let formats = weights.formats().into_iter().map(|row| row.0);
+            formats.max_by_key(|format| place_of(*format))
+        };
+        let (of_base, of_written) = (coarsest(base)?, coarsest(written)?);
+        let is_finer = place_of(of_base) < place_of(of_written);
+        (place_of(of_base) > FINE && !is_finer).then(|| {
+            format!(
+                "the base is stored in {} itself ({}) and written in no fewer, so that its own numbers hardly move; every number of \
+                 the merged model was compared with what was written instead",
+                BOUNDS[place_of(of_base)].1.precision,
+                of_base.name()
+            )
+        })
     }
 
     /// What it says of a tuned model that differs by more than it explains.

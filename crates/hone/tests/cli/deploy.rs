@@ -158,13 +158,37 @@ fn what_rounding_alone_does_is_measured_on_the_base_and_stands_in_the_proof() {
         proof("f16")["base_rounding"].is_null(),
         "f16 has a bound that holds for every model"
     );
-    // A base that is stored so already shows nothing.
-    place.ok(&format!(
-        "export --model q4_0/model.gguf --adapter '{}' --to gguf --type q4_0 --out q4 --replies 0",
-        adapter.display()
-    ));
-    let why = proof("q4")["base_rounding"]["not_measured"].to_string();
-    assert!(why.contains("4 bits itself"), "{why}");
+    // A base of 8 bits shows what fewer do; one that is stored as it is written shows nothing, and the verdict says what stands
+    // in for it.
+    let of_rounded = |base: &str, kind: &str, out: &str| {
+        place.ok(&format!(
+            "export --model {base}/model.gguf --adapter '{}' --to gguf --type {kind} --out {out} --replies 0",
+            adapter.display()
+        ))
+    };
+    of_rounded("q8_0", "q4_0", "8to4");
+    let measured = &proof("8to4")["base_rounding"];
+    let of_full = proof("q4_0")["base_rounding"]["mean_kl"].as_f64().unwrap();
+    let share = measured["mean_kl"].as_f64().unwrap() / of_full;
+    assert!((0.5..2.0).contains(&share), "{measured} against {of_full}");
+    for (base, kind) in [("q4_0", "q4_0"), ("q4_0", "q8_0"), ("q8_0", "q8_0")] {
+        let out = format!("{base}-{kind}");
+        let ran = of_rounded(base, kind, &out);
+        let why = proof(&out)["base_rounding"]["not_measured"].to_string();
+        assert!(
+            why.contains("bits itself") && why.contains("written in no fewer"),
+            "{why}"
+        );
+        assert!(
+            ran.stderr.contains("is not measured on the base"),
+            "{}",
+            ran.stderr
+        );
+        assert_eq!(
+            proof(&out)["compared"]["beyond_rounding"],
+            serde_json::json!([])
+        );
+    }
 }
 
 #[test]
