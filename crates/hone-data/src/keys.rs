@@ -8,12 +8,16 @@ use hone_ledger::words::for_shell;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use hone_text::Role;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::shape::{field, is_present, kind, messages_of};
-use crate::{Body, Part, Reason};
+use crate::{Body, Reason};
+use judges::{is_bad, may_forbid};
+use media::{names_media, no_placeholder};
+
+mod judges;
+mod media;
 
 /// What becomes of a key that its row or turn does not use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,75 +139,6 @@ const JUDGEMENTS: KnownKeys = KnownKeys {
     what: "says that the row is bad, and a bad row is not to be learnt",
 };
 
-/// Words that say that a row is bad.
-const BAD: &[&str] = &[
-    "bad",
-    "rejected",
-    "reject",
-    "undesirable",
-    "negative",
-    "incorrect",
-    "wrong",
-    "no",
-    "dislike",
-    "disliked",
-    "unhelpful",
-    "fail",
-    "failed",
-    "thumbs_down",
-    "downvote",
-    "declined",
-    "unapproved",
-    "invalid",
-    "deleted",
-    "removed",
-    "discarded",
-    "spam",
-];
-
-/// Does a value judge a row as bad: no, 0, a negative number, or a word that says so?
-fn is_bad(value: &Value) -> bool {
-    match value {
-        Value::Bool(is_good) => !is_good,
-        Value::Number(number) => number.as_f64().is_some_and(|number| number <= 0.0),
-        Value::String(text) => {
-            let word = text.trim().to_lowercase().replace([' ', '-'], "_");
-            let number = text.trim().parse::<f64>();
-            BAD.contains(&word.as_str())
-                || truth(value) == Some(false)
-                || number.is_ok_and(|number| number <= 0.0)
-        }
-        Value::Array(items) => items.iter().any(is_bad),
-        _ => false,
-    }
-}
-
-/// How the names of files end that hold pictures, sounds or videos.
-const MEDIA_ENDINGS: &[&str] = &[
-    ".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".wav", ".mp3", ".flac",
-    ".ogg", ".opus", ".m4a", ".mp4", ".webm", ".mkv", ".avi", ".mov",
-];
-
-/// Does the value name files with pictures, sounds or videos?
-fn names_media(value: &Value) -> bool {
-    match value {
-        Value::String(text) => {
-            let lower = text.trim().to_ascii_lowercase();
-            MEDIA_ENDINGS.iter().any(|ending| lower.ends_with(ending))
-        }
-        Value::Array(items) => items.iter().any(names_media),
-        Value::Object(fields) => fields.values().any(names_media),
-        _ => false,
-    }
-}
-
-/// What stands in a text where a picture, a sound or a video of the key belongs.
-const PLACEHOLDERS: &[(&str, &[&str])] = &[
-    ("<image>", &["image", "images"]),
-    ("<audio>", &["audio", "audios"]),
-    ("<video>", &["video", "videos"]),
-];
-
 /// Keys of a row that no shape uses, or not every shape.
 pub const ROW_KEYS: &[KnownKeys] = &[
     MEDIA,
@@ -227,7 +162,13 @@ pub const ROW_KEYS: &[KnownKeys] = &[
         what: "holds text in segments with a label each (Axolotl's input_output); write `messages` with `weight`: 0 or 1",
     },
     KnownKeys {
-        names: &["chat_template_kwargs"],
+        names: &[
+            "chat_template_kwargs",
+            "template_kwargs",
+            "enable_thinking",
+            "thinking_mode",
+            "reasoning_effort",
+        ],
         fate: Fate::Refused,
         what: "is an argument of the chat template for one row, which is not passed on yet; --template-option is for all rows",
     },
@@ -430,6 +371,28 @@ pub const TURN_KEYS: &[KnownKeys] = &[
         names: &["channel", "recipient"],
         fate: Fate::Refused,
         what: "sends the text to somebody else than the user; write reasoning as `reasoning_content` and calls as `tool_calls`",
+    },
+    KnownKeys {
+        names: &[
+            "thought",
+            "thoughts",
+            "cot",
+            "chain_of_thought",
+            "rationale",
+            "think",
+        ],
+        fate: Fate::Refused,
+        what: "is reasoning; write it as `reasoning_content` beside the `content`",
+    },
+    KnownKeys {
+        names: &["prefix", "partial"],
+        fate: Fate::RefusedUnlessNo,
+        what: "says that the reply goes on, and every reply that is trained on ends",
+    },
+    KnownKeys {
+        names: &["end_turn", "eot"],
+        fate: Fate::RefusedUnlessOne,
+        what: "says whether the reply ends, and every reply that is trained on does",
     },
     KnownKeys {
         names: &["refusal"],
@@ -757,41 +720,6 @@ impl<'a> Fields<'a> {
         names.iter().any(|name| is_present(self.row.get(*name)))
     }
 
-    /// A text that shows where a picture belongs is not learnt without it, even if the row's list of pictures is empty.
-    fn no_placeholder(
-        row: &Map<String, Value>,
-        body: &Body,
-        account: &mut Account,
-    ) -> Result<(), Reason> {
-        for (placeholder, keys) in PLACEHOLDERS {
-            let key = keys.iter().find(|key| row.contains_key(**key));
-            let is_shown = || body.texts().any(|text| text.contains(placeholder));
-            if let Some(key) = key.filter(|_| is_shown()) {
-                let what = format!(
-                    "stands beside a text with `{placeholder}`, and what belongs there is not read"
-                );
-                return Err(unexpected(key, &what));
-            }
-            if !body.parts().any(|part| shows_a_place(&part, placeholder)) {
-                continue;
-            }
-            if account.is_ignored(placeholder) {
-                account.list(placeholder);
-                continue;
-            }
-            // Whoever passes over the list of pictures has seen that there are some.
-            if !keys.iter().any(|key| account.is_ignored(key)) {
-                let what = "stands in a text where LLaMA-Factory, ms-swift and LLaVA put a picture, a sound or a video, which is not read; \
-                            to train on it as text: --ignore-key ";
-                return Err(field(
-                    placeholder,
-                    format!("{what}{}", for_shell(placeholder)),
-                ));
-            }
-        }
-        Ok(())
-    }
-
     /// Accounts for everything that was not taken.
     pub fn account(self, body: &Body, account: &mut Account) -> Result<(), Reason> {
         for (key, value) in self.row {
@@ -808,26 +736,7 @@ impl<'a> Fields<'a> {
                 None => account.list(key),
             }
         }
-        Self::no_placeholder(self.row, body, account)
-    }
-}
-
-/// Does the text show where a picture belongs? What somebody asks does so wherever it stands, but in code and in markup with
-/// its closing tag; a reply or a text that is trained on whole may speak of a tag, so there it begins the text or stands
-/// alone in a line.
-fn shows_a_place(part: &Part<'_>, placeholder: &str) -> bool {
-    if !part.text.contains(placeholder) || part.text.contains(&placeholder.replace('<', "</")) {
-        return false;
-    }
-    let mut outside_code = part.text.split('`').step_by(2);
-    let is_asked = !matches!(part.role, None | Some(Role::Assistant));
-    let stands_alone = |text: &str| {
-        text.trim_start().starts_with(placeholder)
-            || text.lines().any(|line| line.trim() == placeholder)
-    };
-    match is_asked {
-        true => outside_code.any(|text| text.contains(placeholder)),
-        false => stands_alone(part.text) && outside_code.any(|text| text.contains(placeholder)),
+        no_placeholder(self.row, body, account)
     }
 }
 
@@ -884,6 +793,11 @@ fn refusal(
         Some(known) => known.what,
         None if names_media(value) => {
             "names a file with a picture, a sound or a video, which is not read"
+        }
+        None if may_forbid(key, value).is_some() => {
+            // What judges in its own words may be the class that the reply names.
+            let is_class = value.is_string() && repeats();
+            return may_forbid(key, value).filter(|_| !is_class);
         }
         None if is_short(value) => return None,
         None => {
@@ -977,10 +891,14 @@ pub(crate) const WEIGHTS: &[&str] = &[
     "trainable",
     "loss",
     "loss_weight",
+    "loss_scale",
+    "compute_loss",
+    "supervise",
+    "supervised",
     "learn",
 ];
 /// Names of the opposite wish.
-pub(crate) const MASKS: &[&str] = &["masked"];
+pub(crate) const MASKS: &[&str] = &["masked", "is_masked", "no_train", "no_loss"];
 
 /// Whether something is trained on, if one of its keys says so; `get` looks a key up.
 pub(crate) fn weight<'v>(

@@ -38,7 +38,9 @@ pub fn rows() -> String {
     page += &format!(
         "| any other | listed if all its texts together have at most {MAX_HARMLESS_CHARS} characters in one line and name no file with a picture, a sound or a video, else the row is refused | may belong to the prompt or to the reply |\n\n\
          A key that only repeats a text of the row, or that holds all of the row's texts (the row rendered), is listed whatever its name.\n\n\
-         A text with `<image>`, `<audio>` or `<video>` beside a key `images`, `audios` or `videos` refuses the row, even if that key is empty. Without such a key a row is refused whose \
+         A key that is not known and whose name has a word that judges (`is_good`, `flagged`) or speaks of training (`use_for_training`, `loss_mask_2`) refuses the row where its value says no, or for training \
+         whatever number or truth it is; so does a word such as `rejected` or `bad` under any name, unless the row's texts hold it. In turns, too.\n\n\
+         A text with `<image>`, `<audio>` or `<video>`, also as `<image_1>`, `<|image_1|>`, `<|image_pad|>` or `<img>FILE</img>`, beside a key `images`, `audios` or `videos` refuses the row, even if that key is empty. Without such a key a row is refused whose \
          prompt shows one of them outside code and without a closing tag, or whose reply or text begins with one or has it alone in a line: LLaMA-Factory, ms-swift and LLaVA put a \
          picture, a sound or a video there. `--ignore-key '<image>'` trains on such a text as it stands.\n\n\
          A key that is not known and that could be passed over in some rows of a file and refuses others is one question about the file: the file is refused until \

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use crate::keys::{Account, Fields, MASKS, WEIGHTS, verdict, weight};
 use crate::read::row::json_in;
-use crate::turn::{REASONING, are_turns, reasoning, settled_tools, turns};
+use crate::turn::{REASONING, are_turns, one_reasoning, reasoning, settled_tools, turns};
 use crate::{Body, Preference, Reason, Unpaired};
 
 /// A way of writing one row.
@@ -372,6 +372,9 @@ fn instruction(fields: &mut Fields<'_>) -> Result<Turn, Reason> {
 fn reply(fields: &mut Fields<'_>, answer: String) -> Result<Turn, Reason> {
     let reasoning = reasoning(fields.row(), "")?;
     fields.note(REASONING);
+    if reasoning.is_some() {
+        one_reasoning(&answer, "completion")?;
+    }
     Ok(Turn {
         reasoning,
         ..Turn::new(Role::Assistant, answer)
@@ -420,7 +423,10 @@ fn prompt_completion(
             .iter_mut()
             .rfind(|turn| turn.role == Role::Assistant);
         match last {
-            Some(turn) if turn.reasoning.is_none() => turn.reasoning = Some(thought),
+            Some(turn) if turn.reasoning.is_none() => {
+                one_reasoning(&turn.text, key)?;
+                turn.reasoning = Some(thought);
+            }
             _ => {
                 return Err(field(
                     "reasoning",
@@ -635,6 +641,7 @@ fn tools(fields: &mut Fields<'_>, account: &Account) -> Result<Vec<Value>, Reaso
         return Ok(Vec::new());
     };
     let written = match value {
+        Value::String(text) if text.trim().is_empty() => return Ok(Vec::new()),
         // A text was never part of a table's columns, so what is null in it is meant.
         Value::String(text) => json_in(text, key)?.unwrap_or(Value::Null),
         other => settled_tools(other.clone(), account)?,

@@ -228,6 +228,9 @@ fn turn(
     if role != Role::Assistant && reasoning.is_some() {
         return Err(field(place, "has reasoning, which only the assistant has"));
     }
+    if reasoning.is_some() {
+        one_reasoning(&text, place)?;
+    }
     let trains = weight_of(item, place)?;
     if role != Role::Assistant && trains == Some(true) {
         let key = WEIGHTS
@@ -346,6 +349,17 @@ pub(crate) fn reasoning(item: &Map<String, Value>, place: &str) -> Result<Option
         }
     }
     Ok(found.map(|(_, text)| text))
+}
+
+/// Refuses a reply that thinks in its text, too: a chat template would show both.
+pub(crate) fn one_reasoning(text: &str, place: &str) -> Result<(), Reason> {
+    match text.contains("</think>") {
+        true => Err(field(
+            place,
+            "has reasoning by itself and again in its text, before `</think>`; one of the two is enough",
+        )),
+        false => Ok(()),
+    }
 }
 
 /// Whether the turn is trained on, if it says so.

@@ -883,3 +883,106 @@ fn a_key_of_turns_is_passed_over_even_where_a_turn_would_use_it() {
     assert_eq!(text, ["q", "a"]);
     assert_eq!(reading.files[0].unused, keys);
 }
+
+#[test]
+fn a_key_of_any_name_that_says_a_row_is_bad_or_masked_refuses_it() {
+    let with = |key: &str, value: Value| {
+        let row = json!({"prompt": "What is 2+2?", "completion": "It is 4.", key: value});
+        read(row).0
+    };
+    for (key, value) in [
+        ("is_good", json!(false)),
+        ("desirable", json!(0)),
+        ("humanPreference", json!("rejected")),
+        ("review-verdict", json!("bad")),
+        ("flagged", json!(true)),
+        ("thumbs", json!("down")),
+        ("some_name", json!("Thumbs down")),
+        ("use_for_training", json!(false)),
+        ("loss_mask_2", json!([1, 0])),
+        ("no_train", json!(true)),
+        ("loss_scale", json!(0.0)),
+        ("compute_loss", json!(false)),
+        ("enable_thinking", json!(false)),
+    ] {
+        let told = with(key, value);
+        assert!(told.contains(&format!("`{key}` ")), "{key}: {told}");
+        assert!(
+            told.contains("learnt") || told.contains("trained on") || told.contains("template"),
+            "{told}"
+        );
+    }
+    for (key, value) in [
+        ("is_good", json!(true)),
+        ("flagged", json!(false)),
+        ("verdict", json!("it is 4")),
+        ("sentiment", json!("negative")),
+        ("no_train", json!(false)),
+        ("validation_id", json!(0)),
+        ("training_source", json!("web")),
+        ("is_synthetic", json!(false)),
+        ("toxic", json!(true)),
+    ] {
+        let told = with(key, value);
+        assert!(told.starts_with('{'), "{key}: {told}");
+    }
+    // A class that the reply names is no verdict about it.
+    let (told, _) =
+        read(json!({"prompt": "Right?", "completion": "That is wrong", "decision": "wrong"}));
+    assert!(told.starts_with('{'), "{told}");
+    for (key, value) in [
+        ("thought", json!("because")),
+        ("prefix", json!(true)),
+        ("end_turn", json!(false)),
+        ("supervise_this", json!(false)),
+        ("is_bad", json!("yes")),
+    ] {
+        let turn = json!({"role": "assistant", "content": "It is 4.", key: value});
+        let (told, _) = read(json!({"messages": [{"role": "user", "content": "q"}, turn]}));
+        assert!(
+            told.contains(&format!("messages[1].{key}")),
+            "{key}: {told}"
+        );
+    }
+}
+
+#[test]
+fn a_place_for_a_picture_is_known_in_every_spelling() {
+    let asked = |text: &str| read(json!({"prompt": text, "completion": "A cat."})).0;
+    for place in [
+        "<IMAGE>",
+        "<image1>",
+        "<image_2>",
+        "<|image|>",
+        "<|image_1|>",
+        "<|image_pad|>",
+        "<|vision_start|><|image_pad|><|vision_end|>",
+        "<|audio_3|>",
+        "<|video_pad|>",
+        "<img>a.png</img>",
+    ] {
+        let told = asked(&format!("{place} What is this?"));
+        assert!(told.contains("stands in a text"), "{place}: {told}");
+    }
+    for text in [
+        "What does <img src=\"a.png\"> do?",
+        "A <picture> of 1 < 2 and 3 > 2",
+        "```\n<|image_1|>\n``` is what?",
+        "<imagery> is no tag, nor is <images of cats>",
+    ] {
+        let told = asked(text);
+        assert!(told.starts_with('{'), "{text}: {told}");
+    }
+}
+
+#[test]
+fn reasoning_that_stands_twice_and_tools_of_white_space_are_told_apart() {
+    let answer =
+        json!({"role": "assistant", "content": "<think>hm</think>4", "reasoning_content": "hm"});
+    let (told, _) = read(json!({"messages": [{"role": "user", "content": "q"}, answer]}));
+    assert!(told.contains("one of the two is enough"), "{told}");
+    let (told, _) = read(json!({"prompt": "q", "completion": "hm</think>4", "thinking": "hm"}));
+    assert!(told.contains("one of the two is enough"), "{told}");
+    let (told, _) = read(json!({"prompt": "q", "completion": "a", "tools": " "}));
+    assert!(told.starts_with('{'), "{told}");
+}

@@ -26,6 +26,7 @@ use row::{Beside, Object, Rows, keys, line_object};
 pub use chunk::{ChunkOptions, Chunking};
 pub use format::Format;
 pub use inputs::Inputs;
+pub(crate) use layout::words::words;
 pub use layout::{Choices, Doubt, Input, PassedOver, Told};
 pub use options::{Progress, ReadOptions, fields};
 
@@ -182,6 +183,8 @@ pub enum ReadError {
         first: String,
         /// Where the reasons are of several kinds: how many rows of each, and the first of them.
         kinds: Vec<(usize, String)>,
+        /// Are there rows of another shape, which may have columns of other names?
+        has_other_shapes: bool,
     },
     #[error("{}: has no column `{column}` for `{field}`; its columns are {}", file.display(), quoted_to(&columns.join(", "), 300))]
     NoColumn {
@@ -306,7 +309,7 @@ impl ReadError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::UnknownShape { keys, turns, .. } => {
+            Self::UnknownShape { keys, turns, because, .. } => {
                 let known = Shape::ALL
                     .map(Shape::description)
                     .map(|shape| format!("known shape: {shape}"));
@@ -323,7 +326,9 @@ impl ReadError {
                             .to_owned()
                     }
                 };
-                [mapped].into_iter().chain(known).collect()
+                // Where one of its keys tells why, reading others under other names would not help.
+                let mapped = because.is_none().then_some(mapped);
+                mapped.into_iter().chain(known).collect()
             }
             Self::AmongOthers { error, name } => {
                 let skip = for_shell(&format!("{name}=skip"));
@@ -362,15 +367,14 @@ impl ReadError {
                     .collect(),
             },
             Self::PackedParquet { .. } => vec!["gunzip or zstd -d unpacks it; Parquet packs its pages itself".into()],
-            Self::NothingUsable { kinds, .. } => {
+            Self::NothingUsable { kinds, has_other_shapes, .. } => {
                 let kind = |(count, first): &(usize, String)| match count {
                     1 => format!("1 row: {first}"),
                     count => format!("{count} rows, the first of them {first}"),
                 };
                 let kinds = kinds.iter().map(kind);
-                kinds
-                    .chain(["--column FIELD=COLUMN reads a column of another name".to_owned()])
-                    .collect()
+                let columns = "--column FIELD=COLUMN reads a column of another name".to_owned();
+                kinds.chain(has_other_shapes.then_some(columns)).collect()
             }
             Self::NoMatch { there, .. } if !there.is_empty() => {
                 vec![format!("there are {}", there.join(", "))]
@@ -851,6 +855,9 @@ impl<'a> Sorted<'a> {
                         file,
                         count: self.refused,
                         first: first.clone(),
+                        has_other_shapes: ["unknown-shape", "other-shape"]
+                            .iter()
+                            .any(|kind| self.kinds.contains_key(kind)),
                         kinds: match self.kinds.len() {
                             1 => Vec::new(),
                             _ => self.kinds.values().cloned().collect(),

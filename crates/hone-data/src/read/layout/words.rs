@@ -76,7 +76,7 @@ pub(in crate::read) fn is_a_side(stem: &str) -> bool {
 }
 
 /// Runs of letters in lower case; `TrainSet` is two.
-fn words(name: &str) -> Vec<String> {
+pub(crate) fn words(name: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut before = ' ';
     for letter in name.chars() {
