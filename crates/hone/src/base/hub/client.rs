@@ -584,7 +584,7 @@ impl Told {
 fn unsound(header: &str, said: &str) -> Trouble {
     Trouble::Unsound(format!(
         "its header {header} says `{}`, which cannot be used",
-        hone_ledger::words::shortened(said)
+        hone_ledger::words::quoted(said)
     ))
 }
 
@@ -603,7 +603,7 @@ fn is_redirect(status: u16) -> bool {
 fn redirected(from: &Uri, location: &str) -> Result<Uri, Trouble> {
     let bad = || {
         let location = without_credentials(location);
-        let shown = hone_ledger::words::shortened(&location);
+        let shown = hone_ledger::words::quoted(&location);
         Trouble::Unsound(format!("it redirects to `{shown}`, which is no address"))
     };
     let (scheme, authority) = from
@@ -659,6 +659,13 @@ mod tests {
         }
         assert_eq!(Commit::parse(&"a".repeat(129)), None);
         assert_eq!(Commit::parse("0a1b\n").unwrap().as_ref(), "0a1b");
+    }
+
+    #[test]
+    fn what_a_header_says_is_told_in_one_line() {
+        let told = unsound("x-repo-commit", "c)\tTo\u{1b}[2J").to_string();
+        assert!(!told.contains(char::is_control), "{told:?}");
+        assert!(told.contains(r"`c)\tTo\u{1b}[2J`"), "{told}");
     }
 
     fn to(from: &str, location: &str) -> Result<String, String> {

@@ -666,7 +666,7 @@ fn read_listing(json: &[u8]) -> Result<(Vec<String>, Commit), String> {
         .map_err(|error| format!("it is no list of files ({error})"))?;
     let said = listing.sha.unwrap_or_default();
     let commit = Commit::parse(&said).ok_or_else(|| {
-        let said = hone_ledger::words::shortened(&said);
+        let said = hone_ledger::words::quoted(&said);
         format!("it names the commit `{said}`, which cannot be used")
     })?;
     let names = listing
@@ -708,6 +708,15 @@ mod tests {
         assert_eq!(HubId::parse("owner/name").unwrap().revision, "main");
         let nested = HubId::parse("owner/name/Q4_0/m-00002-of-00002.gguf").unwrap();
         assert_eq!(nested.gguf.as_deref(), Some("Q4_0/m-00002-of-00002.gguf"));
+    }
+
+    #[test]
+    fn a_commit_that_is_none_is_told_in_one_line() {
+        let told = read_listing(br#"{"sha": "../a\tb\n", "siblings": []}"#).unwrap_err();
+        assert_eq!(
+            told,
+            r"it names the commit `../a\tb\n`, which cannot be used"
+        );
     }
 
     #[test]
