@@ -1,6 +1,6 @@
 //! What the forward pass keeps for the way back, as it was or rounded to half the room.
 
-use hone_tensor::{Device, Tensor};
+use hone_tensor::{Element, Tensor};
 use serde::{Deserialize, Serialize};
 
 /// How activations are kept between the two passes.
@@ -120,11 +120,7 @@ pub(crate) enum Held {
     /// As it was.
     Whole(Tensor),
     /// Rounded.
-    Rounded {
-        halves: Tensor,
-        rows: usize,
-        cols: usize,
-    },
+    Rounded(Tensor),
 }
 
 impl Held {
@@ -132,10 +128,10 @@ impl Held {
         match activations {
             Activations::F32 => Self::Whole(tensor),
             Activations::Bf16 => {
-                let mut halves = device_of(&tensor).empty(1, tensor.len().div_ceil(2));
-                device_of(&tensor).round_to_bf16(&tensor, &mut halves);
-                let (rows, cols) = (tensor.rows(), tensor.cols());
-                Self::Rounded { halves, rows, cols }
+                let (rows, cols, device) = (tensor.rows(), tensor.cols(), tensor.device());
+                let mut rounded = device.empty_of(Element::Bf16, rows, cols);
+                device.round_to_bf16(&tensor, &mut rounded);
+                Self::Rounded(rounded)
             }
         }
     }
@@ -143,15 +139,12 @@ impl Held {
     pub fn release(self) -> Tensor {
         match self {
             Self::Whole(tensor) => tensor,
-            Self::Rounded { halves, rows, cols } => {
-                let mut tensor = device_of(&halves).empty(rows, cols);
-                device_of(&halves).widen_bf16(&halves, &mut tensor);
+            Self::Rounded(rounded) => {
+                let device = rounded.device();
+                let mut tensor = device.empty(rounded.rows(), rounded.cols());
+                device.widen_bf16(&rounded, &mut tensor);
                 tensor
             }
         }
     }
-}
-
-fn device_of(tensor: &Tensor) -> Device {
-    tensor.device().clone()
 }

@@ -3,17 +3,20 @@
 mod cpu;
 mod device;
 mod moment8;
+mod ops;
 mod quant;
 mod rehearsal;
 mod stored;
 mod tensor;
 
-pub use device::{
-    AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Device, Gelu, Heads, LayerNorm,
-    Memory, Routing, Span, TensorError, TopK, Weight,
-};
+pub use device::Device;
 pub use moment8::Moment8;
+pub use ops::{
+    ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Backend, Columns,
+    DropoutMask, ExpertOps, Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps,
+    OptimizerOps, RotaryOps, RoundingOps, Routing, RowOps, Span, StorageOps, TensorError, TopK,
+};
 pub use quant::{Format, ScaleGrid, int4, nf4};
 pub use rehearsal::{Cost, Rehearsal};
 pub use stored::{BAND_BYTES, Bytes, StoredError, StoredMatrix};
-pub use tensor::{MatMut, MatRef, Storage, Tensor};
+pub use tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};

@@ -1,21 +1,13 @@
 //! A moment of an optimiser in 8 bits: blocks of 256 codes with a scale each, beginning anew at every parameter tensor.
 //!
-//! Its room is an ordinary tensor whose words hold a scale or four codes, so it is allocated, paged and copied like any
-//! other. Tensors too small to gain keep f32. Blocks and limit are those of bitsandbytes.
+//! Its room is a tensor of words, each a scale or four codes, allocated, paged and copied like any other. Tensors too small to gain keep f32. Blocks and limit are those of bitsandbytes.
 
 use std::path::Path;
 
-use crate::device::{Device, TensorError};
+use crate::device::Device;
+use crate::ops::adam8bit::words_of;
+use crate::ops::{AdamWStep, TensorError};
 use crate::tensor::Tensor;
-
-/// Numbers that share a scale.
-pub(crate) const BLOCK: usize = 256;
-
-/// Words of a whole block: its scale, and four codes each.
-pub(crate) const BLOCK_WORDS: usize = 1 + BLOCK / 4;
-
-/// Tensors of fewer numbers stay in f32.
-const SMALLEST: usize = 4096;
 
 /// One moment of every trainable number.
 #[derive(Debug)]
@@ -34,7 +26,7 @@ impl Moment8 {
     ) -> Result<Self, TensorError> {
         Ok(Self {
             lengths: lengths.to_vec(),
-            words: device.zeros_in(1, Self::num_words(lengths), paged)?,
+            words: device.zero_words(Self::num_words(lengths), paged)?,
         })
     }
 
@@ -45,35 +37,42 @@ impl Moment8 {
 
     /// Its words, for a checkpoint; those that hold codes are no numbers.
     pub fn to_words(&self) -> Result<Vec<u32>, TensorError> {
-        let words = self.words.to_vec()?;
-        Ok(words.into_iter().map(f32::to_bits).collect())
+        self.words.device().download_words(&self.words)
     }
 
     /// Takes the words of a checkpoint, as many as [`Self::num_words`].
     pub fn write(&mut self, words: &[u32]) {
         let device = self.words.device().clone();
-        device.write(bytemuck::cast_slice(words), &mut self.words);
-    }
-
-    pub(crate) fn lengths(&self) -> &[usize] {
-        &self.lengths
-    }
-
-    pub(crate) fn words_mut(&mut self) -> &mut Tensor {
-        &mut self.words
+        device.write_words(words, &mut self.words);
     }
 }
 
-/// Whether a parameter tensor of `len` numbers has its moments in 8 bits.
-pub(crate) fn is_coded(len: usize) -> bool {
-    len >= SMALLEST
-}
+impl Device {
+    /// AdamW with moments in 8 bits, bit for bit as bitsandbytes' `AdamW8bit` on a CPU, by runs of consecutive numbers, each
+    /// of whole parameter tensors, all of them together the whole buffer.
+    pub fn adamw8bit_by_runs(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Moment8,
+        second: &mut Moment8,
+        runs: &[(usize, AdamWStep)],
+    ) {
+        assert_eq!(first.lengths, second.lengths, "moments of one adapter");
+        let moments = [&mut first.words, &mut second.words];
+        self.adamw8bit_words(&first.lengths, parameters, gradients, moments, runs);
+    }
 
-/// Words that a moment of a parameter tensor of `len` numbers takes.
-pub(crate) fn words_of(len: usize) -> usize {
-    if is_coded(len) {
-        len.div_ceil(BLOCK) + len.div_ceil(4)
-    } else {
-        len
+    /// The same with one step for all.
+    pub fn adamw8bit(
+        &self,
+        parameters: &mut Tensor,
+        gradients: &Tensor,
+        first: &mut Moment8,
+        second: &mut Moment8,
+        step: AdamWStep,
+    ) {
+        let runs = [(parameters.len(), step)];
+        self.adamw8bit_by_runs(parameters, gradients, first, second, &runs);
     }
 }

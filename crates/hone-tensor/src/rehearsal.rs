@@ -5,14 +5,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::cpu::size_class;
-use crate::device::{
-    AdamWStep, AttentionGrads, AttentionSaved, Backend, Columns, Device, Gelu, Heads, LayerNorm,
-    Memory, Routing, Span, TensorError, TopK, Weight,
+use crate::cpu::{size_class, words_for};
+use crate::device::Device;
+use crate::ops::{
+    ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Columns, ExpertOps,
+    Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps, OptimizerOps, RotaryOps,
+    RoundingOps, Routing, RowOps, Span, StorageOps, TensorError, TopK,
 };
-use crate::moment8::Moment8;
 use crate::stored::StoredMatrix;
-use crate::tensor::{MatMut, MatRef, Storage, Tensor};
+use crate::tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};
 
 /// What was asked of a device that only counts.
 #[derive(Clone, Debug, Default)]
@@ -83,25 +84,18 @@ impl Rehearsal {
     }
 }
 
-impl Backend for Rehearsal {
+impl StorageOps for Rehearsal {
     fn name(&self) -> String {
         "rehearsal".into()
     }
-
     fn memory(&self) -> Memory {
         self.with(|cost| cost.memory)
     }
-
     fn reset_peak(&self) {
         self.with(|cost| cost.memory.peak_bytes = cost.memory.live_bytes);
     }
-
-    fn run(&self, work: &mut (dyn FnMut() + Send)) {
-        work();
-    }
-
-    fn allocate(&self, len: usize) -> Storage {
-        let bytes = 4 * size_class(len);
+    fn allocate(&self, element: Element, len: usize) -> Storage {
+        let bytes = 4 * size_class(words_for(element, len));
         self.with(|cost| {
             let memory = &mut cost.memory;
             memory.live_bytes += bytes;
@@ -110,31 +104,77 @@ impl Backend for Rehearsal {
         let rehearsal = self.clone();
         Box::new(Claim { bytes, rehearsal })
     }
-
-    fn upload(&self, data: &[f32]) -> Storage {
-        self.allocate(data.len())
-    }
-
     fn hold(&self, matrix: StoredMatrix) -> Storage {
         Box::new(matrix)
     }
-
+    fn read_row(&self, _: &Weight, _: usize, _: &mut [f32]) {}
+    fn download_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, TensorError> {
+        Ok(vec![0; tensor.len() * tensor.element().bytes()])
+    }
+    fn write_bytes(&self, _: &[u8], _: &mut Tensor) {}
     fn download(&self, tensor: &Tensor) -> Result<Vec<f32>, TensorError> {
         Ok(vec![0.0; tensor.len()])
     }
+    fn write(&self, _: &[f32], _: &mut Tensor) {}
+}
 
+impl LinearOps for Rehearsal {
     fn linear(&self, x: MatRef, weight: &Weight, _: &mut Tensor, _: bool) {
         self.product(x.shape().0, weight.cols(), weight.rows());
     }
-
     fn linear_backward(&self, dy: MatRef, weight: &Weight, _: &mut Tensor, _: bool) {
         self.product(dy.shape().0, weight.rows(), weight.cols());
     }
-
     fn matmul(&self, a: MatRef, b: MatRef, _: f32, _: MatMut, _: bool) {
         self.product(a.shape().0, a.shape().1, b.shape().1);
     }
+    fn add_bias(&self, _: &mut Tensor, _: &Tensor) {}
+    fn add(&self, _: &mut Tensor, _: &Tensor) {}
+    fn scale(&self, _: &mut Tensor, _: f32) {}
+}
 
+impl RowOps for Rehearsal {
+    fn fill(&self, _: &mut Tensor, _: f32) {}
+    fn copy_rows(&self, _: &Tensor, _: usize, _: usize, _: &mut Tensor, _: usize) {}
+    fn embed(&self, _: &[u32], _: &Weight, _: &mut Tensor) {}
+    fn gather_window(&self, _: MatRef, _: &[usize], _: &mut Tensor) {}
+    fn scatter_add_window(&self, _: &Tensor, _: &[usize], _: MatMut) {}
+    fn scale_cols(&self, _: &mut Tensor, _: MatRef) {}
+    fn dot_cols(&self, _: MatRef, _: MatRef, _: f32, _: MatMut, _: bool) {}
+    fn divide_by_root(&self, _: MatRef, _: &Tensor, _: MatMut, _: bool) {}
+    fn scale_rows(&self, _: &mut Tensor, _: MatRef) {}
+    fn dot_rows(&self, _: &Tensor, _: &Tensor, _: MatMut) {}
+    fn split_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
+    fn merge_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
+}
+
+impl RoundingOps for Rehearsal {
+    fn round_to_bf16(&self, _: &Tensor, _: &mut Tensor) {}
+    fn widen_bf16(&self, _: &Tensor, _: &mut Tensor) {}
+}
+
+impl NormOps for Rehearsal {
+    fn rms_norm(&self, _: &Tensor, _: &Tensor, _: f32, _: &mut Tensor) {}
+    fn rms_norm_backward(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: f32,
+        _: &mut Tensor,
+        _: bool,
+    ) {
+    }
+    fn layer_norm(&self, _: &Tensor, _: LayerNorm, _: &mut Tensor) {}
+    fn layer_norm_backward(&self, _: &Tensor, _: &Tensor, _: LayerNorm, _: &mut Tensor, _: bool) {}
+}
+
+impl RotaryOps for Rehearsal {
+    fn rope(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
+    fn rope_interleaved(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
+}
+
+impl AttentionOps for Rehearsal {
     fn attention(
         &self,
         _: &Tensor,
@@ -147,7 +187,6 @@ impl Backend for Rehearsal {
     ) {
         self.over_scores(2.0, spans, heads);
     }
-
     fn attention_backward(
         &self,
         _: AttentionSaved,
@@ -158,68 +197,21 @@ impl Backend for Rehearsal {
     ) {
         self.over_scores(5.0, spans, heads);
     }
+}
 
-    fn cross_entropy(
-        &self,
-        _: &mut Tensor,
-        targets: &[u32],
-        _: bool,
-    ) -> Result<Vec<f64>, TensorError> {
-        Ok(vec![0.0; targets.len()])
-    }
-
-    fn sum_squares(&self, _: &Tensor) -> Result<f64, TensorError> {
-        Ok(0.0)
-    }
-
-    fn write(&self, _: &[f32], _: &mut Tensor) {}
-    fn fill(&self, _: &mut Tensor, _: f32) {}
-    fn copy_rows(&self, _: &Tensor, _: usize, _: usize, _: &mut Tensor, _: usize) {}
-    fn add_bias(&self, _: &mut Tensor, _: &Tensor) {}
-    fn add(&self, _: &mut Tensor, _: &Tensor) {}
-    fn embed(&self, _: &[u32], _: &Weight, _: &mut Tensor) {}
-    fn gather_window(&self, _: MatRef, _: &[usize], _: &mut Tensor) {}
-    fn scatter_add_window(&self, _: &Tensor, _: &[usize], _: MatMut) {}
-    fn scale_cols(&self, _: &mut Tensor, _: MatRef) {}
-    fn dot_cols(&self, _: MatRef, _: MatRef, _: f32, _: MatMut, _: bool) {}
-    fn divide_by_root(&self, _: MatRef, _: &Tensor, _: MatMut, _: bool) {}
-    fn round_to_bf16(&self, _: &Tensor, _: &mut Tensor) {}
-    fn widen_bf16(&self, _: &Tensor, _: &mut Tensor) {}
-    fn rms_norm(&self, _: &Tensor, _: &Tensor, _: f32, _: &mut Tensor) {}
-    fn rms_norm_backward(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: f32,
-        _: &mut Tensor,
-        _: bool,
-    ) {
-    }
-    fn scale_rows(&self, _: &mut Tensor, _: MatRef) {}
-    fn dot_rows(&self, _: &Tensor, _: &Tensor, _: MatMut) {}
-
-    /// Every row to the same experts: the work of any choice, and the most memory that one can take.
-    fn route(&self, logits: &Tensor, top: TopK) -> Routing {
-        let (rows, experts) = (logits.rows(), logits.cols());
-        let places = rows * top.count;
-        Routing {
-            rows: (0..places).map(|place| place % rows.max(1)).collect(),
-            starts: (0..=experts).map(|e| e.min(top.count) * rows).collect(),
-            weights: logits.device().empty(places, 1),
-        }
-    }
-
-    fn route_backward(&self, _: &Tensor, _: &Routing, _: TopK, _: &Tensor, _: &mut Tensor) {}
-    fn split_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
-    fn merge_columns(&self, _: &Tensor, _: Columns, _: &mut Tensor) {}
-    fn scale(&self, _: &mut Tensor, _: f32) {}
+impl ActivationOps for Rehearsal {
     fn soft_cap(&self, _: &mut Tensor, _: f32) {}
     fn soft_cap_backward(&self, _: &Tensor, _: f32, _: &mut Tensor) {}
-    fn layer_norm(&self, _: &Tensor, _: LayerNorm, _: &mut Tensor) {}
-    fn layer_norm_backward(&self, _: &Tensor, _: &Tensor, _: LayerNorm, _: &mut Tensor, _: bool) {}
-    fn rope(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
-    fn rope_interleaved(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
+    fn gated_silu(&self, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
+    fn gated_silu_backward(
+        &self,
+        _: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        _: &mut Tensor,
+        _: &mut Tensor,
+    ) {
+    }
     fn gelu(&self, _: Gelu, _: &Tensor, _: &mut Tensor) {}
     fn gelu_backward(&self, _: Gelu, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
     fn gated_gelu(&self, _: Gelu, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
@@ -233,17 +225,38 @@ impl Backend for Rehearsal {
         _: &mut Tensor,
     ) {
     }
-    fn gated_silu(&self, _: &Tensor, _: &Tensor, _: &mut Tensor) {}
-    fn gated_silu_backward(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &mut Tensor,
-        _: &mut Tensor,
-    ) {
-    }
     fn dropout(&self, _: &Tensor, _: f32, _: u64, _: &mut Tensor, _: bool) {}
+}
+
+impl ExpertOps for Rehearsal {
+    /// Every row to the same experts: the work of any choice, and the most memory that one can take.
+    fn route(&self, logits: &Tensor, top: TopK) -> Routing {
+        let (rows, experts) = (logits.rows(), logits.cols());
+        let places = rows * top.count;
+        Routing {
+            rows: (0..places).map(|place| place % rows.max(1)).collect(),
+            starts: (0..=experts).map(|e| e.min(top.count) * rows).collect(),
+            weights: logits.device().empty(places, 1),
+        }
+    }
+    fn route_backward(&self, _: &Tensor, _: &Routing, _: TopK, _: &Tensor, _: &mut Tensor) {}
+}
+
+impl LossOps for Rehearsal {
+    fn cross_entropy(
+        &self,
+        _: &mut Tensor,
+        targets: &[u32],
+        _: bool,
+    ) -> Result<Vec<f64>, TensorError> {
+        Ok(vec![0.0; targets.len()])
+    }
+    fn sum_squares(&self, _: &Tensor) -> Result<f64, TensorError> {
+        Ok(0.0)
+    }
+}
+
+impl OptimizerOps for Rehearsal {
     fn adamw_by_runs(
         &self,
         _: &mut Tensor,
@@ -253,12 +266,12 @@ impl Backend for Rehearsal {
         _: &[(usize, AdamWStep)],
     ) {
     }
-    fn adamw8bit_by_runs(
+    fn adamw8bit_words(
         &self,
+        _: &[usize],
         _: &mut Tensor,
         _: &Tensor,
-        _: &mut Moment8,
-        _: &mut Moment8,
+        _: [&mut Tensor; 2],
         _: &[(usize, AdamWStep)],
     ) {
     }

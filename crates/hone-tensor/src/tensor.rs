@@ -1,4 +1,4 @@
-//! A matrix of f32 on one device, and borrowed windows into it.
+//! Matrices on one device, trained or frozen, and borrowed windows into them.
 //!
 //! Activations of a packed batch are matrices by nature, `[tokens, features]`, so a tensor has two
 //! axes and no broadcasting rules. What a device keeps behind it is the device's own business:
@@ -7,28 +7,70 @@
 use std::any::Any;
 use std::ops::Range;
 
-use crate::device::{Device, TensorError};
+use crate::quant::Format;
 
 /// What a back-end keeps for one tensor or weight.
 pub type Storage = Box<dyn Any + Send + Sync>;
 
-/// A row-major `[rows, cols]` matrix of f32.
+/// What an element of a tensor is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Element {
+    /// What ops compute with.
+    F32,
+    /// In safekeeping: good for [`crate::RoundingOps::widen_bf16`] alone.
+    Bf16,
+    /// Four bytes that only their op understands: codes of 8-bit moments with their scales.
+    Word,
+}
+
+impl Element {
+    /// Its size.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::Bf16 => 2,
+            Self::F32 | Self::Word => 4,
+        }
+    }
+}
+
+/// The device that a tensor is on, as far as this file knows of it: [`crate::Device`] puts itself here.
+pub(crate) type Home = Box<dyn Any + Send + Sync>;
+
+/// A row-major `[rows, cols]` matrix, of f32 as a rule.
 pub struct Tensor {
     rows: usize,
     cols: usize,
-    device: Device,
+    element: Element,
+    home: Home,
     storage: Storage,
 }
 
 impl Tensor {
-    /// Wraps what a back-end allocated; called by [`Device`] only.
-    pub(crate) fn new(rows: usize, cols: usize, device: Device, storage: Storage) -> Self {
+    /// Wraps what a back-end allocated; called by [`crate::Device`] only.
+    pub(crate) fn new(
+        rows: usize,
+        cols: usize,
+        element: Element,
+        home: Home,
+        storage: Storage,
+    ) -> Self {
         Self {
             rows,
             cols,
-            device,
+            element,
+            home,
             storage,
         }
+    }
+
+    /// What its elements are.
+    pub fn element(&self) -> Element {
+        self.element
+    }
+
+    /// Where it lives.
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// Number of rows: tokens, for an activation.
@@ -51,11 +93,6 @@ impl Tensor {
         self.len() == 0
     }
 
-    /// Where it lives.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
     /// The back-end's own handle.
     pub fn storage(&self) -> &Storage {
         &self.storage
@@ -64,11 +101,6 @@ impl Tensor {
     /// The back-end's own handle, for writing.
     pub fn storage_mut(&mut self) -> &mut Storage {
         &mut self.storage
-    }
-
-    /// Copies the elements to the host, in row-major order.
-    pub fn to_vec(&self) -> Result<Vec<f32>, TensorError> {
-        self.device.download(self)
     }
 
     /// The whole tensor as a matrix operand.
@@ -165,6 +197,71 @@ impl std::fmt::Debug for Tensor {
     }
 }
 
+/// A frozen matrix `[out, in]`, held by a device in its stored form.
+pub struct Weight {
+    rows: usize,
+    cols: usize,
+    format: Format,
+    bytes: usize,
+    storage: Storage,
+}
+
+impl Weight {
+    /// Wraps what a back-end holds; called by [`crate::Device`] only.
+    pub(crate) fn new(
+        rows: usize,
+        cols: usize,
+        format: Format,
+        bytes: usize,
+        storage: Storage,
+    ) -> Self {
+        Self {
+            rows,
+            cols,
+            format,
+            bytes,
+            storage,
+        }
+    }
+
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// How its numbers are stored.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes it takes, scales included.
+    pub fn size_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The back-end's own handle.
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+}
+
+impl std::fmt::Debug for Weight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Weight[{}, {}] {}",
+            self.rows,
+            self.cols,
+            self.format.name()
+        )
+    }
+}
+
 /// A matrix inside a tensor, possibly read as its transpose.
 #[derive(Clone, Copy, Debug)]
 pub struct MatRef<'a> {
@@ -214,4 +311,18 @@ pub struct MatMut<'a> {
     pub cols: usize,
     /// Distance between rows.
     pub stride: usize,
+}
+
+impl MatMut<'_> {
+    /// The same elements, for reading.
+    pub fn view(&self) -> MatRef<'_> {
+        MatRef {
+            tensor: self.tensor,
+            offset: self.offset,
+            rows: self.rows,
+            cols: self.cols,
+            stride: self.stride,
+            transposed: false,
+        }
+    }
 }

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::rows::{TASK, by_rows};
 use super::simd::{exp, vectorised};
-use crate::device::Gelu;
+use crate::ops::Gelu;
 
 /// `√(2/π)`.
 const ROOT_2_OVER_PI: f32 = 0.797_884_6;

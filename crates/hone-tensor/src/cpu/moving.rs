@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::rows::by_rows;
 use super::simd::{self, Shared, vectorised};
-use crate::device::Columns;
+use crate::ops::Columns;
 
 /// Columns that one scattering task owns.
 const COLUMNS: usize = 64;
@@ -68,17 +68,16 @@ pub fn merge_columns(x: &[f32], columns: Columns, out_cols: usize, out: &mut [f3
     });
 }
 
-/// Rounds to bf16 (nearest, ties to even), two to each number of `out`.
-pub fn round_to_bf16(x: &[f32], out: &mut [f32]) {
-    by_rows(out, 1, |first, out| {
-        round(&x[2 * first..], as_halves_mut(out))
-    });
+/// Rounds to bf16 (nearest, ties to even).
+pub fn round_to_bf16(x: &[f32], out: &mut [bf16]) {
+    const PIECE: usize = 1 << 14;
+    let pieces = out.par_chunks_mut(PIECE).zip(x.par_chunks(PIECE));
+    pieces.for_each(|(out, x)| round(x, out));
 }
 
 /// Undoes [`round_to_bf16`], but for the rounding.
-pub fn widen_bf16(x: &[f32], out: &mut [f32]) {
-    let halves = as_halves(x);
-    by_rows(out, 1, |first, out| widen(&halves[first..], out));
+pub fn widen_bf16(x: &[bf16], out: &mut [f32]) {
+    by_rows(out, 1, |first, out| widen(&x[first..], out));
 }
 
 vectorised! {
@@ -95,16 +94,6 @@ vectorised! {
             *out = x.to_f32();
         }
     }
-}
-
-fn as_halves(x: &[f32]) -> &[bf16] {
-    // SAFETY: bf16 is two bytes of any pattern, aligned to two; f32 is four, aligned to four.
-    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), 2 * x.len()) }
-}
-
-fn as_halves_mut(x: &mut [f32]) -> &mut [bf16] {
-    // SAFETY: as above, and the borrow is exclusive.
-    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), 2 * x.len()) }
 }
 
 #[cfg(test)]
@@ -130,7 +119,7 @@ mod tests {
     #[test]
     fn bf16_rounds_to_nearest_even_at_odd_lengths_too() {
         let x = [1.0, 1.0 + 1.0 / 256.0, 1.0 + 3.0 / 256.0, -2.5, f32::MAX];
-        let (mut halves, mut back) = ([0.0; 3], [0.0; 5]);
+        let (mut halves, mut back) = ([bf16::ZERO; 5], [0.0; 5]);
         round_to_bf16(&x, &mut halves);
         widen_bf16(&halves, &mut back);
         assert_eq!(back, [1.0, 1.0, 1.0 + 4.0 / 256.0, -2.5, f32::INFINITY]);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use memmap2::{Advice, MmapMut};
 
-use crate::device::Memory;
+use crate::ops::Memory;
 
 /// Buffers of at least this many numbers are pages of their own.
 const OWN_PAGES: usize = 32 * 1024;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::rows::{TASK, by_rows};
 use super::simd::exp;
-use crate::device::TopK;
+use crate::ops::TopK;
 
 /// Multiplies each row of `cols` numbers with its factor.
 pub fn scale_rows(x: &mut [f32], cols: usize, factors: &[f32]) {

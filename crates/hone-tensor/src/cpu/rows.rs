@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::simd::{exp, tanh, vectorised};
+use crate::ops::DropoutMask;
 
 /// Elements that a task should have at least, so that starting it costs less than doing it.
 pub const TASK: usize = 16_384;
@@ -303,15 +304,11 @@ fn row_nats(row: &mut [f32], target: usize, backward: bool) -> f64 {
 
 /// Keeps an element when its own hash says so: the mask needs no memory and no order.
 pub fn dropout(x: &[f32], p: f32, seed: u64, out: &mut [f32], accumulate: bool) {
-    let threshold = (f64::from(p) * 4_294_967_296.0) as u64;
-    let scale = 1.0 / (1.0 - p);
+    let (mask, scale) = (DropoutMask::new(p, seed), 1.0 / (1.0 - p));
     by_rows(out, 1, |first, out| {
         for (i, out) in out.iter_mut().enumerate() {
             let index = first + i;
-            let mut hash = seed.wrapping_add((index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-            hash = (hash ^ (hash >> 32)).wrapping_mul(0xd6e8_feb8_6659_fd93);
-            let kept = if (hash >> 32) >= threshold {
+            let kept = if mask.keeps(index) {
                 x[index] * scale
             } else {
                 0.0
@@ -386,13 +383,7 @@ pub fn sum_squares(x: &[f32]) -> f64 {
 }
 
 /// One fused pass of AdamW, decay before the update as in `torch.optim.AdamW`.
-pub fn adamw(
-    p: &mut [f32],
-    g: &[f32],
-    m: &mut [f32],
-    v: &mut [f32],
-    step: crate::device::AdamWStep,
-) {
+pub fn adamw(p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], step: crate::ops::AdamWStep) {
     let (lr, beta1, beta2) = (step.lr as f32, step.beta1 as f32, step.beta2 as f32);
     let bias1 = 1.0 - f64::from(beta1).powi(step.step as i32);
     let bias2 = 1.0 - f64::from(beta2).powi(step.step as i32);

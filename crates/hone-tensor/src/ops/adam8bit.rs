@@ -6,9 +6,18 @@
 
 use rayon::prelude::*;
 
-use crate::device::AdamWStep;
-use crate::moment8::{BLOCK, BLOCK_WORDS, is_coded, words_of};
+use super::adamw::AdamWStep;
+use crate::cpu::simd;
 use crate::quant::dynamic::{self, CodeBook};
+
+/// Numbers that share a scale.
+pub(crate) const BLOCK: usize = 256;
+
+/// Words of a whole block: its scale, and four codes each.
+pub(crate) const BLOCK_WORDS: usize = 1 + BLOCK / 4;
+
+/// Tensors of fewer numbers stay in f32.
+const SMALLEST: usize = 4096;
 
 /// Blocks of a task.
 const TASK_BLOCKS: usize = 16;
@@ -98,7 +107,7 @@ impl<'a> Piece<'a> {
             fn wide(piece: Piece, is_coded: bool, numbers: Numbers) {
                 piece.plain(is_coded, numbers);
             }
-            if super::simd::has_avx2() {
+            if simd::has_avx2() {
                 // SAFETY: the processor has AVX2 and FMA, just checked.
                 return unsafe { wide(self, is_coded, numbers) };
             }
@@ -119,6 +128,20 @@ impl<'a> Piece<'a> {
         for ((p, g), (m, v)) in blocks.zip(moments) {
             numbers.block(p, g, m, v);
         }
+    }
+}
+
+/// Whether a parameter tensor of `len` numbers has its moments in 8 bits.
+pub(crate) fn is_coded(len: usize) -> bool {
+    len >= SMALLEST
+}
+
+/// Words that a moment of a parameter tensor of `len` numbers takes.
+pub(crate) fn words_of(len: usize) -> usize {
+    if is_coded(len) {
+        len.div_ceil(BLOCK) + len.div_ceil(4)
+    } else {
+        len
     }
 }
 
