@@ -11,7 +11,7 @@ use crate::base::OpenBase;
 use crate::refusal::Refusal;
 use anyhow::Result;
 use go_template::{GoTemplate, Message};
-use hone_ledger::words::{is_unruly, quoted};
+use hone_ledger::words::{self, is_unruly};
 use hone_text::{Conversation, Renderer, Role, TOOL_USE, Turn};
 
 /// A Modelfile, and what is to be known about it.
@@ -77,7 +77,7 @@ fn on_one_line<'a>(what: &str, text: &'a str) -> Result<&'a str> {
 }
 
 fn unwritable(what: &str, text: &str) -> anyhow::Error {
-    let shown = quoted(text);
+    let shown = words::quoted(text);
     Refusal::failed(format!(
         "{what} cannot be written in a Modelfile: `{shown}`"
     ))
