@@ -12,7 +12,7 @@ pub static DOC: Doc = Doc {
     family: Family::Format,
     summary: "a reply breaks off before its end",
     why: "A reply cut at somebody's token limit teaches the model to stop in the middle of a sentence, or to leave a block of code open.",
-    what: "Assistant turns with a fenced block, JSON or a bracket that is never closed, or a table whose last row is cut; whose last line of prose ends in a comma, a colon, an opening bracket or a word that wants another one (`the`, `because`, `und`, `parce que` … in nine languages); whose last sentence has no mark at its end though the sentences before it in the same line have one, or three in the lines above; or whose last item of a list has none though the others do. Short answers, lists, headings, signatures, links and code end as they like.",
+    what: "Assistant turns with a fenced block, JSON or a bracket that is never closed, or a table whose last row is cut; whose last line of prose ends in a comma, a colon, an opening bracket or a word that wants another one (`the`, `because`, `und`, `parce que` … in nine languages), or with who does something after a conjunction (`wo er`); which ends in an operator; whose last sentence has no mark at its end though the sentences before it in the same line have one, or three in the lines above; or whose last item of a list has none though the others do. Short answers, lists, headings, signatures, links and code end as they like.",
     default: Action::Report,
     params: &[],
 };
@@ -104,6 +104,25 @@ const ASKING: &[&str] = &[
     "why",
 ];
 
+/// Conjunctions and who does something: after both, no sentence has ended.
+const BEGUN: &[(&[&str], &[&str])] = &[
+    (
+        &["because", "although", "whereas", "while"],
+        &["he", "i", "it", "she", "they", "we", "you"],
+    ),
+    (
+        &["als", "dass", "ob", "weil", "wenn", "wo", "während"],
+        &["er", "es", "ich", "man", "sie", "wir"],
+    ),
+    (
+        &["где", "если", "когда", "потому", "что"],
+        &["вы", "мы", "он", "она", "они", "оно", "я"],
+    ),
+];
+
+/// What a line of code, or a sum, does not end in.
+const OPERATORS: [&str; 7] = [" =", " +", " *", " &&", " ||", " ->", " =>"];
+
 /// See [`DOC`].
 pub struct TruncatedReply;
 
@@ -146,6 +165,9 @@ fn broken_off(text: &str) -> Option<Range<usize>> {
     let line = text[start..end].trim();
     let span = end - line.len()..end;
     let above = &text[..start];
+    if OPERATORS.iter().any(|operator| line.ends_with(operator)) {
+        return Some(span);
+    }
     let prose = prose::stretches(text).pop()?;
     if prose.end < end || is_heading_or_quotation(line) {
         return None;
@@ -177,9 +199,6 @@ fn is_cut_item(item: &str, above: &str) -> bool {
 fn is_cut_line(line: &str, above: &str) -> bool {
     let ends_in_colon = line.ends_with([':', '：']) && starts_openly(line) && num_words(line) >= 3;
     if ends_in_colon {
-        return true;
-    }
-    if line.ends_with(" =") {
         return true;
     }
     let sentences = sentences(line);
@@ -240,6 +259,15 @@ fn wants_more(sentence: &str, above: &str) -> bool {
     let Some(last) = words.last().filter(|_| words.len() > 2) else {
         return false;
     };
+    if words.len() >= 5 {
+        let before = words[words.len() - 2];
+        let begun = BEGUN
+            .iter()
+            .any(|(joins, who)| joins.contains(&before) && who.contains(last));
+        if begun {
+            return true;
+        }
+    }
     let all = format!("{above} {lower}").to_lowercase();
     let known = |list: &[&str]| {
         prose::words(&all, 0..all.len())

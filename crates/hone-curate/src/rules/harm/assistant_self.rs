@@ -214,7 +214,8 @@ fn english() -> String {
         format!(r"\bi (?:do not|don't) (?:have|hold|possess|form) (?:any )?(?:{own} (?:opinions?|beliefs?|feelings?|emotions?|experiences?|views?|preferences?|thoughts|biases)|consciousness|self-awareness|feelings or emotions|emotions or|a physical body)|\bi have no {own} (?:opinions?|beliefs?|feelings?|experiences?)"),
         r"\bi (?:do not|don't) have (?:direct )?(?:access to real-time|real-time access|real-time information)|\bi (?:cannot|can't|am unable to|'m unable to|am not able to|'m not able to) browse the (?:internet|web)|\bi(?:'m| am) not a human\b|\bmy programming (?:does|do) not|\bmy programming doesn't".into(),
     ];
-    parts.join("|")
+    // Letters of English alone: those of all alphabets take a table each.
+    parts.join("|").replace(r"\w", "[a-z0-9]")
 }
 
 static NAMED: LazyLock<Regex> =

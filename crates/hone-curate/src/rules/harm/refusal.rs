@@ -319,13 +319,14 @@ fn english() -> String {
         format!(r"\A{IN}\b(?:is|are) (?:both |not only |highly )?(?:illegal|unethical|immoral)(?:,| and|, and|,? but| as well as)(?: \w+){{0,3}}? {wrong}\b"),
         format!(r"\A{IN}\bnot (?:ethical or legal|legal or ethical|ethical or justifiable)\b"),
     ];
-    parts.join("|")
+    // Letters of English alone: those of all alphabets take a table each.
+    parts.join("|").replace(r"\w", "[a-z]")
 }
 
 /// What follows words of a refusal and makes an idiom, or an answer, of them.
 static NO_REFUSAL: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)^(?:help(?:ed)? (?:but|it|\w+ing)\b|(?:give|tell|offer|provide|share) (?:you |it |him |her )?(?:an? |the )?(?:exact|precise|definite|definitive|guarantee|number)|(?:give|rate) [^.!?\n]{1,40}(?:less|more|fewer|lower|higher) than|tell you how (?:much|happy|glad|many|often|sorry|grateful|excited)|[^.!?\n]{1,60}\benough\b|(?:see|find|think|hear|remember|recall)\b|write off|give (?:up|in|way)|answer for|wait\b|believe\b|lie\b|agree more|imagine\b|thank\b)",
+        r"(?i)^(?:help(?:ed)? (?:but|it|[a-z]+ing)\b|(?:give|tell|offer|provide|share) (?:you |it |him |her )?(?:an? |the )?(?:exact|precise|definite|definitive|guarantee|number)|(?:give|rate) [^.!?\n]+(?:less|more|fewer|lower|higher) than|tell you how (?:much|happy|glad|many|often|sorry|grateful|excited)|[^.!?\n]+\benough\b|(?:see|find|think|hear|remember|recall)\b|write off|give (?:up|in|way)|answer for|wait\b|believe\b|lie\b|agree more|imagine\b|thank\b)",
     )
     .expect("a fixed pattern")
 });

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
-use whatlang::{Detector, Lang};
+use whatlang::{Detector, Lang, Script};
 
 use crate::rules::prose;
 use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
@@ -98,20 +98,36 @@ impl LanguageDetector {
 
     /// The language of a text's prose, if there is enough of it to be sure.
     pub fn language(&self, text: &str) -> Option<Lang> {
-        // What counts most for its bytes, an ideograph, counts four and has three.
-        if text.len() * 4 < self.min_length * 3 {
-            return None;
-        }
-        let sample = sample(text);
-        if sample.chars().map(letters_of).sum::<usize>() < self.min_length {
-            return None;
-        }
+        let sample = self.sample(text, self.min_length)?;
         if is_english(&sample) {
             return Some(Lang::Eng);
         }
         let (language, confidence) =
             LATEST.with_borrow_mut(|latest| self.detect(sample, latest))?;
         (confidence >= self.confidence).then_some(language)
+    }
+
+    /// The languages of two texts in two scripts, which are two languages for certain, so that less of them is enough.
+    pub fn of_two_scripts(&self, one: &str, other: &str) -> Option<(Lang, Lang)> {
+        let of = |text: &str| {
+            let sample = self.sample(text, self.min_length * 2 / 3)?;
+            let script = script(&sample)?;
+            let english = is_english(&sample).then_some(Lang::Eng);
+            let found = || LATEST.with_borrow_mut(|latest| self.detect(sample, latest));
+            Some((script, english.or_else(|| Some(found()?.0))?))
+        };
+        let ((one_script, one), (other_script, other)) = (of(one)?, of(other)?);
+        (one_script != other_script && one != other).then_some((one, other))
+    }
+
+    /// What is looked at of a text, if it has as many letters.
+    fn sample(&self, text: &str, letters: usize) -> Option<String> {
+        // What counts most for its bytes, an ideograph, counts four and has three.
+        if text.len() * 4 < letters * 3 {
+            return None;
+        }
+        let sample = sample(text);
+        (sample.chars().map(letters_of).sum::<usize>() >= letters).then_some(sample)
     }
 
     /// Detects the language of a sample that is not among the latest.
@@ -148,6 +164,14 @@ fn letters_of(c: char) -> usize {
         | '\u{20000}'..='\u{3ffff}' => 4,
         c => c.is_alphabetic().into(),
     }
+}
+
+/// The script of most letters; Chinese, Japanese and Korean share theirs.
+fn script(text: &str) -> Option<Script> {
+    Some(match whatlang::detect_script(text)? {
+        Script::Hiragana | Script::Katakana | Script::Hangul => Script::Mandarin,
+        other => other,
+    })
 }
 
 fn sample(text: &str) -> String {

@@ -14,7 +14,7 @@ pub static DOC: Doc = Doc {
     family: Family::Quality,
     summary: "a reply is in another language than its prompt",
     why: "Who asks in one language expects an answer in it; translated halves of rows are a common fault of merged collections.",
-    what: "The languages of the assistant's turn and of the user's turn before it, as `language` finds them, where it is sure of both. Nothing is reported where the other language was wanted: a turn before asks for a translation, names the reply's language (in one of twelve languages), or has a paragraph in it.",
+    what: "The languages of the assistant's turn and of the user's turn before it, as `language` finds them, where it is sure of both; of two scripts, two thirds of the letters are enough. Nothing is reported where the other language was wanted: a turn before asks for a translation, names the reply's language (in one of twelve languages), or has a paragraph in it.",
     default: Action::Report,
     params: &[MIN_LENGTH, CONFIDENCE],
 };
@@ -269,14 +269,20 @@ impl Rule for ReplyLanguage {
         for part in row.parts() {
             match part.role {
                 Some(Role::User) => {
-                    asked = self.detector.language(part.text);
+                    asked = Some((part.text, self.detector.language(part.text)));
                     before.push(part.text);
                 }
                 Some(Role::Assistant) => {
-                    let Some(asked) = asked else { continue };
+                    let Some((question, asked)) = asked else {
+                        continue;
+                    };
                     let said = self.detector.language(part.text);
-                    let is_other = |said: &Lang| *said != asked && !self.is_wanted(*said, &before);
-                    if let Some(said) = said.filter(is_other) {
+                    let pair = asked.zip(said);
+                    let pair = pair.or_else(|| self.detector.of_two_scripts(question, part.text));
+                    let is_other = |(asked, said): &(Lang, Lang)| {
+                        said != asked && !self.is_wanted(*said, &before)
+                    };
+                    if let Some((asked, said)) = pair.filter(is_other) {
                         let message = format!("in {}, asked in {}", called(said), called(asked));
                         hits.push(Hit::of(part.place, message));
                     }
