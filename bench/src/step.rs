@@ -71,6 +71,7 @@ impl Batch {
             boundaries: &self.boundaries,
             rows: &self.rows,
             targets: &self.targets,
+            weights: None,
         }
     }
 

@@ -7,7 +7,7 @@
 use crate::Example;
 
 /// A packed batch.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// The ids of all examples, one after another.
     pub ids: Vec<u32>,
@@ -18,18 +18,20 @@ pub struct Batch {
 }
 
 /// One prediction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Target {
     /// The row that predicts.
     pub row: usize,
     /// The token it should predict.
     pub token: u32,
+    /// How much it counts in a loss; 1 for a token like any other.
+    pub weight: f32,
 }
 
 impl Batch {
     /// How many examples it holds.
     pub fn num_examples(&self) -> usize {
-        self.boundaries.len() - 1
+        self.boundaries.len().saturating_sub(1)
     }
 }
 
@@ -50,6 +52,7 @@ pub fn pack(examples: &[&Example]) -> Batch {
         batch.targets.extend(supervised.map(|(at, _)| Target {
             row: start + at - 1,
             token: example.ids[at],
+            weight: 1.0,
         }));
         batch.ids.extend(&example.ids);
         batch.boundaries.push(batch.ids.len());
@@ -183,7 +186,11 @@ mod tests {
         // Neither 5 nor 8 is a target: nothing of their own example stands before them.
         assert_eq!(
             batch.targets,
-            [Target { row: 1, token: 7 }, Target { row: 3, token: 9 }]
+            [(1, 7), (3, 9)].map(|(row, token)| Target {
+                row,
+                token,
+                weight: 1.0
+            })
         );
     }
 

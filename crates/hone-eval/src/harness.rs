@@ -280,6 +280,7 @@ impl Exam {
                 boundaries: &batch.boundaries,
                 rows: &rows,
                 targets: &targets,
+                weights: None,
             };
             let nats = model.nats(packed)?;
             let mut rest = nats.as_slice();

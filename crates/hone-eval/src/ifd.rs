@@ -125,6 +125,7 @@ fn mean_nats(
             boundaries: &batch.boundaries,
             rows: &rows,
             targets: &targets,
+            weights: None,
         };
         let nats = match rows.is_empty() {
             true => Vec::new(),

@@ -85,6 +85,7 @@ impl Model {
             boundaries: &[0, ids.len()],
             rows: &[last],
             targets: &[0],
+            weights: None,
         };
         let layout = Layout::new(&batch, Shortcuts::NONE);
         self.device().scope(|| {

@@ -162,6 +162,8 @@ pub(crate) struct Layout {
     pub head_rows: Vec<usize>,
     /// The next token for each of `head_rows`.
     pub targets: Vec<u32>,
+    /// What the gradient of each of them is multiplied with; nothing where it is 1.
+    pub weights: Option<Vec<f32>>,
     /// How `head_rows` divide among the shares.
     pub heads: Vec<HeadRows>,
     /// The place that each supervised row has in the batch, where that is another.
@@ -183,6 +185,11 @@ impl Layout {
             head_rows.extend((0..ids.len()).filter(|row| !seen.contains(row)));
             targets.resize(head_rows.len(), 0);
         }
+        let weights = batch.weights.map(|weights| {
+            let mut weights = weights.to_vec();
+            weights.resize(head_rows.len(), 0.0);
+            weights
+        });
         let (spans, keys) = spans(&tree);
         let last = shortcuts
             .last_layer
@@ -214,6 +221,7 @@ impl Layout {
             }],
             head_rows,
             targets,
+            weights,
             order: None,
         }
     }
@@ -244,6 +252,7 @@ impl Layout {
             row_of: vec![0; batch.ids.len()],
             head_rows: vec![],
             targets: vec![],
+            weights: batch.weights.map(|_| vec![]),
             heads: vec![],
             order: Some(vec![]),
         };
@@ -304,6 +313,9 @@ impl Layout {
         self.head_rows
             .extend(other.head_rows.iter().map(|row| head_at + row));
         self.targets.extend(other.targets);
+        if let (Some(all), Some(own)) = (&mut self.weights, other.weights) {
+            all.extend(own);
+        }
         self.heads.push(HeadRows {
             range: first_head..self.head_rows.len(),
             supervised: part.rows.len(),
@@ -351,6 +363,7 @@ struct SomeSequences {
     boundaries: Vec<usize>,
     rows: Vec<usize>,
     targets: Vec<u32>,
+    weights: Option<Vec<f32>>,
     /// The token of the batch that each token is.
     tokens: Vec<usize>,
     /// The place in the batch of each supervised row.
@@ -364,6 +377,7 @@ impl SomeSequences {
             boundaries: vec![0],
             rows: vec![],
             targets: vec![],
+            weights: batch.weights.map(|_| vec![]),
             tokens: vec![],
             order: vec![],
         };
@@ -374,6 +388,9 @@ impl SomeSequences {
             for (place, (row, target)) in supervised.filter(|(_, (row, _))| range.contains(*row)) {
                 own.rows.push(first + row - range.start);
                 own.targets.push(*target);
+                if let (Some(own), Some(all)) = (&mut own.weights, batch.weights) {
+                    own.push(all[place]);
+                }
                 own.order.push(place);
             }
             own.ids.extend(&batch.ids[range.clone()]);
@@ -389,6 +406,7 @@ impl SomeSequences {
             boundaries: &self.boundaries,
             rows: &self.rows,
             targets: &self.targets,
+            weights: self.weights.as_deref(),
         }
     }
 }
@@ -459,6 +477,7 @@ mod tests {
             boundaries: &[0, 20, 40],
             rows: &[18],
             targets: &[7],
+            weights: None,
         };
         let plain = Layout::new(&batch, Shortcuts::NONE);
         assert_eq!((plain.ids.len(), plain.head_rows.len()), (40, 40));

@@ -28,7 +28,7 @@ pub use adapter::{
     Param, PartsError, PeftError, Provenance, RateGroup, RawAdapter, Role, Runtime, SaveDtype,
     Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter, write_beside,
 };
-pub use batch::{LossSum, Packed};
+pub use batch::{BatchError, LossSum, Packed};
 pub use combine::{Combination, CombineError, CombineKind, combine};
 pub use decoder::{BaseFormat, Decoder, LoadError};
 pub use finite::NotFinite;

@@ -55,6 +55,7 @@ impl Model {
             boundaries: &boundaries,
             rows: &[],
             targets: &[],
+            weights: None,
         };
         let shortcuts = Shortcuts {
             shared_prefix: true,

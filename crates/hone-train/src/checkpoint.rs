@@ -14,7 +14,7 @@ use hone_ledger::{
 use serde::{Deserialize, Serialize};
 
 use crate::optimizer::OptimizerKind;
-use crate::recipe::Totals;
+use crate::totals::Totals;
 
 /// What stands in a checkpoint beside the numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -120,6 +120,14 @@ impl Checkpoint {
         let newest = open_newest(checkpoints, SERIES)?;
         let read = newest.dir.map(|dir| Self::read(&dir)).transpose()?;
         Ok((read, newest.damaged))
+    }
+
+    /// Whether there is a complete one under `checkpoints`, intact or not.
+    ///
+    /// # Errors
+    /// A directory that cannot be listed.
+    pub fn exists(checkpoints: &Path) -> Result<bool, CheckpointError> {
+        Ok(!complete_dirs(checkpoints, SERIES)?.is_empty())
     }
 
     /// Removes what killed processes left under `checkpoints`, and of those that are older than the one to continue from, of

@@ -1,23 +1,31 @@
-//! Learning: recipes, optimisers, schedules, checkpoints.
+//! Learning: runs, objectives, optimisers, schedules, checkpoints.
 //!
 //! A run is deterministic: shuffling and dropout are functions of the seed and the step, sums have a fixed
 //! order, and a checkpoint holds the rest. So interrupted equals uninterrupted, byte for byte.
 
 mod checkpoint;
 mod entries;
+mod error;
 mod event;
+mod objective;
 mod optimizer;
 mod plan;
-mod recipe;
+mod run;
+mod run_dir;
 mod schedule;
+mod setting;
+mod totals;
 mod width_rate;
 
 pub use checkpoint::{Checkpoint, CheckpointError, Due, Note};
+pub use error::TrainError;
 pub use event::{Change, Event, Resumed, Sink, Stepped, TaskLoss, Validated};
-pub use optimizer::{AdamW, AdamWConfig, OptimizerKind};
+pub use objective::supervised::{WeightedLoss, loss_and_grads, validate, with_packed};
+pub use optimizer::{AdamW, AdamWConfig, OptimizerError, OptimizerKind};
 pub use plan::TrainingPlan;
-pub use recipe::{
-    Data, Finished, Outcome, RunDir, Totals, TrainError, measure_step, train, validate, with_packed,
-};
+pub use run::{Data, Finished, Outcome, dropout_seed, measure_step, train};
+pub use run_dir::RunDir;
 pub use schedule::{LearningRate, Schedule};
+pub use setting::SettingError;
+pub use totals::Totals;
 pub use width_rate::{RATE_BOUNDS, WHOLE_SHARE, WidthForm, WidthRate, two_digits};

@@ -10,6 +10,8 @@ use hone_model::{RateGroup, Role};
 use hone_tensor::{AdamWStep, Device, Moment8, Tensor, TensorError};
 use serde::{Deserialize, Serialize};
 
+use crate::setting::SettingError;
+
 /// Which optimiser.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OptimizerKind {
@@ -102,6 +104,55 @@ pub struct AdamWConfig {
 }
 
 impl AdamWConfig {
+    /// Refuses settings that no step can be taken with.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range, by its name.
+    pub fn check(&self) -> Result<(), SettingError> {
+        let share = |x: f64| (0.0..1.0).contains(&x);
+        let positive = |x: f64| x.is_finite() && x > 0.0;
+        let not_negative = |x: f64| x.is_finite() && x >= 0.0;
+        let clip = f64::from(self.clip);
+        for (name, value, is_right, must) in [
+            (
+                "beta1",
+                self.beta1,
+                share as fn(f64) -> bool,
+                "at least 0 and below 1",
+            ),
+            ("beta2", self.beta2, share, "at least 0 and below 1"),
+            // A smaller one is zero in f32, and a parameter without a gradient would become 0 / 0.
+            (
+                "eps",
+                self.eps,
+                |x| x.is_finite() && x >= LEAST_EPS,
+                "at least 1e-30",
+            ),
+            (
+                "weight_decay",
+                self.weight_decay,
+                not_negative,
+                "a number of at least 0",
+            ),
+            ("clip", clip, not_negative, "a number of at least 0"),
+            (
+                "lora_plus_ratio",
+                self.faster.unwrap_or(1.0),
+                positive,
+                "a positive number",
+            ),
+            (
+                "the rate of fully trained modules",
+                self.whole.unwrap_or(1.0),
+                positive,
+                "a positive factor",
+            ),
+        ] {
+            SettingError::unless(is_right(value), name, value, must)?;
+        }
+        Ok(())
+    }
+
     /// What the rate of a tensor of this role is multiplied with.
     fn factor(&self, role: Role) -> f64 {
         let of_role = match role.rate_group() {
@@ -128,6 +179,43 @@ impl Default for AdamWConfig {
     }
 }
 
+/// The least that is added to the root of the second moment.
+const LEAST_EPS: f64 = 1e-30;
+
+/// Why a step cannot be taken, or has led nowhere.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OptimizerError {
+    /// A setting that no step can be taken with.
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+    /// Nothing to divide the sums by.
+    #[error("the gradients are a sum over no supervised token, so there is no mean to follow")]
+    NoTokens,
+    /// A buffer of another adapter.
+    #[error("the optimizer is for {expected} parameters, and the {what} has {found}")]
+    OtherLength {
+        /// Which buffer.
+        what: &'static str,
+        /// Numbers that the moments are of.
+        expected: usize,
+        /// Numbers that it has.
+        found: usize,
+    },
+    /// The gradient is infinite or not a number; no step was taken.
+    #[error("the gradient is not finite, so no step was taken")]
+    NonFiniteGradient,
+    /// The step made parameters infinite or not a number.
+    #[error("the step made parameters that are not finite: the learning rate {lr} is too high")]
+    NonFiniteParameters {
+        /// The rate of the step.
+        lr: f32,
+    },
+    /// The device failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
+
 /// The two moments of every trainable number.
 #[derive(Debug)]
 pub struct AdamW {
@@ -147,12 +235,16 @@ enum Moments {
 impl AdamW {
     /// Moments of zero for parameter tensors, each of so many numbers and with its role, which lie one after the other
     /// in the flat buffer; paged moments are kept in a file under `dir`.
+    ///
+    /// # Errors
+    /// A setting out of its range, no room for paged moments.
     pub fn new(
         config: AdamWConfig,
         tensors: &[(usize, Role)],
         device: &Device,
         dir: &Path,
-    ) -> Result<Self, TensorError> {
+    ) -> Result<Self, OptimizerError> {
+        config.check()?;
         let lengths: Vec<usize> = tensors.iter().map(|(len, _)| *len).collect();
         let lengths = &lengths[..];
         let paged = config.kind.is_paged().then_some(dir);
@@ -212,22 +304,47 @@ impl AdamW {
         }
     }
 
-    /// One step along the mean gradient `sums / tokens`; returns that gradient's norm before clipping. A
-    /// norm that is not finite is returned without a step.
+    /// How many numbers it steps.
+    pub fn num_parameters(&self) -> usize {
+        self.runs.iter().map(|(len, _)| len).sum()
+    }
+
+    /// One step along the mean gradient `sums / weight`; returns that gradient's norm before clipping. `parameters` and
+    /// `sums` are `[1, n]`, in the order of the tensors that the moments were made for; `weight` is the number of tokens, where
+    /// each counts alike.
+    ///
+    /// # Errors
+    /// Buffers of another length, no weight to divide by, a rate that is negative or no number, a gradient that is not finite: then nothing
+    /// has changed. Parameters that are not finite after the step: then they are lost.
     pub fn step(
         &mut self,
         parameters: &mut Tensor,
         sums: &Tensor,
-        tokens: u64,
+        weight: f64,
         lr: f32,
-    ) -> Result<f64, TensorError> {
+    ) -> Result<f64, OptimizerError> {
+        let expected = self.num_parameters();
+        for (what, found) in [("adapter", parameters.len()), ("gradient", sums.len())] {
+            if found != expected {
+                return Err(OptimizerError::OtherLength {
+                    what,
+                    expected,
+                    found,
+                });
+            }
+        }
+        if !(weight.is_finite() && weight > 0.0) {
+            return Err(OptimizerError::NoTokens);
+        }
+        let is_rate = lr.is_finite() && lr >= 0.0;
+        SettingError::unless(is_rate, "lr", lr, "a number of at least 0")?;
         let device = sums.device().clone();
-        let norm = device.sum_squares(sums)?.sqrt() / tokens as f64;
+        let norm = device.sum_squares(sums)?.sqrt() / weight;
         if !norm.is_finite() {
-            return Ok(norm);
+            return Err(OptimizerError::NonFiniteGradient);
         }
         self.steps += 1;
-        let step = self.numbers(norm, tokens, lr);
+        let step = self.numbers(norm, weight, lr);
         let of_run = |&(len, factor): &(usize, f64)| {
             let lr = step.lr * factor;
             (len, AdamWStep { lr, ..step })
@@ -241,10 +358,13 @@ impl AdamW {
                 device.adamw8bit_by_runs(parameters, sums, first, second, &steps);
             }
         }
-        Ok(norm)
+        match device.sum_squares(parameters)?.is_finite() {
+            true => Ok(norm),
+            false => Err(OptimizerError::NonFiniteParameters { lr }),
+        }
     }
 
-    fn numbers(&self, norm: f64, tokens: u64, lr: f32) -> AdamWStep {
+    fn numbers(&self, norm: f64, weight: f64, lr: f32) -> AdamWStep {
         let AdamWConfig {
             beta1,
             beta2,
@@ -266,7 +386,7 @@ impl AdamW {
             eps,
             weight_decay,
             step: self.steps,
-            gradient_scale: (clipping / tokens as f64) as f32,
+            gradient_scale: (clipping / weight) as f32,
         }
     }
 }
@@ -314,6 +434,88 @@ mod tests {
             runs(config, &tensors),
             [(7, 1.0), (11, 16.0), (7, 1.0), (8, 0.1)]
         );
+    }
+
+    #[test]
+    fn settings_that_no_step_can_be_taken_with_are_named() {
+        let fine = AdamWConfig::default();
+        fine.check().unwrap();
+        for (config, name) in [
+            (AdamWConfig { beta1: 2.0, ..fine }, "beta1"),
+            (
+                AdamWConfig {
+                    beta1: f64::NAN,
+                    ..fine
+                },
+                "beta1",
+            ),
+            (AdamWConfig { beta2: 1.0, ..fine }, "beta2"),
+            (AdamWConfig { eps: 0.0, ..fine }, "eps"),
+            (AdamWConfig { eps: -1.0, ..fine }, "eps"),
+            (
+                AdamWConfig {
+                    weight_decay: -0.1,
+                    ..fine
+                },
+                "weight_decay",
+            ),
+            (
+                AdamWConfig {
+                    clip: f32::NAN,
+                    ..fine
+                },
+                "clip",
+            ),
+            (
+                AdamWConfig {
+                    faster: Some(0.0),
+                    ..fine
+                },
+                "lora_plus_ratio",
+            ),
+        ] {
+            assert_eq!(config.check().unwrap_err().name, name);
+        }
+    }
+
+    #[test]
+    fn a_step_that_would_end_in_no_number_is_an_error_and_never_ok() {
+        let device = Device::cpu(1).unwrap();
+        let dir = Path::new("unused");
+        let config = AdamWConfig::default();
+        let mut optimizer = AdamW::new(config, &[(4, Role::A)], &device, dir).unwrap();
+        let start = [1.0, 2.0, 3.0, 4.0];
+        let mut parameters = device.tensor(1, 4, &start);
+        let sums = device.tensor(1, 4, &[0.5; 4]);
+        let nan = device.tensor(1, 4, &[f32::NAN, 0.0, 0.0, 0.0]);
+        let short = device.tensor(1, 3, &[0.5; 3]);
+        let mut step = |sums: &Tensor, weight, lr| {
+            optimizer
+                .step(&mut parameters, sums, weight, lr)
+                .unwrap_err()
+        };
+        assert!(matches!(step(&sums, 0.0, 0.1), OptimizerError::NoTokens));
+        assert!(matches!(step(&sums, 1.0, -1.0), OptimizerError::Setting(_)));
+        assert!(matches!(
+            step(&sums, 1.0, f32::NAN),
+            OptimizerError::Setting(_)
+        ));
+        assert!(matches!(
+            step(&nan, 1.0, 0.1),
+            OptimizerError::NonFiniteGradient
+        ));
+        assert!(matches!(
+            step(&short, 1.0, 0.1),
+            OptimizerError::OtherLength { found: 3, .. }
+        ));
+        // Nothing has changed by any of them.
+        assert_eq!(parameters.to_vec().unwrap(), start);
+        let error = optimizer.step(&mut parameters, &sums, 1.0, f32::MAX);
+        let error = error.and_then(|_| optimizer.step(&mut parameters, &sums, 1.0, f32::MAX));
+        assert!(matches!(
+            error,
+            Err(OptimizerError::NonFiniteParameters { .. })
+        ));
     }
 
     #[test]

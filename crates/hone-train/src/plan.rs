@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::optimizer::AdamWConfig;
 use crate::schedule::LearningRate;
+use crate::setting::SettingError;
 
 /// A run's resolved numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,4 +39,36 @@ pub struct TrainingPlan {
     pub eval_every: usize,
     /// Steps between checkpoints.
     pub save_every: usize,
+}
+
+/// More steps than a run of years would take: what asks for more is a slip.
+const MOST_STEPS: usize = u32::MAX as usize;
+
+impl TrainingPlan {
+    /// Refuses numbers that no run can have.
+    ///
+    /// # Errors
+    /// The first setting that is out of its range, by its name.
+    pub fn check(&self) -> Result<(), SettingError> {
+        for (name, value) in [
+            ("batch_size", self.batch_size),
+            ("gradient_accumulation_steps", self.accumulate),
+            ("max_tokens", self.max_tokens),
+            ("eval_steps", self.eval_every),
+            ("save_steps", self.save_every),
+        ] {
+            SettingError::unless(value > 0, name, value, "at least 1")?;
+        }
+        let is_sane = (1..=MOST_STEPS).contains(&self.steps);
+        SettingError::unless(
+            is_sane,
+            "steps",
+            self.steps,
+            "at least 1 and at most 4294967295",
+        )?;
+        let peak = self.learning_rate.peak;
+        let is_rate = peak.is_finite() && peak > 0.0;
+        SettingError::unless(is_rate, "lr", peak, "a positive number")?;
+        self.optimizer.check()
+    }
 }

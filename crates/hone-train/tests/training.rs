@@ -222,6 +222,110 @@ fn wide(threads: usize) -> Model {
     model
 }
 
+/// Loss and gradients of a batch, its targets weighted in turn.
+fn weighted(weights: &[f32]) -> (hone_train::WeightedLoss, Vec<f32>) {
+    let model = fresh(1, 0.0);
+    let examples = examples(3, 7);
+    let mut batch = hone_data::pack(&examples.iter().collect::<Vec<_>>());
+    let turns = weights.iter().cycle();
+    for (target, weight) in batch.targets.iter_mut().zip(turns) {
+        target.weight = *weight;
+    }
+    batch.targets.retain(|target| target.weight >= 0.0);
+    let numbers = model.adapter().unwrap().num_parameters();
+    let mut grads = model.device().zeros(1, numbers);
+    let options = hone_model::StepOptions::default();
+    let loss = hone_train::loss_and_grads(&model, &batch, options, None, &mut grads).unwrap();
+    (loss, grads.to_vec().unwrap())
+}
+
+#[test]
+fn a_target_counts_by_its_weight_in_the_loss_and_in_the_gradient() {
+    let (plain, grads) = weighted(&[1.0]);
+    assert_eq!(plain.weight, plain.tokens as f64);
+    // Doubling is exact.
+    let (twice, twice_grads) = weighted(&[2.0]);
+    assert_eq!(
+        (twice.nats, twice.weight),
+        (2.0 * plain.nats, 2.0 * plain.weight)
+    );
+    assert_eq!(twice.mean(), plain.mean());
+    assert!(grads.iter().zip(&twice_grads).all(|(g, t)| 2.0 * g == *t));
+    // One without weight teaches as much as one that is not there.
+    let (zero, zero_grads) = weighted(&[1.0, 0.0]);
+    let (without, without_grads) = weighted(&[1.0, -1.0]);
+    assert_eq!(zero.weight, without.weight);
+    assert!(
+        (zero.nats - without.nats).abs() < 1e-9 * plain.nats,
+        "{zero:?} {without:?}"
+    );
+    let largest = grads.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+    let off = zero_grads
+        .iter()
+        .zip(&without_grads)
+        .map(|(z, w)| (z - w).abs());
+    assert!(off.fold(0.0f32, f32::max) < 1e-5 * largest && largest > 0.0);
+}
+
+#[test]
+fn a_plan_that_no_run_can_have_is_refused_before_anything_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let fine = plan(3);
+    let rate = |peak| LearningRate {
+        peak,
+        ..fine.learning_rate
+    };
+    for (plan, named) in [
+        (
+            TrainingPlan {
+                steps: 0,
+                ..fine.clone()
+            },
+            "steps",
+        ),
+        (
+            TrainingPlan {
+                batch_size: 0,
+                ..fine.clone()
+            },
+            "batch_size",
+        ),
+        (
+            TrainingPlan {
+                eval_every: 0,
+                ..fine.clone()
+            },
+            "eval_steps",
+        ),
+        (
+            TrainingPlan {
+                save_every: 0,
+                ..fine.clone()
+            },
+            "save_steps",
+        ),
+        (
+            TrainingPlan {
+                learning_rate: rate(f32::NAN),
+                ..fine.clone()
+            },
+            "lr",
+        ),
+        (
+            TrainingPlan {
+                learning_rate: rate(-1.0),
+                ..fine.clone()
+            },
+            "lr",
+        ),
+    ] {
+        let run = run(&mut fresh(1, 0.0), &plan, dir.path(), false, usize::MAX);
+        let error = run.outcome.unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{named} is ")), "{error}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn resume_equals_uninterrupted() {
     for kind in OPTIMIZERS {

@@ -56,6 +56,7 @@ fn the_mean_loss_of_fifty_texts_is_that_of_transformers() {
             boundaries: &[0, ids.len()],
             rows: &rows,
             targets: &ids[1..],
+            weights: None,
         };
         let loss: LossSum = model.nats(batch).unwrap().into_iter().collect();
         let difference = loss.nats - text["nats"].as_f64().unwrap();

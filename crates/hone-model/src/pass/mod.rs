@@ -234,7 +234,11 @@ impl<'a> Pass<'a> {
                 self.stop.check()?;
                 let rows = first..head.range.end.min(first + chunk);
                 let ignored = rows.start.max(head.range.start + head.supervised)..rows.end;
-                let targets = &layout.targets[rows.clone()];
+                let weights = layout.weights.as_ref();
+                let targets = Targets {
+                    ids: &layout.targets[rows.clone()],
+                    weights: weights.map(|weights| &weights[rows.clone()]),
+                };
                 let way_back = grads.as_deref_mut().zip(dpicked.as_mut());
                 nats.extend(self.head_chunk(share, picked, (rows, ignored), targets, way_back)?);
             }
@@ -261,7 +265,7 @@ impl<'a> Pass<'a> {
         share: usize,
         picked: &Tensor,
         (range, ignored): (Range<usize>, Range<usize>),
-        targets: &[u32],
+        targets: Targets<'_>,
         way_back: Option<(&mut Grads, &mut Tensor)>,
     ) -> Result<Vec<f64>, TensorError> {
         let (device, decoder) = (self.device(), self.decoder);
@@ -270,7 +274,7 @@ impl<'a> Pass<'a> {
         let (outs, low) = self.project_share(&self.shares[share], self.head(), &normed);
         let [mut logits] = take(outs);
         let capped = self.cap_logits(&mut logits, way_back.is_some());
-        let nats = device.cross_entropy(&mut logits, targets, way_back.is_some())?;
+        let nats = device.cross_entropy(&mut logits, targets.ids, way_back.is_some())?;
         let Some((grads, dpicked)) = way_back else {
             return Ok(nats);
         };
@@ -278,6 +282,10 @@ impl<'a> Pass<'a> {
             let zeros = device.zeros(ignored.len(), logits.cols());
             let at = ignored.start - range.start;
             device.copy_rows(&zeros, 0, ignored.len(), &mut logits, at);
+        }
+        if let Some(weights) = targets.weights {
+            let weights = device.tensor(weights.len(), 1, weights);
+            device.scale_rows(&mut logits, weights.view());
         }
         if let (Some(cap), Some(capped)) = (decoder.config.logit_cap, &capped) {
             device.soft_cap_backward(capped, cap, &mut logits);
@@ -309,6 +317,14 @@ impl<'a> Pass<'a> {
             copy
         })
     }
+}
+
+/// What some rows of the head should have said, and how much each counts.
+#[derive(Clone, Copy)]
+struct Targets<'a> {
+    ids: &'a [u32],
+    /// 1 where nothing is said.
+    weights: Option<&'a [f32]>,
 }
 
 fn take<const N: usize>(outs: Vec<Tensor>) -> [Tensor; N] {

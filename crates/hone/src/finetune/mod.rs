@@ -54,7 +54,7 @@
 //! let mut losses = Vec::new();
 //! for _ in 0..3 {
 //!     let (loss, grads) = model.loss_and_grads(&batch)?; // sums over supervised tokens, in nats
-//!     optimizer.step(model.parameters_mut()?, &grads, loss.tokens, 1e-2)?; // divided by their count here, once
+//!     optimizer.step(model.parameters_mut()?, &grads, loss.tokens as f64, 1e-2)?; // divided by their count here, once
 //!     losses.extend(loss.mean());
 //! }
 //! assert!(losses[2] < losses[0]);
@@ -79,7 +79,7 @@ use hone_model::weights::WeightsError;
 use hone_model::{ActiveError, AttachError, BeginError, GenerateError, LoadError, PeftError};
 use hone_tensor::TensorError;
 use hone_text::{RenderError, TokenizerError};
-use hone_train::TrainError;
+use hone_train::{OptimizerError, TrainError};
 
 /// Why fine-tuning cannot go on; each sentence says what and where, [`FineTuneError::hints`] what next.
 #[derive(Debug, thiserror::Error)]
@@ -138,6 +138,9 @@ pub enum FineTuneError {
     /// Training.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A step of an optimizer.
+    #[error(transparent)]
+    Optimizer(#[from] OptimizerError),
     /// Another process trains in the same directory.
     #[error(transparent)]
     Locked(#[from] LockError),

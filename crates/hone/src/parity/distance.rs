@@ -441,6 +441,7 @@ mod tests {
                     boundaries: &[0, text.ids.len()],
                     rows: &rows,
                     targets: &targets,
+                    weights: None,
                 };
                 let nats = model.nats(batch).unwrap();
                 for (row, nats) in rows.iter().zip(nats) {

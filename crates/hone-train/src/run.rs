@@ -1,23 +1,24 @@
-//! Supervised fine-tuning: raise the likelihood of the tokens that the model should have said.
+//! The loop of a run: the order of the data, steps, accumulation, validations, checkpoints and events.
+//!
+//! What a loss is made of is the objective's; see `objective/`.
 
-use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
 use hone_ledger::{DirError, Seed};
-use hone_model::{
-    LossSum, Model, Packed, Param, PeftError, Provenance, Role, SaveDtype, StepOptions, StopSignal,
-    write_beside,
-};
+use hone_model::{LossSum, Model, Param, Role, StepOptions, StopSignal, write_beside};
 use hone_tensor::{Tensor, TensorError};
-use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::{Checkpoint, CheckpointError, Due, Note};
+use crate::checkpoint::{Checkpoint, Due, Note};
 use crate::entries::Entries;
+use crate::error::TrainError;
 use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
-use crate::optimizer::{AdamW, OptimizerKind};
+use crate::objective::supervised::{WeightedLoss, loss_and_grads, validate, with_packed};
+use crate::optimizer::{AdamW, OptimizerError};
 use crate::plan::TrainingPlan;
+use crate::run_dir::RunDir;
+use crate::totals::Totals;
 
 /// What a run learns from and is judged by.
 #[derive(Clone, Copy, Debug)]
@@ -28,104 +29,6 @@ pub struct Data<'a> {
     pub valid: &'a [Example],
     /// Names of the tasks that examples refer to.
     pub tasks: &'a [String],
-}
-
-/// Where a run leaves things.
-#[derive(Clone, Debug)]
-pub struct RunDir {
-    path: PathBuf,
-    /// Plan, data and base in one hash: a checkpoint of another run is refused.
-    pub identity: String,
-    /// Goes into the adapter's files.
-    pub provenance: Provenance,
-    /// How the adapter's numbers are written.
-    pub save_dtype: SaveDtype,
-    /// Files that every adapter is written with, by name: a tokenizer that has grown.
-    pub beside: Vec<(String, Vec<u8>)>,
-    /// What the run says of itself; kept in every checkpoint.
-    pub record: Option<Vec<u8>>,
-}
-
-impl RunDir {
-    /// The directory of a run, whose adapter is written in f32.
-    pub fn new(path: &Path, identity: String, provenance: Provenance) -> Self {
-        Self {
-            path: path.to_path_buf(),
-            identity,
-            provenance,
-            save_dtype: SaveDtype::F32,
-            beside: vec![],
-            record: None,
-        }
-    }
-
-    /// The adapter with the lowest held-out loss, or the last where nothing is held out.
-    pub fn adapter(&self) -> PathBuf {
-        self.path.join("adapter")
-    }
-
-    /// The adapter after the last step.
-    pub fn last(&self) -> PathBuf {
-        self.path.join("last")
-    }
-
-    /// States to continue from.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
-    }
-}
-
-/// Sums over the steps so far; they survive an interruption.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Examples seen.
-    pub examples: u64,
-    /// Tokens seen.
-    pub tokens: u64,
-    /// Supervised tokens seen.
-    pub supervised_tokens: u64,
-    /// Their loss.
-    pub nats: f64,
-    /// Time spent in steps.
-    pub seconds: f64,
-    /// Time spent in validations, which the steps' does not count.
-    #[serde(default)]
-    pub validation_seconds: f64,
-    /// Held-out loss before the first step.
-    pub valid_loss_first: Option<f64>,
-    /// Lowest held-out loss.
-    pub valid_loss_best: Option<f64>,
-    /// Steps taken when it was lowest.
-    pub best_step: usize,
-}
-
-impl Totals {
-    /// Mean training loss so far, in nats per supervised token.
-    pub fn train_loss(&self) -> Option<f64> {
-        LossSum {
-            nats: self.nats,
-            tokens: self.supervised_tokens,
-        }
-        .mean()
-    }
-
-    fn add(&mut self, stepped: &Stepped) {
-        self.examples += stepped.examples as u64;
-        self.tokens += stepped.tokens as u64;
-        self.supervised_tokens += stepped.supervised_tokens;
-        self.nats += stepped.loss * stepped.supervised_tokens as f64;
-        self.seconds += stepped.seconds;
-    }
-
-    /// Takes note of a held-out loss; says whether it is the best.
-    fn judge(&mut self, step: usize, loss: f64) -> bool {
-        self.valid_loss_first.get_or_insert(loss);
-        let best = self.valid_loss_best.is_none_or(|lowest| loss < lowest);
-        if best {
-            (self.valid_loss_best, self.best_step) = (Some(loss), step);
-        }
-        best
-    }
 }
 
 /// How a run ended.
@@ -151,136 +54,6 @@ pub struct Finished {
     pub peak_bytes: usize,
     /// Checkpoints that were damaged and passed over when resuming.
     pub damaged: usize,
-}
-
-/// Why a run ended early.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// No adapter on the model.
-    #[error("the model has no adapter to train")]
-    NoAdapter,
-    /// Nothing to learn from.
-    #[error("there are no examples to train on")]
-    NoExamples,
-    /// A token that the model does not know.
-    #[error(
-        "row {row} has token {id}, and the model knows {vocab_size}; tokenizer and weights do not belong together"
-    )]
-    UnknownToken {
-        /// Row of the data.
-        row: usize,
-        /// The token.
-        id: u32,
-        /// How many the model knows.
-        vocab_size: usize,
-    },
-    /// A sequence longer than the model was loaded for.
-    #[error("row {row} has {tokens} tokens, and the model was loaded for {limit}")]
-    TooLong {
-        /// Row of the data.
-        row: usize,
-        /// Its tokens.
-        tokens: usize,
-        /// What the model takes.
-        limit: usize,
-    },
-    /// The loss became infinite or not a number.
-    #[error(
-        "the loss of step {step} is not finite; its examples are rows {}",
-        list(rows)
-    )]
-    NonFiniteLoss {
-        /// Counted from 1.
-        step: usize,
-        /// Rows of the data in the micro-batch at fault.
-        rows: Vec<usize>,
-    },
-    /// The gradient became infinite or not a number.
-    #[error(
-        "the gradient of step {step} is not finite; its examples are rows {}",
-        list(rows)
-    )]
-    NonFiniteGradient {
-        /// Counted from 1.
-        step: usize,
-        /// Rows of the data in the step.
-        rows: Vec<usize>,
-    },
-    /// The adapter was put on without what it starts from.
-    #[error("the adapter is to start from vectors of its base, and was put on without them")]
-    NotBegun,
-    /// The checkpoint belongs to another run.
-    #[error("the checkpoint in `{}` was made with other data, another base or another plan", path.display())]
-    OtherRun {
-        /// Where.
-        path: PathBuf,
-    },
-    /// The checkpoint's moments are of another kind.
-    #[error("the checkpoint in `{}` was made with {made_with}, whose state {asked} cannot use", path.display())]
-    OtherOptimizer {
-        /// Where.
-        path: PathBuf,
-        /// What made it.
-        made_with: OptimizerKind,
-        /// What was to go on from it.
-        asked: OptimizerKind,
-    },
-    /// Every checkpoint is damaged.
-    #[error("no checkpoint in `{}` is intact: {reason}", path.display())]
-    NoIntactCheckpoint {
-        /// Where.
-        path: PathBuf,
-        /// What is wrong with the newest.
-        reason: String,
-    },
-    /// Checkpoints cannot be written or read.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// The adapter cannot be written.
-    #[error(transparent)]
-    Adapter(#[from] PeftError),
-    /// Whoever takes note cannot, or finds that the run is not worth going on with.
-    #[error("{0}")]
-    Sink(#[source] Box<dyn Error + Send + Sync>),
-    /// The device failed.
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
-}
-
-impl TrainError {
-    /// What to do next.
-    pub fn hints(&self) -> Vec<String> {
-        match self {
-            // The first step is computed with the adapter as it began, which changes nothing.
-            Self::NonFiniteLoss { step: 1, .. } => vec![
-                "nothing was trained before it, so the base itself gives no finite number for these rows: look at them, and fetch the base again if `hone generate` fails too".into(),
-            ],
-            Self::NonFiniteLoss { .. } | Self::NonFiniteGradient { .. } => vec![
-                "begin again with a lower --lr, a longer --warmup-ratio or --clip 0.3, and a new --out; look at the rows too".into(),
-                "--resume keeps the options, so it would end here again".into(),
-            ],
-            Self::OtherRun { .. } => vec![
-                "put data, base and checkpoints back as they were when the run began, or begin another one with a new --out".into(),
-            ],
-            Self::UnknownToken { .. } => {
-                vec!["fetch tokenizer and weights again, both from one place".into()]
-            }
-            Self::OtherOptimizer { made_with, .. } => vec![format!(
-                "--optimizer {made_with} continues it; a new --out starts again"
-            )],
-            Self::NotBegun => vec!["put it on with `Model::begin`".into()],
-            Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
-            Self::Adapter(error) => error.hints(),
-            _ => vec![],
-        }
-    }
-}
-
-fn list(rows: &[usize]) -> String {
-    rows.iter()
-        .map(usize::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 /// Trains the model's adapter by the plan. With `resume`, goes on from the newest intact checkpoint, and
@@ -312,8 +85,9 @@ fn go(
     sink: &mut dyn Sink,
     stop: &StopSignal,
 ) -> Result<Outcome, TrainError> {
+    plan.check()?;
     check(model, data)?;
-    let sampler = sampler(data, plan)?;
+    let sampler = plan.sampler(data.train.len())?;
     let Start {
         mut optimizer,
         first_step,
@@ -575,13 +349,16 @@ fn take_step(
         .adapter_mut()
         .ok_or(TrainError::NoAdapter)?
         .parameters_mut();
-    let grad_norm = optimizer.step(parameters, &grads, loss.tokens, lr)?;
-    if !grad_norm.is_finite() {
-        return Err(TrainError::NonFiniteGradient {
+    let grad_norm = match optimizer.step(parameters, &grads, loss.weight, lr) {
+        Err(OptimizerError::NonFiniteGradient) => Err(TrainError::NonFiniteGradient {
             step: step + 1,
             rows: examples.iter().map(|e| e.row).collect(),
-        });
-    }
+        }),
+        Err(OptimizerError::NonFiniteParameters { lr }) => {
+            Err(TrainError::NonFiniteParameters { step: step + 1, lr })
+        }
+        stepped => Ok(stepped?),
+    }?;
     Ok(Stepped {
         step: step + 1,
         epoch: step / sampler.steps_per_epoch(),
@@ -606,30 +383,28 @@ fn accumulate(
     batch: &[usize],
     entries: &mut Option<Entries>,
     step: usize,
-) -> Result<(LossSum, Tensor), TrainError> {
+) -> Result<(WeightedLoss, Tensor), TrainError> {
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
     let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
     let mut grads = model.device().zeros(1, adapter.num_parameters());
-    let mut loss = LossSum::default();
+    let mut loss = WeightedLoss::default();
     let mut rest = batch;
-    let dropout = Seed::new(plan.seed).child("dropout").index(step as u64);
-    for (micro, batch) in deal(&examples, plan).iter().enumerate() {
+    for (micro, batch) in plan.deal(&examples).iter().enumerate() {
         let options = StepOptions {
             kept_layers: plan.kept_layers,
             activations: plan.activations,
             shortcuts: plan.shortcuts,
-            dropout_seed: dropout.index(micro as u64).value(),
+            dropout_seed: dropout_seed(plan.seed, step, micro),
         };
         let (part, after) = rest.split_at(batch.num_examples());
         rest = after;
-        let nats = with_packed(batch, |packed| match entries {
-            None => model.loss_and_grads(packed, options, &mut grads),
-            Some(entries) => {
-                let entry = entries.of(model, part, packed)?;
-                model.loss_and_grads_above(&entry, packed, options, &mut grads)
-            }
-        })?;
-        let part: LossSum = nats.into_iter().collect();
+        let entry = match entries {
+            None => None,
+            Some(entries) => Some(with_packed(batch, |packed| {
+                entries.of(model, part, packed)
+            })?),
+        };
+        let part = loss_and_grads(model, batch, options, entry.as_ref(), &mut grads)?;
         if !part.nats.is_finite() {
             return Err(TrainError::NonFiniteLoss {
                 step: step + 1,
@@ -641,32 +416,44 @@ fn accumulate(
     Ok((loss, grads))
 }
 
-/// A step's examples as micro-batches: as many as the plan accumulates, more where memory asks for it.
-fn deal(examples: &[&Example], plan: &TrainingPlan) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut rest = examples;
-    for batch in micro_batches(examples, plan.accumulate) {
-        let (part, after) = rest.split_at(batch.num_examples());
-        rest = after;
-        if batch.ids.len() <= plan.max_tokens {
-            batches.push(batch);
-        } else {
-            batches.extend(within_budget(part, plan.max_tokens));
-        }
-    }
-    batches
+/// Where the dropout masks of a micro-batch come from: each step, and each part of it, has its own.
+pub fn dropout_seed(seed: u64, step: usize, micro: usize) -> u64 {
+    let of_step = Seed::new(seed).child("dropout").index(step as u64);
+    of_step.index(micro as u64).value()
 }
 
-/// Hands a batch to the engine, which wants rows and targets apart.
-pub fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
-    let (rows, targets): (Vec<usize>, Vec<u32>) =
-        batch.targets.iter().map(|t| (t.row, t.token)).unzip();
-    work(Packed {
-        ids: &batch.ids,
-        boundaries: &batch.boundaries,
-        rows: &rows,
-        targets: &targets,
-    })
+impl TrainingPlan {
+    /// The micro-batches of a step, counted from 0, of these training examples.
+    ///
+    /// # Errors
+    /// No examples, or a batch of none.
+    pub fn batches(&self, examples: &[Example], step: usize) -> Result<Vec<Batch>, TrainError> {
+        let rows = self.sampler(examples.len())?.batch(step);
+        let examples: Vec<&Example> = rows.into_iter().map(|row| &examples[row]).collect();
+        Ok(self.deal(&examples))
+    }
+
+    /// Deals so many examples in the order that the seed gives.
+    fn sampler(&self, num_examples: usize) -> Result<Sampler, TrainError> {
+        let seed = Seed::new(self.seed).child("shuffle");
+        Sampler::new(num_examples, self.batch_size, seed).ok_or(TrainError::NoExamples)
+    }
+
+    /// A step's examples as micro-batches: as many as the plan accumulates, more where memory asks for it.
+    fn deal(&self, examples: &[&Example]) -> Vec<Batch> {
+        let mut batches = Vec::new();
+        let mut rest = examples;
+        for batch in micro_batches(examples, self.accumulate) {
+            let (part, after) = rest.split_at(batch.num_examples());
+            rest = after;
+            if batch.ids.len() <= self.max_tokens {
+                batches.push(batch);
+            } else {
+                batches.extend(within_budget(part, self.max_tokens));
+            }
+        }
+        batches
+    }
 }
 
 /// Judges the held-out examples and keeps the adapter if it is the best so far.
@@ -720,25 +507,6 @@ fn look(
     )
 }
 
-/// Loss of each task over some examples, in micro-batches of at most `max_tokens`.
-pub fn validate(
-    model: &Model,
-    examples: &[Example],
-    tasks: &[String],
-    max_tokens: usize,
-) -> Result<Vec<(String, LossSum)>, TensorError> {
-    let mut sums = vec![LossSum::default(); tasks.len()];
-    for (task, sum) in sums.iter_mut().enumerate() {
-        let of_task: Vec<&Example> = examples.iter().filter(|e| e.task == task).collect();
-        for batch in within_budget(&of_task, max_tokens) {
-            *sum += with_packed(&batch, |packed| model.nats(packed))?
-                .into_iter()
-                .collect();
-        }
-    }
-    Ok(tasks.iter().cloned().zip(sums).collect())
-}
-
 /// Seconds that loss and gradients of a step take, counted from 0; nothing is changed.
 pub fn measure_step(
     model: &Model,
@@ -747,16 +515,10 @@ pub fn measure_step(
     step: usize,
 ) -> Result<f64, TrainError> {
     check(model, data)?;
-    let batch = sampler(data, plan)?.batch(step);
+    let batch = plan.sampler(data.train.len())?.batch(step);
     let started = Instant::now();
     accumulate(model, data, plan, &batch, &mut None, step)?;
     Ok(started.elapsed().as_secs_f64())
-}
-
-/// Deals the examples in the order that the plan's seed gives.
-fn sampler(data: Data, plan: &TrainingPlan) -> Result<Sampler, TrainError> {
-    let seed = Seed::new(plan.seed).child("shuffle");
-    Sampler::new(data.train.len(), plan.batch_size, seed).ok_or(TrainError::NoExamples)
 }
 
 /// Refuses examples that the model cannot take, before an hour is spent.
@@ -764,6 +526,13 @@ fn check(model: &Model, data: Data) -> Result<(), TrainError> {
     let (vocab_size, limit) = (model.config().vocab_size, model.max_positions());
     for example in data.train.iter().chain(data.valid) {
         let row = example.row;
+        let malformed = |what| Err(TrainError::Malformed { row, what });
+        if example.supervised.len() != example.ids.len() {
+            return malformed("a mark for each of its tokens");
+        }
+        if example.num_supervised() == 0 {
+            return malformed("a supervised token after its first");
+        }
         if let Some(&id) = example.ids.iter().find(|&&id| id as usize >= vocab_size) {
             return Err(TrainError::UnknownToken {
                 row,
@@ -779,7 +548,18 @@ fn check(model: &Model, data: Data) -> Result<(), TrainError> {
             });
         }
     }
-    Ok(())
+    // The losses of a validation set are by task, so one without would be left out.
+    match data
+        .valid
+        .iter()
+        .find(|example| example.task >= data.tasks.len())
+    {
+        Some(&Example { row, .. }) => {
+            let what = "a task that has a name";
+            Err(TrainError::Malformed { row, what })
+        }
+        None => Ok(()),
+    }
 }
 
 /// The adapter's numbers.
