@@ -9,13 +9,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{layers, pages};
+use crate::{api, layers, pages};
 
 /// Runs all stages; the error says which one failed and how to run it alone.
 pub fn run(root: &Path) -> Result<()> {
     let started = Instant::now();
     timed("layers", || layers::check(root))?;
     timed("pages", || pages::check(root))?;
+    timed("api", || api::check(root))?;
     stage(root, "fmt --all --check", &[])?;
     stage(root, "clippy --workspace --all-targets -- -D warnings", &[])?;
     stage(
@@ -23,6 +24,8 @@ pub fn run(root: &Path) -> Result<()> {
         "doc --workspace --no-deps",
         &[("RUSTDOCFLAGS", "-D warnings")],
     )?;
+    // What outside programs get: without the features that the command turns on.
+    stage(root, "check --package hone-finetune --all-targets", &[])?;
     // A workspace of its own, which only runs under sanitizers and would rot unseen.
     stage(
         root,

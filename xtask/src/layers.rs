@@ -1,7 +1,8 @@
 //! The walls between the crates, checked against the picture people read.
 //!
 //! The fenced `layers` block of ARCHITECTURE.md is the only list there is: each line names a crate and the crates
-//! of this workspace it may know. What a crate uses in its tests alone does not ship and is not checked.
+//! of this workspace it may know. What a crate uses in its tests alone does not ship and is not checked. The fenced
+//! `absent` block lists, for a crate, what must not come along with it from anywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -26,6 +27,7 @@ pub fn check(root: &Path) -> Result<()> {
         "the crates and the picture in ARCHITECTURE.md differ:\n  {}",
         faults.join("\n  ")
     );
+    check_absent(root, &block(&text, "absent")?)?;
     println!(
         "layers: {} crates, {} edges, as drawn",
         found.len(),
@@ -34,12 +36,60 @@ pub fn check(root: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Reads the fenced block: `crate: known known …`, one crate a line.
+/// Refuses a crate that brings along what it must not, through however many others.
+fn check_absent(root: &Path, absent: &Edges) -> Result<()> {
+    for (name, strangers) in absent {
+        let tree = Command::new(env!("CARGO"))
+            .args(["tree", "--package", name, "--edges", "normal"])
+            .args(["--prefix", "none", "--format", "{p}"])
+            .current_dir(root)
+            .output()
+            .context("cannot run cargo tree")?;
+        ensure!(
+            tree.status.success(),
+            "cargo tree: {}",
+            String::from_utf8_lossy(&tree.stderr).trim()
+        );
+        let tree = String::from_utf8_lossy(&tree.stdout);
+        let found = brought_along(&tree, strangers);
+        ensure!(
+            found.is_empty(),
+            "`{name}` must bring no {} along (cargo tree --package {name} --invert {})",
+            found.join(", "),
+            found[0]
+        );
+    }
+    Ok(())
+}
+
+/// Which of these crates are in a tree, one `name vX.Y.Z …` a line.
+fn brought_along<'a>(tree: &str, strangers: &'a BTreeSet<String>) -> Vec<&'a str> {
+    let names: BTreeSet<&str> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    let found = strangers.iter().map(String::as_str);
+    found.filter(|name| names.contains(name)).collect()
+}
+
+/// Reads the picture: a crate and those of the workspace that it may know.
 fn picture(page: &str) -> Result<Edges> {
-    let mut lines = page.lines().skip_while(|line| line.trim() != "```layers");
+    let edges = block(page, "layers")?;
+    for (name, known) in &edges {
+        if let Some(stranger) = known.iter().find(|known| !edges.contains_key(*known)) {
+            bail!("the picture lets `{name}` know `{stranger}`, and has no line for `{stranger}`");
+        }
+    }
+    Ok(edges)
+}
+
+/// Reads a fenced block: `crate: name name …`, one crate a line.
+fn block(page: &str, kind: &str) -> Result<Edges> {
+    let fence = format!("```{kind}");
+    let mut lines = page.lines().skip_while(|line| line.trim() != fence);
     ensure!(
         lines.next().is_some(),
-        "ARCHITECTURE.md has no fenced block that begins with ```layers"
+        "ARCHITECTURE.md has no fenced block that begins with {fence}"
     );
     let mut edges = Edges::new();
     for line in lines
@@ -55,11 +105,6 @@ fn picture(page: &str) -> Result<Edges> {
             "`{}` is drawn twice",
             name.trim()
         );
-    }
-    for (name, known) in &edges {
-        if let Some(stranger) = known.iter().find(|known| !edges.contains_key(*known)) {
-            bail!("the picture lets `{name}` know `{stranger}`, and has no line for `{stranger}`");
-        }
     }
     Ok(edges)
 }
@@ -210,6 +255,13 @@ mod tests {
         ] {
             assert!(picture(page).is_err(), "{page:?}");
         }
+    }
+
+    #[test]
+    fn what_comes_along_through_others_is_found_by_its_whole_name() {
+        let strangers = ["clap", "zip"].map(str::to_owned).into();
+        let tree = "hone-finetune v0.1.0 (/work)\nserde v1.0.0\nzip v9.0.0\nclap_lex v1.0.0\nzip v9.0.0 (*)\n";
+        assert_eq!(brought_along(tree, &strangers), ["zip"]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
 
+mod api;
 mod ci;
 mod deploy;
 mod fuzz;
@@ -32,6 +33,8 @@ enum Task {
     Ci,
     /// Compares the crates' dependencies with the picture in ARCHITECTURE.md.
     Layers,
+    /// Compares the public items of the library with the list that is checked in.
+    Api,
     /// Looks whether every path that the project's pages name exists.
     Pages,
     /// Makes the golden numbers in fixtures/ again with the pinned Python packages.
@@ -135,6 +138,7 @@ fn run(task: Task) -> Result<()> {
     match task {
         Task::Ci => ci::run(root),
         Task::Layers => layers::check(root),
+        Task::Api => api::check(root),
         Task::Pages => pages::check(root),
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
         Task::Fuzz { seconds, targets } => fuzz::run(root, &targets, seconds),

@@ -507,6 +507,21 @@ impl fmt::Display for Place {
     }
 }
 
+impl From<Conversation> for Record {
+    /// A conversation as a row of no file.
+    fn from(conversation: Conversation) -> Self {
+        Self {
+            task: String::new(),
+            group: None,
+            origin: None,
+            licence: None,
+            copies: 1,
+            body: Body::Chat(conversation),
+            source: Source::new("", 1),
+        }
+    }
+}
+
 impl Source {
     /// A line of a file.
     pub fn new(file: impl AsRef<Path>, line: usize) -> Self {

@@ -10,6 +10,7 @@ mod events;
 mod lock;
 mod mistyped;
 mod obstacle;
+#[cfg(feature = "registry")]
 mod registry;
 mod seed;
 mod whole;
@@ -24,6 +25,7 @@ pub use events::{EventError, EventLog, Events, Retained, read_events};
 pub use lock::{Held, Holder, Lock, LockError, who_holds};
 pub use mistyped::mistyped;
 pub use obstacle::Obstacle;
+#[cfg(feature = "registry")]
 pub use registry::{Listed, Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
 pub use whole::{SealedFile, WholeFile, WriteError, write_private, write_whole};

@@ -9,6 +9,8 @@
 pub use hone_curate as curate;
 pub use hone_data as data;
 pub use hone_eval as eval;
+pub use hone_finetune as finetune;
+pub use hone_finetune::{base, parity};
 pub use hone_ledger as ledger;
 pub use hone_model as model;
 pub use hone_tensor as tensor;
@@ -17,7 +19,6 @@ pub use hone_train as train;
 
 use hone_data::nearest;
 
-pub mod base;
 pub mod bundle;
 pub mod card;
 pub mod cli;
@@ -25,12 +26,11 @@ pub mod curation;
 pub mod data_flags;
 pub mod dataset;
 mod elsewhere;
-pub mod finetune;
 pub mod judge;
 pub mod machine;
 mod meant;
+mod notices;
 pub mod ollama;
-pub mod parity;
 mod place;
 pub mod plan;
 pub mod refusal;

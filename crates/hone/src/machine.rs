@@ -39,17 +39,7 @@ fn free_memory() -> Option<u64> {
 
 /// What may still be written where this path is or will be; `None` where the system does not tell.
 pub fn free_disk(path: &Path) -> Option<Size> {
-    let existing = path.ancestors().find(|place| place.exists());
-    // The empty path is the parent of a relative one: the current directory.
-    let existing = existing.filter(|place| *place != Path::new(""));
-    #[cfg(unix)]
-    {
-        let of = rustix::fs::statvfs(existing.unwrap_or(Path::new("."))).ok()?;
-        let bytes = of.f_frsize.saturating_mul(of.f_bavail);
-        Some(Size { bytes })
-    }
-    #[cfg(not(unix))]
-    existing.and(None)
+    hone_finetune::free_bytes(path).map(|bytes| Size { bytes })
 }
 
 /// Memory that all of this program takes once every page of it was touched; a round figure where the system does not tell.

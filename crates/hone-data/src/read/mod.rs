@@ -24,6 +24,7 @@ use row::{Beside, Object, Rows, keys, line_object};
 pub use chunk::{ChunkOptions, Chunking};
 pub use error::ReadError;
 pub use format::Format;
+pub use guard::is_guarded;
 pub use inputs::Inputs;
 pub(crate) use layout::words::words;
 pub use layout::{Choices, Doubt, Input, PassedOver, Told};

@@ -1,56 +1,103 @@
 //! What an adapter is asked to be: its method, rank, alpha, targets, and what is trained beside.
 
 use regex::{Regex, RegexBuilder};
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::methods::METHODS;
 
 /// A low-rank adapter (Hu et al. 2021) and its relatives, as the user describes it.
+///
+/// Settings are read by these names or by PEFT's (`r`, `lora_alpha`, `target_modules`, `modules_to_save`, …), and what is not
+/// said is as in [`LoraConfig::default`]; a name that is neither is refused.
+///
+/// ```
+/// use hone_model::LoraConfig;
+///
+/// let peft = r#"{"r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "bias": "lora_only", "modules_to_save": ["lm_head"]}"#;
+/// let config: LoraConfig = serde_json::from_str(peft).unwrap();
+/// assert_eq!((config.rank, config.alpha), (8, 16.0));
+/// assert_eq!(config.whole, ["lm_head"]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct LoraConfig {
     /// Width of the bottleneck.
+    #[serde(alias = "r")]
     pub rank: usize,
     /// Strength: the product is multiplied with `alpha / rank`.
+    #[serde(alias = "lora_alpha")]
     pub alpha: f32,
     /// Which projections it sits on.
+    #[serde(alias = "target_modules")]
     pub targets: Targets,
     /// Which layers; all of them if not said.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        skip_serializing_if = "Option::is_none",
+        alias = "layers_to_transform",
+        deserialize_with = "range_of"
+    )]
     pub layers: Option<LayerRange>,
     /// Share of the adapter's inputs that are zeroed while training.
+    #[serde(alias = "lora_dropout")]
     pub dropout: f32,
     /// Multiply with `alpha / √rank` instead (Kalajdzievski 2023).
+    #[serde(alias = "use_rslora")]
     pub rank_stabilised: bool,
     /// Projections that get no adapter although `targets` names them; matched as `targets` is.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        alias = "exclude_modules",
+        deserialize_with = "list_or_null"
+    )]
     pub exclude: Vec<String>,
     /// Ranks that differ from `rank`; the first pattern that matches decides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "pairs_or_map"
+    )]
     pub rank_pattern: Vec<(String, usize)>,
     /// Alphas that differ from `alpha`; the first pattern that matches decides.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "pairs_or_map"
+    )]
     pub alpha_pattern: Vec<(String, f32)>,
     /// Direction and magnitude trained apart (DoRA, Liu et al. 2024).
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default", alias = "use_dora")]
     pub dora: bool,
     /// What `A` and `B` start from.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(
+        skip_serializing_if = "is_default",
+        alias = "init_lora_weights",
+        deserialize_with = "start_of"
+    )]
     pub initial: Initial,
     /// Which biases of the base are trained with it.
-    #[serde(default, skip_serializing_if = "is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     pub bias: TrainedBias,
     /// Modules that are trained whole, PEFT's `modules_to_save`: `embed_tokens`, `lm_head`, or projections by name or
     /// path.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        alias = "modules_to_save",
+        deserialize_with = "list_or_null"
+    )]
     pub whole: Vec<String>,
     /// Tokens whose embedding is trained, PEFT's `trainable_token_indices`; in a tied model their rows of the head too.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        alias = "trainable_token_indices",
+        deserialize_with = "list_or_null"
+    )]
     pub token_rows: Vec<u32>,
     /// Tokens whose rows of a head that is not tied are trained, PEFT's `trainable_token_indices` by module.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub head_rows: Vec<u32>,
     /// Learnt factors in place of low-rank pairs (IA³, Liu et al. 2022).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ia3: Option<Ia3>,
 }
 
@@ -143,7 +190,78 @@ pub enum TrainedBias {
     /// Every bias of every linear layer.
     All,
     /// Those of adapted projections, PEFT's `lora_only`.
+    #[serde(alias = "lora_only")]
     Adapted,
+}
+
+/// PEFT writes null where there is no list.
+fn list_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+/// Pairs in their order, or PEFT's map; its entries count in the order of their names.
+fn pairs_or_map<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<(String, T)>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Pattern<T> {
+        Pairs(Vec<(String, T)>),
+        Map(BTreeMap<String, T>),
+    }
+    Ok(match Option::deserialize(deserializer)? {
+        None => vec![],
+        Some(Pattern::Pairs(pairs)) => pairs,
+        Some(Pattern::Map(map)) => map.into_iter().collect(),
+    })
+}
+
+/// A range by its text, or PEFT's number or list of layers that lie side by side.
+fn range_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LayerRange>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Layers {
+        Range(LayerRange),
+        One(usize),
+        List(Vec<usize>),
+    }
+    let list = match Option::deserialize(deserializer)? {
+        None => return Ok(None),
+        Some(Layers::Range(range)) => return Ok(Some(range)),
+        Some(Layers::One(layer)) => vec![layer],
+        Some(Layers::List(list)) => list,
+    };
+    match (list.first(), list.last()) {
+        (Some(&first), Some(&last)) if (first..=last).eq(list.iter().copied()) => {
+            let last = Some(last);
+            Ok(Some(LayerRange { first, last }))
+        }
+        _ => Err(D::Error::custom(
+            "layers must lie side by side, in rising order",
+        )),
+    }
+}
+
+/// A start by its name here, or as PEFT writes it: true is random, `pissa_niter_16` has rounds.
+fn start_of<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Initial, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Start {
+        Flag(bool),
+        Name(String),
+    }
+    let name = match Start::deserialize(deserializer)? {
+        Start::Flag(true) => "random".to_owned(),
+        Start::Flag(false) => {
+            return Err(D::Error::custom(
+                "a start that is not zero is not supported: PEFT's false",
+            ));
+        }
+        Start::Name(name) => name.replace("pissa_niter_", "pissa-"),
+    };
+    name.parse().map_err(D::Error::custom)
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -491,6 +609,49 @@ mod tests {
         }
         for bad in ["", "-", "-3", "9-2", "a-b", "1-2-3"] {
             assert!(bad.parse::<LayerRange>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn settings_are_read_by_pefts_names_and_refused_by_unknown_ones() {
+        let peft = r#"{
+            "r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "use_rslora": true, "use_dora": false,
+            "target_modules": ["q_proj"], "exclude_modules": null, "modules_to_save": ["lm_head"],
+            "layers_to_transform": [1, 2], "rank_pattern": {"v_proj": 4}, "alpha_pattern": {},
+            "init_lora_weights": "pissa_niter_16", "bias": "lora_only", "trainable_token_indices": [3]
+        }"#;
+        let read: LoraConfig = serde_json::from_str(peft).unwrap();
+        let expected = LoraConfig {
+            rank: 8,
+            alpha: 16.0,
+            dropout: 0.1,
+            rank_stabilised: true,
+            targets: Targets::parse("q_proj"),
+            whole: vec!["lm_head".into()],
+            layers: Some("1-2".parse().unwrap()),
+            rank_pattern: vec![("v_proj".into(), 4)],
+            initial: Initial::PissaRounds(16),
+            bias: TrainedBias::Adapted,
+            token_rows: vec![3],
+            ..LoraConfig::default()
+        };
+        assert_eq!(read, expected);
+        let own = serde_json::to_string(&expected).unwrap();
+        assert_eq!(serde_json::from_str::<LoraConfig>(&own).unwrap(), expected);
+        assert_eq!(
+            serde_json::from_str::<LoraConfig>("{}").unwrap(),
+            LoraConfig::default()
+        );
+        let start = r#"{"init_lora_weights": true}"#;
+        assert_eq!(
+            serde_json::from_str::<LoraConfig>(start).unwrap(),
+            LoraConfig::default()
+        );
+        for wrong in [r#"{"lora_r": 8}"#, r#"{"init_lora_weights": false}"#] {
+            assert!(
+                serde_json::from_str::<LoraConfig>(wrong).is_err(),
+                "{wrong}"
+            );
         }
     }
 

@@ -8,7 +8,7 @@ use hone_tensor::Format;
 
 use super::{ExportError, encode};
 use crate::merge::{MergeError, Merged};
-use crate::weights::{Dtype, ShardsWriter, Slot, TensorSpec};
+use crate::weights::{BaseWeights, Dtype, ShardsWriter, Slot, TensorSpec};
 
 /// The type of a merged model's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,47 @@ impl MergeDtype {
             (Self::Bf16, _) | (Self::Keep, Format::Bf16) => Format::Bf16,
             (Self::F16 | Self::Keep, _) => Format::F16,
         }
+    }
+}
+
+impl MergeDtype {
+    /// What transformers calls the type of most weights of this base, once they are written so.
+    pub fn word_of(self, base: &BaseWeights) -> &'static str {
+        match base.formats().first().map(|row| self.format_of(row.0)) {
+            Some(Format::Bf16) => "bfloat16",
+            Some(Format::F16) => "float16",
+            _ => "float32",
+        }
+    }
+}
+
+impl Merged<'_> {
+    /// The merged base, in memory: tensors that are changed are made now, as [`write_safetensors`] writes them; the others
+    /// stay those of the files.
+    ///
+    /// # Errors
+    /// A tensor that cannot be read, a number that its type cannot hold.
+    pub fn to_weights(&self, dtype: MergeDtype) -> Result<BaseWeights, ExportError> {
+        let mut made = BTreeMap::new();
+        for slot in self.slots() {
+            let (name, cols) = (&slot.name, slot.cols);
+            let stored = self.stored_format(name)?;
+            let format = dtype.format_of(stored);
+            let is_own = self.base().names().any(|own| own == name);
+            if is_own && !self.is_changed(name) && format == stored {
+                continue;
+            }
+            let mut values = Vec::with_capacity(slot.rows * cols);
+            self.panels::<ExportError>(name, None, |_, panel| {
+                values.extend_from_slice(panel);
+                Ok(())
+            })?;
+            made.insert(
+                name.clone(),
+                encode(self, format, &values, cols, (name, name))?,
+            );
+        }
+        Ok(self.base().with_merged(self.config().clone(), made))
     }
 }
 

@@ -31,6 +31,8 @@ pub struct BaseWeights {
     is_streamed: bool,
     /// What has rows for tokens that the files do not have, as Hugging Face orders them.
     grown: BTreeMap<String, StoredMatrix>,
+    /// What was made in memory in place of the files' own, as Hugging Face orders it.
+    merged: BTreeMap<String, StoredMatrix>,
     files: Arc<Vec<Stamp>>,
 }
 
@@ -224,6 +226,7 @@ impl BaseWeights {
             gguf: None,
             is_streamed: false,
             grown: BTreeMap::new(),
+            merged: BTreeMap::new(),
         })
     }
 
@@ -268,6 +271,7 @@ impl BaseWeights {
             gguf: Some(gguf),
             is_streamed: false,
             grown: BTreeMap::new(),
+            merged: BTreeMap::new(),
         })
     }
 
@@ -360,6 +364,21 @@ impl BaseWeights {
         })
     }
 
+    /// The same base with other matrices, made in memory, in place of the files' own, and a configuration that goes with them.
+    pub(crate) fn with_merged(
+        &self,
+        config: DecoderConfig,
+        matrices: BTreeMap<String, StoredMatrix>,
+    ) -> Self {
+        let mut merged = self.merged.clone();
+        merged.extend(matrices);
+        Self {
+            config,
+            merged,
+            ..self.clone()
+        }
+    }
+
     fn keep_grown(
         &mut self,
         name: String,
@@ -388,8 +407,8 @@ impl BaseWeights {
 
     /// A weight in its stored form, rows as Hugging Face orders them; it shares the file's memory, unless it has grown.
     pub fn matrix(&self, name: &str) -> Result<StoredMatrix, WeightsError> {
-        match self.grown.get(name) {
-            Some(grown) => Ok(grown.clone()),
+        match self.merged.get(name).or_else(|| self.grown.get(name)) {
+            Some(made) => Ok(made.clone()),
             None => self.stored(name),
         }
     }
@@ -504,11 +523,17 @@ impl BaseWeights {
 
     /// The hash of every weight's name, format, shape and bytes. Reads everything once.
     ///
-    /// How the weights are spread over files makes no difference to it, nor do rows that were added to them.
+    /// How the weights are spread over files makes no difference to it, nor do rows that were added to them. Matrices that were
+    /// merged in memory count instead of the files' own.
     pub fn fingerprint(&self) -> Result<ContentId, WeightsError> {
         let mut hasher = Hasher::new();
-        for name in self.names() {
-            let weight = self.stored(name)?;
+        let made = self.merged.keys().map(String::as_str);
+        let added = made.filter(|name| !self.weights.contains_key(*name));
+        for name in self.names().chain(added) {
+            let weight = match self.merged.get(name) {
+                Some(merged) => merged.clone(),
+                None => self.stored(name)?,
+            };
             let line = format!(
                 "{name} {} {} {}\n",
                 weight.format().name(),

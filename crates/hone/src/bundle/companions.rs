@@ -3,137 +3,22 @@
 use super::Bundle;
 use super::source::Source;
 use crate::base::{OpenBase, read_vocabulary};
-use anyhow::{Context, Result};
-use hone_model::export::hf_config;
+use anyhow::Result;
 use hone_model::weights::{DecoderConfig, Gguf, Typed};
 use hone_text::{Conversation, GgufVocabulary, Role, Turn};
-use serde_json::{Map, Value, json};
 
-/// Files of a Hugging Face directory that are copied as they are.
-const COPIED: [&str; 6] = [
-    "LICENSE",
-    "LICENSE.txt",
-    "LICENSE.md",
-    "NOTICE",
-    "USE_POLICY.md",
-    "Notice.txt",
-];
-
-/// Puts beside merged safetensors what a Hugging Face directory has: copied from a base that is one, made from the
-/// metadata of a GGUF file. `merged` is what was written, `dtype` what transformers calls the type of most numbers.
+/// Puts beside merged safetensors what a Hugging Face directory has. `merged` is what was written, `dtype` what transformers
+/// calls the type of most numbers.
 pub fn copy_companions(
     bundle: &mut Bundle,
     source: &Source,
     merged: &DecoderConfig,
     dtype: &str,
 ) -> Result<()> {
-    let weights = &source.open.weights;
-    if weights.gguf().is_some() {
-        return make_companions(bundle, source, merged, dtype);
-    }
-    for name in COPIED {
-        if let Some(bytes) = weights.file(name)? {
-            bundle.write(name, &bytes)?;
-        }
-    }
-    for (name, bytes) in source.open.tokenizer_files()? {
-        bundle.write(&name, &bytes)?;
-    }
-    if let Some(bytes) = generation_config(&source.open)? {
-        bundle.write(GENERATION, &bytes)?;
-    }
-    let config = weights
-        .file("config.json")?
-        .context("a model directory has a config.json")?;
-    let mut config: Map<String, Value> = serde_json::from_slice(&config)?;
-    // What was quantised is written as plain numbers.
-    config.remove("quantization_config");
-    if merged.tied_head != weights.config().tied_head {
-        config.insert("tie_word_embeddings".into(), merged.tied_head.into());
-    }
-    if weights.new_tokens() > 0 {
-        // Models that also see say it of the part that speaks.
-        let vocab_size = Value::from(merged.vocab_size);
-        match config.get_mut("text_config") {
-            Some(Value::Object(speaks)) => speaks.insert("vocab_size".into(), vocab_size),
-            _ => config.insert("vocab_size".into(), vocab_size),
-        };
-    }
-    // transformers 5 says `dtype`, 4 says `torch_dtype`.
-    let key = if config.contains_key("dtype") {
-        "dtype"
-    } else {
-        "torch_dtype"
-    };
-    config.insert(key.into(), dtype.into());
-    bundle.write(
-        "config.json",
-        (serde_json::to_string_pretty(&config)? + "\n").as_bytes(),
-    )
-}
-
-const GENERATION: &str = "generation_config.json";
-
-/// Programs stop where this file says, so it has to name the token that replies are trained to end with. The base's own
-/// bytes where it does, or where the model's configuration says so instead.
-fn generation_config(open: &OpenBase) -> Result<Option<Vec<u8>>> {
-    let (weights, taught) = (&open.weights, open.renderer.end_of_reply());
-    let own = weights.file(GENERATION)?;
-    let mut config: Map<String, Value> = match &own {
-        Some(bytes) => serde_json::from_slice(bytes)?,
-        None => Map::new(),
-    };
-    let read = |value: &Value| -> Vec<u64> {
-        let ids = value
-            .as_array()
-            .cloned()
-            .unwrap_or_else(|| vec![value.clone()]);
-        ids.iter().filter_map(Value::as_u64).collect()
-    };
-    let mut ends = config.get("eos_token_id").map(read).unwrap_or_default();
-    if ends.is_empty() {
-        ends = match weights.file("config.json")? {
-            Some(bytes) => read(&serde_json::from_slice::<Value>(&bytes)?["eos_token_id"]),
-            None => vec![],
-        };
-    }
-    match taught
-        .map(u64::from)
-        .filter(|taught| !ends.contains(taught))
-    {
-        None => Ok(own),
-        Some(taught) => {
-            ends.insert(0, taught);
-            config.insert("eos_token_id".into(), ends.into());
-            Ok(Some(
-                (serde_json::to_string_pretty(&config)? + "\n").into_bytes(),
-            ))
-        }
-    }
-}
-
-fn make_companions(
-    bundle: &mut Bundle,
-    source: &Source,
-    merged: &DecoderConfig,
-    dtype: &str,
-) -> Result<()> {
-    let (weights, renderer) = (&source.open.weights, &source.open.renderer);
-    let mut write = |name: &str, value: &Value| {
-        bundle.write(
-            name,
-            (serde_json::to_string_pretty(value)? + "\n").as_bytes(),
-        )
-    };
-    write("config.json", &hf_config(merged, dtype)?)?;
-    write(
-        "generation_config.json",
-        &json!({ "bos_token_id": weights.config().bos, "eos_token_id": renderer.stop_ids() }),
-    )?;
-    for (name, bytes) in source.open.tokenizer_files()? {
-        bundle.write(&name, &bytes)?;
-    }
-    Ok(())
+    let files = source.open.model_files(merged, dtype)?;
+    files
+        .iter()
+        .try_for_each(|(name, bytes)| bundle.write(name, bytes))
 }
 
 /// The tokenizer and the chat template as GGUF metadata; of a base that is a GGUF file what changes in its own.

@@ -1,6 +1,7 @@
 //! What is merged or exported: a base, the adapters on it, and the run that made them.
 
 use crate::base::{self, AdapterOrigin, Home, OpenBase, OpenOptions};
+use crate::notices::say_notices;
 use crate::plan::Machine;
 use crate::refusal::Refusal;
 use crate::run::{RUN_JSON, RunRecord};
@@ -13,7 +14,7 @@ use hone_model::{
     AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind, LoraParts, MergeBase, Merged,
     Model, RawAdapter, check_adapter, combine,
 };
-use hone_tensor::{Device, Format};
+use hone_tensor::Device;
 use hone_text::TemplateOption;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -101,7 +102,7 @@ impl SourceArgs {
         for raw in &adapters {
             open.fit_to(raw)?;
         }
-        open.say_notices(talk);
+        say_notices(&open, talk);
         // A base that would fill the memory is read from disk as it is used.
         if open.weights.size_bytes() as u64 > Machine::measure().memory.bytes / 2 {
             open.weights.stream();
@@ -158,31 +159,6 @@ impl SourceArgs {
 }
 
 impl Source {
-    /// A base that is open already, with the tokens of the adapter in `dir`, which is known to belong to it.
-    pub fn of_one(open: OpenBase, dir: &Path, through_nf4: bool, device: Device) -> Result<Self> {
-        let checked = CheckedBase {
-            config: open.weights.config(),
-            new_tokens: open.weights.new_tokens(),
-            fingerprint: None,
-            template_hash: None,
-        };
-        let mut raw = RawAdapter::read(dir)?;
-        raw.leave_out_copies(&open.weights);
-        let parts = vec![LoraParts::of(&raw, &check_adapter(&raw, Some(checked)))?];
-        Ok(Self {
-            parts,
-            kind: match through_nf4 {
-                true => MergeBase::DequantisedNf4,
-                false => MergeBase::Original,
-            },
-            device,
-            adapters: vec![dir.to_path_buf()],
-            run: None,
-            open,
-            hashing: Hashing::default(),
-        })
-    }
-
     /// Refuses adapters that name another base than this one. The base is hashed beside what else is done, so this comes
     /// late: before anything that was written takes its name.
     pub fn check_base(&self) -> Result<()> {
@@ -267,17 +243,7 @@ impl Source {
 
     /// What transformers calls the type of most numbers, once they are written as `dtype`.
     pub fn dtype_word(&self, dtype: MergeDtype) -> &'static str {
-        let most = self
-            .open
-            .weights
-            .formats()
-            .first()
-            .map(|row| dtype.format_of(row.0));
-        match most {
-            Some(Format::Bf16) => "bfloat16",
-            Some(Format::F16) => "float16",
-            _ => "float32",
-        }
+        dtype.word_of(&self.open.weights)
     }
 
     /// What to call it: the base's name, and the adapter's directory.

@@ -3,7 +3,7 @@
 //! Errors arrive as chains; the first link is the headline, the others are its reasons, and the hints are computed by
 //! the error that knows what exists. The exit code tells a script whose fault it was.
 
-use crate::base::{AdapterError, BaseError, NoHome, OpenError};
+use crate::base::{AdapterError, BaseError, FilesError, NoHome, OpenError};
 use crate::dataset::DatasetError;
 use crate::plan::{PlanError, RunFileError, SettingError};
 pub use crate::refusal::{Exit, Refusal};
@@ -66,7 +66,7 @@ macro_rules! first_hints {
 /// The hints of the first link that has some. What the system refused to write is a link of its own, whatever it is wrapped
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
+    let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
         CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, Obstacle);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }

@@ -132,7 +132,7 @@ pub fn run() -> ExitCode {
 /// One sentence instead of a stack trace: a panic is our mistake, not the user's.
 fn confess(panic: &std::panic::PanicHookInfo<'_>) {
     // A library gave up on somebody's file: an error follows that says which.
-    if hone_text::is_guarded() {
+    if hone_text::is_guarded() || hone_data::is_guarded() {
         return;
     }
     let text = panic

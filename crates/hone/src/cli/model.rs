@@ -1,6 +1,7 @@
 //! The model a verb works with: a base, perhaps an adapter on it.
 
 use crate::base::{self, AdapterOrigin, Home, OpenBase, OpenOptions};
+use crate::notices::say_notices;
 use crate::screen::Talk;
 use anyhow::Result;
 use hone_model::{BaseFormat, Model, RawAdapter};
@@ -49,7 +50,7 @@ impl ModelArgs {
         if let Some(raw) = &adapter {
             open.fit_to(raw)?;
         }
-        open.say_notices(talk);
+        say_notices(&open, talk);
         Ok(open)
     }
 

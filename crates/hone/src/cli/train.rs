@@ -4,6 +4,7 @@ use super::failure::Exit;
 use super::interrupt::Interrupt;
 use crate::base::Home;
 use crate::dataset::preview;
+use crate::notices::say_notices;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
 use crate::registry;
@@ -74,7 +75,7 @@ impl Train {
         }
         run.remarks.iter().for_each(|remark| talk.warn(remark));
         show_plan(&run.plan, talk);
-        run.open.say_notices(talk);
+        say_notices(&run.open, talk);
         show_set_aside(&run, self.dry_run, talk);
         show_noted(&run, talk);
         if self.dry_run {

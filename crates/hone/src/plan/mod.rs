@@ -6,18 +6,17 @@
 mod chosen;
 mod rate;
 mod raw;
-mod rehearsed;
 mod run_file;
 mod settings;
 mod train_plan;
 
 pub use chosen::{Chosen, Origin};
+pub use hone_finetune::rehearsed::Work;
 pub use rate::Rate;
 pub use raw::{
     Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
     TooLong,
 };
-pub use rehearsed::Work;
 pub use run_file::{RunFileError, option_names, read_run_file};
 pub use settings::{Interval, Length, Machine, SettingError, Settings, Valid};
 pub use train_plan::{MAY_CHANGE, PlanError, PlanLine, TrainPlan};

@@ -6,13 +6,13 @@
 use super::chosen::{Chosen, Origin};
 use super::rate::Rate;
 use super::raw::{Activations, Bias, Method, Optimizer, Own, SaveDtype, Schedule, Shortcut, Size};
-use super::rehearsed::{Rehearsed, Work};
 use super::settings::{Interval, Length, Settings};
 use crate::base::OpenBase;
 use crate::dataset::{Dataset, Validation};
 use crate::machine::loaded_bytes;
 use crate::screen::{count, duration, plural};
 use hone_data::Sampler;
+use hone_finetune::rehearsed::{RehearsalError, Rehearsed, Work};
 use hone_ledger::words::shortened;
 use hone_ledger::{ContentId, Seed};
 use hone_model::{
@@ -21,7 +21,10 @@ use hone_model::{
 };
 use hone_tensor::{BAND_BYTES, TensorError};
 use hone_text::Renderer;
-use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainError, TrainingPlan, two_digits};
+use hone_train::{
+    AdamWConfig, Data, LearningRate, OptimizerKind, RunIdentity, TrainError, TrainingPlan,
+    two_digits,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -140,6 +143,17 @@ pub enum PlanError {
     },
 }
 
+impl From<RehearsalError> for PlanError {
+    fn from(error: RehearsalError) -> Self {
+        match error {
+            RehearsalError::Attach(error) => Self::Attach(error),
+            RehearsalError::Load(error) => Self::Load(error),
+            RehearsalError::Train(error) => Self::Train(error),
+            RehearsalError::Tensor(error) => Self::Tensor(error),
+        }
+    }
+}
+
 impl PlanError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
@@ -217,13 +231,18 @@ impl TrainPlan {
             Some(begun) => begun.steps,
             None => sampler.steps(epochs(settings.length.value)),
         };
-        let rehearsed = Rehearsed::new(open, &lora, dataset, sampler)?;
+        let rows = Data {
+            train: &dataset.train,
+            valid: &dataset.valid,
+            tasks: &dataset.tasks,
+        };
+        let rehearsed = Rehearsed::new(&open.weights, &lora, rows, sampler)?;
         let fit = Fit::find(
             &settings,
             &rehearsed,
             Held {
                 program_bytes: program_bytes(open),
-                base_bytes: base_bytes(open, base_format),
+                base_bytes: open.loaded_bytes(base_format),
                 moment_bytes: kind.resident_bytes(&lengths),
                 best_bytes: match dataset.valid.is_empty() {
                     true => 0,
@@ -235,7 +254,8 @@ impl TrainPlan {
             begun,
         )?;
         let training = training_plan(&settings, steps, fit);
-        let content = content(open, dataset, base);
+        let rows = dataset.train.iter().chain(&dataset.valid);
+        let content = open.content(base, json!(dataset.ids()), rows.map(|row| &row.ids));
         let mut plan = Self {
             facts: Vec::new(),
             memory: fit.memory,
@@ -340,20 +360,7 @@ impl TrainPlan {
             .filter(|(name, _)| !is_free(name))
             .map(|(name, mut chosen)| (name, chosen["value"].take()))
             .collect();
-        let mut training = object(&self.training);
-        training.remove("save_every");
-        // Layers that keep rounded activations have other gradients than those that compute them again.
-        if self.training.activations != hone_model::Activations::Bf16 {
-            training.remove("kept_layers");
-        }
-        training["optimizer"]["kind"] = self.training.optimizer.kind.is_8bit().into();
-        let whole = json!({
-            "content": self.content,
-            "lora": self.lora,
-            "options": options,
-            "training": training,
-        });
-        ContentId::of(whole.to_string().as_bytes()).to_string()
+        RunIdentity::new(self.content, &self.lora, options, &self.training).id()
     }
 
     fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
@@ -735,22 +742,6 @@ fn disk_needed(training: &TrainingPlan, lengths: &[usize]) -> Size {
     }
 }
 
-/// Bytes of the frozen base as it will be held.
-fn base_bytes(open: &OpenBase, format: BaseFormat) -> usize {
-    let stored = open.weights.size_bytes() + open.weights.grown_bytes();
-    let linear_bytes = match format {
-        BaseFormat::Stored => return stored,
-        BaseFormat::F32 => 4.0,
-        BaseFormat::Bf16 => 2.0,
-        // 4 bits, a byte of scale for 64 of them, a float for 256 scales.
-        BaseFormat::Nf4 => 0.516,
-    };
-    // The linear layers change their form; embedding and head stay as they are.
-    let linear = open.weights.config().linear_parameters() as f64;
-    let per_parameter = stored as f64 / open.weights.num_parameters().max(1) as f64;
-    (stored as f64 - linear * (per_parameter - linear_bytes)) as usize
-}
-
 /// The token that replies are trained to end with.
 fn end_of_reply(renderer: &Renderer) -> String {
     let end = renderer.end_of_reply().or(renderer.tokenizer().eos());
@@ -882,25 +873,6 @@ fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
         eval_every: settings.eval_every.value.in_steps(steps),
         save_every: settings.save_every.value.in_steps(steps),
     }
-}
-
-/// The hash of what the run is about: base, rows, and what makes tokens of them.
-fn content(open: &OpenBase, dataset: &Dataset, base: ContentId) -> ContentId {
-    let rows: Vec<_> = dataset
-        .train
-        .iter()
-        .chain(&dataset.valid)
-        .map(|example| &example.ids)
-        .collect();
-    let whole = json!({
-        "base": base,
-        "template": open.renderer.template_hash(),
-        "template_date": open.printed_date().map(|date| date.to_string()),
-        "tokenizer": open.renderer.tokenizer().hash(),
-        "data": dataset.ids(),
-        "ids": rows,
-    });
-    ContentId::of(whole.to_string().as_bytes())
 }
 
 #[cfg(test)]

@@ -5,15 +5,18 @@
 
 use super::Base;
 use super::chat_form::{ChatForm, FormOrigin, known_templates};
-use crate::nearest::nearest;
-use crate::screen::Talk;
+use hone_data::nearest::nearest;
+use hone_ledger::ContentId;
 use hone_ledger::words::for_shell;
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
-use hone_model::{Adapter, AdapterFiles, BeginError, Model, PeftError, Provenance, RawAdapter};
+use hone_model::{
+    Adapter, AdapterFiles, BaseFormat, BeginError, Model, PeftError, Provenance, RawAdapter,
+};
 use hone_text::{
     ChatTemplate, Date, GgufVocabulary, RenderError, Renderer, TemplateError, TemplateOption,
     TokenFiles, Tokenizer, TokenizerError,
 };
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -49,6 +52,7 @@ impl From<&RawAdapter> for AdapterOrigin {
 }
 
 /// A base model whose headers have been read and found whole.
+#[allow(missing_debug_implementations)] // its renderer holds compiled templates
 pub struct OpenBase {
     /// Where it is and what the user called it.
     pub base: Base,
@@ -396,24 +400,6 @@ impl OpenBase {
         }
     }
 
-    /// Says what a user would not expect: the chat template, where it is not the model's own, and what was assumed about
-    /// its files.
-    pub fn say_notices(&self, talk: Talk) {
-        match self.form.origin() {
-            FormOrigin::Model { .. } => {}
-            FormOrigin::Missing => {
-                let origin = self.form.origin();
-                talk.say(format!(
-                    "warning: chat template: {origin}; --chat-template takes another, as chatml or a .jinja file"
-                ));
-            }
-            other => talk.say(format!("chat template: {other}")),
-        }
-        for notice in &self.notices {
-            talk.say(format!("warning: {notice}"));
-        }
-    }
-
     /// What was assumed about its files, in sentences.
     pub fn notices(&self) -> &[String] {
         &self.notices
@@ -485,6 +471,42 @@ impl OpenBase {
         }
         self.new_tokens.extend(new_tokens);
         Ok(())
+    }
+
+    /// Bytes of the frozen base as it will be held in this form.
+    pub fn loaded_bytes(&self, format: BaseFormat) -> usize {
+        let weights = &self.weights;
+        let stored = weights.size_bytes() + weights.grown_bytes();
+        let linear_bytes = match format {
+            BaseFormat::Stored => return stored,
+            BaseFormat::F32 => 4.0,
+            BaseFormat::Bf16 => 2.0,
+            // 4 bits, a byte of scale for 64 of them, a float for 256 scales.
+            BaseFormat::Nf4 => 0.516,
+        };
+        // The linear layers change their form; embedding and head stay as they are.
+        let linear = weights.config().linear_parameters() as f64;
+        let per_parameter = stored as f64 / weights.num_parameters().max(1) as f64;
+        (stored as f64 - linear * (per_parameter - linear_bytes)) as usize
+    }
+
+    /// The hash of what a run is about: these weights, by their fingerprint, the rows, by what is known of them and by their
+    /// ids, and what makes tokens of them.
+    pub fn content<'a>(
+        &self,
+        fingerprint: ContentId,
+        data: Value,
+        rows: impl Iterator<Item = &'a Vec<u32>>,
+    ) -> ContentId {
+        let whole = json!({
+            "base": fingerprint,
+            "template": self.renderer.template_hash(),
+            "template_date": self.printed_date().map(|date| date.to_string()),
+            "tokenizer": self.renderer.tokenizer().hash(),
+            "data": data,
+            "ids": rows.collect::<Vec<_>>(),
+        });
+        ContentId::of(whole.to_string().as_bytes())
     }
 
     /// The day that the chat template prints, if it prints one.

@@ -3,17 +3,33 @@
 //! The steps are the run's own, over its own rows, so whatever the engine leaves out or computes twice is
 //! counted as it will be done. A rehearsed step takes milliseconds.
 
-use super::train_plan::PlanError;
-use crate::base::OpenBase;
-use crate::dataset::Dataset;
 use hone_data::{Example, Sampler};
 use hone_ledger::Seed;
-use hone_model::{Adapter, BaseFormat, LoraConfig, Model};
-use hone_tensor::{Cost, Rehearsal};
-use hone_train::{Data, TrainingPlan, measure_step, validate};
+use hone_model::weights::BaseWeights;
+use hone_model::{Adapter, AttachError, BaseFormat, LoadError, LoraConfig, Model};
+use hone_tensor::{Cost, Rehearsal, TensorError};
+use hone_train::{Data, TrainError, TrainingPlan, measure_step, validate};
+
+/// Why a run cannot be rehearsed.
+#[derive(Debug, thiserror::Error)]
+pub enum RehearsalError {
+    /// The adapter does not fit the base.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The base cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Its steps cannot be taken.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The device failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}
 
 /// A run's model where nothing is computed, and the order of its examples.
-pub(super) struct Rehearsed<'a> {
+#[derive(Debug)]
+pub struct Rehearsed<'a> {
     rehearsal: Rehearsal,
     model: Model,
     data: Data<'a>,
@@ -41,21 +57,19 @@ const LARGEST_STEPS: usize = 3;
 
 impl<'a> Rehearsed<'a> {
     /// The base with an adapter of this kind on it.
+    ///
+    /// # Errors
+    /// An adapter that does not fit the base.
     pub fn new(
-        open: &OpenBase,
+        base: &BaseWeights,
         lora: &LoraConfig,
-        dataset: &'a Dataset,
+        data: Data<'a>,
         sampler: Sampler,
-    ) -> Result<Self, PlanError> {
-        let data = Data {
-            train: &dataset.train,
-            valid: &dataset.valid,
-            tasks: &dataset.tasks,
-        };
+    ) -> Result<Self, RehearsalError> {
         let rehearsal = Rehearsal::new();
         let device = rehearsal.device();
         let longest = longest(data.train.iter().chain(data.valid));
-        let mut model = Model::load(&open.weights, &device, BaseFormat::Stored, longest)?;
+        let mut model = Model::load(base, &device, BaseFormat::Stored, longest)?;
         let adapter = Adapter::new(lora.clone(), model.config(), &device, Seed::new(0))?;
         model.attach(adapter);
         let begin_bytes = Adapter::begin_bytes(lora, model.config())?;
@@ -91,7 +105,7 @@ impl<'a> Rehearsed<'a> {
     }
 
     /// The most memory that tensors take at once, in the largest steps and in a look.
-    pub fn peak_bytes(&self, plan: &TrainingPlan) -> Result<usize, PlanError> {
+    pub fn peak_bytes(&self, plan: &TrainingPlan) -> Result<usize, RehearsalError> {
         let mut steps = self.sampled(plan);
         steps.sort_by_key(|&(_, tokens)| std::cmp::Reverse(tokens));
         let mut peak_bytes = self.look(plan)?.memory.peak_bytes;
@@ -103,7 +117,7 @@ impl<'a> Rehearsed<'a> {
     }
 
     /// How much there is to compute.
-    pub fn work(&self, plan: &TrainingPlan) -> Result<Work, PlanError> {
+    pub fn work(&self, plan: &TrainingPlan) -> Result<Work, RehearsalError> {
         let steps = self.sampled(plan);
         let mut sum = 0.0;
         for &(step, _) in &steps {
@@ -116,14 +130,14 @@ impl<'a> Rehearsed<'a> {
         })
     }
 
-    fn step(&self, plan: &TrainingPlan, step: usize) -> Result<Cost, PlanError> {
+    fn step(&self, plan: &TrainingPlan, step: usize) -> Result<Cost, RehearsalError> {
         let rehearse = || measure_step(&self.model, self.data, plan, step);
         let (result, cost) = self.rehearsal.of(rehearse);
         result?;
         Ok(cost)
     }
 
-    fn look(&self, plan: &TrainingPlan) -> Result<Cost, PlanError> {
+    fn look(&self, plan: &TrainingPlan) -> Result<Cost, RehearsalError> {
         let Data { valid, tasks, .. } = self.data;
         let rehearse = || validate(&self.model, valid, tasks, plan.max_tokens);
         let (result, cost) = self.rehearsal.of(rehearse);

@@ -4,7 +4,7 @@
 //! where it comes from, and it travels with what was trained.
 
 use super::OpenError;
-use crate::nearest::nearest;
+use hone_data::nearest::nearest;
 use hone_model::weights::{BaseWeights, GgufError, Malformed};
 use hone_text::{ChatTemplate, Renderer, TOOL_USE, TemplateError, TemplateOption, TemplateSet};
 use std::collections::BTreeSet;

@@ -1,27 +1,34 @@
 //! From what the user calls a model to the file or directory that holds it.
 //!
 //! A name is a path that exists, a built-in name, or a hub id, in that order. Finding never touches the network;
-//! only [`pull`] does, so a run on a train or in a sealed room behaves like any other.
+//! only `pull`, with the feature `hub`, does, so a run on a train or in a sealed room behaves like any other.
 
 mod catalogue;
 mod chat_form;
 mod home;
+#[cfg(feature = "hub")]
 mod hub;
+mod model_files;
 mod opened;
 mod tokenizer_files;
+#[cfg(feature = "hub")]
 mod watch;
+#[cfg(feature = "hub")]
 mod wheel;
 
 pub use catalogue::{CATALOGUE, Entry, Wheel};
 pub use chat_form::{ChatForm, FormOrigin, TEMPLATE_FILE};
 pub use home::{Home, NoHome};
+#[cfg(feature = "hub")]
 pub use hub::{Cached, Denied, HubError, HubId};
-pub(crate) use opened::read_vocabulary;
-pub use opened::{AdapterError, AdapterOrigin, OpenBase, OpenError, OpenOptions};
+pub use model_files::FilesError;
+pub use opened::{AdapterError, AdapterOrigin, OpenBase, OpenError, OpenOptions, read_vocabulary};
+#[cfg(feature = "hub")]
 pub use watch::{PullEvent, PullWatch, Unwatched};
+#[cfg(feature = "hub")]
 pub use wheel::WheelError;
 
-use crate::nearest::nearest;
+use hone_data::nearest::nearest;
 use hone_model::weights::PartName;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +43,14 @@ pub struct Base {
 
 /// Why a name did not lead to a model.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BaseError {
+    /// The name of a model that is fetched, and no place for those.
+    #[error("`{name}` is not a path, and it is not said where fetched models lie")]
+    NoHome {
+        /// The name.
+        name: String,
+    },
     /// Known, but not on this machine.
     #[error("`{name}` is not on this machine yet")]
     NotPulled {
@@ -78,9 +92,11 @@ pub enum BaseError {
         name: String,
     },
     /// The hub.
+    #[cfg(feature = "hub")]
     #[error(transparent)]
     Hub(#[from] HubError),
     /// The package index.
+    #[cfg(feature = "hub")]
     #[error(transparent)]
     Wheel(#[from] WheelError),
 }
@@ -89,6 +105,9 @@ impl BaseError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::NoHome { .. } => {
+                vec!["pass a path, or say where they lie: `LoadOptions::home`".into()]
+            }
             Self::NotPulled { name } => vec![format!("fetch it once: hone pull {name}")],
             Self::PartlyPulled { name, .. } => vec![format!("fetch the rest: hone pull {name}")],
             Self::NoSuchPath { .. } => vec![known_names()],
@@ -111,7 +130,9 @@ impl BaseError {
                     .chain([known_names()])
                     .collect()
             }
+            #[cfg(feature = "hub")]
             Self::Hub(error) => error.hints(),
+            #[cfg(feature = "hub")]
             Self::Wheel(error) => error.hints(),
         }
     }
@@ -129,6 +150,7 @@ fn known_names() -> String {
 enum Named {
     Here(PathBuf),
     Listed(&'static Entry),
+    #[cfg(feature = "hub")]
     Hub(HubId),
 }
 
@@ -140,6 +162,7 @@ fn read_name(name: &str) -> Result<Named, BaseError> {
     if let Some(entry) = catalogue::entry(name) {
         return Ok(Named::Listed(entry));
     }
+    #[cfg(feature = "hub")]
     if let Some(id) = HubId::parse(name) {
         return Ok(Named::Hub(id));
     }
@@ -191,9 +214,18 @@ fn listed_path(entry: &Entry, home: &Home) -> PathBuf {
 
 /// The model of this name, if it is on this machine.
 pub fn find(name: &str, home: &Home) -> Result<Base, BaseError> {
+    find_in(name, Some(home))
+}
+
+/// As [`find`], where there may be no place for fetched models: a path needs none.
+pub fn find_in(name: &str, home: Option<&Home>) -> Result<Base, BaseError> {
     let path = match read_name(name)? {
         Named::Here(path) => Some(path),
-        Named::Listed(entry) => Some(listed_path(entry, home)).filter(|path| path.is_file()),
+        Named::Listed(entry) => {
+            let home = home.ok_or_else(|| BaseError::NoHome { name: name.into() })?;
+            Some(listed_path(entry, home)).filter(|path| path.is_file())
+        }
+        #[cfg(feature = "hub")]
         Named::Hub(id) => match id.cached() {
             Cached::Whole(path) => Some(path),
             Cached::Absent => None,
@@ -215,6 +247,7 @@ pub fn find(name: &str, home: &Home) -> Result<Base, BaseError> {
 }
 
 /// A model that is on this machine, now if not before.
+#[cfg(feature = "hub")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pulled {
     /// The model.
@@ -224,6 +257,7 @@ pub struct Pulled {
 }
 
 /// The model of this name; what is missing of it is fetched.
+#[cfg(feature = "hub")]
 pub fn pull(name: &str, home: &Home, watch: &mut dyn PullWatch) -> Result<Pulled, BaseError> {
     let (path, was_here) = match read_name(name)? {
         Named::Here(path) => (path, true),
@@ -290,6 +324,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "hub")]
     fn a_pulled_model_is_found_without_network() {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::at(dir.path());

@@ -11,7 +11,7 @@ mod client;
 mod files;
 
 use super::watch::{PullEvent, PullWatch};
-use crate::machine;
+use crate::disk;
 use blob::{Wanted, insist};
 use cache::{RepoCache, hub_home};
 use client::{Client, Commit, Trouble};
@@ -564,7 +564,7 @@ impl Pull<'_> {
             .map(to_come)
             .fold(0, |sum: u64, bytes| sum.saturating_add(bytes));
         let path = self.cache.dir().to_path_buf();
-        match machine::free_disk(&path).map(|size| size.bytes) {
+        match disk::free_bytes(&path) {
             Some(free_bytes) if free_bytes < needed_bytes => Err(HubError::NoRoom {
                 id: Box::new(self.id.clone()),
                 needed_bytes,
