@@ -4,6 +4,7 @@ mod adapter;
 mod batch;
 mod combine;
 mod decoder;
+mod decompose;
 pub mod export;
 mod finite;
 mod generate;

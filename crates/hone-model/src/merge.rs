@@ -7,9 +7,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use hone_tensor::{Device, Format, StoredError, StoredMatrix, Tensor, TensorError, nf4};
+use hone_tensor::{Device, Format, StoredError, StoredMatrix, TensorError, nf4};
 
-use crate::adapter::{Factors, LoraPair, LoraParts, TrainedRows, expert_of};
+use crate::adapter::{
+    AddedBias, Edit, Factors, Lengths, LoraPair, LoraParts, OwnNumbers, TrainedRows, expert_of,
+};
 use crate::site::Site;
 use crate::weights::{BaseWeights, DecoderConfig, Group, Slot, WeightsError, slots};
 
@@ -32,26 +34,11 @@ pub struct Merged<'a> {
     config: DecoderConfig,
     /// Name of the embedding's matrix.
     embedding: String,
-    edits: BTreeMap<String, Vec<Edit>>,
+    edits: BTreeMap<String, Vec<Box<dyn Edit>>>,
 }
 
 /// Tensors that stand in place of the base's: shape and numbers of each.
 type Replacements = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// What becomes of one tensor.
-#[derive(Debug)]
-enum Edit {
-    /// `W + scale · B A`, perhaps with DoRA's lengths.
-    Pair(LoraPair),
-    /// `b + scale · bias`.
-    Bias(Vec<f32>),
-    /// Other numbers.
-    Whole(Vec<f32>),
-    /// Other numbers in some rows.
-    Rows(TrainedRows),
-    /// Each row, or each column, times a factor.
-    Factors(Factors),
-}
 
 /// Why an adapter cannot be merged.
 #[derive(Debug, thiserror::Error)]
@@ -260,7 +247,7 @@ impl<'a> Merged<'a> {
         self.edits
             .entry(tensor)
             .or_default()
-            .push(Edit::Whole(numbers));
+            .push(Box::new(OwnNumbers(numbers)));
         Ok(())
     }
 
@@ -290,9 +277,14 @@ impl<'a> Merged<'a> {
             self.edits
                 .entry(tensor)
                 .or_default()
-                .push(Edit::Bias(scaled));
+                .push(Box::new(AddedBias(scaled)));
         }
-        self.edits.entry(tensor).or_default().push(Edit::Pair(pair));
+        let lengths = pair.magnitude.take();
+        let edits = self.edits.entry(tensor).or_default();
+        edits.push(Box::new(pair));
+        if let Some(lengths) = lengths {
+            edits.push(Box::new(Lengths(lengths)));
+        }
         Ok(())
     }
 
@@ -331,7 +323,7 @@ impl<'a> Merged<'a> {
         for part in site.place().parts {
             let tensor = self.config.expert_tensor(layer, expert, names.of(*part));
             let rows = self.slot(slots, &tensor)?.rows;
-            let own = Edit::Pair(pair.outputs(first..first + rows));
+            let own = Box::new(pair.outputs(first..first + rows));
             self.edits.entry(tensor).or_default().push(own);
             first += rows;
         }
@@ -363,10 +355,10 @@ impl<'a> Merged<'a> {
             let is_input = true;
             let numbers = factors.numbers.clone();
             let edits = self.edits.entry(bias).or_default();
-            edits.push(Edit::Factors(Factors { numbers, is_input }));
+            edits.push(Box::new(Factors { numbers, is_input }));
         }
         let edits = self.edits.entry(tensor).or_default();
-        edits.push(Edit::Factors(factors));
+        edits.push(Box::new(factors));
         Ok(())
     }
 
@@ -387,7 +379,7 @@ impl<'a> Merged<'a> {
             });
         }
         let edits = self.edits.entry(tensor).or_default();
-        edits.push(Edit::Rows(rows));
+        edits.push(Box::new(rows));
         Ok(())
     }
 
@@ -477,7 +469,7 @@ impl<'a> Merged<'a> {
         let (rows, cols) = (before.rows(), before.cols());
         let edits = self.edits.get(tensor).map_or(&[][..], Vec::as_slice);
         let step = (PANEL / cols.max(1)).max(1);
-        let held = self.hold(edits);
+        let mut edits: Vec<_> = edits.iter().map(|edit| edit.begin(&self.device)).collect();
         for first in (0..rows).step_by(step) {
             let sources: Vec<usize> = (first..rows.min(first + step))
                 .map(|row| order.map_or(row, |order| order(row)))
@@ -487,81 +479,12 @@ impl<'a> Merged<'a> {
                 before.decode_row(*row, 0..cols, out);
             }
             before.release();
-            for (edit, a) in edits.iter().zip(&held) {
-                panel = self.apply(edit, a.as_ref(), &sources, panel, cols)?;
+            for edit in &mut edits {
+                edit(&sources, &mut panel).map_err(MergeError::from)?;
             }
             each(first, &panel)?;
         }
         Ok(())
-    }
-
-    /// The `A` of each edit on the device, for all panels of a tensor.
-    fn hold(&self, edits: &[Edit]) -> Vec<Option<Tensor>> {
-        let hold = |edit: &Edit| match edit {
-            Edit::Pair(pair) => Some(self.device.tensor(pair.rank, pair.width, &pair.a)),
-            Edit::Bias(_) | Edit::Whole(_) | Edit::Rows(_) | Edit::Factors(_) => None,
-        };
-        edits.iter().map(hold).collect()
-    }
-
-    fn apply(
-        &self,
-        edit: &Edit,
-        a: Option<&Tensor>,
-        sources: &[usize],
-        mut panel: Vec<f32>,
-        cols: usize,
-    ) -> Result<Vec<f32>, MergeError> {
-        match edit {
-            Edit::Whole(numbers) => {
-                for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
-                    out.copy_from_slice(&numbers[row * cols..][..cols]);
-                }
-            }
-            Edit::Rows(rows) => {
-                for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
-                    if let Some(at) = rows.ids.iter().position(|id| *id as usize == *row) {
-                        out.copy_from_slice(&rows.numbers[at * cols..][..cols]);
-                    }
-                }
-            }
-            Edit::Factors(factors) => {
-                for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
-                    let factor = |col: usize| match factors.is_input {
-                        true => factors.numbers[col],
-                        false => factors.numbers[*row],
-                    };
-                    let places = out.iter_mut().enumerate();
-                    places.for_each(|(col, x)| *x *= factor(col));
-                }
-            }
-            Edit::Bias(bias) => panel.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias),
-            Edit::Pair(pair) => {
-                let a = a.expect("a pair's `A` is held");
-                let rank = pair.rank;
-                let b: Vec<f32> = sources
-                    .iter()
-                    .flat_map(|row| &pair.b[row * rank..][..rank])
-                    .copied()
-                    .collect();
-                let b = self.device.tensor(sources.len(), rank, &b);
-                let mut sum = self.device.tensor(sources.len(), cols, &panel);
-                self.device.scope(|| {
-                    self.device
-                        .matmul(b.view(), a.view(), pair.scale, sum.view_mut(), true);
-                });
-                panel = sum.to_vec()?;
-                if let Some(magnitude) = &pair.magnitude {
-                    for (row, out) in sources.iter().zip(panel.chunks_exact_mut(cols)) {
-                        let squares: f64 = out.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-                        let factor = f64::from(magnitude[*row]) / squares.sqrt();
-                        out.iter_mut()
-                            .for_each(|x| *x = (f64::from(*x) * factor) as f32);
-                    }
-                }
-            }
-        }
-        Ok(panel)
     }
 
     /// The greatest `|W' − ΔW − W|` over `written`, relative to the greatest `|W|`, tensor by tensor: what is left of

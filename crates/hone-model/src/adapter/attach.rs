@@ -112,7 +112,7 @@ impl AdapterFiles {
 impl LoraParts {
     /// Pairs as an adapter of a model: by the contents of the files that would be written, read as any others.
     pub fn to_adapter(&self, base: &DecoderConfig, device: &Device) -> Result<Adapter, PeftError> {
-        let (config, weights) = self.to_files(super::SaveDtype::F32, &self.paths())?;
+        let (config, weights) = self.to_files(super::SaveDtype::F32)?;
         let raw = RawAdapter::of_bytes(Path::new("in memory"), &config, weights)?;
         AdapterFiles::of(raw)?.into_adapter(base, device)
     }

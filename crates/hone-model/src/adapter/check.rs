@@ -13,13 +13,14 @@ use serde_json::Value;
 
 use super::finding::{Finding, Severity, short};
 use super::layout::Layout;
+use super::methods::METHODS;
 use super::peft::{PeftError, SCALING, scaling_hash};
-use super::raw::{Modules, RawAdapter, RawTensor};
+use super::raw::{Module, Modules, RawAdapter, RawTensor};
 use super::runtimes::Facts;
-use super::settings::{EMBEDDINGS, HEADS, Names, Settings, is_of_experts, layer_of, names_any};
+use super::settings::{Settings, is_of_experts, layer_of};
 use super::spelling::{PREFIX, read_name};
 use super::table::Role;
-use super::{TrainedBias, target_matches};
+use super::targets::{Names, target_matches};
 use crate::weights::DecoderConfig;
 
 /// The base that an adapter is checked against.
@@ -128,7 +129,7 @@ struct Checker<'a> {
     findings: Vec<Finding>,
 }
 
-impl Checker<'_> {
+impl<'a> Checker<'a> {
     fn report(&mut self, finding: Finding) {
         self.findings.push(finding);
     }
@@ -171,21 +172,11 @@ impl Checker<'_> {
             self.findings.extend(refused);
             return;
         }
-        let pair = |a, b| parts.contains_key(&a) || parts.contains_key(&b);
-        if pair(Role::A, Role::B) {
-            self.look_at_pair(
-                path,
-                parts,
-                (Role::A, "lora_A.weight"),
-                (Role::B, "lora_B.weight"),
-            );
-        }
-        if pair(Role::EmbeddingA, Role::EmbeddingB) {
-            let (a, b) = (
-                (Role::EmbeddingA, "lora_embedding_A"),
-                (Role::EmbeddingB, "lora_embedding_B"),
-            );
-            self.look_at_pair(path, parts, a, b);
+        let module = self.module(path, parts);
+        for (a, b) in [(Role::A, Role::B), (Role::EmbeddingA, Role::EmbeddingB)] {
+            if module.has(&[a, b]) {
+                self.look_at_pair(path, parts, a, b);
+            }
         }
         if let Some(rows) = parts.get(&Role::TokenRows)
             && rows.shape.first() != Some(&self.settings.tokens_at(path).len())
@@ -199,88 +190,40 @@ impl Checker<'_> {
                 ),
             });
         }
-        let adapted = pair(Role::A, Role::B) || pair(Role::EmbeddingA, Role::EmbeddingB);
-        for (part, tensor) in parts {
-            let why = match part {
-                Role::A | Role::B | Role::EmbeddingA | Role::EmbeddingB
-                    if self.settings.targets(path) == Some(false) =>
-                {
-                    "is on a module that `target_modules` does not name"
-                }
-                Role::Magnitude | Role::OutBias if !adapted => "belongs to no adapted module",
-                Role::Magnitude if !self.settings.dora => {
-                    "holds DoRA's magnitudes, but `use_dora` is false: PEFT would leave them out"
-                }
-                Role::OutBias if !self.settings.out_bias => {
-                    "is a bias of `B`, but `lora_bias` is false"
-                }
-                Role::BaseBias if self.settings.bias == TrainedBias::None => {
-                    "is a bias of the base, but `bias` is none"
-                }
-                Role::BaseWeight
-                    if self.settings.targets(path) == Some(false)
-                        && !parts.contains_key(&Role::TokenRows) =>
-                {
-                    "is a matrix of the base on a module that `target_modules` does not name"
-                }
-                Role::TokenRows if !self.settings.token_rows => {
-                    "holds rows of tokens, but `trainable_token_indices` is not set"
-                }
-                // Of embedding and head PEFT saves copies that no setting names.
-                Role::Whole if !self.settings.saves_whole(path) && !is_end(path) => {
-                    "is a whole matrix, but `modules_to_save` does not name it"
-                }
-                Role::Bias if adapted => {
-                    "is the bias of an adapted module, which PEFT calls `base_layer.bias`"
-                }
-                Role::Bias
-                    if self.settings.bias != TrainedBias::All
-                        && !self.settings.saves_whole(path) =>
-                {
-                    "is a whole bias, but neither `bias` nor `modules_to_save` names it"
-                }
-                Role::Factors if self.settings.feed_forward.is_some() => {
-                    match self.settings.targets(path) {
-                        Some(false) => "is on a module that `target_modules` does not name",
-                        _ => continue,
-                    }
-                }
-                Role::A | Role::B | Role::EmbeddingA | Role::EmbeddingB
-                    if self.settings.feed_forward.is_some() =>
-                {
-                    "belongs to LoRA, and `peft_type` is IA3"
-                }
-                Role::Factors | Role::Foreign => "belongs to another method than LoRA",
-                _ => continue,
+        for (role, tensor) in parts {
+            let mut methods = METHODS.iter().filter(|method| method.has(*role));
+            let why = match methods.next() {
+                Some(method) => method.unexpected(*role, &module),
+                None => Some("belongs to another method than LoRA"),
             };
-            self.report(Finding::Unexpected {
-                tensor: tensor.name.clone(),
-                why: why.into(),
-            });
+            if let Some(why) = why {
+                let (tensor, why) = (tensor.name.clone(), why.into());
+                self.report(Finding::Unexpected { tensor, why });
+            }
         }
-        if adapted && self.settings.dora && !parts.contains_key(&Role::Magnitude) {
-            let tensor = format!("{PREFIX}{path}.lora_magnitude_vector");
-            self.report(Finding::Missing { tensor });
+        for role in METHODS.iter().filter_map(|method| method.lacks(&module)) {
+            self.report(Finding::missing(path, role));
         }
-        if adapted && self.settings.out_bias && !parts.contains_key(&Role::OutBias) {
-            let tensor = format!("{PREFIX}{path}.lora_B.bias");
-            self.report(Finding::Missing { tensor });
+    }
+
+    fn module<'m>(&self, path: &'m str, tensors: &'m BTreeMap<Role, &'m RawTensor>) -> Module<'m>
+    where
+        'a: 'm,
+    {
+        Module {
+            path,
+            raw: self.raw,
+            settings: self.settings,
+            tensors,
         }
     }
 
     /// Both halves, two axes each, one rank, and that the one which the configuration gives.
-    fn look_at_pair(
-        &mut self,
-        path: &str,
-        parts: &BTreeMap<Role, &RawTensor>,
-        a: (Role, &str),
-        b: (Role, &str),
-    ) {
+    fn look_at_pair(&mut self, path: &str, parts: &BTreeMap<Role, &RawTensor>, a: Role, b: Role) {
         let mut ranks = Vec::new();
-        for ((part, end), rank_axis) in [(a, 0), (b, 1)] {
-            let Some(tensor) = parts.get(&part) else {
-                let tensor = format!("{PREFIX}{path}.{end}");
-                self.report(Finding::Missing { tensor });
+        for (role, rank_axis) in [(a, 0), (b, 1)] {
+            let Some(tensor) = parts.get(&role) else {
+                self.report(Finding::missing(path, role));
                 continue;
             };
             if tensor.shape.len() != 2 || tensor.len() == 0 {
@@ -317,7 +260,7 @@ impl Checker<'_> {
             });
         }
         if let Some(magnitude) = parts.get(&Role::Magnitude)
-            && let Some(b) = parts.get(&b.0).filter(|b| b.shape.len() == 2)
+            && let Some(b) = parts.get(&b).filter(|b| b.shape.len() == 2)
             && magnitude.shape != [b.shape[0]]
         {
             self.report(Finding::Misshaped {
@@ -513,7 +456,7 @@ impl Checker<'_> {
             };
             self.report(Finding::Contradiction { what });
         }
-        let missing = missing(self.settings, self.modules, config);
+        let missing = self.missing(config);
         let is_idle = missing.is_empty();
         self.findings.extend(missing);
         let layout = Layout::of_tensors(
@@ -575,11 +518,6 @@ impl Checker<'_> {
     }
 }
 
-/// Whether it is an embedding or a head, as far as names tell.
-fn is_end(path: &str) -> bool {
-    names_any(path, &EMBEDDINGS) || names_any(path, &HEADS)
-}
-
 /// Whether a module is inside one expert: `mlp.experts.3.up_proj`.
 fn is_of_one_expert(path: &str) -> bool {
     let inside = path.split_once(".experts.");
@@ -611,49 +549,26 @@ fn of_numbers(raw: &RawAdapter) -> Vec<Finding> {
     findings
 }
 
-/// Tensors that must be there on `base`: PEFT would go on with what they begin with.
-fn missing(settings: &Settings, modules: &Modules, base: &DecoderConfig) -> Vec<Finding> {
-    let mut missing = Vec::new();
-    let has = |path: &str, parts: &[Role]| {
-        let own = modules.get(path);
-        own.is_some_and(|own| parts.iter().any(|part| own.contains_key(part)))
-    };
-    for site in base.sites() {
-        let path = site.path();
-        let is_target = settings.targets(&path) == Some(true);
-        let is_tied = base.tied_head && site.is_head();
-        if is_target && settings.feed_forward.is_some() && !has(&path, &[Role::Factors]) {
-            missing.push(format!("{path}.ia3_l"));
+impl Checker<'_> {
+    /// Tensors that must be there on `base`: PEFT would go on with what they begin with.
+    fn missing(&self, base: &DecoderConfig) -> Vec<Finding> {
+        let none = BTreeMap::new();
+        let module_at = |path: &str| self.modules.get(path).unwrap_or(&none);
+        let mut missing = Vec::new();
+        for site in base.sites() {
+            let path = site.path();
+            let module = self.module(&path, module_at(&path));
+            let promised = METHODS
+                .iter()
+                .filter_map(|method| method.promised(site, &module, base));
+            missing.extend(promised.map(|role| Finding::missing(&path, role)));
         }
-        if is_target && settings.feed_forward.is_none() && !has(&path, &[Role::A, Role::B]) {
-            missing.push(format!("{path}.lora_A.weight"));
+        let embedding = base.names.embedding.0;
+        let module = self.module(embedding, module_at(embedding));
+        let is_due = module.is_target() && self.settings.feed_forward.is_none();
+        if is_due && !module.has(&[Role::EmbeddingA, Role::EmbeddingB]) {
+            missing.push(Finding::missing(embedding, Role::EmbeddingA));
         }
-        let is_trained = match settings.bias {
-            TrainedBias::None => false,
-            TrainedBias::All => true,
-            TrainedBias::Adapted => is_target,
-        };
-        let biases = [Role::Bias, Role::BaseBias];
-        if is_trained && base.has_bias(site.group()) && !has(&path, &biases) {
-            let end = if is_target {
-                ".base_layer.bias"
-            } else {
-                ".bias"
-            };
-            missing.push(format!("{path}{end}"));
-        }
-        if settings.saves_whole(&path) && !is_tied && !has(&path, &[Role::Whole]) {
-            missing.push(format!("{path}.weight"));
-        }
+        missing
     }
-    let embedding = base.names.embedding.0;
-    let parts = [Role::EmbeddingA, Role::EmbeddingB];
-    let is_target = settings.targets(embedding) == Some(true);
-    if is_target && settings.feed_forward.is_none() && !has(embedding, &parts) {
-        missing.push(format!("{embedding}.lora_embedding_A"));
-    }
-    let tensor = |name: String| Finding::Missing {
-        tensor: format!("{PREFIX}{name}"),
-    };
-    missing.into_iter().map(tensor).collect()
 }

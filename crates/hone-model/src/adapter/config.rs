@@ -1,6 +1,5 @@
 //! What an adapter is asked to be: its method, rank, alpha, targets, and what is trained beside.
 
-use regex::{Regex, RegexBuilder};
 use std::collections::BTreeMap;
 
 use serde::de::Error;
@@ -401,22 +400,6 @@ mod all_linear {
     }
 }
 
-/// Whether PEFT's rule for a list of targets picks the module at `path`.
-pub fn target_matches(target: &str, path: &str) -> bool {
-    path == target
-        || path
-            .strip_suffix(target)
-            .is_some_and(|head| head.ends_with('.'))
-}
-
-/// A pattern of modules' paths, all of a path. Patterns arrive with adapters, so what one takes up has a limit.
-pub(super) fn path_pattern(pattern: &str) -> Result<Regex, regex::Error> {
-    RegexBuilder::new(&format!("^(?:{pattern})$"))
-        .size_limit(1 << 20)
-        .dfa_size_limit(1 << 20)
-        .build()
-}
-
 /// Why an adapter cannot be attached as asked.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
@@ -584,17 +567,6 @@ pub fn scale(alpha: f32, rank: usize, rank_stabilised: bool) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn targets_match_whole_paths_and_ends_after_a_dot() {
-        let path = "model.layers.1.self_attn.q_proj";
-        assert!(
-            target_matches("q_proj", path)
-                && target_matches("self_attn.q_proj", path)
-                && target_matches(path, path)
-        );
-        assert!(!target_matches("proj", path) && !target_matches("_proj", path));
-    }
 
     #[test]
     fn layer_ranges_read_and_write_themselves() {

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::Serialize;
 
 use super::peft::Provenance;
-use super::spelling::PREFIX;
+use super::spelling::{PREFIX, written_end};
+use super::table::Role;
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -174,6 +175,12 @@ impl Finding {
             trained_on: short(trained_on),
             this_base: short(this_base),
         })
+    }
+
+    /// A tensor that is missing at a module.
+    pub(super) fn missing(path: &str, role: Role) -> Self {
+        let tensor = format!("{PREFIX}{path}{}", written_end(role));
+        Self::Missing { tensor }
     }
 
     /// How much it matters.

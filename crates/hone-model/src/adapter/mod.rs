@@ -5,14 +5,13 @@
 //! have their `A` side by side, so that one product serves them all.
 //!
 //! Each of the [`methods`] is a file of its own. [`select`] turns names into projections, [`layout`] gives everything its
-//! place in the one [`table`], [`begin`] fills in what starts from the base's own numbers, [`peft`] writes the form on disk. What is read comes through [`raw`], [`settings`] and [`check`],
+//! place in the one [`table`], [`begin`] fills in what starts from the base's own numbers, [`write`] writes the form on disk. What is read comes through [`raw`], [`settings`] and [`check`],
 //! whether [`attach`] puts it on a model or [`parts`] makes the mathematics that merging and exporting work on.
 
 mod attach;
 mod begin;
 mod check;
 mod config;
-mod decompose;
 mod finding;
 mod growth;
 mod layout;
@@ -26,17 +25,20 @@ mod select;
 mod settings;
 mod spelling;
 mod table;
+mod targets;
+mod write;
 
 pub use attach::AdapterFiles;
 pub use begin::BeginError;
 pub use check::{AdapterCheck, CheckedBase, check_adapter};
-pub use config::{
-    AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias, target_matches,
-};
+pub use config::{AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias};
 pub use finding::{Finding, Severity};
 pub(crate) use layout::{AtSite, Layout, Wanted};
+pub(crate) use methods::dora::Lengths;
+pub(crate) use methods::lora::AddedBias;
 pub(crate) use methods::lora::{AdaptedGroup, LowRank};
-pub(crate) use methods::{Flow, Rows, Stage, Step, Through, copy_of};
+pub(crate) use methods::whole::OwnNumbers;
+pub(crate) use methods::{Edit, Flow, Rows, Stage, Step, Through, copy_of};
 pub(crate) use parts::expert_of;
 pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
 pub use peft::{PeftError, Provenance, SaveDtype, write_beside};

@@ -6,20 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hone_ledger::write_whole;
-use serde_json::{Value, json};
-
 use super::check::{AdapterCheck, CheckedBase, check_adapter};
 use super::finding::Finding;
-use super::peft::{
-    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, make_dir, number, patterns,
-    scaling_hash, to_safetensors,
-};
+use super::methods::METHODS;
+use super::peft::{PeftError, Provenance};
 use super::plain::REPEATABLE;
-use super::raw::{RawAdapter, RawTensor};
-use super::settings::{EXPERTS, Settings, is_of_experts};
+use super::raw::{Module, RawAdapter};
+use super::settings::Settings;
 use super::spelling::PREFIX;
-use super::table::{Param, Role, transposed};
+use super::table::Role;
 use crate::weights::{BaseWeights, WeightsError};
 
 /// The pieces of a checked adapter, by module.
@@ -173,63 +168,23 @@ impl LoraParts {
             provenance: raw.provenance(),
             ..Self::default()
         };
-        for (path, parts) in raw.modules(&settings, &mut vec![]) {
-            let held = |part| {
-                let tensor: &RawTensor = parts.get(&part)?;
-                let numbers = raw.numbers(tensor);
-                let numbers = numbers.expect("the check has read every number");
-                Some((tensor.shape.clone(), numbers))
-            };
-            if let Some(tensor) = parts.get(&Role::Foreign) {
+        for (path, tensors) in raw.modules(&settings, &mut vec![]) {
+            if let Some(tensor) = tensors.get(&Role::Foreign) {
                 return Err(PartsError::Untaken {
                     path: raw.path().to_path_buf(),
                     part: format!("`{}`", tensor.name),
                     verb: "taking an adapter apart",
                 });
             }
-            if let Some((a, b)) = held(Role::A).zip(held(Role::B)) {
-                let pair = LoraPair {
-                    magnitude: held(Role::Magnitude).map(|held| held.1),
-                    bias: held(Role::OutBias).map(|held| held.1),
-                    ..LoraPair::of(a, b, settings.scale_of(&path))
-                };
-                if settings.pattern_path(&path) != path {
-                    all.parameters.insert(path.clone());
-                }
-                match is_of_experts(&path) {
-                    true => {
-                        let experts = pair.rank / settings.rank_of(&path).max(1);
-                        all.pairs.extend(pair.by_expert(&path, experts));
-                    }
-                    false => drop(all.pairs.insert(path.clone(), pair)),
-                }
-            }
-            if let Some((a, b)) = held(Role::EmbeddingA).zip(held(Role::EmbeddingB)) {
-                let ((a_shape, a), (b_shape, b)) = (a, b);
-                let (vocab, rank) = (a_shape[1], a_shape[0]);
-                let a_turned = (vec![vocab, rank], transposed(&a, rank, vocab));
-                let b_turned = (vec![rank, b_shape[0]], transposed(&b, b_shape[0], rank));
-                let pair = LoraPair::of(b_turned, a_turned, settings.scale_of(&path));
-                all.embeddings.insert(path.clone(), pair);
-            }
-            if let Some((_, numbers)) = held(Role::Factors) {
-                let is_input = settings.scales_input(&path);
-                all.factors
-                    .insert(path.clone(), Factors { numbers, is_input });
-            }
-            if let Some((_, numbers)) = held(Role::TokenRows) {
-                let ids = settings.tokens_at(&path).to_vec();
-                all.token_rows
-                    .insert(path.clone(), TrainedRows { ids, numbers });
-            }
-            for (end, kinds) in [
-                ("weight", [Role::BaseWeight, Role::Whole]),
-                ("bias", [Role::BaseBias, Role::Bias]),
-            ] {
-                let whole = kinds.into_iter().filter_map(held).next_back();
-                all.whole
-                    .extend(whole.map(|held| (format!("{path}.{end}"), held)));
-            }
+            let module = Module {
+                path: &path,
+                raw,
+                settings: &settings,
+                tensors: &tensors,
+            };
+            METHODS
+                .iter()
+                .for_each(|method| method.take(&module, &mut all));
         }
         Ok(all)
     }
@@ -271,38 +226,8 @@ impl LoraParts {
         }
     }
 
-    /// Writes a PEFT directory, configuration last. `targets` become `target_modules`.
-    pub fn save(&self, dir: &Path, dtype: SaveDtype, targets: &[String]) -> Result<(), PeftError> {
-        let (config, weights) = self.to_files(dtype, targets)?;
-        make_dir(dir)?;
-        write_whole(&dir.join(WEIGHTS), &weights)?;
-        Ok(write_whole(&dir.join(CONFIG), &config)?)
-    }
-
-    /// The bytes of the two files: configuration, weights.
-    pub(super) fn to_files(
-        &self,
-        dtype: SaveDtype,
-        targets: &[String],
-    ) -> Result<(Vec<u8>, Vec<u8>), PeftError> {
-        let stacked = self.stacked();
-        let (matrices, numbers) = stacked.laid_out();
-        let scales = stacked
-            .pairs
-            .iter()
-            .map(|(path, pair)| (stacked.pattern_path(path), pair.scale));
-        let scales: Vec<(String, f32)> = scales.collect();
-        let scales = || scales.iter().map(|(path, scale)| (path.as_str(), *scale));
-        let mut metadata = self.provenance.to_metadata();
-        metadata.insert(SCALING, scaling_hash(scales()));
-        let weights = to_safetensors(&matrices, &numbers, dtype, &metadata)?;
-        let config = serde_json::to_string_pretty(&stacked.to_peft(targets, &self.pairs))
-            .expect("plain values are JSON");
-        Ok((config.into_bytes(), weights))
-    }
-
     /// Experts of a parameter in one pair again, as PEFT keeps them.
-    fn stacked(&self) -> Self {
+    pub(super) fn stacked(&self) -> BTreeMap<String, LoraPair> {
         let mut groups: BTreeMap<String, Vec<(usize, &LoraPair)>> = BTreeMap::new();
         for (path, pair) in &self.pairs {
             let (path, expert) = expert_of(path).unwrap_or((path, 0));
@@ -316,110 +241,7 @@ impl LoraParts {
             let pairs: Vec<&LoraPair> = pairs.into_iter().map(|(_, pair)| pair).collect();
             (path, LoraPair::stacked(&pairs))
         };
-        Self {
-            pairs: groups.into_iter().map(stack).collect(),
-            ..self.clone()
-        }
-    }
-
-    /// Every tensor by PEFT's name without the prefix, and all numbers one after another.
-    fn laid_out(&self) -> (Vec<Param>, Vec<f32>) {
-        let (mut matrices, mut numbers) = (Vec::new(), Vec::new());
-        let mut push = |module: &str, role: Role, rows: usize, cols: usize, part: &[f32]| {
-            matrices.push(Param {
-                offset: numbers.len(),
-                ..Param::new(module, role, (rows, cols))
-            });
-            numbers.extend_from_slice(part);
-        };
-        for (path, pair) in &self.pairs {
-            let path = &self.module_of(path);
-            push(path, Role::A, pair.rank, pair.width, &pair.a);
-            push(path, Role::B, pair.out, pair.rank, &pair.b);
-        }
-        (matrices, numbers)
-    }
-
-    /// What PEFT's patterns and `target_parameters` call the module of a pair.
-    fn pattern_path(&self, path: &str) -> String {
-        match self.parameters.contains(path) {
-            true => format!("{path}.weight"),
-            false => path.to_owned(),
-        }
-    }
-
-    /// The module that PEFT hangs a pair's tensors on.
-    fn module_of(&self, path: &str) -> String {
-        let Some((experts, name)) = path.rsplit_once('.').filter(|_| is_of_experts(path)) else {
-            return path.to_owned();
-        };
-        let [inner, outer] = EXPERTS;
-        let is_inside = name == inner && self.pairs.contains_key(&format!("{experts}.{outer}"));
-        match is_inside {
-            true => format!("{experts}.base_layer"),
-            false => experts.to_owned(),
-        }
-    }
-
-    /// The classic keys. The commonest rank and alpha are the general ones, the others patterns of whole paths. Ranks are
-    /// those of `single` pairs, each expert by itself.
-    fn to_peft(&self, targets: &[String], single: &BTreeMap<String, LoraPair>) -> Value {
-        let of_one = |path: &String| {
-            let first = format!("{path}[0]");
-            single
-                .get(path)
-                .or_else(|| single.get(&first))
-                .expect("a stack is made of pairs")
-        };
-        let pairs: BTreeMap<String, &LoraPair> = self
-            .pairs
-            .keys()
-            .map(|path| (self.pattern_path(path), of_one(path)))
-            .collect();
-        let rank = commonest(pairs.values().map(|pair| pair.rank)).unwrap_or(8);
-        let alpha_of = |pair: &LoraPair| pair.scale * pair.rank as f32;
-        let alpha = commonest(pairs.values().map(|pair| alpha_of(pair).to_bits()))
-            .map_or(8.0, f32::from_bits);
-        let is_parameter = |path: &String| is_of_experts(path) || path.ends_with(".weight");
-        let own = |of: &dyn Fn(&LoraPair) -> Value| -> Vec<(String, bool, Value)> {
-            let entries = pairs.iter();
-            entries
-                .map(|(path, pair)| (path.clone(), is_parameter(path), of(pair)))
-                .collect()
-        };
-        let (alpha, alpha_pattern) = patterns(number(alpha), &own(&|pair| number(alpha_of(pair))));
-        let (rank, rank_pattern) = patterns(json!(rank), &own(&|pair| json!(pair.rank)));
-        let parameters = self.pairs.keys().map(|path| self.pattern_path(path));
-        let parameters: Vec<String> = parameters.filter(is_parameter).collect();
-        let is_module = |name: &&String| {
-            !parameters.contains(&self.pattern_path(name)) && expert_of(name).is_none()
-        };
-        let targets: Vec<&String> = targets.iter().filter(is_module).collect();
-        let mut written = json!({
-            "alpha_pattern": alpha_pattern,
-            "base_model_name_or_path": self.provenance.base_name,
-            "bias": "none",
-            "fan_in_fan_out": false,
-            "inference_mode": true,
-            "init_lora_weights": true,
-            "layers_pattern": null,
-            "layers_to_transform": null,
-            "lora_alpha": alpha,
-            "lora_dropout": number(self.dropout),
-            "modules_to_save": null,
-            "peft_type": "LORA",
-            "r": rank,
-            "rank_pattern": rank_pattern,
-            "revision": null,
-            "target_modules": targets,
-            "task_type": "CAUSAL_LM",
-            "use_dora": false,
-            "use_rslora": false,
-        });
-        if !parameters.is_empty() {
-            written["target_parameters"] = json!(parameters);
-        }
-        written
+        groups.into_iter().map(stack).collect()
     }
 
     /// Names for `target_modules` that fit any base: whole paths.
@@ -447,22 +269,9 @@ pub(crate) fn expert_of(path: &str) -> Option<(&str, usize)> {
     Some((parameter, number.parse().ok()?))
 }
 
-/// The value that occurs most often; of several, the smallest.
-fn commonest<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Option<T> {
-    let mut counts: BTreeMap<T, usize> = BTreeMap::new();
-    for value in values {
-        *counts.entry(value).or_default() += 1;
-    }
-    let most = counts.values().max().copied()?;
-    counts
-        .into_iter()
-        .find(|(_, count)| *count == most)
-        .map(|(value, _)| value)
-}
-
 impl LoraPair {
     /// `A` and `B` as they lie in a file, with what their product is multiplied with.
-    fn of((a_shape, a): Held, (b_shape, b): Held, scale: f32) -> Self {
+    pub(super) fn of((a_shape, a): Held, (b_shape, b): Held, scale: f32) -> Self {
         Self {
             rank: a_shape[0],
             width: a_shape[1],
@@ -477,7 +286,7 @@ impl LoraPair {
 
     /// The pairs of all experts, taken out of one: `A` has them one after the other, the columns of `B` go from expert to
     /// expert.
-    fn by_expert(self, path: &str, experts: usize) -> Vec<(String, Self)> {
+    pub(super) fn by_expert(self, path: &str, experts: usize) -> Vec<(String, Self)> {
         let (stacked, rank) = (self.rank, self.rank / experts.max(1));
         let one = |expert: usize| {
             let rows = self.b.chunks_exact(stacked.max(1));

@@ -4,8 +4,8 @@
 //! again and subtracted, exactly. DoRA changes a matrix by more than any narrow product, so the nearest of a given rank
 //! stands for it, and how much of the change that leaves out is told.
 
-use super::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
 use super::{LoraPair, LoraParts};
+use crate::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
 use crate::weights::{BaseWeights, WeightsError};
 
 /// Rounds of the search for the nearest product; more change the last digits.

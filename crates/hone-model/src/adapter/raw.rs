@@ -40,6 +40,45 @@ pub struct RawAdapter {
 /// The tensors of each module, by their part.
 pub(crate) type Modules<'a> = BTreeMap<String, BTreeMap<Role, &'a RawTensor>>;
 
+/// One module of an adapter with its tensors, and the settings that speak of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Module<'a> {
+    pub path: &'a str,
+    pub raw: &'a RawAdapter,
+    pub settings: &'a Settings,
+    pub tensors: &'a BTreeMap<Role, &'a RawTensor>,
+}
+
+impl Module<'_> {
+    /// Whether it has a tensor with one of these roles.
+    pub fn has(&self, roles: &[Role]) -> bool {
+        roles.iter().any(|role| self.tensors.contains_key(role))
+    }
+
+    /// Whether it has a low-rank pair, or a half of one.
+    pub fn has_pair(&self) -> bool {
+        self.has(&[Role::A, Role::B, Role::EmbeddingA, Role::EmbeddingB])
+    }
+
+    /// Whether the settings say that it has no adapter.
+    pub fn is_no_target(&self) -> bool {
+        self.settings.targets(self.path) == Some(false)
+    }
+
+    /// Whether the settings say that it has one.
+    pub fn is_target(&self) -> bool {
+        self.settings.targets(self.path) == Some(true)
+    }
+
+    /// Shape and numbers of a tensor, which a check has read.
+    pub fn held(&self, role: Role) -> Option<(Vec<usize>, Vec<f32>)> {
+        let tensor = self.tensors.get(&role)?;
+        let numbers = self.raw.numbers(tensor);
+        let numbers = numbers.expect("the check has read every number");
+        Some((tensor.shape.clone(), numbers))
+    }
+}
+
 /// A line of the weight file's table.
 #[derive(Clone, Debug)]
 pub(crate) struct RawTensor {

@@ -12,10 +12,12 @@ use serde::Serialize;
 use super::TrainedBias;
 use super::check::CheckedBase;
 use super::finding::{Finding, Severity};
+use super::methods::METHODS;
 use super::raw::{Modules, RawAdapter, RawTensor};
-use super::settings::{HEADS, Names, Settings, is_of_experts, names_any};
+use super::settings::{Settings, is_of_experts};
 use super::spelling::read_name;
 use super::table::Role;
+use super::targets::{HEADS, Names, names_any};
 
 /// A program that can be given an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -177,9 +179,6 @@ const LLAMA_LIKE: [&str; 7] = [
     "down_proj",
 ];
 
-/// vLLM's default for `--max-lora-rank`.
-const VLLM_RANK: usize = 16;
-
 impl Facts {
     pub(crate) fn of(
         settings: &Settings,
@@ -262,7 +261,7 @@ impl Facts {
         self.passed_over = findings.iter().filter_map(setting).collect();
     }
 
-    fn max_rank(&self) -> usize {
+    pub(super) fn max_rank(&self) -> usize {
         self.ranks.last().copied().unwrap_or(0)
     }
 
@@ -328,98 +327,37 @@ impl Facts {
     fn in_vllm(&self, said: &mut Said) {
         self.refuses_if_unsaid(said, &["r", "lora_alpha", "target_modules"]);
         self.wrong_if_passed_over(said, "");
-        said.refuses_if(self.ia3, "methods other than LoRA are refused");
-        said.refuses_if(self.dora, "DoRA is refused");
-        said.refuses_if(
-            !self.whole_modules.is_empty(),
-            "`modules_to_save` is refused",
-        );
-        said.refuses_if(self.biases, "`bias` is refused");
-        said.refuses_if(
-            self.base_weights || !self.copies.is_empty(),
-            "matrices of the base (`base_layer.weight`, copies of embedding and head) are refused",
-        );
+        self.judge_methods(Runtime::Vllm, said);
         said.refuses_if(
             self.lacks_prefix,
             "names without `base_model.model.` are refused",
         );
-        said.wrong_if(
-            self.own_alphas,
-            "`alpha_pattern` is passed over: one scale for all modules",
-        );
-        said.wrong_if(
-            self.own_ranks,
-            "`rank_pattern` is passed over: one scale for all modules",
-        );
         self.wrong_if_base_changed(said);
-        said.refuses_if(
-            self.experts,
-            "pairs on experts (`target_parameters`) are read along other axes, which ends in a mismatch of shapes",
-        );
-        said.refuses_if(
-            self.new_tokens > 0,
-            "has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has",
-        );
-        said.notes_if(
-            self.token_rows,
-            "rows of tokens need a version that has --max-lora-trainable-tokens",
-        );
-        if self.max_rank() > VLLM_RANK {
-            said.notes(format!(
-                "rank {} needs --max-lora-rank (its default is {VLLM_RANK})",
-                self.max_rank()
-            ));
-        }
+        self.refuses_new_tokens(said);
     }
 
     fn in_llama_cpp(&self, said: &mut Said) {
-        said.refuses_if(self.ia3, "its converter refuses methods other than LoRA");
         self.refuses_if_unsaid(said, &["lora_alpha"]);
         self.wrong_if_passed_over(said, "alora_invocation_tokens");
-        said.refuses_if(self.dora, "its converter refuses DoRA's magnitudes");
-        said.refuses_if(
-            !self.whole_modules.is_empty() && !self.only_norms,
-            "its converter refuses whole matrices (`modules_to_save`)",
-        );
-        said.refuses_if(
-            !self.copies.is_empty(),
-            "its converter refuses whole matrices of embedding and head, also the base's own",
-        );
-        said.wrong_if(
-            self.only_norms,
-            "trained norms are passed over when the adapter is loaded",
-        );
+        self.judge_methods(Runtime::LlamaCpp, said);
+        self.refuses_new_tokens(said);
+        self.wrong_if_base_changed(said);
+        if said.outcome == Outcome::Wrong {
+            said.notes("`hone export --to gguf-adapter` writes it with the scales in the numbers");
+        }
+    }
+
+    fn judge_methods(&self, runtime: Runtime, said: &mut Said) {
+        METHODS
+            .iter()
+            .for_each(|method| method.judge(self, runtime, said));
+    }
+
+    fn refuses_new_tokens(&self, said: &mut Said) {
         said.refuses_if(
             self.new_tokens > 0,
             "has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has",
         );
-        said.refuses_if(
-            self.head && self.tied,
-            "embedding and head are one matrix there, which takes no pair of the head",
-        );
-        said.refuses_if(
-            self.embedding && self.tied,
-            "embedding and head are one matrix there, so that a pair of the embedding is taken for the head's too",
-        );
-        said.refuses_if(self.biases, "its converter refuses biases");
-        said.refuses_if(self.token_rows, "its converter refuses rows of tokens");
-        said.refuses_if(
-            self.experts,
-            "its converter does not know pairs on experts (`target_parameters`); `hone export --to gguf-adapter` does",
-        );
-        said.wrong_if(
-            self.rank_stabilised && self.max_rank() > 1,
-            "its converter passes over `use_rslora`: the scale becomes alpha / rank",
-        );
-        said.wrong_if(self.own_alphas, "its converter passes over `alpha_pattern`");
-        self.wrong_if_base_changed(said);
-        said.notes_if(
-            self.base_weights,
-            "matrices of the base are left out, which is right unless the vocabulary grew",
-        );
-        if said.outcome == Outcome::Wrong {
-            said.notes("`hone export --to gguf-adapter` writes it with the scales in the numbers");
-        }
     }
 
     fn in_ollama(&self, said: &mut Said) {
@@ -443,7 +381,8 @@ impl Facts {
     }
 }
 
-struct Said {
+/// What a program would do, as it comes to light.
+pub(crate) struct Said {
     outcome: Outcome,
     reasons: Vec<String>,
 }
@@ -458,36 +397,36 @@ impl Default for Said {
 }
 
 impl Said {
-    fn notes(&mut self, reason: impl Into<String>) {
+    pub fn notes(&mut self, reason: impl Into<String>) {
         self.reasons.push(reason.into());
     }
 
-    fn notes_if(&mut self, holds: bool, reason: &str) {
+    pub fn notes_if(&mut self, holds: bool, reason: &str) {
         if holds {
             self.notes(reason);
         }
     }
 
     /// What is refused is not read wrong any more.
-    fn refuses(&mut self, reason: &str) {
+    pub fn refuses(&mut self, reason: &str) {
         self.outcome = Outcome::Refuses;
         self.notes(reason);
     }
 
-    fn refuses_if(&mut self, holds: bool, reason: &str) {
+    pub fn refuses_if(&mut self, holds: bool, reason: &str) {
         if holds {
             self.refuses(reason);
         }
     }
 
-    fn wrong(&mut self, reason: &str) {
+    pub fn wrong(&mut self, reason: &str) {
         if self.outcome == Outcome::Right {
             self.outcome = Outcome::Wrong;
         }
         self.notes(reason);
     }
 
-    fn wrong_if(&mut self, holds: bool, reason: &str) {
+    pub fn wrong_if(&mut self, holds: bool, reason: &str) {
         if holds {
             self.wrong(reason);
         }

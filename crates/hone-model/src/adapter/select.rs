@@ -1,8 +1,9 @@
 //! From what was asked for to what is trained: names become projections, each with its rank and alpha.
 
-use super::config::{AttachError, LoraConfig, Targets, target_matches, together};
+use super::config::{AttachError, LoraConfig, Targets, together};
 use super::layout::Wanted;
 use super::methods::METHODS;
+use super::targets::{is_inside, target_matches, unknown_target};
 use crate::site::Site;
 use crate::weights::{DecoderConfig, Group, Part};
 
@@ -265,11 +266,6 @@ fn select_whole(names: &[String], base: &DecoderConfig) -> Result<(Vec<Site>, bo
     Ok((sites.into_iter().filter(named).collect(), embedding))
 }
 
-/// Whether `module` is a run of whole parts of `path`.
-pub(super) fn is_inside(path: &str, module: &str) -> bool {
-    format!(".{path}.").contains(&format!(".{module}."))
-}
-
 /// Rising, each once.
 pub(super) fn known_tokens(asked: &[u32], base: &DecoderConfig) -> Result<Vec<u32>, AttachError> {
     let mut ids = asked.to_vec();
@@ -280,37 +276,4 @@ pub(super) fn known_tokens(asked: &[u32], base: &DecoderConfig) -> Result<Vec<u3
         Some(&id) => Err(AttachError::NoSuchToken { id, vocab_size }),
         None => Ok(ids),
     }
-}
-
-fn unknown_target(target: &str, sites: &[Site]) -> AttachError {
-    let mut available: Vec<String> = sites.iter().map(|site| site.name().to_owned()).collect();
-    available.sort();
-    available.dedup();
-    let wanted = target.rsplit('.').next().unwrap_or(target).to_lowercase();
-    let distance = |name: &&String| edit_distance(&wanted, name);
-    let near = available
-        .iter()
-        .min_by_key(distance)
-        .filter(|name| edit_distance(&wanted, name) <= 3);
-    AttachError::UnknownTarget {
-        target: target.to_owned(),
-        near: near.cloned(),
-        available,
-    }
-}
-
-/// Levenshtein, for did-you-mean.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

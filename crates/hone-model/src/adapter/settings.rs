@@ -6,11 +6,13 @@
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::config::{Ia3, LoraConfig, Targets, TrainedBias, path_pattern, scale, target_matches};
+use super::config::{Ia3, LoraConfig, Targets, TrainedBias, scale};
 use super::finding::Finding;
 use super::raw::RawAdapter;
-use super::select::is_inside;
 use super::spelling::read_name;
+use super::targets::{
+    EMBEDDINGS, HEADS, Names, is_inside, names_any, path_pattern, target_matches,
+};
 use crate::one_line::one_line;
 use crate::weights::DecoderConfig;
 
@@ -47,45 +49,6 @@ pub(crate) struct Settings {
     pub transposed: bool,
     /// The initialisation, where it changed the base's own weights.
     pub changes_base: Option<String>,
-}
-
-/// A rule for names of modules.
-#[derive(Debug)]
-pub(crate) enum Names {
-    /// Whole paths, or their ends after a dot.
-    List(Vec<String>),
-    /// A pattern that the whole path must fit.
-    Pattern(Regex),
-    /// A pattern that Hone cannot match: whatever it picks, it says so in Python only.
-    Unread,
-    /// Every linear layer but the head.
-    AllLinear,
-    /// Nothing is said.
-    Unsaid,
-}
-
-impl Names {
-    /// Whether the module at `path` is picked; `None` where that is not known.
-    pub fn pick(&self, path: &str) -> Option<bool> {
-        Some(match self {
-            Self::List(names) => names.iter().any(|name| target_matches(name, path)),
-            Self::Pattern(pattern) => pattern.is_match(path),
-            Self::Unread => return None,
-            Self::AllLinear => !names_any(path, &HEADS) && !names_any(path, &EMBEDDINGS),
-            Self::Unsaid => false,
-        })
-    }
-
-    fn names_exactly(&self, path: &str) -> bool {
-        matches!(self, Self::List(names) if names.iter().any(|name| name == path))
-    }
-
-    fn list(&self) -> Vec<String> {
-        match self {
-            Self::List(names) => names.clone(),
-            _ => vec![],
-        }
-    }
 }
 
 /// A value for some modules: PEFT matches `(.*\.)?(key)$` from the beginning of the path, first match first.
@@ -419,15 +382,6 @@ fn is_rank(rank: f64) -> bool {
 }
 
 const A_RANK: &str = "a whole number of at least 1 and at most 65536";
-
-/// The last parts of their paths, as families name them.
-pub(super) const EMBEDDINGS: [&str; 4] = ["embed_tokens", "wte", "embed_in", "word_embeddings"];
-pub(super) const HEADS: [&str; 2] = ["lm_head", "embed_out"];
-
-/// By the last part of its path.
-pub(super) fn names_any(module: &str, names: &[&str]) -> bool {
-    names.iter().any(|name| target_matches(name, module))
-}
 
 /// The parameters of experts, in the order in which transformers has them.
 pub(crate) const EXPERTS: [&str; 2] = ["gate_up_proj", "down_proj"];

@@ -7,6 +7,9 @@ use super::{Flow, Method, Stage, Step, Through, Trained};
 use crate::adapter::attach::Fitting;
 use crate::adapter::config::{AttachError, TrainedBias, together};
 use crate::adapter::layout::Wanted;
+use crate::adapter::parts::LoraParts;
+use crate::adapter::raw::Module;
+use crate::adapter::runtimes::{Facts, Runtime, Said};
 use crate::adapter::select::Asked;
 use crate::adapter::table::{Param, ParamTable, Role};
 use crate::site::Site;
@@ -50,6 +53,53 @@ impl Method for Bias {
         let own = [Role::Bias, Role::BaseBias].map(|role| fitting.at(&path, role));
         if own.iter().any(Option::is_some) && fitting.base.has_bias(site.group()) {
             wanted.add_step(site, OwnBias::new(site, fitting.base));
+        }
+    }
+
+    fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str> {
+        let (settings, path) = (module.settings, module.path);
+        match role {
+            Role::BaseBias if settings.bias == TrainedBias::None => {
+                Some("is a bias of the base, but `bias` is none")
+            }
+            Role::BaseBias => None,
+            _ if module.has_pair() => {
+                Some("is the bias of an adapted module, which PEFT calls `base_layer.bias`")
+            }
+            _ if settings.bias != TrainedBias::All && !settings.saves_whole(path) => {
+                Some("is a whole bias, but neither `bias` nor `modules_to_save` names it")
+            }
+            _ => None,
+        }
+    }
+
+    fn promised(&self, site: Site, module: &Module, base: &DecoderConfig) -> Option<Role> {
+        let is_target = module.is_target();
+        let is_trained = match module.settings.bias {
+            TrainedBias::None => false,
+            TrainedBias::All => true,
+            TrainedBias::Adapted => is_target,
+        };
+        let is_due = is_trained && base.has_bias(site.group());
+        let role = match is_target {
+            true => Role::BaseBias,
+            false => Role::Bias,
+        };
+        (is_due && !module.has(&[Role::Bias, Role::BaseBias])).then_some(role)
+    }
+
+    fn take(&self, module: &Module, parts: &mut LoraParts) {
+        let own = [Role::Bias, Role::BaseBias].into_iter();
+        if let Some(held) = own.filter_map(|role| module.held(role)).next() {
+            parts.whole.insert(format!("{}.bias", module.path), held);
+        }
+    }
+
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+        match runtime {
+            Runtime::Vllm => said.refuses_if(facts.biases, "`bias` is refused"),
+            Runtime::LlamaCpp => said.refuses_if(facts.biases, "its converter refuses biases"),
+            _ => {}
         }
     }
 }

@@ -9,10 +9,15 @@ use std::sync::OnceLock;
 use hone_tensor::{Device, Tensor, Weight};
 
 use super::lora::LowRank;
-use super::{Flow, Method, PANEL, Stage, Step, Through, Trained, panel};
+use super::{
+    Edit, EditRows, Flow, Method, PANEL, Stage, Step, Through, Trained, panel, row_by_row,
+};
 use crate::adapter::attach::Fitting;
 use crate::adapter::config::{AttachError, Initial, LoraConfig, together};
 use crate::adapter::layout::Wanted;
+use crate::adapter::parts::LoraParts;
+use crate::adapter::raw::Module;
+use crate::adapter::runtimes::{Facts, Runtime, Said};
 use crate::adapter::select::Asked;
 use crate::adapter::table::{Param, ParamTable, Role};
 use crate::site::Site;
@@ -65,6 +70,37 @@ impl Method for Dora {
         let path = fitting.base.names.embedding.0;
         if let Some(magnitude) = fitting.at(path, Role::Magnitude) {
             fitting.refuse(magnitude, "is DoRA on an embedding");
+        }
+    }
+
+    fn unexpected(&self, _: Role, module: &Module) -> Option<&'static str> {
+        match module.settings.dora {
+            _ if !module.has_pair() => Some("belongs to no adapted module"),
+            false => {
+                Some("holds DoRA's magnitudes, but `use_dora` is false: PEFT would leave them out")
+            }
+            true => None,
+        }
+    }
+
+    fn lacks(&self, module: &Module) -> Option<Role> {
+        let is_due = module.has_pair() && module.settings.dora;
+        (is_due && !module.has(&[Role::Magnitude])).then_some(Role::Magnitude)
+    }
+
+    fn take(&self, module: &Module, parts: &mut LoraParts) {
+        if let Some(pair) = parts.pairs.get_mut(module.path) {
+            pair.magnitude = module.held(Role::Magnitude).map(|held| held.1);
+        }
+    }
+
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+        match runtime {
+            Runtime::Vllm => said.refuses_if(facts.dora, "DoRA is refused"),
+            Runtime::LlamaCpp => {
+                said.refuses_if(facts.dora, "its converter refuses DoRA's magnitudes");
+            }
+            _ => {}
         }
     }
 }
@@ -204,5 +240,20 @@ impl Step for Magnitudes {
         }
         // The length of a row is taken for a constant, as the paper and PEFT do.
         dy.scaled(gain.factors.view())
+    }
+}
+
+/// The lengths that rows of a merged matrix are brought to.
+#[derive(Debug)]
+pub(crate) struct Lengths(pub Vec<f32>);
+
+impl Edit for Lengths {
+    fn begin<'e>(&'e self, _: &'e Device) -> EditRows<'e> {
+        row_by_row(move |row, out| {
+            let squares: f64 = out.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+            let factor = f64::from(self.0[row]) / squares.sqrt();
+            out.iter_mut()
+                .for_each(|x| *x = (f64::from(*x) * factor) as f32);
+        })
     }
 }

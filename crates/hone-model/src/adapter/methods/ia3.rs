@@ -2,18 +2,21 @@
 //! feed-forward.
 
 use hone_ledger::Seed;
-use hone_tensor::Tensor;
+use hone_tensor::{Device, Tensor};
 
-use super::lora::LowRank;
-use super::{Flow, Method, Stage, Step, Through, Trained};
+use super::lora::{LowRank, NOT_NAMED};
+use super::{Edit, EditRows, Flow, Method, Stage, Step, Through, Trained, row_by_row};
 use crate::adapter::attach::Fitting;
-use crate::adapter::config::{
-    AttachError, Initial, LoraConfig, TrainedBias, target_matches, together,
-};
+use crate::adapter::config::{AttachError, Initial, LoraConfig, TrainedBias, together};
 use crate::adapter::layout::Wanted;
+use crate::adapter::parts::{Factors, LoraParts};
+use crate::adapter::raw::Module;
+use crate::adapter::runtimes::{Facts, Runtime, Said};
 use crate::adapter::select::Asked;
 use crate::adapter::table::{Param, ParamTable, Role};
+use crate::adapter::targets::target_matches;
 use crate::site::Site;
+use crate::weights::DecoderConfig;
 
 pub(super) struct Ia3;
 
@@ -74,6 +77,37 @@ impl Method for Ia3 {
             let is_input = fitting.settings.scales_input(&path);
             let shape = fitting.base.projection(site);
             wanted.add_step(site, TrainedFactors::new(site, shape, is_input));
+        }
+    }
+
+    fn unexpected(&self, _: Role, module: &Module) -> Option<&'static str> {
+        match module.settings.feed_forward {
+            None => Some("belongs to another method than LoRA"),
+            Some(_) if module.is_no_target() => Some(NOT_NAMED),
+            Some(_) => None,
+        }
+    }
+
+    fn promised(&self, _: Site, module: &Module, _: &DecoderConfig) -> Option<Role> {
+        let is_due = module.is_target() && module.settings.feed_forward.is_some();
+        (is_due && !module.has(&[Role::Factors])).then_some(Role::Factors)
+    }
+
+    fn take(&self, module: &Module, parts: &mut LoraParts) {
+        if let Some((_, numbers)) = module.held(Role::Factors) {
+            let is_input = module.settings.scales_input(module.path);
+            let factors = Factors { numbers, is_input };
+            parts.factors.insert(module.path.to_owned(), factors);
+        }
+    }
+
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+        match runtime {
+            Runtime::Vllm => said.refuses_if(facts.ia3, "methods other than LoRA are refused"),
+            Runtime::LlamaCpp => {
+                said.refuses_if(facts.ia3, "its converter refuses methods other than LoRA");
+            }
+            _ => {}
         }
     }
 }
@@ -145,5 +179,18 @@ impl Step for TrainedFactors {
             at.device().dot_cols(dy.view(), x.view(), 1.0, place, true);
         }
         dy.scaled(at.row(self.offset, self.count))
+    }
+}
+
+/// Each row, or each column, times a factor.
+impl Edit for Factors {
+    fn begin<'e>(&'e self, _: &'e Device) -> EditRows<'e> {
+        row_by_row(move |row, out| match self.is_input {
+            true => out
+                .iter_mut()
+                .zip(&self.numbers)
+                .for_each(|(x, factor)| *x *= factor),
+            false => out.iter_mut().for_each(|x| *x *= self.numbers[row]),
+        })
     }
 }

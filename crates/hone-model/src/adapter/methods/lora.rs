@@ -6,18 +6,29 @@
 use std::ops::Range;
 
 use hone_ledger::Seed;
-use hone_tensor::{MatRef, Tensor};
+use hone_tensor::{Device, MatRef, Tensor};
 
-use super::{Matrix, Method, Rows, Trained};
+use super::{Edit, EditRows, Matrix, Method, Rows, Trained, row_by_row};
 use crate::adapter::attach::Fitting;
-use crate::adapter::config::{AttachError, Initial, scale, target_matches, together};
+use crate::adapter::config::{AttachError, Initial, scale, together};
 use crate::adapter::layout::Wanted;
+use crate::adapter::parts::{LoraPair, LoraParts};
+use crate::adapter::raw::Module;
+use crate::adapter::runtimes::{Facts, Runtime, Said};
 use crate::adapter::select::Asked;
-use crate::adapter::table::{Param, ParamTable, Role};
+use crate::adapter::settings::is_of_experts;
+use crate::adapter::table::{Param, ParamTable, Role, transposed};
+use crate::adapter::targets::target_matches;
 use crate::site::Site;
 use crate::weights::{DecoderConfig, Group};
 
 pub(super) struct Lora;
+
+/// vLLM's default for `--max-lora-rank`.
+const VLLM_RANK: usize = 16;
+
+/// Why a tensor is on no module of its adapter.
+pub(super) const NOT_NAMED: &str = "is on a module that `target_modules` does not name";
 
 impl Method for Lora {
     fn name(&self) -> &'static str {
@@ -88,6 +99,108 @@ impl Method for Lora {
                 pair,
                 "is a pair of the embedding that `ensure_weight_tying` gives to the head too",
             );
+        }
+    }
+
+    fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str> {
+        let settings = module.settings;
+        match role {
+            Role::OutBias if !module.has_pair() => Some("belongs to no adapted module"),
+            Role::OutBias if !settings.out_bias => {
+                Some("is a bias of `B`, but `lora_bias` is false")
+            }
+            Role::OutBias => None,
+            _ if module.is_no_target() => Some(NOT_NAMED),
+            _ if settings.feed_forward.is_some() => Some("belongs to LoRA, and `peft_type` is IA3"),
+            _ => None,
+        }
+    }
+
+    fn lacks(&self, module: &Module) -> Option<Role> {
+        let is_due = module.has_pair() && module.settings.out_bias;
+        (is_due && !module.has(&[Role::OutBias])).then_some(Role::OutBias)
+    }
+
+    fn promised(&self, _: Site, module: &Module, _: &DecoderConfig) -> Option<Role> {
+        let is_due = module.is_target() && module.settings.feed_forward.is_none();
+        (is_due && !module.has(&[Role::A, Role::B])).then_some(Role::A)
+    }
+
+    fn take(&self, module: &Module, parts: &mut LoraParts) {
+        let (path, settings) = (module.path, module.settings);
+        let scale = settings.scale_of(path);
+        if let (Some(a), Some(b)) = (module.held(Role::A), module.held(Role::B)) {
+            let pair = LoraPair {
+                bias: module.held(Role::OutBias).map(|held| held.1),
+                ..LoraPair::of(a, b, scale)
+            };
+            if settings.pattern_path(path) != path {
+                parts.parameters.insert(path.to_owned());
+            }
+            match is_of_experts(path) {
+                true => {
+                    let experts = pair.rank / settings.rank_of(path).max(1);
+                    parts.pairs.extend(pair.by_expert(path, experts));
+                }
+                false => drop(parts.pairs.insert(path.to_owned(), pair)),
+            }
+        }
+        let halves = (module.held(Role::EmbeddingA), module.held(Role::EmbeddingB));
+        if let (Some((a_shape, a)), Some((b_shape, b))) = halves {
+            let (vocab, rank, width) = (a_shape[1], a_shape[0], b_shape[0]);
+            let a = (vec![vocab, rank], transposed(&a, rank, vocab));
+            let b = (vec![rank, width], transposed(&b, width, rank));
+            parts
+                .embeddings
+                .insert(path.to_owned(), LoraPair::of(b, a, scale));
+        }
+    }
+
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+        let rank = facts.max_rank();
+        match runtime {
+            Runtime::Vllm => {
+                said.wrong_if(
+                    facts.own_alphas,
+                    "`alpha_pattern` is passed over: one scale for all modules",
+                );
+                said.wrong_if(
+                    facts.own_ranks,
+                    "`rank_pattern` is passed over: one scale for all modules",
+                );
+                said.refuses_if(
+                    facts.experts,
+                    "pairs on experts (`target_parameters`) are read along other axes, which ends in a mismatch of shapes",
+                );
+                if rank > VLLM_RANK {
+                    said.notes(format!(
+                        "rank {rank} needs --max-lora-rank (its default is {VLLM_RANK})"
+                    ));
+                }
+            }
+            Runtime::LlamaCpp => {
+                said.refuses_if(
+                    facts.head && facts.tied,
+                    "embedding and head are one matrix there, which takes no pair of the head",
+                );
+                said.refuses_if(
+                    facts.embedding && facts.tied,
+                    "embedding and head are one matrix there, so that a pair of the embedding is taken for the head's too",
+                );
+                said.refuses_if(
+                    facts.experts,
+                    "its converter does not know pairs on experts (`target_parameters`); `hone export --to gguf-adapter` does",
+                );
+                said.wrong_if(
+                    facts.rank_stabilised && rank > 1,
+                    "its converter passes over `use_rslora`: the scale becomes alpha / rank",
+                );
+                said.wrong_if(
+                    facts.own_alphas,
+                    "its converter passes over `alpha_pattern`",
+                );
+            }
+            _ => {}
         }
     }
 }
@@ -451,4 +564,32 @@ fn normal(stream: &mut hone_ledger::Stream) -> f32 {
     let (radius, angle) = (1.0 - stream.unit_f32(), stream.unit_f32());
     let angle = 2.0 * std::f64::consts::PI * f64::from(angle);
     ((-2.0 * f64::from(radius).ln()).sqrt() * angle.cos()) as f32
+}
+
+/// `W + s·BA`.
+impl Edit for LoraPair {
+    fn begin<'e>(&'e self, device: &'e Device) -> EditRows<'e> {
+        // On the device for all rows of the tensor.
+        let a = device.tensor(self.rank, self.width, &self.a);
+        Box::new(move |rows, panel| {
+            let rank = self.rank;
+            let b = rows.iter().flat_map(|row| &self.b[row * rank..][..rank]);
+            let b: Vec<f32> = b.copied().collect();
+            let b = device.tensor(rows.len(), rank, &b);
+            let mut sum = device.tensor(rows.len(), self.width, panel);
+            device.scope(|| device.matmul(b.view(), a.view(), self.scale, sum.view_mut(), true));
+            *panel = sum.to_vec()?;
+            Ok(())
+        })
+    }
+}
+
+/// `b + s·bias`, of the bias of `B`.
+#[derive(Debug)]
+pub(crate) struct AddedBias(pub Vec<f32>);
+
+impl Edit for AddedBias {
+    fn begin<'e>(&'e self, _: &'e Device) -> EditRows<'e> {
+        row_by_row(move |_, out| out.iter_mut().zip(&self.0).for_each(|(x, bias)| *x += bias))
+    }
 }

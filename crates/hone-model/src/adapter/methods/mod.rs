@@ -15,15 +15,19 @@ pub(crate) mod whole;
 use std::fmt::Debug;
 
 use hone_ledger::Seed;
-use hone_tensor::{Device, MatRef, Tensor, Weight};
+use hone_tensor::{Device, MatRef, Tensor, TensorError, Weight};
 
 use super::attach::Fitting;
 use super::config::{AttachError, LoraConfig};
 use super::layout::{AtSite, Wanted};
+use super::parts::LoraParts;
+use super::raw::Module;
+use super::runtimes::{Facts, Runtime, Said};
 use super::select::Asked;
 use super::table::{ParamTable, Role};
 use crate::decoder::Projection;
 use crate::site::Site;
+use crate::weights::DecoderConfig;
 use lora::LowRank;
 
 /// Every method. Where two train at one projection, their numbers lie in this order.
@@ -67,6 +71,25 @@ pub(crate) trait Method: Sync {
 
     /// Adds what the tensors of a file put on the embedding.
     fn fit_embedding(&self, _fitting: &mut Fitting, _wanted: &mut Wanted) {}
+
+    /// Why a tensor of its is not one that belongs on a module, if it is not.
+    fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str>;
+
+    /// What a module lacks of it, whatever the base.
+    fn lacks(&self, _module: &Module) -> Option<Role> {
+        None
+    }
+
+    /// What the settings promise at a linear layer of a base, and no tensor keeps.
+    fn promised(&self, _site: Site, _module: &Module, _base: &DecoderConfig) -> Option<Role> {
+        None
+    }
+
+    /// Takes its tensors of a module over into the mathematics of an adapter.
+    fn take(&self, module: &Module, parts: &mut LoraParts);
+
+    /// Says what a program makes of it.
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said);
 }
 
 /// What a method trains at one place.
@@ -150,6 +173,27 @@ pub(crate) trait Rows: Trained {
 
     /// What it is to a head that shares the embedding's matrix.
     fn at_tied_head(&self) -> Option<Box<dyn Matrix>>;
+}
+
+/// What merging makes of a tensor of the base, whose rows come a few at a time.
+pub(crate) trait Edit: Debug + Send + Sync {
+    /// Ready for the rows of one tensor.
+    fn begin<'e>(&'e self, device: &'e Device) -> EditRows<'e>;
+}
+
+/// Changes rows, given their numbers in the tensor and all of their elements one after another.
+pub(crate) type EditRows<'e> =
+    Box<dyn FnMut(&[usize], &mut Vec<f32>) -> Result<(), TensorError> + 'e>;
+
+/// An edit that changes row by row.
+fn row_by_row<'e>(edit: impl Fn(usize, &mut [f32]) + 'e) -> EditRows<'e> {
+    Box::new(move |rows, panel| {
+        let cols = panel.len() / rows.len().max(1);
+        for (row, out) in rows.iter().zip(panel.chunks_exact_mut(cols.max(1))) {
+            edit(*row, out);
+        }
+        Ok(())
+    })
 }
 
 /// A projection on the way through it: the frozen one, and the adapter's numbers.

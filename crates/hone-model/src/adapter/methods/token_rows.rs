@@ -1,14 +1,17 @@
 //! Trained rows of single tokens, at the embedding and at the head: whole rows and no differences, PEFT's
 //! `trainable_token_indices`.
 
-use hone_tensor::{Tensor, Weight};
+use hone_tensor::{Device, Tensor, Weight};
 
 use super::lora::LowRank;
 use super::whole::{whole_at, whole_embedding};
-use super::{Matrix, Method, Rows, Through, Trained};
+use super::{Edit, EditRows, Matrix, Method, Rows, Through, Trained, row_by_row};
 use crate::adapter::attach::Fitting;
 use crate::adapter::config::{AttachError, together};
 use crate::adapter::layout::Wanted;
+use crate::adapter::parts::{LoraParts, TrainedRows};
+use crate::adapter::raw::Module;
+use crate::adapter::runtimes::{Facts, Runtime, Said};
 use crate::adapter::select::{Asked, known_tokens};
 use crate::adapter::table::{Param, ParamTable, Role};
 use crate::site::Site;
@@ -97,6 +100,32 @@ impl Method for TokenRows {
         if pair.or(whole_embedding(fitting)).is_some() {
             let what = "are trained rows beside another adapter of the embedding";
             fitting.refuse(tensor, what);
+        }
+    }
+
+    fn unexpected(&self, _: Role, module: &Module) -> Option<&'static str> {
+        (!module.settings.token_rows)
+            .then_some("holds rows of tokens, but `trainable_token_indices` is not set")
+    }
+
+    fn take(&self, module: &Module, parts: &mut LoraParts) {
+        if let Some((_, numbers)) = module.held(Role::TokenRows) {
+            let ids = module.settings.tokens_at(module.path).to_vec();
+            let rows = TrainedRows { ids, numbers };
+            parts.token_rows.insert(module.path.to_owned(), rows);
+        }
+    }
+
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+        match runtime {
+            Runtime::Vllm => said.notes_if(
+                facts.token_rows,
+                "rows of tokens need a version that has --max-lora-trainable-tokens",
+            ),
+            Runtime::LlamaCpp => {
+                said.refuses_if(facts.token_rows, "its converter refuses rows of tokens");
+            }
+            _ => {}
         }
     }
 }
@@ -226,5 +255,16 @@ impl Rows for OwnRows {
 
     fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
         Some(Box::new(self.clone()))
+    }
+}
+
+/// Other numbers in some rows.
+impl Edit for TrainedRows {
+    fn begin<'e>(&'e self, _: &'e Device) -> EditRows<'e> {
+        row_by_row(move |row, out| {
+            if let Some(at) = self.ids.iter().position(|id| *id as usize == row) {
+                out.copy_from_slice(&self.numbers[at * out.len()..][..out.len()]);
+            }
+        })
     }
 }

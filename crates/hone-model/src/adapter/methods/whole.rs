@@ -1,15 +1,18 @@
 //! Fully trained modules: a matrix in place of the base's, PEFT's `modules_to_save`.
 
-use hone_tensor::{Tensor, Weight};
+use hone_tensor::{Device, Tensor, Weight};
 
 use super::lora::{LowRank, places};
-use super::{Matrix, Method, PANEL, Rows, Through, Trained, panel};
+use super::{Edit, EditRows, Matrix, Method, PANEL, Rows, Through, Trained, panel, row_by_row};
 use crate::adapter::attach::Fitting;
 use crate::adapter::config::AttachError;
 use crate::adapter::layout::Wanted;
-use crate::adapter::raw::RawTensor;
+use crate::adapter::parts::LoraParts;
+use crate::adapter::raw::{Module, RawTensor};
+use crate::adapter::runtimes::{Facts, Runtime, Said};
 use crate::adapter::select::Asked;
 use crate::adapter::table::{Param, ParamTable, Role};
+use crate::adapter::targets::{EMBEDDINGS, HEADS, names_any};
 use crate::site::Site;
 use crate::weights::DecoderConfig;
 
@@ -58,6 +61,67 @@ impl Method for Whole {
     fn fit_embedding(&self, fitting: &mut Fitting, wanted: &mut Wanted) {
         if whole_embedding(fitting).is_some() {
             wanted.add_rows(OwnMatrix::of_embedding(fitting.base));
+        }
+    }
+
+    fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str> {
+        let (settings, path) = (module.settings, module.path);
+        // Of embedding and head PEFT saves copies that no setting names.
+        let is_end = names_any(path, &EMBEDDINGS) || names_any(path, &HEADS);
+        match role {
+            Role::BaseWeight if module.is_no_target() && !module.has(&[Role::TokenRows]) => {
+                Some("is a matrix of the base on a module that `target_modules` does not name")
+            }
+            Role::Whole if !settings.saves_whole(path) && !is_end => {
+                Some("is a whole matrix, but `modules_to_save` does not name it")
+            }
+            _ => None,
+        }
+    }
+
+    fn promised(&self, site: Site, module: &Module, base: &DecoderConfig) -> Option<Role> {
+        let is_tied = base.tied_head && site.is_head();
+        let is_due = module.settings.saves_whole(module.path) && !is_tied;
+        (is_due && !module.has(&[Role::Whole])).then_some(Role::Whole)
+    }
+
+    fn take(&self, module: &Module, parts: &mut LoraParts) {
+        let own = [Role::Whole, Role::BaseWeight].into_iter();
+        if let Some(held) = own.filter_map(|role| module.held(role)).next() {
+            parts.whole.insert(format!("{}.weight", module.path), held);
+        }
+    }
+
+    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+        let is_saved = !facts.whole_modules.is_empty();
+        let has_copies = !facts.copies.is_empty();
+        match runtime {
+            Runtime::Vllm => {
+                said.refuses_if(is_saved, "`modules_to_save` is refused");
+                said.refuses_if(
+                    facts.base_weights || has_copies,
+                    "matrices of the base (`base_layer.weight`, copies of embedding and head) are refused",
+                );
+            }
+            Runtime::LlamaCpp => {
+                said.refuses_if(
+                    is_saved && !facts.only_norms,
+                    "its converter refuses whole matrices (`modules_to_save`)",
+                );
+                said.refuses_if(
+                    has_copies,
+                    "its converter refuses whole matrices of embedding and head, also the base's own",
+                );
+                said.wrong_if(
+                    facts.only_norms,
+                    "trained norms are passed over when the adapter is loaded",
+                );
+                said.notes_if(
+                    facts.base_weights,
+                    "matrices of the base are left out, which is right unless the vocabulary grew",
+                );
+            }
+            _ => {}
         }
     }
 }
@@ -168,5 +232,15 @@ impl Rows for OwnMatrix {
 
     fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
         Some(Box::new(self.clone()))
+    }
+}
+
+/// Other numbers in place of a tensor's.
+#[derive(Debug)]
+pub(crate) struct OwnNumbers(pub Vec<f32>);
+
+impl Edit for OwnNumbers {
+    fn begin<'e>(&'e self, _: &'e Device) -> EditRows<'e> {
+        row_by_row(move |row, out| out.copy_from_slice(&self.0[row * out.len()..][..out.len()]))
     }
 }

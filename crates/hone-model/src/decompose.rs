@@ -7,7 +7,7 @@
 use hone_ledger::Seed;
 
 /// `B [out, rank]` and `A [rank, in]`.
-pub(super) struct Pair {
+pub(crate) struct Pair {
     pub b: Vec<f64>,
     pub a: Vec<f64>,
 }
@@ -24,7 +24,7 @@ impl Pair {
 }
 
 /// `U·√Σ` and `√Σ·Vᵀ` of the `rank` greatest singular values.
-pub(super) fn leading_singular(w: &[f32], (out, width): (usize, usize), rank: usize) -> Pair {
+pub(crate) fn leading_singular(w: &[f32], (out, width): (usize, usize), rank: usize) -> Pair {
     let is_tall = out >= width;
     let short = if is_tall { width } else { out };
     let gram = match is_tall {
@@ -36,7 +36,7 @@ pub(super) fn leading_singular(w: &[f32], (out, width): (usize, usize), rank: us
 }
 
 /// The same by subspace iteration from random vectors (Halko, Martinsson & Tropp 2011), a few more than are asked for.
-pub(super) fn leading_singular_by_search(
+pub(crate) fn leading_singular_by_search(
     w: &[f32],
     (out, width): (usize, usize),
     rank: usize,
@@ -73,7 +73,7 @@ pub(super) fn leading_singular_by_search(
 }
 
 /// The first `rank` columns of `Q` and rows of `R`, `W = Q·R`.
-pub(super) fn leading_orthogonal(w: &[f32], (out, width): (usize, usize), rank: usize) -> Pair {
+pub(crate) fn leading_orthogonal(w: &[f32], (out, width): (usize, usize), rank: usize) -> Pair {
     let column = |col| {
         (0..out)
             .map(move |row| f64::from(w[row * width + col]))
