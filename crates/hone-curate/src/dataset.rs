@@ -4,7 +4,7 @@
 //! order: one changed character of one message changes it. The manifest tells what the rows were made from and
 //! by which steps, with every parameter in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -15,8 +15,8 @@ use hone_ledger::{ContentId, DirError, VerifiedDir, open_dir};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::Finding;
-use crate::recipe::Side;
+use crate::recipe::{Side, ruled};
+use crate::{Examiner, Finding};
 
 /// The findings of a build, a line each.
 pub const FINDINGS: &str = "findings.jsonl";
@@ -203,18 +203,20 @@ pub fn diff(first: &DatasetDir, second: &DatasetDir) -> Result<Difference, Datas
         steps: differing_steps(&first.note, &second.note),
         ..Difference::default()
     };
-    for (row, &(side, ref shown)) in &before {
-        match after.get(row) {
-            None => difference.removed.push((side, shown.clone())),
-            Some(&(there, _)) if there != side => {
-                difference.moved.push((side, there, shown.clone()))
-            }
-            Some(_) => {}
+    let differs = |(row, side): &(&ContentId, &Side)| after.get(row) != Some(side);
+    let shown = shown_rows(first, before.iter().filter(differs).map(|(row, _)| *row))?;
+    for (row, shown) in shown {
+        let side = before[&row];
+        match after.get(&row) {
+            None => difference.removed.push((side, shown)),
+            Some(&there) => difference.moved.push((side, there, shown)),
         }
     }
-    let new = after.iter().filter(|(row, _)| !before.contains_key(*row));
-    difference.added = new
-        .map(|(_, (side, shown))| (*side, shown.clone()))
+    let new = after.keys().filter(|row| !before.contains_key(*row));
+    let shown = shown_rows(second, new.copied())?;
+    difference.added = shown
+        .into_iter()
+        .map(|(row, shown)| (after[&row], shown))
         .collect();
     difference.removed.sort();
     difference.added.sort();
@@ -222,24 +224,49 @@ pub fn diff(first: &DatasetDir, second: &DatasetDir) -> Result<Difference, Datas
     Ok(difference)
 }
 
-/// Rows by what they say and are labelled, with their side and how they begin.
-fn rows_by_content(
-    dataset: &DatasetDir,
-) -> Result<BTreeMap<ContentId, (Side, String)>, DatasetError> {
+/// Rows by what they say and are labelled, with their side.
+fn rows_by_content(dataset: &DatasetDir) -> Result<BTreeMap<ContentId, Side>, DatasetError> {
     let mut rows = BTreeMap::new();
     for side in Side::ALL {
         for record in dataset.records(side)? {
-            let text: Vec<&str> = record.parts().map(|part| part.text).collect();
-            let id = ContentId::of(record.to_json().to_string().as_bytes());
-            rows.insert(id, (side, crate::excerpt(&text.join(" ⏎ "))));
+            rows.insert(id_of(&record), side);
         }
     }
     Ok(rows)
 }
 
+fn id_of(record: &Record) -> ContentId {
+    ContentId::of(record.to_json().to_string().as_bytes())
+}
+
+/// How some rows begin and end, with what the rules about personal data see in them masked, as a report shows rows.
+fn shown_rows(
+    dataset: &DatasetDir,
+    wanted: impl Iterator<Item = ContentId>,
+) -> Result<BTreeMap<ContentId, String>, DatasetError> {
+    let wanted: BTreeSet<ContentId> = wanted.collect();
+    let mut shown = BTreeMap::new();
+    if wanted.is_empty() {
+        return Ok(shown);
+    }
+    let rules = ruled(&BTreeMap::new()).expect("every rule can do what it does by default");
+    let examiner = Examiner::new(&rules, None);
+    for side in Side::ALL {
+        for record in dataset.records(side)? {
+            let id = id_of(&record);
+            if wanted.contains(&id) {
+                let text: Vec<&str> = record.parts().map(|part| part.text).collect();
+                let text = text.join(" ⏎ ");
+                shown.insert(id, examiner.shown(&text, 0..text.len()));
+            }
+        }
+    }
+    Ok(shown)
+}
+
 fn differing_steps(first: &Note, second: &Note) -> Vec<(String, String, String)> {
     let (before, after) = (step_values(first), step_values(second));
-    let names: std::collections::BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let value = |values: &BTreeMap<String, String>, name: &String| {
         values.get(name).cloned().unwrap_or_else(|| "–".into())
     };

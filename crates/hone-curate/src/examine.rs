@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use hone_data::{Body, Place, Record, Source};
+use hone_data::{Body, Place, Record, Side, Source};
 
 use crate::recipe::Ruled;
 use crate::redact::{Pseudonyms, Replacement, StandIn, Values, masked, replace};
-use crate::{Action, Decision, Family, Finding, Hit, Row, excerpt};
+use crate::replaced::is_telling;
+use crate::{Action, Decision, Doc, Family, Finding, Hit, Row, excerpt};
 
 /// What became of a row.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub struct Examined {
     pub record: Option<Record>,
     /// What was seen and decided.
     pub findings: Vec<Finding>,
+    /// What was replaced and is one person's wherever it stands, with what stands in for it.
+    pub(crate) replaced: Vec<(String, StandIn, &'static Doc)>,
 }
 
 /// The rules about single rows, and what stands in for what they redact.
@@ -33,6 +36,8 @@ struct Seen<'a> {
     ruled: &'a Ruled,
     hit: Hit,
     decision: Decision,
+    /// Would the row leave, if the user had not brought it to evaluate by?
+    is_kept: bool,
 }
 
 impl Seen<'_> {
@@ -62,10 +67,25 @@ impl<'a> Examiner<'a> {
 
     /// Examines a row of `tokens` tokens.
     pub fn examine(&self, record: Record, tokens: Option<usize>) -> Examined {
+        self.examine_on(None, record, tokens)
+    }
+
+    /// Examines a row of a side that the user brought to evaluate by, if it is one: it stays, unless there is nothing in it
+    /// that an answer could be compared with.
+    pub fn examine_on(
+        &self,
+        held_out: Option<Side>,
+        record: Record,
+        tokens: Option<usize>,
+    ) -> Examined {
         let row = Row::new(&record, tokens);
-        let (seen, is_set_aside) = self.see(&row, |_| true);
+        let stays = held_out.is_some() && row.learnt().any(|part| !part.text.trim().is_empty());
+        let (seen, is_set_aside) = self.see(&row, stays, |_| true);
         let found = self.found(&row, &seen);
-        let findings = self.findings(&row, &seen, &found);
+        let mut findings = self.findings(&row, &seen, &found);
+        for finding in &mut findings {
+            finding.side = held_out;
+        }
         let changed = match is_set_aside || found.changes.is_empty() {
             true => None,
             false => Some(change(&row, &found)),
@@ -77,13 +97,14 @@ impl<'a> Examiner<'a> {
                 (false, changed) => Some(changed.unwrap_or(record)),
             },
             findings,
+            replaced: found.telling,
         }
     }
 
     /// What the rules say of a row of `tokens` tokens, which stays as it is.
     pub fn look(&self, record: &Record, tokens: Option<usize>) -> Vec<Finding> {
         let row = Row::new(record, tokens);
-        let (seen, _) = self.see(&row, |_| true);
+        let (seen, _) = self.see(&row, false, |_| true);
         let found = self.found(&row, &seen);
         self.findings(&row, &seen, &found)
     }
@@ -93,23 +114,37 @@ impl<'a> Examiner<'a> {
         let replaces =
             |ruled: &Ruled| matches!(ruled.action, Action::Redact | Action::Pseudonymise);
         let row = Row::new(&record, None);
-        let (seen, _) = self.see(&row, replaces);
+        let (seen, _) = self.see(&row, true, replaces);
         let found = self.found(&row, &seen);
         let changed = (!found.changes.is_empty()).then(|| change(&row, &found));
         drop(row);
         changed.unwrap_or(record)
     }
 
-    /// What the rules that are asked see, and whether the row is set aside for it.
-    fn see(&self, row: &Row<'_>, is_asked: impl Fn(&Ruled) -> bool) -> (Vec<Seen<'a>>, bool) {
+    /// What the rules that are asked see, and whether the row is set aside for it, unless it stays whatever is seen.
+    fn see(
+        &self,
+        row: &Row<'_>,
+        stays: bool,
+        is_asked: impl Fn(&Ruled) -> bool,
+    ) -> (Vec<Seen<'a>>, bool) {
         let (mut seen, mut hits) = (Vec::new(), Vec::new());
         for &ruled in self.rules.iter().filter(|ruled| is_asked(ruled)) {
             let Some(rule) = &ruled.rule else { continue };
             rule.check(row, &mut hits);
-            seen.extend(hits.drain(..).map(|hit| Seen {
-                decision: decision(ruled.action, &hit),
-                ruled,
-                hit,
+            seen.extend(hits.drain(..).map(|hit| {
+                let decision = decision(ruled.action, &hit);
+                let is_kept = stays && decision == Decision::SetAside;
+                Seen {
+                    decision: if is_kept {
+                        Decision::Reported
+                    } else {
+                        decision
+                    },
+                    ruled,
+                    hit,
+                    is_kept,
+                }
             }));
             let last = seen.last().map(|seen| seen.decision);
             if last == Some(Decision::SetAside) {
@@ -136,6 +171,10 @@ impl<'a> Examiner<'a> {
             };
             if seen.is_personal() {
                 found.values.add(text, by.clone());
+                if is_telling(seen.hit.label, text) {
+                    let told = (text.to_owned(), by.clone(), seen.ruled.doc);
+                    found.telling.push(told);
+                }
             }
             found.changes.entry(place).or_default().push(Replacement {
                 span: seen.hit.span.clone(),
@@ -155,6 +194,17 @@ impl<'a> Examiner<'a> {
                 spans.push(seen.hit.span.clone());
             }
         }
+        let mut values = Values::default();
+        for seen in seen.iter().filter(|seen| seen.is_personal()).take(PLACED) {
+            values.add(seen.text(row), StandIn::placeholder(seen.hit.label));
+        }
+        let around = |at: usize, seen: &Seen<'_>, evidence: &str| {
+            let text = seen.hit.place.and_then(|place| row.text(place));
+            match text.filter(|_| at < PLACED && !seen.hit.span.is_empty()) {
+                Some(text) => self.around(text, seen, &personal, &values, evidence),
+                None => String::new(),
+            }
+        };
         let shown = |seen: &Seen<'_>| {
             let text = seen.text(row);
             if seen.is_personal() {
@@ -176,9 +226,17 @@ impl<'a> Examiner<'a> {
             excerpt(&masked_within(text, hit.span.start, &spans))
         };
         seen.iter()
-            .map(|seen| {
+            .enumerate()
+            .map(|(at, seen)| {
                 let mut finding = finding(row.record, seen, shown(seen));
-                for told in [&mut finding.message, &mut finding.evidence] {
+                finding.around = around(at, seen, &finding.evidence);
+                let Finding {
+                    message,
+                    evidence,
+                    around,
+                    ..
+                } = &mut finding;
+                for told in [message, evidence, around] {
                     if let Some(masked) = found.values.masked(told) {
                         *told = masked;
                     }
@@ -186,6 +244,43 @@ impl<'a> Examiner<'a> {
                 finding
             })
             .collect()
+    }
+
+    /// What stands before and behind what was seen, as it may be shown; empty where nothing does.
+    fn around(
+        &self,
+        text: &str,
+        seen: &Seen<'_>,
+        personal: &BTreeMap<Place, Vec<Range<usize>>>,
+        values: &Values,
+        evidence: &str,
+    ) -> String {
+        let span = &seen.hit.span;
+        let start = text.floor_char_boundary(span.start.saturating_sub(AROUND));
+        let end = text.ceil_char_boundary((span.end + AROUND).min(text.len()));
+        let known = seen.hit.place.and_then(|place| personal.get(&place));
+        let spans = match seen.decision {
+            Decision::SetAside => self.personal_in(text, span),
+            _ => known.cloned().unwrap_or_default(),
+        };
+        let masked = |part: Range<usize>| {
+            let part = masked_within(&text[part.clone()], part.start, &spans);
+            let part = values.masked(&part).unwrap_or(part);
+            part.replace(char::is_control, " ")
+        };
+        let (before, after) = (masked(start..span.start), masked(span.end..end));
+        if before.trim().is_empty() && after.trim().is_empty() {
+            return String::new();
+        }
+        let (skipped, cut) = (before.chars().count(), after.chars().count());
+        let before: String = before
+            .chars()
+            .skip(skipped.saturating_sub(BESIDE))
+            .collect();
+        let after: String = after.chars().take(BESIDE).collect();
+        let more = |is_more| if is_more { "… " } else { "" };
+        let (begins, ends) = (more(skipped > BESIDE), more(cut > BESIDE));
+        format!("{begins}{before}⟦{evidence}⟧{after}{}", ends.trim_end())
     }
 
     /// A stretch of a text as it may be shown: shortened, and what the rules about personal data see in it masked.
@@ -223,11 +318,19 @@ impl<'a> Examiner<'a> {
 /// How far around what is shown personal data is looked for, in bytes: an end of it may be inside.
 const AROUND: usize = 512;
 
+/// How much is shown before and behind what was seen, in characters.
+const BESIDE: usize = 48;
+
+/// Findings of a row that are shown with what stands around them; a list of a thousand addresses need not be.
+const PLACED: usize = 8;
+
 /// What is replaced in a row.
 #[derive(Default)]
 struct Found {
     changes: BTreeMap<Place, Vec<Replacement>>,
     values: Values,
+    /// Of these, what is one person's wherever it stands.
+    telling: Vec<(String, StandIn, &'static Doc)>,
 }
 
 /// A text that begins at `start` with what lies in the spans masked.
@@ -278,7 +381,12 @@ fn finding(record: &Record, seen: &Seen<'_>, evidence: String) -> Finding {
         ruled,
         ref hit,
         decision,
+        is_kept,
     } = seen;
+    let message = match is_kept {
+        true => format!("{}; evaluation rows stay", hit.message),
+        false => hit.message.clone(),
+    };
     Finding {
         place: hit.place.map(|place| place.to_string()),
         span: (!hit.span.is_empty()).then_some([hit.span.start, hit.span.end]),
@@ -293,7 +401,7 @@ fn finding(record: &Record, seen: &Seen<'_>, evidence: String) -> Finding {
             ruled.doc.family,
             decision,
             &record.source,
-            &hit.message,
+            message,
         )
     }
 }
@@ -367,6 +475,7 @@ mod tests {
         let exes = Ruled {
             doc: &DOC,
             action,
+            is_decided: true,
             reason: Some("because".into()),
             params: toml::Table::new(),
             rule: Some(Box::new(Exes)),

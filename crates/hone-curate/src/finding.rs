@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use hone_data::{Place, Source};
+use hone_data::{Place, Side, Source};
 use serde::{Deserialize, Serialize};
 
 use crate::Family;
@@ -108,8 +108,14 @@ pub struct Finding {
     /// The text seen, shortened; masked where it is personal.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub evidence: String,
+    /// What stands around it, masked likewise, with `⟦ ⟧` around the evidence.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub around: String,
     /// How sure the rule is, 0 to 1.
     pub score: f32,
+    /// The side, if the user brought the row to evaluate by: such a row stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<Side>,
     /// The row it is compared with: a duplicate's twin, an evaluation row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub other: Option<String>,
@@ -132,8 +138,10 @@ pub enum Against {
     Benchmark,
     /// Rows of a test side.
     Test,
-    /// Rows of a validation side: the split was made elsewhere, and can be made anew.
+    /// Rows that the user gives to validate by.
     Validation,
+    /// Rows of the validation side of a split that came with the files, and can be made anew.
+    Split,
 }
 
 impl Against {
@@ -142,7 +150,8 @@ impl Against {
         match self {
             Self::Benchmark => "benchmark row",
             Self::Test => "test row",
-            Self::Validation => "validation row of your split,",
+            Self::Validation => "validation row",
+            Self::Split => "validation row of your split,",
         }
     }
 }
@@ -177,7 +186,9 @@ impl Finding {
             kind: None,
             message: message.into(),
             evidence: String::new(),
+            around: String::new(),
             score: 1.0,
+            side: None,
             other: None,
             reason: None,
             against: None,

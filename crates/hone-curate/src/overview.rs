@@ -7,9 +7,11 @@ use hone_text::Role;
 use serde::Serialize;
 
 use crate::curate::kept::Kept;
+use crate::decisions::{Told, is_of_split};
 use crate::mix::Portion;
+use crate::pages::RulePage;
 use crate::recipe::Side;
-use crate::{Against, Decision, Family, Finding, Loss, excerpt};
+use crate::{Decision, Family, Finding, Loss, excerpt};
 
 /// Everything a report tells, in the order in which it is read.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -30,10 +32,16 @@ pub struct Overview {
     pub undecided: usize,
     /// Rows and tokens of each side and task.
     pub sides: Vec<SideRow>,
-    /// What each rule saw.
-    pub rules: Vec<RuleRow>,
+    /// What was seen, the undecided first.
+    pub told: Vec<Told>,
+    /// Rows of each class before and after, in lines; empty where no row of a class has left.
+    pub classes: Vec<String>,
+    /// The pages of the rules that saw something.
+    pub pages: Vec<RulePage>,
     /// Training rows that repeat evaluation rows.
     pub contamination: Contamination,
+    /// The same in a line; empty where there are none.
+    pub contaminated: String,
     /// What the rules have left of each collection and each class.
     pub losses: Vec<Loss>,
     /// Each collection before and after.
@@ -92,19 +100,6 @@ pub struct SideRow {
     pub length: usize,
 }
 
-/// What one rule saw.
-#[derive(Clone, Debug, Serialize)]
-pub struct RuleRow {
-    /// The rule.
-    pub rule: String,
-    /// Its family.
-    pub family: Family,
-    /// What became of the rows, with how many times.
-    pub decisions: Vec<(Decision, usize)>,
-    /// Some of them.
-    pub examples: Vec<Finding>,
-}
-
 /// One collection before and after.
 #[derive(Clone, Debug, Serialize)]
 pub struct OriginRow {
@@ -152,17 +147,60 @@ pub struct FileRow {
 /// Examples shown of a rule.
 const EXAMPLES: usize = 3;
 
+/// Findings that are told and decided together.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Kind {
+    /// Has somebody decided about them? What waits is told first.
+    is_decided: bool,
+    /// The family of the rule.
+    pub family: Family,
+    /// The rule.
+    pub rule: String,
+    /// What became of the rows.
+    pub decision: Decision,
+    /// Is it about a stretch of text, which can be replaced?
+    pub has_text: bool,
+    /// Are they between the sides of a split that came with the files?
+    pub is_of_split: bool,
+    /// Are the rows there to evaluate by, and stay?
+    pub is_to_evaluate: bool,
+}
+
+impl Kind {
+    /// The kind of a finding.
+    pub fn of(finding: &Finding) -> Self {
+        Self {
+            is_decided: finding.decision != Decision::Undecided,
+            family: finding.family,
+            rule: finding.rule.clone(),
+            decision: finding.decision,
+            has_text: finding.span.is_some(),
+            is_of_split: is_of_split(finding),
+            is_to_evaluate: finding.side.is_some(),
+        }
+    }
+
+    /// Do they wait for a decision?
+    pub fn is_open(&self) -> bool {
+        !self.is_decided
+    }
+}
+
+/// Findings of a kind.
+#[derive(Debug, Default)]
+struct Seen {
+    count: usize,
+    examples: Vec<Finding>,
+}
+
 /// Findings as they are made, counted.
 #[derive(Debug, Default)]
 pub struct Tally {
-    rules: BTreeMap<(Family, String), BTreeMap<Decision, usize>>,
-    examples: BTreeMap<String, Vec<Finding>>,
+    kinds: BTreeMap<Kind, Seen>,
     /// Training rows that repeat evaluation rows, with what was decided about each.
     repeating: BTreeMap<(String, usize), Decision>,
     /// How many of them each rule found.
     repeating_by_rule: BTreeMap<String, usize>,
-    /// Undecided findings against a validation side that came with the rows.
-    own_split: usize,
 }
 
 /// Training rows that repeat evaluation rows.
@@ -205,12 +243,7 @@ impl Contamination {
 impl Tally {
     /// Counts a finding.
     pub fn add(&mut self, finding: &Finding) {
-        let rule = self
-            .rules
-            .entry((finding.family, finding.rule.clone()))
-            .or_default();
-        *rule.entry(finding.decision).or_default() += 1;
-        if let Some(against) = finding.against {
+        if finding.against.is_some() {
             let row = (finding.file.clone(), finding.line);
             let decision = self.repeating.entry(row).or_insert(finding.decision);
             *decision = finding.decision.max(*decision);
@@ -218,29 +251,27 @@ impl Tally {
                 .repeating_by_rule
                 .entry(finding.rule.clone())
                 .or_default() += 1;
-            let is_open = finding.decision == Decision::Undecided;
-            self.own_split += usize::from(is_open && against == Against::Validation);
         }
-        let examples = self.examples.entry(finding.rule.clone()).or_default();
-        if examples.len() < EXAMPLES {
-            examples.push(finding.clone());
+        let seen = self.kinds.entry(Kind::of(finding)).or_default();
+        seen.count += 1;
+        if seen.examples.len() < EXAMPLES {
+            seen.examples.push(finding.clone());
         }
     }
 
-    /// What each rule saw, family by family.
-    pub fn rows(&self) -> Vec<RuleRow> {
-        let row = |((family, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
-            RuleRow {
-                rule: rule.clone(),
-                family: *family,
-                decisions: decisions
-                    .iter()
-                    .map(|(&decision, &count)| (decision, count))
-                    .collect(),
-                examples: self.examples.get(rule).cloned().unwrap_or_default(),
-            }
+    /// Would this finding be shown, if it were counted now?
+    pub fn shows(&self, finding: &Finding) -> bool {
+        let known = self.kinds.get(&Kind::of(finding));
+        known.is_none_or(|seen| seen.examples.len() < EXAMPLES)
+    }
+
+    /// The kinds of findings with how many there are and the first of them: the undecided first, then family by family.
+    pub fn kinds(&self) -> Vec<(&Kind, usize, &[Finding])> {
+        let seen = |(kind, seen)| {
+            let Seen { count, examples }: &Seen = seen;
+            (kind, *count, examples.as_slice())
         };
-        self.rules.iter().map(row).collect()
+        self.kinds.iter().map(seen).collect()
     }
 
     /// Training rows that repeat evaluation rows.
@@ -262,33 +293,32 @@ impl Tally {
         }
     }
 
-    /// Findings that wait for a decision because a split that came with the rows put on two sides what belongs together.
-    pub fn own_split(&self) -> usize {
-        self.own_split
-    }
-
     /// How often something was decided.
     pub fn count(&self, decision: Decision) -> usize {
-        self.rules
-            .values()
-            .filter_map(|decisions| decisions.get(&decision))
-            .sum()
+        self.by_rule(decision).values().sum()
+    }
+
+    /// How often something was decided, by rule.
+    fn by_rule(&self, decision: Decision) -> BTreeMap<String, usize> {
+        let mut rules = BTreeMap::new();
+        for (kind, seen) in self
+            .kinds
+            .iter()
+            .filter(|(kind, _)| kind.decision == decision)
+        {
+            *rules.entry(kind.rule.clone()).or_default() += seen.count;
+        }
+        rules
     }
 
     /// Rows set aside, by rule; several rules about leaks may set aside the same row.
     pub fn left(&self) -> Vec<Bar> {
-        let left = |((_, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
-            Some((rule.clone(), *decisions.get(&Decision::SetAside)?))
-        };
-        commonest(self.rules.iter().filter_map(left), usize::MAX)
+        commonest(self.by_rule(Decision::SetAside).into_iter(), usize::MAX)
     }
 
     /// How often each rule left a decision open.
     pub fn undecided(&self) -> BTreeMap<String, usize> {
-        let open = |((_, rule), decisions): (&(Family, String), &BTreeMap<Decision, usize>)| {
-            Some((rule.clone(), *decisions.get(&Decision::Undecided)?))
-        };
-        self.rules.iter().filter_map(open).collect()
+        self.by_rule(Decision::Undecided)
     }
 }
 
@@ -506,19 +536,15 @@ mod tests {
                 "m",
             ));
         }
-        let rows = tally.rows();
-        assert_eq!(
-            rows[0].decisions,
-            [(Decision::Undecided, 1), (Decision::SetAside, 4)]
-        );
-        assert_eq!(
-            rows[0]
-                .examples
-                .iter()
-                .map(|finding| finding.line)
-                .collect::<Vec<_>>(),
-            [1, 2, 3]
-        );
+        let kinds = tally.kinds();
+        let told: Vec<(Decision, usize)> = kinds
+            .iter()
+            .map(|(kind, count, _)| (kind.decision, *count))
+            .collect();
+        // What waits for a decision is told first.
+        assert_eq!(told, [(Decision::Undecided, 1), (Decision::SetAside, 4)]);
+        let lines: Vec<usize> = kinds[1].2.iter().map(|finding| finding.line).collect();
+        assert_eq!(lines, [1, 2, 3]);
         assert_eq!(
             tally.left(),
             [Bar {

@@ -1,6 +1,71 @@
 //! A rule's page, made from its documentation: for the terminal and for `docs/rules/`.
 
+use serde::Serialize;
+
 use crate::{Action, Entry, Family, rules};
+
+/// The page of a rule inside a report, which is read without a network.
+#[derive(Clone, Debug, Serialize)]
+pub struct RulePage {
+    /// The rule.
+    pub rule: &'static str,
+    /// What it sees, as a sentence without a full stop.
+    pub summary: String,
+    /// Why it matters.
+    pub why: Vec<Piece>,
+    /// What it looks at.
+    pub what: Vec<Piece>,
+    /// What it can be told to do.
+    pub actions: Vec<&'static str>,
+    /// What can be set, with what it means.
+    pub params: Vec<(&'static str, Vec<Piece>)>,
+}
+
+/// A piece of a text: code, or words.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Piece {
+    /// Is it code?
+    pub is_code: bool,
+    /// What it says.
+    pub text: String,
+}
+
+impl RulePage {
+    /// The page of a rule.
+    pub fn of(entry: &'static Entry) -> Self {
+        let doc = entry.doc;
+        let takes = |action: &Action| entry.takes(*action);
+        let actions = Action::ALL.into_iter().filter(takes).map(Action::name);
+        Self {
+            rule: doc.name,
+            summary: capital(doc.summary),
+            why: pieces(doc.why),
+            what: pieces(doc.what),
+            actions: actions.collect(),
+            params: doc
+                .params
+                .iter()
+                .map(|param| (param.name, pieces(param.what)))
+                .collect(),
+        }
+    }
+}
+
+/// Words and code of Markdown; what else it has to mark words is left away.
+fn pieces(markdown: &str) -> Vec<Piece> {
+    let parts = markdown.split('`').enumerate();
+    let piece = |(at, text): (usize, &str)| Piece {
+        is_code: at % 2 == 1,
+        text: match at % 2 {
+            0 => text.replace('*', ""),
+            _ => text.to_owned(),
+        },
+    };
+    parts
+        .map(piece)
+        .filter(|piece| !piece.text.is_empty())
+        .collect()
+}
 
 /// The page of one rule, in Markdown.
 pub fn page(entry: &Entry) -> String {

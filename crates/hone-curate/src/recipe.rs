@@ -33,7 +33,7 @@ pub struct RawRecipe {
     pub seed: Option<u64>,
     /// Share of unusable rows of a file from which the build stops; 0.05 if not given, 1 where a rule says that they are dropped.
     pub max_bad_rows: Option<f64>,
-    /// Share of a collection or class that may be left out without a warning; 0.3 if not given.
+    /// Share of a collection or class that may be left out though nobody has told to; 0.3 if not given.
     pub max_dropped: Option<f64>,
     /// Actions and parameters, by rule or family.
     #[serde(default)]
@@ -69,6 +69,26 @@ impl RecipeText {
     /// Notes that a flag stands in for a key, which is written with dots.
     pub fn replace(&mut self, key: &str) {
         self.replaced.push(key.to_owned());
+    }
+
+    /// The line under `[rules]` that has a rule do something; what else the recipe says of the rule stays.
+    pub fn rule_line(&self, rule: &Ruled, action: Action) -> String {
+        let name = rule.doc.name;
+        let table = self.text.parse::<toml::Table>().unwrap_or_default();
+        let known = table.get("rules").and_then(|rules| rules.get(name));
+        let mut section = match known {
+            Some(toml::Value::Table(section)) => section.clone(),
+            _ => toml::Table::new(),
+        };
+        section.remove("reason");
+        section.insert("action".into(), action.name().into());
+        if action == Action::Allow {
+            section.insert("reason".into(), "REASON".into());
+        }
+        match section.len() {
+            1 => format!("{name} = \"{action}\""),
+            _ => format!("{name} = {}", toml::Value::Table(section)),
+        }
     }
 
     /// File and line of a key, given name by name; `None` if the recipe does not have it.
@@ -180,7 +200,7 @@ pub struct Curation {
     pub seed: u64,
     /// Share of unusable rows of a file from which the build stops.
     pub max_bad_rows: f64,
-    /// Share of a collection or class that may be left out without a warning.
+    /// Share of a collection or class from which a build stops that leaves it out though nobody has told to.
     pub max_dropped: f64,
     /// Are rows that come as train and validation rows split anew?
     pub regroup: bool,
@@ -214,6 +234,8 @@ pub struct Ruled {
     pub doc: &'static Doc,
     /// What is done.
     pub action: Action,
+    /// Does the recipe, or a flag, say what is done, and not the rule's default?
+    pub is_decided: bool,
     /// Why it is allowed.
     pub reason: Option<String>,
     /// Its parameters in force.
@@ -553,6 +575,7 @@ fn rule_under(
     Ok(Ruled {
         doc: entry.doc,
         action: own.action.or(of_family).unwrap_or(entry.doc.default),
+        is_decided: own.action.or(of_family).is_some(),
         reason: own.reason.or(family.reason),
         params: params.finish().map_err(wrong)?,
         rule,

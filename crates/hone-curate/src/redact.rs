@@ -264,6 +264,7 @@ pub struct Pseudonyms {
     path: PathBuf,
     key: String,
     known: Mutex<BTreeMap<String, String>>,
+    countries: phone::Countries,
     _lock: Lock,
 }
 
@@ -333,18 +334,31 @@ impl Pseudonyms {
                 });
             }
         };
-        Ok(Self {
+        let mut pseudonyms = Self {
             path: path.to_path_buf(),
             key,
-            known: Mutex::new(known),
+            known: Mutex::new(BTreeMap::new()),
+            countries: phone::Countries::default(),
             _lock: lock,
-        })
+        };
+        // Of numbers of earlier builds it is known which country they are of.
+        let numbers = known.iter().filter(|(name, _)| name.starts_with("<PHONE-"));
+        numbers.for_each(|(_, number)| pseudonyms.meet_number(number));
+        pseudonyms.known = Mutex::new(known);
+        Ok(pseudonyms)
+    }
+
+    /// Takes note of a telephone number of the rows before any is replaced: one with the code of a country tells the country
+    /// of the same number without it.
+    pub fn meet_number(&mut self, number: &str) {
+        self.countries.meet(&plain(number));
     }
 
     /// The name made up for a text of a kind, and the number where only a number can stand. Spellings of one number or
-    /// address have one name: blanks, hyphens, country prefixes and case tell no two people apart.
+    /// address have one name: blanks, hyphens and case tell no two people apart, and no more does the code of a country,
+    /// if the number is met with one code only; the same number in two countries is two people's.
     pub fn of(&self, label: &str, text: &str) -> StandIn {
-        let canonical = canonical(label, text);
+        let canonical = self.canonical(label, text);
         let id = ContentId::of(format!("{}\n{label}\n{canonical}", self.key).as_bytes());
         let digits = id.to_string();
         let short = &digits[..10];
@@ -369,6 +383,24 @@ impl Pseudonyms {
         }
     }
 
+    /// A text as it is the same for all spellings of one person's number or address.
+    fn canonical(&self, label: &str, text: &str) -> String {
+        let plain = plain(text);
+        match label {
+            "PHONE" => self.countries.canonical(&plain),
+            "EMAIL" | "PERSON" | "LOCATION" | "ORGANISATION" | "SECRET" | "CREDENTIALS" | "URL" => {
+                plain
+            }
+            _ => {
+                let characters: String = plain.chars().filter(|c| c.is_alphanumeric()).collect();
+                match characters.is_empty() {
+                    true => plain,
+                    false => characters,
+                }
+            }
+        }
+    }
+
     /// Writes the key file, which leads back from each name to what it stands for. Only its owner may read it.
     pub fn save(&self) -> Result<(), KeyError> {
         let file = KeyFile {
@@ -385,22 +417,9 @@ impl Pseudonyms {
     }
 }
 
-/// A text as it is the same for all spellings of one person's number or address.
-fn canonical(label: &str, text: &str) -> String {
-    let plain = View::new(Place::Text, text).to_lowercase();
-    match label {
-        "PHONE" => phone::canonical(&plain),
-        "EMAIL" | "PERSON" | "LOCATION" | "ORGANISATION" | "SECRET" | "CREDENTIALS" | "URL" => {
-            plain
-        }
-        _ => {
-            let characters: String = plain.chars().filter(|c| c.is_alphanumeric()).collect();
-            match characters.is_empty() {
-                true => plain,
-                false => characters,
-            }
-        }
-    }
+/// A text in plain digits and lower case.
+fn plain(text: &str) -> String {
+    View::new(Place::Text, text).to_lowercase()
 }
 
 #[cfg(test)]
@@ -500,7 +519,8 @@ mod tests {
     fn pseudonyms_are_stable_under_their_key_and_lead_back_only_by_its_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key.json");
-        let first = Pseudonyms::open(&path, || Ok("k1".into())).unwrap();
+        let mut first = Pseudonyms::open(&path, || Ok("k1".into())).unwrap();
+        first.meet_number("+41 79 234 56 78");
         let name = first.of("EMAIL", "ann@corp.test");
         assert_eq!(name, first.of("EMAIL", "Ann@corp.test"));
         assert_ne!(name, first.of("EMAIL", "bob@corp.test"));

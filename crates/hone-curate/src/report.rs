@@ -6,6 +6,7 @@
 use minijinja::value::Serde;
 use minijinja::{Environment, context};
 
+use crate::decisions::WHY;
 use crate::overview::{Bar, Overview};
 
 /// The page.
@@ -26,8 +27,22 @@ pub fn render(overview: &Overview) -> Result<String, minijinja::Error> {
         curve => polyline(&overview.curve),
     };
     engine.get_template("dataset.html")?.render(context! {
-        page => Serde(overview), charts, version => env!("CARGO_PKG_VERSION"),
+        page => Serde(overview), charts, why => WHY, version => env!("CARGO_PKG_VERSION"),
     })
+}
+
+/// What a line of a page says, its tags and all.
+pub(crate) fn unescaped(line: &str) -> String {
+    let named = [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#x27;", "'"),
+        ("&#x2f;", "/"),
+        ("&amp;", "&"),
+    ];
+    let replaced = |text: String, (name, mark): &(&str, &str)| text.replace(name, mark);
+    named.iter().fold(line.to_owned(), replaced)
 }
 
 /// Each bar with its length in per cent of the longest.

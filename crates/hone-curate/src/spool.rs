@@ -5,6 +5,7 @@
 //! and is gone with the process.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -26,6 +27,8 @@ pub struct SpoolWriter {
 pub struct Spool {
     file: Mutex<File>,
     index: Index,
+    /// Rows that have changed since they were written down.
+    changed: HashMap<usize, Record>,
 }
 
 /// Where each row stands, here and in the file it was read from.
@@ -69,11 +72,17 @@ impl SpoolWriter {
         Ok(Spool {
             file: Mutex::new(self.file.into_inner().map_err(|error| error.into_error())?),
             index: self.index,
+            changed: HashMap::new(),
         })
     }
 }
 
 impl Spool {
+    /// Has a row say something else from now on; for few rows, which are kept in memory.
+    pub fn change(&mut self, row: usize, record: Record) {
+        self.changed.insert(row, record);
+    }
+
     /// Where a row was read.
     pub fn source(&self, row: usize) -> Source {
         let (file, line, number) = self.index.sources[row];
@@ -84,7 +93,8 @@ impl Spool {
         }
     }
 
-    fn read(&self, row: usize) -> io::Result<Record> {
+    /// A row as it was written down.
+    pub(crate) fn line(&self, row: usize) -> io::Result<String> {
         let start = row
             .checked_sub(1)
             .map_or(0, |before| self.index.ends[before]);
@@ -94,7 +104,11 @@ impl Spool {
             file.seek(SeekFrom::Start(start))?;
             file.read_exact(&mut bytes)?;
         }
-        let text = String::from_utf8(bytes).map_err(io::Error::other)?;
+        String::from_utf8(bytes).map_err(io::Error::other)
+    }
+
+    fn read(&self, row: usize) -> io::Result<Record> {
+        let text = self.line(row)?;
         let record = Record::from_json(&text).map_err(io::Error::other)?;
         Ok(Record {
             source: self.source(row),
@@ -109,6 +123,9 @@ impl Rows for Spool {
     }
 
     fn record(&self, row: usize) -> Result<Cow<'_, Record>, RowsError> {
+        if let Some(record) = self.changed.get(&row) {
+            return Ok(Cow::Borrowed(record));
+        }
         let read = self.read(row).map(Cow::Owned);
         read.map_err(|source| RowsError {
             row,

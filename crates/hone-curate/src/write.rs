@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufRead as _, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use hone_data::{FileReport, Kind};
@@ -14,11 +14,15 @@ use crate::curate::{CurateError, Curated, Kept};
 use crate::dataset::{
     DatasetError, FINDINGS, KIND, Note, Parent, REPORT, SideNote, file_of, is_dataset,
 };
+use crate::decisions::{Again, Told, class_lines, told};
 use crate::duplicates::near::NearOptions;
 use crate::mix::Portion;
 use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait, Tally};
+use crate::pages::RulePage;
 use crate::recipe::{Curation, Side};
-use crate::{Decision, Examiner, Finding, RowCount, Rows as _, report};
+use crate::{
+    Action, Decision, Entry, Examiner, Finding, Replaced, RowCount, Rows as _, report, rules,
+};
 
 /// A dataset that is on disk.
 pub struct Written {
@@ -28,6 +32,8 @@ pub struct Written {
     pub note: Note,
     /// Findings, counted.
     pub tally: Tally,
+    /// The same kind by kind, as the report tells them.
+    pub told: Vec<Told>,
     /// Rows read, by whether something trains on them and why not.
     pub count: RowCount,
     /// The files read.
@@ -67,8 +73,20 @@ pub enum WriteError {
     InUse { path: PathBuf },
     #[error("{} holds another dataset, and datasets do not change", path.display())]
     Another { path: PathBuf },
-    #[error("no row is left to learn from; {rows} were read")]
-    NothingLeft { rows: usize },
+    #[error("{}", told_to_stop(.losses, *.allowed))]
+    Dropped {
+        losses: Vec<Loss>,
+        allowed: f64,
+        again: Box<Again>,
+    },
+    #[error(
+        "a value that the rule `{rule}` found and replaced still stands in {file}, line {line}; nothing was written"
+    )]
+    Survived {
+        rule: &'static str,
+        file: String,
+        line: usize,
+    },
     #[error("the report cannot be laid out: {source}")]
     Report { source: minijinja::Error },
 }
@@ -88,22 +106,63 @@ impl WriteError {
             Self::InUse { .. } | Self::Another { .. } => {
                 vec!["choose another --out; `hone data diff` compares two datasets".into()]
             }
-            Self::NothingLeft { .. } => {
-                vec!["`hone data check` with the same files says why".into()]
-            }
+            Self::Dropped { losses, again, .. } => ways_on(losses, again),
+            Self::Survived { file, .. } => vec![match file.as_str() {
+                FINDINGS | REPORT | hone_ledger::MANIFEST => {
+                    "it may stand in the name of a file or folder, or in a reason: give it another name".into()
+                }
+                _ => "it stands where Hone does not replace text, which is a fault of Hone: please report it, and replace it in its file".into(),
+            }],
             _ => Vec::new(),
         }
     }
 }
 
+/// Parts of which too much would leave are told one by one up to so many.
+const PARTS: usize = 3;
+
+fn told_to_stop(losses: &[Loss], allowed: f64) -> String {
+    let told = losses.iter().take(PARTS).map(Loss::told_to_stop);
+    let told: Vec<String> = told.collect();
+    let more = match losses.len().saturating_sub(PARTS) {
+        0 => String::new(),
+        more => format!("; and so of {more} more"),
+    };
+    format!(
+        "nothing is written, because more than max-dropped = {allowed} would leave that nobody has told to: {}{more}",
+        told.join("; ")
+    )
+}
+
+/// The commands that go on where too much would leave.
+fn ways_on(losses: &[Loss], again: &Again) -> Vec<String> {
+    let lost = losses.iter().flat_map(|loss| &loss.undecided);
+    let rules: std::collections::BTreeSet<&str> = lost.map(|lost| lost.rule.as_str()).collect();
+    let leave = rules.iter().map(|rule| {
+        let command = again.same_with(&format!("--rule {rule}=drop"));
+        format!("to leave them out: {command}")
+    });
+    let keep = rules.iter().filter_map(|rule| {
+        let entry = rules::named(rule).filter(|entry| entry.takes(Action::Report))?;
+        let command = again.same_with(&format!("--rule {}=report", entry.doc.name));
+        Some(format!("to keep them: {command}"))
+    });
+    let whatever = again.same_with("--max-dropped 1");
+    let whatever =
+        format!("to leave out whatever leaves: {whatever} (in a recipe: max-dropped = 1.0)");
+    leave.chain(keep).chain([whatever]).collect()
+}
+
 /// Somewhere for findings to go.
 pub type Sink<'a> = &'a mut dyn FnMut(&Finding) -> io::Result<()>;
 
-/// Writes what `run` curates as the directory `out`; `length_unit` is what lengths are counted in.
+/// Writes what `run` curates as the directory `out`; `length_unit` is what lengths are counted in, `again` the
+/// command that the report offers again.
 pub fn write(
     out: &Path,
     curation: &Curation,
     length_unit: &str,
+    again: &Again,
     run: impl FnOnce(Sink<'_>) -> Result<Curated, CurateError>,
 ) -> Result<Written, WriteError> {
     if out.exists() && !is_dataset(out) {
@@ -113,14 +172,8 @@ pub fn write(
     }
     let mut dir = Unpublished::begin(out, "hone data build")?;
     let is_locked = dir.is_locked();
-    let mut findings = Lines::create(dir.path_of(FINDINGS))?;
-    let curated = run(&mut |finding| {
-        let line = serde_json::to_string(finding)?;
-        findings
-            .push(&line)
-            .map_err(|source| io::Error::other(findings.failed(source)))
-    })
-    .map_err(|error| match error {
+    let mut findings = Findings::create(dir.path_of(FINDINGS))?;
+    let curated = run(&mut |finding| findings.push(finding)).map_err(|error| match error {
         CurateError::Room(_) => WriteError::Room {
             path: out.to_path_buf(),
             source: Box::new(error),
@@ -128,9 +181,17 @@ pub fn write(
         error => error.into(),
     })?;
     findings.finish()?;
-    if !curated.kept.iter().any(|kept| kept.side == Side::Train) {
-        return Err(WriteError::NothingLeft {
-            rows: curated.rows_in,
+    let allowed = curation.max_dropped;
+    let losses = curated.losses.iter();
+    let losses: Vec<Loss> = losses
+        .filter(|loss| loss.is_too_much(allowed))
+        .cloned()
+        .collect();
+    if !losses.is_empty() {
+        return Err(WriteError::Dropped {
+            losses,
+            allowed,
+            again: Box::new(again.clone()),
         });
     }
     let (rows, portrait) = write_rows(&mut dir, &curated)?;
@@ -140,13 +201,24 @@ pub fn write(
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let page = overview(name, &note, portrait, &curated, curation, length_unit)?;
+    let rest = format!("all are in {}", out.join(FINDINGS).display());
+    let told = told(&curated.tally, curation, again, &rest);
+    let page = overview(
+        name,
+        &note,
+        portrait,
+        &curated,
+        curation,
+        length_unit,
+        &told,
+    )?;
     let page = report::render(&page).map_err(|source| WriteError::Report { source })?;
     let path = dir.path_of(REPORT);
     let bytes = page.len() as u64;
     std::fs::write(&path, page)
         .map_err(|source| hone_ledger::WriteError::new(&path, bytes, source))?;
     let manifest = json!(note);
+    refuse_survivors(&dir.dir(), &rows, &manifest.to_string(), &curated.replaced)?;
     let id = dir.id(manifest.clone())?;
     let was_there = out.exists();
     if was_there && hone_ledger::open_dir(out)?.id() != id {
@@ -163,6 +235,7 @@ pub fn write(
         untrained: curated.untrained(),
         names_not_looked_for: curated.names_not_looked_for(),
         tally: curated.tally,
+        told,
         count: curated.count,
         files: curated.files,
         portions: curated.portions,
@@ -170,6 +243,53 @@ pub fn write(
         was_there,
         is_locked,
     })
+}
+
+/// Looks once more whether what was replaced stands in anything that was written: rows, findings, report, manifest.
+fn refuse_survivors(
+    dir: &Path,
+    rows: &Rows,
+    manifest: &str,
+    replaced: &Replaced,
+) -> Result<(), WriteError> {
+    if replaced.is_empty() {
+        return Ok(());
+    }
+    let index = replaced.index();
+    let found = |line: &str| {
+        let json = || serde_json::from_str::<serde_json::Value>(line).ok();
+        match index.may_be_in(line).then(json)? {
+            Some(json) => index.rule_of_json(&json),
+            None => index.rule_of(&report::unescaped(line)),
+        }
+    };
+    let survived = |(rule, file, line): (&'static str, &str, usize)| WriteError::Survived {
+        rule,
+        file: file.to_owned(),
+        line,
+    };
+    if let Some(doc) = found(manifest) {
+        return Err(survived((doc.name, hone_ledger::MANIFEST, 1)));
+    }
+    let sides = rows.iter().filter(|(_, rows)| !rows.is_empty());
+    let sides = sides.map(|(&side, _)| file_of(side));
+    for name in [FINDINGS.to_owned(), REPORT.to_owned()]
+        .into_iter()
+        .chain(sides)
+    {
+        let path = dir.join(&name);
+        let fail = |source| DatasetError::Unreadable {
+            path: path.clone(),
+            source,
+        };
+        let lines = io::BufReader::new(File::open(&path).map_err(fail)?).lines();
+        for (at, line) in lines.enumerate() {
+            if let Some(doc) = found(&line.map_err(fail)?) {
+                return Err(survived((doc.name, &name, at + 1)));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The lines of each side that go into its id.
@@ -268,6 +388,7 @@ fn overview(
     curated: &Curated,
     curation: &Curation,
     length_unit: &str,
+    told: &[Told],
 ) -> Result<Overview, CurateError> {
     let mut overview = Overview {
         name,
@@ -277,7 +398,9 @@ fn overview(
         rows_set_aside: curated.rows_in - curated.kept.len(),
         rows_changed: curated.rows_changed,
         undecided: curated.tally.count(Decision::Undecided),
-        rules: curated.tally.rows(),
+        told: told.to_vec(),
+        classes: class_lines(&curated.losses),
+        contaminated: curated.tally.contamination().told().unwrap_or_default(),
         left: curated.tally.left(),
         contamination: curated.tally.contamination(),
         losses: curated.losses.clone(),
@@ -306,6 +429,9 @@ fn overview(
             excerpt: text,
         });
     }
+    let kinds = curated.tally.kinds();
+    let has_page = |entry: &&Entry| kinds.iter().any(|(kind, ..)| kind.rule == entry.doc.name);
+    overview.pages = rules::all().filter(has_page).map(RulePage::of).collect();
     let file = |file: &hone_data::FileReport| FileRow {
         file: file.file.display().to_string(),
         shape: file.shape.to_string(),
@@ -338,6 +464,44 @@ fn origins(curated: &Curated) -> Result<Vec<OriginRow>, CurateError> {
         rows_out: kept.get(origin.as_str()).copied().unwrap_or(0),
     };
     Ok(curated.origins.iter().map(row).collect())
+}
+
+/// The findings in the making: those that wait for a decision as they come, the others behind them.
+struct Findings {
+    lines: Lines,
+    later: BufWriter<File>,
+}
+
+impl Findings {
+    fn create(path: PathBuf) -> Result<Self, WriteError> {
+        let room = path.parent().unwrap_or(Path::new("."));
+        let later = tempfile::tempfile_in(room)
+            .map_err(|source| hone_ledger::WriteError::new(&path, 0, source))?;
+        Ok(Self {
+            later: BufWriter::new(later),
+            lines: Lines::create(path)?,
+        })
+    }
+
+    fn push(&mut self, finding: &Finding) -> io::Result<()> {
+        let line = serde_json::to_string(finding)?;
+        let pushed = match finding.decision {
+            Decision::Undecided => self.lines.push(&line),
+            _ => writeln!(self.later, "{line}"),
+        };
+        pushed.map_err(|source| io::Error::other(self.lines.failed(source)))
+    }
+
+    fn finish(self) -> Result<(), WriteError> {
+        let Self { mut lines, later } = self;
+        let append = || {
+            let mut later = later.into_inner().map_err(|error| error.into_error())?;
+            later.rewind()?;
+            io::copy(&mut later, &mut lines.file)
+        };
+        append().map_err(|source| lines.failed(source))?;
+        lines.finish()
+    }
 }
 
 /// A file of lines in the making.

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,7 @@ impl Unpublished {
         let lock = Lock::take_beside(path, command)?;
         finish_for(path);
         let staging = Staging::beside(path).map_err(fail)?;
+        begun().push((staging.dir.clone(), path.to_path_buf()));
         fs::create_dir(staging.made()).map_err(fail)?;
         Ok(Self {
             path: path.to_path_buf(),
@@ -211,12 +213,34 @@ impl Unpublished {
 
 impl Drop for Unpublished {
     fn drop(&mut self) {
+        begun().retain(|(dir, _)| *dir != self.staging.dir);
         // Some systems do not remove files that are open.
         if let Some(settling) = self.settling.take() {
             let _ = settling.finish();
         }
     }
 }
+
+/// Staging directories of this process, each with the name that it is for.
+fn begun() -> MutexGuard<'static, Vec<(PathBuf, PathBuf)>> {
+    static BEGUN: Mutex<Vec<(PathBuf, PathBuf)>> = Mutex::new(Vec::new());
+    BEGUN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes every directory that this process has begun and not published, for whoever ends the process at once. Another
+/// thread may still be writing there, and fails.
+pub fn abandon() {
+    for (dir, path) in begun().iter() {
+        // A file that comes to be meanwhile keeps its directory.
+        let is_gone = (0..ATTEMPTS).any(|_| Staging::end(dir, path).is_ok() || !dir.exists());
+        if is_gone {
+            Lock::remove_beside(path);
+        }
+    }
+}
+
+/// How often the removal of a directory is tried that somebody still writes to.
+const ATTEMPTS: usize = 50;
 
 /// A directory of ours beside a target, for what does not have its name yet or no longer.
 #[derive(Debug)]

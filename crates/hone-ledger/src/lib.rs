@@ -18,8 +18,8 @@ pub mod words;
 
 pub use content::{ContentId, Hasher, NotAContentId, ReadError};
 pub use dir::{
-    DirError, MANIFEST, Newest, Unpublished, VerifiedDir, complete_dirs, discard_dir, keep_newest,
-    open_dir, open_newest, publish_dir, sweep, sweep_beside,
+    DirError, MANIFEST, Newest, Unpublished, VerifiedDir, abandon, complete_dirs, discard_dir,
+    keep_newest, open_dir, open_newest, publish_dir, sweep, sweep_beside,
 };
 pub use events::{EventError, EventLog, Events, Retained, read_events};
 pub use lock::{Held, Holder, Lock, LockError, who_holds};

@@ -108,6 +108,13 @@ impl Lock {
         path_beside(what).is_ok_and(|path| path.is_file())
     }
 
+    /// Removes the file of a lock that this process holds and that ends with it.
+    pub(crate) fn remove_beside(what: &Path) {
+        if let Ok(path) = path_beside(what) {
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Whether others are kept out. A file system without locks keeps out nobody.
     pub fn is_kept(&self) -> bool {
         self.is_kept

@@ -93,6 +93,9 @@ pub struct RecipeArgs {
     /// Share of each task held out to judge the result by [default: 0]
     #[arg(long, value_name = "SHARE")]
     test_share: Option<f64>,
+    /// Share of a collection or class from which a build stops that would leave it out though nobody has told to [default: 0.3]
+    #[arg(long, value_name = "SHARE")]
+    max_dropped: Option<f64>,
     /// Split rows that come as train and validation rows anew, with what belongs together on one side
     #[arg(long)]
     regroup: bool,
@@ -281,6 +284,10 @@ impl RecipeArgs {
         raw.benchmarks.extend(self.benchmark.iter().cloned());
         raw.model = self.model.clone().or(raw.model);
         raw.seed = self.seed.or(raw.seed);
+        if self.max_dropped.is_some() {
+            raw.text.replace("max-dropped");
+            raw.max_dropped = self.max_dropped;
+        }
         for (key, is_given) in [
             ("split.valid", self.valid_share.is_some()),
             ("split.test", self.test_share.is_some()),
@@ -509,13 +516,17 @@ pub fn tell_shortfalls(portions: &[Portion], by: MixBy, talk: Talk) {
     }
 }
 
-/// Warns of collections and classes of which much has left.
+/// Warns of collections and classes of which much has left, or would, so that a build stops.
 pub fn tell_losses(losses: &[Loss], allowed: f64, talk: Talk) {
-    // Of a handful of rows one is a large share.
-    const FEW: usize = 10;
-    let much = |loss: &&Loss| loss.share() > allowed && loss.before >= FEW;
-    for loss in losses.iter().filter(much) {
-        talk.warn(loss.told(allowed));
+    for loss in losses {
+        if loss.is_too_much(allowed) {
+            talk.warn(format!(
+                "`hone data build` stops, because {}; a --rule that says what to do about them, or --max-dropped, lets it go on",
+                loss.told_to_stop()
+            ));
+        } else if loss.is_much(allowed) {
+            talk.warn(loss.told(allowed));
+        }
     }
 }
 

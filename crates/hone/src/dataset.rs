@@ -10,14 +10,15 @@ use crate::screen::plural;
 use hone_curate::dataset::{DatasetDir, FINDINGS, is_dataset};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError, Side};
 use hone_curate::{
-    CurateError, Decision, Family, Finding, RowCount, Rows as _, RowsError, Sieve, Tools, curate,
+    Against, CurateError, Decision, Family, Finding, RowCount, Rows as _, RowsError, Sieve, Tools,
+    curate,
 };
 use hone_data::{
     Choices, Count, Encoding, Example, FileReport, Inputs, Kind, ReadError, ReadOptions, Reading,
     Record, Refused, Truncated, Usable,
 };
 use hone_ledger::ContentId;
-use hone_ledger::words::for_shell;
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_text::Renderer;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -180,8 +181,11 @@ pub enum DatasetError {
     #[error(transparent)]
     Dir(#[from] hone_curate::dataset::DatasetError),
     /// Something must not be learnt unseen.
-    #[error("{} for a decision before training: {}", waits(.undecided), told(.undecided))]
+    #[error("{} for a decision before training: {}{}", waits(.undecided), told(.undecided), between(.regroup))]
     Undecided {
+        /// The command that splits anew what came with sides, and the directory that it makes; where findings are between
+        /// the sides of the user's split.
+        regroup: Option<(String, String)>,
         /// How often, by rule.
         undecided: BTreeMap<String, usize>,
         /// The first of them.
@@ -259,13 +263,34 @@ fn told(undecided: &BTreeMap<String, usize>) -> String {
     rules.join(", ")
 }
 
+fn between(regroup: &Option<(String, String)>) -> &'static str {
+    match regroup {
+        Some(_) => ", between the sides of your split",
+        None => "",
+    }
+}
+
+/// Are there findings between rows to train on and rows to validate by that wait for a decision?
+fn are_between_sides(findings: &[Finding]) -> bool {
+    let is_between = |finding: &Finding| {
+        let of_split = matches!(finding.against, Some(Against::Split | Against::Validation));
+        of_split && finding.decision == Decision::Undecided
+    };
+    findings.iter().any(is_between)
+}
+
 impl DatasetError {
     fn undecided(
         undecided: BTreeMap<String, usize>,
-        first: Option<Finding>,
+        findings: Vec<Finding>,
         dataset: Option<&Path>,
+        regroup: impl FnOnce() -> (String, String),
     ) -> Self {
+        let regroup = are_between_sides(&findings).then(regroup);
+        let mut findings = findings.into_iter();
+        let first = findings.find(|finding| finding.decision == Decision::Undecided);
         Self::Undecided {
+            regroup,
             undecided,
             first: first.map(|finding| finding.to_string()),
             dataset: dataset.map(Path::to_path_buf),
@@ -283,11 +308,15 @@ impl DatasetError {
                 "`hone data build` keeps them for later; to train on good replies alone, write them as prompt and completion without a label".into(),
             ],
             Self::Undecided {
+                regroup,
                 undecided,
                 first,
                 dataset,
             } => {
                 let first = first.iter().map(|first| format!("the first one: {first}"));
+                let regroup = regroup.iter().map(|(command, out)| {
+                    format!("to split train and validation rows anew, with what belongs together on one side: {command}; then train with --data {out}")
+                });
                 let decide: Vec<String> = match dataset {
                     Some(dataset) => ways_to_decide(undecided)
                         .into_iter()
@@ -299,7 +328,7 @@ impl DatasetError {
                         .map(|ways| format!("decide with {ways}"))
                         .collect(),
                 };
-                first.chain(decide).collect()
+                first.chain(regroup).chain(decide).collect()
             }
             Self::Decided { options, .. } => vec![format!(
                 "give {} to `hone data build`, and build it again into another directory",
@@ -541,14 +570,17 @@ impl Read {
     ) -> Result<(), DatasetError> {
         let undecided = &dataset.note.undecided;
         if !undecided.is_empty() {
-            let first = dataset
-                .findings()?
-                .into_iter()
-                .find(|finding| finding.decision == Decision::Undecided);
+            let regroup = || {
+                let out = format!("{}-regrouped", path.display());
+                let (from, to) = (path_for_shell(path), for_shell(&out).to_string());
+                let command = format!("hone data build --from {from} --regroup --out {to}");
+                (command, to)
+            };
             return Err(DatasetError::undecided(
                 undecided.clone(),
-                first,
+                dataset.findings()?,
                 Some(path),
+                regroup,
             ));
         }
         let mut sieve = Sieve::new(usable, &[]);
@@ -630,10 +662,8 @@ impl Read {
         })?;
         let undecided = curated.tally.undecided();
         if !undecided.is_empty() {
-            let first = findings
-                .into_iter()
-                .find(|finding| finding.decision == Decision::Undecided);
-            return Err(DatasetError::undecided(undecided, first, None));
+            let regroup = || regroup(settings, &wanted.valid);
+            return Err(DatasetError::undecided(undecided, findings, None, regroup));
         }
         let on = |side: Side| -> Result<Vec<Record>, DatasetError> {
             let rows = curated.kept.iter().filter(|kept| kept.side == side);
@@ -794,6 +824,35 @@ impl Wanted {
             ..RawRecipe::default()
         })
     }
+}
+
+/// The command that splits the rows of these settings anew, and the directory that it makes.
+fn regroup(settings: &Settings, valid: &[PathBuf]) -> (String, String) {
+    let mut words: Vec<String> = ["hone", "data", "build", "--from"]
+        .map(str::to_owned)
+        .into();
+    let files = files_of(settings);
+    words.extend(
+        files
+            .map(PathBuf::as_path)
+            .chain(valid.iter().map(PathBuf::as_path))
+            .map(path_for_shell),
+    );
+    let mut side = |path: &Path, side: &str| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        words.extend([
+            "--side".to_owned(),
+            for_shell(&format!("{name}={side}")).to_string(),
+        ]);
+    };
+    // Beside a file of --valid the others are to train on, whatever their names say.
+    if !valid.is_empty() {
+        files_of(settings).for_each(|file| side(file, "train"));
+        valid.iter().for_each(|file| side(file, "valid"));
+    }
+    let out = "regrouped";
+    words.extend(["--regroup", "--out", out].map(str::to_owned));
+    (words.join(" "), out.to_owned())
 }
 
 /// What the settings name beside dataset directories.

@@ -15,17 +15,21 @@ use hone_data::{
 use hone_ledger::ContentId;
 use rayon::prelude::*;
 
-use super::losses::{Labels, label_of};
+use super::losses::{Labels, Lost, label_of};
 use super::table::{Fact, Table};
 use super::{CurateError, Noted, Tools, UsableRow, near_options};
 use crate::count::{Why, unusable};
 use crate::dataset::{DatasetDir, is_dataset};
 use crate::duplicates::{Fingerprint, Fingerprints};
 use crate::recipe::{Curation, RawSource, Side};
-use crate::redact::Pseudonyms;
-use crate::rules::personal::without_names;
+use crate::redact::{Pseudonyms, StandIn};
+use crate::replaced::Replaced;
+use crate::rules::personal::{phone, without_names};
 use crate::rules::quality::{LanguageDetector, called};
-use crate::{Decision, Examined, Examiner, Family, Finding, Params, RowCount, SpoolWriter};
+use crate::{
+    Action, Decision, Doc, Examined, Examiner, Family, Finding, Hit, Params, Row, RowCount,
+    SpoolWriter,
+};
 
 /// Rows examined together, on all threads.
 const BATCH: usize = 1024;
@@ -55,6 +59,7 @@ impl Table {
             spool,
             batch: Vec::with_capacity(BATCH),
             pinned: None,
+            is_settled: false,
             facts: Vec::new(),
             prints: Vec::new(),
             unread: Vec::new(),
@@ -71,6 +76,8 @@ impl Table {
             origins: BTreeMap::new(),
             unnamed: BTreeMap::new(),
             labels: Labels::default(),
+            lost: Lost::default(),
+            replaced: Replaced::default(),
             first_refused: BTreeMap::new(),
         };
         let sided = Sided::of(curation)?;
@@ -84,6 +91,63 @@ impl Table {
         gathering.read_benchmarks()?;
         gathering.finish()
     }
+}
+
+/// Has the pseudonyms know the country of each telephone number that is written with its code, before any number is
+/// replaced: which spelling comes first must not matter.
+pub(super) fn meet_numbers(
+    curation: &Curation,
+    pseudonyms: &mut Pseudonyms,
+) -> Result<(), CurateError> {
+    let ruled = curation.rule(phone::DOC.name);
+    let made_up = ruled.filter(|ruled| ruled.action == Action::Pseudonymise);
+    let Some(rule) = made_up.and_then(|ruled| ruled.rule.as_ref()) else {
+        return Ok(());
+    };
+    let numbers = |record: &Record| -> Vec<String> {
+        let (row, mut hits) = (Row::new(record, None), Vec::new());
+        rule.check(&row, &mut hits);
+        let text = |hit: Hit| Some(row.text(hit.place?)?.get(hit.span)?.to_owned());
+        hits.into_iter().filter_map(text).collect()
+    };
+    let mut meet = |batch: &mut Vec<Record>| {
+        let met: Vec<String> = batch.par_iter().flat_map_iter(numbers).collect();
+        met.iter().for_each(|number| pseudonyms.meet_number(number));
+        batch.clear();
+    };
+    let sided = Sided::of(curation)?;
+    let mut batch = Vec::with_capacity(BATCH);
+    for (source, inputs) in curation.sources.iter().zip(sided.by_source) {
+        let mut files = inputs.files;
+        for path in source
+            .files
+            .iter()
+            .map(Path::new)
+            .filter(|path| is_dataset(path))
+        {
+            let dataset = DatasetDir::open(path)?;
+            for rows in Side::ALL
+                .into_iter()
+                .filter_map(|side| dataset.rows_of(side))
+            {
+                let mut rows = Inputs::find(&[rows])?;
+                rows.files.iter_mut().for_each(|input| input.is_own = true);
+                files.append(&mut rows.files);
+            }
+        }
+        stream_files(&files, &options_of(source), &mut |row| {
+            batch.extend(row.ok());
+            if batch.len() >= BATCH {
+                meet(&mut batch);
+            }
+            ControlFlow::Continue(())
+        })?;
+    }
+    if !curation.benchmarks.is_empty() {
+        batch.extend(hone_data::read(&curation.benchmarks)?.records);
+    }
+    meet(&mut batch);
+    Ok(())
 }
 
 /// The files of every source, each with its side.
@@ -186,6 +250,8 @@ struct Gathering<'a, 'b> {
     batch: Vec<Record>,
     /// The side of the rows in the batch.
     pinned: Option<Side>,
+    /// Was that side settled by the user, and not by the files?
+    is_settled: bool,
     facts: Vec<Fact>,
     prints: Vec<Fingerprint>,
     /// Rows of the test side that are not read otherwise.
@@ -207,6 +273,10 @@ struct Gathering<'a, 'b> {
     /// Rows in whose language no names of persons are looked for, by its code.
     unnamed: BTreeMap<&'static str, usize>,
     labels: Labels,
+    /// What the rules about single rows have left out.
+    lost: Lost,
+    /// What was replaced and must stand nowhere.
+    replaced: Replaced,
     /// The first unusable row of each file being read.
     first_refused: BTreeMap<PathBuf, Refused>,
 }
@@ -293,6 +363,7 @@ impl Gathering<'_, '_> {
         side: Option<Side>,
     ) -> Result<(), CurateError> {
         self.pinned = side;
+        self.is_settled = source.side.is_some();
         let (tools, (tokens, overlap)) = (self.tools, self.curation.chunk);
         let told =
             |progress: Progress| (tools.watch)("reading", progress.bytes, progress.total_bytes);
@@ -370,9 +441,10 @@ impl Gathering<'_, '_> {
     /// Examines the batch on all threads, and takes the results in the order of the rows.
     fn examine_batch(&mut self) -> Result<(), CurateError> {
         let (batch, lens) = (std::mem::take(&mut self.batch), &self.lens);
+        let held_out = self.pinned.filter(|&side| side != Side::Train);
         let looked: Vec<Looked> = batch
             .into_par_iter()
-            .map(|record| lens.look(record))
+            .map(|record| lens.look(record, held_out))
             .collect();
         looked.into_iter().try_for_each(|looked| self.enter(looked))
     }
@@ -392,6 +464,13 @@ impl Gathering<'_, '_> {
         }
         for finding in &looked.findings {
             self.noted.note(finding)?;
+            if finding.decision == Decision::SetAside {
+                self.lost
+                    .add(&looked.origin, looked.label.as_deref(), finding);
+            }
+        }
+        for (value, by, doc) in looked.replaced {
+            self.replaced.add(value, by, doc);
         }
         let Some(Seen {
             content,
@@ -436,7 +515,9 @@ impl Gathering<'_, '_> {
             is_remarked,
             copies: record.copies,
             pinned: self.pinned,
+            is_of_split: self.pinned.is_some() && !self.is_settled,
             kind: record.body.kind(),
+            is_changed: changed,
             label: looked.label.map(String::into_boxed_str),
             content,
         });
@@ -491,6 +572,8 @@ impl Gathering<'_, '_> {
             origins: self.origins,
             unnamed: self.unnamed,
             labels: self.labels,
+            lost: self.lost,
+            replaced: self.replaced,
             clusters: Vec::new(),
             portions: Vec::new(),
         })
@@ -509,7 +592,8 @@ struct Lens<'a> {
 }
 
 impl Lens<'_> {
-    fn look(&self, mut record: Record) -> Looked {
+    /// `held_out` is the side of rows that the user brought to evaluate by.
+    fn look(&self, mut record: Record, held_out: Option<Side>) -> Looked {
         let raw_origin = origin_of(&mut record);
         let source = record.source.clone();
         let label = label_of(&record);
@@ -517,6 +601,7 @@ impl Lens<'_> {
             origin: String::new(),
             label: None,
             findings: Vec::new(),
+            replaced: Vec::new(),
             seen: None,
             why: None,
             unusable: Some(Refused {
@@ -532,7 +617,8 @@ impl Lens<'_> {
         let Examined {
             record,
             mut findings,
-        } = self.examiner.examine(record, tokens);
+            replaced,
+        } = self.examiner.examine_on(held_out, record, tokens);
         // A collection is told of by the name that its rows have now.
         let origin = record.as_ref().and_then(|record| record.origin.clone());
         let origin = origin.unwrap_or(raw_origin);
@@ -578,6 +664,7 @@ impl Lens<'_> {
             origin,
             label,
             findings,
+            replaced,
             seen,
             why,
             unusable: None,
@@ -604,6 +691,8 @@ struct Looked {
     origin: String,
     label: Option<String>,
     findings: Vec<Finding>,
+    /// What was replaced in it and is one person's wherever it stands, with what stands in for it.
+    replaced: Vec<(String, StandIn, &'static Doc)>,
     /// What is kept of it, if it stays.
     seen: Option<Seen>,
     /// Why nothing trains on it, whether it stays or not.

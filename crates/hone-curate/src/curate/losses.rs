@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use hone_data::{Part, Record};
 use serde::Serialize;
 
+use crate::Finding;
+use crate::duplicates::exact;
+use crate::recipe::Curation;
+
 /// A part of the rows, before the rules and after them.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Loss {
@@ -16,7 +20,23 @@ pub struct Loss {
     pub before: usize,
     /// Rows that the rules have left, before any choice or mixture.
     pub after: usize,
+    /// What each rule has left out that nobody has told to, the most first; copies to the letter are none.
+    pub undecided: Vec<LostRows>,
 }
+
+/// What a rule leaves out of a part of the rows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LostRows {
+    /// The rule.
+    pub rule: String,
+    /// How many rows.
+    pub rows: usize,
+    /// Some of them.
+    pub examples: Vec<String>,
+}
+
+/// Of a handful of rows one is a large share: fewer than these stop nothing.
+const FEW: usize = 10;
 
 impl Loss {
     /// The share that has left.
@@ -24,18 +44,110 @@ impl Loss {
         1.0 - self.after as f64 / self.before.max(1) as f64
     }
 
-    /// That more has left than a recipe allows, in a sentence without a full stop.
-    pub fn told(&self, allowed: f64) -> String {
-        let what = match self.of {
+    /// Rows that left though nobody has told a rule to leave them out.
+    fn num_undecided(&self) -> usize {
+        self.undecided.iter().map(|lost| lost.rows).sum()
+    }
+
+    /// Is it more than a recipe allows, and nobody has told to?
+    pub fn is_too_much(&self, allowed: f64) -> bool {
+        let rows = self.num_undecided();
+        rows >= FEW && rows as f64 > allowed * self.before as f64
+    }
+
+    /// Is more gone than a recipe allows, whoever told to?
+    pub fn is_much(&self, allowed: f64) -> bool {
+        self.share() > allowed && self.before >= FEW
+    }
+
+    /// What it is a part of, in words.
+    fn what(&self) -> String {
+        match self.of {
             "label" => format!("the rows answered `{}`", self.name),
             _ => format!("the collection {}", self.name),
-        };
+        }
+    }
+
+    /// That more has left than a recipe allows, in a sentence without a full stop.
+    pub fn told(&self, allowed: f64) -> String {
         format!(
-            "{:.0} % of {what} left ({} of {} rows), which is more than max-dropped = {allowed}; the findings say why, and what stays beside it",
+            "{:.0} % of {} left ({} of {} rows), which is more than max-dropped = {allowed}; the findings say why, and what stays beside it",
             100.0 * self.share(),
+            self.what(),
             self.before - self.after,
             self.before
         )
+    }
+
+    /// Whose rows would leave, how many, and by which rules, with examples.
+    pub fn told_to_stop(&self) -> String {
+        let rows = self.num_undecided();
+        let by_rule = |lost: &LostRows| {
+            format!(
+                "{} {}, such as {}",
+                lost.rows,
+                lost.rule,
+                lost.examples.join("; ")
+            )
+        };
+        let by_rule: Vec<String> = self.undecided.iter().map(by_rule).collect();
+        format!(
+            "{:.0} % of {} would leave, {rows} of {} rows: {}",
+            100.0 * rows as f64 / self.before.max(1) as f64,
+            self.what(),
+            self.before,
+            by_rule.join("; ")
+        )
+    }
+}
+
+/// What was left out of each collection and each class, by rule.
+#[derive(Debug, Default)]
+pub(super) struct Lost {
+    parts: BTreeMap<(&'static str, String), BTreeMap<String, LostRows>>,
+}
+
+/// Examples that are told of what a rule leaves out.
+const EXAMPLES: usize = 2;
+
+impl Lost {
+    /// Adds a row of a collection, and perhaps of a class, that a finding leaves out.
+    pub fn add(&mut self, origin: &str, label: Option<&str>, finding: &Finding) {
+        // So many labels are no classes.
+        let label = label.filter(|_| self.parts.len() < 40 * CLASSES);
+        let parts = [
+            Some(("collection", origin)),
+            label.map(|label| ("label", label)),
+        ];
+        for (of, name) in parts.into_iter().flatten() {
+            let part = self.parts.entry((of, name.to_owned())).or_default();
+            let lost = part
+                .entry(finding.rule.clone())
+                .or_insert_with(|| LostRows {
+                    rule: finding.rule.clone(),
+                    rows: 0,
+                    examples: Vec::new(),
+                });
+            lost.rows += 1;
+            if lost.examples.len() < EXAMPLES {
+                lost.examples.push(finding.to_string());
+            }
+        }
+    }
+
+    /// Has each part know what left it that nobody has told to.
+    pub fn tell(mut self, losses: &mut [Loss], curation: &Curation) {
+        let is_decided = |rule: &str| {
+            let mut rules = curation.rules.iter();
+            rule == exact::DOC.name || rules.any(|ruled| ruled.doc.name == rule && ruled.is_decided)
+        };
+        for loss in losses {
+            let lost = self.parts.remove(&(loss.of, loss.name.clone()));
+            let lost = lost.into_iter().flat_map(BTreeMap::into_values);
+            loss.undecided = lost.filter(|lost| !is_decided(&lost.rule)).collect();
+            loss.undecided
+                .sort_by_key(|lost| (std::cmp::Reverse(lost.rows), lost.rule.clone()));
+        }
     }
 }
 
@@ -95,6 +207,7 @@ impl Labels {
             name: name.clone(),
             before,
             after: after.get(name.as_str()).copied().unwrap_or(0),
+            undecided: Vec::new(),
         };
         self.counts.iter().map(loss).collect()
     }

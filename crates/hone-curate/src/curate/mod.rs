@@ -20,7 +20,7 @@ use crate::mix::{MixError, Portion};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled};
 use crate::redact::{KeyError, Pseudonyms};
-use crate::{Action, BadParam, Finding, Params, RowCount, RowsError, Spool};
+use crate::{Action, BadParam, Finding, Params, Replaced, RowCount, RowsError, Spool};
 
 mod gather;
 pub(crate) mod kept;
@@ -28,7 +28,7 @@ mod losses;
 mod table;
 
 pub use kept::Kept;
-pub use losses::Loss;
+pub use losses::{Loss, LostRows};
 use table::Table;
 
 /// Tokens of a row where a model counts them, or why nothing trains on it.
@@ -78,6 +78,8 @@ pub struct Curated {
     pub unnamed: BTreeMap<&'static str, usize>,
     /// What the rules have left of each collection and each class.
     pub losses: Vec<Loss>,
+    /// What was replaced and must stand nowhere.
+    pub replaced: Replaced,
     /// The collection of each row of the spool.
     pub origin_of: Vec<Arc<str>>,
     /// Groups of near-duplicates, the largest first: rows, and the one kept.
@@ -194,7 +196,10 @@ pub fn curate(
     room: &Path,
     sink: &mut dyn FnMut(&Finding) -> io::Result<()>,
 ) -> Result<Curated, CurateError> {
-    let pseudonyms = pseudonyms(curation)?;
+    let mut pseudonyms = pseudonyms(curation)?;
+    if let Some(pseudonyms) = &mut pseudonyms {
+        gather::meet_numbers(curation, pseudonyms)?;
+    }
     let mut noted = Noted {
         tally: Tally::default(),
         sink,
@@ -204,12 +209,14 @@ pub fn curate(
     if let Some(pseudonyms) = &pseudonyms {
         pseudonyms.save()?;
     }
+    table.replace_elsewhere(&mut noted)?;
     table.leave_out_twins(curation, tools, &mut noted)?;
     table.leave_out_leaks(curation, tools, &mut noted)?;
     table.take_sides(curation, tools)?;
-    let losses = table.losses();
+    let losses = table.losses(curation);
     table.choose(curation, tools, &mut noted)?;
     table.weigh(curation, &mut noted)?;
+    table.keep_sides_apart(curation, &mut noted)?;
     Ok(table.finish(noted.tally, losses))
 }
 

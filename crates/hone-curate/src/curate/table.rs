@@ -12,7 +12,7 @@ use hone_data::{FileReport, Inputs, Kind, Record, RowKey, Sets, Shares};
 use hone_ledger::{ContentId, Seed};
 use rayon::prelude::*;
 
-use super::losses::{Labels, Loss};
+use super::losses::{Labels, Loss, Lost};
 use super::{CurateError, Curated, Kept, Noted, Tools, near_options, params_of, wrong};
 use crate::duplicates::beside::beside;
 use crate::duplicates::replies::ReplyOptions;
@@ -22,6 +22,7 @@ use crate::leaks::{self, Index, Leak, LeakOptions, prompt};
 use crate::mix::{self, Ingredient, Portion, mix};
 use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
+use crate::replaced::Replaced;
 use crate::select::{self, Candidate, Passed, features, select};
 use crate::{Action, Against, Decision, Examiner, Finding, RowCount, Rows, RowsError, Spool};
 
@@ -38,8 +39,12 @@ pub(super) struct Fact {
     pub(super) copies: usize,
     /// The side it was read from, where that is settled.
     pub(super) pinned: Option<Side>,
+    /// Was it settled by the files that it came with, and can be drawn anew?
+    pub(super) is_of_split: bool,
     /// What it is for.
     pub(super) kind: Kind,
+    /// Was its text changed?
+    pub(super) is_changed: bool,
     /// Its last reply, where it may be a label.
     pub(super) label: Option<Box<str>>,
     /// The id of what it says.
@@ -71,6 +76,10 @@ pub(super) struct Table {
     /// Rows in whose language no names of persons are looked for, by its code.
     pub(super) unnamed: BTreeMap<&'static str, usize>,
     pub(super) labels: Labels,
+    /// What the rules have left out of each collection and each class.
+    pub(super) lost: Lost,
+    /// What was replaced and must stand nowhere.
+    pub(super) replaced: Replaced,
     pub(super) clusters: Vec<(usize, usize)>,
     pub(super) portions: Vec<Portion>,
 }
@@ -178,11 +187,8 @@ impl Table {
                 if let Some(against) = against {
                     finding.message = format!("repeats a {}", against.name().trim_end_matches(','));
                 }
-                if rule.doc.name == near::DOC.name {
-                    let (this, kept) = (self.spool.record(row)?, self.spool.record(cluster.keep)?);
-                    finding.beside = beside(&this, &kept, |text| shown.shown_whole(text));
-                }
                 if self.evaluates(row).is_some() {
+                    finding.side = self.facts[row].pinned;
                     finding.against = None;
                     finding.message = format!("{}; evaluation rows stay", rule.doc.summary);
                     finding.other = Some(self.spool.source(cluster.keep).to_string());
@@ -191,8 +197,13 @@ impl Table {
                         decision => decision,
                     };
                 }
+                let differs = rule.doc.name != exact::DOC.name;
+                if differs && is_told_whole(rule, &finding, noted) {
+                    let (this, kept) = (self.spool.record(row)?, self.spool.record(cluster.keep)?);
+                    finding.beside = beside(&this, &kept, |text| shown.shown_whole(text));
+                }
                 if finding.decision == Decision::SetAside {
-                    self.copies[row] = 0;
+                    self.leave_out(row, &finding);
                 }
                 noted.note(&finding)?;
             }
@@ -204,8 +215,10 @@ impl Table {
 
     /// What a row is for, if its file is there to evaluate by.
     fn evaluates(&self, row: usize) -> Option<Against> {
-        match self.facts[row].pinned {
+        let fact = &self.facts[row];
+        match fact.pinned {
             Some(Side::Test) => Some(Against::Test),
+            Some(Side::Valid) if fact.is_of_split => Some(Against::Split),
             Some(Side::Valid) => Some(Against::Validation),
             Some(Side::Train) | None => None,
         }
@@ -374,10 +387,59 @@ impl Table {
             if shares_the_form && by_ngrams && finding.decision == Decision::Undecided {
                 finding.decision = Decision::Reported;
             }
+            if is_told_whole(rule, &finding, noted) {
+                let this = self.spool.record(row)?;
+                finding.beside = beside(&this, record, |text| shown.shown_whole(text));
+            }
             if finding.decision == Decision::SetAside {
-                self.copies[row] = 0;
+                self.leave_out(row, &finding);
             }
             noted.note(&finding)?;
+        }
+        Ok(())
+    }
+
+    /// A row leaves; the first finding that says so counts.
+    fn leave_out(&mut self, row: usize, finding: &Finding) {
+        if std::mem::replace(&mut self.copies[row], 0) > 0 {
+            let fact = &self.facts[row];
+            self.lost.add(&fact.origin, fact.label.as_deref(), finding);
+        }
+    }
+
+    /// Replaces in all rows what was found and replaced in one of them.
+    pub(super) fn replace_elsewhere(&mut self, noted: &mut Noted<'_>) -> Result<(), CurateError> {
+        if self.replaced.is_empty() {
+            return Ok(());
+        }
+        let index = self.replaced.index();
+        let rows: Vec<usize> = (0..self.facts.len()).collect();
+        let spool = &self.spool;
+        let without = |&row: &usize| -> Option<_> {
+            let may_have = spool.line(row).map_or(true, |line| index.may_be_in(&line));
+            let record = may_have.then(|| spool.record(row));
+            match record? {
+                Ok(record) => index
+                    .without(&record)
+                    .map(|(record, rules)| Ok((row, record, rules))),
+                Err(error) => Some(Err(error)),
+            }
+        };
+        let changed: Vec<_> = rows
+            .par_iter()
+            .filter_map(without)
+            .collect::<Result<_, RowsError>>()?;
+        for (row, record, rules) in changed {
+            for doc in rules {
+                let said = "what was found in another row stands here, too";
+                let source = self.spool.source(row);
+                let mut finding =
+                    Finding::of_row(doc.name, doc.family, Decision::Changed, &source, said);
+                finding.side = self.facts[row].pinned.filter(|&side| side != Side::Train);
+                noted.note(&finding)?;
+            }
+            self.rows_changed += usize::from(!self.facts[row].is_changed);
+            self.spool.change(row, record);
         }
         Ok(())
     }
@@ -393,7 +455,7 @@ impl Table {
     }
 
     /// What the rules have left of each collection and each class.
-    pub(super) fn losses(&self) -> Vec<Loss> {
+    pub(super) fn losses(&mut self, curation: &Curation) -> Vec<Loss> {
         let mut left: BTreeMap<&str, usize> = BTreeMap::new();
         for row in self.alive() {
             *left.entry(&self.facts[row].origin).or_default() += 1;
@@ -403,12 +465,19 @@ impl Table {
             name: name.clone(),
             before,
             after: left.get(name.as_str()).copied().unwrap_or(0),
+            undecided: Vec::new(),
         };
         let labels = self
             .alive()
             .filter_map(|row| self.facts[row].label.as_deref());
         let labels = self.labels.losses(labels);
-        self.origins.iter().map(loss).chain(labels).collect()
+        let mut losses: Vec<Loss> = self.origins.iter().map(loss).chain(labels).collect();
+        std::mem::take(&mut self.lost).tell(&mut losses, curation);
+        let shown = Examiner::new(&curation.rules, None);
+        for loss in &mut losses {
+            loss.name = shown.shown_whole(&loss.name);
+        }
+        losses
     }
 
     fn leak(
@@ -547,6 +616,67 @@ impl Table {
         Ok(())
     }
 
+    /// Leaves out of the held-out rows that were drawn here what a choice or a mixture has made a leak: with the rows that are
+    /// not trained on leaves what told that many rows share a template.
+    pub(super) fn keep_sides_apart(
+        &mut self,
+        curation: &Curation,
+        noted: &mut Noted<'_>,
+    ) -> Result<(), CurateError> {
+        let options = leak_options(curation)?;
+        let is_fewer = curation.select.is_some() || curation.mix.is_some();
+        if !is_fewer || options.is_none() {
+            return Ok(());
+        }
+        let shown = Examiner::new(&curation.rules, None);
+        // Each round names of the held-out rows that a row repeats the one with the most in common.
+        for _ in 0..ROUNDS {
+            let train = self.on(Side::Train);
+            let held_out: Vec<usize> = self
+                .alive()
+                .filter(|&row| self.sides[row] != Side::Train)
+                .collect();
+            let record = |&row: &usize| Ok((self.spool.record(row)?.into_owned(), Against::Split));
+            let records = held_out.iter().map(record);
+            let records: Vec<_> = records.collect::<Result<_, RowsError>>()?;
+            if records.is_empty() {
+                return Ok(());
+            }
+            let index = Index::new(&options, &Records(&records))?;
+            let rows = Chosen {
+                spool: &self.spool,
+                rows: &train,
+            };
+            let mut found = Vec::new();
+            for leak in leaks::find(&index, &rows)? {
+                let row = held_out[leak.evaluation];
+                if self.facts[row].pinned.is_some() || self.copies[row] == 0 {
+                    continue;
+                }
+                let rule = curation
+                    .rule(leak.rule)
+                    .expect("only rules that are asked find something");
+                let other = self.spool.record(train[leak.row])?;
+                let said = "after the choice it shares with a row to learn from what was a template before; it is not held out";
+                let mut finding = self.finding(rule, row, said);
+                finding.decision = Decision::SetAside;
+                finding.other = Some(other.source.to_string());
+                finding.beside = beside(&records[leak.evaluation].0, &other, |text| {
+                    shown.shown_whole(text)
+                });
+                self.copies[row] = 0;
+                found.push(finding);
+            }
+            if found.is_empty() {
+                return Ok(());
+            }
+            for finding in &found {
+                noted.note(finding)?;
+            }
+        }
+        Ok(())
+    }
+
     pub(super) fn finish(self, tally: Tally, losses: Vec<Loss>) -> Curated {
         let kept = |row: usize| Kept {
             row,
@@ -572,6 +702,7 @@ impl Table {
             origins: self.origins,
             unnamed: self.unnamed,
             losses,
+            replaced: self.replaced,
             clusters: self.clusters,
             portions: self.portions,
         }
@@ -606,6 +737,15 @@ impl Table {
         }
     }
 }
+
+/// Does a finding have both rows beside each other? What leaves does, and what is shown of the rest.
+fn is_told_whole(rule: &Ruled, finding: &Finding, noted: &Noted<'_>) -> bool {
+    let leaves = finding.decision == Decision::SetAside || rule.doc.name == near::DOC.name;
+    leaves || noted.tally.shows(finding)
+}
+
+/// Rounds in which held-out rows are looked for that a choice has made leaks.
+const ROUNDS: usize = 64;
 
 /// Rows that the judge is given at a time.
 const JUDGED_AT_ONCE: usize = 256;

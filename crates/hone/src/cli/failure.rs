@@ -80,8 +80,15 @@ fn exit_of(error: &anyhow::Error) -> Exit {
     let of_link = |link: &(dyn std::error::Error + 'static)| {
         let is_usage =
             link.is::<RunFileError>() || link.is::<SettingError>() || link.is::<CurationError>();
+        // Nothing went wrong: somebody has to decide.
+        let is_open =
+            |error: &CurationWriteError| matches!(error, CurationWriteError::Dropped { .. });
+        let to_decide = link
+            .downcast_ref::<CurationWriteError>()
+            .filter(|error| is_open(error));
         link.downcast_ref::<Refusal>()
             .map(Refusal::exit)
+            .or_else(|| to_decide.map(|_| Exit::Found))
             .or_else(|| is_usage.then_some(Exit::Usage))
     };
     error.chain().find_map(of_link).unwrap_or(Exit::Failed)

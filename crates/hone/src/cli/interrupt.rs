@@ -9,6 +9,28 @@ use anyhow::{Context, Result};
 use hone_model::StopSignal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Is the process on its way out?
+static IS_LEAVING: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process at the first press, for work of which nothing is kept that is not finished: `leave` cleans up and tells what was kept.
+pub fn leave_at_once(talk: Talk, leave: impl Fn() -> String + Send + 'static) -> Result<()> {
+    ctrlc::set_handler(move || {
+        IS_LEAVING.store(true, Ordering::SeqCst);
+        let kept = leave();
+        talk.say(format!("stopped: {kept}"));
+        std::process::exit(Exit::Interrupted as i32);
+    })
+    .context("cannot listen for Ctrl-C")
+}
+
+/// Waits for the end, if the process is on its way out: what fails meanwhile has been cleaned up beneath it.
+pub fn wait_if_leaving() {
+    while IS_LEAVING.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// The wish to stop.
 #[derive(Debug, Clone)]

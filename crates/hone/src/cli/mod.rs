@@ -126,6 +126,7 @@ pub fn run() -> ExitCode {
         Verb::Chat(verb) => verb.run(talk),
         Verb::Logits(verb) => verb.run(talk),
     };
+    interrupt::wait_if_leaving();
     outcome.unwrap_or_else(|error| report(&error)).into()
 }
 

@@ -152,7 +152,7 @@ fn words(line: &str) -> Vec<String> {
     words.collect()
 }
 
-fn model(name: &str) -> String {
+pub fn model(name: &str) -> String {
     fixtures().join("models").join(name).display().to_string()
 }
 

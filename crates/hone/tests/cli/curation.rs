@@ -530,12 +530,11 @@ fn all_rows_count_for_a_benchmark_also_those_that_fall_to_the_validation_share()
     );
 }
 
-#[test]
-fn a_build_finds_nothing_across_its_own_sides() {
-    let place = Place::new();
+/// Rows of kinds that belong together: whatever part of them is held out, something of it is in another row.
+fn related_rows(seed: usize) -> String {
     let turn = |role: &str, text: &str| json!({ "role": role, "content": text });
     let mut rows = String::new();
-    for family in 0..20 {
+    for family in 20 * seed..20 * (seed + 1) {
         let text = |number: usize, words: usize| made_up(1000 * (family + 1) + number, words);
         let talk = |turns: Vec<Value>| json!({ "messages": turns }).to_string() + "\n";
         let asked =
@@ -578,16 +577,63 @@ fn a_build_finds_nothing_across_its_own_sides() {
         rows += &asked(&text(91, 9), &words[..40].join(" "));
         rows += &asked(&text(92, 9), &words[20..].join(" "));
     }
-    place.write("rows.jsonl", &rows);
+    rows
+}
+
+/// What a check of a dataset finds between its sides.
+fn between_sides(place: &Place, dataset: &str) -> String {
+    let ran = place.run(&format!("data check {dataset} --json"));
+    let findings = ran.stdout.lines();
+    let between: Vec<&str> = findings
+        .filter(|line| {
+            line.starts_with("{\"rule\"")
+                && (line.contains("\"leak\"") || line.contains("\"against\""))
+        })
+        .collect();
+    between.join("\n")
+}
+
+#[test]
+fn a_build_finds_nothing_across_its_own_sides() {
+    let place = Place::new();
+    place.write("rows.jsonl", &related_rows(0));
     place.ok("data build --from rows.jsonl --valid-share 0.3 --out built");
     assert!(num_lines(&place, "built/valid.jsonl") > 20);
-    let ran = place.run("data check built --json");
-    let leaks: Vec<&str> = ran
-        .stdout
-        .lines()
-        .filter(|line| line.contains("\"leak\"") || line.contains("\"against\""))
-        .collect();
-    assert!(leaks.is_empty(), "{}", leaks.join("\n"));
+    assert_eq!(between_sides(&place, "built"), "");
+}
+
+#[test]
+fn a_choice_and_a_mixture_make_no_leaks_between_the_sides() {
+    let place = Place::new();
+    let task = |number: usize| {
+        let instruction = "Sort the following message into one of the classes that the service desk of the harbour works with and say only the class";
+        asked(
+            &format!("{instruction}: {}", made_up(number, 10)),
+            &made_up(number + 7000, 3),
+        )
+    };
+    for seed in 0..3 {
+        place.write("a.jsonl", &related_rows(seed));
+        let template: String = (0..30).map(|number| task(100 * seed + number)).collect();
+        place.write("b.jsonl", &template);
+        let sources = "[[sources]]\nfiles = [\"a.jsonl\", \"b.jsonl\"]\n[split]\nvalid = 0.3\n";
+        let head = format!("seed = {seed}\n");
+        place.write(
+            "mix.toml",
+            &format!("{head}{sources}[mix]\nweights = {{ a = 1, b = 0.05 }}\n"),
+        );
+        let select = format!(
+            "model = \"{}\"\n{head}{sources}[select]\nrows = 60\n",
+            crate::command::model("tiny-llama-tied")
+        );
+        place.write("select.toml", &select);
+        for recipe in ["mix", "select"] {
+            let out = format!("{recipe}{seed}");
+            place.ok(&format!("data build {recipe}.toml --out {out}"));
+            assert!(num_lines(&place, &format!("{out}/valid.jsonl")) > 20);
+            assert_eq!(between_sides(&place, &out), "", "{out}");
+        }
+    }
 }
 
 #[test]
@@ -651,7 +697,7 @@ fn a_split_that_came_with_the_rows_can_be_made_anew() {
     let ran = place.run(&format!("{BUILD} --out open"));
     assert_eq!(ran.code, 4, "{}", ran.stderr);
     assert!(
-        ran.stderr.contains("rows of your split")
+        ran.stdout.contains("split train and validation rows anew")
             && ran.stdout.contains("validation row of your split"),
         "{}{}",
         ran.stdout,

@@ -3,6 +3,7 @@
 mod chat_template;
 mod command;
 mod curation;
+mod decisions;
 mod deploy;
 mod files_beside;
 #[path = "../imitated_hub/mod.rs"]

@@ -280,3 +280,111 @@ fn the_languages_in_which_names_are_not_looked_for_are_named() {
     let off = place.run("data check --rule duplicate=off --rule person-name=off rows.jsonl");
     assert!(!off.stderr.contains("not looked for"));
 }
+
+#[test]
+fn what_is_replaced_in_one_row_is_replaced_in_all_and_a_name_of_a_file_that_has_it_stops_the_build()
+{
+    let place = Place::new();
+    // In the second row no word tells that it is a telephone number, and a date is no one's.
+    let rows = rows(&[
+        "Call me on 79234567 or 0792345678. Born 12.03.1985.",
+        "Code 0792345678, invoice of 12.03.1985",
+    ]);
+    let files = redacted(&place, &rows);
+    assert_eq!(texts(&files)[1], "Code <PHONE>, invoice of 12.03.1985");
+    let findings = &files
+        .iter()
+        .find(|(name, _)| name == "findings.jsonl")
+        .unwrap()
+        .1;
+    assert!(
+        findings.contains("what was found in another row stands here, too"),
+        "{findings}"
+    );
+    for (name, text) in &files {
+        assert!(!text.contains("0792345678"), "{name}: {text}");
+    }
+    let name = "0792345678.jsonl";
+    place.write(name, &rows);
+    let line =
+        format!("data build --from {name} --valid-share 0 --rule personal-data=redact --out again");
+    let ran = place.run(&line);
+    assert_eq!(ran.code, 1, "{}{}", ran.stdout, ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("a value that the rule `phone` found and replaced still stands in ")
+            && ran.stderr.contains("nothing was written")
+            && ran.stderr.contains("name of a file")
+            && !ran.stderr.contains("0792345678"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!place.path("again").exists());
+}
+
+#[test]
+fn a_difference_of_datasets_is_shown_masked() {
+    let place = Place::new();
+    let row = |text: &str| rows(&["What rings at noon is the bell.", text]);
+    place.write(
+        "rows.jsonl",
+        &row("Write to olga.berg@kranich-it.ch, she knows."),
+    );
+    place.run("data build --from rows.jsonl --valid-share 0 --out one");
+    place.write(
+        "rows.jsonl",
+        &row("Write to otto.berg@kranich-it.ch, he knows."),
+    );
+    place.run("data build --from rows.jsonl --valid-share 0 --out two");
+    for line in ["data diff one two", "data diff one two --json"] {
+        let ran = place.run(line);
+        assert_eq!(ran.code, 4, "{}", ran.stderr);
+        assert!(
+            ran.stdout.contains("Write to o•") && !ran.stdout.contains("kranich"),
+            "{}",
+            ran.stdout
+        );
+    }
+}
+
+#[test]
+fn made_up_names_of_numbers_tell_countries_apart_and_spellings_not() {
+    let place = Place::new();
+    let numbers = [
+        "079 234 56 78",
+        "+41 79 234 56 78",
+        "0041 79 234 56 78",
+        "+49 79 234 56 79",
+        "+41 79 234 56 79",
+        "(415) 867-2309",
+        "+1 415-867-2309",
+    ];
+    let texts: Vec<String> = numbers
+        .iter()
+        .map(|number| format!("My phone number is {number} at work"))
+        .collect();
+    place.write(
+        "rows.jsonl",
+        &rows(&texts.iter().map(String::as_str).collect::<Vec<_>>()),
+    );
+    place.write(
+        "recipe.toml",
+        "pseudonym-key = \"names.key\"\nsplit = { valid = 0.0 }\n[rules]\nduplicate = \"off\"\nphone = \"pseudonymise\"\n[[sources]]\nfiles = [\"rows.jsonl\"]\n",
+    );
+    place.ok("data build recipe.toml --out out");
+    let named = fs::read_to_string(place.path("out/train.jsonl")).unwrap();
+    let names: Vec<&str> = named
+        .lines()
+        .map(|line| {
+            line.split_once("<PHONE-")
+                .unwrap()
+                .1
+                .split_once('>')
+                .unwrap()
+                .0
+        })
+        .collect();
+    assert!(names[0] == names[1] && names[1] == names[2], "{named}");
+    assert!(names[3] != names[4] && names[4] != names[0], "{named}");
+    assert_eq!(names[5], names[6], "{named}");
+}

@@ -1,6 +1,6 @@
 //! Telephone numbers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::{LazyLock, OnceLock};
 
@@ -671,27 +671,95 @@ fn ends_free(text: &str, end: usize) -> bool {
     }
 }
 
-/// The digits of a number without the code of its country and what is dialled before it, the same for all its spellings.
-pub(crate) fn canonical(number: &str) -> String {
+/// The numbers that are written with the code of their country: what tells the country of those that are not.
+#[derive(Debug, Default)]
+pub(crate) struct Countries {
+    /// The countries that have a number, by what is dialled within them.
+    of: BTreeMap<String, BTreeSet<u16>>,
+}
+
+impl Countries {
+    /// Takes a number, if it is written with the code of its country.
+    pub fn meet(&mut self, number: &str) {
+        if let Some((code, national)) = abroad(number) {
+            self.of.entry(national).or_default().insert(code);
+        }
+    }
+
+    /// A number as it is the same for all its spellings: the code of its country, where that is known, and what is
+    /// dialled there. Without a code it is the number of the one country that it is written for elsewhere.
+    pub fn canonical(&self, number: &str) -> String {
+        if let Some((code, national)) = abroad(number) {
+            return format!("{code} {national}");
+        }
+        let digits = digits_of(number);
+        let most = digits.len().saturating_sub(6).min(3);
+        let known = (0..=most).find_map(|dialled| {
+            let (prefix, national) = digits.split_at(dialled);
+            let codes = self.of.get(national)?;
+            let mut codes = codes.iter().filter(|code| is_dialled(**code, prefix));
+            let code = codes.next()?;
+            // Of two countries nobody knows which is meant.
+            codes.next().is_none().then(|| format!("{code} {national}"))
+        });
+        known.unwrap_or_else(|| at_home(&digits).to_owned())
+    }
+}
+
+/// Is this what is dialled before a number within the country of this code?
+fn is_dialled(code: u16, prefix: &str) -> bool {
+    let regions = DATABASE.region(&code).unwrap_or_default();
+    let of_region = |id: &&str| Region::named(id)?.prefix.as_deref();
+    prefix.bytes().all(|digit| digit == b'0')
+        || regions
+            .iter()
+            .filter_map(of_region)
+            .any(|known| known == prefix)
+}
+
+/// Its digits, without those of an extension.
+fn digits_of(number: &str) -> String {
     let number = number.split(['x', 'e', '#']).next().unwrap_or_default();
-    let digits: String = number.chars().filter(char::is_ascii_digit).collect();
-    let dialled = digits
-        .strip_prefix("0011")
-        .or_else(|| digits.strip_prefix("00"))
-        .or_else(|| digits.strip_prefix("011"));
-    let abroad = match number.contains('+') {
-        true => Some(digits.as_str()),
-        false => dialled.filter(|rest| rest.len() >= 9),
+    number.chars().filter(char::is_ascii_digit).collect()
+}
+
+/// The code of the country and what is dialled there, of a number that is written with it.
+fn abroad(number: &str) -> Option<(u16, String)> {
+    let digits = digits_of(number);
+    let has_plus = number.contains('+') || number.starts_with("%2b");
+    let digits = match has_plus {
+        // `%2B` is a plus.
+        true => digits.strip_prefix(if number.starts_with('%') { "2" } else { "" })?,
+        false => {
+            let dialled = ["0011", "00", "011"]
+                .iter()
+                .find_map(|dialled| digits.strip_prefix(dialled));
+            let group = number
+                .split(|c: char| !c.is_ascii_digit())
+                .find(|group| !group.is_empty());
+            let grouped = ["010", "810"]
+                .into_iter()
+                .find(|dialled| group == Some(*dialled));
+            let rest = dialled.or_else(|| digits.strip_prefix(grouped?));
+            rest.filter(|rest| rest.len() >= 9)?
+        }
     };
-    let national = match abroad.and_then(country) {
-        Some((_, national)) => national,
-        None => match (digits.len(), digits.as_bytes().first()) {
-            (11, Some(b'1' | b'8')) => &digits[1..],
-            (11, _) if digits.starts_with("06") => &digits[2..],
-            _ => &digits,
-        },
+    let (code, national) = country(digits)?;
+    let regions = DATABASE.region(&code).unwrap_or_default();
+    let national = national.trim_start_matches('0');
+    // What is dialled to reach another country is also how numbers of some begin.
+    let is_one = has_plus || regions.iter().any(|id| is_possible(id, national));
+    is_one.then(|| (code, national.to_owned()))
+}
+
+/// A number without what is dialled before it within its country, which nobody has named.
+fn at_home(digits: &str) -> &str {
+    let national = match (digits.len(), digits.as_bytes().first()) {
+        (11, Some(b'1' | b'8')) => &digits[1..],
+        (11, _) if digits.starts_with("06") => &digits[2..],
+        _ => digits,
     };
-    national.trim_start_matches('0').to_owned()
+    national.trim_start_matches('0')
 }
 
 #[cfg(test)]
@@ -765,15 +833,59 @@ mod tests {
     #[test]
     fn all_spellings_of_a_number_are_one() {
         for spellings in [
-            ["+41 79 234 56 78", "0041792345678", "079 234 56 78"],
-            ["+1 (415) 867-2309", "415.867.2309", "1-415-867-2309"],
-            ["+7 912 345-67-89", "8 (912) 345 67 89", "89123456789"],
+            [
+                "+41 79 234 56 78",
+                "0041792345678",
+                "079 234 56 78",
+                "+41 (0)79 234 56 78",
+            ],
+            [
+                "+1 (415) 867-2309",
+                "415.867.2309",
+                "1-415-867-2309",
+                "011 1 415 867 2309",
+            ],
+            [
+                "+7 912 345-67-89",
+                "8 (912) 345 67 89",
+                "89123456789",
+                "912 345 67 89",
+            ],
+            [
+                "+86 138 1234 5678",
+                "138 1234 5678",
+                "13812345678",
+                "0086 13812345678",
+            ],
+            [
+                "+39 06 1234 5678",
+                "06 1234 5678",
+                "0612345678",
+                "%2b390612345678",
+            ],
         ] {
-            let one = canonical(spellings[0]);
-            assert!(
-                spellings.iter().all(|text| canonical(text) == one),
-                "{spellings:?}"
-            );
+            // Another country's number of the same digits is in nobody's way but of those that name no country.
+            for others in [&["+49 30 9018 2034"][..], &[]] {
+                let mut countries = Countries::default();
+                let met = spellings.iter().chain(others);
+                met.for_each(|number| countries.meet(number));
+                let one = countries.canonical(spellings[0]);
+                let same = |text: &&str| countries.canonical(text) == one;
+                assert!(spellings.iter().all(same), "{spellings:?}");
+            }
         }
+    }
+
+    #[test]
+    fn the_same_digits_in_two_countries_are_two_numbers() {
+        let mut countries = Countries::default();
+        let numbers = ["+41 79 234 56 78", "+49 79 234 56 78"];
+        numbers.iter().for_each(|number| countries.meet(number));
+        let [one, other] = numbers.map(|number| countries.canonical(number));
+        assert_ne!(one, other);
+        assert_eq!(countries.canonical("0041 79 234 56 78"), one);
+        let without = countries.canonical("079 234 56 78");
+        assert!(without != one && without != other);
+        assert_eq!(without, countries.canonical("0792345678"));
     }
 }

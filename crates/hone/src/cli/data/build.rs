@@ -1,19 +1,21 @@
 //! `hone data build`: from raw files to a dataset directory that can be defended.
 
-use super::check::{print_losses, print_tally};
+use super::again::again;
+use super::check::print_told;
 use super::rust_lints::{build_rust_lints, rust_lints_at_home};
 use crate::base::Home;
 use crate::cli::failure::{Exit, Refusal};
+use crate::cli::interrupt::leave_at_once;
 use crate::curation::{
-    Curator, REGROUP, RecipeArgs, beside, count_line, tell_losses, tell_remarks, tell_shortfalls,
-    ways_to_decide,
+    Curator, RecipeArgs, beside, count_line, tell_losses, tell_remarks, tell_shortfalls,
 };
 use crate::meant::options_for;
 use crate::place::{refuse_unwritable, unlocked};
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_curate::dataset::{FINDINGS, REPORT};
+use hone_curate::dataset::REPORT;
 use hone_curate::{Written, write};
+use hone_data::Side;
 use hone_data::recipe::rust_lints;
 use hone_ledger::words::path_for_shell;
 use serde_json::json;
@@ -32,6 +34,23 @@ pub struct Build {
     /// End with one JSON object
     #[arg(long)]
     json: bool,
+}
+
+/// Cleans up after a build that is stopped, and tells what was kept of it.
+fn kept_of(out: &Path, names: Option<PathBuf>) -> impl Fn() -> String + Send + 'static {
+    let (out, was_there) = (out.to_path_buf(), out.exists());
+    move || {
+        hone_ledger::abandon();
+        let names = names.as_ref().filter(|names| names.is_file());
+        let names = names.map_or(String::new(), |names| {
+            format!("; {} keeps the names that were made up", names.display())
+        });
+        match (was_there, out.exists()) {
+            (true, _) => format!("{} is as it was{names}", out.display()),
+            (false, true) => format!("{} is complete{names}", out.display()),
+            (false, false) => format!("nothing is kept of {}{names}", out.display()),
+        }
+    }
 }
 
 /// Whether it is what a recipe is made of and no recipe.
@@ -72,19 +91,16 @@ impl Build {
         }
         let curator = Curator::new(raw)?;
         refuse_unwritable(out)?;
+        leave_at_once(talk, kept_of(out, curator.curation.pseudonym_key.clone()))?;
         let run = |sink: &mut dyn FnMut(&hone_curate::Finding) -> std::io::Result<()>| {
             curator.curate(&beside(out), talk, sink)
         };
-        let written = write(out, &curator.curation, curator.length_unit(), run)?;
+        let again = again();
+        let written = write(out, &curator.curation, curator.length_unit(), &again, run)?;
         if !written.is_locked {
             talk.warn(unlocked(out));
         }
-        let findings = out.join(FINDINGS);
-        print_tally(
-            &written.tally,
-            &format!("all are in {}", findings.display()),
-        )?;
-        print_losses(&written.losses)?;
+        print_told(&written.told, &written.tally, &written.losses)?;
         tell_remarks(&written.files, talk);
         if let Some(said) = &written.names_not_looked_for {
             talk.say(said);
@@ -93,6 +109,21 @@ impl Build {
         tell_losses(&written.losses, curator.curation.max_dropped, talk);
         let count = count_line(&written.count, curator.counts_lengths());
         self.tell(out, &written, &count, talk)?;
+        if written
+            .note
+            .sides
+            .get(&Side::Train)
+            .is_none_or(|side| side.rows == 0)
+        {
+            let read = plural(written.note.counts["read"], "row");
+            let what = format!("no row is left to learn from, of {read} read");
+            return Err(Refusal::failed(what)
+                .hint(format!(
+                    "{} says what left and why, and how to decide otherwise",
+                    out.join(REPORT).display()
+                ))
+                .into());
+        }
         Ok(
             if written.note.undecided.is_empty() && written.untrained.is_empty() {
                 Exit::Done
@@ -106,7 +137,7 @@ impl Build {
         let note = &written.note;
         if self.json {
             return Ok(screen::data_json(
-                &json!({ "out": out, "id": written.id, "count": written.count, "manifest": note }),
+                &json!({ "out": out, "id": written.id, "count": written.count, "kinds": written.told, "losses": written.losses, "manifest": note }),
             )?);
         }
         let sides: Vec<String> = note
@@ -132,12 +163,6 @@ impl Build {
                 "undecided: {}; training is refused until they are decided",
                 open.join(", ")
             ));
-            for ways in ways_to_decide(&note.undecided) {
-                talk.say(format!("decide with {ways}, or in the recipe"));
-            }
-            if written.tally.own_split() > 0 {
-                talk.say(REGROUP);
-            }
         }
         talk.say(format!("content  {}", note.content));
         talk.say(format!("report   {}", out.join(REPORT).display()));

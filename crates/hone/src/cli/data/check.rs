@@ -1,15 +1,20 @@
 //! `hone data check`: what the rules see in some files, and nothing else happens.
 
+use super::again::again;
 use crate::cli::failure::{Exit, Refusal};
+use crate::cli::interrupt::leave_at_once;
 use crate::curation::{
-    Curator, REGROUP, RecipeArgs, count_line, tell_losses, tell_remarks, tell_shortfalls,
+    Curator, RecipeArgs, count_line, tell_losses, tell_remarks, tell_shortfalls,
 };
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
-use hone_curate::overview::{RuleRow, Tally};
+use hone_curate::decisions::{Told, class_lines, told};
+use hone_curate::overview::Tally;
 use hone_curate::{Decision, Finding, Loss};
 use hone_data::{FileReport, Inputs, Side};
 use serde_json::json;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
 use std::path::PathBuf;
 
 /// Arguments of `hone data check`.
@@ -22,7 +27,7 @@ pub struct Check {
     recipe: Option<PathBuf>,
     #[command(flatten)]
     flags: RecipeArgs,
-    /// Print each finding as a JSON object, and one with the counts of rows at the end
+    /// Print each finding as a JSON object, the undecided first, and at the end one with the counts of rows and what decides each kind of finding
     #[arg(long)]
     json: bool,
 }
@@ -46,12 +51,25 @@ impl Check {
         curator.curation.asks = false;
         // A check tells of all rows, however many are bad.
         let allowed = std::mem::replace(&mut curator.curation.max_bad_rows, 1.0);
+        leave_at_once(talk, || {
+            "a check writes nothing, and nothing is kept".into()
+        })?;
         let json = self.json;
-        let mut sink = |finding: &Finding| match json {
-            true => screen::data_json(finding),
-            false => Ok(()),
+        let mut behind = json.then(Behind::begin).transpose()?;
+        let mut sink = |finding: &Finding| match &mut behind {
+            Some(behind) => behind.take(finding),
+            None => Ok(()),
         };
         let curated = curator.curate(&std::env::temp_dir(), talk, &mut sink)?;
+        if let Some(behind) = behind {
+            behind.finish()?;
+        }
+        let told = told(
+            &curated.tally,
+            &curator.curation,
+            &again(),
+            "--json lists all",
+        );
         match json {
             true => files_in_lines(&curated.inputs, &curated.files)
                 .into_iter()
@@ -60,8 +78,7 @@ impl Check {
                 for line in files_in_lines(&curated.inputs, &curated.files) {
                     screen::data(line)?;
                 }
-                print_tally(&curated.tally, "--json lists all")?;
-                print_losses(&curated.losses)?;
+                print_told(&told, &curated.tally, &curated.losses)?;
             }
         }
         tell_remarks(&curated.files, talk);
@@ -70,9 +87,6 @@ impl Check {
         }
         tell_shortfalls(&curated.portions, curator.mixes_by(), talk);
         tell_losses(&curated.losses, curator.curation.max_dropped, talk);
-        if curated.tally.own_split() > 0 {
-            talk.say(REGROUP);
-        }
         for doubt in &curated.inputs.doubts {
             talk.say(format!("to decide before training: {}", doubt.what));
             talk.say(format!("  {}", doubt.hint));
@@ -91,7 +105,9 @@ impl Check {
         }
         let count = count_line(&curated.count, curator.counts_lengths());
         match json {
-            true => screen::data_json(&json!({ "count": curated.count }))?,
+            true => screen::data_json(
+                &json!({ "count": curated.count, "kinds": told, "losses": curated.losses }),
+            )?,
             false => talk.say(&count),
         }
         talk.say(format!(
@@ -163,63 +179,49 @@ fn side_of(report: &FileReport) -> &str {
         .unwrap_or("-")
 }
 
-/// What each rule saw, with its first examples; `rest` says where the others can be read.
-pub fn print_tally(tally: &Tally, rest: &str) -> Result<()> {
-    for row in tally.rows() {
-        screen::data(heading(&row))?;
-        for finding in &row.examples {
-            screen::data(format!("  {finding}"))?;
-            if let Some(beside) = &finding.beside {
-                screen::data(format!("    leaves: {}", beside.this))?;
-                screen::data(format!("    stays:  {}", beside.kept))?;
-            }
-        }
-        let found: usize = row.decisions.iter().map(|(_, count)| count).sum();
-        if found > row.examples.len() {
-            let more = found - row.examples.len();
-            screen::data(format!("  … and {more} more; {rest}"))?;
-        }
+/// What was seen, kind by kind, the undecided first, each with what decides it.
+pub fn print_told(told: &[Told], tally: &Tally, losses: &[Loss]) -> Result<()> {
+    for line in told.iter().flat_map(Told::lines) {
+        screen::data(line)?;
     }
-    match tally.contamination().told() {
-        Some(told) => Ok(screen::data(told)?),
-        None => Ok(()),
+    if let Some(line) = tally.contamination().told() {
+        screen::data(line)?;
     }
-}
-
-/// The classes before and after, where some of their rows have left.
-pub fn print_losses(losses: &[Loss]) -> Result<()> {
-    let labels: Vec<&Loss> = losses.iter().filter(|loss| loss.of == "label").collect();
-    if labels.iter().all(|label| label.before == label.after) {
-        return Ok(());
-    }
-    screen::data("labels, before and after")?;
-    for label in labels {
-        let Loss {
-            name,
-            before,
-            after,
-            ..
-        } = label;
-        screen::data(format!("  {name}: {before}, {after}"))?;
+    for line in class_lines(losses) {
+        screen::data(line)?;
     }
     Ok(())
 }
 
-fn heading(row: &RuleRow) -> String {
-    let decisions: Vec<String> = row
-        .decisions
-        .iter()
-        .map(|(decision, count)| format!("{count} {}", word(*decision)))
-        .collect();
-    format!("{} ({}): {}", row.rule, row.family, decisions.join(", "))
+/// Findings as JSON, the undecided as they come and the others behind them.
+struct Behind {
+    later: BufWriter<File>,
 }
 
-fn word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Reported => "reported",
-        Decision::Undecided => "undecided",
-        Decision::Allowed => "allowed",
-        Decision::Changed => "changed",
-        Decision::SetAside => "set aside",
+impl Behind {
+    fn begin() -> io::Result<Self> {
+        Ok(Self {
+            later: BufWriter::new(tempfile::tempfile()?),
+        })
+    }
+
+    fn take(&mut self, finding: &Finding) -> io::Result<()> {
+        match finding.decision {
+            Decision::Undecided => screen::data_json(finding),
+            _ => writeln!(self.later, "{}", serde_json::to_string(finding)?),
+        }
+    }
+
+    fn finish(self) -> io::Result<()> {
+        let mut later = self
+            .later
+            .into_inner()
+            .map_err(|error| error.into_error())?;
+        later.rewind()?;
+        let lines = BufReader::new(later).lines();
+        for line in lines {
+            screen::data_json(&serde_json::from_str::<Finding>(&line?)?)?;
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `hone data`: look at a dataset, check it, build one, compare two.
 
+mod again;
 mod build;
 mod check;
 mod diff;
