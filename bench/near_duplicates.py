@@ -4,13 +4,18 @@ Both look for texts whose 5-word shingles have a Jaccard similarity of at least 
 each candidate pair exactly; datasketch is run as its documentation shows, and again with exact verification of its candidates. The
 truth is an exact join over all pairs (prefix filter), made once. Runs alternate; seconds run from texts in memory to clusters.
 
+By default Hone looks for copies, and keeps apart what is similar and differs in a number or a name; the exact join is no truth for that.
+Its line says which of the pairs that are alike it parts, by what differs between them.
+
 Run: python3 bench/near_duplicates.py [--rows N] [--repeats N]      (a few minutes; datasketch gets an environment of its own)
 """
 
 import argparse
+import difflib
 import itertools
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -102,13 +107,41 @@ def truth(texts: list[str]) -> tuple[list[list[int]], dict[float, int]]:
     return sets.clusters(), pairs
 
 
-def by_hone(rows: Path) -> dict:
-    example = ["cargo", "run", "--release", "--quiet", "--package", "hone-curate", "--example", "near_duplicates", "--", rows]
+def by_hone(rows: Path, *options: str) -> dict:
+    example = ["cargo", "run", "--release", "--quiet", "--package", "hone-curate", "--example", "near_duplicates", "--", rows, *options]
     return json.loads(subprocess.run(example, check=True, capture_output=True, text=True).stdout)
 
 
 def pairs_together(clusters: list[list[int]]) -> set[tuple[int, int]]:
     return {pair for rows in clusters for pair in itertools.combinations(sorted(rows), 2)}
+
+
+def what_differs(a: str, b: str) -> str:
+    """What tells two texts apart, by the first of these that holds of the words in which they differ."""
+    x, y = a.split(), b.split()
+    changes = difflib.SequenceMatcher(None, x, y, autojunk=False).get_opcodes()
+    hunks = [(x[left:left_end], y[right:right_end]) for tag, left, left_end, right, right_end in changes if tag != "equal"]
+    words = [word for hunk in hunks for side in hunk for word in side]
+    if any(re.search(r"\d", word) for word in words):
+        return "a number"
+    if any(min(map(len, hunk)) >= 3 for hunk in hunks):
+        return "three words in a row"
+    if any(re.search(r"[A-Z]", word) for word in words):
+        return "a capital letter"
+    if any(re.search(r"[-_/.(=+]\w", word) for word in words):
+        return "code or a path"
+    return "words added" if all(not left or not right for left, right in hunks) else "another word"
+
+
+def tell_parted(texts: list[str], together: set, copies: set, sample: int = 3000):
+    """What differs between texts that are alike and that Hone takes for rows of their own."""
+    parted = sorted(together - copies)
+    random.Random(1).shuffle(parted)
+    alike = [(texts[a], texts[b]) for a, b in parted[:sample] if jaccard(shingles(texts[a]), shingles(texts[b])) >= THRESHOLD]
+    kinds = Counter(what_differs(a, b) for a, b in alike)
+    told = ", ".join(f"{kind} {100 * count / max(len(alike), 1):.0f} %" for kind, count in kinds.most_common())
+    print(f"hone, telling apart: {len(copies)} pairs, {len(copies - together)} of them not in one cluster of the exact join; it parts {len(parted)} pairs of that")
+    print(f"of {len(alike)} of those that are alike themselves differ in: {told}")
 
 
 def environment() -> Path:
@@ -165,6 +198,10 @@ def main():
         f1 = 2 * precision * recall / max(precision + recall, 1e-9)
         seconds = ", ".join(f"{run['seconds']:.2f}" for run in of_side)
         print(f"{names[side]:30} {seconds:>22} {len(of_side[0]['clusters']):9} {precision:9.4f} {recall:7.4f} {f1:7.4f}")
+    texts = [json.loads(line)["text"] for line in rows.open()]
+    copies = by_hone(rows, "--tell-apart")
+    tell_parted(texts, wanted, pairs_together(copies["clusters"]))
+    print(f"telling apart takes {copies['seconds']:.2f} s")
     best = {side: min(run["seconds"] for run in of_side) for side, of_side in runs.items()}
     hone = runs["hone"][0]
     print(f"hone: {hone['bytes'] / 1e6 / best['hone']:.1f} MB/s on {hone['threads']} threads; datasketch takes {best['datasketch'] / best['hone']:.1f} times as long, verified {best['verified'] / best['hone']:.1f}")

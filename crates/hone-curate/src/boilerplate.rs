@@ -4,8 +4,11 @@
 //! boilerplate is not described anywhere; it is what more than a handful of rows have, so rows that have a run of words
 //! are counted.
 
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use crate::hashes::{Hashed, Sieve};
 use crate::text::{mix, ngrams};
 
 /// What many rows share: how many rows have a run of words, or what stands around a blank.
@@ -84,4 +87,52 @@ pub(crate) fn covered(words: &[u64], is_common: impl Fn(u64) -> bool) -> Box<[bo
         }
     }
     covered.into()
+}
+
+/// How many rows have each of some features that will be asked about. Most rows are like no other, and what only they
+/// have need not be counted. Counts are exact, and stop at 255.
+pub(crate) struct Asked {
+    rows: HashMap<u64, AtomicU8, BuildHasherDefault<Hashed>>,
+    sieve: Sieve,
+    /// More rows than this are many.
+    pub common_rows: u8,
+}
+
+impl Asked {
+    /// Will be asked about these features, which are hashes; no row has been counted.
+    pub fn about(features: impl Iterator<Item = u64>, common_rows: u8) -> Self {
+        let rows: HashMap<u64, AtomicU8, _> = features
+            .map(|feature| (feature, AtomicU8::new(0)))
+            .collect();
+        Self {
+            sieve: Sieve::of(rows.keys().copied(), rows.len()),
+            rows,
+            common_rows,
+        }
+    }
+
+    /// Counts a row, from any thread.
+    pub fn add_row(&self, features: impl Iterator<Item = u64>) {
+        let mut asked: Vec<u64> = features
+            .filter(|feature| self.sieve.may_hold(*feature))
+            .collect();
+        asked.sort_unstable();
+        asked.dedup();
+        for rows in asked.iter().filter_map(|feature| self.rows.get(feature)) {
+            let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
+            // At 255 it stays.
+            let _ = rows.fetch_update(set, fetch, |rows| rows.checked_add(1));
+        }
+    }
+
+    /// How many rows have it.
+    pub fn rows(&self, feature: u64) -> u8 {
+        let rows = self.rows.get(&feature);
+        rows.map_or(0, |rows| rows.load(Ordering::Relaxed))
+    }
+
+    /// Do many rows have it?
+    pub fn has(&self, feature: u64) -> bool {
+        self.rows(feature) > self.common_rows
+    }
 }

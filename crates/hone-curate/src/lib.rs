@@ -17,6 +17,7 @@ pub mod decisions;
 pub mod duplicates;
 mod examine;
 mod finding;
+mod hashes;
 pub mod leaks;
 pub mod mix;
 pub mod overview;

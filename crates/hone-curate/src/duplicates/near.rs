@@ -7,7 +7,7 @@
 //! rows of them, or rows of one template would be. Similarity alone, the exact Jaccard similarity of the shingles, is
 //! what decides where a recipe says so.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::OnceLock;
 
 use hone_data::{Record, Sets};
@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::join::Joining;
 use super::wording::Wording;
 use super::{Cluster, Fingerprint, Link, preference, rare};
-use crate::boilerplate::Boilerplate;
+use crate::boilerplate::Asked;
 use crate::text::{Numbers, Words, mix, ngrams};
 use crate::{Action, BadParam, Doc, Family, Param, Params, Rows, RowsError};
 
@@ -207,6 +207,14 @@ const OTHERS: usize = 4096;
 /// Rounds in which copies are looked for: what leaves in the first no longer counts among the rows that share a template.
 const ROUNDS: usize = 2;
 
+/// Rows that may be alike, by rank.
+struct Candidates {
+    /// Two rows, the lesser rank first; in order.
+    pairs: Vec<[u32; 2]>,
+    /// Rows that read the same.
+    reading: Vec<Vec<usize>>,
+}
+
 /// Rows that are copies of others.
 struct Copies<'a> {
     ranked: &'a [&'a Fingerprint],
@@ -227,95 +235,130 @@ impl<'a> Copies<'a> {
             options,
             wordings: ranked.iter().map(|_| OnceLock::new()).collect(),
         };
-        let mut left: Vec<usize> = (0..ranked.len()).collect();
+        let (mut read, mut buckets) = copies.candidates()?;
+        let mut is_left = vec![true; ranked.len()];
         let mut clusters = Vec::new();
         for _ in 0..ROUNDS {
-            let found = copies.among(&left)?;
+            let found = copies.among(&read, &buckets);
             if found.is_empty() {
                 break;
             }
-            let gone: HashSet<usize> = found
-                .iter()
-                .flat_map(|cluster| cluster.rows.iter().filter(|row| **row != cluster.keep))
-                .copied()
-                .collect();
-            left.retain(|&rank| !gone.contains(&ranked[rank].row));
-            clusters.extend(found);
+            let gone = found.iter().flat_map(|(cluster, ranks)| {
+                let gone = move |rank: &&usize| ranked[**rank].row != cluster.keep;
+                ranks.iter().filter(gone)
+            });
+            gone.for_each(|&rank| is_left[rank] = false);
+            read.retain(|&rank| is_left[rank]);
+            buckets
+                .iter_mut()
+                .for_each(|bucket| bucket.retain(|&rank| is_left[rank]));
+            buckets.retain(|bucket| bucket.len() > 1);
+            clusters.extend(found.into_iter().map(|(cluster, _)| cluster));
         }
         Ok(clusters)
     }
 
-    /// The copies among some rows, each in the cluster of a row that it is a copy of.
-    fn among(&self, ranks: &[usize]) -> Result<Vec<Cluster>, RowsError> {
-        let groups = Group::all(self.ranked.len(), self.candidates(ranks));
-        let mut read: Vec<usize> = groups
-            .iter()
-            .flat_map(|group| group.ranks.iter().copied())
-            .collect();
-        let grouped: HashSet<usize> = read.iter().copied().collect();
-        // Rows of one template all have candidates if they are many; of few rows most have none.
-        let others = ranks.iter().filter(|rank| !grouped.contains(rank));
-        read.extend(others.take(OTHERS));
-        read.par_iter().try_for_each(|&rank| self.read(rank))?;
-        let boilerplate = self.boilerplate(&read);
+    /// The copies among the rows of some buckets, each in the cluster of a row that it is a copy of; with the ranks of the
+    /// cluster's rows. What many of the rows that were read share proves nothing.
+    fn among(&self, read: &[usize], buckets: &[Vec<usize>]) -> Vec<(Cluster, Vec<usize>)> {
+        let groups = Group::all(self.ranked.len(), buckets.to_vec());
+        let compared = groups.iter().flat_map(|group| &group.ranks);
+        let features = compared.flat_map(|&rank| self.wording(rank).features());
+        let asked = Asked::about(features, self.options.common_rows as u8);
+        read.par_iter()
+            .for_each(|&rank| asked.add_row(self.wording(rank).features()));
         let clusters = groups
             .par_iter()
-            .flat_map_iter(|group| self.copies_of(group, &boilerplate));
-        Ok(clusters.collect())
+            .flat_map_iter(|group| self.copies_of(group, &asked));
+        clusters.collect()
+    }
+
+    /// Rows that are read, and buckets of those that may be copies of each other.
+    fn candidates(&self) -> Result<(Vec<usize>, Vec<Vec<usize>>), RowsError> {
+        let Candidates { pairs, reading } = self.pairs();
+        let mut is_candidate = vec![false; self.ranked.len()];
+        let of_pairs = pairs.iter().flatten().map(|&rank| rank as usize);
+        let all = of_pairs.chain(reading.iter().flatten().copied());
+        all.for_each(|rank| is_candidate[rank] = true);
+        let ranks = |wanted: bool| {
+            let is_candidate = &is_candidate;
+            (0..self.ranked.len()).filter(move |&rank| is_candidate[rank] == wanted)
+        };
+        // Rows of one template all have candidates if they are many; of few rows most have none.
+        let read: Vec<usize> = ranks(true).chain(ranks(false).take(OTHERS)).collect();
+        read.par_iter().try_for_each(|&rank| self.read(rank))?;
+        let may_be_copies = |pair: [u32; 2]| {
+            let [a, b] = pair.map(|rank| rank as usize);
+            let may_be = self.copy(a, b, None).is_some();
+            may_be.then(|| vec![a, b])
+        };
+        let mut buckets: Vec<Vec<usize>> =
+            pairs.into_par_iter().filter_map(may_be_copies).collect();
+        buckets.extend(reading);
+        Ok((read, buckets))
     }
 
     /// Rows to be compared: those that read the same but for case and punctuation, those that share a band, those that
     /// share rare words.
-    fn candidates(&self, ranks: &[usize]) -> Vec<Vec<usize>> {
-        let key = |of: &(dyn Fn(&Fingerprint) -> Option<u64> + Sync)| {
-            let keyed = ranks
-                .iter()
-                .filter_map(|&rank| Some((of(self.ranked[rank])?, rank)));
-            let mut keyed: Vec<(u64, usize)> = keyed.collect();
+    fn pairs(&self) -> Candidates {
+        let keyed = |of: &(dyn Fn(&Fingerprint) -> Option<u64> + Sync)| {
+            let prints = self.ranked.iter().enumerate();
+            let keyed = prints.filter_map(|(rank, print)| Some((of(print)?, rank as u32)));
+            let mut keyed: Vec<(u64, u32)> = keyed.collect();
             keyed.sort_unstable();
-            let buckets = keyed.chunk_by(|a, b| a.0 == b.0);
-            let buckets = buckets.map(|bucket| bucket.iter().map(|&(_, rank)| rank).collect());
-            buckets.collect::<Vec<Vec<usize>>>()
+            keyed
         };
-        let reading = key(&|print| (print.reads != 0).then_some(print.reads));
+        let reading = keyed(&|print| (print.reads != 0).then_some(print.reads));
         // What reads the same is compared by one of its rows.
         let mut stands_for_all = vec![false; self.ranked.len()];
-        for bucket in &reading {
-            stands_for_all[bucket[0]] = true;
+        for bucket in reading.chunk_by(|a, b| a.0 == b.0) {
+            stands_for_all[bucket[0].1 as usize] = true;
         }
         let shared = (0..self.options.bands)
             .into_par_iter()
-            .flat_map_iter(|band| key(&|print| print.bands.get(band).copied()));
-        let shared = shared.filter_map(|mut bucket| {
-            bucket.retain(|&rank| stands_for_all[rank]);
-            (bucket.len() <= BUCKET).then_some(bucket)
-        });
-        let mut pairs: Vec<[usize; 2]> = shared
-            .flat_map_iter(|bucket| {
+            .flat_map_iter(|band| {
+                let keyed = keyed(&|print| print.bands.get(band).copied());
                 let mut pairs = Vec::new();
-                for (at, &a) in bucket.iter().enumerate() {
-                    pairs.extend(bucket[at + 1..].iter().map(|&b| [a, b]));
+                for bucket in keyed
+                    .chunk_by(|a, b| a.0 == b.0)
+                    .filter(|bucket| bucket.len() > 1)
+                {
+                    let ranks = bucket.iter().map(|&(_, rank)| rank);
+                    let bucket: Vec<u32> = ranks
+                        .filter(|&rank| stands_for_all[rank as usize])
+                        .collect();
+                    if bucket.len() <= BUCKET {
+                        for (at, &a) in bucket.iter().enumerate() {
+                            pairs.extend(bucket[at + 1..].iter().map(|&b| [a, b]));
+                        }
+                    }
                 }
                 pairs
-            })
-            .collect();
-        let listed: Vec<usize> = ranks
-            .iter()
-            .copied()
-            .filter(|&rank| stands_for_all[rank])
+            });
+        let mut pairs: Vec<[u32; 2]> = shared.collect();
+        let ranks = 0..self.ranked.len() as u32;
+        let listed: Vec<u32> = ranks
+            .filter(|&rank| stands_for_all[rank as usize])
             .collect();
         let words: Vec<&[u32]> = listed
             .iter()
-            .map(|&rank| &*self.ranked[rank].words)
+            .map(|&rank| &*self.ranked[rank as usize].words)
             .collect();
         let rare = rare::pairs(&words);
-        pairs.extend(rare.into_iter().map(|pair| pair.map(|at| listed[at])));
+        pairs.extend(
+            rare.into_iter()
+                .map(|pair| pair.map(|at| listed[at as usize])),
+        );
         // Two rows share many bands, and are compared once.
         pairs.par_sort_unstable();
         pairs.dedup();
-        let mut buckets: Vec<Vec<usize>> = pairs.into_iter().map(Vec::from).collect();
-        buckets.extend(reading.into_iter().filter(|bucket| bucket.len() > 1));
-        buckets
+        let reading = reading.chunk_by(|a, b| a.0 == b.0);
+        let reading = reading.filter(|bucket| bucket.len() > 1);
+        let reading = reading.map(|bucket| bucket.iter().map(|&(_, rank)| rank as usize).collect());
+        Candidates {
+            pairs,
+            reading: reading.collect(),
+        }
     }
 
     fn read(&self, rank: usize) -> Result<(), RowsError> {
@@ -332,26 +375,14 @@ impl<'a> Copies<'a> {
         self.wordings[rank].get().expect("rows of groups are read")
     }
 
-    /// What many of these rows share.
-    fn boilerplate(&self, ranks: &[usize]) -> Boilerplate {
-        let words: usize = ranks.iter().map(|&rank| self.wording(rank).len()).sum();
-        let common_rows = self.options.common_rows as u8;
-        let boilerplate = Boilerplate::with_room(Wording::FEATURES * words, common_rows);
-        ranks.par_iter().for_each(|&rank| {
-            let features = self.wording(rank).features();
-            features
-                .into_iter()
-                .for_each(|feature| boilerplate.add(feature));
-        });
-        boilerplate
+    /// How alike two rows are if one is a copy of the other; without `asked`, if it may be one.
+    fn copy(&self, a: usize, b: usize, asked: Option<&Asked>) -> Option<f64> {
+        let strictness = self.options.threshold / (1.0 - self.options.threshold).max(1e-9);
+        self.wording(a).copy_of(self.wording(b), asked, strictness)
     }
 
-    fn copies_of(&self, group: &Group, boilerplate: &Boilerplate) -> Vec<Cluster> {
-        let strictness = self.options.threshold / (1.0 - self.options.threshold).max(1e-9);
-        let copy = |a: usize, b: usize| {
-            let (a, b) = (self.wording(group.ranks[a]), self.wording(group.ranks[b]));
-            a.copy_of(b, boilerplate, strictness)
-        };
+    fn copies_of(&self, group: &Group, asked: &Asked) -> Vec<(Cluster, Vec<usize>)> {
+        let copy = |a: usize, b: usize| self.copy(group.ranks[a], group.ranks[b], Some(asked));
         let mut joining = Joining::new(group.ranks.len());
         for bucket in &group.buckets {
             joining.bucket(&group.members(bucket), copy);
@@ -368,7 +399,7 @@ impl<'a> Copies<'a> {
         group: &Group,
         mut members: Vec<usize>,
         copy: impl Fn(usize, usize) -> Option<f64>,
-    ) -> Vec<Cluster> {
+    ) -> Vec<(Cluster, Vec<usize>)> {
         let print = |member: usize| self.ranked[group.ranks[member]];
         members.sort_by_cached_key(|&member| preference(print(member)));
         let mut stars: Vec<(usize, Vec<(usize, f64)>)> = Vec::new();
@@ -394,11 +425,14 @@ impl<'a> Copies<'a> {
                     similarity,
                 }
             };
-            Cluster {
+            let cluster = Cluster {
                 rows,
                 keep,
                 links: copies.iter().map(link).collect(),
-            }
+            };
+            let members = copies.iter().map(|&(member, _)| member).chain([kept]);
+            let ranks = members.map(|member| group.ranks[member]).collect();
+            (cluster, ranks)
         };
         stars
             .into_iter()
@@ -530,10 +564,6 @@ impl Shingles {
     pub fn similarity(&self, other: &Self) -> f64 {
         jaccard(&self.learnt, &other.learnt).min(jaccard(&self.asked, &other.asked))
     }
-
-    fn iter(&self) -> impl Iterator<Item = u64> + '_ {
-        self.asked.iter().chain(&self.learnt).copied()
-    }
 }
 
 /// The share of two sorted sets that is common to both; two empty ones are the same.
@@ -551,7 +581,8 @@ fn jaccard(a: &[u64], b: &[u64]) -> f64 {
 
 /// Hash functions `h ↦ (a·h + b) >> 32` with odd `a`, and how their minima form bands.
 pub(super) struct MinHash {
-    factors: Vec<(u64, u64)>,
+    factors: Vec<u64>,
+    summands: Vec<u64>,
     band_hashes: usize,
 }
 
@@ -559,25 +590,29 @@ impl MinHash {
     pub fn new(options: &NearOptions) -> Self {
         let mut stream = Seed::new(options.seed).child("minhash").stream();
         let count = options.bands * options.band_hashes;
+        let pairs = (0..count).map(|_| (stream.next_u64() | 1, stream.next_u64()));
+        let (factors, summands) = pairs.unzip();
         Self {
-            factors: (0..count)
-                .map(|_| (stream.next_u64() | 1, stream.next_u64()))
-                .collect(),
+            factors,
+            summands,
             band_hashes: options.band_hashes,
         }
     }
 
     /// One hash per band; rows that share one share all minima of that band. None for a row without words.
     pub fn bands(&self, shingles: &Shingles) -> Box<[u64]> {
+        let shingles = [&*shingles.asked, &*shingles.learnt];
+        let any = shingles.iter().any(|half| !half.is_empty());
         let mut minima = vec![u32::MAX; self.factors.len()];
-        let mut any = false;
-        for shingle in shingles.iter() {
-            any = true;
-            for (least, (a, b)) in minima.iter_mut().zip(&self.factors) {
-                let value = (a.wrapping_mul(shingle).wrapping_add(*b) >> 32) as u32;
-                *least = value.min(*least);
-            }
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            // SAFETY: the processor has what the function is compiled for; it has no other condition.
+            unsafe { self.lower_with_avx2(&mut minima, shingles) };
+        } else {
+            self.lower(&mut minima, shingles);
         }
+        #[cfg(not(target_arch = "x86_64"))]
+        self.lower(&mut minima, shingles);
         let band = |minima: &[u32]| {
             minima.iter().fold(0, |hash, &least| {
                 mix(hash ^ u64::from(least)).wrapping_add(1)
@@ -586,6 +621,25 @@ impl MinHash {
         match any {
             true => minima.chunks(self.band_hashes).map(band).collect(),
             false => Box::default(),
+        }
+    }
+
+    /// The same as [`MinHash::lower`] with wider registers: most of the time of a fingerprint is spent here.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2")]
+    fn lower_with_avx2(&self, minima: &mut [u32], shingles: [&[u64]; 2]) {
+        self.lower(minima, shingles);
+    }
+
+    /// Lowers each minimum to the least hash of a shingle.
+    #[inline(always)]
+    fn lower(&self, minima: &mut [u32], shingles: [&[u64]; 2]) {
+        for &shingle in shingles.into_iter().flatten() {
+            let factors = self.factors.iter().zip(&self.summands);
+            for (least, (factor, summand)) in minima.iter_mut().zip(factors) {
+                let value = (factor.wrapping_mul(shingle).wrapping_add(*summand) >> 32) as u32;
+                *least = value.min(*least);
+            }
         }
     }
 }

@@ -15,8 +15,8 @@ pub(super) const WORDS: usize = 32;
 const LISTED_BY: usize = 4;
 /// Rows of one list at most. A word that more rows have lists them together with another such word.
 const LIST: usize = 64;
-/// The least share of the weight of all words of two rows that is on words that both have.
-const SHARED: f32 = 0.5;
+/// One part in so many of the weight of all words of two rows is on words that both have.
+const SHARED: u32 = 2;
 
 /// The words of a row to be kept, in order.
 pub(super) fn sample(words: &[u64]) -> Box<[u32]> {
@@ -28,41 +28,30 @@ pub(super) fn sample(words: &[u64]) -> Box<[u32]> {
 }
 
 /// Pairs of rows, by their places in `rows`, that share much of what is rare.
-pub(super) fn pairs(rows: &[&[u32]]) -> Vec<[usize; 2]> {
+pub(super) fn pairs(rows: &[&[u32]]) -> Vec<[u32; 2]> {
     let often = Often::of(rows);
-    let weights: Vec<Box<[u8]>> = rows
-        .par_iter()
-        .map(|words| words.iter().map(|&word| often.weight(word)).collect())
-        .collect();
-    let listed: Vec<[u32; LISTED_BY]> = rows.par_iter().map(|words| often.rarest(words)).collect();
-    let mut lists: Vec<(u64, u32)> = listed
-        .iter()
-        .enumerate()
-        .flat_map(|(row, words)| {
-            let keys = often.keys(words).into_iter();
-            keys.map(move |key| (key, row as u32))
-        })
-        .collect();
+    let weighted: Vec<Weighted> = rows.par_iter().map(|words| often.weighted(words)).collect();
+    let keys = rows.par_iter().enumerate().flat_map_iter(|(row, words)| {
+        let keys = often.keys(&often.rarest(words)).into_iter();
+        keys.map(move |key| (key, row as u32))
+    });
+    let mut lists: Vec<(u64, u32)> = keys.collect();
     lists.par_sort_unstable();
     let lists: Vec<&[(u64, u32)]> = lists
         .chunk_by(|a, b| a.0 == b.0)
         .filter(|list| (2..=LIST).contains(&list.len()))
         .collect();
-    let mut pairs: Vec<[usize; 2]> = lists
+    let mut pairs: Vec<[u32; 2]> = lists
         .par_iter()
         .flat_map_iter(|list| {
-            let alike = |a: usize, b: usize| {
-                let words = (rows[a], rows[b]);
-                shared(words.0, &weights[a], words.1, &weights[b]) >= SHARED
+            let alike = |a: u32, b: u32| {
+                let (a, b) = (a as usize, b as usize);
+                weighted[a].share_much(rows[a], &weighted[b], rows[b])
             };
             let mut found = Vec::new();
             for (at, &(_, a)) in list.iter().enumerate() {
-                for &(_, b) in &list[at + 1..] {
-                    let (a, b) = (a as usize, b as usize);
-                    if alike(a, b) {
-                        found.push([a, b]);
-                    }
-                }
+                let others = list[at + 1..].iter().map(|&(_, b)| b);
+                found.extend(others.filter(|&b| alike(a, b)).map(|b| [a, b]));
             }
             found
         })
@@ -72,8 +61,38 @@ pub(super) fn pairs(rows: &[&[u32]]) -> Vec<[usize; 2]> {
     pairs
 }
 
-/// No word.
-const NONE: u32 = u32::MAX;
+/// The weights of a row's words.
+struct Weighted {
+    of_words: Box<[u8]>,
+    sum: u32,
+}
+
+impl Weighted {
+    /// Is half of the weight of all words of two rows on words that both have?
+    fn share_much(&self, words: &[u32], other: &Self, theirs: &[u32]) -> bool {
+        let both = self.sum + other.sum;
+        // `common / (both - common) >= 1 / SHARED`, so no less than this is on common words.
+        let needed = both.max(1).div_ceil(SHARED + 1);
+        if self.sum.min(other.sum) < needed {
+            return false;
+        }
+        // What each may still have that the other has not.
+        let (spare, their_spare) = (self.sum - needed, other.sum - needed);
+        let (mut i, mut j) = (0, 0);
+        let (mut common, mut missed, mut their_missed) = (0_u32, 0_u32, 0_u32);
+        while i < words.len() && j < theirs.len() && missed <= spare && their_missed <= their_spare
+        {
+            let (left, right) = (words[i], theirs[j]);
+            let (weight, their_weight) = (self.of_words[i], other.of_words[j]);
+            common += u32::from(weight) * u32::from(left == right);
+            missed += u32::from(weight) * u32::from(left < right);
+            their_missed += u32::from(their_weight) * u32::from(right < left);
+            i += usize::from(left <= right);
+            j += usize::from(right <= left);
+        }
+        common >= needed
+    }
+}
 
 /// In how many rows words are, or few more: words that share a place are counted together.
 struct Often {
@@ -106,17 +125,24 @@ impl Often {
     }
 
     /// What a row is listed by: each of its rarest words, and pairs of those that too many rows have.
-    fn keys(&self, words: &[u32]) -> Vec<u64> {
-        let words = words.iter().copied().filter(|&word| word != NONE);
-        let is_rare = |word: &u32| self.rows(*word) as usize <= LIST;
-        let (rare, others): (Vec<u32>, Vec<u32>) = words.partition(is_rare);
-        let mut keys: Vec<u64> = rare.into_iter().map(u64::from).collect();
-        for (at, &a) in others.iter().enumerate() {
-            for &b in &others[at + 1..] {
+    fn keys(&self, rarest: &[(u32, u32)]) -> Vec<u64> {
+        let (rare, others): (Vec<_>, Vec<_>) =
+            rarest.iter().partition(|(rows, _)| *rows as usize <= LIST);
+        let mut keys: Vec<u64> = rare.into_iter().map(|&(_, word)| u64::from(word)).collect();
+        for (at, &&(_, a)) in others.iter().enumerate() {
+            for &&(_, b) in &others[at + 1..] {
                 keys.push(mix(u64::from(a.min(b)) << 32 | u64::from(a.max(b))));
             }
         }
         keys
+    }
+
+    fn weighted(&self, words: &[u32]) -> Weighted {
+        let of_words: Box<[u8]> = words.iter().map(|&word| self.weight(word)).collect();
+        Weighted {
+            sum: of_words.iter().map(|&weight| u32::from(weight)).sum(),
+            of_words,
+        }
     }
 
     /// Eighths of a bit.
@@ -125,42 +151,14 @@ impl Often {
         (8.0 * ((self.rows + 1) as f64 / often).log2()).round() as u8
     }
 
-    /// The rarest words that another row may have too.
-    fn rarest(&self, words: &[u32]) -> [u32; LISTED_BY] {
-        let mut shared: Vec<(u32, u32)> = words
-            .iter()
-            .map(|&word| (self.rows(word), word))
-            .filter(|&(rows, word)| rows > 1 && word != NONE)
-            .collect();
-        let last = LISTED_BY.min(shared.len());
-        if last < shared.len() {
-            shared.select_nth_unstable(last);
-        }
-        let mut rarest = [NONE; LISTED_BY];
-        shared.truncate(last);
+    /// The rarest words that another row may have too, and how many rows have them; in order.
+    fn rarest(&self, words: &[u32]) -> Vec<(u32, u32)> {
+        let shared = words.iter().map(|&word| (self.rows(word), word));
+        let mut shared: Vec<(u32, u32)> = shared.filter(|&(rows, _)| rows > 1).collect();
         shared.sort_unstable();
-        rarest
-            .iter_mut()
-            .zip(shared)
-            .for_each(|(slot, (_, word))| *slot = word);
-        rarest
+        shared.truncate(LISTED_BY);
+        shared
     }
-}
-
-/// The share of the weight of all words that is on those that both have.
-fn shared(a: &[u32], a_weights: &[u8], b: &[u32], b_weights: &[u8]) -> f32 {
-    let (mut i, mut j, mut common) = (0, 0, 0_u32);
-    while i < a.len() && j < b.len() {
-        let (left, right) = (a[i], b[j]);
-        if left == right {
-            common += u32::from(a_weights[i]);
-        }
-        i += usize::from(left <= right);
-        j += usize::from(right <= left);
-    }
-    let all = |weights: &[u8]| weights.iter().map(|&weight| u32::from(weight)).sum::<u32>();
-    let all = all(a_weights) + all(b_weights) - common;
-    common as f32 / all.max(1) as f32
 }
 
 #[cfg(test)]

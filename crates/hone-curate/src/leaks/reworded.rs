@@ -4,13 +4,15 @@
 //! the words of two prompts are compared whatever their order, long words more than short ones, without those of the
 //! template. An evaluation prompt is listed by its rarest words, so that few prompts are compared.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::sync::OnceLock;
 
 use super::Leak;
-use super::overlap::{Hashed, Reading, Sieve};
+use super::overlap::Reading;
 use super::template::Template;
 use crate::duplicates::wording::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
+use crate::hashes::{Hashed, Sieve};
 use crate::text::{Numbers, Words};
 use crate::{Action, BadParam, Doc, Family, Param, Params};
 
@@ -65,6 +67,8 @@ const LIST: usize = 2048;
 pub(super) struct Reworded {
     share: f64,
     prompts: Vec<Option<Prompt>>,
+    /// Their words that are not the template's, once somebody asks.
+    own: Vec<OnceLock<Own>>,
     listed: HashMap<u64, Vec<u32>, BuildHasherDefault<Hashed>>,
     sieve: Sieve,
 }
@@ -73,6 +77,8 @@ pub(super) struct Reworded {
 struct Prompt {
     /// In the order in which they stand.
     words: Vec<u64>,
+    /// Each once, in the order of their hashes.
+    distinct: Vec<u64>,
     /// Their weights.
     weights: Vec<f32>,
     /// Numbers, negations and names.
@@ -84,6 +90,7 @@ impl Reworded {
         Self {
             share,
             prompts: Vec::new(),
+            own: Vec::new(),
             listed: HashMap::default(),
             sieve: Sieve::default(),
         }
@@ -94,13 +101,14 @@ impl Reworded {
         let last = kept(readings).and_then(|reading| reading.asked().last());
         self.prompts
             .push(last.and_then(|(part, words, hashes)| Prompt::of(part, words, hashes)));
+        self.own.push(OnceLock::new());
     }
 
     /// To be called when all evaluation rows are there.
     pub fn finish(&mut self) {
         let mut rows: HashMap<u64, u32, BuildHasherDefault<Hashed>> = HashMap::default();
         for prompt in self.prompts.iter().flatten() {
-            for word in prompt.distinct() {
+            for &word in &prompt.distinct {
                 *rows.entry(word).or_default() += 1;
             }
         }
@@ -163,10 +171,14 @@ impl Reworded {
             let Some(prompt) = Prompt::of(part, words, hashes) else {
                 continue;
             };
+            let own = prompt.own(template);
             let likeness = |number: &u32| {
-                let evaluation = self.prompts[*number as usize].as_ref()?;
-                let share = prompt.likeness(evaluation, template)?;
-                (share >= self.share).then_some((share, *number as usize, *part))
+                let number = *number as usize;
+                let evaluation = self.prompts[number].as_ref()?;
+                let theirs = self.own[number].get_or_init(|| evaluation.own(template));
+                let share = theirs.share_in(&own)?;
+                let is_asked = share >= self.share && !own.asks_else(&prompt, theirs, evaluation);
+                is_asked.then_some((share, number, *part))
             };
             found.extend(candidates.iter().filter_map(likeness));
         }
@@ -205,7 +217,7 @@ impl Prompt {
             let span = words.span(index..index + 1);
             let begins = index == 0 || ends_sentence(&part.text[end..span.start]);
             kinds.push(kind_of(
-                words.word(index),
+                (words.word(index), hashes[index]),
                 part.text,
                 &span,
                 begins,
@@ -214,18 +226,15 @@ impl Prompt {
             end = span.end;
         }
         let weight = |index| words.word(index).chars().count().min(8) as f32 / 8.0;
+        let mut distinct = hashes.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
         Some(Self {
             words: hashes.to_vec(),
+            distinct,
             weights: (0..hashes.len()).map(weight).collect(),
             kinds,
         })
-    }
-
-    fn distinct(&self) -> Vec<u64> {
-        let mut words = self.words.clone();
-        words.sort_unstable();
-        words.dedup();
-        words
     }
 
     /// The words that fewest evaluation rows have, long ones first.
@@ -242,32 +251,8 @@ impl Prompt {
         words.into_iter().map(|(_, _, word)| word).collect()
     }
 
-    /// How much of an evaluation prompt is asked here; `None` if something else is.
-    fn likeness(&self, evaluation: &Self, template: &Template) -> Option<f64> {
-        let (mine, theirs) = (self.own(template), evaluation.own(template));
-        if theirs.len() < SHORTEST {
-            return None;
-        }
-        // A word of a template may be in the row all the same: what counts is that it is there.
-        let lacks = |own: &Own, other: &Self, kinds: u8| {
-            own.iter()
-                .any(|(word, (_, kind))| kind & kinds != 0 && !other.words.contains(word))
-        };
-        let turns = NUMBER | NEGATION;
-        if lacks(&mine, evaluation, turns)
-            || lacks(&theirs, self, turns)
-            || lacks(&mine, evaluation, NAME) && lacks(&theirs, self, NAME)
-        {
-            return None;
-        }
-        let weight = |own: &Own, counts: &dyn Fn(&u64) -> bool| -> f64 {
-            let weights = own.iter().filter(|(word, _)| counts(word));
-            weights.map(|(_, (weight, _))| f64::from(*weight)).sum()
-        };
-        let shared = weight(&theirs, &|word| mine.contains_key(word));
-        let added = weight(&mine, &|word| !theirs.contains_key(word));
-        let all = weight(&theirs, &|_| true);
-        Some(shared / (all + added / 2.0).max(f64::EPSILON))
+    fn has(&self, word: u64) -> bool {
+        self.distinct.binary_search(&word).is_ok()
     }
 
     /// The words that are not the template's.
@@ -275,10 +260,55 @@ impl Prompt {
         let mask = template.mask(&self.words);
         let words = self.words.iter().zip(&self.weights).zip(&self.kinds);
         let own = words.zip(mask).filter(|(_, is_masked)| !is_masked);
-        own.map(|(((word, weight), kind), _)| (*word, (*weight, *kind)))
-            .collect()
+        let own = own.map(|(((&word, &weight), &kind), _)| OwnWord { word, weight, kind });
+        // Of a word that stands there twice, the last.
+        let mut own: Vec<OwnWord> = own.rev().collect();
+        own.sort_by_key(|own| own.word);
+        own.dedup_by_key(|own| own.word);
+        Own(own)
     }
 }
 
-/// Words with their weights and kinds.
-type Own = BTreeMap<u64, (f32, u8)>;
+/// The words of a prompt that are not the template's, each once, in the order of their hashes.
+struct Own(Vec<OwnWord>);
+
+struct OwnWord {
+    word: u64,
+    weight: f32,
+    kind: u8,
+}
+
+impl Own {
+    /// How much of these words of an evaluation prompt is in a row's prompt; `None` if they are too few to say.
+    fn share_in(&self, row: &Self) -> Option<f64> {
+        if self.0.len() < SHORTEST {
+            return None;
+        }
+        let (mut all, mut shared, mut added) = (0.0_f64, 0.0, 0.0);
+        let mut rest = row.0.iter().peekable();
+        for own in &self.0 {
+            while let Some(other) = rest.next_if(|other| other.word < own.word) {
+                added += f64::from(other.weight);
+            }
+            all += f64::from(own.weight);
+            if rest.next_if(|other| other.word == own.word).is_some() {
+                shared += f64::from(own.weight);
+            }
+        }
+        rest.for_each(|other| added += f64::from(other.weight));
+        Some(shared / (all + added / 2.0).max(f64::EPSILON))
+    }
+
+    /// Do two prompts differ in what makes another question? A word of a template may be in the row all the same: what counts
+    /// is that it is there.
+    fn asks_else(&self, prompt: &Prompt, other: &Self, other_prompt: &Prompt) -> bool {
+        let lacks = |own: &Self, other: &Prompt, kinds: u8| {
+            let telling = own.0.iter().filter(|own| own.kind & kinds != 0);
+            telling.into_iter().any(|own| !other.has(own.word))
+        };
+        let turns = NUMBER | NEGATION;
+        lacks(self, other_prompt, turns)
+            || lacks(other, prompt, turns)
+            || lacks(self, other_prompt, NAME) && lacks(other, prompt, NAME)
+    }
+}

@@ -1,0 +1,571 @@
+//! What two rows that are alike do not share, and whether it makes two rows of them.
+//!
+//! A copy differs in case, punctuation, a typing error, the order of its sentences, or a word for which another one
+//! stands. A row of its own may differ in as little: "is allergic" and "is not allergic", invoice 12 and invoice 13.
+//! So the words that differ are looked at one by one. Numbers, negations, names, labels and what stands in code or
+//! quotes make two rows; so does a stretch of other words, which is another input, and a word in a place where many
+//! rows have a word of their own, which is the blank of a template. What many rows share counts for nothing:
+//! [`Asked`] knows it by the number of rows that have it.
+
+mod hunks;
+mod kinds;
+
+use std::ops::Range;
+
+use hone_data::{Part, Record};
+use hone_text::Role;
+
+use crate::boilerplate::Asked;
+use crate::text::{Numbers, Words, mix};
+use hunks::{cancel_moves, fills_a_blank, hunks, is_typing_error, stands_elsewhere, tells_apart};
+use kinds::is_symbol;
+
+pub(crate) use kinds::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
+
+/// The words of a row, what is asked apart from what is answered.
+#[derive(Debug)]
+pub(super) struct Wording {
+    asked: Half,
+    learnt: Half,
+}
+
+/// One half of a row. There is one of each row that may be a copy, so it takes no more room than it needs.
+#[derive(Debug)]
+struct Half {
+    /// A hash of each word.
+    words: Box<[u64]>,
+    /// What each word is.
+    kinds: Box<[u8]>,
+    /// Where each word ends in `normal`.
+    ends: Box<[u32]>,
+    /// The words themselves, one behind the other.
+    normal: Box<str>,
+    /// Where each sentence ends, in words.
+    sentences: Box<[u32]>,
+    /// A hash of the operators and symbols, whatever their order.
+    symbols: u64,
+    /// The beginnings of the words' hashes, in order.
+    sorted: Box<[u32]>,
+    /// A hash of the numbers and negations, whatever their order.
+    turning: u64,
+}
+
+/// A half while it is read.
+#[derive(Default)]
+struct Reader {
+    words: Vec<u64>,
+    kinds: Vec<u8>,
+    ends: Vec<u32>,
+    normal: String,
+    sentences: Vec<u32>,
+    symbols: u64,
+}
+
+/// What two halves that may be copies have in common.
+struct Compared {
+    /// How alike they are, 0 to 1.
+    likeness: f64,
+    /// Words of this half that the other has not.
+    changed: Vec<usize>,
+    /// Words in the place of others.
+    replaced: usize,
+    /// Does one stand where many rows have a word of their own?
+    fills_a_blank: bool,
+}
+
+/// Words of a half up to which it is a label: another word is another answer.
+const LABEL: usize = 4;
+/// Words of its own that a row has in common with another one for each that differs, from which on chance is no reason.
+const FAR_MORE: usize = 16;
+
+impl Wording {
+    pub fn of(record: &Record, numbers: Numbers) -> Self {
+        let (mut asked, mut learnt) = (Reader::default(), Reader::default());
+        for part in record
+            .parts()
+            .filter(|part| part.role != Some(Role::System))
+        {
+            match part.is_learnt() {
+                true => learnt.read(&part, numbers),
+                false => asked.read(&part, numbers),
+            }
+        }
+        Self {
+            asked: asked.finish(),
+            learnt: learnt.finish(),
+        }
+    }
+
+    /// What the row may share with others, for [`Asked`].
+    pub fn features(&self) -> impl Iterator<Item = u64> + '_ {
+        self.asked.features().chain(self.learnt.features())
+    }
+
+    /// How alike two rows are if one is a copy of the other, 0 to 1; `None` if they are two rows. `strictness` is the
+    /// least number of shared words for each word that is not. Without `boilerplate` they are copies if it could make them so:
+    /// most pairs are told apart without it.
+    pub fn copy_of(
+        &self,
+        other: &Self,
+        boilerplate: Option<&Asked>,
+        strictness: f64,
+    ) -> Option<f64> {
+        // A label, or no more than a yes: what is asked is all there is to tell such rows apart.
+        let is_labelled = self.asked.len() > 0 && self.learnt.len() <= LABEL;
+        let strictness_asked = if is_labelled {
+            f64::INFINITY
+        } else {
+            strictness
+        };
+        let asked = self
+            .asked
+            .compare(&other.asked, boilerplate, strictness_asked)?;
+        let learnt = self
+            .learnt
+            .compare(&other.learnt, boilerplate, strictness)?;
+        // Two rows of one template may have much in common by chance, but not that much.
+        if asked.fills_a_blank || learnt.fills_a_blank {
+            let own = self.asked.own(&asked.changed, boilerplate)
+                + self.learnt.own(&learnt.changed, boilerplate);
+            if own < FAR_MORE * (asked.replaced + learnt.replaced) {
+                return None;
+            }
+        }
+        Some(asked.likeness.min(learnt.likeness))
+    }
+}
+
+impl Reader {
+    fn read(&mut self, part: &Part<'_>, numbers: Numbers) {
+        let words = Words::of(part.text, numbers);
+        self.words.reserve(words.len());
+        self.kinds.reserve(words.len());
+        self.ends.reserve(words.len());
+        let (text, first) = (part.text, self.words.len());
+        let mut end = 0;
+        let mut begins = true;
+        for (index, hash) in words.hashes().enumerate() {
+            let span = words.span(index..index + 1);
+            let gap = &text[end..span.start];
+            // `1.` begins an item of a list; whatever follows belongs to it.
+            let is_item =
+                self.kinds.last().is_some_and(|kind| kind & NUMBER != 0) && !gap.contains('\n');
+            if index > 0 && ends_sentence(gap) && !is_item {
+                self.sentences.push((first + index) as u32);
+                begins = true;
+            }
+            let word = words.word(index);
+            let kind = kind_of((word, hash), text, &span, begins, numbers);
+            self.note_symbols(gap, kind, word, hash);
+            self.words.push(hash);
+            self.kinds.push(kind);
+            self.normal.push_str(word);
+            self.ends.push(self.normal.len() as u32);
+            begins = false;
+            end = span.end;
+        }
+        self.note_symbols(&text[end..], 0, "", 0);
+        if self.words.len() > first {
+            self.sentences.push(self.words.len() as u32);
+        }
+    }
+
+    /// Operators and symbols, with the number or letter they stand before.
+    fn note_symbols(&mut self, gap: &str, next_kind: u8, next: &str, next_hash: u64) {
+        let is_operand = |kind: u8, word: &str| kind & NUMBER != 0 || word.chars().nth(1).is_none();
+        let last = self.words.len().checked_sub(1);
+        let follows = last.is_some_and(|last| is_operand(self.kinds[last], self.word(last)));
+        let stands_before = !next.is_empty() && is_operand(next_kind, next);
+        for c in gap.chars().filter(|c| !c.is_whitespace()) {
+            let counts = match c {
+                '-' | '*' | '\u{2212}' => {
+                    stands_before && (follows || next_kind & NUMBER != 0 && gap.ends_with(c))
+                }
+                _ => is_symbol(c),
+            };
+            if counts {
+                let of = if stands_before { next_hash } else { 0 };
+                self.symbols = self.symbols.wrapping_add(mix(u64::from(u32::from(c)) ^ of));
+            }
+        }
+    }
+
+    fn word(&self, index: usize) -> &str {
+        word(&self.normal, &self.ends, index)
+    }
+
+    fn finish(self) -> Half {
+        let words = self.words.iter().zip(&self.kinds);
+        let turning = words.filter(|(_, kind)| *kind & (NUMBER | NEGATION) != 0);
+        let turning = turning.fold(0_u64, |sum, (word, _)| sum.wrapping_add(mix(*word)));
+        let mut sorted: Box<[u32]> = self.words.iter().map(|word| (word >> 32) as u32).collect();
+        sorted.sort_unstable();
+        Half {
+            words: self.words.into(),
+            kinds: self.kinds.into(),
+            ends: self.ends.into(),
+            normal: self.normal.into(),
+            sentences: self.sentences.into(),
+            symbols: self.symbols,
+            sorted,
+            turning,
+        }
+    }
+}
+
+fn word<'a>(normal: &'a str, ends: &[u32], index: usize) -> &'a str {
+    let before = index.checked_sub(1);
+    let start = before.map_or(0, |before| ends[before] as usize);
+    &normal[start..ends[index] as usize]
+}
+
+impl Half {
+    fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    fn word(&self, index: usize) -> &str {
+        word(&self.normal, &self.ends, index)
+    }
+
+    /// The word at a distance, or what stands for the edge of the text.
+    fn at(&self, index: usize, offset: isize) -> u64 {
+        let at = index.checked_add_signed(offset);
+        at.and_then(|at| self.words.get(at))
+            .copied()
+            .unwrap_or(EDGE)
+    }
+
+    fn features(&self) -> impl Iterator<Item = u64> + '_ {
+        // Around `n` words there are `n + 1` places for four in a row.
+        let fours = (0..=self.len()).filter(|_| self.len() > 0);
+        let fours = fours.map(|end| self.four(end as isize - 2));
+        let others = (0..self.len()).flat_map(|index| {
+            let [left, right] = self.blanks(index);
+            [self.alone(index), self.run(index), left, right]
+        });
+        others.chain(fours)
+    }
+
+    /// The word, wherever it stands.
+    fn alone(&self, index: usize) -> u64 {
+        self.words[index] ^ ALONE
+    }
+
+    /// Three words from here on.
+    fn run(&self, index: usize) -> u64 {
+        hash_of(
+            RUN,
+            [self.words[index], self.at(index, 1), self.at(index, 2), 0],
+        )
+    }
+
+    /// What stands around a word, without it: two before and one behind, and one before and two behind.
+    fn blanks(&self, index: usize) -> [u64; 2] {
+        let at = |offset| self.at(index, offset);
+        [
+            hash_of(BLANK, [at(-2), at(-1), at(1), 0]),
+            hash_of(BLANK ^ 1, [at(-1), at(1), at(2), 0]),
+        ]
+    }
+
+    /// The same places with the word in them.
+    fn filled(&self, index: usize) -> [u64; 2] {
+        [self.four(index as isize - 2), self.four(index as isize - 1)]
+    }
+
+    /// Four words from a place on, which may stand before the first.
+    fn four(&self, from: isize) -> u64 {
+        let at = |offset: isize| {
+            let at = usize::try_from(from + offset).ok();
+            at.and_then(|at| self.words.get(at))
+                .copied()
+                .unwrap_or(EDGE)
+        };
+        hash_of(FOUR, [at(0), at(1), at(2), at(3)])
+    }
+
+    /// Words that neither many rows share nor are among `changed`, which are in order.
+    fn own(&self, changed: &[usize], boilerplate: Option<&Asked>) -> usize {
+        let Some(boilerplate) = boilerplate else {
+            return self.len() - changed.len();
+        };
+        // A word is boilerplate if one of the three runs is that it stands in.
+        let (mut own, mut common_until, mut changed) = (0, 0, changed.iter().peekable());
+        for index in 0..self.len() {
+            if boilerplate.has(self.run(index)) {
+                common_until = index + 3;
+            }
+            let is_changed = changed.next_if(|next| **next == index).is_some();
+            own += usize::from(index >= common_until && !is_changed);
+        }
+        own
+    }
+
+    /// What needs no look at single words.
+    fn may_be_copy_of(&self, other: &Self) -> bool {
+        if self.turning != other.turning || self.symbols != other.symbols {
+            return false;
+        }
+        let most = self.len().max(other.len());
+        if 4 * self.len().min(other.len()) + 4 < 3 * most {
+            return false;
+        }
+        // One of few words may be a typing error.
+        6 * (most - common(&self.sorted, &other.sorted)) <= most + 12
+    }
+
+    /// What the halves of two rows have in common; `None` where something in them makes two rows.
+    fn compare(
+        &self,
+        other: &Self,
+        boilerplate: Option<&Asked>,
+        strictness: f64,
+    ) -> Option<Compared> {
+        if !self.may_be_copy_of(other) {
+            return None;
+        }
+        let most = self.len().max(other.len());
+        let same = || Compared {
+            likeness: 1.0,
+            changed: Vec::new(),
+            replaced: 0,
+            fills_a_blank: false,
+        };
+        if self.words == other.words {
+            return Some(same());
+        }
+        let (mine, theirs) = self.unmatched(other);
+        let mut hunks = hunks(self, &mine, other, &theirs)?;
+        cancel_moves(self, other, &mut hunks);
+        hunks.retain(|hunk| !is_typing_error(self, other, hunk, boilerplate));
+        if hunks.is_empty() {
+            return Some(same());
+        }
+        if self.len().min(other.len()) <= LABEL {
+            return None;
+        }
+        if hunks.iter().any(|hunk| tells_apart(self, other, hunk))
+            || stands_elsewhere(self, other, &hunks)
+        {
+            return None;
+        }
+        let (mut replaced, mut added) = (0, 0);
+        for hunk in &hunks {
+            let (left, right) = (hunk.left.len(), hunk.right.len());
+            match left.min(right) {
+                0 => added += left + right,
+                _ => replaced += left.max(right),
+            }
+        }
+        // A copy has one word replaced; two of them weigh more than twice as much.
+        let cost = match (replaced, added) {
+            (1, 0) => 1,
+            _ => 2 * replaced + added,
+        };
+        let needed = strictness * cost as f64;
+        let mut changed: Vec<usize> = hunks.iter().flat_map(|hunk| hunk.left.clone()).collect();
+        changed.sort_unstable();
+        if needed > self.len() as f64 || (self.own(&changed, boilerplate) as f64) < needed {
+            return None;
+        }
+        let differing = replaced + added;
+        Some(Compared {
+            likeness: (most - differing.min(most)) as f64 / most as f64,
+            changed,
+            replaced,
+            fills_a_blank: hunks
+                .iter()
+                .any(|hunk| fills_a_blank(self, other, hunk, boilerplate)),
+        })
+    }
+
+    /// The words of each that are not in a sentence that both have.
+    fn unmatched(&self, other: &Self) -> (Vec<usize>, Vec<usize>) {
+        let (mine, theirs) = (self.spans(), other.spans());
+        if mine.len() < 2 && theirs.len() < 2 {
+            return ((0..self.len()).collect(), (0..other.len()).collect());
+        }
+        let mut taken = vec![false; theirs.len()];
+        let mut left = Vec::new();
+        for span in mine {
+            let same = theirs.iter().enumerate().position(|(at, their)| {
+                !taken[at] && other.words[their.clone()] == self.words[span.clone()]
+            });
+            match same {
+                Some(at) => taken[at] = true,
+                None => left.extend(span),
+            }
+        }
+        let rest = theirs.into_iter().zip(taken).filter(|(_, taken)| !taken);
+        (left, rest.flat_map(|(span, _)| span).collect())
+    }
+
+    fn spans(&self) -> Vec<Range<usize>> {
+        let mut start = 0;
+        let span = |&end: &u32| {
+            let span = start..end as usize;
+            start = end as usize;
+            span
+        };
+        self.sentences.iter().map(span).collect()
+    }
+}
+/// How many words two sorted lists share.
+fn common(a: &[u32], b: &[u32]) -> usize {
+    let (mut i, mut j, mut common) = (0, 0, 0);
+    while i < a.len() && j < b.len() {
+        match a[i].cmp(&b[j]) {
+            std::cmp::Ordering::Less => i += 1,
+            std::cmp::Ordering::Greater => j += 1,
+            std::cmp::Ordering::Equal => (i, j, common) = (i + 1, j + 1, common + 1),
+        }
+    }
+    common
+}
+
+const EDGE: u64 = 0x6564_6765_5f5f_5f5f;
+const ALONE: u64 = 0x616c_6f6e_655f_5f5f;
+const RUN: u64 = 0x7275_6e5f_5f5f_5f5f;
+const BLANK: u64 = 0x626c_616e_6b5f_5f5f;
+const FOUR: u64 = 0x666f_7572_5f5f_5f5f;
+
+/// A hash of words in order.
+fn hash_of(of: u64, words: [u64; 4]) -> u64 {
+    const FACTORS: [u64; 4] = [
+        0x9e37_79b9_7f4a_7c15,
+        0xc2b2_ae3d_27d4_eb4f,
+        0x1656_67b1_9e37_79f9,
+        0xd6e8_feb8_6659_fd93,
+    ];
+    let products = words
+        .iter()
+        .zip(FACTORS)
+        .map(|(word, by)| word.wrapping_mul(by));
+    mix(products.fold(of, u64::wrapping_add))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::planted::{chat, text};
+    use super::*;
+
+    /// How alike two rows are, where all others are given too.
+    fn among(rows: &[Record]) -> Asked {
+        let of = |row| Wording::of(row, Numbers::Kept);
+        let wordings: Vec<Wording> = rows.iter().map(of).collect();
+        let asked = Asked::about(wordings.iter().flat_map(Wording::features), 3);
+        wordings
+            .iter()
+            .for_each(|row| asked.add_row(row.features()));
+        asked
+    }
+
+    fn is_copy(a: &Record, b: &Record) -> bool {
+        let boilerplate = among(&[a.clone(), b.clone()]);
+        let of = |row| Wording::of(row, Numbers::Kept);
+        of(a).copy_of(&of(b), Some(&boilerplate), 4.0).is_some()
+    }
+
+    const TEXT: &str = "The ferry leaves the old harbour shortly after the fishermen return. It carries parcels for the \
+                        islands and a few passengers who know the captain.";
+
+    #[test]
+    fn case_punctuation_typing_errors_order_of_sentences_and_a_synonym_make_no_other_row() {
+        for copy in [
+            TEXT.to_uppercase(),
+            TEXT.replace('.', "!").replace("harbour", "harbour,"),
+            TEXT.replace("fishermen", "fishremen"),
+            TEXT.replace("the old", "teh old"),
+            TEXT.replace("passengers who", "passengerswho"),
+            TEXT.replace("parcels", "packages"),
+            "It carries parcels for the islands and a few passengers who know the captain. The ferry leaves the old harbour \
+             shortly after the fishermen return."
+                .to_owned(),
+        ] {
+            assert!(is_copy(&text(TEXT), &text(&copy)), "{copy}");
+            let (row, same) = (chat(TEXT, "So it is, I think."), chat(&copy, "so it is i think"));
+            assert!(is_copy(&row, &same), "{copy}");
+        }
+    }
+
+    #[test]
+    fn numbers_negations_names_labels_and_operators_make_another_row() {
+        for (a, b) in [
+            (
+                "The patient in the second ward is allergic to nuts and milk.",
+                "The patient in the second ward is not allergic to nuts and milk.",
+            ),
+            (
+                "Please pay the invoice for the garden chairs, it is 40 euros in all.",
+                "Please pay the invoice for the garden chairs, it is 41 euros in all.",
+            ),
+            (
+                "Please pay the invoice for three garden chairs before the month ends.",
+                "Please pay the invoice for seven garden chairs before the month ends.",
+            ),
+            (
+                "Thank you for the talk last week, dear Anna, it was a pleasure.",
+                "Thank you for the talk last week, dear Berta, it was a pleasure.",
+            ),
+            (
+                "Work out what a + b makes when a and b are both small and round.",
+                "Work out what a - b makes when a and b are both small and round.",
+            ),
+            (
+                "Set the variable region to `north` and restart the whole service now.",
+                "Set the variable region to `south` and restart the whole service now.",
+            ),
+            (
+                "A long message from the gardener to the neighbour about the hedge.",
+                "A long message from the neighbour to the gardener about the hedge.",
+            ),
+            (
+                "Read the message with care and decide. Message: the spade broke at once",
+                "Read the message with care and decide. Message: all good so far",
+            ),
+            (
+                "The man gave the woman a book that he had liked very much.",
+                "The man gave the woman a book that she had liked very much.",
+            ),
+        ] {
+            assert!(!is_copy(&text(a), &text(b)), "{a} | {b}");
+        }
+        assert!(!is_copy(&chat(TEXT, "positive"), &chat(TEXT, "negative")));
+        assert!(!is_copy(
+            &chat(TEXT, "yes"),
+            &chat(&TEXT.replace("parcels", "packages"), "yes")
+        ));
+        assert!(!is_copy(
+            &chat(TEXT, "a red boat"),
+            &chat(TEXT, "a red ship")
+        ));
+        assert!(!is_copy(
+            &text("the atypical course of an illness that few have seen"),
+            &text("the typical course of an illness that few have seen")
+        ));
+    }
+
+    #[test]
+    fn a_word_where_many_rows_have_their_own_is_the_point_of_the_row() {
+        let row = |what: &str| {
+            text(&format!(
+                "Write a short poem in which the {what} is sad because the summer is gone."
+            ))
+        };
+        let rows: Vec<Record> = ["oak", "river", "lamp", "piano", "kettle"].map(row).into();
+        let of = |row| Wording::of(row, Numbers::Kept);
+        let (a, b) = (of(&rows[0]), of(&rows[1]));
+        assert!(a.copy_of(&b, Some(&among(&rows)), 4.0).is_none());
+        // Two rows alone may be copies with a synonym.
+        assert!(a.copy_of(&b, Some(&among(&rows[..2])), 4.0).is_some());
+        // A typing error among them is one.
+        let wrong = row("kettel");
+        let all: Vec<Record> = rows.iter().cloned().chain([wrong.clone()]).collect();
+        assert!(
+            of(&rows[4])
+                .copy_of(&of(&wrong), Some(&among(&all)), 4.0)
+                .is_some()
+        );
+    }
+}
