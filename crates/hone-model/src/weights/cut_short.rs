@@ -11,7 +11,7 @@ use std::path::Path;
 pub const EXIT_WHEN_CUT_SHORT: u8 = 5;
 
 /// From now on, until another file is mapped there, a look at pages that `map` of the file `path` has lost ends the process
-/// with a sentence. Costs a few bytes of memory a file.
+/// with a sentence. Costs a few bytes of memory a file, however often it is mapped.
 pub(super) fn watch(path: &Path, map: &Mmap) {
     #[cfg(unix)]
     unix::watch(path, map);
@@ -21,9 +21,10 @@ pub(super) fn watch(path: &Path, map: &Mmap) {
 
 #[cfg(unix)]
 mod unix {
+    use std::collections::BTreeMap;
     use std::ffi::c_void;
     use std::mem::MaybeUninit;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
     use std::ptr;
     use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
     use std::sync::{Mutex, OnceLock, PoisonError};
@@ -53,14 +54,15 @@ mod unix {
         }
     }; 1024];
 
-    /// One fills slots at a time.
-    static FILLING: Mutex<()> = Mutex::new(());
+    /// What is said of each file that was ever watched: a file that is mapped again is told in the same words. One fills
+    /// slots at a time.
+    static SENTENCES: Mutex<BTreeMap<PathBuf, &'static str>> = Mutex::new(BTreeMap::new());
 
     /// Who handled the signal before; the standard library looks whether a stack has overflowed.
     static BEFORE: OnceLock<sigaction> = OnceLock::new();
 
     pub fn watch(path: &Path, map: &Mmap) {
-        let filling = FILLING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sentences = SENTENCES.lock().unwrap_or_else(PoisonError::into_inner);
         let start = map.as_ptr() as usize;
         let end = start + map.len();
         // What overlaps was unmapped, or this could not lie there.
@@ -73,14 +75,15 @@ mod unix {
             stale.end.store(0, Ordering::SeqCst);
         }
         if let Some(slot) = SLOTS.iter().find(is_empty) {
-            let said: &'static str = sentence(path).leak();
+            let new = || -> &'static str { sentence(path).leak() };
+            let said = *sentences.entry(path.to_path_buf()).or_insert_with(new);
             slot.said.store(said.as_ptr().cast_mut(), Ordering::SeqCst);
             slot.said_len.store(said.len(), Ordering::SeqCst);
             slot.start.store(start, Ordering::SeqCst);
             slot.end.store(end, Ordering::SeqCst);
         }
         BEFORE.get_or_init(install);
-        drop(filling);
+        drop(sentences);
     }
 
     fn sentence(path: &Path) -> String {
