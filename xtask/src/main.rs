@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 
 mod api;
 mod ci;
+mod circles;
 mod deploy;
 mod fuzz;
 mod layers;
@@ -31,7 +32,7 @@ struct Arguments {
 enum Task {
     /// Everything CI runs, cheapest first: layers, pages, format, clippy, docs, fuzz targets, tests.
     Ci,
-    /// Compares the crates' dependencies with the picture in ARCHITECTURE.md.
+    /// Compares the crates' dependencies with the picture in ARCHITECTURE.md, and circles between modules with its list.
     Layers,
     /// Compares the public items of the library with the list that is checked in.
     Api,
@@ -137,7 +138,7 @@ fn run(task: Task) -> Result<()> {
         .expect("xtask lies in the repository's root");
     match task {
         Task::Ci => ci::run(root),
-        Task::Layers => layers::check(root),
+        Task::Layers => layers::check(root).and_then(|()| circles::check(root)),
         Task::Api => api::check(root),
         Task::Pages => pages::check(root),
         Task::Golden { base, only } => python::golden(root, base.as_deref(), &only),
