@@ -36,7 +36,8 @@ fn attention(q: &[f64], k: &[f64], v: &[f64], spans: &[Span], heads: Heads) -> V
     out
 }
 
-fn packed(lengths: &[usize]) -> Vec<Span> {
+/// Sequences of these lengths, one after the other.
+pub fn packed(lengths: &[usize]) -> Vec<Span> {
     let mut start = 0;
     let span = |&len: &usize| {
         start += len;

@@ -22,7 +22,8 @@ fn chosen(logits: &[f64], top: TopK) -> Vec<(usize, f64)> {
         .collect()
 }
 
-fn by_row(routing: &Routing, rows: usize, experts: usize) -> Vec<Vec<(usize, f32)>> {
+/// The experts of each row, rising, with their factors.
+pub fn by_row(routing: &Routing, rows: usize, experts: usize) -> Vec<Vec<(usize, f32)>> {
     let weights = routing.weights.to_vec().unwrap();
     let mut of_row = vec![vec![]; rows];
     for expert in 0..experts {

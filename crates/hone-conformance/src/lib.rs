@@ -21,6 +21,9 @@ mod products;
 mod rotation;
 mod rows;
 
+pub use attention::packed;
+pub use experts::by_row;
+
 use hone_tensor::Device;
 
 /// A promise of a back-end, and what tries it.

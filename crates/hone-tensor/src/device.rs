@@ -46,22 +46,26 @@ impl Device {
         cols: usize,
         paged: Option<&Path>,
     ) -> Result<Tensor, TensorError> {
-        let Some(dir) = paged else {
-            return Ok(self.zeros(rows, cols));
-        };
-        let storage = self.0.allocate_paged(Element::F32, rows * cols, dir)?;
-        let mut out = self.adopt(rows, cols, Element::F32, storage);
-        self.0.fill(&mut out, 0.0);
-        Ok(out)
+        self.zeroed(Element::F32, rows, cols, paged)
     }
 
     /// A row of words that are zero, in pages of a file under `paged` if one is given.
     pub fn zero_words(&self, len: usize, paged: Option<&Path>) -> Result<Tensor, TensorError> {
+        self.zeroed(Element::Word, 1, len, paged)
+    }
+
+    fn zeroed(
+        &self,
+        element: Element,
+        rows: usize,
+        cols: usize,
+        paged: Option<&Path>,
+    ) -> Result<Tensor, TensorError> {
         let storage = match paged {
-            Some(dir) => self.0.allocate_paged(Element::Word, len, dir)?,
-            None => self.0.allocate(Element::Word, len),
+            Some(dir) => self.0.allocate_paged(element, rows * cols, dir)?,
+            None => self.0.allocate(element, rows * cols),
         };
-        let mut out = self.adopt(1, len, Element::Word, storage);
+        let mut out = self.adopt(rows, cols, element, storage);
         // Four bytes of zero are the number zero.
         self.0.fill(&mut out, 0.0);
         Ok(out)

@@ -1,37 +1,7 @@
 //! Any number of threads gives the same bits.
 
-use hone_conformance::noise;
-use hone_tensor::{
-    AttentionGrads, AttentionSaved, Device, Heads, Routing, Span, StoredMatrix, Tensor, TopK,
-};
-
-fn by_row(routing: &Routing, rows: usize, experts: usize) -> Vec<Vec<(usize, f32)>> {
-    let weights = routing.weights.to_vec().unwrap();
-    let mut of_row = vec![vec![]; rows];
-    for expert in 0..experts {
-        let places = routing.places(expert);
-        let own = &routing.rows[places.clone()];
-        assert!(own.is_sorted_by(|a, b| a < b), "rows of an expert rise");
-        for (row, place) in own.iter().zip(places) {
-            of_row[*row].push((expert, weights[place]));
-        }
-    }
-    of_row
-}
-
-fn packed(lengths: &[usize]) -> Vec<Span> {
-    let mut start = 0;
-    let span = |&len: &usize| {
-        start += len;
-        Span {
-            query_start: start - len,
-            query_len: len,
-            key_start: start - len,
-            key_len: len,
-        }
-    };
-    lengths.iter().map(span).collect()
-}
+use hone_conformance::{by_row, noise, packed};
+use hone_tensor::{AttentionGrads, AttentionSaved, Device, Heads, StoredMatrix, Tensor, TopK};
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {

@@ -24,7 +24,9 @@ use crate::ops::{
     ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Columns, ExpertOps,
     Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps, OptimizerOps, RotaryOps,
     RoundingOps, Routing, RowOps, Span, StorageOps, TensorError, TopK, assert_same_shape,
-    check_columns, check_layer_norm, check_places, check_rope, check_rounding, check_spans,
+    check_bias, check_column_factors, check_columns, check_divide, check_dot_cols, check_dot_rows,
+    check_embed, check_gather, check_layer_norm, check_linear, check_linear_backward, check_places,
+    check_rms, check_rope, check_rounding, check_row_factors, check_scatter, check_spans,
     check_top, run_length,
 };
 use crate::stored::StoredMatrix;
@@ -219,11 +221,7 @@ impl StorageOps for Cpu {
 
 impl LinearOps for Cpu {
     fn linear(&self, x: MatRef, weight: &Weight, out: &mut Tensor, accumulate: bool) {
-        assert_eq!(
-            (x.shape().0, x.shape().1, weight.rows()),
-            (out.rows(), weight.cols(), out.cols()),
-            "x · Wᵀ"
-        );
+        check_linear(x, weight, out);
         let (row, out) = (out.cols(), numbers_mut(out));
         for band in stored(weight).bands(1) {
             let target = Target {
@@ -238,11 +236,7 @@ impl LinearOps for Cpu {
     }
 
     fn linear_backward(&self, dy: MatRef, weight: &Weight, dx: &mut Tensor, accumulate: bool) {
-        assert_eq!(
-            (dy.shape().0, dy.shape().1, weight.cols()),
-            (dx.rows(), weight.rows(), dx.cols()),
-            "dy · W"
-        );
+        check_linear_backward(dy, weight, dx);
         let (height, left, matrix) = (dy.shape().0, dense(&dy), stored(weight));
         for band in matrix.bands(product::band_step(matrix)) {
             let left = Dense {
@@ -288,11 +282,7 @@ impl LinearOps for Cpu {
     }
 
     fn add_bias(&self, x: &mut Tensor, bias: &Tensor) {
-        assert_eq!(
-            (bias.rows(), bias.cols()),
-            (1, x.cols()),
-            "one bias for each column"
-        );
+        check_bias(x, bias);
         let x = numbers_mut(x);
         self.threads.install(|| rows::add_bias(x, numbers(bias)));
     }
@@ -325,11 +315,7 @@ impl RowOps for Cpu {
 
     fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor) {
         let cols = weight.cols();
-        assert_eq!(
-            (ids.len(), cols),
-            (out.rows(), out.cols()),
-            "a row for each id"
-        );
+        check_embed(ids, weight, out);
         let matrix = stored(weight).in_use();
         let out = numbers_mut(out);
         self.threads.install(|| {
@@ -340,11 +326,7 @@ impl RowOps for Cpu {
     }
 
     fn gather_window(&self, x: MatRef, rows: &[usize], out: &mut Tensor) {
-        assert_eq!(
-            (rows.len(), x.cols, false),
-            (out.rows(), out.cols(), x.transposed),
-            "a row for each index"
-        );
+        check_gather(x, rows, out);
         let (cols, stride) = (x.cols, x.stride);
         let (x, out) = (&numbers(x.tensor)[x.offset..], numbers_mut(out));
         self.threads
@@ -352,15 +334,7 @@ impl RowOps for Cpu {
     }
 
     fn scatter_add_window(&self, x: &Tensor, rows: &[usize], out: MatMut) {
-        assert_eq!(
-            (rows.len(), out.cols),
-            (x.rows(), x.cols()),
-            "a row for each index"
-        );
-        assert!(
-            rows.iter().all(|&row| row < out.rows),
-            "rows lie inside the window"
-        );
+        check_scatter(x, rows, &out);
         let (cols, stride) = (out.cols, out.stride);
         let out = &mut numbers_mut(out.tensor)[out.offset..];
         self.threads
@@ -368,11 +342,7 @@ impl RowOps for Cpu {
     }
 
     fn scale_cols(&self, x: &mut Tensor, factors: MatRef) {
-        assert_eq!(
-            (1, x.cols(), false),
-            (factors.rows, factors.cols, factors.transposed),
-            "one factor for each column"
-        );
+        check_column_factors(x, factors);
         let factors = &numbers(factors.tensor)[factors.offset..][..factors.cols];
         let x = numbers_mut(x);
         self.threads.install(|| columns::scale(x, factors));
@@ -380,11 +350,7 @@ impl RowOps for Cpu {
 
     fn dot_cols(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool) {
         let (rows, cols) = a.shape();
-        assert_eq!(
-            ((rows, cols), (1, cols)),
-            (b.shape(), (out.rows, out.cols)),
-            "columns of two matrices of one shape"
-        );
+        check_dot_cols(a, b, &out);
         let (a, b) = (dense(&a), dense(&b));
         let out = &mut numbers_mut(out.tensor)[out.offset..][..cols];
         self.threads
@@ -392,11 +358,7 @@ impl RowOps for Cpu {
     }
 
     fn divide_by_root(&self, x: MatRef, squares: &Tensor, out: MatMut, accumulate: bool) {
-        assert_eq!(
-            (x.shape(), (1, x.cols)),
-            ((squares.rows(), squares.cols()), (out.rows, out.cols)),
-            "three rows of one length"
-        );
+        check_divide(x, squares, &out);
         let cols = out.cols;
         let x = &numbers(x.tensor)[x.offset..][..cols];
         let out = &mut numbers_mut(out.tensor)[out.offset..][..cols];
@@ -404,11 +366,7 @@ impl RowOps for Cpu {
     }
 
     fn scale_rows(&self, x: &mut Tensor, factors: MatRef) {
-        assert_eq!(
-            (x.rows(), 1, false),
-            (factors.rows, factors.cols, factors.transposed),
-            "one factor for each row"
-        );
+        check_row_factors(x, factors);
         let cols = x.cols();
         let factors = &numbers(factors.tensor)[factors.offset..][..factors.rows];
         let x = numbers_mut(x);
@@ -417,12 +375,7 @@ impl RowOps for Cpu {
     }
 
     fn dot_rows(&self, a: &Tensor, b: &Tensor, out: MatMut) {
-        assert_same_shape(a, b);
-        assert_eq!(
-            (a.rows(), 1, 1),
-            (out.rows, out.cols, out.stride),
-            "one sum for each row"
-        );
+        check_dot_rows(a, b, &out);
         let cols = a.cols();
         let out = &mut numbers_mut(out.tensor)[out.offset..][..out.rows];
         self.threads
@@ -465,10 +418,7 @@ impl RoundingOps for Cpu {
 impl NormOps for Cpu {
     fn rms_norm(&self, x: &Tensor, weight: &Tensor, eps: f32, out: &mut Tensor) {
         assert_same_shape(x, out);
-        assert!(
-            x.cols().is_multiple_of(weight.len()),
-            "a weight for each column, or for each of a stretch"
-        );
+        check_rms(x, weight);
         let out = numbers_mut(out);
         self.threads
             .install(|| rows::rms_norm(numbers(x), numbers(weight), eps, out));

@@ -7,11 +7,7 @@ use crate::tensor::{MatMut, MatRef, Tensor, Weight};
 pub trait LinearOps: StorageOps {
     /// `out (+)= x · Wᵀ`: `[t, in] × [out, in] → [t, out]`.
     fn linear(&self, x: MatRef, weight: &Weight, out: &mut Tensor, accumulate: bool) {
-        assert_eq!(
-            (x.shape().0, x.shape().1, weight.rows()),
-            (out.rows(), weight.cols(), out.cols()),
-            "x · Wᵀ"
-        );
+        check_linear(x, weight, out);
         let (height, depth, width) = (x.shape().0, weight.cols(), weight.rows());
         let (Some(x), Some(before)) = (host_window(self, x), host(self, out)) else {
             return;
@@ -29,11 +25,7 @@ pub trait LinearOps: StorageOps {
     }
     /// `dx (+)= dy · W`: `[t, out] × [out, in] → [t, in]`.
     fn linear_backward(&self, dy: MatRef, weight: &Weight, dx: &mut Tensor, accumulate: bool) {
-        assert_eq!(
-            (dy.shape().0, dy.shape().1, weight.cols()),
-            (dx.rows(), weight.rows(), dx.cols()),
-            "dy · W"
-        );
+        check_linear_backward(dy, weight, dx);
         let (height, depth, width) = (dy.shape().0, weight.rows(), weight.cols());
         let (Some(dy), Some(before)) = (host_window(self, dy), host(self, dx)) else {
             return;
@@ -80,11 +72,7 @@ pub trait LinearOps: StorageOps {
     }
     /// Adds `bias [1, cols]` to every row.
     fn add_bias(&self, x: &mut Tensor, bias: &Tensor) {
-        assert_eq!(
-            (bias.rows(), bias.cols()),
-            (1, x.cols()),
-            "one bias for each column"
-        );
+        check_bias(x, bias);
         let (Some(mut y), Some(bias)) = (host(self, x), host(self, bias)) else {
             return;
         };
@@ -130,4 +118,31 @@ fn added(before: &[f32], sums: &[f64], accumulate: bool) -> Vec<f32> {
             }
         })
         .collect()
+}
+
+/// The promise of [`LinearOps::linear`].
+pub(crate) fn check_linear(x: MatRef, weight: &Weight, out: &Tensor) {
+    assert_eq!(
+        (x.shape().0, x.shape().1, weight.rows()),
+        (out.rows(), weight.cols(), out.cols()),
+        "x · Wᵀ"
+    );
+}
+
+/// The promise of [`LinearOps::linear_backward`].
+pub(crate) fn check_linear_backward(dy: MatRef, weight: &Weight, dx: &Tensor) {
+    assert_eq!(
+        (dy.shape().0, dy.shape().1, weight.cols()),
+        (dx.rows(), weight.rows(), dx.cols()),
+        "dy · W"
+    );
+}
+
+/// The promise of [`LinearOps::add_bias`].
+pub(crate) fn check_bias(x: &Tensor, bias: &Tensor) {
+    assert_eq!(
+        (bias.rows(), bias.cols()),
+        (1, x.cols()),
+        "one bias for each column"
+    );
 }

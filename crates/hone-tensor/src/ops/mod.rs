@@ -36,16 +36,20 @@ pub use attention::{AttentionGrads, AttentionOps, AttentionSaved, Heads, Span};
 pub use experts::{ExpertOps, Routing, TopK};
 pub(crate) use experts::{check_places, check_top};
 pub use linear::LinearOps;
+pub(crate) use linear::{check_bias, check_linear, check_linear_backward};
 pub use loss::LossOps;
-pub(crate) use norm::check_layer_norm;
 pub use norm::{LayerNorm, NormOps};
+pub(crate) use norm::{check_layer_norm, check_rms};
 pub use optimizer::OptimizerOps;
 pub use rotary::RotaryOps;
 pub(crate) use rotary::check_rope;
 pub use rounding::RoundingOps;
 pub(crate) use rounding::check_rounding;
-pub(crate) use rows::check_columns;
 pub use rows::{Columns, RowOps};
+pub(crate) use rows::{
+    check_column_factors, check_columns, check_divide, check_dot_cols, check_dot_rows, check_embed,
+    check_gather, check_row_factors, check_scatter,
+};
 pub use storage::StorageOps;
 
 /// All of it: what a [`crate::Device`] is made of.

@@ -156,7 +156,8 @@ fn read<D: StorageOps + ?Sized>(device: &D, x: &Tensor, norm: LayerNorm) -> Opti
     Some((host(device, x)?, host(device, norm.weight)?, bias))
 }
 
-fn check_rms(x: &Tensor, weight: &Tensor) {
+/// The promise of [`NormOps::rms_norm`].
+pub(crate) fn check_rms(x: &Tensor, weight: &Tensor) {
     assert!(
         x.cols().is_multiple_of(weight.len()),
         "a weight for each column, or for each of a stretch"

@@ -53,11 +53,7 @@ pub trait RowOps: StorageOps {
     /// Rows of the embedding matrix for `ids`.
     fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor) {
         let cols = weight.cols();
-        assert_eq!(
-            (ids.len(), cols),
-            (out.rows(), out.cols()),
-            "a row for each id"
-        );
+        check_embed(ids, weight, out);
         let mut y = vec![0.0; ids.len() * cols];
         for (row, &id) in y.chunks_exact_mut(cols).zip(ids) {
             self.read_row(weight, id as usize, row);
@@ -70,11 +66,7 @@ pub trait RowOps: StorageOps {
     }
     /// The same from a window into a tensor: rows of one matrix of a flat buffer.
     fn gather_window(&self, x: MatRef, rows: &[usize], out: &mut Tensor) {
-        assert_eq!(
-            (rows.len(), x.cols, false),
-            (out.rows(), out.cols(), x.transposed),
-            "a row for each index"
-        );
+        check_gather(x, rows, out);
         let cols = x.cols;
         let Some(x) = host_window(self, x) else {
             return;
@@ -88,15 +80,7 @@ pub trait RowOps: StorageOps {
     }
     /// The same into a window.
     fn scatter_add_window(&self, x: &Tensor, rows: &[usize], out: MatMut) {
-        assert_eq!(
-            (rows.len(), out.cols),
-            (x.rows(), x.cols()),
-            "a row for each index"
-        );
-        assert!(
-            rows.iter().all(|&row| row < out.rows),
-            "rows lie inside the window"
-        );
+        check_scatter(x, rows, &out);
         let cols = out.cols;
         let (Some(x), Some(mut y)) = (host(self, x), host_window(self, out.view())) else {
             return;
@@ -109,11 +93,7 @@ pub trait RowOps: StorageOps {
     }
     /// Multiplies column `j` with element `j` of `factors [1, cols]`.
     fn scale_cols(&self, x: &mut Tensor, factors: MatRef) {
-        assert_eq!(
-            (1, x.cols(), false),
-            (factors.rows, factors.cols, factors.transposed),
-            "one factor for each column"
-        );
+        check_column_factors(x, factors);
         let (Some(mut y), Some(factors)) = (host(self, x), host_window(self, factors)) else {
             return;
         };
@@ -127,11 +107,7 @@ pub trait RowOps: StorageOps {
     /// `out[j] (+)= alpha · Σᵢ a[i, j] · b[i, j]`, with `out [1, cols]`; summed in f64.
     fn dot_cols(&self, a: MatRef, b: MatRef, alpha: f32, out: MatMut, accumulate: bool) {
         let (rows, cols) = a.shape();
-        assert_eq!(
-            ((rows, cols), (1, cols)),
-            (b.shape(), (out.rows, out.cols)),
-            "columns of two matrices of one shape"
-        );
+        check_dot_cols(a, b, &out);
         let (Some(a), Some(b)) = (host_window(self, a), host_window(self, b)) else {
             return;
         };
@@ -148,11 +124,7 @@ pub trait RowOps: StorageOps {
     }
     /// `out[j] (+)= x[j] / √squares[j]`, all `[1, cols]`; nothing where the square is zero.
     fn divide_by_root(&self, x: MatRef, squares: &Tensor, out: MatMut, accumulate: bool) {
-        assert_eq!(
-            (x.shape(), (1, x.cols)),
-            ((squares.rows(), squares.cols()), (out.rows, out.cols)),
-            "three rows of one length"
-        );
+        check_divide(x, squares, &out);
         let (Some(x), Some(squares)) = (host_window(self, x), host(self, squares)) else {
             return;
         };
@@ -171,11 +143,7 @@ pub trait RowOps: StorageOps {
     }
     /// Multiplies row `i` with element `i` of `factors [rows, 1]`.
     fn scale_rows(&self, x: &mut Tensor, factors: MatRef) {
-        assert_eq!(
-            (x.rows(), 1, false),
-            (factors.rows, factors.cols, factors.transposed),
-            "one factor for each row"
-        );
+        check_row_factors(x, factors);
         let (Some(mut y), Some(factors)) = (host(self, x), host_window(self, factors)) else {
             return;
         };
@@ -186,12 +154,7 @@ pub trait RowOps: StorageOps {
     }
     /// `out[i] = Σⱼ a[i, j] · b[i, j]`, with `out [rows, 1]`; summed in f64.
     fn dot_rows(&self, a: &Tensor, b: &Tensor, out: MatMut) {
-        assert_same_shape(a, b);
-        assert_eq!(
-            (a.rows(), 1, 1),
-            (out.rows, out.cols, out.stride),
-            "one sum for each row"
-        );
+        check_dot_rows(a, b, &out);
         let cols = a.cols();
         let (Some(a), Some(b)) = (host(self, a), host(self, b)) else {
             return;
@@ -242,5 +205,84 @@ pub(crate) fn check_columns(columns: Columns, narrow: &Tensor, wide: &Tensor) {
     assert!(
         columns.end() <= wide.cols() && columns.width <= columns.period,
         "columns inside the wider matrix"
+    );
+}
+
+/// The promise of [`RowOps::embed`].
+pub(crate) fn check_embed(ids: &[u32], weight: &Weight, out: &Tensor) {
+    let cols = weight.cols();
+    assert_eq!(
+        (ids.len(), cols),
+        (out.rows(), out.cols()),
+        "a row for each id"
+    );
+}
+
+/// The promise of [`RowOps::gather_window`].
+pub(crate) fn check_gather(x: MatRef, rows: &[usize], out: &Tensor) {
+    assert_eq!(
+        (rows.len(), x.cols, false),
+        (out.rows(), out.cols(), x.transposed),
+        "a row for each index"
+    );
+}
+
+/// The promise of [`RowOps::scatter_add_window`].
+pub(crate) fn check_scatter(x: &Tensor, rows: &[usize], out: &MatMut) {
+    assert_eq!(
+        (rows.len(), out.cols),
+        (x.rows(), x.cols()),
+        "a row for each index"
+    );
+    assert!(
+        rows.iter().all(|&row| row < out.rows),
+        "rows lie inside the window"
+    );
+}
+
+/// The promise of [`RowOps::scale_cols`].
+pub(crate) fn check_column_factors(x: &Tensor, factors: MatRef) {
+    assert_eq!(
+        (1, x.cols(), false),
+        (factors.rows, factors.cols, factors.transposed),
+        "one factor for each column"
+    );
+}
+
+/// The promise of [`RowOps::dot_cols`].
+pub(crate) fn check_dot_cols(a: MatRef, b: MatRef, out: &MatMut) {
+    let (rows, cols) = a.shape();
+    assert_eq!(
+        ((rows, cols), (1, cols)),
+        (b.shape(), (out.rows, out.cols)),
+        "columns of two matrices of one shape"
+    );
+}
+
+/// The promise of [`RowOps::divide_by_root`].
+pub(crate) fn check_divide(x: MatRef, squares: &Tensor, out: &MatMut) {
+    assert_eq!(
+        (x.shape(), (1, x.cols)),
+        ((squares.rows(), squares.cols()), (out.rows, out.cols)),
+        "three rows of one length"
+    );
+}
+
+/// The promise of [`RowOps::scale_rows`].
+pub(crate) fn check_row_factors(x: &Tensor, factors: MatRef) {
+    assert_eq!(
+        (x.rows(), 1, false),
+        (factors.rows, factors.cols, factors.transposed),
+        "one factor for each row"
+    );
+}
+
+/// The promise of [`RowOps::dot_rows`].
+pub(crate) fn check_dot_rows(a: &Tensor, b: &Tensor, out: &MatMut) {
+    assert_same_shape(a, b);
+    assert_eq!(
+        (a.rows(), 1, 1),
+        (out.rows, out.cols, out.stride),
+        "one sum for each row"
     );
 }

@@ -142,7 +142,7 @@ impl Quickstart {
             batch_size: Some(4),
             max_length: Some(512),
             seed: Some(self.seed),
-            // Two rows that say nearly what a held-out row says leave the training side; a newcomer has nothing to decide.
+            // Rows that say nearly what a held-out row says leave the training side, and a newcomer has nothing to decide.
             rules: Some(vec!["leak=drop".parse().expect("a family and an action")]),
             threads: self.threads,
             ..RawTrain::default()
