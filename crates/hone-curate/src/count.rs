@@ -80,6 +80,8 @@ pub struct Why {
     pub kind: String,
     /// The reason, as a sentence without a full stop.
     pub message: String,
+    /// What to do about it, where the reason does not say so itself.
+    pub hints: Vec<String>,
 }
 
 impl Why {
@@ -88,6 +90,7 @@ impl Why {
         Self {
             kind: reason.kind().to_owned(),
             message: reason.to_string(),
+            hints: reason.hints(),
         }
     }
 
@@ -98,6 +101,7 @@ impl Why {
         Some(Self {
             kind: out.rule.clone(),
             message: out.message.clone(),
+            hints: Vec::new(),
         })
     }
 }

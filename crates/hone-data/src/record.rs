@@ -232,6 +232,14 @@ impl Reason {
         }
     }
 
+    /// What to do about it that the row itself does not say.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Render(error) => error.hints(),
+            _ => Vec::new(),
+        }
+    }
+
     /// How long the row is, where that is the reason.
     pub fn tokens(&self) -> Option<usize> {
         match self {

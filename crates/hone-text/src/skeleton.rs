@@ -104,6 +104,13 @@ pub(crate) fn with_marks(rendered: String) -> String {
     }
 }
 
+/// The turn of the first word whose mark a rendering does not have whole, though it has marks.
+pub(crate) fn first_damaged(rendered: &str, words: &[Word<'_>]) -> Option<usize> {
+    let is_whole = |word: usize| rendered.contains(&format!("{OPEN}{word}{CLOSE}"));
+    let damaged = (0..words.len()).find(|&word| !is_whole(word));
+    damaged.map(|word| words[word].turn)
+}
+
 /// What a turn says, taken apart at the tags that templates take it apart at.
 pub(crate) fn pieces(turn: &Turn, tags: Option<ReasoningTags>) -> Vec<Piece<'_>> {
     let text = turn.text.as_str();

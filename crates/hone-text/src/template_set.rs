@@ -64,7 +64,7 @@ impl TemplateSet {
         self.add(DEFAULT, source)
     }
 
-    /// Adds a template.
+    /// Adds a template. One without a word in it is none, as bases have that were never trained on conversations.
     ///
     /// # Errors
     /// Another template has this name already; a name that no file could have.
@@ -73,6 +73,9 @@ impl TemplateSet {
         if name.is_empty() || name.starts_with('.') || name.contains(is_odd) {
             let name = tame(name);
             return Err(TemplateError::OddName { name });
+        }
+        if source.trim().is_empty() {
+            return Ok(());
         }
         match self.sources.insert(name.to_owned(), source.to_owned()) {
             Some(other) if other != source => {
@@ -155,7 +158,7 @@ mod tests {
         let error = set.unwrap().default_source().unwrap_err();
         assert_eq!(
             error.to_string(),
-            "the model names several chat templates, and none of them is the `default`: rag, tool_use"
+            "there are chat templates by name, and none of them is the `default`: rag, tool_use"
         );
     }
 

@@ -21,9 +21,10 @@ use hone_ledger::ContentId;
 use hone_ledger::words::{for_shell, path_for_shell};
 use hone_text::Renderer;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// What a run learns from and is judged by.
 pub struct Dataset {
@@ -232,6 +233,8 @@ pub enum DatasetError {
         max_length: Option<(usize, bool)>,
         /// How many usable rows are in the validation set.
         num_valid: usize,
+        /// What to do about rows that cannot be shown to the model.
+        hints: BTreeSet<String>,
     },
 }
 
@@ -341,6 +344,7 @@ impl DatasetError {
                 first,
                 max_length,
                 num_valid,
+                hints,
                 ..
             } => {
                 let first = first
@@ -355,7 +359,7 @@ impl DatasetError {
                 let held_out = (*num_valid > 0).then(|| {
                     format!("{num_valid} usable rows are all in the validation set: --valid-share 0 trains on them")
                 });
-                first.chain(longer).chain(held_out).collect()
+                first.chain(hints.iter().cloned()).chain(longer).chain(held_out).collect()
             }
         }
     }
@@ -399,7 +403,7 @@ impl Dataset {
             validation: read.validation,
             count: read.count,
         };
-        dataset.refuse_if_empty(settings, has_too_long.then_some(max_length))
+        dataset.refuse_if_empty(settings, has_too_long.then_some(max_length), read.hints)
     }
 
     /// `max_length` is the limit that some rows are too long for.
@@ -407,6 +411,7 @@ impl Dataset {
         self,
         settings: &Settings,
         max_length: Option<usize>,
+        hints: BTreeSet<String>,
     ) -> Result<Self, DatasetError> {
         if !self.train.is_empty() {
             return Ok(self);
@@ -432,6 +437,7 @@ impl Dataset {
                 .map(|tokens| (tokens, settings.context.is_some_and(|all| tokens >= all))),
             first: self.set_aside().into_iter().next(),
             num_valid: self.valid.len(),
+            hints,
         })
     }
 
@@ -537,6 +543,8 @@ struct Read {
     validation: Validation,
     /// Were rows skipped for their length?
     has_too_long: bool,
+    /// What to do about rows that were skipped because they cannot be shown to the model.
+    hints: BTreeSet<String>,
     count: RowCount,
 }
 
@@ -624,6 +632,7 @@ impl Read {
                 inputs: Inputs::default(),
                 validation: wanted.validation,
                 has_too_long: false,
+                hints: BTreeSet::new(),
                 count: RowCount::default(),
             });
         };
@@ -635,11 +644,14 @@ impl Read {
             too_long: too_long(settings),
         };
         let has_too_long = AtomicBool::new(false);
+        let hints = Mutex::new(BTreeSet::new());
         let usable = |record: &Record| {
             usable.tokens(record).inspect_err(|reason| {
                 if reason.is_too_long() {
                     has_too_long.store(true, Ordering::Relaxed);
                 }
+                let mut hints = hints.lock().unwrap_or_else(PoisonError::into_inner);
+                hints.extend(reason.hints());
             })
         };
         let text_tokens = |text: &str| {
@@ -679,6 +691,7 @@ impl Read {
             inputs: wanted.inputs,
             validation: wanted.validation,
             has_too_long: has_too_long.load(Ordering::Relaxed),
+            hints: hints.into_inner().unwrap_or_else(PoisonError::into_inner),
             count: curated.count,
         })
     }

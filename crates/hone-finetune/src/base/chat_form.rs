@@ -185,7 +185,11 @@ impl ChatForm {
         let is_config = path.extension().is_some_and(|end| end == "json");
         let origin = FormOrigin::File(path.into());
         if !is_config {
-            return Ok(Self::plain(Source::Text(text(path, bytes)?), origin));
+            let source = text(path, bytes)?;
+            return match source.trim().is_empty() {
+                true => Err(of_template(path, TemplateError::Blank)),
+                false => Ok(Self::plain(Source::Text(source), origin)),
+            };
         }
         let set = TemplateSet::from_config(&bytes);
         let set = set.map_err(|source| of_template(path, source))?;

@@ -7,7 +7,7 @@ use super::Base;
 use super::chat_form::{ChatForm, FormOrigin, known_templates};
 use hone_data::nearest::nearest;
 use hone_ledger::ContentId;
-use hone_ledger::words::for_shell;
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
 use hone_model::{
     Adapter, AdapterFiles, BaseFormat, BeginError, Model, PeftError, Provenance, RawAdapter,
@@ -17,6 +17,7 @@ use hone_text::{
     TokenFiles, Tokenizer, TokenizerError,
 };
 use serde_json::{Value, json};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -164,6 +165,10 @@ impl OpenError {
             Self::Tokenizer { source: TokenizerError::Beyond { .. }, .. } => vec![
                 "fetch tokenizer and weights again, both from one place".into(),
             ],
+            // A name chooses among the model's own templates, and not among those of a file.
+            Self::Template { source: TemplateError::NoDefault { .. }, path } if is_json(path) => {
+                vec!["write the one that is meant into a file of its own: --chat-template FILE.jinja".into()]
+            }
             Self::Template { source: TemplateError::NoDefault { names }, .. } => {
                 let first = for_shell(names.first().map_or("NAME", String::as_str));
                 vec![format!("choose one, as with --chat-template {first}")]
@@ -187,9 +192,20 @@ impl OpenError {
             Self::NoSuchTemplate { asked, named } => known_templates(asked, named),
             Self::NoTemplateInFile { .. } => vec!["give the .jinja file itself".into()],
             Self::Renderer { source, .. } => source.hints(),
-            Self::Tokenizer { .. } | Self::Vocabulary { .. } | Self::Unreadable { .. } => Vec::new(),
+            Self::Unreadable { path, source } => vec![match source.kind() {
+                ErrorKind::InvalidData => format!(
+                    "write it again as UTF-8: iconv -f UTF-16 -t UTF-8 {0} > FILE.jinja, and --chat-template FILE.jinja",
+                    path_for_shell(path)
+                ),
+                _ => "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`".into(),
+            }],
+            Self::Tokenizer { .. } | Self::Vocabulary { .. } => Vec::new(),
         }
     }
+}
+
+fn is_json(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "json")
 }
 
 /// An adapter that does not belong on this base, and why.
@@ -606,6 +622,7 @@ fn render_with(
         path: path.to_path_buf(),
         source,
     })?;
+    let renderer = renderer.for_rows(weights.config().vocab_size);
     Ok(match tool_use {
         Some(tool_use) => renderer.with_tool_use(tool_use),
         None => renderer,

@@ -1,5 +1,6 @@
 //! Why a conversation has no ids, and what to do about it.
 
+use crate::template::ANOTHER;
 use crate::{Role, TemplateError, TemplateOption, TokenizerError};
 
 /// Why a conversation has no ids.
@@ -74,6 +75,10 @@ pub enum RenderError {
     StopBeforeCall { number: usize, token: String },
     #[error("a tool or a call holds the control token {token:?}")]
     ControlInCall { token: String },
+    #[error(
+        "it holds the token {token:?} (number {id}), and the model has rows for {rows} tokens only, from 0 on"
+    )]
+    NoRow { token: String, id: u32, rows: usize },
     #[error("the tokenizer names no end-of-sequence token, which this kind of text must end with")]
     NoEndOfSequence,
 }
@@ -86,34 +91,46 @@ fn remedy(option: &Option<Box<TemplateOption>>, does: &str) -> String {
 impl RenderError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
+        let one = |hint: &str| vec![hint.to_owned()];
         match self {
+            Self::Template(error) => error.hints(),
+            Self::Tokenizer(_) => one(
+                "write the text in characters that the tokenizer knows, or take another base",
+            ),
+            Self::Empty => one("a conversation has at least one turn"),
             Self::ReasoningMissing { .. } => vec![
                 "give the reply its reasoning, as `reasoning_content` beside `content` or as `<think>…</think>` in front of it".into(),
                 "or choose a chat template whose prompt does not open the reasoning: --chat-template FILE".into(),
             ],
-            Self::ReasoningClosed { .. } => vec![
-                "leave the reasoning out of the row, or choose a chat template that asks for it: --chat-template FILE".into(),
-            ],
-            Self::ReasoningDropped { .. } => vec![
-                "choose a model whose chat template knows reasoning, or write it into `content` as `<think>…</think>`".into(),
-            ],
-            Self::StopBeforeCall { .. } => vec![
-                "`weight`: 0 on that turn keeps it as context".into(),
-            ],
-            Self::NumberTooLarge { .. } => vec!["write it as text, between quotes".into()],
+            Self::ReasoningClosed { .. } => one(
+                "leave the reasoning out of the row, or choose a chat template that asks for it: --chat-template FILE",
+            ),
+            Self::ReasoningDropped { .. } => one(
+                "choose a chat template that knows reasoning (--chat-template FILE), or write it into `content` as `<think>…</think>`",
+            ),
+            Self::StopBeforeCall { .. } => one("`weight`: 0 on that turn keeps it as context"),
+            Self::NumberTooLarge { .. } => one("write it as text, between quotes"),
             Self::PromptDiffers { .. }
             | Self::Rewritten { .. }
             | Self::Dropped { .. }
-            | Self::Repeated { .. } => {
-                vec!["give the model a chat template that writes every turn as it is".into()]
-            }
-            Self::CallDropped { .. } | Self::ToolsDropped => {
-                vec!["choose a model whose chat template knows tools".into()]
-            }
-            Self::NoEndToken { .. } => {
-                vec!["give the model a chat template that ends replies with a control token, as `{{ eos_token }}`".into()]
-            }
-            _ => Vec::new(),
+            | Self::Repeated { .. }
+            | Self::Straddled { .. }
+            | Self::CallUnplaced { .. } => vec![format!(
+                "give the model a chat template that writes every turn as it is: {ANOTHER}"
+            )],
+            Self::CallDropped { .. } | Self::ToolsDropped => one(
+                "choose a chat template that knows tools (--chat-template FILE), or a model that has one",
+            ),
+            Self::NoEndToken { .. } => vec![format!(
+                "give the model a chat template that ends replies with a control token, as `{{{{ eos_token }}}}`: {ANOTHER}"
+            )],
+            Self::ControlInCall { .. } => one("take the token out of the tool or the call"),
+            Self::NoRow { .. } => one(
+                "take the token out of the text or the chat template; if it should have a row, fetch tokenizer and weights again, both from one place",
+            ),
+            Self::NoEndOfSequence => one(
+                "name the token in the model's tokenizer_config.json, as \"eos_token\": \"</s>\"",
+            ),
         }
     }
 }

@@ -19,8 +19,8 @@ use serde_json::{Map, Value, json};
 
 use crate::python::inexact;
 use crate::skeleton::{
-    Piece, Place, Point, ReasoningTags, Skeleton, Word, WordKind, pieces, probe, stand_in,
-    with_marks, words,
+    Piece, Place, Point, ReasoningTags, Skeleton, Word, WordKind, first_damaged, pieces, probe,
+    stand_in, with_marks, words,
 };
 use crate::template::{ReasoningKey, Showing};
 use crate::tokenizer::{Borders, Span, sha256_hex};
@@ -69,6 +69,8 @@ pub struct Renderer {
     closing_option: OnceLock<Option<TemplateOption>>,
     /// See [`Renderer::opening_option`].
     opening_option: OnceLock<Option<TemplateOption>>,
+    /// Rows of the model's embedding: tokens with greater numbers are nothing it can be given.
+    rows: usize,
 }
 
 /// Layouts by the form of a conversation and whether a generation prompt follows.
@@ -157,6 +159,25 @@ impl Renderer {
         self
     }
 
+    /// For a model with so many rows in its embedding: what would need a token beyond them is refused. Many tokenizers have a
+    /// token or two more than their model.
+    #[must_use]
+    pub fn for_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// Refuses ids that the model has no row for.
+    fn refuse_beyond(&self, ids: &[u32]) -> Result<(), RenderError> {
+        match ids.iter().find(|id| **id as usize >= self.rows) {
+            None => Ok(()),
+            Some(&id) => Err(RenderError::NoRow {
+                token: self.tokenizer.token(id).unwrap_or_default(),
+                id,
+                rows: self.rows,
+            }),
+        }
+    }
+
     /// SHA-256 of the chat template, and of the one for conversations with tools where there is one.
     pub fn hash_of(template: &ChatTemplate, tool_use: Option<&ChatTemplate>) -> String {
         match tool_use {
@@ -189,6 +210,7 @@ impl Renderer {
             layouts: RwLock::default(),
             closing_option: OnceLock::new(),
             opening_option: OnceLock::new(),
+            rows: usize::MAX,
         };
         let knows = |tags: &ReasoningTags| {
             let is_token = |text: &str| {
@@ -372,9 +394,11 @@ impl Renderer {
                 .iter()
                 .any(|reply| reply.bytes.contains(&span.bytes.start))
         };
+        let ids: Vec<u32> = spans.iter().map(|span| span.id).collect();
+        self.refuse_beyond(&ids)?;
         Ok(Encoded {
             supervised: spans.iter().map(is_reply).collect(),
-            ids: spans.into_iter().map(|span| span.id).collect(),
+            ids,
             text: proven.text,
             context_replies: proven
                 .context
@@ -388,7 +412,9 @@ impl Renderer {
     pub fn encode_prompt(&self, conversation: &Conversation) -> Result<Vec<u32>, RenderError> {
         let own = self.of(conversation);
         let spans = own.encode_proven(&own.prove(conversation, true)?)?;
-        Ok(spans.into_iter().map(|span| span.id).collect())
+        let ids: Vec<u32> = spans.into_iter().map(|span| span.id).collect();
+        self.refuse_beyond(&ids)?;
+        Ok(ids)
     }
 
     /// Plain text to learn by heart: BOS if the tokenizer adds one, the text, EOS; all supervised.
@@ -400,6 +426,7 @@ impl Renderer {
             .chain(self.tokenizer.encode_plain(text)?)
             .chain([eos])
             .collect();
+        self.refuse_beyond(&ids)?;
         Ok(Encoded {
             supervised: vec![true; ids.len()],
             ids,
@@ -642,9 +669,15 @@ impl Renderer {
         generation_prompt: bool,
     ) -> Result<Skeleton, RenderError> {
         let rendered = with_marks(self.render(form, generation_prompt)?);
-        let role = form.turns.first().map_or(Role::User, |turn| turn.role);
         let words = words(form, self.reasoning_tags);
-        Skeleton::read(&rendered, &words).ok_or(RenderError::Rewritten { number: 1, role })
+        Skeleton::read(&rendered, &words).ok_or_else(|| {
+            // Marks that people wrote into their text are nobody's turn; the first one is named then.
+            let turn = first_damaged(&rendered, &words).unwrap_or(0);
+            RenderError::Rewritten {
+                number: turn + 1,
+                role: form.turns[turn].role,
+            }
+        })
     }
 }
 

@@ -168,6 +168,45 @@ fn a_template_that_rewrites_a_reply_is_refused_for_that_reply_only() {
 }
 
 #[test]
+fn of_texts_that_are_turned_inside_out_the_turn_is_named_that_is() {
+    let reversing = renderer(&CHATML.replace(
+        "m.content",
+        "(m.content[::-1] if m.role == 'assistant' else m.content)",
+    ));
+    let error = reversing
+        .encode_conversation(&talk(&[(U, "hi"), (A, "fine")]))
+        .unwrap_err();
+    assert!(
+        matches!(error, RenderError::Rewritten { number: 2, role: A }),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_token_without_a_row_in_the_model_refuses_what_would_need_it() {
+    let rows = chatml().vocab_size();
+    let grown = chatml().with_tokens(&["<part>".into()]).unwrap();
+    let template = ChatTemplate::new(CHATML).unwrap();
+    let renderer = Renderer::new(grown, Some(template), &[]).unwrap();
+    let renderer = renderer.for_rows(rows);
+    renderer.encode_prompt(&talk(&[(U, "hi")])).unwrap();
+    let holds = talk(&[(U, "a <part> of it"), (A, "hi")]);
+    for error in [
+        renderer.encode_conversation(&holds).unwrap_err(),
+        renderer.encode_prompt(&holds).unwrap_err(),
+        renderer.encode_text("a <part> of it").unwrap_err(),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            format!(
+                "it holds the token \"<part>\" (number {rows}), and the model has rows for {rows} tokens only, from 0 on"
+            )
+        );
+        assert_eq!(error.hints().len(), 1);
+    }
+}
+
+#[test]
 fn a_template_that_drops_a_turn_is_refused() {
     let deaf = renderer(&CHATML.replace(
         "{% for m in messages %}",

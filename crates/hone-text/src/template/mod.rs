@@ -73,9 +73,11 @@ pub enum TemplateError {
     )]
     NotATemplate { found: String },
     #[error(
-        "the model names several chat templates, and none of them is the `default`: {}", .names.join(", ")
+        "there are chat templates by name, and none of them is the `default`: {}", .names.join(", ")
     )]
     NoDefault { names: Vec<String> },
+    #[error("the chat template is empty")]
+    Blank,
     #[error("two different chat templates are called `{name}`")]
     NamedTwice { name: String },
     #[error("the chat template reads no option `{name}`; it reads {}", list_of(.reads))]
@@ -84,6 +86,21 @@ pub enum TemplateError {
     OptionTwice { name: String },
     #[error("a chat template is called `{name}`, which is no name of a file")]
     OddName { name: String },
+}
+
+/// What stands in for a template that does not do.
+pub(crate) const ANOTHER: &str = "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`";
+
+impl TemplateError {
+    /// What to do next, of a template that a conversation was shown to.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Raised { .. } => vec![format!(
+                "write the row as the chat template wants it, or {ANOTHER}"
+            )],
+            _ => vec![ANOTHER.to_owned()],
+        }
+    }
 }
 
 fn list_of(names: &[String]) -> String {

@@ -128,12 +128,16 @@ impl Eval {
             "nothing can be judged: none of the {rows} of {} can be used",
             files.join(", ")
         ));
-        let mut whys = sifted.rows.iter().filter_map(|(record, why)| {
-            let why = why.as_ref()?;
-            Some(format!("{}: {}", record.source, why.message))
-        });
-        let refusal = match whys.next() {
-            Some(first) => refusal.hint(format!("the first one: {first}")),
+        let first = sifted
+            .rows
+            .iter()
+            .find_map(|(record, why)| Some((record, why.as_ref()?)));
+        let refusal = match first {
+            Some((record, why)) => {
+                let first = format!("the first one: {}: {}", record.source, why.message);
+                let hints = why.hints.iter().cloned();
+                hints.fold(refusal.hint(first), Refusal::hint)
+            }
             None => refusal.hint("a row to judge by has a reply of the assistant at its end"),
         };
         match sifted.count.not_usable.get("too-long") {

@@ -20,6 +20,7 @@ use hone_model::weights::{WeightsError, WriterError};
 use hone_model::{
     AttachError, BeginError, CombineError, GenerateError, MergeError, PartsError, PeftError,
 };
+use hone_text::RenderError;
 use hone_train::TrainError;
 use std::io;
 
@@ -67,7 +68,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, Obstacle);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, Obstacle);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 

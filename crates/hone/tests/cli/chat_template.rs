@@ -182,7 +182,7 @@ fn templates_by_name_without_a_default_ask_which() {
     let said = place.refusal("data show rows.jsonl --model base");
     assert_eq!(
         said,
-        "error: base: the model names several chat templates, and none of them is the `default`: rag, shout\n\
+        "error: base: there are chat templates by name, and none of them is the `default`: rag, shout\n\
          hint: choose one, as with --chat-template rag"
     );
     let text = shown(&place, "--model base --chat-template shout");
@@ -197,6 +197,88 @@ fn templates_by_name_without_a_default_ask_which() {
     assert_eq!(shown(&place, "--model base --adapter run/adapter"), text);
     place.ok("export --to hf --model base --adapter run/adapter --out hf");
     assert_eq!(shown(&place, "--model hf"), text);
+}
+
+#[test]
+fn a_template_without_a_word_in_it_is_none() {
+    const NONE: &str = "warning: chat template: none in the model, Instruction/Response form";
+    let place = bare();
+    for (file, text) in [
+        ("chat_template.jinja", " \n"),
+        ("chat_template.json", r#"{"chat_template": ""}"#),
+    ] {
+        place.write(&format!("base/{file}"), text);
+        let ran = place.ok("data show rows.jsonl --model base");
+        assert!(ran.stderr.contains(NONE), "{file}: {}", ran.stderr);
+        fs::remove_file(place.path(&format!("base/{file}"))).unwrap();
+    }
+    name_templates(&place, json!(""));
+    let ran = place.ok("data show rows.jsonl --model base");
+    assert!(ran.stderr.contains(NONE), "{}", ran.stderr);
+    place.write("empty.jinja", "\n");
+    assert_eq!(
+        place.refusal("data show rows.jsonl --model base --chat-template empty.jinja"),
+        "error: empty.jinja: the chat template is empty\n\
+         hint: --chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`"
+    );
+}
+
+#[test]
+fn a_template_that_cannot_show_the_rows_is_answered_with_the_flag_that_takes_another() {
+    const ANOTHER: &str = "--chat-template takes another one: a .jinja file, or the built-in form";
+    let place = bare();
+    for template in [
+        // Changes what people said, refuses everything, ends replies in no token, is not there to be included.
+        SHOUTS.replace("m.content", "m.content | upper"),
+        "{{ raise_exception('never') }}".to_owned(),
+        SHOUTS.replace("<|im_end|>", "END"),
+        format!("{{% include 'other.jinja' %}}{SHOUTS}"),
+    ] {
+        place.write("base/chat_template.jinja", &template);
+        for line in [
+            "train --model base --data rows.jsonl --out run --dry-run",
+            "eval --model base --data rows.jsonl",
+        ] {
+            let error = place.refusal(line);
+            assert!(error.contains(ANOTHER), "{template}\n{line}: {error}");
+        }
+    }
+    place.write("base/chat_template.jinja", "{{ raise_exception('never') }}");
+    for line in [
+        "generate --model base --prompt Hi",
+        "export --to gguf --model base --out out",
+    ] {
+        let error = place.refusal(line);
+        assert!(error.contains(ANOTHER), "{line}: {error}");
+    }
+}
+
+#[test]
+fn files_of_templates_that_cannot_be_taken_say_what_to_do() {
+    let place = bare();
+    name_templates(&place, json!({"rag": SHOUTS}));
+    let config = "base/tokenizer_config.json";
+    // The names are those of the file, and the model's are chosen by name.
+    let error = place.refusal(&format!(
+        "data show rows.jsonl --model {{untied}} --chat-template {config}"
+    ));
+    assert!(
+        error.ends_with(
+            "hint: write the one that is meant into a file of its own: --chat-template FILE.jinja"
+        ),
+        "{error}"
+    );
+    let utf16: Vec<u8> = SHOUTS.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    fs::write(
+        place.path("wide.jinja"),
+        [&[0xff, 0xfe], &utf16[..]].concat(),
+    )
+    .unwrap();
+    let error = place.refusal("data show rows.jsonl --model base --chat-template wide.jinja");
+    assert!(
+        error.contains("hint: write it again as UTF-8: iconv"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -153,6 +153,36 @@ fn tokens_that_only_older_files_name_are_used() {
 }
 
 #[test]
+fn a_token_that_the_model_has_no_row_for_makes_a_row_unusable_to_every_command() {
+    let place = Place::new();
+    copy(
+        &fixtures().join("models/tiny-llama-untied"),
+        &place.path("base"),
+    );
+    place.write("base/added_tokens.json", r#"{"<part>": 300}"#);
+    place.write(
+        "rows.jsonl",
+        "{\"prompt\":\"a <part> here\",\"completion\":\"yes\"}\n{\"prompt\":\"no\",\"completion\":\"no\"}\n",
+    );
+    const COUNT: &str = "2 rows read: 1 usable, 1 not (1 not-rendered)";
+    const WHY: &str =
+        "it holds the token \"<part>\" (number 300), and the model has rows for 300 tokens only";
+    for line in [
+        "data show rows.jsonl --model base --rows 2",
+        "data check rows.jsonl --model base",
+        "eval --data rows.jsonl --model base --max-tokens 2",
+        "train --data rows.jsonl --model base --valid-share 0 --out run --dry-run",
+    ] {
+        let ran = place.run(line);
+        let said = ran.stdout + &ran.stderr;
+        assert!(said.contains(COUNT) && said.contains(WHY), "{line}: {said}");
+        assert!(ran.code == 0 || ran.code == 4, "{line}: {said}");
+    }
+    let error = place.refusal("generate --model base --prompt '<part>'");
+    assert!(error.contains(WHY) && error.contains("hint: "), "{error}");
+}
+
+#[test]
 fn a_modelfile_is_what_was_trained_or_says_what_it_leaves_out() {
     let place = Place::new();
     copy(
