@@ -89,10 +89,10 @@ impl Quickstart {
         let mut run = Prepared::new(&asked, None, false, &home)?;
         show_plan(&run.plan, talk);
 
-        talk.say(format!(
-            "4/5  training for about {}",
-            duration(self.minutes * 60.0)
-        ));
+        // Fewer minutes than there are, where all passes over the data take less.
+        let time = run.plan.facts.iter().find(|line| line.name == "time");
+        let time = time.map_or("", |line| line.value.as_str());
+        talk.say(format!("4/5  training, {time}"));
         interrupt.clear();
         let ended = run.start(talk, &interrupt.signal(), |out| {
             enter_registry(out, &home, talk);

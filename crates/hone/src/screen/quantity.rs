@@ -1,7 +1,10 @@
 //! Numbers as a person reads them.
 
-/// `42 s`, `5 min 2 s`, `3 h 10 min`.
+/// `42 s`, `5 min 2 s`, `3 h 10 min`, and `18 ms` where a tenth of a second would say nothing.
 pub fn duration(seconds: f64) -> String {
+    if (0.0..0.1).contains(&seconds) {
+        return format!("{:.0} ms", seconds * 1e3);
+    }
     if seconds < 10.0 {
         return format!("{seconds:.1} s");
     }
@@ -38,6 +41,7 @@ mod tests {
 
     #[test]
     fn durations_keep_two_units() {
+        assert_eq!(duration(0.0184), "18 ms");
         assert_eq!(duration(3.21), "3.2 s");
         assert_eq!(duration(59.6), "1 min 0 s");
         assert_eq!(duration(302.0), "5 min 2 s");

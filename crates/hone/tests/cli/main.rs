@@ -14,6 +14,8 @@ mod one_reader;
 mod optimizer;
 mod personal_data;
 mod pull;
+#[cfg(unix)]
+mod quickstart;
 mod refusals;
 mod road;
 mod screens;
