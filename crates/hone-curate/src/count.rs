@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use hone_data::{Reason, Record, Refused, Source, Usable};
+use hone_data::{Part, Reason, Record, Refused, Source, Usable};
 use hone_ledger::ContentId;
 use serde::Serialize;
 
@@ -28,6 +28,9 @@ pub struct RowCount {
     pub not_usable: BTreeMap<String, usize>,
     /// Usable rows that say what another one says.
     pub exact_duplicates: usize,
+    /// Usable rows to evaluate by that training would leave out, by the rule that would.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub odd: BTreeMap<String, usize>,
     /// What the usable rows say.
     #[serde(skip)]
     said: HashSet<ContentId>,
@@ -59,18 +62,31 @@ impl fmt::Display for RowCount {
             self.read, self.usable
         )?;
         if not > 0 {
-            let kinds = self.not_usable.iter();
-            let kinds: Vec<String> = kinds
-                .map(|(kind, count)| format!("{count} {kind}"))
-                .collect();
-            write!(f, " ({})", kinds.join(", "))?;
+            write!(f, " ({})", by_kind(&self.not_usable))?;
         }
         match self.exact_duplicates {
+            0 => {}
+            1 => f.write_str("; 1 of the usable is an exact duplicate")?,
+            more => write!(f, "; {more} of the usable are exact duplicates")?,
+        }
+        match self.odd.values().sum() {
             0 => Ok(()),
-            1 => f.write_str("; 1 of the usable is an exact duplicate"),
-            more => write!(f, "; {more} of the usable are exact duplicates"),
+            1_usize => write!(f, "; 1 to evaluate by is odd ({})", by_kind(&self.odd)),
+            more => write!(
+                f,
+                "; {more} to evaluate by are odd ({})",
+                by_kind(&self.odd)
+            ),
         }
     }
+}
+
+fn by_kind(counts: &BTreeMap<String, usize>) -> String {
+    let kinds = counts.iter();
+    let kinds: Vec<String> = kinds
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    kinds.join(", ")
 }
 
 /// Why nothing trains on a row, and the kind of that reason.
@@ -106,10 +122,34 @@ impl Why {
     }
 }
 
+/// What a row that is not curated is good for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sifting {
+    /// It is used.
+    Usable,
+    /// It is used, because the user brought it to evaluate by; a rule would leave it out of training.
+    Odd(Why),
+    /// Nothing is done with it.
+    Unusable(Why),
+}
+
+impl Sifting {
+    /// Why nothing is done with the row, if so.
+    pub fn why_not(&self) -> Option<&Why> {
+        match self {
+            Self::Unusable(why) => Some(why),
+            Self::Usable | Self::Odd(_) => None,
+        }
+    }
+}
+
 /// Asks of rows that are not curated what curation asks of each of its rows, and counts them.
 pub struct Sieve<'a> {
     usable: Usable<'a>,
-    examiner: Examiner<'a>,
+    /// The rules that the user has drop rows.
+    decided: Examiner<'a>,
+    /// The rules that drop rows unasked.
+    others: Examiner<'a>,
     /// The rows so far.
     pub count: RowCount,
 }
@@ -117,11 +157,17 @@ pub struct Sieve<'a> {
 impl<'a> Sieve<'a> {
     /// Rows that `usable` lets through and no rule of the family `format` drops.
     pub fn new(usable: Usable<'a>, rules: &'a [Ruled]) -> Self {
-        let drops =
-            |ruled: &&Ruled| ruled.doc.family == Family::Format && ruled.action == Action::Drop;
+        let drops = |is_decided: bool| {
+            rules.iter().filter(move |ruled| {
+                ruled.doc.family == Family::Format
+                    && ruled.action == Action::Drop
+                    && ruled.is_decided == is_decided
+            })
+        };
         Self {
             usable,
-            examiner: Examiner::new(rules.iter().filter(drops), None),
+            decided: Examiner::new(drops(true), None),
+            others: Examiner::new(drops(false), None),
             count: RowCount::default(),
         }
     }
@@ -131,19 +177,42 @@ impl<'a> Sieve<'a> {
         self.count.pass_over(refused.reason.kind());
     }
 
-    /// Counts a row, and tells why nothing trains on it, if so. Rows that Hone wrote were examined before they were.
-    pub fn sift(&mut self, record: &Record, is_own: bool) -> Option<Why> {
-        let why = match self.usable.tokens(record) {
-            Err(reason) => Some(Why::of_reason(&reason)),
-            Ok(_) if is_own => None,
-            Ok(tokens) => Why::of_findings(&self.examiner.look(record, tokens)),
+    /// Counts a row, and tells what it is good for. Rows that Hone wrote were examined before they were; rows to evaluate by
+    /// stay, unless there is nothing in them that an answer could be compared with or the user has a rule drop them.
+    pub fn sift(&mut self, record: &Record, is_own: bool, is_to_evaluate: bool) -> Sifting {
+        let sifting = match self.usable.tokens(record) {
+            Err(reason) => Sifting::Unusable(Why::of_reason(&reason)),
+            Ok(_) if is_own => Sifting::Usable,
+            Ok(tokens) => self.examine(record, tokens, is_to_evaluate),
         };
-        match &why {
-            Some(why) => self.count.pass_over(&why.kind),
-            None => self.count.use_row(said_id(record)),
+        match &sifting {
+            Sifting::Unusable(why) => self.count.pass_over(&why.kind),
+            Sifting::Usable => self.count.use_row(said_id(record)),
+            Sifting::Odd(why) => {
+                self.count.use_row(said_id(record));
+                *self.count.odd.entry(why.kind.clone()).or_default() += 1;
+            }
         }
-        why
+        sifting
     }
+
+    fn examine(&self, record: &Record, tokens: Option<usize>, is_to_evaluate: bool) -> Sifting {
+        let asked = |examiner: &Examiner<'_>| Why::of_findings(&examiner.look(record, tokens));
+        if let Some(why) = asked(&self.decided) {
+            return Sifting::Unusable(why);
+        }
+        match asked(&self.others) {
+            None => Sifting::Usable,
+            Some(why) if is_to_evaluate && has_answer(record) => Sifting::Odd(why),
+            Some(why) => Sifting::Unusable(why),
+        }
+    }
+}
+
+/// Is there something in a row that an answer could be compared with?
+pub(crate) fn has_answer(record: &Record) -> bool {
+    let last = record.parts().filter(Part::is_learnt).last();
+    last.is_some_and(|part| !part.text.trim().is_empty())
 }
 
 /// The finding about a row that cannot be used.

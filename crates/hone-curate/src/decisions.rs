@@ -165,6 +165,7 @@ pub fn told(tally: &Tally, curation: &Curation, again: &Again, rest: &str) -> Ve
 
 fn heading(kind: &Kind, count: usize) -> String {
     let which = match kind {
+        kind if kind.leaves => ", in rows that leave for another reason",
         kind if kind.is_of_split => ", between the sides of your split",
         kind if kind.is_to_evaluate => ", in rows to evaluate by",
         kind if kind.is_open() && !kind.has_text && may_replace(&kind.rule) => {
@@ -189,6 +190,7 @@ pub fn word(decision: Decision) -> &'static str {
 
 fn asks(kind: &Kind, ruled: &Ruled, has_ways: bool) -> String {
     let said = match (kind.is_open(), has_ways) {
+        _ if kind.leaves => "nothing waits for a decision: the rows leave",
         (true, _) => "training waits for a decision; one of these:",
         (false, true) => "to decide otherwise:",
         (false, false) => match ruled.doc.name {
@@ -207,6 +209,9 @@ fn may_replace(rule: &str) -> bool {
 /// What decides findings of a kind: only what the rule can do, and what changes something about them.
 fn ways(kind: &Kind, ruled: &Ruled, curation: &Curation, again: &Again) -> Vec<Way> {
     let mut ways = Vec::new();
+    if kind.leaves {
+        return ways;
+    }
     if kind.is_open() && kind.is_of_split {
         ways.push(regroup(again));
     }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use hone_data::{Body, Place, Record, Side, Source};
 
+use crate::count::has_answer;
 use crate::recipe::Ruled;
 use crate::redact::{Pseudonyms, Replacement, StandIn, Values, masked, replace};
 use crate::replaced::is_telling;
@@ -79,12 +80,15 @@ impl<'a> Examiner<'a> {
         tokens: Option<usize>,
     ) -> Examined {
         let row = Row::new(&record, tokens);
-        let stays = held_out.is_some() && row.learnt().any(|part| !part.text.trim().is_empty());
+        let stays = held_out.is_some() && has_answer(&record);
         let (seen, is_set_aside) = self.see(&row, stays, |_| true);
         let found = self.found(&row, &seen);
         let mut findings = self.findings(&row, &seen, &found);
         for finding in &mut findings {
             finding.side = held_out;
+            if is_set_aside {
+                finding.leave();
+            }
         }
         let changed = match is_set_aside || found.changes.is_empty() {
             true => None,

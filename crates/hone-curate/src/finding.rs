@@ -128,6 +128,9 @@ pub struct Finding {
     /// The row beside the one that stays, with what differs marked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<Beside>,
+    /// Does the row leave for another reason? Then nobody has to decide about it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaves: bool,
 }
 
 /// Which evaluation rows a training row repeats.
@@ -193,11 +196,19 @@ impl Finding {
             reason: None,
             against: None,
             beside: None,
+            leaves: false,
         }
     }
 }
 
 impl Finding {
+    /// The row leaves for another reason: what waited for a decision is only noted.
+    pub(crate) fn leave(&mut self) {
+        if self.decision == Decision::Undecided {
+            (self.decision, self.leaves) = (Decision::Reported, true);
+        }
+    }
+
     /// Where the row was read, in words.
     pub fn source(&self) -> String {
         let mut source = Source::new(&self.file, self.line);

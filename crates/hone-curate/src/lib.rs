@@ -35,7 +35,7 @@ pub mod text;
 mod view;
 mod write;
 
-pub use count::{RowCount, Sieve, Why};
+pub use count::{RowCount, Sieve, Sifting, Why};
 pub use curate::{CurateError, Curated, Judge, Kept, Loss, LostRows, Tools, UsableRow, curate};
 pub use examine::{Examined, Examiner};
 pub use finding::{Against, Beside, Decision, Finding, Hit, excerpt};

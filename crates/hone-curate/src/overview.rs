@@ -164,6 +164,8 @@ pub struct Kind {
     pub is_of_split: bool,
     /// Are the rows there to evaluate by, and stay?
     pub is_to_evaluate: bool,
+    /// Do the rows leave for another reason?
+    pub leaves: bool,
 }
 
 impl Kind {
@@ -177,6 +179,7 @@ impl Kind {
             has_text: finding.span.is_some(),
             is_of_split: is_of_split(finding),
             is_to_evaluate: finding.side.is_some(),
+            leaves: finding.leaves,
         }
     }
 
@@ -245,8 +248,12 @@ impl Tally {
     pub fn add(&mut self, finding: &Finding) {
         if finding.against.is_some() {
             let row = (finding.file.clone(), finding.line);
-            let decision = self.repeating.entry(row).or_insert(finding.decision);
-            *decision = finding.decision.max(*decision);
+            let fate = match finding.leaves {
+                true => Decision::SetAside,
+                false => finding.decision,
+            };
+            let decision = self.repeating.entry(row).or_insert(fate);
+            *decision = fate.max(*decision);
             *self
                 .repeating_by_rule
                 .entry(finding.rule.clone())

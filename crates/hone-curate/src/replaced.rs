@@ -2,8 +2,8 @@
 //!
 //! A rule finds a telephone number where words beside it tell what it is. The same number in another row, or in the
 //! name of a file that the findings quote, is found by nobody; so what was replaced once is looked for in all rows,
-//! and, when everything is written, in every file. Only what is one person's by itself counts: a day, a town or a
-//! first name in another row is another thing.
+//! and, when everything is written, in every file. Only what is one person's by itself counts, a full name too: a day, a
+//! town or a first name in another row is another thing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -27,22 +27,27 @@ const AT_ONCE: usize = 100_000;
 /// Letters and digits of a value that stands by chance nowhere else.
 const LEAST: usize = 8;
 
-/// Is this one person's, wherever it stands?
+/// Is this one person's, wherever it stands? A full name is, and a street with the number of a house; a first name, a town, a
+/// day or an age in another row is another one's.
 pub(crate) fn is_telling(label: &str, value: &str) -> bool {
-    let shared = [
-        "AGE",
-        "BIRTH_DATE",
-        "DATE",
-        "ORGANISATION",
-        "PERSON",
-        "PLACE",
-        "LOCATION",
-        "POSTAL_CODE",
-    ];
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let letters = value.chars().filter(|c| c.is_alphabetic()).count();
-    let is_long = digits > 8 || digits > 1 && letters > 0 && digits + letters >= LEAST;
-    !shared.contains(&label) && (value.contains('@') || is_long)
+    match label {
+        "AGE" | "BIRTH_DATE" | "DATE" | "ORGANISATION" | "POSTAL_CODE" => false,
+        "PERSON" => digits == 0 && letters >= LEAST && words(value) > 1,
+        "PLACE" => digits > 0 && letters + digits >= LEAST && words(value) > 0,
+        _ => {
+            let is_long = digits > 8 || digits > 1 && letters > 0 && digits + letters >= LEAST;
+            value.contains('@') || is_long
+        }
+    }
+}
+
+/// Words of more than an initial.
+fn words(value: &str) -> usize {
+    let letters = |word: &str| word.chars().filter(|c| c.is_alphabetic()).count();
+    let words = value.split(|c: char| !c.is_alphabetic());
+    words.filter(|word| letters(word) > 2).count()
 }
 
 impl Replaced {
@@ -243,8 +248,12 @@ mod tests {
     fn what_many_rows_may_have_is_no_one_s() {
         for (label, value) in [
             ("BIRTH_DATE", "12.03.1985"),
-            ("PERSON", "Mark 2nd of Hill"),
-            ("AGE", "34"),
+            ("PERSON", "Henrietta"),
+            ("PERSON", "J. Hill"),
+            ("PERSON", "Mark 2nd of Hillside"),
+            ("PLACE", "New York City"),
+            ("PLACE", "Via 5"),
+            ("AGE", "34 years old"),
             ("IP_ADDRESS", "8.8.8.8"),
         ] {
             assert!(!is_telling(label, value), "{value}");
@@ -254,6 +263,9 @@ mod tests {
             ("PHONE", "079 234 56 78"),
             ("SECRET", "ghp_16C7e42F"),
             ("MAC_ADDRESS", "a4:5e:60:c2:11:9c"),
+            ("PERSON", "Jörg Hinterhuber"),
+            ("PLACE", "Lindenstraße 14b"),
+            ("PLACE", "221 Baker Street"),
         ] {
             assert!(is_telling(label, value), "{value}");
         }

@@ -1,6 +1,6 @@
 //! Curated rows to a dataset directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead as _, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
@@ -212,13 +212,24 @@ pub fn write(
         length_unit,
         &told,
     )?;
-    let page = report::render(&page).map_err(|source| WriteError::Report { source })?;
+    let said_of_rules = Overview {
+        pages: page.pages.clone(),
+        ..Overview::default()
+    };
+    let rendered = |page| report::render(page).map_err(|source| WriteError::Report { source });
+    let (page, said_of_rules) = (rendered(&page)?, rendered(&said_of_rules)?);
     let path = dir.path_of(REPORT);
     let bytes = page.len() as u64;
     std::fs::write(&path, page)
         .map_err(|source| hone_ledger::WriteError::new(&path, bytes, source))?;
     let manifest = json!(note);
-    refuse_survivors(&dir.dir(), &rows, &manifest.to_string(), &curated.replaced)?;
+    let written = WrittenFiles {
+        dir: &dir.dir(),
+        rows: &rows,
+        manifest: &manifest.to_string(),
+        said_of_rules: said_of_rules.lines().collect(),
+    };
+    written.refuse_survivors(&curated.replaced)?;
     let id = dir.id(manifest.clone())?;
     let was_there = out.exists();
     if was_there && hone_ledger::open_dir(out)?.id() != id {
@@ -245,51 +256,59 @@ pub fn write(
     })
 }
 
-/// Looks once more whether what was replaced stands in anything that was written: rows, findings, report, manifest.
-fn refuse_survivors(
-    dir: &Path,
-    rows: &Rows,
-    manifest: &str,
-    replaced: &Replaced,
-) -> Result<(), WriteError> {
-    if replaced.is_empty() {
-        return Ok(());
-    }
-    let index = replaced.index();
-    let found = |line: &str| {
-        let json = || serde_json::from_str::<serde_json::Value>(line).ok();
-        match index.may_be_in(line).then(json)? {
-            Some(json) => index.rule_of_json(&json),
-            None => index.rule_of(&report::unescaped(line)),
+/// The files of a dataset before it has its name.
+struct WrittenFiles<'a> {
+    dir: &'a Path,
+    rows: &'a Rows,
+    manifest: &'a str,
+    /// Lines of the report that are there whatever the rows say: the pages of rules have names of persons as examples.
+    said_of_rules: BTreeSet<&'a str>,
+}
+
+impl WrittenFiles<'_> {
+    /// Looks once more whether what was replaced stands in anything that was written: rows, findings, report, manifest.
+    fn refuse_survivors(&self, replaced: &Replaced) -> Result<(), WriteError> {
+        if replaced.is_empty() {
+            return Ok(());
         }
-    };
-    let survived = |(rule, file, line): (&'static str, &str, usize)| WriteError::Survived {
-        rule,
-        file: file.to_owned(),
-        line,
-    };
-    if let Some(doc) = found(manifest) {
-        return Err(survived((doc.name, hone_ledger::MANIFEST, 1)));
-    }
-    let sides = rows.iter().filter(|(_, rows)| !rows.is_empty());
-    let sides = sides.map(|(&side, _)| file_of(side));
-    for name in [FINDINGS.to_owned(), REPORT.to_owned()]
-        .into_iter()
-        .chain(sides)
-    {
-        let path = dir.join(&name);
-        let fail = |source| DatasetError::Unreadable {
-            path: path.clone(),
-            source,
+        let index = replaced.index();
+        let found = |line: &str| {
+            let json = || serde_json::from_str::<serde_json::Value>(line).ok();
+            match index.may_be_in(line).then(json)? {
+                Some(json) => index.rule_of_json(&json),
+                None => index.rule_of(&report::unescaped(line)),
+            }
         };
-        let lines = io::BufReader::new(File::open(&path).map_err(fail)?).lines();
-        for (at, line) in lines.enumerate() {
-            if let Some(doc) = found(&line.map_err(fail)?) {
-                return Err(survived((doc.name, &name, at + 1)));
+        let survived = |(rule, file, line): (&'static str, &str, usize)| WriteError::Survived {
+            rule,
+            file: file.to_owned(),
+            line,
+        };
+        if let Some(doc) = found(self.manifest) {
+            return Err(survived((doc.name, hone_ledger::MANIFEST, 1)));
+        }
+        let sides = self.rows.iter().filter(|(_, rows)| !rows.is_empty());
+        let sides = sides.map(|(&side, _)| file_of(side));
+        for name in [FINDINGS.to_owned(), REPORT.to_owned()]
+            .into_iter()
+            .chain(sides)
+        {
+            let path = self.dir.join(&name);
+            let fail = |source| DatasetError::Unreadable {
+                path: path.clone(),
+                source,
+            };
+            let lines = io::BufReader::new(File::open(&path).map_err(fail)?).lines();
+            for (at, line) in lines.enumerate() {
+                let line = line.map_err(fail)?;
+                let is_of_rules = name == REPORT && self.said_of_rules.contains(line.as_str());
+                if let Some(doc) = (!is_of_rules).then(|| found(&line)).flatten() {
+                    return Err(survived((doc.name, &name, at + 1)));
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
 }
 
 /// The lines of each side that go into its id.

@@ -530,10 +530,6 @@ pub fn tell_losses(losses: &[Loss], allowed: f64, talk: Talk) {
     }
 }
 
-/// What can be done about findings between the sides of a split that came with the rows.
-pub const REGROUP: &str = "these are rows of your split that belong together: --regroup (in a recipe: regroup = true under [split]) splits train and \
-                           validation rows anew, with what belongs together on one side";
-
 /// The folder in which a dataset directory will stand.
 pub fn beside(out: &Path) -> PathBuf {
     match out.parent() {

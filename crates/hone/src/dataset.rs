@@ -5,7 +5,7 @@
 
 use crate::curation::{count_line, estimated_tokens, sections, ways_to_decide};
 use crate::data_flags::{SideFlag, choices, columns, only};
-use crate::plan::{Origin, Settings, TooLong, Valid};
+use crate::plan::{Origin, Settings, TooLong, VALID_SHARE, Valid};
 use crate::screen::plural;
 use hone_curate::dataset::{DatasetDir, FINDINGS, is_dataset};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError, Side};
@@ -61,6 +61,8 @@ pub struct Dataset {
 pub enum Validation {
     /// A share of the rows.
     Share(f64),
+    /// A share of rows that came as train and validation rows.
+    Regrouped(f64),
     /// The file that the user names.
     File(PathBuf),
     /// The validation side of what the user names.
@@ -73,18 +75,22 @@ impl Validation {
     fn line(&self, num_train: usize, num_valid: usize) -> String {
         let examples = plural(num_valid, "example");
         match self {
-            Self::Share(0.0) => "none: no rows are held out".to_owned(),
-            Self::Share(share) if num_valid == 0 => match num_train {
+            Self::Share(0.0) | Self::Regrouped(0.0) => "none: no rows are held out".to_owned(),
+            Self::Share(share) | Self::Regrouped(share) if num_valid == 0 => match num_train {
                 1 => format!("none: 1 row is too few to hold out {share} of it"),
                 rows => format!(
                     "none: each of {rows} rows is the only one of its task, or belongs with more rows than {share} of them"
                 ),
             },
-            Self::Share(asked) => {
+            Self::Share(asked) | Self::Regrouped(asked) => {
+                let anew = match self {
+                    Self::Regrouped(_) => ", train and validation rows split anew",
+                    _ => "",
+                };
                 let all = num_train + num_valid;
                 let share = 100.0 * num_valid as f64 / all as f64;
                 format!(
-                    "{examples}, {share:.1} % of {all} (asked for {asked}, rounded up for each task)"
+                    "{examples}, {share:.1} % of {all} (asked for {asked}, rounded up for each task{anew})"
                 )
             }
             Self::File(file) => format!("{examples} of {}", file.display()),
@@ -100,7 +106,7 @@ impl Validation {
 
     fn unread_lines(&self, inputs: &Inputs) -> Vec<(&'static str, String)> {
         let (test, valid) = (names(inputs, Side::Test), names(inputs, Side::Valid));
-        let is_used = matches!(self, Self::Side(_)) || valid.is_empty();
+        let is_used = matches!(self, Self::Side(_) | Self::Regrouped(_)) || valid.is_empty();
         let test = (!test.is_empty()).then(|| {
             (
                 "test",
@@ -184,9 +190,8 @@ pub enum DatasetError {
     /// Something must not be learnt unseen.
     #[error("{} for a decision before training: {}{}", waits(.undecided), told(.undecided), between(.regroup))]
     Undecided {
-        /// The command that splits anew what came with sides, and the directory that it makes; where findings are between
-        /// the sides of the user's split.
-        regroup: Option<(String, String)>,
+        /// What to type to split anew what came with sides, where findings are between the sides of the user's split.
+        regroup: Option<String>,
         /// How often, by rule.
         undecided: BTreeMap<String, usize>,
         /// The first of them.
@@ -266,7 +271,7 @@ fn told(undecided: &BTreeMap<String, usize>) -> String {
     rules.join(", ")
 }
 
-fn between(regroup: &Option<(String, String)>) -> &'static str {
+fn between(regroup: &Option<String>) -> &'static str {
     match regroup {
         Some(_) => ", between the sides of your split",
         None => "",
@@ -287,9 +292,10 @@ impl DatasetError {
         undecided: BTreeMap<String, usize>,
         findings: Vec<Finding>,
         dataset: Option<&Path>,
-        regroup: impl FnOnce() -> (String, String),
+        regroup: impl FnOnce() -> Option<String>,
     ) -> Self {
-        let regroup = are_between_sides(&findings).then(regroup);
+        let is_between = are_between_sides(&findings);
+        let regroup = is_between.then(regroup).flatten();
         let mut findings = findings.into_iter();
         let first = findings.find(|finding| finding.decision == Decision::Undecided);
         Self::Undecided {
@@ -317,8 +323,8 @@ impl DatasetError {
                 dataset,
             } => {
                 let first = first.iter().map(|first| format!("the first one: {first}"));
-                let regroup = regroup.iter().map(|(command, out)| {
-                    format!("to split train and validation rows anew, with what belongs together on one side: {command}; then train with --data {out}")
+                let regroup = regroup.iter().map(|typed| {
+                    format!("to split train and validation rows anew, with what belongs together on one side: {typed}")
                 });
                 let decide: Vec<String> = match dataset {
                     Some(dataset) => ways_to_decide(undecided)
@@ -494,7 +500,7 @@ impl Dataset {
         let stays = self
             .findings
             .iter()
-            .filter(|finding| finding.decision != Decision::SetAside);
+            .filter(|finding| finding.decision != Decision::SetAside && !finding.leaves);
         stays.for_each(|finding| *noted.entry(finding.rule.as_str()).or_default() += 1);
         noted
     }
@@ -582,7 +588,7 @@ impl Read {
                 let out = format!("{}-regrouped", path.display());
                 let (from, to) = (path_for_shell(path), for_shell(&out).to_string());
                 let command = format!("hone data build --from {from} --regroup --out {to}");
-                (command, to)
+                Some(format!("{command}; then train with --data {to}"))
             };
             return Err(DatasetError::undecided(
                 undecided.clone(),
@@ -595,7 +601,7 @@ impl Read {
         sieve.count = std::mem::take(&mut self.count);
         let mut counted = |records: Vec<Record>| {
             for record in &records {
-                sieve.sift(record, true);
+                sieve.sift(record, true, false);
             }
             records
         };
@@ -674,7 +680,7 @@ impl Read {
         })?;
         let undecided = curated.tally.undecided();
         if !undecided.is_empty() {
-            let regroup = || regroup(settings, &wanted.valid);
+            let regroup = || (!settings.regroup.value).then(|| "--regroup".to_owned());
             return Err(DatasetError::undecided(undecided, findings, None, regroup));
         }
         let on = |side: Side| -> Result<Vec<Record>, DatasetError> {
@@ -707,6 +713,7 @@ fn refuse_what_was_decided(settings: &Settings) -> Result<(), DatasetError> {
     }
     let given = [
         ("rule", !settings.rules.value.is_empty()),
+        ("regroup", settings.regroup.value),
         ("column", !settings.columns.value.is_empty()),
         ("side", !settings.sides.value.is_empty()),
         ("config", !settings.configs.value.is_empty()),
@@ -746,13 +753,16 @@ impl Wanted {
     fn of(settings: &Settings) -> Result<Self, DatasetError> {
         let files: Vec<&PathBuf> = files_of(settings).collect();
         let choices = choices(&settings.sides.value, &settings.configs.value);
-        let (valid, without) = match &settings.valid.value {
+        let (mut valid, without) = match &settings.valid.value {
             Valid::Share(_) => (Vec::new(), Vec::new()),
             Valid::File(path) => {
                 let valid = valid_files(path)?;
                 (valid.clone(), valid)
             }
         };
+        // Rows that are split anew are those of all files, whatever each was for.
+        let regroup = settings.regroup.value;
+        let without = if regroup { Vec::new() } else { without };
         let choices = Choices { without, ..choices };
         let mut inputs = match files.is_empty() {
             true => Inputs::default(),
@@ -762,7 +772,14 @@ impl Wanted {
         if !files.is_empty() && inputs.to_train_on().next().is_none() {
             return Err(nothing_to_train_on(&files, &inputs));
         }
+        if regroup {
+            let read = inputs.files.iter();
+            let read: BTreeSet<PathBuf> = read.map(|input| same_file(&input.file)).collect();
+            valid.retain(|file| !read.contains(&same_file(file)));
+        }
         let validation = match &settings.valid.value {
+            Valid::File(_) if regroup => Validation::Regrouped(VALID_SHARE),
+            Valid::Share(share) if regroup => Validation::Regrouped(*share),
             Valid::File(path) => Validation::File(path.clone()),
             Valid::Share(_)
                 if settings.valid.origin == Origin::Default && inputs.has(Side::Valid) =>
@@ -781,7 +798,7 @@ impl Wanted {
     /// Sides of the data that this run has no use for.
     fn unread(&self) -> Vec<Side> {
         match self.validation {
-            Validation::Side(_) => vec![Side::Test],
+            Validation::Side(_) | Validation::Regrouped(_) => vec![Side::Test],
             _ => vec![Side::Valid, Side::Test],
         }
     }
@@ -792,7 +809,7 @@ impl Wanted {
         let name = |path: &PathBuf| path.display().to_string();
         let files: Vec<String> = files_of(settings).map(name).collect();
         let share = match self.validation {
-            Validation::Share(share) => share,
+            Validation::Share(share) | Validation::Regrouped(share) => share,
             _ => 0.0,
         };
         let source = |files: Vec<String>, side| RawSource {
@@ -812,8 +829,15 @@ impl Wanted {
             configs: settings.configs.value.clone(),
             ..source(files, None)
         });
-        let valid = (!self.valid.is_empty())
-            .then(|| source(self.valid.iter().map(name).collect(), Some(Side::Valid)));
+        let regroup = settings.regroup.value;
+        let mut valid: Vec<Vec<String>> = vec![self.valid.iter().map(name).collect()];
+        if regroup {
+            // Each by itself, so that it is what it is named for and nothing else.
+            valid = self.valid.iter().map(|file| vec![name(file)]).collect();
+        }
+        valid.retain(|files| !files.is_empty());
+        let side_of_valid = (!regroup).then_some(Side::Valid);
+        let valid = valid.into_iter().map(|files| source(files, side_of_valid));
         let sources: Vec<RawSource> = trained_on.into_iter().chain(valid).collect();
         let noted = [Family::Duplicate, Family::Harm, Family::Quality]
             .map(|family| (family.to_string(), "report".into()));
@@ -832,40 +856,16 @@ impl Wanted {
             split: Some(RawSplit {
                 valid: Some(share),
                 test: None,
-                regroup: None,
+                regroup: Some(regroup),
             }),
             ..RawRecipe::default()
         })
     }
 }
 
-/// The command that splits the rows of these settings anew, and the directory that it makes.
-fn regroup(settings: &Settings, valid: &[PathBuf]) -> (String, String) {
-    let mut words: Vec<String> = ["hone", "data", "build", "--from"]
-        .map(str::to_owned)
-        .into();
-    let files = files_of(settings);
-    words.extend(
-        files
-            .map(PathBuf::as_path)
-            .chain(valid.iter().map(PathBuf::as_path))
-            .map(path_for_shell),
-    );
-    let mut side = |path: &Path, side: &str| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        words.extend([
-            "--side".to_owned(),
-            for_shell(&format!("{name}={side}")).to_string(),
-        ]);
-    };
-    // Beside a file of --valid the others are to train on, whatever their names say.
-    if !valid.is_empty() {
-        files_of(settings).for_each(|file| side(file, "train"));
-        valid.iter().for_each(|file| side(file, "valid"));
-    }
-    let out = "regrouped";
-    words.extend(["--regroup", "--out", out].map(str::to_owned));
-    (words.join(" "), out.to_owned())
+/// A file by the one name it has, however it was named.
+fn same_file(file: &Path) -> PathBuf {
+    file.canonicalize().unwrap_or_else(|_| file.to_path_buf())
 }
 
 /// What the settings name beside dataset directories.

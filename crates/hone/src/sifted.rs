@@ -5,19 +5,19 @@ use crate::curation::{RuleFlag, sections};
 use crate::refusal::Refusal;
 use anyhow::Result;
 use hone_curate::recipe::ruled;
-use hone_curate::{Family, RowCount, Sieve, Why, rules};
+use hone_curate::{Family, RowCount, Sieve, Sifting, rules};
 use hone_data::{
-    DEFAULT_MAX_LENGTH, FileReport, Inputs, ReadOptions, Record, Refused, TooLong, Usable,
+    DEFAULT_MAX_LENGTH, FileReport, Inputs, ReadOptions, Record, Refused, Side, TooLong, Usable,
     check_named, stream_files,
 };
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 
 /// Flags about which rows are used.
 #[derive(Debug, Clone, clap::Args)]
 pub struct SieveArgs {
-    /// What to do about what a rule about the form of rows sees, such as empty-reply=report; rules that drop a row leave it out
+    /// What to do about what a rule about the form of rows sees, such as empty-reply=report; a rule that drops a row leaves it out, of rows to evaluate by one that is named here
     #[arg(long = "rule", value_name = "RULE=ACTION")]
     rules: Vec<RuleFlag>,
     /// Longest row in tokens
@@ -27,8 +27,8 @@ pub struct SieveArgs {
 
 /// Rows that could be read, and what became of all.
 pub struct Sifted {
-    /// Every row that could be read, and why nothing trains on it, if so.
-    pub rows: Vec<(Record, Option<Why>)>,
+    /// Every row that could be read, and what it is good for.
+    pub rows: Vec<(Record, Sifting)>,
     /// Rows that could not be read.
     pub refused: Vec<Refused>,
     /// What each file turned out to be.
@@ -38,12 +38,14 @@ pub struct Sifted {
 }
 
 impl SieveArgs {
-    /// Reads and sifts the rows of some files; without a model, lengths are not counted.
+    /// Reads and sifts the rows of some files; without a model, lengths are not counted. Rows of a side that `is_to_evaluate`
+    /// stay whatever the rules see in them.
     pub fn read(
         &self,
         inputs: &Inputs,
         options: &ReadOptions<'_>,
         open: Option<&OpenBase>,
+        is_to_evaluate: impl Fn(Option<Side>) -> bool,
     ) -> Result<Sifted> {
         for flag in &self.rules {
             let mut meant = rules::all()
@@ -63,16 +65,20 @@ impl SieveArgs {
             too_long: TooLong::Drop,
         };
         let rules = ruled(&sections(&self.rules))?;
-        let own = inputs.files.iter().filter(|input| input.is_own);
-        let own: BTreeSet<&Path> = own.map(|input| &*input.file).collect();
+        let known = inputs.files.iter().map(|input| {
+            let is_to_evaluate = is_to_evaluate(input.side);
+            (&*input.file, (input.is_own, is_to_evaluate))
+        });
+        let known: BTreeMap<&Path, (bool, bool)> = known.collect();
         let mut sieve = Sieve::new(usable, &rules);
         let (mut rows, mut refused) = (Vec::new(), Vec::new());
         let files = stream_files(&inputs.files, options, &mut |row| {
             match row {
                 Ok(record) => {
-                    let is_own = own.contains(&*record.source.file);
-                    let why = sieve.sift(&record, is_own);
-                    rows.push((record, why));
+                    let (is_own, is_to_evaluate) =
+                        known.get(&*record.source.file).copied().unwrap_or_default();
+                    let sifting = sieve.sift(&record, is_own, is_to_evaluate);
+                    rows.push((record, sifting));
                 }
                 Err(row) => {
                     sieve.refuse(&row);

@@ -60,6 +60,7 @@ fn other(name: &str, dir: &Path) -> Option<(String, String)> {
         "alpha-pattern" => "[\"q_proj=2\"]".into(),
         "layers" => "\"1-\"".into(),
         "dropout" => "0.1".into(),
+        "regroup" => format!("true\nvalid = {}", path("other.jsonl")),
         "rslora" | "dora" | "ia3" => "true".into(),
         "lora-plus" => "4.0".into(),
         "init" => "\"olora\"".into(),
@@ -95,6 +96,7 @@ fn other(name: &str, dir: &Path) -> Option<(String, String)> {
         _ => return None,
     };
     let plain = match name {
+        "regroup" => format!("valid = {}", path("other.jsonl")),
         "bias" => format!("model = {}", model("tiny-llama-bias")),
         "template-option" => switch(),
         "feed-forward" => "ia3 = true\ntargets = [\"up_proj\", \"down_proj\"]".into(),

@@ -462,8 +462,12 @@ impl Gathering<'_, '_> {
         if let Some(label) = &looked.label {
             self.labels.add(label);
         }
+        let row = looked.seen.as_ref().map(|_| self.facts.len());
         for finding in &looked.findings {
-            self.noted.note(finding)?;
+            match row {
+                Some(row) => self.noted.note_of(row, finding)?,
+                None => self.noted.note(finding)?,
+            }
             if finding.decision == Decision::SetAside {
                 self.lost
                     .add(&looked.origin, looked.label.as_deref(), finding);

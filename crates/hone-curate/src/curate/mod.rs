@@ -25,10 +25,12 @@ use crate::{Action, BadParam, Finding, Params, Replaced, RowCount, RowsError, Sp
 mod gather;
 pub(crate) mod kept;
 mod losses;
+mod noted;
 mod table;
 
 pub use kept::Kept;
 pub use losses::{Loss, LostRows};
+use noted::Noted;
 use table::Table;
 
 /// Tokens of a row where a model counts them, or why nothing trains on it.
@@ -200,11 +202,7 @@ pub fn curate(
     if let Some(pseudonyms) = &mut pseudonyms {
         gather::meet_numbers(curation, pseudonyms)?;
     }
-    let mut noted = Noted {
-        tally: Tally::default(),
-        sink,
-        room,
-    };
+    let mut noted = Noted::new(sink, room);
     let mut table = Table::gather(curation, tools, pseudonyms.as_ref(), &mut noted)?;
     if let Some(pseudonyms) = &pseudonyms {
         pseudonyms.save()?;
@@ -217,7 +215,8 @@ pub fn curate(
     table.choose(curation, tools, &mut noted)?;
     table.weigh(curation, &mut noted)?;
     table.keep_sides_apart(curation, &mut noted)?;
-    Ok(table.finish(noted.tally, losses))
+    let tally = noted.settle(|row| table.copies[row] > 0)?;
+    Ok(table.finish(tally, losses))
 }
 
 /// Made-up names, if a rule asks for them.
@@ -237,26 +236,6 @@ fn fresh_key() -> io::Result<String> {
     let mut bytes = [0; 32];
     getrandom::fill(&mut bytes).map_err(io::Error::other)?;
     Ok(ContentId::of(&bytes).to_string())
-}
-
-/// Findings on their way out.
-struct Noted<'a> {
-    tally: Tally,
-    sink: &'a mut dyn FnMut(&Finding) -> io::Result<()>,
-    room: &'a Path,
-}
-
-impl Noted<'_> {
-    fn note(&mut self, finding: &Finding) -> Result<(), CurateError> {
-        self.tally.add(finding);
-        (self.sink)(finding).map_err(CurateError::Told)
-    }
-
-    fn no_room(&self, source: io::Error) -> CurateError {
-        // A nameless file.
-        let rows = self.room.join("rows");
-        CurateError::Room(WriteError::new(&rows, 0, source))
-    }
 }
 
 /// How near-duplicates are looked for, whether or not they are.

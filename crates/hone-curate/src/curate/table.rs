@@ -205,7 +205,7 @@ impl Table {
                 if finding.decision == Decision::SetAside {
                     self.leave_out(row, &finding);
                 }
-                noted.note(&finding)?;
+                noted.note_of(row, &finding)?;
             }
         }
         let copies = &self.copies;
@@ -394,7 +394,7 @@ impl Table {
             if finding.decision == Decision::SetAside {
                 self.leave_out(row, &finding);
             }
-            noted.note(&finding)?;
+            noted.note_of(row, &finding)?;
         }
         Ok(())
     }
@@ -436,7 +436,7 @@ impl Table {
                 let mut finding =
                     Finding::of_row(doc.name, doc.family, Decision::Changed, &source, said);
                 finding.side = self.facts[row].pinned.filter(|&side| side != Side::Train);
-                noted.note(&finding)?;
+                noted.note_of(row, &finding)?;
             }
             self.rows_changed += usize::from(!self.facts[row].is_changed);
             self.spool.change(row, record);
@@ -545,7 +545,7 @@ impl Table {
                 finding.other = Some(self.spool.source(train[other]).to_string());
             }
             self.copies[row] = 0;
-            noted.note(&finding)?;
+            noted.note_of(row, &finding)?;
         }
         Ok(())
     }
@@ -610,7 +610,7 @@ impl Table {
                 let message = format!("the mixture takes fewer rows of {origin}");
                 let mut finding = self.finding(rule, row, &message);
                 finding.decision = Decision::SetAside;
-                noted.note(&finding)?;
+                noted.note_of(row, &finding)?;
             }
         }
         Ok(())
@@ -741,7 +741,7 @@ impl Table {
 /// Does a finding have both rows beside each other? What leaves does, and what is shown of the rest.
 fn is_told_whole(rule: &Ruled, finding: &Finding, noted: &Noted<'_>) -> bool {
     let leaves = finding.decision == Decision::SetAside || rule.doc.name == near::DOC.name;
-    leaves || noted.tally.shows(finding)
+    leaves || noted.shows(finding)
 }
 
 /// Rounds in which held-out rows are looked for that a choice has made leaks.

@@ -13,6 +13,7 @@ use crate::screen::{self, Talk, plural};
 use crate::sifted::{SieveArgs, Sifted};
 use anyhow::Result;
 use clap::ValueEnum;
+use hone_curate::Sifting;
 use hone_data::{Record, Side};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
@@ -131,7 +132,7 @@ impl Eval {
         let first = sifted
             .rows
             .iter()
-            .find_map(|(record, why)| Some((record, why.as_ref()?)));
+            .find_map(|(record, sifting)| Some((record, sifting.why_not()?)));
         let refusal = match first {
             Some((record, why)) => {
                 let first = format!("the first one: {}: {}", record.source, why.message);
@@ -153,14 +154,21 @@ impl Eval {
     fn sifted(&self, open: &OpenBase, talk: Talk) -> Result<Sifted> {
         let inputs = chosen_inputs(&self.data, &self.flags, self.split, Side::Test, talk)?;
         let options = self.flags.options(&self.keys);
-        let sifted = self.sieve.read(&inputs, &options, Some(open))?;
+        let sifted = self.sieve.read(&inputs, &options, Some(open), |_| true)?;
         tell_remarks(&sifted.files, talk);
         for refused in &sifted.refused {
             talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
         }
-        for (record, why) in &sifted.rows {
-            if let Some(why) = why {
-                talk.say(format!("set aside: {}: {}", record.source, why.message));
+        for (record, sifting) in &sifted.rows {
+            match sifting {
+                Sifting::Usable => {}
+                Sifting::Odd(why) => talk.say(format!(
+                    "odd, and judged by: {}: {}",
+                    record.source, why.message
+                )),
+                Sifting::Unusable(why) => {
+                    talk.say(format!("set aside: {}: {}", record.source, why.message));
+                }
             }
         }
         talk.say(count_line(&sifted.count, true));
@@ -174,7 +182,7 @@ impl Eval {
         }
         let rows = sifted.rows.into_iter();
         let mut records: Vec<Record> = rows
-            .filter_map(|(record, why)| why.is_none().then_some(record))
+            .filter_map(|(record, sifting)| sifting.why_not().is_none().then_some(record))
             .collect();
         let Some(num_rows) = self
             .rows

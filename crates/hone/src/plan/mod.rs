@@ -18,5 +18,5 @@ pub use raw::{
     TooLong,
 };
 pub use run_file::{RunFileError, option_names, read_run_file};
-pub use settings::{Interval, Length, Machine, SettingError, Settings, Valid};
+pub use settings::{Interval, Length, Machine, SettingError, Settings, VALID_SHARE, Valid};
 pub use train_plan::{MAY_CHANGE, PlanError, PlanLine, TrainPlan};

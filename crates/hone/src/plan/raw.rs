@@ -45,6 +45,10 @@ pub struct RawTrain {
     #[arg(long, value_name = "SHARE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub valid_share: Option<f64>,
+    /// Split rows that come as train and validation rows anew, with what belongs together on one side [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regroup: Option<bool>,
     /// A field that stands in a column of another name, such as prompt=question; may be given more than once
     #[arg(long = "column", value_name = "FIELD=COLUMN")]
     #[serde(rename = "column", skip_serializing_if = "Option::is_none")]

@@ -34,6 +34,7 @@ pub struct Settings {
     pub date: Chosen<Option<Date>>,
     pub data: Chosen<Vec<PathBuf>>,
     pub valid: Chosen<Valid>,
+    pub regroup: Chosen<bool>,
     #[serde(rename = "column")]
     pub columns: Chosen<Vec<ColumnFlag>>,
     #[serde(rename = "side")]
@@ -88,6 +89,9 @@ pub struct Settings {
     pub activations: Chosen<Activations>,
     pub without: Chosen<Vec<Shortcut>>,
 }
+
+/// The share of the data that is held out where nothing is said.
+pub const VALID_SHARE: f64 = 0.05;
 
 /// Where held-out examples come from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -275,6 +279,7 @@ impl Settings {
             data: pick!(data),
             out: pick!(out),
             valid: asked.valid(flags, file)?,
+            regroup: pick!(regroup, false),
             columns: pick!(columns, vec![]),
             sides: pick!(sides, vec![]),
             configs: pick!(configs, vec![]),
@@ -680,7 +685,7 @@ impl Asked {
                 (None, None) => {}
             }
         }
-        Ok(Chosen::new(Valid::Share(0.05), Origin::Default))
+        Ok(Chosen::new(Valid::Share(VALID_SHARE), Origin::Default))
     }
 
     fn length(&self, flags: &RawTrain, file: &RawTrain) -> Chosen<Length> {

@@ -660,23 +660,31 @@ fn training_on_a_split_that_leaks_says_whose_it_is_and_offers_to_split_anew() {
     place.write("rows/valid.jsonl", &valid);
     place.write("a.jsonl", &train);
     place.write("b.jsonl", &valid);
-    for data in ["rows", "a.jsonl --valid b.jsonl"] {
-        let refused = place.refusal(&format!(
-            "train --model {{tied}} --out run --dry-run --data {data}"
-        ));
+    for data in [
+        "rows",
+        "a.jsonl --valid b.jsonl",
+        "rows --valid rows/valid.jsonl",
+    ] {
+        let train = format!("train --model {{tied}} --out run --dry-run --data {data}");
+        let refused = place.refusal(&train);
         assert!(
             refused.contains("4 of prompt-exact, between the sides of your split"),
             "{refused}"
         );
         assert!(refused.contains("--rule prompt-exact=drop"), "{refused}");
-        let (_, command) = refused.split_once("on one side: hone ").unwrap();
-        let (command, rest) = command.split_once("; then train with --data ").unwrap();
-        let out = rest.lines().next().unwrap();
-        place.ok(command);
-        place.ok(&format!(
-            "train --model {{tied}} --out run --dry-run --data {out}"
-        ));
-        fs::remove_dir_all(place.path(out)).unwrap();
+        assert!(
+            refused.contains("with what belongs together on one side: --regroup"),
+            "{refused}"
+        );
+        let planned = place.ok(&format!("{train} --regroup"));
+        assert!(
+            planned.stderr.contains("24 rows read: 24 usable")
+                && planned
+                    .stderr
+                    .contains("train and validation rows split anew"),
+            "{data}: {}",
+            planned.stderr
+        );
     }
     // A dataset that was built with the question open.
     let ran = place.run("data build --from rows --rule prompt-exact=ask --out open");
@@ -688,4 +696,95 @@ fn training_on_a_split_that_leaks_says_whose_it_is_and_offers_to_split_anew() {
     );
     place.ok("data build --from open --regroup --out open-regrouped");
     place.ok("train --model {tied} --out run --dry-run --data open-regrouped");
+    let refused =
+        place.refusal("train --model {tied} --out run --dry-run --data open-regrouped --regroup");
+    assert!(
+        refused.contains("--regroup can change nothing about open-regrouped"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_row_that_leaves_for_another_reason_waits_for_no_decision() {
+    let place = Place::new();
+    let address =
+        "Write to bo.lund@kranich-it.ch before the market in the upper village begins at noon.";
+    let copy = address
+        .replace("upper", "uper")
+        .replace("begins", "begins,");
+    let row = |text: &str| json!({ "prompt": "Whom do I ask?", "completion": text }).to_string();
+    let decided = [row(address), row(&copy)].join("\n");
+    // The copy leaves, and the row that stays is decided about by itself.
+    place.write("rows.jsonl", &decided);
+    let ran = place.run("data check rows.jsonl --valid-share 0");
+    assert!(
+        ran.stdout.contains("email (personal-data): 1 undecided\n"),
+        "{}",
+        ran.stdout
+    );
+    let leaves = "email (personal-data): 1 reported, in rows that leave for another reason\n";
+    assert!(ran.stdout.contains(leaves), "{}", ran.stdout);
+    assert!(
+        offers(&ran.stdout, "email")
+            .iter()
+            .all(|offer| !offer.heading.contains("leave")),
+        "{}",
+        ran.stdout
+    );
+    // A row leaves by a rule that comes later, as a copy of a row without an address, or because fewer are chosen.
+    let addressed = |number: usize, reply: &str| asked(&words(number, 12), reply);
+    let long = words(77, 40);
+    let with_address = format!("{long} bo.lund@kranich-it.ch");
+    place.write(
+        "longer.jsonl",
+        &(addressed(1, &long) + &addressed(1, &with_address) + &addressed(2, &words(3, 20))),
+    );
+    for rule in ["", "--rule near-duplicate=drop", "--rule same-prompt=drop"] {
+        let ran = place.run(&format!(
+            "data check longer.jsonl --valid-share 0 --json {rule}"
+        ));
+        let findings = ran
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        for finding in findings.filter(|finding| finding["rule"] == "email") {
+            let line = finding["line"].as_u64().unwrap();
+            let has_left = ran.stdout.lines().any(|other| {
+                let other: Value = serde_json::from_str(other).unwrap();
+                other["line"] == line && other["decision"] == "set-aside"
+            });
+            let decision = if has_left { "reported" } else { "undecided" };
+            assert_eq!(finding["decision"], decision, "{rule}: {finding}");
+            assert_eq!(finding["leaves"] == true, has_left, "{rule}: {finding}");
+        }
+    }
+    // Weights leave a collection out.
+    place.write(
+        "a.jsonl",
+        &(0..6)
+            .map(|number| asked(&words(number, 12), &words(number + 50, 12)))
+            .collect::<String>(),
+    );
+    place.write(
+        "b.jsonl",
+        &addressed(40, "Write to bo.lund@kranich-it.ch, please."),
+    );
+    place.write(
+        "recipe.toml",
+        "[[sources]]\nfiles = [\"a.jsonl\"]\n[[sources]]\nfiles = [\"b.jsonl\"]\n[split]\nvalid = 0.0\n[mix]\nweights = { a = 1, b = 0 }\n",
+    );
+    let ran = place.run("data build recipe.toml --out mixed");
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains(leaves), "{}", ran.stdout);
+    place.ok("train --model {tied} --out run --dry-run --data mixed");
+    // A row to evaluate by stays whatever it repeats, and so does the question about it.
+    fs::create_dir(place.path("sided")).unwrap();
+    place.write("sided/train.jsonl", &row(address));
+    place.write("sided/test.jsonl", &row(&copy));
+    let ran = place.run("data check sided");
+    assert!(
+        ran.stdout.contains("email (personal-data): 1 undecided"),
+        "{}",
+        ran.stdout
+    );
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use std::fs;
 
-use crate::command::Place;
+use crate::command::{Place, Ran};
 
 /// What a build with redaction writes, as one text for each file.
 fn redacted(place: &Place, rows: &str) -> Vec<(String, String)> {
@@ -262,23 +262,39 @@ fn days_of_birth_are_found_in_many_languages() {
 #[test]
 fn the_languages_in_which_names_are_not_looked_for_are_named() {
     let place = Place::new();
-    place.write(
-        "rows.jsonl",
-        &rows(&[
-            "私の名前は山田太郎です。",
-            "Меня зовут Иван Петров.",
-            "My name is Ann.",
-            "Ich heiße Jörg.",
-        ]),
-    );
-    let ran = place.run("data check --rule duplicate=off rows.jsonl");
-    let said = "names are not looked for in ja (1 row), ru (1 row)";
+    let all = rows(&[
+        "私の名前は山田太郎です。",
+        "我叫王小明，住在北京。",
+        "제 이름은 김민수입니다.",
+        "Меня зовут Иван Петров.",
+        "اسمي أحمد محمود وأسكن في القاهرة",
+        "मेरा नाम राजेश कुमार है।",
+        "My name is Ann.",
+        "Ich heiße Jörg.",
+        "Benim adım Ayşe Yılmaz.",
+    ]);
+    place.write("rows.jsonl", &all);
+    // Only the reply is in Japanese, behind a prompt with an accent.
+    let mixed = json!({ "prompt": "Où est-elle ?", "completion": "私の名前は鈴木花子です。" });
+    place.write("mixed.jsonl", &format!("{mixed}\n"));
+    let said = "names are not looked for in ar (1 row), hi (1 row), ja (2 rows), ko (1 row), ru (1 row), zh (1 row)";
+    let ran = place.run("data check --rule duplicate=off rows.jsonl mixed.jsonl");
     assert!(ran.stderr.contains(said), "{}", ran.stderr);
-    place.run("data build --from rows.jsonl --valid-share 0 --out out");
+    // Turkish is written in Latin letters, and its names are looked for.
+    let name = "rows.jsonl:9, text: perhaps a person's name";
+    assert!(ran.stdout.contains(name), "{}", ran.stdout);
+    let last =
+        |ran: &Ran| serde_json::from_str::<Value>(ran.stdout.lines().last().unwrap()).unwrap();
+    let ran = place.run("data check --rule duplicate=off rows.jsonl mixed.jsonl --json");
+    assert_eq!(last(&ran)["names_not_looked_for"], said);
+    let ran =
+        place.run("data build --from rows.jsonl mixed.jsonl --valid-share 0 --out out --json");
+    assert_eq!(last(&ran)["names_not_looked_for"], said);
     let report = fs::read_to_string(place.path("out/report.html")).unwrap();
     assert!(report.contains(said));
-    let off = place.run("data check --rule duplicate=off --rule person-name=off rows.jsonl");
+    let off = place.run("data check --rule duplicate=off --rule person-name=off rows.jsonl --json");
     assert!(!off.stderr.contains("not looked for"));
+    assert!(last(&off)["names_not_looked_for"].is_null());
 }
 
 #[test]
@@ -320,6 +336,39 @@ fn what_is_replaced_in_one_row_is_replaced_in_all_and_a_name_of_a_file_that_has_
         ran.stderr
     );
     assert!(!place.path("again").exists());
+}
+
+#[test]
+fn a_full_name_and_a_street_with_its_number_are_replaced_in_all_rows_and_a_first_name_and_a_town_are_not()
+ {
+    let place = Place::new();
+    let rows = rows(&[
+        "Dear Jörg Hinterhuber, you live in Munich, Lindenstraße 14b.",
+        "the mail of jörg went to Jörg Hinterhuber's door at lindenweg 2",
+        "(Lindenstraße 14b) is a house in Munich; so says Jörg.",
+    ]);
+    let files = redacted(&place, &rows);
+    let texts = texts(&files);
+    assert!(texts[2].contains("in Munich"), "{}", texts[2]);
+    for (name, text) in &files {
+        for value in ["Jörg Hinterhuber", "Lindenstraße 14b"] {
+            assert!(!text.contains(value), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn words_that_the_page_of_a_rule_has_too_stop_no_build() {
+    let place = Place::new();
+    let text = "Dear American Express, my card 4539 5787 6362 1486 was lost.";
+    let files = redacted(&place, &rows(&[text]));
+    assert_eq!(
+        texts(&files),
+        ["Dear <PERSON>, my card <CREDIT_CARD> was lost."]
+    );
+    let report = files.iter().find(|(name, _)| name == "report.html");
+    // The page of the rule about cards names who issues them.
+    assert!(report.unwrap().1.contains("American Express"));
 }
 
 #[test]

@@ -168,3 +168,56 @@ fn a_rule_that_cannot_leave_out_a_row_is_refused_where_rows_are_only_shown_or_ju
     assert!(count("").starts_with("2 rows read: 1 usable"));
     assert!(count("--rule empty-reply=report").starts_with("2 rows read: 2 usable"));
 }
+
+#[test]
+fn rows_to_evaluate_by_stay_and_what_is_odd_about_them_is_told() {
+    let place = Place::new();
+    let mut rows: String = (0..4)
+        .map(|n| format!("{{\"prompt\": \"Say {n}\", \"completion\": \"It is {n}.\"}}\n"))
+        .collect();
+    rows += "{\"prompt\": \"Who rings?\", \"completion\": \"Die TÃ¼r mit dem BÃ¤r und der GrÃ¼ÃŸe fÃ¼r Ã„pfel.\"}\n";
+    rows += "{\"prompt\": \"Which token ends it?\", \"completion\": \"It ends with <|im_end|> here.\"}\n";
+    rows += "{\"prompt\": \"Who rings the bell?\", \"completion\": \"  \"}\n";
+    fs::create_dir(place.path("rows")).unwrap();
+    place.write("rows/test.jsonl", &rows);
+    place.write("rows/train.jsonl", &rows);
+    place.write("mine.jsonl", &rows);
+    let odd = "7 rows read: 6 usable, 1 not (1 empty-reply); 2 to evaluate by are odd (1 mojibake, 1 special-token-in-text)";
+    for command in [
+        "eval --model {tied} --max-tokens 2 --data rows",
+        "eval --model {tied} --max-tokens 2 --data mine.jsonl",
+        "data show rows --split test",
+        "data show rows --split test --model {tied}",
+    ] {
+        let ran = place.ok(command);
+        assert!(
+            counted(&ran).starts_with(odd),
+            "{command}: {}",
+            counted(&ran)
+        );
+    }
+    let ran = place.ok("eval --model {tied} --max-tokens 2 --data mine.jsonl --json");
+    let line = "odd, and judged by: mine.jsonl:5: ";
+    assert!(ran.stderr.contains(line), "{}", ran.stderr);
+    let object: serde_json::Value = serde_json::from_str(ran.stdout.trim()).unwrap();
+    assert_eq!(object["count"]["odd"]["mojibake"], 1);
+    let judged: u64 = object["tasks"]
+        .as_object()
+        .unwrap()
+        .values()
+        .map(|task| task["rows"].as_u64().unwrap())
+        .sum();
+    assert_eq!(judged, 6);
+    let ran = place.ok("data show rows --split test --from 5");
+    assert!(
+        ran.stdout.contains("; odd, and evaluated by: ") && ran.stdout.contains('⟦'),
+        "{}",
+        ran.stdout
+    );
+    // Rows to train on leave, and so does what the user has a rule drop.
+    let train = "7 rows read: 4 usable, 3 not (1 empty-reply, 1 mojibake, 1 special-token-in-text)";
+    assert!(counted(&place.ok("data show rows")).starts_with(train));
+    let dropped = "7 rows read: 5 usable, 2 not (1 empty-reply, 1 mojibake); 1 to evaluate by is odd (1 special-token-in-text)";
+    let ran = place.ok("eval --model {tied} --max-tokens 2 --data rows --rule mojibake=drop");
+    assert!(counted(&ran).starts_with(dropped), "{}", counted(&ran));
+}

@@ -207,11 +207,15 @@ fn reliable(text: &str) -> Option<whatlang::Lang> {
 
 /// The code of a row's language, if it is written in letters of which the lists know no names.
 pub(crate) fn without_names(record: &Record) -> Option<&'static str> {
+    let texts = record.parts().map(|part| part.text);
+    texts
+        .filter(|text| !text.is_ascii())
+        .find_map(language_without_names)
+}
+
+/// The same of a text.
+fn language_without_names(text: &str) -> Option<&'static str> {
     use whatlang::Script;
-    let text = record
-        .parts()
-        .map(|part| part.text)
-        .find(|text| !text.is_ascii())?;
     let sample = &text[..text.floor_char_boundary(text.len().min(600))];
     Some(match whatlang::detect_script(sample)? {
         Script::Latin => return None,

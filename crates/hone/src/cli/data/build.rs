@@ -137,7 +137,7 @@ impl Build {
         let note = &written.note;
         if self.json {
             return Ok(screen::data_json(
-                &json!({ "out": out, "id": written.id, "count": written.count, "kinds": written.told, "losses": written.losses, "manifest": note }),
+                &json!({ "out": out, "id": written.id, "count": written.count, "kinds": written.told, "losses": written.losses, "names_not_looked_for": written.names_not_looked_for, "manifest": note }),
             )?);
         }
         let sides: Vec<String> = note

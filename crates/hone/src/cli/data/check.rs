@@ -106,7 +106,7 @@ impl Check {
         let count = count_line(&curated.count, curator.counts_lengths());
         match json {
             true => screen::data_json(
-                &json!({ "count": curated.count, "kinds": told, "losses": curated.losses }),
+                &json!({ "count": curated.count, "kinds": told, "losses": curated.losses, "names_not_looked_for": curated.names_not_looked_for() }),
             )?,
             false => talk.say(&count),
         }

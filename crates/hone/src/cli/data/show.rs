@@ -8,7 +8,7 @@ use crate::data_flags::{DataFlags, chosen_inputs};
 use crate::screen::{self, Talk, count, plural};
 use crate::sifted::{SieveArgs, Sifted};
 use anyhow::Result;
-use hone_curate::Why;
+use hone_curate::Sifting;
 use hone_data::{Place, Record, Side, encode_row};
 use hone_text::{Encoded, Renderer, TemplateOption};
 use serde_json::{Value, json};
@@ -70,7 +70,10 @@ impl Show {
         let names = [self.file.clone()];
         let inputs = chosen_inputs(&names, &self.flags, self.split, Side::Train, talk)?;
         let options = self.flags.options(&self.keys);
-        let sifted = self.sieve.read(&inputs, &options, open.as_ref())?;
+        let is_to_evaluate = |side: Option<Side>| side.is_some_and(|side| side != Side::Train);
+        let sifted = self
+            .sieve
+            .read(&inputs, &options, open.as_ref(), is_to_evaluate)?;
         tell_remarks(&sifted.files, talk);
         for refused in &sifted.refused {
             talk.say(format!("skipped: {}: {}", refused.source, refused.reason));
@@ -88,15 +91,15 @@ impl Show {
         }
         let shown = sifted.rows.iter().skip(first).take(self.rows);
         let Some(open) = open else {
-            for (record, why) in shown {
-                self.print_plain(record, why.as_ref())?;
+            for (record, sifting) in shown {
+                self.print_plain(record, sifting)?;
             }
             self.print_plain_counts(&sifted)?;
             return Ok(Exit::Done);
         };
         let marks = if screen::has_colour() { COLOUR } else { PLAIN };
-        for (record, why) in shown {
-            self.print_row(record, why.as_ref(), &open.renderer, marks)?;
+        for (record, sifting) in shown {
+            self.print_row(record, sifting, &open.renderer, marks)?;
         }
         self.print_counts(&sifted, &open.renderer)?;
         Ok(Exit::Done)
@@ -118,18 +121,18 @@ impl Show {
     }
 
     /// A row as it was read: who says what, and between marks what would be trained on.
-    fn print_plain(&self, record: &Record, why: Option<&Why>) -> Result<()> {
+    fn print_plain(&self, record: &Record, sifting: &Sifting) -> Result<()> {
         if self.json {
             return Ok(screen::data_json(&json!({
                 "source": record.source.to_string(), "task": record.task, "row": record.to_json(),
-                "not_usable": why.map(|why| &why.message),
+                "not_usable": not_usable(sifting), "odd": odd(sifting),
             }))?);
         }
         screen::data(format!(
             "── {}  task {}{}",
             record.source,
             record.task,
-            remark(why)
+            remark(sifting)
         ))?;
         for part in record.parts() {
             let speaker = match (part.place, part.role) {
@@ -137,7 +140,7 @@ impl Show {
                 (Place::Turn(_) | Place::Text, None) => String::new(),
                 (place, _) => place.to_string(),
             };
-            let is_learnt = part.is_learnt() && why.is_none();
+            let is_learnt = part.is_learnt() && sifting.why_not().is_none();
             let (begin, end) = if is_learnt { PLAIN } else { ("", "") };
             let label = if speaker.is_empty() {
                 speaker
@@ -163,7 +166,7 @@ impl Show {
     fn print_row(
         &self,
         record: &Record,
-        why: Option<&Why>,
+        sifting: &Sifting,
         renderer: &Renderer,
         marks: Marks,
     ) -> Result<()> {
@@ -194,7 +197,7 @@ impl Show {
             let object = json!({
                 "source": record.source.to_string(), "task": record.task,
                 "ids": encoded.ids, "supervised": encoded.supervised, "text": encoded.text,
-                "context_replies": encoded.context_replies, "not_usable": why.map(|why| &why.message),
+                "context_replies": encoded.context_replies, "not_usable": not_usable(sifting), "odd": odd(sifting),
             });
             return Ok(screen::data_json(&object)?);
         }
@@ -203,7 +206,7 @@ impl Show {
             record.source,
             record.task,
             encoded.ids.len(),
-            remark(why),
+            remark(sifting),
             context.unwrap_or_default()
         ))?;
         Ok(screen::data_marked(mark(&encoded, renderer, marks)?)?)
@@ -211,7 +214,10 @@ impl Show {
 
     /// Usable is what a run could train on.
     fn print_counts(&self, sifted: &Sifted, renderer: &Renderer) -> Result<()> {
-        let usable = sifted.rows.iter().filter(|(_, why)| why.is_none());
+        let usable = sifted
+            .rows
+            .iter()
+            .filter(|(_, sifting)| sifting.why_not().is_none());
         let encoded: Vec<Encoded> = usable
             .filter_map(|(record, _)| encode_row(renderer, record).ok())
             .collect();
@@ -243,11 +249,24 @@ impl Show {
     }
 }
 
-/// Why nothing trains on a row, at the end of its heading.
-fn remark(why: Option<&Why>) -> String {
-    why.map_or(String::new(), |why| {
-        format!("; not usable: {}", why.message)
-    })
+/// Why nothing trains on a row, or what is odd about one to evaluate by, at the end of its heading.
+fn remark(sifting: &Sifting) -> String {
+    match sifting {
+        Sifting::Usable => String::new(),
+        Sifting::Odd(why) => format!("; odd, and evaluated by: {}", why.message),
+        Sifting::Unusable(why) => format!("; not usable: {}", why.message),
+    }
+}
+
+fn not_usable(sifting: &Sifting) -> Option<&str> {
+    sifting.why_not().map(|why| why.message.as_str())
+}
+
+fn odd(sifting: &Sifting) -> Option<&str> {
+    match sifting {
+        Sifting::Odd(why) => Some(&why.message),
+        _ => None,
+    }
 }
 
 /// The first token has nothing before it to be predicted from.
