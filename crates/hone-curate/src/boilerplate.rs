@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use crate::hashes::{Hashed, Sieve};
 use crate::text::{mix, ngrams};
@@ -90,19 +90,19 @@ pub(crate) fn covered(words: &[u64], is_common: impl Fn(u64) -> bool) -> Box<[bo
 }
 
 /// How many rows have each of some features that will be asked about. Most rows are like no other, and what only they
-/// have need not be counted. Counts are exact, and stop at 255.
+/// have need not be counted. Counts are exact.
 pub(crate) struct Asked {
-    rows: HashMap<u64, AtomicU8, BuildHasherDefault<Hashed>>,
+    rows: HashMap<u64, AtomicU32, BuildHasherDefault<Hashed>>,
     sieve: Sieve,
     /// More rows than this are many.
-    pub common_rows: u8,
+    pub common_rows: u32,
 }
 
 impl Asked {
     /// Will be asked about these features, which are hashes; no row has been counted.
-    pub fn about(features: impl Iterator<Item = u64>, common_rows: u8) -> Self {
-        let rows: HashMap<u64, AtomicU8, _> = features
-            .map(|feature| (feature, AtomicU8::new(0)))
+    pub fn about(features: impl Iterator<Item = u64>, common_rows: u32) -> Self {
+        let rows: HashMap<u64, AtomicU32, _> = features
+            .map(|feature| (feature, AtomicU32::new(0)))
             .collect();
         Self {
             sieve: Sieve::of(rows.keys().copied(), rows.len()),
@@ -113,20 +113,28 @@ impl Asked {
 
     /// Counts a row, from any thread.
     pub fn add_row(&self, features: impl Iterator<Item = u64>) {
+        self.each(features, |rows| rows.fetch_add(1, Ordering::Relaxed));
+    }
+
+    /// Counts a row no more that was counted before.
+    pub fn remove_row(&self, features: impl Iterator<Item = u64>) {
+        self.each(features, |rows| rows.fetch_sub(1, Ordering::Relaxed));
+    }
+
+    /// The count of each feature of a row that will be asked about, once.
+    fn each(&self, features: impl Iterator<Item = u64>, of: impl Fn(&AtomicU32) -> u32) {
         let mut asked: Vec<u64> = features
             .filter(|feature| self.sieve.may_hold(*feature))
             .collect();
         asked.sort_unstable();
         asked.dedup();
         for rows in asked.iter().filter_map(|feature| self.rows.get(feature)) {
-            let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
-            // At 255 it stays.
-            let _ = rows.fetch_update(set, fetch, |rows| rows.checked_add(1));
+            of(rows);
         }
     }
 
     /// How many rows have it.
-    pub fn rows(&self, feature: u64) -> u8 {
+    pub fn rows(&self, feature: u64) -> u32 {
         let rows = self.rows.get(&feature);
         rows.map_or(0, |rows| rows.load(Ordering::Relaxed))
     }

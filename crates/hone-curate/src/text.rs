@@ -81,6 +81,22 @@ impl Words {
         self.words[words.start].origin.start..self.words[words.end - 1].origin.end
     }
 
+    /// The hashes that the words would have with every number as the word `0`: what [`Words::of`] finds under
+    /// [`Numbers::Zero`], without reading the text again.
+    pub fn folded_hashes(&self) -> impl ExactSizeIterator<Item = u64> {
+        (0..self.len()).map(|index| {
+            let word = self.word(index);
+            let has_number = match word.is_ascii() {
+                true => word.bytes().any(|byte| byte.is_ascii_digit()),
+                false => word.chars().any(|c| class(c) == Class::Digit),
+            };
+            match has_number {
+                true => hash(Self::of(word, Numbers::Zero).word(0).as_bytes()),
+                false => self.words[index].hash,
+            }
+        })
+    }
+
     /// A hash of each word.
     pub fn hashes(&self) -> impl ExactSizeIterator<Item = u64> {
         self.words.iter().map(|word| word.hash)
@@ -407,6 +423,13 @@ mod tests {
         fn normalising_twice_changes_nothing(text: String) {
             let once = normalise(&text, Numbers::Zero);
             prop_assert_eq!(normalise(&once, Numbers::Zero), once);
+        }
+
+        #[test]
+        fn folding_afterwards_is_reading_with_numbers_folded(text in r"([0-9٣]{0,3}[.,٫ a-zé²\u{200b}\u{301}]{0,3}){0,8}|\PC*") {
+            let folded: Vec<u64> = Words::of(&text, Numbers::Kept).folded_hashes().collect();
+            let read: Vec<u64> = Words::of(&text, Numbers::Zero).hashes().collect();
+            prop_assert_eq!(folded, read);
         }
 
         #[test]

@@ -4,8 +4,9 @@ use hone_data::{Body, Part, Record};
 use hone_ledger::{ContentId, Hasher};
 use hone_text::Role;
 
-use super::near::{MinHash, NearOptions, Shingles};
+use super::near::{MinHash, NearOptions, WordsOf};
 use super::rare;
+use super::wording::{are_of_one_length, most_apart};
 use crate::leaks::prompt;
 use crate::text::{mix, same_but_case};
 
@@ -38,6 +39,10 @@ pub struct Fingerprint {
     pub(super) bands: Box<[u64]>,
     /// Its words, or a sample of them.
     pub(super) words: Box<[u32]>,
+    /// How many words are asked, and how many are learnt.
+    pub(super) lengths: [u32; 2],
+    /// A hash of its numbers and negations, whatever their order; of both halves, apart.
+    turning: u64,
     /// A hash of all its words in order; 0 when it has none.
     pub(super) reads: u64,
     /// The prefix of the id of its labels, an order among rows that say the same.
@@ -80,7 +85,12 @@ impl Fingerprints {
         let halves = halves(&said);
         let mut asked = prompt::ids(&said);
         let learnt = parts.iter().filter(|part| part.is_learnt());
-        let (shingles, words) = Shingles::and_words(record, &self.options);
+        let WordsOf {
+            shingles,
+            words,
+            lengths,
+            turning,
+        } = WordsOf::read(record, &self.options);
         Fingerprint {
             row,
             is_held_out: false,
@@ -96,6 +106,8 @@ impl Fingerprints {
             bands: self.minhash.bands(&shingles),
             reads: words.iter().fold(0, |hash, word| mix(hash ^ word)),
             words: rare::sample(&words),
+            lengths,
+            turning,
             labels: labels(record),
         }
     }
@@ -113,6 +125,23 @@ pub fn said_id(record: &Record) -> ContentId {
 }
 
 impl Fingerprint {
+    /// May one be a copy of the other, as far as can be told without the rows? Never says no of a copy.
+    pub(super) fn may_be_copy_of(&self, other: &Self) -> bool {
+        if self.turning != other.turning {
+            return false;
+        }
+        let halves = self.lengths.iter().zip(&other.lengths);
+        let mut allowed = 0;
+        for (&words, &others) in halves {
+            let (words, others) = (words as usize, others as usize);
+            if !are_of_one_length(words, others) {
+                return false;
+            }
+            allowed += most_apart(words.max(others));
+        }
+        rare::are_within(&self.words, &other.words, allowed)
+    }
+
     /// An order of rows that does not know their numbers, except for rows that are the same in everything.
     pub(super) fn rank(&self) -> (u64, u64, usize) {
         (self.content, self.labels, self.row)

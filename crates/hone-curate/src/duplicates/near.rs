@@ -7,17 +7,15 @@
 //! rows of them, or rows of one template would be. Similarity alone, the exact Jaccard similarity of the shingles, is
 //! what decides where a recipe says so.
 
-use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::collections::{HashMap, HashSet};
 
 use hone_data::{Record, Sets};
 use hone_ledger::Seed;
-use hone_text::Role;
 use rayon::prelude::*;
 use serde::Serialize;
 
 use super::join::Joining;
-use super::wording::Wording;
+use super::wording::{Halves, Wording, compared, is_turning};
 use super::{Cluster, Fingerprint, Link, preference, rare};
 use crate::boilerplate::Asked;
 use crate::text::{Numbers, Words, mix, ngrams};
@@ -204,6 +202,9 @@ const BUCKET: usize = 64;
 /// Rows without a candidate that are counted too where a template is looked for.
 const OTHERS: usize = 4096;
 
+/// Pairs whose rows are read at once.
+const PAIRS: usize = 16_384;
+
 /// Rounds in which copies are looked for: what leaves in the first no longer counts among the rows that share a template.
 const ROUNDS: usize = 2;
 
@@ -220,7 +221,8 @@ struct Copies<'a> {
     ranked: &'a [&'a Fingerprint],
     rows: &'a dyn Rows,
     options: &'a NearOptions,
-    wordings: Vec<OnceLock<Box<Wording>>>,
+    /// Of rows that may be copies; what is told apart at once is forgotten.
+    wordings: Vec<Option<Box<Wording>>>,
 }
 
 impl<'a> Copies<'a> {
@@ -229,53 +231,45 @@ impl<'a> Copies<'a> {
         rows: &'a dyn Rows,
         options: &'a NearOptions,
     ) -> Result<Vec<Cluster>, RowsError> {
-        let copies = Self {
+        let mut copies = Self {
             ranked,
             rows,
             options,
-            wordings: ranked.iter().map(|_| OnceLock::new()).collect(),
+            wordings: ranked.iter().map(|_| None).collect(),
         };
-        let (mut read, mut buckets) = copies.candidates()?;
-        let mut is_left = vec![true; ranked.len()];
+        let Candidates { pairs, reading } = copies.pairs();
+        let counted = copies.counted(&pairs, &reading);
+        let mut buckets = copies.may_be_copies(pairs, reading)?;
+        let asked = copies.asked(&buckets, &counted)?;
         let mut clusters = Vec::new();
         for _ in 0..ROUNDS {
-            let found = copies.among(&read, &buckets);
-            if found.is_empty() {
-                break;
-            }
+            let groups = Group::all(ranked.len(), buckets.clone());
+            let found: Vec<(Cluster, Vec<usize>)> = groups
+                .par_iter()
+                .flat_map_iter(|group| copies.copies_of(group, &asked))
+                .collect();
             let gone = found.iter().flat_map(|(cluster, ranks)| {
                 let gone = move |rank: &&usize| ranked[**rank].row != cluster.keep;
                 ranks.iter().filter(gone)
             });
-            gone.for_each(|&rank| is_left[rank] = false);
-            read.retain(|&rank| is_left[rank]);
+            let gone: HashSet<usize> = gone.copied().collect();
+            if gone.is_empty() {
+                break;
+            }
+            gone.par_iter()
+                .for_each(|&rank| asked.remove_row(copies.wording(rank).features()));
             buckets
                 .iter_mut()
-                .for_each(|bucket| bucket.retain(|&rank| is_left[rank]));
+                .for_each(|bucket| bucket.retain(|rank| !gone.contains(rank)));
             buckets.retain(|bucket| bucket.len() > 1);
             clusters.extend(found.into_iter().map(|(cluster, _)| cluster));
         }
         Ok(clusters)
     }
 
-    /// The copies among the rows of some buckets, each in the cluster of a row that it is a copy of; with the ranks of the
-    /// cluster's rows. What many of the rows that were read share proves nothing.
-    fn among(&self, read: &[usize], buckets: &[Vec<usize>]) -> Vec<(Cluster, Vec<usize>)> {
-        let groups = Group::all(self.ranked.len(), buckets.to_vec());
-        let compared = groups.iter().flat_map(|group| &group.ranks);
-        let features = compared.flat_map(|&rank| self.wording(rank).features());
-        let asked = Asked::about(features, self.options.common_rows as u8);
-        read.par_iter()
-            .for_each(|&rank| asked.add_row(self.wording(rank).features()));
-        let clusters = groups
-            .par_iter()
-            .flat_map_iter(|group| self.copies_of(group, &asked));
-        clusters.collect()
-    }
-
-    /// Rows that are read, and buckets of those that may be copies of each other.
-    fn candidates(&self) -> Result<(Vec<usize>, Vec<Vec<usize>>), RowsError> {
-        let Candidates { pairs, reading } = self.pairs();
+    /// Rows that are counted where a template is looked for. Rows of one template all have candidates if they are many; of
+    /// few rows most have none.
+    fn counted(&self, pairs: &[[u32; 2]], reading: &[Vec<usize>]) -> Vec<usize> {
         let mut is_candidate = vec![false; self.ranked.len()];
         let of_pairs = pairs.iter().flatten().map(|&rank| rank as usize);
         let all = of_pairs.chain(reading.iter().flatten().copied());
@@ -284,18 +278,79 @@ impl<'a> Copies<'a> {
             let is_candidate = &is_candidate;
             (0..self.ranked.len()).filter(move |&rank| is_candidate[rank] == wanted)
         };
-        // Rows of one template all have candidates if they are many; of few rows most have none.
-        let read: Vec<usize> = ranks(true).chain(ranks(false).take(OTHERS)).collect();
-        read.par_iter().try_for_each(|&rank| self.read(rank))?;
-        let may_be_copies = |pair: [u32; 2]| {
-            let [a, b] = pair.map(|rank| rank as usize);
-            let may_be = self.copy(a, b, None).is_some();
-            may_be.then(|| vec![a, b])
-        };
-        let mut buckets: Vec<Vec<usize>> =
-            pairs.into_par_iter().filter_map(may_be_copies).collect();
+        ranks(true).chain(ranks(false).take(OTHERS)).collect()
+    }
+
+    /// Buckets of rows that may be copies of each other, whatever many rows share; their wordings are kept.
+    fn may_be_copies(
+        &mut self,
+        mut pairs: Vec<[u32; 2]>,
+        reading: Vec<Vec<usize>>,
+    ) -> Result<Vec<Vec<usize>>, RowsError> {
+        let print = |rank: u32| self.ranked[rank as usize];
+        pairs.retain(|&[a, b]| print(a).may_be_copy_of(print(b)));
+        let mut buckets = Vec::new();
+        // A part at a time, so that few rows are held that turn out to be like no other.
+        for pairs in pairs.chunks(PAIRS) {
+            let mut ranks: Vec<usize> = pairs.iter().flatten().map(|&rank| rank as usize).collect();
+            ranks.sort_unstable();
+            ranks.dedup();
+            ranks.retain(|&rank| self.wordings[rank].is_none());
+            self.read(&ranks)?;
+            let found: Vec<Vec<usize>> = pairs
+                .par_iter()
+                .map(|pair| pair.map(|rank| rank as usize))
+                .filter(|&[a, b]| self.copy(a, b, None).is_some())
+                .map(Vec::from)
+                .collect();
+            let kept: HashSet<usize> = found.iter().flatten().copied().collect();
+            for rank in ranks.into_iter().filter(|rank| !kept.contains(rank)) {
+                self.wordings[rank] = None;
+            }
+            buckets.extend(found);
+        }
+        let mut ranks: Vec<usize> = reading.iter().flatten().copied().collect();
+        ranks.retain(|&rank| self.wordings[rank].is_none());
+        self.read(&ranks)?;
         buckets.extend(reading);
-        Ok((read, buckets))
+        Ok(buckets)
+    }
+
+    /// How many of the rows that are counted share what rows of the buckets have.
+    fn asked(&self, buckets: &[Vec<usize>], counted: &[usize]) -> Result<Asked, RowsError> {
+        let mut compared: Vec<usize> = buckets.iter().flatten().copied().collect();
+        compared.sort_unstable();
+        compared.dedup();
+        let features = compared
+            .iter()
+            .flat_map(|&rank| self.wording(rank).features());
+        let asked = Asked::about(features, self.options.common_rows as u32);
+        if compared.is_empty() {
+            return Ok(asked);
+        }
+        counted.par_iter().try_for_each(|&rank| {
+            match &self.wordings[rank] {
+                Some(wording) => asked.add_row(wording.features()),
+                None => {
+                    let record = self.rows.record(self.ranked[rank].row)?;
+                    asked.add_row(Halves::of(&record, self.options.numbers).features());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(asked)
+    }
+
+    fn read(&mut self, ranks: &[usize]) -> Result<(), RowsError> {
+        let wording = |&rank: &usize| {
+            let record = self.rows.record(self.ranked[rank].row)?;
+            Ok((rank, Box::new(Wording::of(&record, self.options.numbers))))
+        };
+        let read: Vec<_> = ranks.par_iter().map(wording).collect::<Result<_, _>>()?;
+        for (rank, wording) in read {
+            self.wordings[rank] = Some(wording);
+        }
+        Ok(())
     }
 
     /// Rows to be compared: those that read the same but for case and punctuation, those that share a band, those that
@@ -361,18 +416,10 @@ impl<'a> Copies<'a> {
         }
     }
 
-    fn read(&self, rank: usize) -> Result<(), RowsError> {
-        if self.wordings[rank].get().is_none() {
-            let record = self.rows.record(self.ranked[rank].row)?;
-            let wording = Wording::of(&record, self.options.numbers);
-            // Another thread may have been faster.
-            let _ = self.wordings[rank].set(Box::new(wording));
-        }
-        Ok(())
-    }
-
     fn wording(&self, rank: usize) -> &Wording {
-        self.wordings[rank].get().expect("rows of groups are read")
+        self.wordings[rank]
+            .as_deref()
+            .expect("rows of buckets are read")
     }
 
     /// How alike two rows are if one is a copy of the other; without `asked`, if it may be one.
@@ -533,31 +580,55 @@ pub(super) struct Shingles {
 /// Sets what is asked apart from what is answered.
 const ASKED: u64 = 0x6173_6b65_645f_5f5f;
 
-impl Shingles {
-    pub fn of(record: &Record, options: &NearOptions) -> Self {
-        Self::and_words(record, options).0
-    }
+/// What the words of a row say of it, read once.
+pub(super) struct WordsOf {
+    pub shingles: Shingles,
+    /// The hashes of all words in order.
+    pub words: Vec<u64>,
+    /// How many words are asked, and how many are learnt.
+    pub lengths: [u32; 2],
+    /// A hash of the numbers and negations, whatever their order; of both halves, apart.
+    pub turning: u64,
+}
 
-    /// The shingles, and the hashes of all words in order.
-    pub fn and_words(record: &Record, options: &NearOptions) -> (Self, Vec<u64>) {
+impl WordsOf {
+    pub fn read(record: &Record, options: &NearOptions) -> Self {
         let (mut asked, mut learnt, mut all) = (Vec::new(), Vec::new(), Vec::new());
-        for part in record
-            .parts()
-            .filter(|part| part.role != Some(Role::System))
-        {
-            let words: Vec<u64> = Words::of(part.text, options.numbers).hashes().collect();
+        let (mut lengths, mut turning) = ([0_u32; 2], 0_u64);
+        for part in compared(record) {
+            let read = Words::of(part.text, options.numbers);
+            let words: Vec<u64> = read.hashes().collect();
             let n = options.ngram.min(words.len()).max(1);
+            let half = if part.is_learnt() { 0 } else { ASKED };
             match part.is_learnt() {
                 true => learnt.extend(ngrams(&words, n)),
-                false => asked.extend(ngrams(&words, n).map(|gram| mix(gram ^ ASKED))),
+                false => asked.extend(ngrams(&words, n).map(|gram| mix(gram ^ half))),
             }
+            for (index, &word) in words.iter().enumerate() {
+                if is_turning(read.word(index), word, options.numbers) {
+                    turning = turning.wrapping_add(mix(word ^ half));
+                }
+            }
+            let length = &mut lengths[usize::from(part.is_learnt())];
+            *length = length.saturating_add(words.len() as u32);
             all.extend(words);
         }
         for half in [&mut asked, &mut learnt] {
             half.sort_unstable();
             half.dedup();
         }
-        (Self { asked, learnt }, all)
+        Self {
+            shingles: Shingles { asked, learnt },
+            words: all,
+            lengths,
+            turning,
+        }
+    }
+}
+
+impl Shingles {
+    pub fn of(record: &Record, options: &NearOptions) -> Self {
+        WordsOf::read(record, options).shingles
     }
 
     /// The Jaccard similarity of the halves, the lesser of the two.
@@ -697,6 +768,25 @@ mod tests {
         assert!(alike.len() > 30 && alike.len() < 300, "{}", alike.len());
         assert!(missed * 10 <= alike.len(), "{missed} of {}", alike.len());
         assert!(found.iter().all(|row| alike.contains(row)));
+    }
+
+    #[test]
+    fn fingerprints_never_say_no_of_a_copy() {
+        let rows: Vec<Record> = (0..6).flat_map(|words| copies(60, words, 9)).collect();
+        let prints = prints(&rows);
+        let wordings: Vec<Wording> = rows
+            .iter()
+            .map(|row| Wording::of(row, Numbers::Kept))
+            .collect();
+        let (mut copies, mut refused) = (0, 0);
+        for (a, b) in (0..rows.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+            let is_copy = wordings[a].copy_of(&wordings[b], None, 4.0).is_some();
+            let may_be = prints[a].may_be_copy_of(&prints[b]);
+            assert!(may_be || !is_copy, "{:?} {:?}", rows[a], rows[b]);
+            copies += usize::from(is_copy);
+            refused += usize::from(!may_be);
+        }
+        assert!(copies > 100 && refused > copies, "{copies} {refused}");
     }
 
     #[test]

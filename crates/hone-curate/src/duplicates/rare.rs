@@ -5,6 +5,8 @@
 //! rarest among them. So rows are listed by their rarest words, and rows of one list are compared by the weight of
 //! the words they share, where a word that every row has weighs nothing.
 
+use std::cmp::Ordering;
+
 use rayon::prelude::*;
 
 use crate::text::mix;
@@ -25,6 +27,35 @@ pub(super) fn sample(words: &[u64]) -> Box<[u32]> {
     words.dedup();
     words.truncate(WORDS);
     words.into()
+}
+
+/// Has each of two rows at most so many words that the other has not? Of longer rows the samples tell of a part.
+pub(super) fn are_within(a: &[u32], b: &[u32], allowed: usize) -> bool {
+    let end = |sample: &[u32]| match sample {
+        [.., last] if sample.len() == WORDS => *last,
+        _ => u32::MAX,
+    };
+    // Of no greater word is it known whether both have it.
+    let end = end(a).min(end(b));
+    let (mut i, mut j, mut missed, mut their_missed) = (0, 0, 0, 0);
+    loop {
+        let next = |words: &[u32], at: usize| words.get(at).copied().filter(|word| *word <= end);
+        let (mine, theirs) = (next(a, i), next(b, j));
+        // Every word comes before none.
+        let order = match (mine, theirs) {
+            (None, None) => return true,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(mine), Some(theirs)) => mine.cmp(&theirs),
+        };
+        missed += usize::from(order == Ordering::Less);
+        their_missed += usize::from(order == Ordering::Greater);
+        if missed > allowed || their_missed > allowed {
+            return false;
+        }
+        i += usize::from(order != Ordering::Greater);
+        j += usize::from(order != Ordering::Less);
+    }
 }
 
 /// Pairs of rows, by their places in `rows`, that share much of what is rare.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use hone_data::Record;
 use rayon::prelude::*;
 
-use super::overlap::{Grams, Reading};
+use super::overlap::{Grams, Overlap, Reading};
 use super::prompt::{self, Prompts};
 use super::reworded::{self, Reworded};
 use super::template::Template;
@@ -38,32 +38,29 @@ impl Index {
         let mut prompts = options.prompt_exact.then(Prompts::default);
         let mut reworded = options.reworded.map(Reworded::new);
         let mut grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
-        let needed = Needed::of(options);
+        let is_folded = folds(&options.overlaps);
         let mut words = 0;
         for row in 0..evaluation.len() {
             let record = evaluation.record(row)?;
-            let readings = needed.readings(&record);
+            let reading = Reading::of(&record, is_folded);
             for (rule, grams) in grams.iter_mut().enumerate() {
                 let twice = twice.map(|twice| &twice[rule]);
-                grams.add(&readings, |gram| twice.is_none_or(|twice| twice.has(gram)));
+                grams.add(&reading, |gram| twice.is_none_or(|twice| twice.has(gram)));
             }
             reworded
                 .iter_mut()
-                .for_each(|reworded| reworded.add(&readings));
+                .for_each(|reworded| reworded.add(&reading));
             prompts
                 .iter_mut()
                 .for_each(|prompts| prompts.add(row, &record));
-            let longest = readings.first().map_or(0, |reading| {
-                reading.words().map(<[u64]>::len).sum::<usize>()
-            });
-            words += longest;
+            words += reading.words().map(<[u64]>::len).sum::<usize>();
         }
         grams.iter_mut().for_each(Grams::finish);
         reworded.iter_mut().for_each(Reworded::finish);
         let template = Template::with_room(words, options.template_rows);
         (0..evaluation.len()).into_par_iter().try_for_each(|row| {
             let record = evaluation.record(row)?;
-            template.add(&Reading::of(&record, Numbers::Kept));
+            template.add(&Reading::of(&record, false));
             Ok::<(), RowsError>(())
         })?;
         let rules = grams.len() + usize::from(prompts.is_some()) + usize::from(reworded.is_some());
@@ -99,21 +96,18 @@ impl Index {
 
     /// Notes a training row, once and from any thread; true if it shares something and is worth a look when all are noted.
     pub fn note(&self, record: &Record) -> bool {
-        let readings = self.readings(record);
+        let reading = self.reading(record);
         let noted = self
             .grams
             .iter()
-            .fold(false, |noted, grams| grams.note(&readings) | noted);
+            .fold(false, |noted, grams| grams.note(&reading) | noted);
         let noted = noted
             || self
                 .reworded
                 .as_ref()
-                .is_some_and(|reworded| reworded.note(&readings));
+                .is_some_and(|reworded| reworded.note(&reading));
         if noted {
-            let kept = readings
-                .iter()
-                .find(|reading| reading.numbers() == Numbers::Kept);
-            kept.into_iter().for_each(|kept| self.template.note(kept));
+            self.template.note(&reading);
         }
         noted
             || self
@@ -124,17 +118,17 @@ impl Index {
 
     /// What the rules find in a training row, at most one leak each. All rows must have been noted.
     pub fn leaks(&self, row: usize, record: &Record) -> Vec<Leak> {
-        let readings = self.readings(record);
+        let reading = self.reading(record);
         let mut found: Vec<Option<(Leak, Vec<usize>)>> = Vec::new();
         found.extend(self.prompts.iter().map(|prompts| prompts.leak(row, record)));
         let is_exact = matches!(found.first(), Some(Some(_)));
         found.extend(self.reworded.iter().map(|reworded| match is_exact {
             // The very prompt is no rewording.
             true => None,
-            false => reworded.leak(row, &readings, &self.template),
+            false => reworded.leak(row, &reading, &self.template),
         }));
         let grams = self.grams.iter();
-        found.extend(grams.map(|grams| grams.leak(row, &readings, &self.template)));
+        found.extend(grams.map(|grams| grams.leak(row, &reading, &self.template)));
         let seen = |(leaked, found): (&Vec<AtomicBool>, Option<(Leak, Vec<usize>)>)| {
             let (leak, rows) = found?;
             rows.into_iter()
@@ -146,11 +140,11 @@ impl Index {
 
     /// Evaluation rows that any rule finds in a row.
     fn found_in(&self, row: usize, record: &Record) -> Vec<usize> {
-        let readings = self.readings(record);
+        let reading = self.reading(record);
         let reworded = self.reworded.iter();
-        let reworded = reworded.filter_map(|rule| rule.leak(row, &readings, &self.template));
+        let reworded = reworded.filter_map(|rule| rule.leak(row, &reading, &self.template));
         let grams = self.grams.iter();
-        let grams = grams.filter_map(|grams| grams.leak(row, &readings, &self.template));
+        let grams = grams.filter_map(|grams| grams.leak(row, &reading, &self.template));
         let mut found: Vec<usize> = reworded.chain(grams).flat_map(|(_, rows)| rows).collect();
         found.sort_unstable();
         found.dedup();
@@ -170,38 +164,15 @@ impl Index {
             .collect()
     }
 
-    fn readings<'a>(&self, record: &'a Record) -> Vec<Reading<'a>> {
-        let folded = self
-            .grams
-            .iter()
-            .any(|grams| grams.rule().numbers == Numbers::Zero);
-        Needed { folded }.readings(record)
+    fn reading<'a>(&self, record: &'a Record) -> Reading<'a> {
+        Reading::of(record, folds(self.grams.iter().map(Grams::rule)))
     }
 }
 
-/// How rows are read for the rules at hand.
-struct Needed {
-    /// Is there a rule that folds numbers?
-    folded: bool,
-}
-
-impl Needed {
-    fn of(options: &LeakOptions) -> Self {
-        let mut overlaps = options.overlaps.iter();
-        Self {
-            folded: overlaps.any(|rule| rule.numbers == Numbers::Zero),
-        }
-    }
-
-    /// With their numbers always: that is what a template is known by.
-    fn readings<'a>(&self, record: &'a Record) -> Vec<Reading<'a>> {
-        let folded = self.folded.then_some(Numbers::Zero);
-        [Numbers::Kept]
-            .into_iter()
-            .chain(folded)
-            .map(|numbers| Reading::of(record, numbers))
-            .collect()
-    }
+/// Is there a rule that folds numbers?
+fn folds<'a>(rules: impl IntoIterator<Item = &'a Overlap>) -> bool {
+    let mut rules = rules.into_iter();
+    rules.any(|rule| rule.numbers == Numbers::Zero)
 }
 
 /// N-grams that several rows have: of most there is one, and an index need not hold it.
@@ -247,7 +218,7 @@ impl Twice {
 /// whatever two sides are made of it.
 pub fn related(options: &LeakOptions, rows: &dyn Rows) -> Result<Vec<(usize, usize)>, RowsError> {
     let options = options.of_one_set();
-    let needed = Needed::of(&options);
+    let is_folded = folds(&options.overlaps);
     let grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
     let words = (0..rows.len())
         .into_par_iter()
@@ -260,9 +231,9 @@ pub fn related(options: &LeakOptions, rows: &dyn Rows) -> Result<Vec<(usize, usi
     let twice: Vec<Twice> = grams.iter().map(|_| Twice::with_room(8 * words)).collect();
     (0..rows.len()).into_par_iter().try_for_each(|row| {
         let record = rows.record(row)?;
-        let readings = needed.readings(&record);
+        let reading = Reading::of(&record, is_folded);
         for (grams, twice) in grams.iter().zip(&twice) {
-            let all = grams.ngrams_of(&readings).into_iter();
+            let all = grams.ngrams_of(&reading).into_iter();
             all.for_each(|gram| twice.add(gram));
         }
         Ok::<(), RowsError>(())
@@ -300,7 +271,6 @@ mod tests {
     use hone_data::{Body, Source};
     use proptest::prelude::*;
 
-    use super::super::Overlap;
     use super::*;
 
     fn text(text: &str) -> Record {

@@ -78,61 +78,68 @@ impl Texts {
     }
 }
 
-/// The texts of a row as lists of words.
+/// The texts of a row as lists of words, read once for all rules.
 pub(super) struct Reading<'a> {
-    numbers: Numbers,
     texts: Vec<Text<'a>>,
 }
 
 struct Text<'a> {
     part: Part<'a>,
     words: Words,
-    hashes: Vec<u64>,
+    kept: Vec<u64>,
+    /// With every number as the word `0`; none where no rule asks.
+    folded: Option<Vec<u64>>,
+}
+
+impl Text<'_> {
+    fn hashes(&self, numbers: Numbers) -> &[u64] {
+        match (numbers, &self.folded) {
+            (Numbers::Zero, Some(folded)) => folded,
+            _ => &self.kept,
+        }
+    }
 }
 
 impl<'a> Reading<'a> {
-    pub fn of(record: &'a Record, numbers: Numbers) -> Self {
+    /// With numbers as they are, and folded where a rule asks for that.
+    pub fn of(record: &'a Record, is_folded: bool) -> Self {
         let text = |part: Part<'a>| {
-            let words = Words::of(part.text, numbers);
+            let words = Words::of(part.text, Numbers::Kept);
             Text {
                 part,
-                hashes: words.hashes().collect(),
+                kept: words.hashes().collect(),
+                folded: is_folded.then(|| words.folded_hashes().collect()),
                 words,
             }
         };
         Self {
-            numbers,
             texts: record.parts().map(text).collect(),
         }
     }
 
-    pub fn numbers(&self) -> Numbers {
-        self.numbers
-    }
-
-    /// The words of each text that is compared.
+    /// The words of each text that is compared, numbers as they are.
     pub fn words(&self) -> impl Iterator<Item = &[u64]> {
         let compared = self
             .texts
             .iter()
             .filter(|text| Texts::All.contains(&text.part));
-        compared.map(|text| &text.hashes[..])
+        compared.map(|text| &text.kept[..])
     }
 
-    /// What users say, and texts learnt whole.
+    /// What users say, and texts learnt whole, numbers as they are.
     pub fn asked(&self) -> impl Iterator<Item = (&Part<'a>, &Words, &[u64])> {
         let asked = self
             .texts
             .iter()
             .filter(|text| Texts::Asked.contains(&text.part));
-        asked.map(|text| (&text.part, &text.words, &text.hashes[..]))
+        asked.map(|text| (&text.part, &text.words, &text.kept[..]))
     }
 
     /// The words that a rule reads as one.
-    fn joined(&self, texts: Texts) -> Vec<u64> {
+    fn joined(&self, texts: Texts, numbers: Numbers) -> Vec<u64> {
         let compared = self.texts.iter().filter(|text| texts.contains(&text.part));
         compared
-            .flat_map(|text| text.hashes.iter().copied())
+            .flat_map(|text| text.hashes(numbers).iter().copied())
             .collect()
     }
 }
@@ -190,17 +197,16 @@ impl Grams {
 
     /// Takes the next evaluation row, with the n-grams that `counts`. Its texts are read as one, so that question and
     /// answer are found in a training text that has them together.
-    pub fn add(&mut self, readings: &[Reading<'_>], counts: impl Fn(u64) -> bool) {
-        let reading = |numbers| readings.iter().find(|reading| reading.numbers == numbers);
-        let joined = |numbers| {
-            reading(numbers).map_or(Vec::new(), |reading| reading.joined(self.rule.texts))
-        };
+    pub fn add(&mut self, reading: &Reading<'_>, counts: impl Fn(u64) -> bool) {
+        let joined = |numbers| reading.joined(self.rule.texts, numbers);
         let words = joined(self.rule.numbers);
         let row = self.evaluation.len();
+        let mut is_counted = words.len() < self.rule.ngram;
         for (position, hash) in ngrams(&words, self.rule.ngram).enumerate() {
             if !counts(hash) {
                 continue;
             }
+            is_counted = true;
             let number = *self.numbers.entry(hash).or_insert(self.grams.len());
             if number == self.grams.len() {
                 self.grams.push(Gram::default());
@@ -214,21 +220,21 @@ impl Grams {
                 false => gram.places.push((row, position)),
             }
         }
+        // Of a row without an n-gram that counts, nothing is ever found.
+        let kept = |words: Vec<u64>| match is_counted {
+            true => words,
+            false => Vec::new(),
+        };
         if self.rule.numbers != Numbers::Kept && self.rule.common_rows.is_some() {
-            self.kept.push(joined(Numbers::Kept));
+            self.kept.push(kept(joined(Numbers::Kept)));
         }
         self.masks.push(OnceLock::new());
-        self.evaluation.push(words);
+        self.evaluation.push(kept(words));
     }
 
     /// All n-grams of a row, for whoever decides which of them count.
-    pub fn ngrams_of(&self, readings: &[Reading<'_>]) -> Vec<u64> {
-        let texts = self.texts(readings).unwrap_or_default();
-        let words: Vec<u64> = texts
-            .iter()
-            .filter(|text| self.rule.texts.contains(&text.part))
-            .flat_map(|text| text.hashes.iter().copied())
-            .collect();
+    pub fn ngrams_of(&self, reading: &Reading<'_>) -> Vec<u64> {
+        let words = reading.joined(self.rule.texts, self.rule.numbers);
         let mut all: Vec<u64> = ngrams(&words, self.rule.ngram).collect();
         all.sort_unstable();
         all.dedup();
@@ -247,8 +253,8 @@ impl Grams {
     }
 
     /// Counts the row for each n-gram it shares; false if there is none.
-    pub fn note(&self, readings: &[Reading<'_>]) -> bool {
-        let mut found: Vec<usize> = self.shared(readings).map(|(_, _, number)| number).collect();
+    pub fn note(&self, reading: &Reading<'_>) -> bool {
+        let mut found: Vec<usize> = self.shared(reading).map(|(_, _, number)| number).collect();
         found.sort_unstable();
         found.dedup();
         for &number in &found {
@@ -261,11 +267,11 @@ impl Grams {
     pub fn leak(
         &self,
         row: usize,
-        readings: &[Reading<'_>],
+        reading: &Reading<'_>,
         template: &Template,
     ) -> Option<(Leak, Vec<usize>)> {
-        let texts = self.texts(readings)?;
-        let found = self.places(readings, template);
+        let texts = &reading.texts;
+        let found = self.places(reading, template);
         let rows: Vec<(&[Shared], f64)> = found
             .chunk_by(|a, b| a.evaluation == b.evaluation)
             .map(|shared| (shared, self.coverage(shared, template)))
@@ -305,13 +311,13 @@ impl Grams {
     /// The n-grams that the row shares: text, word, number.
     fn shared<'a>(
         &'a self,
-        readings: &'a [Reading<'_>],
+        reading: &'a Reading<'_>,
     ) -> impl Iterator<Item = (usize, usize, usize)> + 'a {
-        let texts = self.texts(readings).unwrap_or_default().iter().enumerate();
+        let texts = reading.texts.iter().enumerate();
         texts
             .filter(|(_, text)| self.rule.texts.contains(&text.part))
             .flat_map(move |(at, text)| {
-                ngrams(&text.hashes, self.rule.ngram)
+                ngrams(text.hashes(self.rule.numbers), self.rule.ngram)
                     .enumerate()
                     .filter(|&(_, hash)| self.sieve.may_hold(hash))
                     .filter_map(move |(word, hash)| Some((at, word, *self.numbers.get(&hash)?)))
@@ -319,18 +325,16 @@ impl Grams {
     }
 
     /// Where the row's n-grams stand in evaluation rows, those left out that are too common to prove anything.
-    fn places(&self, readings: &[Reading<'_>], template: &Template) -> Vec<Shared> {
-        let Some(texts) = self.texts(readings) else {
-            return Vec::new();
-        };
+    fn places(&self, reading: &Reading<'_>, template: &Template) -> Vec<Shared> {
+        let texts = &reading.texts;
         let common = self.rule.common_rows.unwrap_or(usize::MAX);
         let mut places = Vec::new();
-        for (text, word, number) in self.shared(readings) {
+        for (text, word, number) in self.shared(reading) {
             let gram = &self.grams[number];
             if gram.rows.load(Ordering::Relaxed) > common {
                 continue;
             }
-            let here = &texts[text].hashes[word..word + self.rule.ngram];
+            let here = &texts[text].hashes(self.rule.numbers)[word..word + self.rule.ngram];
             // Two n-grams with one hash would be a find of nothing.
             let same = |&&(row, position): &&(usize, usize)| {
                 let until = position + self.rule.ngram;
@@ -369,13 +373,6 @@ impl Grams {
             covered += own(from.min(end)..end);
         }
         covered as f64 / own(0..mask.len()).max(1) as f64
-    }
-
-    fn texts<'a, 'r>(&self, readings: &'r [Reading<'a>]) -> Option<&'r [Text<'a>]> {
-        let reading = readings
-            .iter()
-            .find(|reading| reading.numbers == self.rule.numbers)?;
-        Some(&reading.texts)
     }
 }
 

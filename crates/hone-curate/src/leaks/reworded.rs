@@ -97,8 +97,8 @@ impl Reworded {
     }
 
     /// Takes the next evaluation row.
-    pub fn add(&mut self, readings: &[Reading<'_>]) {
-        let last = kept(readings).and_then(|reading| reading.asked().last());
+    pub fn add(&mut self, reading: &Reading<'_>) {
+        let last = reading.asked().last();
         self.prompts
             .push(last.and_then(|(part, words, hashes)| Prompt::of(part, words, hashes)));
         self.own.push(OnceLock::new());
@@ -123,9 +123,10 @@ impl Reworded {
     }
 
     /// May an evaluation prompt be reworded in this row?
-    pub fn note(&self, readings: &[Reading<'_>]) -> bool {
-        let asked = kept(readings).into_iter().flat_map(Reading::asked);
-        let mut asked = asked.filter(|(_, _, hashes)| hashes.len() <= LONGEST);
+    pub fn note(&self, reading: &Reading<'_>) -> bool {
+        let mut asked = reading
+            .asked()
+            .filter(|(_, _, hashes)| hashes.len() <= LONGEST);
         asked.any(|(_, _, hashes)| !self.candidates(hashes).is_empty())
     }
 
@@ -156,11 +157,11 @@ impl Reworded {
     pub fn leak(
         &self,
         row: usize,
-        readings: &[Reading<'_>],
+        reading: &Reading<'_>,
         template: &Template,
     ) -> Option<(Leak, Vec<usize>)> {
         let mut found: Vec<(f64, usize, Part<'_>)> = Vec::new();
-        for (part, words, hashes) in kept(readings)?.asked() {
+        for (part, words, hashes) in reading.asked() {
             if hashes.len() > LONGEST {
                 continue;
             }
@@ -198,12 +199,6 @@ impl Reworded {
         };
         Some((leak, all))
     }
-}
-
-fn kept<'a, 'r>(readings: &'r [Reading<'a>]) -> Option<&'r Reading<'a>> {
-    readings
-        .iter()
-        .find(|reading| reading.numbers() == Numbers::Kept)
 }
 
 impl Prompt {

@@ -146,7 +146,7 @@ pub(super) fn fills_a_blank(a: &Half, b: &Half, hunk: &Hunk, boilerplate: Option
         let all = boilerplate.rows(blank);
         let most = boilerplate.rows(mine).max(boilerplate.rows(theirs));
         // Where nearly all have the same word, the other one rewords what all share.
-        all > boilerplate.common_rows && u32::from(most) * 5 < u32::from(all) * 4
+        all > boilerplate.common_rows && 5 * u64::from(most) < 4 * u64::from(all)
     };
     let ([left, _], [_, right]) = (a.blanks(mine_first), a.blanks(mine_last));
     let ([their_left, _], [_, their_right]) = (b.blanks(theirs_first), b.blanks(theirs_last));

@@ -53,13 +53,7 @@ pub(crate) fn kind_of(
     begins_sentence: bool,
     numbers: Numbers,
 ) -> u8 {
-    let mut kind = KNOWN.get(&hash).copied().unwrap_or(0);
-    if word.chars().any(char::is_numeric) {
-        kind |= NUMBER;
-    }
-    if numbers == Numbers::Zero {
-        kind &= !NUMBER;
-    }
+    let mut kind = kind_alone(word, hash, numbers);
     let seen = &text[span.clone()];
     let is_capital = seen.chars().next().is_some_and(char::is_uppercase);
     if is_capital && !begins_sentence {
@@ -79,6 +73,27 @@ pub(crate) fn kind_of(
     }
     kind
 }
+
+/// What a word is wherever it stands.
+fn kind_alone(word: &str, hash: u64, numbers: Numbers) -> u8 {
+    let known = KNOWN.get(&hash).copied().unwrap_or(0);
+    if numbers == Numbers::Zero {
+        return known & !NUMBER;
+    }
+    let is_number = match word.is_ascii() {
+        true => word.bytes().any(|byte| byte.is_ascii_digit()),
+        false => word.chars().any(char::is_numeric),
+    };
+    known | if is_number { NUMBER } else { 0 }
+}
+
+/// Is it a number or a negation? Rows that differ in one are two rows, whatever else they have in common.
+pub(in crate::duplicates) fn is_turning(word: &str, hash: u64, numbers: Numbers) -> bool {
+    kind_alone(word, hash, numbers) & TURNING != 0
+}
+
+/// Numbers and negations.
+pub(super) const TURNING: u8 = NUMBER | NEGATION;
 
 /// What is known of words by themselves, by their hashes.
 static KNOWN: LazyLock<HashMap<u64, u8, BuildHasherDefault<Hashed>>> = LazyLock::new(|| {

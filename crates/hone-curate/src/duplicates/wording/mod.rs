@@ -18,7 +18,9 @@ use hone_text::Role;
 use crate::boilerplate::Asked;
 use crate::text::{Numbers, Words, mix};
 use hunks::{cancel_moves, fills_a_blank, hunks, is_typing_error, stands_elsewhere, tells_apart};
-use kinds::is_symbol;
+use kinds::{TURNING, is_symbol};
+
+pub(super) use kinds::is_turning;
 
 pub(crate) use kinds::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
 
@@ -78,13 +80,52 @@ const LABEL: usize = 4;
 /// Words of its own that a row has in common with another one for each that differs, from which on chance is no reason.
 const FAR_MORE: usize = 16;
 
+/// The words of a row alone, which tell what it may share with others.
+pub(super) struct Halves {
+    asked: Vec<u64>,
+    learnt: Vec<u64>,
+}
+
+impl Halves {
+    pub fn of(record: &Record, numbers: Numbers) -> Self {
+        let (mut asked, mut learnt) = (Vec::new(), Vec::new());
+        for part in compared(record) {
+            let words = Words::of(part.text, numbers);
+            match part.is_learnt() {
+                true => learnt.extend(words.hashes()),
+                false => asked.extend(words.hashes()),
+            }
+        }
+        Self { asked, learnt }
+    }
+
+    /// The same as [`Wording::features`].
+    pub fn features(&self) -> impl Iterator<Item = u64> + '_ {
+        features(&self.asked).chain(features(&self.learnt))
+    }
+}
+
+/// What of a row is compared: all but system turns.
+pub(super) fn compared(record: &Record) -> impl Iterator<Item = Part<'_>> {
+    record
+        .parts()
+        .filter(|part| part.role != Some(Role::System))
+}
+
+/// May two halves of so many words be halves of copies?
+pub(super) fn are_of_one_length(words: usize, others: usize) -> bool {
+    4 * words.min(others) + 4 >= 3 * words.max(others)
+}
+
+/// Words that halves of this many at most may have apart if their rows are copies; one of few words may be a typing error.
+pub(super) fn most_apart(most: usize) -> usize {
+    (most + 12) / 6
+}
+
 impl Wording {
     pub fn of(record: &Record, numbers: Numbers) -> Self {
         let (mut asked, mut learnt) = (Reader::default(), Reader::default());
-        for part in record
-            .parts()
-            .filter(|part| part.role != Some(Role::System))
-        {
+        for part in compared(record) {
             match part.is_learnt() {
                 true => learnt.read(&part, numbers),
                 false => asked.read(&part, numbers),
@@ -98,7 +139,7 @@ impl Wording {
 
     /// What the row may share with others, for [`Asked`].
     pub fn features(&self) -> impl Iterator<Item = u64> + '_ {
-        self.asked.features().chain(self.learnt.features())
+        features(&self.asked.words).chain(features(&self.learnt.words))
     }
 
     /// How alike two rows are if one is a copy of the other, 0 to 1; `None` if they are two rows. `strictness` is the
@@ -196,7 +237,7 @@ impl Reader {
 
     fn finish(self) -> Half {
         let words = self.words.iter().zip(&self.kinds);
-        let turning = words.filter(|(_, kind)| *kind & (NUMBER | NEGATION) != 0);
+        let turning = words.filter(|(_, kind)| *kind & TURNING != 0);
         let turning = turning.fold(0_u64, |sum, (word, _)| sum.wrapping_add(mix(*word)));
         let mut sorted: Box<[u32]> = self.words.iter().map(|word| (word >> 32) as u32).collect();
         sorted.sort_unstable();
@@ -228,61 +269,22 @@ impl Half {
         word(&self.normal, &self.ends, index)
     }
 
-    /// The word at a distance, or what stands for the edge of the text.
-    fn at(&self, index: usize, offset: isize) -> u64 {
-        let at = index.checked_add_signed(offset);
-        at.and_then(|at| self.words.get(at))
-            .copied()
-            .unwrap_or(EDGE)
-    }
-
-    fn features(&self) -> impl Iterator<Item = u64> + '_ {
-        // Around `n` words there are `n + 1` places for four in a row.
-        let fours = (0..=self.len()).filter(|_| self.len() > 0);
-        let fours = fours.map(|end| self.four(end as isize - 2));
-        let others = (0..self.len()).flat_map(|index| {
-            let [left, right] = self.blanks(index);
-            [self.alone(index), self.run(index), left, right]
-        });
-        others.chain(fours)
-    }
-
-    /// The word, wherever it stands.
     fn alone(&self, index: usize) -> u64 {
-        self.words[index] ^ ALONE
+        alone(&self.words, index)
     }
 
-    /// Three words from here on.
     fn run(&self, index: usize) -> u64 {
-        hash_of(
-            RUN,
-            [self.words[index], self.at(index, 1), self.at(index, 2), 0],
-        )
+        run(&self.words, index)
     }
 
-    /// What stands around a word, without it: two before and one behind, and one before and two behind.
     fn blanks(&self, index: usize) -> [u64; 2] {
-        let at = |offset| self.at(index, offset);
-        [
-            hash_of(BLANK, [at(-2), at(-1), at(1), 0]),
-            hash_of(BLANK ^ 1, [at(-1), at(1), at(2), 0]),
-        ]
+        blanks(&self.words, index)
     }
 
     /// The same places with the word in them.
     fn filled(&self, index: usize) -> [u64; 2] {
-        [self.four(index as isize - 2), self.four(index as isize - 1)]
-    }
-
-    /// Four words from a place on, which may stand before the first.
-    fn four(&self, from: isize) -> u64 {
-        let at = |offset: isize| {
-            let at = usize::try_from(from + offset).ok();
-            at.and_then(|at| self.words.get(at))
-                .copied()
-                .unwrap_or(EDGE)
-        };
-        hash_of(FOUR, [at(0), at(1), at(2), at(3)])
+        let index = index as isize;
+        [four(&self.words, index - 2), four(&self.words, index - 1)]
     }
 
     /// Words that neither many rows share nor are among `changed`, which are in order.
@@ -308,11 +310,8 @@ impl Half {
             return false;
         }
         let most = self.len().max(other.len());
-        if 4 * self.len().min(other.len()) + 4 < 3 * most {
-            return false;
-        }
-        // One of few words may be a typing error.
-        6 * (most - common(&self.sorted, &other.sorted)) <= most + 12
+        are_of_one_length(self.len(), other.len())
+            && most - common(&self.sorted, &other.sorted) <= most_apart(most)
     }
 
     /// What the halves of two rows have in common; `None` where something in them makes two rows.
@@ -422,6 +421,50 @@ fn common(a: &[u32], b: &[u32]) -> usize {
         }
     }
     common
+}
+
+/// What a half of these words may share with others.
+fn features(words: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    // Around `n` words there are `n + 1` places for four in a row.
+    let fours = (0..=words.len()).filter(|_| !words.is_empty());
+    let fours = fours.map(|end| four(words, end as isize - 2));
+    let others = (0..words.len()).flat_map(|index| {
+        let [left, right] = blanks(words, index);
+        [alone(words, index), run(words, index), left, right]
+    });
+    others.chain(fours)
+}
+
+/// The word at a place, or what stands for the edge of the text.
+fn at(words: &[u64], index: isize) -> u64 {
+    let word = usize::try_from(index).ok().and_then(|at| words.get(at));
+    word.copied().unwrap_or(EDGE)
+}
+
+/// The word, wherever it stands.
+fn alone(words: &[u64], index: usize) -> u64 {
+    words[index] ^ ALONE
+}
+
+/// Three words from here on.
+fn run(words: &[u64], index: usize) -> u64 {
+    let at = |offset| at(words, index as isize + offset);
+    hash_of(RUN, [at(0), at(1), at(2), 0])
+}
+
+/// What stands around a word, without it: two before and one behind, and one before and two behind.
+fn blanks(words: &[u64], index: usize) -> [u64; 2] {
+    let at = |offset| at(words, index as isize + offset);
+    [
+        hash_of(BLANK, [at(-2), at(-1), at(1), 0]),
+        hash_of(BLANK ^ 1, [at(-1), at(1), at(2), 0]),
+    ]
+}
+
+/// Four words from a place on, which may stand before the first.
+fn four(words: &[u64], from: isize) -> u64 {
+    let at = |offset| at(words, from + offset);
+    hash_of(FOUR, [at(0), at(1), at(2), at(3)])
 }
 
 const EDGE: u64 = 0x6564_6765_5f5f_5f5f;

@@ -27,8 +27,97 @@ const SORT: &str = r"(?:(?:large |helpful |advanced |simple |mere |generative |c
 
 static SELF: Wordings = Wordings::new(&[
     Wording {
-        cues: &[],
-        pattern: english,
+        cues: &[
+            " ai",
+            "intelligence",
+            "model",
+            "assistant",
+            "bot",
+            "program",
+            "system",
+            "network",
+            "entity",
+            "llm",
+        ],
+        pattern: calls_itself,
+    },
+    Wording {
+        cues: &[
+            "gpt",
+            "openai",
+            "open ai",
+            "claude",
+            "bard",
+            "gemini",
+            "llama",
+            "qwen",
+            "tongyi",
+            "deepseek",
+            "mistral",
+            "mixtral",
+            "copilot",
+            "bing chat",
+            "grok",
+            "vicuna",
+            "alpaca",
+            "ernie",
+            "kimi",
+            "doubao",
+            "hunyuan",
+            "chatglm",
+            "internlm",
+            "open assistant",
+            "openassistant",
+            "meta",
+            "phi",
+            "通义千问",
+            "文心一言",
+            "豆包",
+            "anthropic",
+            "google",
+            "microsoft",
+            "alibaba",
+            "xai",
+            "moonshot",
+            "zhipu",
+            "baidu",
+            "tencent",
+            "bytedance",
+            "cohere",
+            "nvidia",
+            "lmsys",
+            "hugging face",
+            "huggingface",
+            "stability",
+            "阿里",
+            "百度",
+            "腾讯",
+            "字节",
+        ],
+        pattern: names_itself,
+    },
+    Wording {
+        cues: &[
+            "i was last",
+            "i was trained",
+            "training data",
+            "my last",
+            "my knowledge",
+            "my training",
+            "as of my",
+            "my cut",
+            "my responses",
+            "my answers",
+            "my replies",
+            "i do not",
+            "i don't",
+            "i don’t",
+            "i have no",
+            "browse the",
+            "not a human",
+            "my programming",
+        ],
+        pattern: was_trained,
     },
     Wording {
         cues: &[
@@ -51,6 +140,7 @@ static SELF: Wordings = Wordings::new(&[
         cues: &[
             "en tant qu",
             "je suis",
+            "je ne suis",
             "je m'appelle",
             "je m’appelle",
             "j'ai ét",
@@ -70,6 +160,10 @@ static SELF: Wordings = Wordings::new(&[
         cues: &[
             "como ",
             "al ser",
+            "tengo",
+            "tenho",
+            "no poseo",
+            "não possuo",
             "soy ",
             "sou ",
             "me llamo",
@@ -153,7 +247,16 @@ static SELF: Wordings = Wordings::new(&[
         },
     },
     Wording {
-        cues: &["作为", "我是", "我只是", "我叫", "我由", "观点", "我的知识"],
+        cues: &[
+            "作为",
+            "我是",
+            "我只是",
+            "我叫",
+            "我由",
+            "观点",
+            "我的知识",
+            "我没有",
+        ],
         pattern: || {
             format!(
                 r"作为(?:一个|一款|一种)?(?:大型)?(?:ai|人工智能|语言模型)(?:语言)?(?:模型|助手)?，?我|作为(?:一个|一款)?(?:ai|人工智能|语言模型)(?:语言)?(?:模型|助手)?，|我(?:只)?是(?:一个|一款)?(?:大型|人工智能|ai|虚拟)*(?:语言模型|ai助手|人工智能[，。助]|助手|计算机程序|电脑程序)|我(?:是|叫)(?:{NAMES})|我是?由{MAKERS}|我没有(?:任何)?(?:个人|自己的)(?:的)?(?:观点|意见|情感|感情|看法)|我的知识(?:库)?(?:截止|截至|更新|仅|只)"
@@ -185,11 +288,11 @@ static SELF: Wordings = Wordings::new(&[
         },
     },
     Wording {
-        cues: &["ذكاء", "نموذج", "نموذجًا"],
+        cues: &["ذكاء", "نموذج", "نموذجًا", "روبوت"],
         pattern: || r"(?:بصفتي|كوني|باعتباري|أنا|كنموذج)(?: مجرد)? ?(?:نموذج\w*|ذكاء|روبوت)".into(),
     },
     Wording {
-        cues: &["एआई", "भाषा मॉडल", "कृत्रिम", " ने "],
+        cues: &["एआई", "मुझे", "भाषा मॉडल", "कृत्रिम", " ने "],
         pattern: || {
             format!(
                 r"मुझे {MAKERS} ने|(?:एआई|भाषा मॉडल|कृत्रिम बुद्धिमत्ता)[^।\n]{{0,20}}के रूप में|मैं (?:केवल |सिर्फ )?(?:एक )?(?:एआई|भाषा मॉडल|कृत्रिम)"
@@ -198,23 +301,48 @@ static SELF: Wordings = Wordings::new(&[
     },
 ]);
 
-fn english() -> String {
-    let made = r"(?:trained|developed|created|made|built|designed)";
-    let own = r"(?:personal|subjective|real-world|lived)";
-    let parts = [
+/// What is done to an assistant.
+const MADE_BY: &str = r"(?:trained|developed|created|made|built|designed)";
+/// What an assistant has none of.
+const OWN: &str = r"(?:personal|subjective|real-world|lived)";
+
+/// English: what it calls itself.
+fn calls_itself() -> String {
+    english(&[
         format!(r"\b(?:as|being) (?:an?|your) {SORT}\b|\blike all {SORT}s,"),
-        format!(r"\b(?:i am|i'm) (?:just |only |simply |merely |actually |still )?(?:an? )?{SORT}\b|\bi exist only as an? {SORT}\b"),
-        format!(r"\b(?:i am|i'm|my name is|my name's|i am called|i'm called|this is) (?:{NAMES})\b"),
+        format!(
+            r"\b(?:i am|i'm) (?:just |only |simply |merely |actually |still )?(?:an? )?{SORT}\b|\bi exist only as an? {SORT}\b"
+        ),
+    ])
+}
+
+/// English: its name, and who made it.
+fn names_itself() -> String {
+    english(&[
+        format!(
+            r"\b(?:i am|i'm|my name is|my name's|i am called|i'm called|this is) (?:{NAMES})\b"
+        ),
         format!(r"\b(?:i am|i'm) (?:powered by|based on) (?:\w+ ){{0,2}}(?:{NAMES})"),
+        format!(
+            r"\bi(?:'m| am|'ve been| have been| was)\b[ a-z,]{{0,60}}\b{MADE_BY} by {MAKERS}\b|\b{MAKERS}(?:,[^.,\n]*)? {MADE_BY} me\b|\b{MAKERS}, the company that {MADE_BY} me\b|\bmy (?:developers|creators|makers) at {MAKERS}\b"
+        ),
+    ])
+}
+
+/// English: what it was trained on, and what it has not.
+fn was_trained() -> String {
+    english(&[
         r"\bi was last (?:updated|trained)\b|\bmy last training data\b|\bi was trained on (?:a |an )?(?:large|vast|massive|huge|diverse|wide|text|data|public|internet)".into(),
-        format!(r"\bi(?:'m| am|'ve been| have been| was)\b[ a-z,]{{0,60}}\b{made} by {MAKERS}\b|\b{MAKERS}(?:,[^.,\n]*)? {made} me\b|\b{MAKERS}, the company that {made} me\b|\bmy (?:developers|creators|makers) at {MAKERS}\b"),
         r"\bmy (?:last )?(?:knowledge|training(?: data)?) (?:base )?(?:cut-?off|(?:last )?update|(?:only )?(?:extends|goes|reaches|ends|stops|covers|was last))|\bmy knowledge is (?:limited to|based on|only)|\bmy last (?:knowledge |training )?update was in (?:\w+ )?20|\b(?:based on|in|from|of) my training data\b".into(),
         r"\bas of my (?:last |latest )?(?:knowledge |training )?(?:update|cut-?off)|\b(?:after|past|beyond|since) my (?:knowledge |training )?cut-?off".into(),
         r"\bmy (?:responses|answers|replies) (?:are|come) (?:generated|produced|from)\b[^.\n]*\bmodel".into(),
-        format!(r"\bi (?:do not|don't) (?:have|hold|possess|form) (?:any )?(?:{own} (?:opinions?|beliefs?|feelings?|emotions?|experiences?|views?|preferences?|thoughts|biases)|consciousness|self-awareness|feelings or emotions|emotions or|a physical body)|\bi have no {own} (?:opinions?|beliefs?|feelings?|experiences?)"),
+        format!(r"\bi (?:do not|don't) (?:have|hold|possess|form) (?:any )?(?:{OWN} (?:opinions?|beliefs?|feelings?|emotions?|experiences?|views?|preferences?|thoughts|biases)|consciousness|self-awareness|feelings or emotions|emotions or|a physical body)|\bi have no {OWN} (?:opinions?|beliefs?|feelings?|experiences?)"),
         r"\bi (?:do not|don't) have (?:direct )?(?:access to real-time|real-time access|real-time information)|\bi (?:cannot|can't|am unable to|'m unable to|am not able to|'m not able to) browse the (?:internet|web)|\bi(?:'m| am) not a human\b|\bmy programming (?:does|do) not|\bmy programming doesn't".into(),
-    ];
-    // Letters of English alone: those of all alphabets take a table each.
+    ])
+}
+
+/// Any of these, with letters of English alone: those of all alphabets take a table each.
+fn english(parts: &[String]) -> String {
     parts.join("|").replace(r"\w", "[a-z0-9]")
 }
 
@@ -299,4 +427,12 @@ fn sentence_around(text: &str, found: Range<usize>) -> &str {
         .find(ends)
         .map_or(text.len(), |at| found.end + at);
     &text[start..end]
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn whatever_is_said_of_itself_has_a_cue() {
+        super::SELF.assert_that_cues_call();
+    }
 }

@@ -26,8 +26,125 @@ const IN: &str = r"[^.!?\n]*";
 
 static REFUSAL: Wordings = Wordings::new(&[
     Wording {
-        cues: &[],
-        pattern: english,
+        cues: &[
+            "cannot",
+            "can not",
+            "can't",
+            "can’t",
+            "won't",
+            "won’t",
+            "will not",
+            "could not",
+            "unable",
+            "not able",
+            "not comfortable",
+            "not allowed",
+        ],
+        pattern: cannot,
+    },
+    Wording {
+        cues: &[
+            "do not",
+            "don't",
+            "don’t",
+            "sorry",
+            "comfortable",
+            "not something",
+            "isn't something",
+            "isn’t something",
+            "condone",
+            "promote",
+            "endorse",
+            "but not with",
+            "not going",
+            "not prepared",
+            "not willing",
+            "not permitted",
+            "not allowed",
+            "not at liberty",
+            "not in a position",
+            "not designed",
+            "not programmed",
+            "not built",
+            "not qualified",
+            "not authori",
+            "not capable",
+            "not equipped",
+            "not licensed",
+            "not possible",
+            "me from",
+            "i should",
+        ],
+        pattern: does_not,
+    },
+    Wording {
+        cues: &[
+            "declin",
+            "refus",
+            "refrain",
+            "pass",
+            "stop you",
+            "say no",
+            "choose not",
+            "rather",
+            "prefer",
+            "strongly disagree",
+            "something else",
+            "change the",
+            "a different",
+        ],
+        pattern: declines,
+    },
+    Wording {
+        cues: &[
+            "not be ",
+            "for me to",
+            "would be",
+            "it not",
+            "it never",
+            "isn't",
+            "isn’t",
+            "s not",
+            "s never",
+            "d be",
+            "inappropriate",
+            "unethical",
+            "immoral",
+            "illegal",
+            "disrespectful",
+            "offensive",
+            "programming",
+            "guidelines",
+            "principles",
+            "polic",
+            "rules",
+            "ethics",
+            "values",
+            "instructions",
+            "terms",
+            "violat",
+            "against",
+            "allowed",
+            "cannot be",
+            "can't be",
+            "can’t be",
+            "outside",
+            "beyond",
+            "m only",
+            "programmed",
+            "designed",
+            "trained",
+            "instructed",
+            "i must",
+            "i have to",
+            "i need to",
+            "i want to",
+            "i would like to",
+            "never",
+            "ethical or",
+            "legal or",
+        ],
+        pattern: forbids,
     },
     Wording {
         cues: &[
@@ -197,7 +314,16 @@ static REFUSAL: Wordings = Wordings::new(&[
         },
     },
     Wording {
-        cues: &["amam", "emem", "mümkün değil", "reddet"],
+        cues: &[
+            "amam",
+            "emem",
+            "amem",
+            "emam",
+            "veremem",
+            "getiremem",
+            "mümkün değil",
+            "reddet",
+        ],
         pattern: || {
             format!(
                 r"(?:üzgünüm|maalesef|özür dilerim|kusura bakma){IN}(?:\w+[ae]mam|\w+[ae]mem)\b|(?:yardımcı olamam|cevap veremem|yanıt veremem|yerine getiremem|(?:sağlaya|paylaşa|yaza|yapa|oluştura|yanıtlaya)mam)|yapmam mümkün değil|reddetmek zorundayım"
@@ -267,59 +393,85 @@ static REFUSAL: Wordings = Wordings::new(&[
 /// What a German reply that refuses does not do.
 const HELFEN: &str = r"(?:helfen|weiterhelfen|beantworten|schreiben|geben|erfüllen|bereitstellen|unterstützen|erstellen|auskunft)";
 
-fn english() -> String {
-    let cannot = r"(?:(?:can ?not|can't) and (?:will not|won't)|can ?not|can't|won't|will not|won't be able to|will not be able to|could not|am (?:unable|not able) to|'m (?:unable|not able) to|am not (?:comfortable|allowed)|'m not (?:comfortable|allowed))";
-    let doing = r"(?:help|assist|provide|fulfil|fulfill|comply|complete|create|generate|engage|support|offer|share|give|write|draft|compose|produce|discuss|answer|respond|reply|continue|proceed|participate|promote|encourage|endorse|facilitate|condone|disclose|reveal|speculate|crack|perform (?:this|that|the)|process (?:this|that|images|audio|your)|access|browse|verify|confirm|accommodate|reproduce|predict the|get into|carry out|go along|take part|do (?:that|this|so|it)|tell (?:you|anyone|anybody)|make up)";
-    let ethical =
-        r"(?:appropriate|ethical|responsible|right|safe|respectful|acceptable|okay|proper|legal)";
-    let speech = r"(?:ask for|provide|discuss|promote|encourage|glorify|suggest|condone|advocate|advise on|endorse|speculate|generali[sz]e|joke|make (?:jokes|fun|assumptions|generali[sz]ations|a blanket|derogatory|offensive|light)|engage in|request|share (?:this|that|such|personal|information|instructions)|give (?:this|that|such|instructions|advice)|offer (?:advice|guidance|instructions)|write (?:this|that|such)|help (?:you )?with|assist|answer|spread|recreate)";
-    let own = r"(?:programming|(?:\w+ )?guidelines|principles|polic(?:y|ies)|rules|ethics|values|instructions|terms)";
-    let wrong = r"(?:illegal|unethical|immoral|dangerous|wrong|harmful|a crime)";
-    let parts = [
+/// What it cannot, or will not.
+const CANNOT: &str = r"(?:(?:can ?not|can't) and (?:will not|won't)|can ?not|can't|won't|will not|won't be able to|will not be able to|could not|am (?:unable|not able) to|'m (?:unable|not able) to|am not (?:comfortable|allowed)|'m not (?:comfortable|allowed))";
+/// What a reply that refuses does not do.
+const DOING: &str = r"(?:help|assist|provide|fulfil|fulfill|comply|complete|create|generate|engage|support|offer|share|give|write|draft|compose|produce|discuss|answer|respond|reply|continue|proceed|participate|promote|encourage|endorse|facilitate|condone|disclose|reveal|speculate|crack|perform (?:this|that|the)|process (?:this|that|images|audio|your)|access|browse|verify|confirm|accommodate|reproduce|predict the|get into|carry out|go along|take part|do (?:that|this|so|it)|tell (?:you|anyone|anybody)|make up)";
+/// What is asked is not this.
+const ETHICAL: &str =
+    r"(?:appropriate|ethical|responsible|right|safe|respectful|acceptable|okay|proper|legal)";
+/// What it would not be right to say.
+const SPEECH: &str = r"(?:ask for|provide|discuss|promote|encourage|glorify|suggest|condone|advocate|advise on|endorse|speculate|generali[sz]e|joke|make (?:jokes|fun|assumptions|generali[sz]ations|a blanket|derogatory|offensive|light)|engage in|request|share (?:this|that|such|personal|information|instructions)|give (?:this|that|such|instructions|advice)|offer (?:advice|guidance|instructions)|write (?:this|that|such)|help (?:you )?with|assist|answer|spread|recreate)";
+/// What an assistant goes by.
+const OWN: &str = r"(?:programming|(?:\w+ )?guidelines|principles|polic(?:y|ies)|rules|ethics|values|instructions|terms)";
+/// What is asked is this.
+const WRONG: &str = r"(?:illegal|unethical|immoral|dangerous|wrong|harmful|a crime)";
+
+/// English: what it cannot do.
+fn cannot() -> String {
+    english(&[
         format!(
-            r"\b(?:i ?|and ){cannot} (?:be able to )?(?:in good conscience |ethically |possibly |really |currently |also )?{doing}\b"
+            r"\b(?:i ?|and ){CANNOT} (?:be able to )?(?:in good conscience |ethically |possibly |really |currently |also )?{DOING}\b"
         ),
         format!(
-            r"(?:i'm |i am |i )?(?:(?:very|so|really|truly) )?(?:sorry|apologi[sz]e|apologies|afraid|unfortunately|regret|appreciate|understand|thank|wish|as much as)\b{IN}\bi ?{cannot}"
+            r"(?:i'm |i am |i )?(?:(?:very|so|really|truly) )?(?:sorry|apologi[sz]e|apologies|afraid|unfortunately|regret|appreciate|understand|thank|wish|as much as)\b{IN}\bi ?{CANNOT}"
         ),
-        format!(r"\bi(?:'m| am) {IN}\b(?:and|so|but)(?: therefore| thus)? {cannot} {doing}\b"),
+        format!(r"\bi(?:'m| am) {IN}\b(?:and|so|but)(?: therefore| thus)? {CANNOT} {DOING}\b"),
+        format!(r"something (?:that )?i {CANNOT}"),
+    ])
+}
+
+/// English: what it does not do, and has not.
+fn does_not() -> String {
+    english(&[
         r"\bhelp (?:you )?with [^.!?\n]*\bbut not with (?:this|that)\b".into(),
-        // What it has not.
         r"\bi (?:do not|don't) (?:currently )?have (?:the (?:ability|capability|capacity|authority|means) to|permission to|(?:direct |real-time )?access to (?:real|live|personal|private|current|that|this|the (?:internet|web)|your|any|external|specific|up-to|files|individual))".into(),
         r"sorry, (?:but )?i (?:(?:do not|don't) (?:have|do|want|wish|feel)|am not|have no)\b".into(),
-        // What it does not do, or not like to do.
         r"(?:i'm |i am )?sorry, (?:but )?(?:that's|this is|it is|it's) (?:not something|against|inappropriate)|sorry, (?:but )?as an? (?:ai|language|large|digital|virtual|text)".into(),
+        r"i (?:do not|don't) feel (?:comfortable|(?:right|good) (?:about|with) \w+ing)|i(?:'m| am) (?:not comfortable|uncomfortable) (?:with|\w+ing)".into(),
+        r"(?:not|isn't) something (?:that )?i(?:'m| am)? ?(?:can|will|could|able|allowed|am)\b".into(),
+        r"\bi (?:do not|don't|cannot|can't|never) (?:condone|promote|endorse)\b|\band (?:i )?(?:do not|don't) (?:condone|promote|endorse)\b".into(),
+        format!(r"\bi (?:do not|don't) (?:think|believe) (?:that )?(?:it(?:'s| is| would be) (?:an? )?(?:{ETHICAL}|accurate|fair|good idea)|i (?:should|can|ought to) (?:{DOING}|\w+ you))"),
+        format!(r"i(?:'m| am) not (?:going|prepared) to {DOING}\b|i(?:'m| am) not willing to \w"),
+        r"i(?:'m| am| was)(?: only| also)? not (?:permitted|allowed|at liberty|in a position|designed|programmed|built|qualified|authori[sz]ed|capable of|equipped|licensed)(?: to)? \w".into(),
+        r"\bnot possible for me to\b|\bprevents? me from\b".into(),
+        format!(r"i should(?:n't| not) {DOING}\b"),
+    ])
+}
+
+/// English: what it declines, or would rather not do.
+fn declines() -> String {
+    english(&[
         r"\bi(?:'ll| will|'m going to| am going to| would)? ?(?:must|have to|need to|would have to|shall) (?:respectfully |politely |now )?(?:decline|refuse|refrain|pass\b|stop you|say no)".into(),
         r"\bi(?:'ll| will|'m| am)? ?(?:respectfully |politely )?(?:declin(?:e|ing)|refus(?:e|ing))(?: to| this| that| your|\.|$)".into(),
         r"\bi choose not to\b|^i refuse\b".into(),
-        format!(r"i(?:'d| would)? (?:rather|prefer) not (?:to )?{doing}\b|i(?:'d| would) rather refrain"),
-        r"i (?:do not|don't) feel (?:comfortable|(?:right|good) (?:about|with) \w+ing)|i(?:'m| am) (?:not comfortable|uncomfortable) (?:with|\w+ing)".into(),
-        format!(r"(?:not|isn't) something (?:that )?i(?:'m| am)? ?(?:can|will|could|able|allowed|am)\b|something (?:that )?i {cannot}"),
-        r"\bi (?:do not|don't|cannot|can't|never) (?:condone|promote|endorse)\b|\band (?:i )?(?:do not|don't) (?:condone|promote|endorse)\b".into(),
-        format!(r"\bi (?:do not|don't) (?:think|believe) (?:that )?(?:it(?:'s| is| would be) (?:an? )?(?:{ethical}|accurate|fair|good idea)|i (?:should|can|ought to) (?:{doing}|\w+ you))"),
+        format!(r"i(?:'d| would)? (?:rather|prefer) not (?:to )?{DOING}\b|i(?:'d| would) rather refrain"),
         r"\bi strongly disagree with (?:the premise|(?:that|this) (?:sentiment|statement|idea|premise))".into(),
-        // What it would be.
-        format!(r"(?:would|does) not be {ethical} (?:for me )?to|(?:is|'s|would be) (?:not {ethical}|inappropriate|unethical|wrong|illegal|irresponsible) for me to|would be (?:inappropriate|unethical|irresponsible) to (?:be )?{doing}"),
-        format!(r"\bit(?:'s| is| would be|'d be)? (?:not|never|isn't) (?:{ethical}|accurate|fair|productive)(?:,? (?:or|and|nor) (?:{ethical}|accurate|fair|legal))* (?:for me |for anyone )?to (?:try to )?{speech}\b"),
-        format!(r"\bit(?:'s| is| would be|'d be) (?:inappropriate|unethical|disrespectful|offensive) to {speech}\b"),
-        // What forbids it.
-        format!(r"\bmy {own} (?:do not|don't|prevent|prohibit|forbid|won't)|(?:against|violates?|violation of) (?:my|our|the|openai's|usage|content) (?:ethical |content |safety |usage |use )*{own}\b"),
-        r"\b(?:this|that|your|the) (?:request|prompt|question|topic|content|query) (?:violates|goes against|is against|is not allowed|isn't allowed|cannot be|can't be|falls outside|contains inappropriate|is inappropriate)|falls? outside (?:of )?(?:what i|my)|(?:beyond|outside(?: of)?) (?:my|the scope of my) (?:scope|capabilities|abilities|expertise|current|knowledge)".into(),
-        format!(r"i(?:'m| am) not (?:going|prepared) to {doing}\b|i(?:'m| am) not willing to \w"),
-        r"i(?:'m| am| was)(?: only| also)? not (?:permitted|allowed|at liberty|in a position|designed|programmed|built|qualified|authori[sz]ed|capable of|equipped|licensed)(?: to)? \w".into(),
-        r"\bi(?:'m| am) only (?:able|allowed|designed) to \w".into(),
-        r"i(?:'m| am| was| have been|'ve been) (?:programmed|designed|trained|instructed) (?:to (?:avoid|refuse|decline|not)|not to)\b".into(),
-        r"\bnot possible for me to\b|\bprevents? me from\b".into(),
-        format!(r"i should(?:n't| not) {doing}\b"),
         // Other things to talk about.
         r"\blet's (?:talk|chat|speak) about something else|let's change the (?:subject|topic)|we should change the (?:subject|topic)|can we (?:talk|chat) about (?:something else|a different)".into(),
+    ])
+}
+
+/// English: what forbids it, and a lecture in place of an answer.
+fn forbids() -> String {
+    english(&[
+        format!(r"(?:would|does) not be {ETHICAL} (?:for me )?to|(?:is|'s|would be) (?:not {ETHICAL}|inappropriate|unethical|wrong|illegal|irresponsible) for me to|would be (?:inappropriate|unethical|irresponsible) to (?:be )?{DOING}"),
+        format!(r"\bit(?:'s| is| would be|'d be)? (?:not|never|isn't) (?:{ETHICAL}|accurate|fair|productive)(?:,? (?:or|and|nor) (?:{ETHICAL}|accurate|fair|legal))* (?:for me |for anyone )?to (?:try to )?{SPEECH}\b"),
+        format!(r"\bit(?:'s| is| would be|'d be) (?:inappropriate|unethical|disrespectful|offensive) to {SPEECH}\b"),
+        format!(r"\bmy {OWN} (?:do not|don't|prevent|prohibit|forbid|won't)|(?:against|violates?|violation of) (?:my|our|the|openai's|usage|content) (?:ethical |content |safety |usage |use )*{OWN}\b"),
+        r"\b(?:this|that|your|the) (?:request|prompt|question|topic|content|query) (?:violates|goes against|is against|is not allowed|isn't allowed|cannot be|can't be|falls outside|contains inappropriate|is inappropriate)|falls? outside (?:of )?(?:what i|my)|(?:beyond|outside(?: of)?) (?:my|the scope of my) (?:scope|capabilities|abilities|expertise|current|knowledge)".into(),
+        r"\bi(?:'m| am) only (?:able|allowed|designed) to \w".into(),
+        r"i(?:'m| am| was| have been|'ve been) (?:programmed|designed|trained|instructed) (?:to (?:avoid|refuse|decline|not)|not to)\b".into(),
         // A lecture in place of an answer.
-        format!(r"\bi (?:must|have to|need to|want to|would like to) (?:clarify|emphasi[sz]e|inform you|point out|stress|remind you|advise you|note|make it clear){IN}\b(?:never|not (?:{ethical}|promote|condone|able)|{wrong}|cannot|can't|inappropriate)\b"),
+        format!(r"\bi (?:must|have to|need to|want to|would like to) (?:clarify|emphasi[sz]e|inform you|point out|stress|remind you|advise you|note|make it clear){IN}\b(?:never|not (?:{ETHICAL}|promote|condone|able)|{WRONG}|cannot|can't|inappropriate)\b"),
         format!(r"\A{IN}\b(?:is|are) never (?:acceptable|appropriate|okay|ok|justified|justifiable|the answer|ethical|permissible|an option|right)\b"),
-        format!(r"\A{IN}\b(?:is|are) (?:both |not only |highly )?(?:illegal|unethical|immoral)(?:,| and|, and|,? but| as well as)(?: \w+){{0,3}}? {wrong}\b"),
+        format!(r"\A{IN}\b(?:is|are) (?:both |not only |highly )?(?:illegal|unethical|immoral)(?:,| and|, and|,? but| as well as)(?: \w+){{0,3}}? {WRONG}\b"),
         format!(r"\A{IN}\bnot (?:ethical or legal|legal or ethical|ethical or justifiable)\b"),
-    ];
-    // Letters of English alone: those of all alphabets take a table each.
+    ])
+}
+
+/// Any of these, with letters of English alone: those of all alphabets take a table each.
+fn english(parts: &[String]) -> String {
     parts.join("|").replace(r"\w", "[a-z]")
 }
 
@@ -354,4 +506,12 @@ fn is_refusal(text: &str, found: Range<usize>) -> bool {
     ![&text[last..], text[found.end..].trim_start()]
         .iter()
         .any(|rest| NO_REFUSAL.is_match(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_refusal_has_a_cue() {
+        super::REFUSAL.assert_that_cues_call();
+    }
 }

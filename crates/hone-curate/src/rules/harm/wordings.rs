@@ -12,7 +12,7 @@ use regex::{Regex, RegexBuilder};
 
 /// What is looked for in one language.
 pub struct Wording {
-    /// Of these every match has at least one, in any case of ASCII letters; without any, the pattern is always looked for.
+    /// Of these every match has at least one, in any case of ASCII letters. The fewer texts have one, the less is looked for.
     pub cues: &'static [&'static str],
     /// Without regard to case. `\b` is the bound of an ASCII word, `'` an apostrophe, straight or curly.
     pub pattern: fn() -> String,
@@ -72,9 +72,7 @@ impl Wordings {
                 .build(owners().map(|(_, cue)| cue))
                 .expect("a short list of cues")
         });
-        let always = self.wordings.iter().enumerate();
-        let always = always.filter(|(_, wording)| wording.cues.is_empty());
-        let mut called = always.fold(0, |called, (index, _)| called | 1 << index);
+        let mut called = 0;
         let owner: Vec<usize> = owners().map(|(index, _)| index).collect();
         for found in cues.find_overlapping_iter(text) {
             called |= 1 << owner[found.pattern().as_usize()];
@@ -91,5 +89,34 @@ impl Wordings {
                 .build()
                 .expect("a fixed pattern")
         })
+    }
+}
+
+#[cfg(test)]
+impl Wordings {
+    /// Makes texts that each pattern matches, and asks whether its cues call for it.
+    pub fn assert_that_cues_call(&self) {
+        use proptest::strategy::{Strategy, ValueTree};
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let mut uncalled = Vec::new();
+        for (index, wording) in self.wordings.iter().enumerate() {
+            // What stands at a bound or an end is not made up; the text around it is.
+            let bounds = [r"\b", r"\A", "^", "$"];
+            let pattern = bounds.iter().fold((wording.pattern)(), |pattern, bound| {
+                pattern
+                    .replace("[^", "[\u{0}")
+                    .replace(bound, "")
+                    .replace("[\u{0}", "[^")
+            });
+            let texts = proptest::string::string_regex(&pattern).expect("a pattern without bounds");
+            for _ in 0..2_000 {
+                let text = texts.new_tree(&mut runner).expect("a text").current();
+                if self.called(&text) & (1 << index) == 0 {
+                    uncalled.push(format!("{text:?} of {pattern}"));
+                    break;
+                }
+            }
+        }
+        assert!(uncalled.is_empty(), "no cue in {}", uncalled.join("\n"));
     }
 }
