@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -93,12 +94,16 @@ impl Spool {
         }
     }
 
+    /// Where a row stands in the file, in bytes.
+    pub(crate) fn span(&self, row: usize) -> Range<u64> {
+        let before = row.checked_sub(1);
+        before.map_or(0, |before| self.index.ends[before])..self.index.ends[row]
+    }
+
     /// A row as it was written down.
     pub(crate) fn line(&self, row: usize) -> io::Result<String> {
-        let start = row
-            .checked_sub(1)
-            .map_or(0, |before| self.index.ends[before]);
-        let mut bytes = vec![0; (self.index.ends[row] - start) as usize];
+        let Range { start, end } = self.span(row);
+        let mut bytes = vec![0; (end - start) as usize];
         {
             let mut file = self.file.lock().expect("nobody panics while holding it");
             file.seek(SeekFrom::Start(start))?;

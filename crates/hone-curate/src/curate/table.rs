@@ -297,7 +297,13 @@ impl Table {
             spool: &self.spool,
             rows,
         };
-        let related = leaks::related(&options, &chosen)?;
+        // A word of English takes five bytes or six; a few too many do no harm.
+        let bytes = rows
+            .iter()
+            .map(|&row| self.spool.span(row))
+            .map(|span| span.end - span.start);
+        let words = bytes.sum::<u64>() / 5;
+        let related = leaks::related(&options, &chosen, words as usize)?;
         self.links
             .extend(related.into_iter().map(|(a, b)| (rows[a], rows[b])));
         Ok(())

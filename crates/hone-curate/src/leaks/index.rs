@@ -1,5 +1,7 @@
 //! All evaluation rows, as every rule looks for them.
 
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hone_data::Record;
@@ -10,6 +12,7 @@ use super::prompt::{self, Prompts};
 use super::reworded::{self, Reworded};
 use super::template::Template;
 use super::{Leak, LeakOptions};
+use crate::hashes::{Hashed, Sieve};
 use crate::text::{Numbers, mix};
 use crate::{Rows, RowsError};
 
@@ -26,43 +29,55 @@ pub struct Index {
 impl Index {
     /// The index of these evaluation rows.
     pub fn new(options: &LeakOptions, evaluation: &dyn Rows) -> Result<Self, RowsError> {
-        Self::of(options, evaluation, None)
+        let words = (0..evaluation.len())
+            .map(|row| Ok(about_words(&*evaluation.record(row)?)))
+            .sum::<Result<usize, RowsError>>()?;
+        Self::of(options, evaluation, words, None)
     }
 
-    /// The index of these rows; with `twice`, of the n-grams only that several rows have.
+    /// The index of these rows of about so many words; with `repeated`, of the n-grams only that several rows have.
     fn of(
         options: &LeakOptions,
         evaluation: &dyn Rows,
-        twice: Option<&[Twice]>,
+        words: usize,
+        repeated: Option<&[Repeated]>,
     ) -> Result<Self, RowsError> {
         let mut prompts = options.prompt_exact.then(Prompts::default);
         let mut reworded = options.reworded.map(Reworded::new);
         let mut grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
         let is_folded = folds(&options.overlaps);
-        let mut words = 0;
-        for row in 0..evaluation.len() {
-            let record = evaluation.record(row)?;
-            let reading = Reading::of(&record, is_folded);
-            for (rule, grams) in grams.iter_mut().enumerate() {
-                let twice = twice.map(|twice| &twice[rule]);
-                grams.add(&reading, |gram| twice.is_none_or(|twice| twice.has(gram)));
+        let template = Template::with_room(words, options.template_rows);
+        let all: Vec<usize> = (0..evaluation.len()).collect();
+        for rows in all.chunks(BATCH) {
+            let records = rows
+                .par_iter()
+                .map(|&row| evaluation.record(row))
+                .collect::<Result<Vec<_>, RowsError>>()?;
+            let reading = |record| {
+                let reading = Reading::of(record, is_folded);
+                template.add(&reading);
+                reading
+            };
+            let readings: Vec<Reading<'_>> = records
+                .par_iter()
+                .map(|record| reading(&**record))
+                .collect();
+            for (&row, (record, reading)) in rows.iter().zip(records.iter().zip(&readings)) {
+                for (rule, grams) in grams.iter_mut().enumerate() {
+                    let repeated = repeated.map(|repeated| &repeated[rule]);
+                    let counts = |gram| repeated.is_none_or(|repeated| repeated.has(gram));
+                    grams.add(reading, counts);
+                }
+                reworded
+                    .iter_mut()
+                    .for_each(|reworded| reworded.add(reading));
+                prompts
+                    .iter_mut()
+                    .for_each(|prompts| prompts.add(row, record));
             }
-            reworded
-                .iter_mut()
-                .for_each(|reworded| reworded.add(&reading));
-            prompts
-                .iter_mut()
-                .for_each(|prompts| prompts.add(row, &record));
-            words += reading.words().map(<[u64]>::len).sum::<usize>();
         }
         grams.iter_mut().for_each(Grams::finish);
         reworded.iter_mut().for_each(Reworded::finish);
-        let template = Template::with_room(words, options.template_rows);
-        (0..evaluation.len()).into_par_iter().try_for_each(|row| {
-            let record = evaluation.record(row)?;
-            template.add(&Reading::of(&record, false));
-            Ok::<(), RowsError>(())
-        })?;
         let rules = grams.len() + usize::from(prompts.is_some()) + usize::from(reworded.is_some());
         let unseen = || {
             (0..evaluation.len())
@@ -175,70 +190,94 @@ fn folds<'a>(rules: impl IntoIterator<Item = &'a Overlap>) -> bool {
     rules.any(|rule| rule.numbers == Numbers::Zero)
 }
 
-/// N-grams that several rows have: of most there is one, and an index need not hold it.
-struct Twice {
-    once: Vec<AtomicU64>,
-    again: Vec<AtomicU64>,
+/// Rows that are read at once.
+const BATCH: usize = 1024;
+
+/// About how many words a row has, or a few more.
+fn about_words(record: &Record) -> usize {
+    record.parts().map(|part| part.text.len() / 4).sum()
 }
 
-impl Twice {
+/// N-grams being met for the first time, or not.
+struct Met {
+    /// Two bits of one word for each n-gram, so that one step tells whether both were set.
+    bits: Vec<AtomicU64>,
+}
+
+/// Bits of [`Met`] for each n-gram: one of seventy is said to have been met that has not.
+const BITS: usize = 16;
+
+impl Met {
     fn with_room(grams: usize) -> Self {
-        let words = (grams / 8).next_power_of_two().max(64);
-        let zeros = || (0..words).map(|_| AtomicU64::new(0)).collect();
+        let words = (BITS * grams / 64).next_power_of_two().max(64);
         Self {
-            once: zeros(),
-            again: zeros(),
+            bits: (0..words).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
-    /// Notes an n-gram of one more row, from any thread.
-    fn add(&self, gram: u64) {
-        let (word, bit) = self.place(gram);
-        if self.once[word].fetch_or(bit, Ordering::Relaxed) & bit != 0 {
-            self.again[word].fetch_or(bit, Ordering::Relaxed);
-        }
-    }
-
-    /// Do several rows have it? Seldom wrongly yes.
-    fn has(&self, gram: u64) -> bool {
-        let (word, bit) = self.place(gram);
-        self.again[word].load(Ordering::Relaxed) & bit != 0
-    }
-
-    fn place(&self, gram: u64) -> (usize, u64) {
+    /// Notes an n-gram, from any thread; true if it was noted before, and seldom if not.
+    fn again(&self, gram: u64) -> bool {
         let spread = mix(gram);
-        let word = (spread >> 6) as usize & (self.once.len() - 1);
-        (word, 1 << (spread & 63))
+        let word = (spread >> 12) as usize & (self.bits.len() - 1);
+        let both = 1 << (spread & 63) | 1 << (spread >> 6 & 63);
+        self.bits[word].fetch_or(both, Ordering::Relaxed) & both == both
     }
 }
 
-/// Pairs of rows of one set that a rule would find on two sides; enough of them to connect all that belong together.
+/// N-grams that several rows have: of most there is one, and an index need not hold it.
+struct Repeated {
+    grams: HashSet<u64, BuildHasherDefault<Hashed>>,
+    sieve: Sieve,
+}
+
+impl Repeated {
+    fn of(grams: impl Iterator<Item = u64>) -> Self {
+        let grams: HashSet<u64, _> = grams.collect();
+        Self {
+            sieve: Sieve::of(grams.iter().copied(), grams.len()),
+            grams,
+        }
+    }
+
+    fn has(&self, gram: u64) -> bool {
+        self.sieve.may_hold(gram) && self.grams.contains(&gram)
+    }
+}
+
+/// Pairs of rows of one set, of about so many words, that a rule would find on two sides; enough of them to connect all that belong together.
 ///
 /// What so many rows share that they prove nothing is told by the set; so rows are counted as related that are found
 /// whatever two sides are made of it.
-pub fn related(options: &LeakOptions, rows: &dyn Rows) -> Result<Vec<(usize, usize)>, RowsError> {
+pub(crate) fn related(
+    options: &LeakOptions,
+    rows: &dyn Rows,
+    words: usize,
+) -> Result<Vec<(usize, usize)>, RowsError> {
     let options = options.of_one_set();
     let is_folded = folds(&options.overlaps);
     let grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
-    let words = (0..rows.len())
-        .into_par_iter()
-        .map(|row| {
-            let record = rows.record(row)?;
-            let parts = record.parts();
-            Ok(parts.map(|part| part.text.len() / 5).sum::<usize>())
-        })
-        .sum::<Result<usize, RowsError>>()?;
-    let twice: Vec<Twice> = grams.iter().map(|_| Twice::with_room(8 * words)).collect();
-    (0..rows.len()).into_par_iter().try_for_each(|row| {
+    let met: Vec<Met> = grams.iter().map(|_| Met::with_room(words)).collect();
+    let again = |row: usize| {
         let record = rows.record(row)?;
         let reading = Reading::of(&record, is_folded);
-        for (grams, twice) in grams.iter().zip(&twice) {
-            let all = grams.ngrams_of(&reading).into_iter();
-            all.for_each(|gram| twice.add(gram));
-        }
-        Ok::<(), RowsError>(())
-    })?;
-    let index = Index::of(&options, rows, Some(&twice))?;
+        let again = |(grams, met): (&Grams, &Met)| {
+            let mut all = grams.ngrams_of(&reading);
+            all.retain(|&gram| met.again(gram));
+            all
+        };
+        Ok(grams.iter().zip(&met).map(again).collect::<Vec<_>>())
+    };
+    let again = (0..rows.len())
+        .into_par_iter()
+        .map(again)
+        .collect::<Result<Vec<_>, RowsError>>()?;
+    drop(met);
+    let repeated: Vec<Repeated> = (0..grams.len())
+        .map(|rule| Repeated::of(again.iter().flat_map(|again| again[rule].iter().copied())))
+        .collect();
+    drop(again);
+    let index = Index::of(&options, rows, words, Some(&repeated))?;
+    drop(repeated);
     let found = (0..rows.len())
         .into_par_iter()
         .map(|row| {

@@ -26,7 +26,8 @@ mod reworded;
 mod template;
 mod tulu3;
 
-pub use index::{Index, find, related};
+pub(crate) use index::related;
+pub use index::{Index, find};
 pub use overlap::{Overlap, Texts};
 
 /// The family's rules.

@@ -4,6 +4,7 @@
 //! the words of two prompts are compared whatever their order, long words more than short ones, without those of the
 //! template. An evaluation prompt is listed by its rarest words, so that few prompts are compared.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::OnceLock;
@@ -139,18 +140,30 @@ impl Reworded {
         }
         words.sort_unstable();
         words.dedup();
-        let mut found: Vec<u32> = words
-            .iter()
-            .filter_map(|word| self.listed.get(word))
-            .flatten()
-            .copied()
-            .collect();
-        found.sort_unstable();
-        found
-            .chunk_by(|a, b| a == b)
-            .filter(|prompt| prompt.len() >= NEEDED)
-            .map(|prompt| prompt[0])
-            .collect()
+        // Counted, not sorted: a word may list thousands of prompts of which few have three.
+        thread_local! {
+            static COUNTS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+        }
+        COUNTS.with_borrow_mut(|counts| {
+            counts.resize(self.prompts.len().max(counts.len()), 0);
+            let lists = || {
+                words
+                    .iter()
+                    .filter_map(|word| self.listed.get(word))
+                    .flatten()
+            };
+            let mut found = Vec::new();
+            for &prompt in lists() {
+                let count = &mut counts[prompt as usize];
+                *count = count.saturating_add(1);
+                if usize::from(*count) == NEEDED {
+                    found.push(prompt);
+                }
+            }
+            lists().for_each(|&prompt| counts[prompt as usize] = 0);
+            found.sort_unstable();
+            found
+        })
     }
 
     /// The evaluation row that the row asks most alike, and all that it asks.
