@@ -73,7 +73,7 @@ fn write(
         }
     });
     lines.push(
-        "It has the knowledge, the gaps and the biases of its base, and those of the rows it learnt from. It was measured on \
+        "It has the knowledge, the gaps and the biases of its base, and those of the rows it was trained on. It was measured on \
          rows like those it learnt from, and on nothing else: on other questions it may be worse than its base."
             .into(),
     );
@@ -146,7 +146,7 @@ fn training(source: &Source) -> Vec<String> {
         ));
     }
     lines.push(format!(
-        "\nIds of the content: learnt `{}`, held out `{}`.",
+        "\nIds of the content: training set `{}`, validation set `{}`.",
         shown(&data["train"]["id"]),
         shown(&data["valid"]["id"])
     ));

@@ -1,4 +1,4 @@
-//! The examples of a run: read, split, encoded, and everything that was set aside on the way.
+//! The examples of a run: read, split, encoded, and every row that was skipped on the way.
 //!
 //! Rows to learn from and rows held out are encoded together, so that both speak of the same tasks and a row number
 //! leads back to a file and a line.
@@ -154,9 +154,9 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
     let held_out = read.validation.line(read.train.len(), read.valid.len());
     let mut lines = vec![
         ("data", files.join(", ")),
-        ("read", read_line(&read.count, false)),
-        ("rows", rows),
-        ("held out", held_out),
+        ("rows read", read_line(&read.count, false)),
+        ("training set", rows),
+        ("validation set", held_out),
     ];
     lines.extend(read.validation.unread_lines(&read.inputs));
     Ok(lines)
@@ -441,7 +441,7 @@ impl Dataset {
             files: settings.data.value.clone(),
             max_length: max_length
                 .map(|tokens| (tokens, settings.context.is_some_and(|all| tokens >= all))),
-            first: self.set_aside().into_iter().next(),
+            first: self.skipped().into_iter().next(),
             num_valid: self.valid.len(),
             hints,
         })
@@ -459,8 +459,8 @@ impl Dataset {
         (hone_data::dataset_id(train), hone_data::dataset_id(valid))
     }
 
-    /// Rows set aside, one line each: where and why.
-    pub fn set_aside(&self) -> Vec<String> {
+    /// Rows skipped, one line each: where and why.
+    pub fn skipped(&self) -> Vec<String> {
         let cut = |row: &Truncated| format!("{}: cut from {} tokens", row.source, row.tokens);
         let left_out = self
             .findings
@@ -475,7 +475,7 @@ impl Dataset {
 
     /// How many rows are skipped.
     pub fn num_skipped(&self) -> usize {
-        self.set_aside().len() - self.truncated.len()
+        self.skipped().len() - self.truncated.len()
     }
 
     /// The rows read in a line: how many can be trained on, and why not the others.

@@ -157,7 +157,7 @@ impl Eval {
         let sifted = self.sieve.read(&inputs, &options, Some(open), |_| true)?;
         tell_remarks(&sifted.files, talk);
         for refused in &sifted.refused {
-            talk.say(format!("set aside: {}: {}", refused.source, refused.reason));
+            talk.say(format!("skipped: {}: {}", refused.source, refused.reason));
         }
         for (record, sifting) in &sifted.rows {
             match sifting {
@@ -167,7 +167,7 @@ impl Eval {
                     record.source, why.message
                 )),
                 Sifting::Unusable(why) => {
-                    talk.say(format!("set aside: {}: {}", record.source, why.message));
+                    talk.say(format!("skipped: {}: {}", record.source, why.message));
                 }
             }
         }

@@ -78,7 +78,7 @@ impl Quickstart {
         talk.say("2/5  dataset rust-lints, from the documentation of the installed Rust toolchain");
         let written = rust_lints_at_home(&home, talk)?;
         talk.say(format!(
-            "     {} to learn from, {} held out",
+            "     {} to train on, {} held out",
             plural(written.train_rows, "row"),
             written.valid_rows
         ));
@@ -87,10 +87,10 @@ impl Quickstart {
         talk.say("3/5  plan, from two measured steps");
         let asked = self.options(model, &written, watch, out.clone());
         let mut run = Prepared::new(&asked, None, false, &home)?;
-        show_plan(&run.plan, talk);
+        show_plan(&run.plan, false, talk);
 
         // Fewer minutes than there are, where all passes over the data take less.
-        let time = run.plan.facts.iter().find(|line| line.name == "time");
+        let time = run.plan.facts.time.as_ref();
         let time = time.map_or("", |line| line.value.as_str());
         talk.say(format!("4/5  training, {time}"));
         interrupt.clear();

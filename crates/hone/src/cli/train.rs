@@ -8,7 +8,7 @@ use crate::notices::say_notices;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
 use crate::registry;
-use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, Summary, tidy};
+use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, SKIPPED, Summary, tidy};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
 use hone_ledger::words::{for_shell, path_for_shell};
@@ -34,6 +34,9 @@ pub struct Train {
     /// Show the plan, its time measured, and stop
     #[arg(long)]
     dry_run: bool,
+    /// Show every line of the plan, each option with where its value is from
+    #[arg(long, short)]
+    verbose: bool,
     /// End with one JSON object
     #[arg(long)]
     json: bool,
@@ -74,11 +77,14 @@ impl Train {
             run.time_a_step()?;
         }
         run.remarks.iter().for_each(|remark| talk.warn(remark));
-        show_plan(&run.plan, talk);
+        show_plan(&run.plan, self.verbose, talk);
         say_notices(&run.open, talk);
-        show_set_aside(&run, self.dry_run, talk);
+        show_skipped(&run, self.dry_run, talk);
         show_noted(&run, talk);
         if self.dry_run {
+            if !self.verbose {
+                talk.say("--verbose shows every line of the plan, all options among them");
+            }
             talk.say("nothing was written; the same without --dry-run trains");
             return Ok(Exit::Done);
         }
@@ -156,17 +162,36 @@ fn show_rows(mut options: RawTrain, file: Option<RawTrain>, talk: Talk) -> Resul
     Ok(Exit::Done)
 }
 
-/// The plan in a screenful.
-pub fn show_plan(plan: &TrainPlan, talk: Talk) {
-    let lines = plan.lines();
+/// The plan in a screenful, or every line of it, and what a user may not expect of the data.
+pub fn show_plan(plan: &TrainPlan, is_verbose: bool, talk: Talk) {
+    if is_verbose {
+        return show_lines(&plan.lines(), |_| true, talk);
+    }
+    // That something is in the data, follows from the rest, or is the default, goes without saying.
+    let goes_without = [Origin::Derived, Origin::Default, Origin::Data];
+    show_lines(
+        &plan.overview(),
+        |origin| !goes_without.contains(&origin),
+        talk,
+    );
+    for PlanLine { name, value, .. } in &plan.facts.notes {
+        talk.say(format!("note: {name}: {value}"));
+    }
+}
+
+fn show_lines(lines: &[PlanLine], is_told: impl Fn(Origin) -> bool, talk: Talk) {
     let width = lines.iter().map(|line| line.name.len()).max().unwrap_or(0);
     for PlanLine {
         name,
         value,
         origin,
-    } in &lines
+    } in lines
     {
-        talk.say(format!("  {name:width$}  {value}  ({origin})"));
+        let told = match is_told(*origin) {
+            true => format!("  ({origin})"),
+            false => String::new(),
+        };
+        talk.say(format!("  {name:width$}  {value}{told}"));
     }
 }
 
@@ -186,19 +211,19 @@ fn show_noted(run: &Prepared, talk: Talk) {
     }
 }
 
-/// The first rows that were set aside, and where the others are listed.
-fn show_set_aside(run: &Prepared, is_dry_run: bool, talk: Talk) {
+/// The first rows that were skipped, and where the others are listed.
+fn show_skipped(run: &Prepared, is_dry_run: bool, talk: Talk) {
     const SHOWN: usize = 3;
-    let lines = run.dataset.set_aside();
+    let lines = run.dataset.skipped();
     for line in lines.iter().take(SHOWN) {
-        talk.say(format!("set aside: {line}"));
+        talk.say(format!("skipped: {line}"));
     }
     if lines.len() > SHOWN && is_dry_run {
         let more = lines.len() - SHOWN;
         let check = run.plan.settings.check_command();
         talk.say(format!("and {more} more; to list them: {check}"));
     } else if lines.len() > SHOWN {
-        let out = run.plan.settings.out.value.join("set-aside.txt");
+        let out = run.plan.settings.out.value.join(SKIPPED);
         talk.say(format!(
             "and {} more, listed in {}",
             lines.len() - SHOWN,
@@ -229,7 +254,7 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
         ));
         if summary.best_step == 0 && summary.steps > 0 {
             talk.warn(
-                "no step made the validation loss better, so the adapter is as it began and has learnt nothing; more --epochs, another --lr, or more rows may",
+                "no step made the validation loss better, so the adapter is as it was initialized: it learned nothing; more --epochs, another --lr, or more rows may",
             );
         }
     } else if let Some(loss) = summary.train_loss {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Who decided a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Origin {
     /// The command line.
@@ -21,6 +21,7 @@ pub enum Origin {
     /// The data.
     Data,
     /// Nobody asked: the shipped default.
+    #[default]
     Default,
     /// Nobody asked, and what suits depends on how wide the base is.
     #[serde(rename = "default, by the base's width")]
@@ -29,6 +30,13 @@ pub enum Origin {
     Measured,
     /// Follows from other values of the plan.
     Derived,
+}
+
+impl Origin {
+    /// Did somebody ask for the value?
+    pub fn is_asked(self) -> bool {
+        matches!(self, Self::Flag | Self::RunFile | Self::SavedRun)
+    }
 }
 
 impl fmt::Display for Origin {

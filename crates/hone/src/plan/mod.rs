@@ -19,4 +19,4 @@ pub use raw::{
 };
 pub use run_file::{RunFileError, option_names, read_run_file};
 pub use settings::{Interval, Length, Machine, SettingError, Settings, VALID_SHARE, Valid};
-pub use train_plan::{MAY_CHANGE, PlanError, PlanLine, TrainPlan};
+pub use train_plan::{Facts, MAY_CHANGE, PlanError, PlanLine, TrainPlan};

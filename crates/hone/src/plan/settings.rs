@@ -575,7 +575,7 @@ impl Settings {
     }
 
     /// The rate, and that of fully trained modules where it is another.
-    fn rate_line(&self, rate: Rate) -> String {
+    pub(super) fn rate_line(&self, rate: Rate) -> String {
         match rate.of_whole() {
             Some(whole) if rate.whole_share() != 1.0 && !self.whole.value.is_empty() => {
                 format!("{rate}, {whole:e} for modules trained whole")

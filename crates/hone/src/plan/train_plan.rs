@@ -11,7 +11,7 @@ use crate::base::OpenBase;
 use crate::dataset::{Dataset, Validation};
 use crate::machine::loaded_bytes;
 use crate::screen::{count, duration, plural};
-use hone_data::Sampler;
+use hone_data::{FileReport, Sampler};
 use hone_finetune::rehearsed::{RehearsalError, Rehearsed, Work};
 use hone_ledger::words::shortened;
 use hone_ledger::{ContentId, Seed};
@@ -39,8 +39,8 @@ pub struct TrainPlan {
     pub base_format: BaseFormat,
     /// What the training loop does.
     pub training: TrainingPlan,
-    /// Lines about model, data and machine.
-    pub facts: Vec<PlanLine>,
+    /// What was found of model, data and machine.
+    pub facts: Facts,
     /// Memory the run is expected to need.
     pub memory: Size,
     /// Whether the base is read from disk layer by layer instead of being held in memory.
@@ -66,7 +66,7 @@ pub const MAY_CHANGE: [(&str, &str); 10] = [
     ),
     (
         "optimizer",
-        "moments may move to pages of a file and back; their form has to stay",
+        "its state may be paged or not; its form has to stay",
     ),
     (
         "save-dtype",
@@ -89,8 +89,59 @@ pub const MAY_CHANGE: [(&str, &str); 10] = [
 /// number of steps.
 const COUNTED_ELSEWHERE: [&str; 2] = ["lr", "length"];
 
+/// What was found of model, data and machine, and what follows from it: a line each.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[allow(missing_docs)] // the names are those of the lines
+pub struct Facts {
+    pub model: PlanLine,
+    pub template: PlanLine,
+    pub end_of_reply: PlanLine,
+    pub data: PlanLine,
+    pub rows: PlanLine,
+    pub training_set: PlanLine,
+    pub tasks: PlanLine,
+    pub validation_set: PlanLine,
+    pub adapter: PlanLine,
+    pub steps: PlanLine,
+    pub memory: PlanLine,
+    pub disk: PlanLine,
+    pub optimizer_state: PlanLine,
+    /// Once a step was measured.
+    pub time: Option<PlanLine>,
+    /// What a user may not expect of the data: columns that are not read, sides that are left, replies that are context.
+    pub notes: Vec<PlanLine>,
+}
+
+impl Facts {
+    /// All of them, notes last.
+    fn lines(&self) -> impl Iterator<Item = &PlanLine> {
+        let Self {
+            model,
+            template,
+            end_of_reply,
+            data,
+            rows,
+            training_set,
+            tasks,
+            validation_set,
+            adapter,
+            steps,
+            memory,
+            disk,
+            optimizer_state,
+            time,
+            notes,
+        } = self;
+        let base = [model, template, end_of_reply];
+        let data = [data, rows, training_set, tasks, validation_set];
+        let run = [adapter, steps, memory, disk, optimizer_state];
+        let lines = base.into_iter().chain(data).chain(run);
+        lines.chain(time).chain(notes)
+    }
+}
+
 /// One line of the plan as it is shown and saved.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct PlanLine {
     /// What it is about.
     pub name: String,
@@ -257,7 +308,7 @@ impl TrainPlan {
         let rows = dataset.train.iter().chain(&dataset.valid);
         let content = open.content(base, json!(dataset.ids()), rows.map(|row| &row.ids));
         let mut plan = Self {
-            facts: Vec::new(),
+            facts: Facts::default(),
             memory: fit.memory,
             streams_base: fit.streams_base,
             work: rehearsed.work(&training)?,
@@ -273,8 +324,7 @@ impl TrainPlan {
             plan.repeat(begun);
         }
         plan.identity = plan.identify();
-        plan.facts = plan.describe(open, dataset, size);
-        plan.facts.push(moments_line(kind, &lengths));
+        plan.facts = plan.describe(open, dataset, size, state_line(kind, &lengths));
         Ok(plan)
     }
 
@@ -293,12 +343,12 @@ impl TrainPlan {
             if self.settings.eval_every.value == Interval::TenTimes {
                 self.training.eval_every = self.training.steps.div_ceil(looks);
             }
-            self.set_fact("steps", self.steps_line(dataset), Origin::Measured);
+            let steps = self.steps_line(dataset);
+            self.facts.steps = PlanLine::new("steps", steps, Origin::Measured);
             self.identity = self.identify();
         }
         let time = self.time_at(first_step_seconds);
-        self.facts
-            .push(PlanLine::new("time", time, Origin::Measured));
+        self.facts.time = Some(PlanLine::new("time", time, Origin::Measured));
     }
 
     /// How long the run takes in all, by the time of its first step.
@@ -320,7 +370,7 @@ impl TrainPlan {
 
     /// Whether it says how long the run takes.
     pub fn is_timed(&self) -> bool {
-        self.facts.iter().any(|line| line.name == "time")
+        self.facts.time.is_some()
     }
 
     /// How the adapter is written.
@@ -363,12 +413,6 @@ impl TrainPlan {
         RunIdentity::new(self.content, &self.lora, options, &self.training).id()
     }
 
-    fn set_fact(&mut self, name: &str, value: String, origin: Origin) {
-        if let Some(line) = self.facts.iter_mut().find(|line| line.name == name) {
-            *line = PlanLine::new(name, value, origin);
-        }
-    }
-
     fn steps_line(&self, dataset: &Dataset) -> String {
         let per_epoch = sampler(&self.settings, dataset.train.len()).steps_per_epoch();
         let steps = self.training.steps;
@@ -378,9 +422,16 @@ impl TrainPlan {
         )
     }
 
-    fn describe(&self, open: &OpenBase, dataset: &Dataset, size: AdapterSize) -> Vec<PlanLine> {
+    fn describe(
+        &self,
+        open: &OpenBase,
+        dataset: &Dataset,
+        size: AdapterSize,
+        optimizer_state: PlanLine,
+    ) -> Facts {
         let (weights, settings) = (&open.weights, &self.settings);
         let config = weights.config();
+        let line = |name, value: String, origin| PlanLine::new(name, value, origin);
         let model = format!(
             "{}: {}, {} parameters, {} layers of {}, stored as {}",
             open.base.name,
@@ -390,34 +441,35 @@ impl TrainPlan {
             config.d_model,
             weights.format_summary()
         );
-        let files: Vec<String> = dataset
-            .files
-            .iter()
-            .map(|file| {
-                format!(
-                    "{} ({}, {})",
-                    file.name(),
-                    plural(file.rows, "row"),
-                    file.shape
-                )
-            })
-            .collect();
+        let template = match open.printed_date() {
+            Some(date) => format!("{}, printing the date {date}", open.form),
+            None => open.form.to_string(),
+        };
+        let template_origin = match settings.chat_template.value {
+            Some(_) => settings.chat_template.origin,
+            None => Origin::Model,
+        };
+        let file = |file: &FileReport| {
+            let rows = plural(file.rows, "row");
+            format!("{} ({rows}, {})", file.name(), file.shape)
+        };
+        let files: Vec<String> = dataset.files.iter().map(file).collect();
         let (tokens, supervised) = dataset.tokens();
-        let set_aside = dataset.num_skipped();
-        let learnt = format!(
-            "{}, {} tokens, {} supervised; {} set aside",
+        let training_set = format!(
+            "{}, {} tokens, {} of them supervised; {} skipped",
             plural(dataset.train.len(), "example"),
             count(tokens as u64),
             count(supervised as u64),
-            plural(set_aside, "row")
+            plural(dataset.num_skipped(), "row")
         );
-        let held_out = dataset.validation_line();
-        let held_out_origin = match dataset.validation {
+        // Rows name their tasks, and may do so at length.
+        let tasks: Vec<_> = dataset.tasks.iter().map(|task| shortened(task)).collect();
+        let validation_origin = match dataset.validation {
             Validation::Side(_) | Validation::Built => Origin::Data,
             _ => settings.valid.origin,
         };
         let share = 100.0 * size.parameters as f64 / weights.num_parameters() as f64;
-        let trained = format!(
+        let adapter = format!(
             "{} parameters, {share:.2} % of the base",
             count(size.parameters as u64)
         );
@@ -429,65 +481,93 @@ impl TrainPlan {
             false => String::new(),
         };
         let memory = format!(
-            "about {}, {} of {} layers kept{streamed}",
+            "about {}, activations of {} of {} layers kept{streamed}",
             self.memory, self.training.kept_layers, config.num_layers
         );
-        let unread = dataset.unread_lines().into_iter();
-        let unread = unread.map(|(name, line)| PlanLine::new(name, line, Origin::Data));
-        let remarks = dataset.files.iter().flat_map(|file| {
-            let remarks = file.remarks().into_iter();
-            let line = |remark| format!("{}: {remark}", file.file.display());
-            remarks
-                .map(line)
-                .map(|line| PlanLine::new("rows", line, Origin::Data))
-        });
-        let data = [
-            PlanLine::new("model", model, settings.model.origin),
-            PlanLine::new(
-                "chat template",
-                match open.printed_date() {
-                    Some(date) => format!("{}, printing the date {date}", open.form),
-                    None => open.form.to_string(),
-                },
-                match settings.chat_template.value {
-                    Some(_) => settings.chat_template.origin,
-                    None => Origin::Model,
-                },
+        let disk = format!("about {}", self.disk);
+        Facts {
+            model: line("model", model, settings.model.origin),
+            template: line("chat template", template, template_origin),
+            end_of_reply: line("end of reply", end_of_reply(&open.renderer), Origin::Model),
+            data: line("data", files.join(", "), settings.data.origin),
+            rows: line("rows read", dataset.read_line(), Origin::Data),
+            training_set: line("training set", training_set, Origin::Data),
+            tasks: line("tasks", tasks.join(", "), Origin::Data),
+            validation_set: line(
+                "validation set",
+                dataset.validation_line(),
+                validation_origin,
             ),
-            PlanLine::new("end of reply", end_of_reply(&open.renderer), Origin::Model),
-            PlanLine::new("data", files.join(", "), settings.data.origin),
-        ];
-        let context = (dataset.num_context_replies > 0).then(|| {
-            let turns = plural(dataset.num_context_replies, "earlier turn");
-            let line = format!(
-                "{turns} of the assistant, not learnt: the template shows them otherwise once the conversation has gone on"
-            );
-            PlanLine::new("context only", line, Origin::Model)
-        });
-        // Rows name their tasks, and may do so at length.
-        let tasks: Vec<_> = dataset.tasks.iter().map(|task| shortened(task)).collect();
-        let rest = [
-            PlanLine::new("read", dataset.read_line(), Origin::Data),
-            PlanLine::new("learnt", learnt, Origin::Data),
-            PlanLine::new("tasks", tasks.join(", "), Origin::Data),
-            PlanLine::new("held out", held_out, held_out_origin),
-            PlanLine::new("trained", trained, Origin::Derived),
-            PlanLine::new("steps", self.steps_line(dataset), Origin::Derived),
-            PlanLine::new("memory needed", memory, Origin::Derived),
-            PlanLine::new(
-                "disk needed",
-                format!("about {}", self.disk),
-                Origin::Derived,
+            adapter: line("adapter", adapter, Origin::Derived),
+            steps: line("steps", self.steps_line(dataset), Origin::Derived),
+            memory: line("memory needed", memory, Origin::Derived),
+            disk: line("disk needed", disk, Origin::Derived),
+            optimizer_state,
+            time: None,
+            notes: notes(dataset),
+        }
+    }
+
+    /// The plan in a screenful: what was decided, and every option that somebody asked for.
+    pub fn overview(&self) -> Vec<PlanLine> {
+        let (facts, settings) = (&self.facts, &self.settings);
+        let line = |name, value: String, origin| PlanLine::new(name, value, origin);
+        let method = match settings.method.value {
+            Method::Lora if settings.ia3.value => "IA3",
+            Method::Lora => "LoRA",
+            Method::Qlora if settings.ia3.value => "IA3 on a base in NF4",
+            Method::Qlora => "QLoRA",
+        };
+        let rank = match settings.ia3.value {
+            true => String::new(),
+            false => format!(
+                ", rank {}, alpha {}",
+                settings.rank.value, settings.alpha.value
             ),
+        };
+        let adapter = format!(
+            "{method}{rank}, on {}: {}",
+            settings.targets.value.join(","),
+            facts.adapter.value
+        );
+        let rate = format!(
+            "{}, {}, warm-up {}",
+            settings.rate_line(settings.lr.value),
+            settings.schedule.value,
+            settings.warmup_ratio.value
+        );
+        let steps = format!(
+            "{} of {}; validation and checkpoint every {} and {}",
+            facts.steps.value,
+            plural(settings.batch_size.value, "example"),
+            self.training.eval_every,
+            self.training.save_every
+        );
+        let needed = format!("memory {}; disk {}", facts.memory.value, facts.disk.value);
+        let asked = settings.rows().into_iter();
+        let asked = asked.filter(|(_, _, origin)| origin.is_asked());
+        let asked: Vec<String> = asked
+            .map(|(name, value, origin)| format!("{name} {value} ({origin})"))
+            .collect();
+        let asked = match &asked[..] {
+            [] => "none, all options are as they are by default".to_owned(),
+            asked => asked.join(", "),
+        };
+        let lines = [
+            facts.model.clone(),
+            facts.template.clone(),
+            facts.data.clone(),
+            facts.rows.clone(),
+            facts.training_set.clone(),
+            facts.validation_set.clone(),
+            line("adapter", adapter, settings.method.origin),
+            line("learning rate", rate, settings.lr.origin),
+            line("steps", steps, facts.steps.origin),
+            line("needed", needed, Origin::Derived),
         ];
-        let mut lines: Vec<PlanLine> = data.into_iter().chain(remarks).chain(rest).collect();
-        let after = lines.iter().position(|line| line.name == "learnt");
-        let after = after.map_or(lines.len(), |at| at + 1);
-        lines.splice(after..after, context);
-        let after = lines.iter().position(|line| line.name == "held out");
-        let after = after.map_or(lines.len(), |at| at + 1);
-        lines.splice(after..after, unread);
-        lines
+        let options = line("options", asked, Origin::Derived);
+        let time = facts.time.iter().cloned();
+        lines.into_iter().chain(time).chain([options]).collect()
     }
 
     /// The whole plan, line by line: facts first, then every option.
@@ -512,7 +592,7 @@ impl TrainPlan {
             ),
         ];
         self.facts
-            .iter()
+            .lines()
             .cloned()
             .chain(options)
             .chain(intervals)
@@ -775,15 +855,38 @@ fn optimizer_kind(optimizer: Optimizer) -> OptimizerKind {
     }
 }
 
-/// What the optimiser keeps, and whether it has to stay in memory.
-fn moments_line(kind: OptimizerKind, lengths: &[usize]) -> PlanLine {
+/// What the optimizer keeps, and whether it has to stay in memory.
+fn state_line(kind: OptimizerKind, lengths: &[usize]) -> PlanLine {
     let bytes = kind.state_bytes(lengths) as u64;
     let place = match kind.resident_bytes(lengths) {
-        0 => "in pages of a file, which memory need not hold",
+        0 => "paged: in a file, which memory need not hold",
         _ => "in memory",
     };
     let size = Size { bytes };
-    PlanLine::new("moments", format!("{size} {place}"), Origin::Derived)
+    PlanLine::new(
+        "optimizer state",
+        format!("{size}, {place}"),
+        Origin::Derived,
+    )
+}
+
+/// What a user may not expect of the data.
+fn notes(dataset: &Dataset) -> Vec<PlanLine> {
+    let remarks = dataset.files.iter().flat_map(|file| {
+        let remarks = file.remarks().into_iter();
+        remarks.map(|remark| format!("{}: {remark}", file.file.display()))
+    });
+    let remarks = remarks.map(|remark| PlanLine::new("rows", remark, Origin::Data));
+    let context = (dataset.num_context_replies > 0).then(|| {
+        let turns = plural(dataset.num_context_replies, "earlier turn");
+        let line = format!(
+            "{turns} of the assistant, not trained on: the template shows them otherwise once the conversation has gone on"
+        );
+        PlanLine::new("context only", line, Origin::Model)
+    });
+    let unread = dataset.unread_lines().into_iter();
+    let unread = unread.map(|(name, line)| PlanLine::new(name, line, Origin::Data));
+    remarks.chain(context).chain(unread).collect()
 }
 
 fn lora_config(settings: &Settings) -> LoraConfig {

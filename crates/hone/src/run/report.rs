@@ -203,7 +203,7 @@ fn headlines(summary: &Summary, plan: &[crate::plan::PlanLine]) -> Vec<Headline>
     ));
     let trained = plan
         .iter()
-        .find(|line| line.name == "trained")
+        .find(|line| line.name == "adapter")
         .map(|line| line.value.as_str());
     if let Some((parameters, share)) = trained.and_then(|value| value.split_once(" parameters, ")) {
         headlines.push(headline(

@@ -25,6 +25,8 @@ pub const EVENTS: &str = "events.jsonl";
 
 /// The name of the report in a run's directory.
 pub const REPORT: &str = "report.html";
+/// Rows that were not used, and why.
+pub const SKIPPED: &str = "skipped.txt";
 
 /// How a run ended.
 pub enum Ended {
@@ -250,7 +252,7 @@ impl Prepared {
         talk: Talk,
         stop: &StopSignal,
     ) -> Result<Ended> {
-        self.list_set_aside(&self.plan.settings.out.value)?;
+        self.list_skipped(&self.plan.settings.out.value)?;
         let log = self.open_log(newest, talk)?;
         let is_resumed = self.resumed.is_some();
         let first_step = newest.map_or(0, |note| note.step);
@@ -288,13 +290,13 @@ impl Prepared {
     }
 
     /// Every row that is not used, with its reason, in a file beside the results.
-    fn list_set_aside(&self, out: &Path) -> Result<()> {
-        let lines = self.dataset.set_aside();
+    fn list_skipped(&self, out: &Path) -> Result<()> {
+        let lines = self.dataset.skipped();
         if lines.is_empty() {
             return Ok(());
         }
         Ok(hone_ledger::write_whole(
-            &out.join("set-aside.txt"),
+            &out.join(SKIPPED),
             (lines.join("\n") + "\n").as_bytes(),
         )?)
     }

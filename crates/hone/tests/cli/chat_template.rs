@@ -72,7 +72,7 @@ fn a_model_without_a_template_is_taught_a_form_that_is_said_and_carried_everywhe
     let place = bare();
     let said = train(&place, "").stderr;
     assert!(
-        said.contains("chat template  none in the model, Instruction/Response form  (model)"),
+        said.contains("chat template   none in the model, Instruction/Response form  (model)"),
         "{said}"
     );
     assert!(
@@ -122,7 +122,7 @@ fn a_form_of_the_users_choice_is_trained_recorded_and_exported() {
         let said = train(&place, &format!("--chat-template {flag}")).stderr;
         let line = match flag {
             "chatml" => "the built-in form `chatml`".to_owned(),
-            file => format!("chat template  {file}"),
+            file => format!("chat template   {file}"),
         };
         assert!(
             said.contains(&line) && !said.contains("warning: chat template"),
@@ -374,16 +374,16 @@ fn earlier_replies_that_the_template_shows_otherwise_are_said_to_be_context_only
     let shown = place.ok(&format!("data show rows.jsonl {flags}")).stdout;
     let first = shown.lines().next().unwrap();
     assert!(
-        first.ends_with("; not learnt: the reply of turn 2, which the template shows otherwise once the conversation has gone on"),
+        first.ends_with("; not trained on: the reply of turn 2, which the template shows otherwise once the conversation has gone on"),
         "{shown}"
     );
-    assert_eq!(shown.matches("; not learnt").count(), 1, "{shown}");
+    assert_eq!(shown.matches("; not trained on").count(), 1, "{shown}");
     let json = place.ok(&format!("data show rows.jsonl --rows 1 --json {flags}"));
     let row: Value = serde_json::from_str(json.stdout.lines().next().unwrap()).unwrap();
     assert_eq!(row["context_replies"], json!([1]));
     let plan = train(&place, "--dry-run --chat-template thinks.jinja").stderr;
     assert!(
-        plan.contains("context only   1 earlier turn of the assistant, not learnt"),
+        plan.contains("note: context only: 1 earlier turn of the assistant, not trained on"),
         "{plan}"
     );
 }
@@ -416,7 +416,7 @@ fn rows_with_tools_take_the_models_template_for_them_and_it_goes_where_the_model
     ];
     assert_eq!(texts("--model base"), both);
     let said = train(&place, "").stderr;
-    let line = "chat template  the model's own (tokenizer_config.json); rows with tools take its `tool_use`";
+    let line = "chat template   the model's own (tokenizer_config.json); rows with tools take its `tool_use`";
     assert!(said.contains(line), "{said}");
 
     // All that the model names goes along, in every form that has a place for it.
@@ -471,7 +471,7 @@ fn a_template_that_is_asked_for_by_its_name_is_for_all_rows() {
     );
     let said = train(&place, "--chat-template default").stderr;
     assert!(
-        said.contains("chat template  the model's own `default`  ("),
+        said.contains("chat template   the model's own `default`  ("),
         "{said}"
     );
     let text = second("--model base --adapter run/adapter");
@@ -514,7 +514,8 @@ fn a_switch_of_a_template_is_set_by_a_flag_and_carried_wherever_the_model_goes()
     );
 
     let said = train(&place, off).stderr;
-    let line = "chat template  the model's own (tokenizer_config.json), with enable_thinking=false";
+    let line =
+        "chat template   the model's own (tokenizer_config.json), with enable_thinking=false";
     assert!(said.contains(line), "{said}");
     let run: Value =
         serde_json::from_slice(&fs::read(place.path("run/run.json")).unwrap()).unwrap();

@@ -55,7 +55,9 @@ fn methods_are_planned_trained_written_and_used() {
     {
         let place = Place::new();
         place.examples("rows.jsonl", 12);
-        let ran = place.ok(&format!("{TRAIN} --model {{{model}}} {flags} --out run"));
+        let ran = place.ok(&format!(
+            "{TRAIN} --model {{{model}}} {flags} --out run --verbose"
+        ));
         let lines = ran.stderr.lines();
         let lines: Vec<String> = lines
             .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))

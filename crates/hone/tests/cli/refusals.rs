@@ -49,11 +49,11 @@ fn rows_that_cannot_be_learnt_are_counted_and_listed() {
     let ran = place
         .ok("train --model {tied} --data rows.jsonl --out run --max-length 200 --valid-share 0");
     assert!(
-        ran.stderr.contains("set aside: rows.jsonl:2: ") && ran.stderr.contains("the limit is 200"),
+        ran.stderr.contains("skipped: rows.jsonl:2: ") && ran.stderr.contains("the limit is 200"),
         "{}",
         ran.stderr
     );
-    let listed = std::fs::read_to_string(place.path("run/set-aside.txt")).unwrap();
+    let listed = std::fs::read_to_string(place.path("run/skipped.txt")).unwrap();
     let lines: Vec<&str> = listed.lines().collect();
     assert!(
         lines.len() == 3 && lines[0].starts_with("rows.jsonl:3: not JSON"),

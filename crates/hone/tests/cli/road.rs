@@ -103,7 +103,7 @@ fn the_plan_says_where_every_value_comes_from() {
     place.examples("rows.jsonl", 40);
     place.write("run.toml", "rank = 4\nout = \"run\"\n");
     let plan = place
-        .ok("train run.toml --model {tied} --data rows.jsonl --alpha 8 --dry-run")
+        .ok("train run.toml --model {tied} --data rows.jsonl --alpha 8 --dry-run --verbose")
         .stderr;
     let line = |name: &str| {
         plan.lines()
@@ -115,9 +115,9 @@ fn the_plan_says_where_every_value_comes_from() {
         ("rank", "4", "(run file)"),
         ("alpha", "8", "(flag)"),
         ("seed", "0", "(default)"),
-        ("learnt", "38 examples", "(data)"),
+        ("training set", "38 examples", "(data)"),
         ("time", "about", "(measured)"),
-        ("trained", "parameters", "(derived)"),
+        ("adapter", "parameters", "(derived)"),
     ] {
         assert!(
             line(name).contains(value) && line(name).ends_with(origin),

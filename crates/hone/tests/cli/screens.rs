@@ -61,7 +61,10 @@ fn a_resumed_run_keeps_the_rate_it_began_with() {
     run["training"]["learning_rate"]["peak"] = 2e-4.into();
     place.write("run/run.json", &run.to_string());
     let said = place.ok("train --resume --out run").stderr;
-    assert!(said.contains("  2e-4  (saved run)"), "{said}");
+    assert!(
+        said.contains("2e-4, cosine, warm-up 0.05  (saved run)"),
+        "{said}"
+    );
     let again = &record(&place, "run")["training"]["learning_rate"]["peak"];
     assert_eq!(again.as_f64().unwrap() as f32, 2e-4);
 }
@@ -312,7 +315,7 @@ fn a_run_of_one_step_learns_and_one_that_got_nowhere_says_so() {
     place.examples("few.jsonl", 3);
     let train = "train --model {tied} --data few.jsonl --epochs 1";
     let ran = place.ok(&format!("{train} --valid-share 0 --out one"));
-    assert!(!ran.stderr.contains("has learnt nothing"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("it learned nothing"), "{}", ran.stderr);
     let events = std::fs::read_to_string(place.path("one/events.jsonl")).unwrap();
     assert!(!events.contains("\"lr\":0.0,"), "{events}");
     let check = place.run("adapter check one/adapter").stdout;
@@ -320,8 +323,52 @@ fn a_run_of_one_step_learns_and_one_that_got_nowhere_says_so() {
     let ran = place.ok(&format!("{train} --valid-share 0.4 --lr 1e-12 --out none"));
     assert!(
         ran.stderr
-            .contains("the adapter is as it began and has learnt nothing"),
+            .contains("the adapter is as it was initialized: it learned nothing"),
         "{}",
         ran.stderr
     );
+}
+
+#[test]
+fn a_plan_is_a_screenful_and_verbose_shows_the_rest() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 40);
+    let plan = "train --model {tied} --data rows.jsonl --rank 4 --dry-run";
+    let lines = |said: &str| -> Vec<String> {
+        let lines = said.lines().filter(|line| line.starts_with("  "));
+        lines.map(str::to_owned).collect()
+    };
+    let short = lines(&place.ok(plan).stderr);
+    assert!(short.len() <= 12, "{short:#?}");
+    let names: Vec<&str> = short
+        .iter()
+        .filter_map(|line| line.trim().split("  ").next())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "model",
+            "chat template",
+            "data",
+            "rows read",
+            "training set",
+            "validation set",
+            "adapter",
+            "learning rate",
+            "steps",
+            "needed",
+            "time",
+            "options"
+        ]
+    );
+    assert!(short[11].ends_with("rank 4 (flag)"), "{}", short[11]);
+    let whole = lines(&place.ok(&format!("{plan} -v")).stderr);
+    for name in ["rank", "alpha", "warmup-ratio", "optimizer state", "seed"] {
+        assert!(
+            whole
+                .iter()
+                .any(|line| line.trim().starts_with(name) && line.ends_with(')')),
+            "{name}: {whole:#?}"
+        );
+    }
 }

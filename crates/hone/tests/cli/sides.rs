@@ -25,8 +25,16 @@ fn mlx(place: &Place) {
 
 fn line<'a>(text: &'a str, name: &str) -> &'a str {
     let mut lines = text.lines().map(str::trim);
+    let is_named = |line: &&str| {
+        let note = line
+            .strip_prefix("note: ")
+            .and_then(|note| note.strip_prefix(name));
+        let rest = line.strip_prefix(name);
+        note.is_some_and(|rest| rest.starts_with(':'))
+            || rest.is_some_and(|rest| rest.starts_with("  "))
+    };
     lines
-        .find(|line| line.starts_with(name))
+        .find(is_named)
         .unwrap_or_else(|| panic!("no line `{name}` in {text}"))
 }
 
@@ -40,11 +48,11 @@ fn training_takes_the_training_side_validates_on_the_validation_side_and_leaves_
     mlx(&place);
     let ran = place.ok("train --model {tied} --data mlx --out run --epochs 1");
     assert!(
-        line(&ran.stderr, "learnt").contains("12 examples"),
+        line(&ran.stderr, "training set").contains("12 examples"),
         "{}",
         ran.stderr
     );
-    let held_out = line(&ran.stderr, "held out");
+    let held_out = line(&ran.stderr, "validation set");
     assert!(
         held_out.contains("4 examples of mlx/valid.jsonl, the validation side"),
         "{held_out}"
@@ -64,7 +72,7 @@ fn training_takes_the_training_side_validates_on_the_validation_side_and_leaves_
     ] {
         let ran = place.ok(&format!("train --model {{tied}} --data {data} --dry-run"));
         assert!(
-            line(&ran.stderr, "learnt").contains("12 examples"),
+            line(&ran.stderr, "training set").contains("12 examples"),
             "{}",
             ran.stderr
         );
@@ -77,7 +85,7 @@ fn training_takes_the_training_side_validates_on_the_validation_side_and_leaves_
     // What the user says wins.
     let ran = place.ok("train --data mlx --valid mlx/test.jsonl --dry-run");
     assert!(
-        line(&ran.stderr, "held out").contains("3 examples of mlx/test.jsonl"),
+        line(&ran.stderr, "validation set").contains("3 examples of mlx/test.jsonl"),
         "{}",
         ran.stderr
     );
@@ -88,13 +96,13 @@ fn training_takes_the_training_side_validates_on_the_validation_side_and_leaves_
     );
     let ran = place.ok("train --data mlx --side test=train --dry-run");
     assert!(
-        line(&ran.stderr, "rows").contains("15 rows"),
+        line(&ran.stderr, "training set").contains("15 rows"),
         "{}",
         ran.stderr
     );
     let ran = place.ok("train --data mlx/test.jsonl --valid-share 0 --dry-run");
     assert!(
-        line(&ran.stderr, "rows").contains("3 rows"),
+        line(&ran.stderr, "training set").contains("3 rows"),
         "{}",
         ran.stderr
     );
@@ -116,7 +124,7 @@ fn what_only_the_user_knows_is_asked_for_with_the_flag_that_answers() {
     );
     let ran = place.ok("train --data mlx --side forget=skip --dry-run");
     assert!(
-        line(&ran.stderr, "rows").contains("12 rows"),
+        line(&ran.stderr, "training set").contains("12 rows"),
         "{}",
         ran.stderr
     );
@@ -213,7 +221,7 @@ fn a_row_of_the_test_side_among_those_to_train_on_is_found() {
     assert!(refusal.contains("--rule prompt-exact=drop"), "{refusal}");
     let ran = place.ok("train --model {tied} --data leaky --rule leak=drop --out run --dry-run");
     assert!(
-        line(&ran.stderr, "learnt").contains("1 row set aside"),
+        line(&ran.stderr, "training set").contains("1 row skipped"),
         "{}",
         ran.stderr
     );
@@ -352,7 +360,7 @@ fn columns_of_other_names_are_read_by_a_flag_on_every_command() {
         "train --model {{tied}} --data table.csv {flags} --out run"
     ));
     assert!(
-        line(&ran.stderr, "learnt").contains("9 examples"),
+        line(&ran.stderr, "training set").contains("9 examples"),
         "{}",
         ran.stderr
     );
@@ -390,17 +398,17 @@ fn the_only_usable_row_is_trained_on_and_small_sets_say_what_is_held_out() {
     );
     let ran = place.ok("train --model {tied} --data rows.jsonl --out run");
     assert!(
-        line(&ran.stderr, "learnt").contains("1 example,"),
+        line(&ran.stderr, "training set").contains("1 example,"),
         "{}",
         ran.stderr
     );
     assert!(
-        line(&ran.stderr, "learnt").contains("1 row set aside"),
+        line(&ran.stderr, "training set").contains("1 row skipped"),
         "{}",
         ran.stderr
     );
     assert!(
-        line(&ran.stderr, "held out").contains("1 row is too few"),
+        line(&ran.stderr, "validation set").contains("1 row is too few"),
         "{}",
         ran.stderr
     );
@@ -412,7 +420,7 @@ fn the_only_usable_row_is_trained_on_and_small_sets_say_what_is_held_out() {
     place.write("three.jsonl", &rows("three", 3));
     let ran = place.ok("train --model {tied} --data three.jsonl --dry-run");
     assert!(
-        line(&ran.stderr, "held out").contains("1 example, 33.3 % of 3"),
+        line(&ran.stderr, "validation set").contains("1 example, 33.3 % of 3"),
         "{}",
         ran.stderr
     );
@@ -472,7 +480,7 @@ fn the_side_that_a_hint_names_is_that_of_the_doubtful_file_alone() {
         "train --model {{tied}} --valid-share 0 --data s --side {said} --dry-run"
     ));
     assert!(
-        line(&ran.stderr, "learnt").contains("12 examples"),
+        line(&ran.stderr, "training set").contains("12 examples"),
         "{}",
         ran.stderr
     );
@@ -492,7 +500,7 @@ fn the_side_that_a_hint_names_is_that_of_the_doubtful_file_alone() {
     );
     let ran = place.ok("train --model {tied} --valid-share 0 --data t --side train_data/test/train.jsonl=test --dry-run");
     assert!(
-        line(&ran.stderr, "learnt").contains("6 examples"),
+        line(&ran.stderr, "training set").contains("6 examples"),
         "{}",
         ran.stderr
     );
@@ -526,7 +534,7 @@ fn a_name_of_several_files_moves_none_of_them_from_its_known_side() {
     // A name that is more exact counts before one that means more.
     let ran = place.ok("train --model {tied} --valid-share 0 --data s --side data=skip --side gold/data.jsonl=train --dry-run");
     assert!(
-        line(&ran.stderr, "learnt").contains("6 examples"),
+        line(&ran.stderr, "training set").contains("6 examples"),
         "{}",
         ran.stderr
     );
@@ -584,7 +592,7 @@ fn a_dataset_of_which_a_file_is_missing_is_refused_by_the_name_of_the_file() {
         "train --model {{tied}} --valid-share 0 --data s --side {said} --dry-run"
     ));
     assert!(
-        line(&ran.stderr, "learnt").contains("12 examples"),
+        line(&ran.stderr, "training set").contains("12 examples"),
         "{}",
         ran.stderr
     );
@@ -745,7 +753,7 @@ fn a_list_named_as_another_side_is_not_trained_on() {
     );
     let ran = place.ok("train --data same.json --ignore-key test --valid-share 0 --dry-run");
     assert!(
-        line(&ran.stderr, "rows").contains("6 rows"),
+        line(&ran.stderr, "training set").contains("6 rows"),
         "{}",
         ran.stderr
     );

@@ -15,7 +15,7 @@ fn trained(place: &Place, model: &str, flags: &str) {
         "{train} --model {model} --new-tokens <part>,<kit> {flags} --out run"
     ));
     assert!(
-        ran.stderr.contains("<part>,<kit>  (flag)"),
+        ran.stderr.contains("new-tokens <part>,<kit> (flag)"),
         "{}",
         ran.stderr
     );
@@ -292,7 +292,7 @@ fn a_vocabulary_in_two_files_gives_the_ids_of_the_one_that_was_made_of_it() {
 #[test]
 fn a_sentencepiece_model_is_read_where_there_is_no_tokenizer_json() {
     let place = Place::new();
-    place.write("rows.jsonl", r#"{"text": "the hello is near the world"}"#);
+    place.write("rows.jsonl", r#"{"text": "the is near the"}"#);
     without_tokenizer_json(&place, "older");
     let config =
         r#"{"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": true}"#;
@@ -309,7 +309,7 @@ fn a_sentencepiece_model_is_read_where_there_is_no_tokenizer_json() {
         "{shown:?}"
     );
     assert!(
-        shown.len() < 20,
+        shown.len() < 8,
         "words are spelt with few pieces: {shown:?}"
     );
     place.write("older/tokenizer.model", "no model");

@@ -189,7 +189,7 @@ impl Show {
         let context = (!encoded.context_replies.is_empty()).then(|| {
             let turns: Vec<String> = encoded.context_replies.iter().map(|turn| (turn + 1).to_string()).collect();
             format!(
-                "; not learnt: the reply of turn {}, which the template shows otherwise once the conversation has gone on",
+                "; not trained on: the reply of turn {}, which the template shows otherwise once the conversation has gone on",
                 turns.join(", ")
             )
         });
@@ -202,7 +202,7 @@ impl Show {
             return Ok(screen::data_json(&object)?);
         }
         screen::data(format!(
-            "── {}  task {}  {} tokens, {learnt} learnt{}{}",
+            "── {}  task {}  {} tokens, {learnt} supervised{}{}",
             record.source,
             record.task,
             encoded.ids.len(),
@@ -235,7 +235,7 @@ impl Show {
         screen::data(format!("── {}", count_line(&sifted.count, true)))?;
         let (tokens, learnt) = (count(tokens as u64), count(learnt as u64));
         Ok(screen::data(format!(
-            "── {} usable, {tokens} tokens, {learnt} learnt, longest {longest}",
+            "── {} usable, {tokens} tokens, {learnt} supervised, longest {longest}",
             encoded.len()
         ))?)
     }
