@@ -362,6 +362,14 @@ pub fn find(name: &str) -> Option<Here> {
     row.map(|(_, here)| *here)
 }
 
+/// What other programs call an option of ours.
+pub fn called(ours: &str) -> Vec<&'static str> {
+    let rows = TABLE
+        .iter()
+        .filter(|(_, here)| matches!(here, Here::Option(name, _) if *name == ours));
+    rows.flat_map(|(names, _)| names.split(' ')).collect()
+}
+
 /// What is said after our name, where something is different.
 pub fn remark(note: &str) -> String {
     match note {

@@ -1,7 +1,7 @@
 //! Every option of `hone train` does something: it changes what will be computed, or is known to change only where or how.
 
 use hone::base::Home;
-use hone::plan::{MAY_CHANGE, RawTrain, TrainPlan, option_names};
+use hone::plan::{MAY_CHANGE, RawTrain, TrainPlan, option_names, options_page};
 use hone::run::Prepared;
 use std::path::Path;
 
@@ -112,6 +112,19 @@ fn computed(plan: &TrainPlan) -> String {
         "{:?} {:?} {:?} {} {}",
         plan.lora, plan.base_format, plan.training, plan.streams_base, plan.content
     )
+}
+
+#[test]
+fn the_page_about_options_is_made_from_their_definitions() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/options.md");
+    if std::env::var_os("UPDATE_PAGES").is_some() {
+        std::fs::write(&path, options_page()).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == options_page(),
+        "docs/options.md is stale; UPDATE_PAGES=1 cargo test -p hone --test options"
+    );
 }
 
 #[test]

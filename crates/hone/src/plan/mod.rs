@@ -4,6 +4,7 @@
 //! origin. [`TrainPlan`] is what will happen, once the settings have met a model and a dataset.
 
 mod chosen;
+mod page;
 mod rate;
 mod raw;
 mod run_file;
@@ -12,6 +13,7 @@ mod train_plan;
 
 pub use chosen::{Chosen, Origin};
 pub use hone_finetune::rehearsed::Work;
+pub use page::options as options_page;
 pub use rate::Rate;
 pub use raw::{
     Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
