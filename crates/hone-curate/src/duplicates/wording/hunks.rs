@@ -2,8 +2,11 @@
 
 use std::collections::HashSet;
 
-use super::Half;
-use super::kinds::{CONTRAST, LITERAL, NAME, NEGATION, NUMBER, PROTECTS, begins_otherwise};
+use super::excluding::exclude_each_other;
+use super::kinds::{
+    CONTRAST, LITERAL, NAME, NEGATION, NUMBER, PROTECTS, begins_otherwise, denies_within,
+};
+use super::{Blank, Half};
 use crate::boilerplate::Asked;
 
 /// Words that are other ones in a row, from which on they are another input.
@@ -128,32 +131,63 @@ pub(super) fn tells_apart(a: &Half, b: &Half, hunk: &Hunk) -> bool {
     if any(a, &hunk.left, NAME) && any(b, &hunk.right, NAME) {
         return true;
     }
-    matches!((&hunk.left[..], &hunk.right[..]), (&[mine], &[theirs]) if begins_otherwise(a.word(mine), b.word(theirs)))
+    let joined = |half: &Half, words: &[usize]| -> String {
+        words.iter().map(|&at| half.word(at)).collect()
+    };
+    if denies_within(&joined(a, &hunk.left), &joined(b, &hunk.right)) {
+        return true;
+    }
+    let pairs = hunk
+        .left
+        .iter()
+        .flat_map(|&mine| hunk.right.iter().map(move |&theirs| (mine, theirs)));
+    if pairs
+        .into_iter()
+        .any(|(mine, theirs)| exclude_each_other(a.words[mine], b.words[theirs]))
+    {
+        return true;
+    }
+    match (&hunk.left[..], &hunk.right[..]) {
+        (&[mine], &[theirs]) => {
+            let (mine, theirs) = (a.word(mine), b.word(theirs));
+            // Variables, options to choose from, units.
+            let is_letter = |word: &str| word.chars().nth(1).is_none();
+            is_letter(mine) && is_letter(theirs) || begins_otherwise(mine, theirs)
+        }
+        _ => false,
+    }
 }
 
 /// Is this a place where many rows have a word of their own?
-pub(super) fn fills_a_blank(a: &Half, b: &Half, hunk: &Hunk, boilerplate: Option<&Asked>) -> bool {
+pub(super) fn blank(a: &Half, b: &Half, hunk: &Hunk, boilerplate: Option<&Asked>) -> Blank {
     let Some(boilerplate) = boilerplate else {
-        return false;
+        return Blank::None;
     };
     if hunk.left.is_empty() || hunk.right.is_empty() {
-        return false;
+        return Blank::None;
     }
     let ends = |words: &[usize]| (words[0], words[words.len() - 1]);
     let ((mine_first, mine_last), (theirs_first, theirs_last)) =
         (ends(&hunk.left), ends(&hunk.right));
-    let is_blank = |blank: u64, mine: u64, theirs: u64| {
+    let blank = |blank: u64, mine: u64, theirs: u64| {
         let all = boilerplate.rows(blank);
-        let most = boilerplate.rows(mine).max(boilerplate.rows(theirs));
+        let (mine, theirs) = (boilerplate.rows(mine), boilerplate.rows(theirs));
         // Where nearly all have the same word, the other one rewords what all share.
-        all > boilerplate.common_rows && 5 * u64::from(most) < 4 * u64::from(all)
+        let most = mine.max(theirs);
+        let is_blank = all > boilerplate.common_rows && 5 * u64::from(most) < 4 * u64::from(all);
+        match (is_blank, mine.min(theirs)) {
+            (false, _) => Blank::None,
+            (true, ..=1) => Blank::Own,
+            (true, _) => Blank::Label,
+        }
     };
     let ([left, _], [_, right]) = (a.blanks(mine_first), a.blanks(mine_last));
     let ([their_left, _], [_, their_right]) = (b.blanks(theirs_first), b.blanks(theirs_last));
     let (first, their_first) = (a.filled(mine_first)[0], b.filled(theirs_first)[0]);
     let (last, their_last) = (a.filled(mine_last)[1], b.filled(theirs_last)[1]);
-    (left == their_left && is_blank(left, first, their_first))
-        || (right == their_right && is_blank(right, last, their_last))
+    let of_left = (left == their_left).then(|| blank(left, first, their_first));
+    let of_right = (right == their_right).then(|| blank(right, last, their_last));
+    of_left.max(of_right).unwrap_or(Blank::None)
 }
 
 /// Is one of two words the other with a letter too many, too few, another or swapped with its neighbour?
@@ -194,6 +228,9 @@ fn is_mistyped(
         return false;
     }
     let (word, other) = (a.word(mine), b.word(theirs));
+    if exclude_each_other(a.words[mine], b.words[theirs]) || begins_otherwise(word, other) {
+        return false;
+    }
     let shorter = word.chars().count().min(other.chars().count());
     // Two words that other rows have too are two words, and so are two names that nobody else has. A short word is a typing
     // error of one that is everywhere, or another word.

@@ -151,10 +151,28 @@ const CONTRASTS: &str = "true false yes with before after above below over under
          con antes despues mas menos si todos prima dopo meno tutti com depois mais todos";
 
 /// Beginnings that make another word of a word, often its opposite.
-const PREFIXES: [&str; 24] = [
+const PREFIXES: [&str; 43] = [
     "a", "an", "un", "in", "im", "il", "ir", "non", "dis", "de", "mis", "anti", "hyper", "hypo",
-    "inter", "intra", "pre", "post", "sub", "super", "over", "under", "ex", "counter",
+    "inter", "intra", "pre", "post", "sub", "super", "over", "under", "ex", "counter", "en", "em",
+    "des", "ab", "auf", "aus", "ein", "ent", "ver", "zu", "ne", "nie", "ni", "не", "без", "ن",
+    "na", "up", "down",
 ];
+
+/// What denies within Japanese words, which stand letter by letter.
+const DENYING_KANA: [&str; 7] = ["せん", "ない", "なか", "なく", "なけ", "ず", "ぬ"];
+
+/// What denies within Turkish words.
+const DENYING_SYLLABLES: [&str; 10] = [
+    "maz", "mez", "madi", "medi", "madı", "mayac", "meyec", "mıyor", "miyor", "muyor",
+];
+
+/// Does one of two stretches deny, by what stands within its words, and the other not?
+pub(super) fn denies_within(a: &str, b: &str) -> bool {
+    let any = |of: &[&str], word: &str| of.iter().any(|part| word.contains(part));
+    let stem = a.chars().zip(b.chars()).take_while(|(a, b)| a == b).count();
+    let differ = |of: &[&str]| any(of, a) != any(of, b);
+    differ(&DENYING_KANA) || stem > 1 && differ(&DENYING_SYLLABLES)
+}
 
 /// Are two words one word with another beginning, such as `typical` and `atypical`?
 pub(super) fn begins_otherwise(a: &str, b: &str) -> bool {

@@ -7,6 +7,7 @@
 //! rows have a word of their own, which is the blank of a template. What many rows share counts for nothing:
 //! [`Asked`] knows it by the number of rows that have it.
 
+mod excluding;
 mod hunks;
 mod kinds;
 
@@ -17,7 +18,7 @@ use hone_text::Role;
 
 use crate::boilerplate::Asked;
 use crate::text::{Numbers, Words, mix};
-use hunks::{cancel_moves, fills_a_blank, hunks, is_typing_error, stands_elsewhere, tells_apart};
+use hunks::{Hunk, blank, cancel_moves, hunks, is_typing_error, stands_elsewhere, tells_apart};
 use kinds::{TURNING, is_symbol};
 
 pub(super) use kinds::is_turning;
@@ -71,14 +72,27 @@ struct Compared {
     changed: Vec<usize>,
     /// Words in the place of others.
     replaced: usize,
-    /// Does one stand where many rows have a word of their own?
-    fills_a_blank: bool,
+    /// What differs.
+    hunks: Vec<Hunk>,
+}
+
+/// What differs where many rows have a word of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Blank {
+    /// Nothing differs there.
+    None,
+    /// A word that no other row has there.
+    Own,
+    /// Two words of which other rows have the same there: answers to choose from.
+    Label,
 }
 
 /// Words of a half up to which it is a label: another word is another answer.
 const LABEL: usize = 4;
 /// Words of its own that a row has in common with another one for each that differs, from which on chance is no reason.
 const FAR_MORE: usize = 16;
+/// Words that few rows have, from which on what is asked is a question and no template.
+const QUESTION: usize = 4;
 
 /// The words of a row alone, which tell what it may share with others.
 pub(super) struct Halves {
@@ -160,14 +174,20 @@ impl Wording {
         };
         let asked = self
             .asked
-            .compare(&other.asked, boilerplate, strictness_asked)?;
+            .compare(&other.asked, boilerplate, (strictness_asked, true))?;
+        let own_asked = self.asked.own(&asked.changed, boilerplate);
+        // To the same question, which few rows ask, an answer is a copy of another one however much it owes to a template.
+        let is_same_question = asked.changed.is_empty() && own_asked >= QUESTION;
+        let strictness_learnt = (strictness, !is_same_question);
         let learnt = self
             .learnt
-            .compare(&other.learnt, boilerplate, strictness)?;
+            .compare(&other.learnt, boilerplate, strictness_learnt)?;
+        let blank_learnt = self.learnt.blank(&other.learnt, &learnt, boilerplate);
+        let is_synonym = is_same_question && blank_learnt != Blank::Label;
         // Two rows of one template may have much in common by chance, but not that much.
-        if asked.fills_a_blank || learnt.fills_a_blank {
-            let own = self.asked.own(&asked.changed, boilerplate)
-                + self.learnt.own(&learnt.changed, boilerplate);
+        let blank_asked = self.asked.blank(&other.asked, &asked, boilerplate);
+        if blank_asked.max(blank_learnt) != Blank::None && !is_synonym {
+            let own = own_asked + self.learnt.own(&learnt.changed, boilerplate);
             if own < FAR_MORE * (asked.replaced + learnt.replaced) {
                 return None;
             }
@@ -314,12 +334,13 @@ impl Half {
             && most - common(&self.sorted, &other.sorted) <= most_apart(most)
     }
 
-    /// What the halves of two rows have in common; `None` where something in them makes two rows.
+    /// What the halves of two rows have in common; `None` where something in them makes two rows. Of the words in common those
+    /// that many rows share count only where not `only_own` ones do.
     fn compare(
         &self,
         other: &Self,
         boilerplate: Option<&Asked>,
-        strictness: f64,
+        (strictness, only_own): (f64, bool),
     ) -> Option<Compared> {
         if !self.may_be_copy_of(other) {
             return None;
@@ -329,7 +350,7 @@ impl Half {
             likeness: 1.0,
             changed: Vec::new(),
             replaced: 0,
-            fills_a_blank: false,
+            hunks: Vec::new(),
         };
         if self.words == other.words {
             return Some(same());
@@ -365,7 +386,8 @@ impl Half {
         let needed = strictness * cost as f64;
         let mut changed: Vec<usize> = hunks.iter().flat_map(|hunk| hunk.left.clone()).collect();
         changed.sort_unstable();
-        if needed > self.len() as f64 || (self.own(&changed, boilerplate) as f64) < needed {
+        let common = boilerplate.filter(|_| only_own);
+        if needed > self.len() as f64 || (self.own(&changed, common) as f64) < needed {
             return None;
         }
         let differing = replaced + added;
@@ -373,10 +395,15 @@ impl Half {
             likeness: (most - differing.min(most)) as f64 / most as f64,
             changed,
             replaced,
-            fills_a_blank: hunks
-                .iter()
-                .any(|hunk| fills_a_blank(self, other, hunk, boilerplate)),
+            hunks,
         })
+    }
+
+    /// What differs from another half, as they were compared, where many rows have a word of their own.
+    fn blank(&self, other: &Self, compared: &Compared, boilerplate: Option<&Asked>) -> Blank {
+        let hunks = compared.hunks.iter();
+        let blanks = hunks.map(|hunk| blank(self, other, hunk, boilerplate));
+        blanks.max().unwrap_or(Blank::None)
     }
 
     /// The words of each that are not in a sentence that both have.
@@ -587,6 +614,90 @@ mod tests {
             &text("the atypical course of an illness that few have seen"),
             &text("the typical course of an illness that few have seen")
         ));
+    }
+
+    #[test]
+    fn words_that_exclude_each_other_make_another_row_in_many_languages() {
+        for (a, b) in [
+            (
+                "Give the child five mg of the syrup after each meal and once more in bed.",
+                "Give the child five ml of the syrup after each meal and once more in bed.",
+            ),
+            (
+                "The meeting with the new suppliers begins at 9 am in the small room upstairs.",
+                "The meeting with the new suppliers begins at 9 pm in the small room upstairs.",
+            ),
+            (
+                "Write a function to encode the message with the key that both of them know.",
+                "Write a function to decode the message with the key that both of them know.",
+            ),
+            (
+                "translate the next sentence to french and keep its tone as far as you can",
+                "translate the next sentence to german and keep its tone as far as you can",
+            ),
+            (
+                "The answer to the riddle that the miller asked at the gate is option (a).",
+                "The answer to the riddle that the miller asked at the gate is option (b).",
+            ),
+            (
+                "Der Antrag wurde von der Behörde am Montag genehmigt und liegt im Rathaus bereit.",
+                "Der Antrag wurde von der Behörde am Montag abgelehnt und liegt im Rathaus bereit.",
+            ),
+            (
+                "このお店では現金で支払うことができますので、入口の機械で切符を買ってください。",
+                "このお店では現金で支払うことができませんので、入口の機械で切符を買ってください。",
+            ),
+            (
+                "Bu ilacı yemekten sonra suyla birlikte içebilirsiniz, çocuklardan uzakta saklanır.",
+                "Bu ilacı yemekten sonra suyla birlikte içemezsiniz, çocuklardan uzakta saklanır.",
+            ),
+            (
+                "Pacient může po operaci jíst vše, co mu chutná, a chodit na krátké procházky.",
+                "Pacient nemůže po operaci jíst vše, co mu chutná, a chodit na krátké procházky.",
+            ),
+            (
+                "Most of the poor families in the valley kept a goat and sold the cheese.",
+                "Most of the wealthy families in the valley kept a goat and sold the cheese.",
+            ),
+        ] {
+            assert!(!is_copy(&text(a), &text(b)), "{a} | {b}");
+        }
+        // A typing error in such a word is one.
+        let long =
+            "The old engine is quiet at low speed, and the seats are comfortable on long roads.";
+        assert!(is_copy(&text(long), &text(&long.replace("quiet", "qiuet"))));
+    }
+
+    #[test]
+    fn a_synonym_in_the_answer_to_the_same_question_is_a_copy_and_a_label_in_a_sentence_is_not() {
+        let questions = [
+            "Why does crooked velvet matter to a patient gardener?",
+            "Which drum beside the glacier annoys my neighbour most?",
+            "How would bakers explain thunder to an otter?",
+            "Tell me what copper coins were worth in spring.",
+            "Can you describe how lanterns travel along canals?",
+        ];
+        let answer =
+            |how: &str| format!("Nobody in the village believes that it {how} the battery.");
+        let hows = ["admires", "repairs", "paints", "hides", "trims"];
+        let mut rows: Vec<Record> = questions
+            .iter()
+            .zip(hows)
+            .map(|(question, how)| chat(question, &answer(how)))
+            .collect();
+        rows.push(chat(questions[4], &answer("prunes")));
+        // An answer that other rows have, too, is an answer to choose from.
+        rows.push(chat(questions[4], &answer("hides")));
+        rows.push(chat("Does velvet burn?", &answer("trims")));
+        let asked = among(&rows);
+        let copy = |a: usize, b: usize| {
+            let of = |row| Wording::of(row, Numbers::Kept);
+            let (a, b) = (of(&rows[a]), of(&rows[b]));
+            a.copy_of(&b, Some(&asked), 4.0).is_some()
+        };
+        assert!(copy(4, 5));
+        assert!(!copy(4, 6));
+        assert!(!copy(0, 1));
     }
 
     #[test]
