@@ -4,6 +4,10 @@
 //! origin. [`TrainPlan`] is what will happen, once the settings have met a model and a dataset.
 
 mod chosen;
+mod error;
+mod facts;
+mod fit;
+mod lines;
 mod page;
 mod rate;
 mod raw;
@@ -12,6 +16,8 @@ mod settings;
 mod train_plan;
 
 pub use chosen::{Chosen, Origin};
+pub use error::{PlanError, SettingError};
+pub use facts::{Facts, PlanLine};
 pub use hone_finetune::rehearsed::Work;
 pub use page::options as options_page;
 pub use rate::Rate;
@@ -20,5 +26,5 @@ pub use raw::{
     TooLong,
 };
 pub use run_file::{RunFileError, option_names, read_run_file};
-pub use settings::{Interval, Length, Machine, SettingError, Settings, VALID_SHARE, Valid};
-pub use train_plan::{Facts, MAY_CHANGE, PlanError, PlanLine, TrainPlan};
+pub use settings::{Interval, Length, Machine, Settings, VALID_SHARE, Valid};
+pub use train_plan::{MAY_CHANGE, TrainPlan};

@@ -4,6 +4,7 @@
 //! before anything is loaded.
 
 use super::chosen::{Chosen, Origin};
+use super::error::SettingError;
 use super::rate::Rate;
 use super::raw::{
     Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
@@ -118,6 +119,19 @@ pub enum Length {
     },
 }
 
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Epochs(1.0) => f.write_str("1 epoch"),
+            Self::Epochs(epochs) => write!(f, "{epochs} epochs"),
+            Self::Minutes {
+                minutes,
+                at_most_epochs,
+            } => write!(f, "{minutes} min, at most {at_most_epochs} epochs"),
+        }
+    }
+}
+
 /// How often something happens during a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -145,66 +159,6 @@ pub struct Machine {
     pub threads: usize,
     /// Memory that is free for us.
     pub memory: Size,
-}
-
-/// Why options were refused.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SettingError {
-    /// An option without a default was not given.
-    #[error("--{name} is needed")]
-    Missing {
-        /// The option.
-        name: &'static str,
-    },
-    /// A value outside its range.
-    #[error("--{name} is {value}, but it has to be {range}")]
-    OutOfRange {
-        /// The option.
-        name: &'static str,
-        /// What was asked.
-        value: String,
-        /// What is possible.
-        range: &'static str,
-    },
-    /// More tokens asked for than the model was made for.
-    #[error("--max-length is {asked}, and `{model}` was made for {limit} tokens")]
-    PastContext {
-        /// What was asked.
-        asked: usize,
-        /// What the model takes.
-        limit: usize,
-        /// The model.
-        model: String,
-    },
-    /// Two options that exclude each other.
-    #[error("--{first} and --{second} cannot both be given")]
-    Conflict {
-        /// One.
-        first: &'static str,
-        /// The other.
-        second: &'static str,
-    },
-}
-
-impl SettingError {
-    /// What the user can do next.
-    pub fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Missing { name: "model" } => {
-                vec!["for a start: --model smollm2-135m-instruct".into()]
-            }
-            Self::Missing { name: "data" } => {
-                vec!["a JSONL file of examples: --data examples.jsonl".into()]
-            }
-            Self::Missing { name: "out" } => {
-                vec!["a new directory for the results: --out runs/first".into()]
-            }
-            Self::PastContext { limit, .. } => {
-                vec![format!("--max-length {limit} is the most it takes")]
-            }
-            _ => Vec::new(),
-        }
-    }
 }
 
 impl Settings {
@@ -501,114 +455,6 @@ impl Settings {
             None => Ok(()),
         }
     }
-
-    /// The plan's screenful: name, value and origin of every option, in the order of a person's questions.
-    pub fn rows(&self) -> Vec<(&'static str, String, Origin)> {
-        macro_rules! rows {
-            ($($label:literal $field:ident $show:expr),* $(,)?) => {
-                vec![$(($label, $show(&self.$field.value), self.$field.origin)),*]
-            };
-        }
-        fn plain<T: fmt::Display>(value: &T) -> String {
-            value.to_string()
-        }
-        fn list<T: fmt::Display>(values: &[T]) -> String {
-            match values {
-                [] => "nothing".into(),
-                values => values
-                    .iter()
-                    .map(T::to_string)
-                    .collect::<Vec<_>>()
-                    .join(","),
-            }
-        }
-        let mut rows = rows![
-            "method" method plain,
-            "rank" rank plain,
-            "alpha" alpha plain,
-            "targets" targets |names: &Vec<String>| names.join(","),
-            "exclude" exclude |names: &Vec<String>| list(names),
-            "rank-pattern" rank_pattern |own: &Vec<Own>| list(own),
-            "alpha-pattern" alpha_pattern |own: &Vec<Own>| list(own),
-            "layers" layers |range: &Option<LayerRange>| range.map_or("all".into(), |r| r.to_string()),
-            "dropout" dropout plain,
-            "rslora" rslora plain,
-            "lora-plus" lora_plus plain,
-            "dora" dora plain,
-            "init" init plain,
-            "bias" bias plain,
-            "whole" whole |names: &Vec<String>| list(names),
-            "token-rows" token_rows |ids: &Vec<u32>| list(ids),
-            "new-tokens" new_tokens |texts: &Vec<String>| list(texts),
-            "ia3" ia3 plain,
-            "feed-forward" feed_forward |names: &Vec<String>| list(names),
-            "length" length plain,
-            "optimizer" optimizer plain,
-            "lr" lr |rate: &Rate| self.rate_line(*rate),
-            "schedule" schedule plain,
-            "warmup-ratio" warmup_ratio plain,
-            "batch-size" batch_size plain,
-            "accumulate" accumulate plain,
-            "max-length" max_length plain,
-            "too-long" too_long plain,
-            "clip" clip plain,
-            "weight-decay" weight_decay plain,
-            "save-dtype" save_dtype plain,
-            "seed" seed plain,
-            "threads" threads plain,
-            "memory" memory plain,
-            "activations" activations plain,
-            "without" without |names: &Vec<Shortcut>| list(names),
-        ];
-        // The name that a user would type.
-        for (name, _, _) in rows.iter_mut().filter(|(name, _, _)| *name == "length") {
-            *name = match self.length.value {
-                Length::Epochs(_) => "epochs",
-                Length::Minutes { .. } => "minutes",
-            };
-        }
-        if self.ia3.value {
-            // Factors have no rank, and nothing is said of one.
-            rows.retain(|(name, _, _)| !["rank", "alpha", "rslora", "lora-plus"].contains(name));
-        }
-        rows
-    }
-
-    /// The rate, and that of fully trained modules where it is another.
-    pub(super) fn rate_line(&self, rate: Rate) -> String {
-        match rate.of_whole() {
-            Some(whole) if rate.whole_share() != 1.0 && !self.whole.value.is_empty() => {
-                format!("{rate}, {whole:e} for modules trained whole")
-            }
-            _ => rate.to_string(),
-        }
-    }
-
-    /// The rows that a plan shows: options of methods that nobody asked for are left out.
-    pub fn shown_rows(&self) -> Vec<(&'static str, String, Origin)> {
-        const ON_DEMAND: [&str; 12] = [
-            "exclude",
-            "rank-pattern",
-            "alpha-pattern",
-            "lora-plus",
-            "dora",
-            "init",
-            "bias",
-            "whole",
-            "token-rows",
-            "new-tokens",
-            "ia3",
-            "feed-forward",
-        ];
-        let mut rows = self.rows();
-        let is_shown = |name: &str, origin: Origin| {
-            origin != Origin::Default
-                || !ON_DEMAND.contains(&name)
-                || (self.ia3.value && name == "feed-forward")
-        };
-        rows.retain(|(name, _, origin)| is_shown(name, *origin));
-        rows
-    }
 }
 
 /// Where IA3 goes by default, as in PEFT for llamas.
@@ -633,19 +479,6 @@ fn require(
         value: value.to_string(),
         range,
     })
-}
-
-impl fmt::Display for Length {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Epochs(1.0) => f.write_str("1 epoch"),
-            Self::Epochs(epochs) => write!(f, "{epochs} epochs"),
-            Self::Minutes {
-                minutes,
-                at_most_epochs,
-            } => write!(f, "{minutes} min, at most {at_most_epochs} epochs"),
-        }
-    }
 }
 
 /// Chooses between what was asked by flag and what was asked in the file.

@@ -4,28 +4,24 @@
 //! takes. A run that does not fit is refused with what would.
 
 use super::chosen::{Chosen, Origin};
+use super::error::PlanError;
+use super::facts::{Facts, PlanLine};
+use super::fit::{Fit, Held, optimizer_kind, training_plan};
 use super::rate::Rate;
-use super::raw::{Activations, Bias, Method, Optimizer, Own, SaveDtype, Schedule, Shortcut, Size};
+use super::raw::{Bias, Method, Own, SaveDtype, Size};
 use super::settings::{Interval, Length, Settings};
 use crate::base::OpenBase;
 use crate::dataset::{Dataset, Validation};
 use crate::machine::loaded_bytes;
 use crate::screen::{count, duration, plural};
 use hone_data::{FileReport, Sampler};
-use hone_finetune::rehearsed::{RehearsalError, Rehearsed, Work};
+use hone_finetune::rehearsed::{Rehearsed, Work};
 use hone_ledger::words::shortened;
 use hone_ledger::{ContentId, Seed};
-use hone_model::{
-    Adapter, AdapterSize, AttachError, BaseFormat, Ia3, LoadError, LoraConfig, Shortcuts, Targets,
-    TrainedBias,
-};
-use hone_tensor::{BAND_BYTES, TensorError};
+use hone_model::{Adapter, AdapterSize, BaseFormat, Ia3, LoraConfig, Targets, TrainedBias};
 use hone_text::Renderer;
-use hone_train::{
-    AdamWConfig, Data, LearningRate, OptimizerKind, RunIdentity, TrainError, TrainingPlan,
-    two_digits,
-};
-use serde::{Deserialize, Serialize};
+use hone_train::{Data, OptimizerKind, RunIdentity, TrainingPlan, two_digits};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Everything a run needs to know.
@@ -89,151 +85,6 @@ pub const MAY_CHANGE: [(&str, &str); 10] = [
 /// number of steps.
 const COUNTED_ELSEWHERE: [&str; 2] = ["lr", "length"];
 
-/// What was found of model, data and machine, and what follows from it: a line each.
-#[derive(Debug, Clone, Default, PartialEq)]
-#[allow(missing_docs)] // the names are those of the lines
-pub struct Facts {
-    pub model: PlanLine,
-    pub template: PlanLine,
-    pub end_of_reply: PlanLine,
-    pub data: PlanLine,
-    pub rows: PlanLine,
-    pub training_set: PlanLine,
-    pub tasks: PlanLine,
-    pub validation_set: PlanLine,
-    pub adapter: PlanLine,
-    pub steps: PlanLine,
-    pub memory: PlanLine,
-    pub disk: PlanLine,
-    pub optimizer_state: PlanLine,
-    /// Once a step was measured.
-    pub time: Option<PlanLine>,
-    /// What a user may not expect of the data: columns that are not read, sides that are left, replies that are context.
-    pub notes: Vec<PlanLine>,
-}
-
-impl Facts {
-    /// All of them, notes last.
-    fn lines(&self) -> impl Iterator<Item = &PlanLine> {
-        let Self {
-            model,
-            template,
-            end_of_reply,
-            data,
-            rows,
-            training_set,
-            tasks,
-            validation_set,
-            adapter,
-            steps,
-            memory,
-            disk,
-            optimizer_state,
-            time,
-            notes,
-        } = self;
-        let base = [model, template, end_of_reply];
-        let data = [data, rows, training_set, tasks, validation_set];
-        let run = [adapter, steps, memory, disk, optimizer_state];
-        let lines = base.into_iter().chain(data).chain(run);
-        lines.chain(time).chain(notes)
-    }
-}
-
-/// One line of the plan as it is shown and saved.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct PlanLine {
-    /// What it is about.
-    pub name: String,
-    /// What was decided or found.
-    pub value: String,
-    /// Who decided it.
-    pub origin: Origin,
-}
-
-impl PlanLine {
-    fn new(name: &str, value: impl Into<String>, origin: Origin) -> Self {
-        Self {
-            name: name.into(),
-            value: value.into(),
-            origin,
-        }
-    }
-}
-
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// Targets, rank or alpha do not fit the model.
-    #[error(transparent)]
-    Attach(#[from] AttachError),
-    /// The base cannot be read.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The rows and the base do not fit together.
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    /// The device failed.
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
-    /// The run does not fit.
-    #[error("this run needs about {needed} and may use {memory}")]
-    NoMemory {
-        /// The least it needs.
-        needed: Size,
-        /// What there is.
-        memory: Size,
-        /// The longest row.
-        longest: usize,
-        /// The longest row that would fit.
-        fitting: usize,
-        /// Whether the base is held in 4 bits.
-        is_qlora: bool,
-        /// Whether it is a run that is continued, whose options are fixed.
-        is_resumed: bool,
-    },
-}
-
-impl From<RehearsalError> for PlanError {
-    fn from(error: RehearsalError) -> Self {
-        match error {
-            RehearsalError::Attach(error) => Self::Attach(error),
-            RehearsalError::Load(error) => Self::Load(error),
-            RehearsalError::Train(error) => Self::Train(error),
-            RehearsalError::Tensor(error) => Self::Tensor(error),
-        }
-    }
-}
-
-impl PlanError {
-    /// What the user can do next.
-    pub fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Attach(error) => error.hints(),
-            Self::Load(LoadError::Weights(error)) => error.hints(),
-            Self::Train(error) => error.hints(),
-            Self::Load(_) | Self::Tensor(_) => Vec::new(),
-            Self::NoMemory {
-                longest,
-                fitting,
-                is_qlora,
-                is_resumed,
-                ..
-            } => {
-                let is_free = !is_resumed;
-                let shorter = (is_free && *fitting >= 64).then(|| {
-                    format!("--max-length {fitting} would fit; the longest row has {longest} tokens, longer ones are left out and listed")
-                });
-                let smaller = (is_free && !is_qlora)
-                    .then(|| "--method qlora holds the base in 4 bits".to_string());
-                let more =
-                    "--memory says how much may be used, if more is free than it seems".to_string();
-                shorter.into_iter().chain(smaller).chain([more]).collect()
-            }
-        }
-    }
-}
-
 /// Memory of a process beside its own pages and its tensors: the libraries of the system, stacks and buffers of a few threads,
 /// the compiled patterns of the rules that rows are read under, and gaps that the allocator cannot use; as measured. The
 /// number of threads does not count: a plan must not depend on it.
@@ -250,12 +101,6 @@ fn program_bytes(open: &OpenBase) -> usize {
     let tokens = open.renderer.tokenizer().vocab_size();
     own_bytes + PROCESS_BYTES + TOKEN_BYTES * tokens
 }
-
-/// What is in memory of a base that is streamed: the band in use, one beside it while threads change over.
-const STREAMED_BYTES: usize = 2 * BAND_BYTES;
-
-/// Larger micro-batches gain no speed and cost memory.
-const MICRO_BATCH_TOKENS: usize = 8192;
 
 impl TrainPlan {
     /// Works out the plan; time is not known yet, so a time budget still counts as its bound on epochs. A run that is
@@ -507,97 +352,6 @@ impl TrainPlan {
             notes: notes(dataset),
         }
     }
-
-    /// The plan in a screenful: what was decided, and every option that somebody asked for.
-    pub fn overview(&self) -> Vec<PlanLine> {
-        let (facts, settings) = (&self.facts, &self.settings);
-        let line = |name, value: String, origin| PlanLine::new(name, value, origin);
-        let method = match settings.method.value {
-            Method::Lora if settings.ia3.value => "IA3",
-            Method::Lora => "LoRA",
-            Method::Qlora if settings.ia3.value => "IA3 on a base in NF4",
-            Method::Qlora => "QLoRA",
-        };
-        let rank = match settings.ia3.value {
-            true => String::new(),
-            false => format!(
-                ", rank {}, alpha {}",
-                settings.rank.value, settings.alpha.value
-            ),
-        };
-        let adapter = format!(
-            "{method}{rank}, on {}: {}",
-            settings.targets.value.join(","),
-            facts.adapter.value
-        );
-        let rate = format!(
-            "{}, {}, warm-up {}",
-            settings.rate_line(settings.lr.value),
-            settings.schedule.value,
-            settings.warmup_ratio.value
-        );
-        let steps = format!(
-            "{} of {}; validation and checkpoint every {} and {}",
-            facts.steps.value,
-            plural(settings.batch_size.value, "example"),
-            self.training.eval_every,
-            self.training.save_every
-        );
-        let needed = format!("memory {}; disk {}", facts.memory.value, facts.disk.value);
-        let asked = settings.rows().into_iter();
-        let asked = asked.filter(|(_, _, origin)| origin.is_asked());
-        let asked: Vec<String> = asked
-            .map(|(name, value, origin)| format!("{name} {value} ({origin})"))
-            .collect();
-        let asked = match &asked[..] {
-            [] => "none, all options are as they are by default".to_owned(),
-            asked => asked.join(", "),
-        };
-        let lines = [
-            facts.model.clone(),
-            facts.template.clone(),
-            facts.data.clone(),
-            facts.rows.clone(),
-            facts.training_set.clone(),
-            facts.validation_set.clone(),
-            line("adapter", adapter, settings.method.origin),
-            line("learning rate", rate, settings.lr.origin),
-            line("steps", steps, facts.steps.origin),
-            line("needed", needed, Origin::Derived),
-        ];
-        let options = line("options", asked, Origin::Derived);
-        let time = facts.time.iter().cloned();
-        lines.into_iter().chain(time).chain([options]).collect()
-    }
-
-    /// The whole plan, line by line: facts first, then every option.
-    pub fn lines(&self) -> Vec<PlanLine> {
-        let options = self
-            .settings
-            .shown_rows()
-            .into_iter()
-            .map(|(name, value, origin)| PlanLine::new(name, value, origin));
-        let every = |name, steps, origin| PlanLine::new(name, plural(steps, "step"), origin);
-        let (training, settings) = (&self.training, &self.settings);
-        let intervals = [
-            every(
-                "eval-every",
-                training.eval_every,
-                settings.eval_every.origin,
-            ),
-            every(
-                "save-every",
-                training.save_every,
-                settings.save_every.origin,
-            ),
-        ];
-        self.facts
-            .lines()
-            .cloned()
-            .chain(options)
-            .chain(intervals)
-            .collect()
-    }
 }
 
 /// As a JSON object.
@@ -638,177 +392,6 @@ impl Pace {
     }
 }
 
-/// What is in memory from the first step to the last.
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    program_bytes: usize,
-    base_bytes: usize,
-    moment_bytes: usize,
-    /// The adapter of the lowest validation loss, beside the one that is trained.
-    best_bytes: usize,
-    /// Whether the base is used as it lies on disk, so that it can be streamed.
-    is_mapped: bool,
-}
-
-/// How a run is laid into memory.
-#[derive(Debug, Clone, Copy)]
-struct Fit {
-    max_tokens: usize,
-    kept_layers: usize,
-    memory: Size,
-    streams_base: bool,
-}
-
-impl Fit {
-    /// As large as is useful, as small as need be; the base is streamed only where it must be.
-    fn find(
-        settings: &Settings,
-        rehearsed: &Rehearsed,
-        held: Held,
-        steps: usize,
-        begun: Option<&TrainingPlan>,
-    ) -> Result<Self, PlanError> {
-        let streamed = held.is_mapped && held.base_bytes > STREAMED_BYTES;
-        let search = |streams_base| Search {
-            settings,
-            rehearsed,
-            steps,
-            begun,
-            streams_base,
-            fixed_bytes: held.program_bytes
-                + held.moment_bytes
-                + held.best_bytes
-                + if streams_base {
-                    STREAMED_BYTES
-                } else {
-                    held.base_bytes
-                },
-        };
-        if let Some(fit) = search(false).run()? {
-            return Ok(fit);
-        }
-        let last = search(streamed);
-        match last.run()? {
-            Some(fit) => Ok(fit),
-            None => Err(last.refusal(!held.is_mapped)?),
-        }
-    }
-}
-
-/// The search for a layout within a budget.
-struct Search<'a> {
-    settings: &'a Settings,
-    rehearsed: &'a Rehearsed<'a>,
-    steps: usize,
-    /// The numbers of the run that is continued.
-    begun: Option<&'a TrainingPlan>,
-    streams_base: bool,
-    fixed_bytes: usize,
-}
-
-impl Search<'_> {
-    /// The largest micro-batch that fits at all, then as many kept layers as fit with it.
-    fn run(&self) -> Result<Option<Fit>, PlanError> {
-        let Some(max_tokens) = self.max_tokens()? else {
-            return Ok(None);
-        };
-        let all = self.rehearsed.num_layers();
-        let (least, most) = match self.begun {
-            // Rounded activations are not the ones that are computed again: which layers keep theirs shows in the numbers.
-            Some(begun) if begun.activations == hone_model::Activations::Bf16 => {
-                (begun.kept_layers, begun.kept_layers)
-            }
-            _ => (0, all),
-        };
-        let Some(kept_layers) = self.most(least, most, |layers| (max_tokens, layers))? else {
-            return Ok(None);
-        };
-        let fit = self.layout(max_tokens, kept_layers);
-        let bytes = self.bytes(fit)? as u64;
-        Ok(Some(Fit {
-            memory: Size { bytes },
-            ..fit
-        }))
-    }
-
-    /// How gradients of a batch are put together shows in their last bits, so a continued run keeps its micro-batches.
-    fn max_tokens(&self) -> Result<Option<usize>, PlanError> {
-        if let Some(begun) = self.begun {
-            return Ok(Some(begun.max_tokens));
-        }
-        let longest = self.rehearsed.longest();
-        let plan = training_plan(self.settings, self.steps, self.layout(longest, 0));
-        let batch = self.rehearsed.largest_batch(&plan);
-        let wanted = batch.div_ceil(self.settings.accumulate.value);
-        let wanted = wanted.min(MICRO_BATCH_TOKENS).max(longest);
-        self.most(longest, wanted, |tokens| (tokens, 0))
-    }
-
-    /// The greatest number whose layout fits, if the least does.
-    fn most(
-        &self,
-        least: usize,
-        most: usize,
-        layout: impl Fn(usize) -> (usize, usize),
-    ) -> Result<Option<usize>, PlanError> {
-        let budget = self.settings.memory.value.bytes as usize;
-        let fits = |number| -> Result<bool, PlanError> {
-            let (max_tokens, kept_layers) = layout(number);
-            Ok(self.bytes(self.layout(max_tokens, kept_layers))? <= budget)
-        };
-        if fits(most)? {
-            return Ok(Some(most));
-        }
-        if !fits(least)? {
-            return Ok(None);
-        }
-        let (mut fitting, mut too_many) = (least, most);
-        while too_many - fitting > 1 {
-            let middle = fitting.midpoint(too_many);
-            match fits(middle)? {
-                true => fitting = middle,
-                false => too_many = middle,
-            }
-        }
-        Ok(Some(fitting))
-    }
-
-    fn layout(&self, max_tokens: usize, kept_layers: usize) -> Fit {
-        Fit {
-            max_tokens,
-            kept_layers,
-            memory: Size { bytes: 0 },
-            streams_base: self.streams_base,
-        }
-    }
-
-    fn bytes(&self, fit: Fit) -> Result<usize, PlanError> {
-        let plan = training_plan(self.settings, self.steps, fit);
-        Ok(self.fixed_bytes + self.rehearsed.peak_bytes(&plan)?)
-    }
-
-    /// Why nothing fits, and what would.
-    fn refusal(&self, is_qlora: bool) -> Result<PlanError, PlanError> {
-        let longest = self.rehearsed.longest();
-        let needed = self.bytes(match self.begun {
-            Some(begun) => self.layout(begun.max_tokens, 0),
-            None => self.layout(longest, 0),
-        })?;
-        let fixed = self.fixed_bytes + self.rehearsed.standing_bytes();
-        let room = (self.settings.memory.value.bytes as usize).saturating_sub(fixed);
-        Ok(PlanError::NoMemory {
-            needed: Size {
-                bytes: needed as u64,
-            },
-            memory: self.settings.memory.value,
-            longest,
-            fitting: longest * room / (needed - fixed).max(1),
-            is_qlora,
-            is_resumed: self.begun.is_some(),
-        })
-    }
-}
-
 /// Two checkpoints are kept while a third is written, each with the best adapter so far; beside them the best and the last.
 fn disk_needed(training: &TrainingPlan, lengths: &[usize]) -> Size {
     const COPIES: usize = 3;
@@ -843,15 +426,6 @@ fn epochs(length: Length) -> f64 {
             at_most_epochs: epochs,
             ..
         } => epochs,
-    }
-}
-
-fn optimizer_kind(optimizer: Optimizer) -> OptimizerKind {
-    match optimizer {
-        Optimizer::Adamw => OptimizerKind::AdamW,
-        Optimizer::Adamw8bit => OptimizerKind::AdamW8bit,
-        Optimizer::PagedAdamw => OptimizerKind::PagedAdamW,
-        Optimizer::PagedAdamw8bit => OptimizerKind::PagedAdamW8bit,
     }
 }
 
@@ -919,63 +493,6 @@ fn lora_config(settings: &Settings) -> LoraConfig {
 fn own<T>(patterns: &[Own], of_value: impl Fn(f64) -> T) -> Vec<(String, T)> {
     let pair = |own: &Own| (own.name.clone(), of_value(own.value));
     patterns.iter().map(pair).collect()
-}
-
-fn activations(settings: &Settings) -> hone_model::Activations {
-    match settings.activations.value {
-        Activations::F32 => hone_model::Activations::F32,
-        Activations::Bf16 => hone_model::Activations::Bf16,
-    }
-}
-
-fn shortcuts(settings: &Settings) -> Shortcuts {
-    let taken = |shortcut| !settings.without.value.contains(&shortcut);
-    Shortcuts {
-        shared_prefix: taken(Shortcut::SharedPrefix),
-        distinct_tokens: taken(Shortcut::DistinctTokens),
-        last_layer: taken(Shortcut::LastLayer),
-        supervised_head: taken(Shortcut::SupervisedHead),
-        lowest_layer: taken(Shortcut::LowestLayer),
-    }
-}
-
-/// A promise of [`TrainPlan::draw`].
-const RATE_IS_MET: &str = "a plan begins with settings that have met their base";
-
-fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
-    let schedule = match settings.schedule.value {
-        Schedule::Cosine => hone_train::Schedule::Cosine,
-        Schedule::Linear => hone_train::Schedule::Linear,
-        Schedule::Constant => hone_train::Schedule::Constant,
-    };
-    TrainingPlan {
-        steps,
-        batch_size: settings.batch_size.value,
-        accumulate: settings.accumulate.value,
-        max_tokens: fit.max_tokens,
-        kept_layers: fit.kept_layers,
-        activations: activations(settings),
-        shortcuts: shortcuts(settings),
-        activation_cache: !settings.without.value.contains(&Shortcut::ActivationCache),
-        learning_rate: LearningRate::new(
-            settings.lr.value.peak().expect(RATE_IS_MET) as f32,
-            schedule,
-            settings.warmup_ratio.value,
-            steps,
-        ),
-        optimizer: AdamWConfig {
-            kind: optimizer_kind(settings.optimizer.value),
-            weight_decay: settings.weight_decay.value,
-            clip: settings.clip.value as f32,
-            faster: Some(settings.lora_plus.value).filter(|ratio| *ratio != 1.0),
-            whole: Some(settings.lr.value.whole_share())
-                .filter(|share| *share != 1.0 && !settings.whole.value.is_empty()),
-            ..AdamWConfig::default()
-        },
-        seed: settings.seed.value,
-        eval_every: settings.eval_every.value.in_steps(steps),
-        save_every: settings.save_every.value.in_steps(steps),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,140 @@
+//! Why there is no plan: options that were refused, and runs that do not fit.
+
+use super::raw::Size;
+use hone_finetune::rehearsed::RehearsalError;
+use hone_model::{AttachError, LoadError};
+use hone_tensor::TensorError;
+use hone_train::TrainError;
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// Targets, rank or alpha do not fit the model.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The base cannot be read.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The rows and the base do not fit together.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// The device failed.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    /// The run does not fit.
+    #[error("this run needs about {needed} and may use {memory}")]
+    NoMemory {
+        /// The least it needs.
+        needed: Size,
+        /// What there is.
+        memory: Size,
+        /// The longest row.
+        longest: usize,
+        /// The longest row that would fit.
+        fitting: usize,
+        /// Whether the base is held in 4 bits.
+        is_qlora: bool,
+        /// Whether it is a run that is continued, whose options are fixed.
+        is_resumed: bool,
+    },
+}
+
+impl From<RehearsalError> for PlanError {
+    fn from(error: RehearsalError) -> Self {
+        match error {
+            RehearsalError::Attach(error) => Self::Attach(error),
+            RehearsalError::Load(error) => Self::Load(error),
+            RehearsalError::Train(error) => Self::Train(error),
+            RehearsalError::Tensor(error) => Self::Tensor(error),
+        }
+    }
+}
+
+impl PlanError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Attach(error) => error.hints(),
+            Self::Load(LoadError::Weights(error)) => error.hints(),
+            Self::Train(error) => error.hints(),
+            Self::Load(_) | Self::Tensor(_) => Vec::new(),
+            Self::NoMemory {
+                longest,
+                fitting,
+                is_qlora,
+                is_resumed,
+                ..
+            } => {
+                let is_free = !is_resumed;
+                let shorter = (is_free && *fitting >= 64).then(|| {
+                    format!("--max-length {fitting} would fit; the longest row has {longest} tokens, longer ones are left out and listed")
+                });
+                let smaller = (is_free && !is_qlora)
+                    .then(|| "--method qlora holds the base in 4 bits".to_string());
+                let more =
+                    "--memory says how much may be used, if more is free than it seems".to_string();
+                shorter.into_iter().chain(smaller).chain([more]).collect()
+            }
+        }
+    }
+}
+
+/// Why options were refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SettingError {
+    /// An option without a default was not given.
+    #[error("--{name} is needed")]
+    Missing {
+        /// The option.
+        name: &'static str,
+    },
+    /// A value outside its range.
+    #[error("--{name} is {value}, but it has to be {range}")]
+    OutOfRange {
+        /// The option.
+        name: &'static str,
+        /// What was asked.
+        value: String,
+        /// What is possible.
+        range: &'static str,
+    },
+    /// More tokens asked for than the model was made for.
+    #[error("--max-length is {asked}, and `{model}` was made for {limit} tokens")]
+    PastContext {
+        /// What was asked.
+        asked: usize,
+        /// What the model takes.
+        limit: usize,
+        /// The model.
+        model: String,
+    },
+    /// Two options that exclude each other.
+    #[error("--{first} and --{second} cannot both be given")]
+    Conflict {
+        /// One.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
+    },
+}
+
+impl SettingError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Missing { name: "model" } => {
+                vec!["for a start: --model smollm2-135m-instruct".into()]
+            }
+            Self::Missing { name: "data" } => {
+                vec!["a JSONL file of examples: --data examples.jsonl".into()]
+            }
+            Self::Missing { name: "out" } => {
+                vec!["a new directory for the results: --out runs/first".into()]
+            }
+            Self::PastContext { limit, .. } => {
+                vec![format!("--max-length {limit} is the most it takes")]
+            }
+            _ => Vec::new(),
+        }
+    }
+}
