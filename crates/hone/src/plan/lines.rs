@@ -125,6 +125,7 @@ impl Settings {
             }
         }
         let mut rows = rows![
+            "regroup" regroup plain,
             "method" method plain,
             "rank" rank plain,
             "alpha" alpha plain,

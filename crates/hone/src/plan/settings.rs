@@ -746,7 +746,7 @@ mod tests {
             assert_eq!(value, Some(default.trim_end_matches(']')), "--{name}");
             num_checked += 1;
         }
-        assert_eq!(num_checked, 29);
+        assert_eq!(num_checked, 30);
     }
 
     #[test]
