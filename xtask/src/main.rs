@@ -193,8 +193,9 @@ fn bench(root: &Path, arguments: &[String]) -> Result<()> {
 /// The command as tests have it.
 fn built(root: &Path) -> Result<PathBuf> {
     // Not by package, for which Cargo would choose other features and build what tests have built once more.
+    // Cargo says what it compiles, or whom it waits for: either may take minutes.
     let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--bin", "hone"])
+        .args(["build", "--bin", "hone"])
         .current_dir(root)
         .status()?;
     ensure!(status.success(), "hone could not be built, as shown above");

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::fs;
-use std::process::{Child, Output};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::judge::{self, Next};
-use super::work::{Bench, OUT, Place, Reference};
+use super::work::{Bench, OUT, Place, Reference, wait};
 use super::{Fault, Kind};
 
 /// Numbers that a seed fixes (SplitMix64).
@@ -120,7 +119,7 @@ impl Disturbance {
                 let mut child = bench.command(place, arguments, &[]).spawn()?;
                 thread::sleep(Duration::from_millis(*milliseconds));
                 child.kill()?;
-                child.wait_with_output()?;
+                wait(child)?;
             }
             Self::Fail { call, errno, .. } => {
                 let fails = [
@@ -143,7 +142,8 @@ impl Disturbance {
                     true => bench.command(place, &resume(), &[]).spawn()?,
                     false => bench.command(place, arguments, &[]).spawn()?,
                 };
-                let (first, second) = (wait(first)?, wait(second)?);
+                let (first, second) = (wait(first), wait(second));
+                let (first, second) = (first?, second?);
                 judge::ending(&first, "the first writer", &mut faults);
                 judge::ending(&second, "the second writer", &mut faults);
                 if !first.status.success() && !second.status.success() {
@@ -188,12 +188,6 @@ pub fn resume() -> Vec<String> {
     ["train", "-q", "--resume", "--out", OUT]
         .map(str::to_owned)
         .to_vec()
-}
-
-fn wait(child: Child) -> Result<Output> {
-    child
-        .wait_with_output()
-        .context("a writer cannot be waited for")
 }
 
 /// Damages a file of the run; says which, if there is one.

@@ -4,6 +4,7 @@
 //! compares: the same bytes, each event once, nothing left over, the true state in the list of runs, and messages that
 //! name a path and a next step. A round that finds something keeps its directory and prints how to run it alone.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use disturb::{Disturbance, Draw};
-use work::{Bench, Work};
+use work::{Bench, Hang, Work};
 
 mod disturb;
 #[allow(dead_code)] // the tests of pulls use the rest of it
@@ -33,6 +34,9 @@ pub struct Asked {
     /// Only commands whose names contain this.
     pub only: Option<String>,
 }
+
+/// How often it is told how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(30);
 
 /// Something that a round found.
 #[derive(Clone, Debug)]
@@ -97,15 +101,21 @@ pub fn run(root: &Path, asked: &Asked) -> Result<()> {
     );
     let mut faults: Vec<Fault> = Vec::new();
     let (mut rounds, mut disturbed) = (0, [0_u64; Disturbance::NAMES.len()]);
+    let (mut of_each, mut told) = (BTreeMap::<&str, u64>::new(), started);
     while started.elapsed() < limit && asked.rounds.is_none_or(|most| rounds < most) {
         let seed = asked.seed + rounds;
         let mut draw = Draw::new(seed);
         let reference = &references[draw.below(references.len() as u64) as usize];
         let disturbance = Disturbance::draw(&mut draw, reference);
         let place = bench.place(seed)?;
-        let found = disturbance
-            .run(&bench, reference, &place, &mut draw)
-            .with_context(|| format!("round {seed}"))?;
+        let found = match disturbance.run(&bench, reference, &place, &mut draw) {
+            // To wait for ever is a fault like others.
+            Err(error) if error.is::<Hang>() => vec![Fault {
+                kind: Kind::Stuck,
+                what: error.to_string(),
+            }],
+            found => found.with_context(|| format!("round {seed}"))?,
+        };
         match found.is_empty() {
             true => fs::remove_dir_all(&place.dir)?,
             false => println!(
@@ -123,7 +133,16 @@ pub fn run(root: &Path, asked: &Asked) -> Result<()> {
         }
         faults.extend(found);
         disturbed[disturbance.kind()] += 1;
+        *of_each.entry(&reference.work.name).or_insert(0) += 1;
         rounds += 1;
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            println!(
+                "{rounds} rounds in {:.0} s, {} faults",
+                started.elapsed().as_secs_f64(),
+                faults.len()
+            );
+        }
     }
     println!(
         "{rounds} rounds in {:.0} s",
@@ -131,6 +150,9 @@ pub fn run(root: &Path, asked: &Asked) -> Result<()> {
     );
     for (name, count) in Disturbance::NAMES.iter().zip(disturbed) {
         println!("{count:6} {name}");
+    }
+    for (name, count) in of_each {
+        println!("{count:6} of {name}");
     }
     for (kind, name) in KINDS {
         let count = faults.iter().filter(|fault| fault.kind == kind).count();

@@ -1,9 +1,13 @@
 //! The commands that are tortured, and what each of them gives when nobody disturbs it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
@@ -200,14 +204,14 @@ impl Bench {
         disturb: &[(&str, String)],
     ) -> Result<Output> {
         let mut command = self.command(place, arguments, disturb);
-        command.output().context("hone cannot be run")
+        wait(command.spawn().context("hone cannot be run")?)
     }
 
     /// Runs a command undisturbed, as what all rounds are compared with.
     pub fn reference(&self, work: &Work) -> Result<Reference> {
         let place = self.place(u64::MAX)?;
         let count = self.dir.join("calls");
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let ran = self.run(
             &place,
             &work.arguments,
@@ -276,6 +280,73 @@ impl Bench {
     }
 }
 
+/// No command takes so long, however busy the machine is.
+const LONGEST: Duration = Duration::from_secs(120);
+
+/// A command that did not end.
+#[derive(Debug)]
+pub struct Hang {
+    limit: Duration,
+    said: String,
+}
+
+impl fmt::Display for Hang {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (seconds, said) = (self.limit.as_secs_f64(), &self.said);
+        write!(f, "a command did not end in {seconds} s; it said: {said}")
+    }
+}
+
+impl std::error::Error for Hang {}
+
+/// Waits for the end of a command, and for what it says; one that does not end is killed, and an error.
+pub fn wait(child: Child) -> Result<Output> {
+    wait_at_most(LONGEST, child)
+}
+
+fn wait_at_most(limit: Duration, mut child: Child) -> Result<Output> {
+    let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
+    let begun = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break Some(status);
+        }
+        if begun.elapsed() > limit {
+            child.kill()?;
+            child.wait()?;
+            break None;
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    let (stdout, stderr) = (joined(stdout)?, joined(stderr)?);
+    match status {
+        Some(status) => Ok(Output {
+            status,
+            stdout,
+            stderr,
+        }),
+        None => {
+            let said = String::from_utf8_lossy(&stderr).into_owned();
+            Err(Hang { limit, said }.into())
+        }
+    }
+}
+
+/// Reads a pipe beside: a command whose words nobody takes stands still.
+fn reader(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<io::Result<Vec<u8>>> {
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        if let Some(mut pipe) = pipe {
+            pipe.read_to_end(&mut said)?;
+        }
+        Ok(said)
+    })
+}
+
+fn joined(reader: JoinHandle<io::Result<Vec<u8>>>) -> Result<Vec<u8>> {
+    Ok(reader.join().expect("reading does not panic")?)
+}
+
 /// Steps, validations and checkpoints of a log; none where there is no log.
 fn events(log: &Path) -> Result<BTreeMap<(String, u64), usize>> {
     let mut events = BTreeMap::new();
@@ -307,4 +378,31 @@ fn walk(root: &Path, folder: &Path, paths: &mut BTreeSet<String>) -> Result<()> 
         paths.insert(within);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_does_not_end_is_ended_and_what_it_said_is_told() {
+        let run = |script: &str, limit: Duration| {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdout(Stdio::piped());
+            wait_at_most(limit, command.stderr(Stdio::piped()).spawn().unwrap())
+        };
+        let ran = run("echo done; exit 3", LONGEST).unwrap();
+        assert_eq!(
+            (ran.status.code(), ran.stdout),
+            (Some(3), b"done\n".to_vec())
+        );
+        let error = run(
+            "echo waiting >&2; exec sleep 600",
+            Duration::from_millis(300),
+        )
+        .unwrap_err();
+        assert!(error.is::<Hang>());
+        let told = error.to_string();
+        assert!(told.ends_with("0.3 s; it said: waiting\n"), "{told}");
+    }
 }
