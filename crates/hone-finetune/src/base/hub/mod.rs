@@ -14,10 +14,11 @@ use super::watch::{PullEvent, PullWatch};
 use crate::disk;
 use blob::{Wanted, insist};
 use cache::{RepoCache, hub_home};
-use client::{Client, Commit, Trouble};
+use client::{Client, Commit, Etag, Trouble};
 use files::{choose_files, first_missing, is_adapter_only, is_plain_path, parts_of, shards_of};
 use hone_ledger::WriteError;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -240,7 +241,7 @@ impl HubError {
             ],
             Self::Absent { .. } => vec!["check the spelling of owner/name and of the revision after `@`".into()],
             Self::AbsentFile { gguf_files, .. } if gguf_files.is_empty() => {
-                vec!["it holds no GGUF files".into()]
+                vec!["it holds no GGUF files that can be asked for".into()]
             }
             Self::AbsentFile { gguf_files, .. } => {
                 vec![format!("its GGUF files: {}", a_few(gguf_files))]
@@ -272,7 +273,7 @@ impl HubError {
             Self::NoSafetensors { gguf_files, id } => match gguf_files.first() {
                 Some(file) => {
                     let list = a_few(gguf_files);
-                    vec![format!("pick one of its GGUF files ({list}): hone pull {}/{file}", id.repo)]
+                    vec![format!("pick one of its GGUF files ({list}): hone pull {}", id.with_gguf(file))]
                 }
                 None => vec!["Hone reads safetensors and GGUF, never pickles; look for a converted repository".into()],
             },
@@ -325,6 +326,14 @@ impl HubId {
         })
     }
 
+    /// The same revision's model in a GGUF file.
+    fn with_gguf(&self, file: &str) -> Self {
+        Self {
+            gguf: Some(file.to_owned()),
+            ..self.clone()
+        }
+    }
+
     /// What of the model lies in the hub's cache. Weights count, and what they need to be read; see [`Self::fetch`] for the rest.
     pub fn cached(&self) -> Cached {
         let snapshot =
@@ -357,11 +366,48 @@ impl HubId {
         }
     }
 
+    /// Whether the bytes of what was found are those that they were kept for: a file of the cache links to one that is named
+    /// by its hash.
+    fn is_intact(&self, watch: &mut dyn PullWatch) -> Result<bool, HubError> {
+        let cache = RepoCache::from_env(self);
+        let Some(snapshot) = cache.and_then(|cache| cache.snapshot_of(&self.revision)) else {
+            return Ok(false);
+        };
+        let names = match &self.gguf {
+            Some(gguf) => parts_of(gguf),
+            None => names_in(&snapshot),
+        };
+        for file in names {
+            let path = snapshot.join(&file);
+            let blob = std::fs::read_link(&path).ok();
+            let etag = blob.and_then(|blob| Etag::parse(blob.file_name()?.to_str()?));
+            let size = std::fs::metadata(&path).map(|found| found.len());
+            let (Some(etag), Ok(size)) = (etag, size) else {
+                continue;
+            };
+            let wanted = Wanted {
+                file,
+                address: String::new(),
+                etag,
+                size,
+            };
+            let is_intact = blob::is_intact(&path, &wanted, watch).map_err(|_| {
+                let id = Box::new(self.clone());
+                HubError::Stopped { id }
+            })?;
+            if !is_intact {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Fetches what is missing and returns the directory, or the GGUF file, and whether it was here already.
     pub fn fetch(&self, watch: &mut dyn PullWatch) -> Result<(PathBuf, bool), HubError> {
         let cached = self.cached();
         match &cached {
-            Cached::Whole(path) if is_offline() || self.is_ready(path) => {
+            Cached::Whole(path) if is_offline() => return Ok((path.clone(), true)),
+            Cached::Whole(path) if self.is_ready(path) && self.is_intact(watch)? => {
                 return Ok((path.clone(), true));
             }
             _ if is_offline() => {
@@ -454,9 +500,13 @@ impl Pull<'_> {
     /// The files that are asked for.
     fn choose(&self, names: &[String]) -> Result<Vec<String>, HubError> {
         let id = || Box::new(self.id.clone());
+        // What is offered can be asked for: a name that no id may hold is a stranger's word in a command line.
         let gguf_files = || {
-            let is_first = |name: &&String| name.ends_with(".gguf") && parts_of(name)[0] == **name;
-            names.iter().filter(is_first).cloned().collect()
+            let is_offered = |name: &&String| {
+                let id = self.id.with_gguf(name);
+                HubId::parse(&id.to_string()) == Some(id) && parts_of(name)[0] == **name
+            };
+            names.iter().filter(is_offered).cloned().collect()
         };
         if let Some(file) = &self.id.gguf {
             let parts = parts_of(file);
@@ -490,11 +540,18 @@ impl Pull<'_> {
             let out = "its name leads out of its directory";
             return Err(self.explain(Trouble::Unsound(out.into()), strange));
         }
-        let mut missing = Vec::new();
+        let (mut missing, mut sizes) = (Vec::new(), BTreeMap::new());
         for file in files {
             let wanted = self.describe(file, commit, watch)?;
+            // Contents of one name are one file in the cache: the second would take the first one's place.
+            let etag = wanted.etag.as_ref().to_owned();
+            if *sizes.entry(etag).or_insert(wanted.size) != wanted.size {
+                let said = "its etag is that of another file, which has another size";
+                return Err(self.explain(Trouble::Unsound(said.into()), file));
+            }
             let place = self.cache.snapshot(commit).join(file);
-            if !blob::is_of_size(&place, wanted.size) {
+            let is_here = blob::is_here(&place, &wanted, watch);
+            if !is_here.map_err(|trouble| self.explain(trouble, file))? {
                 missing.push(wanted);
             }
         }
@@ -658,6 +715,22 @@ impl Pull<'_> {
             },
         }
     }
+}
+
+/// The files below a directory, by their paths in it.
+fn names_in(dir: &Path) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            true => {
+                let inner = names_in(&entry.path()).into_iter();
+                names.extend(inner.map(|inner| format!("{name}/{inner}")));
+            }
+            false => names.push(name),
+        }
+    }
+    names
 }
 
 /// Reads the hub's answer about a repository: its files, and the commit they are of.
