@@ -303,7 +303,11 @@ impl KeyError {
             }
             Self::Locked(error) => error.hints(),
             Self::Write(error) => error.hints(),
-            _ => Vec::new(),
+            Self::Unreadable { .. } | Self::NotAKey { .. } => vec![
+                "name another file as `pseudonym-key`; it is made where there is none, and the file there stays as it is"
+                    .into(),
+            ],
+            Self::NoKey { .. } => Vec::new(),
         }
     }
 }
@@ -312,6 +316,8 @@ impl Pseudonyms {
     /// Those of a key file; if there is none yet, `fresh` makes the key of a new one. Nobody else opens it meanwhile, so that
     /// no name is lost that another command adds.
     pub fn open(path: &Path, fresh: impl FnOnce() -> io::Result<String>) -> Result<Self, KeyError> {
+        // Of a link the file that it leads to is the key: that is the one to keep, and to keep from others.
+        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let lock = Lock::take_beside(path, "hone data")?;
         let (key, known) = match fs::read(path) {
             Ok(bytes) => {

@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
+
+use crate::obstacle::Obstacle;
 
 /// SHA-256 of some content; shown and stored as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -149,6 +151,28 @@ pub struct ReadError {
     pub path: PathBuf,
     /// Why.
     pub source: io::Error,
+}
+
+impl ReadError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        let path = self.path.display();
+        let hint = match self.source.kind() {
+            ErrorKind::NotFound => format!("put {path} back, if something removed it"),
+            ErrorKind::NotADirectory | ErrorKind::IsADirectory => {
+                format!("move away what is there in place of {path}, and put back what was")
+            }
+            ErrorKind::PermissionDenied => {
+                format!("check that you may read {path} (`ls -l` tells)")
+            }
+            _ => {
+                return Obstacle::hint_without_place(&self.source)
+                    .into_iter()
+                    .collect();
+            }
+        };
+        vec![hint]
+    }
 }
 
 #[cfg(test)]

@@ -28,4 +28,6 @@ pub use obstacle::Obstacle;
 #[cfg(feature = "registry")]
 pub use registry::{Listed, Registry, RegistryError, RunRow, RunStatus};
 pub use seed::{Seed, Stream};
-pub use whole::{SealedFile, WholeFile, WriteError, write_private, write_whole};
+pub use whole::{
+    SealedFile, WholeFile, WriteError, fail_beyond_file_limit, write_private, write_whole,
+};

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::aside::hidden;
 use crate::aside::parent;
 use crate::whole::WriteError;
+use crate::words::quoted;
 
 /// Whoever looks whether a lock is held, holds it for that moment.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -57,6 +58,14 @@ impl Lock {
         let give_up = Instant::now() + PATIENCE;
         loop {
             let fail = |source| LockError::Write(WriteError::new(path, 0, source));
+            // A link leads to a file of somebody's, and a pipe would be waited at.
+            if path
+                .symlink_metadata()
+                .is_ok_and(|found| !found.is_file() && !found.is_dir())
+            {
+                let path = path.to_path_buf();
+                return Err(LockError::Foreign { path });
+            }
             let file = match open(path) {
                 // Its last holder is removing it.
                 Err(error) if is_passing(&error) && Instant::now() < give_up => {
@@ -162,6 +171,10 @@ fn path_beside(what: &Path) -> io::Result<PathBuf> {
 
 /// Whether the lock by the file `path` is held, without taking it.
 pub fn who_holds(path: &Path) -> Held {
+    // A pipe would be waited at.
+    if path.metadata().is_ok_and(|found| !found.is_file()) {
+        return Held::Unknown;
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Held::Free,
@@ -185,7 +198,8 @@ impl Holder {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = now_unix().saturating_sub(self.since_unix).max(0);
-        let (pid, command) = (self.pid, &self.command);
+        // The file is anybody's who writes there.
+        let (pid, command) = (self.pid, quoted(&self.command));
         write!(f, "process {pid} (`{command}`, for ")?;
         match seconds {
             0..120 => write!(f, "{seconds} s)"),
@@ -207,7 +221,7 @@ pub enum LockError {
         holder: Option<Holder>,
     },
     /// The file is somebody's and no lock.
-    #[error("{} is in the way: Hone keeps a lock under this name, and the file says something else", path.display())]
+    #[error("{} is in the way: Hone keeps a lock under this name, and this is none", path.display())]
     Foreign {
         /// The file.
         path: PathBuf,
@@ -316,6 +330,18 @@ mod tests {
     }
 
     #[test]
+    fn what_a_lock_says_of_its_holder_is_told_in_a_short_line() {
+        let (_dir, path, what) = place();
+        let _first = Lock::take(&path, &what, &"a\u{1b}[2J\n".repeat(10_000)).unwrap();
+        let said = Lock::take(&path, &what, "hone train").unwrap_err();
+        let said = said.to_string();
+        assert!(
+            said.len() < 1000 && !said.contains(char::is_control),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn a_file_that_a_dead_process_left_hinders_nobody() {
         let (_dir, path, what) = place();
         for left in [
@@ -345,6 +371,34 @@ mod tests {
         let error = Lock::take(&path, &what, "hone train").unwrap_err();
         assert!(matches!(error, LockError::Foreign { .. }), "{error}");
         assert_eq!(fs::read(&path).unwrap(), b"my notes");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_of_that_name_leads_to_no_file_of_somebodys() {
+        let (dir, path, what) = place();
+        let empty = dir.path().join("thesis.txt");
+        fs::write(&empty, "").unwrap();
+        for target in [&empty, &dir.path().join("absent")] {
+            std::os::unix::fs::symlink(target, &path).unwrap();
+            let error = Lock::take(&path, &what, "hone train").unwrap_err();
+            assert!(matches!(error, LockError::Foreign { .. }), "{error}");
+            assert!(path.is_symlink());
+            fs::remove_file(&path).unwrap();
+        }
+        assert_eq!(fs::read(&empty).unwrap(), b"");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pipe_of_that_name_is_not_waited_at() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let (_dir, path, what) = place();
+        mknodat(CWD, &path, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert_eq!(who_holds(&path), Held::Unknown);
+        let error = Lock::take(&path, &what, "hone train").unwrap_err();
+        assert!(matches!(error, LockError::Foreign { .. }), "{error}");
     }
 
     #[test]

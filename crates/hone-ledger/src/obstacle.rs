@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use crate::aside::{parent, target_of};
+use crate::words::path_for_shell;
 
 /// What the system said when something could not be written, and about what.
 #[derive(Debug)]
@@ -148,25 +149,41 @@ impl Kind {
         };
         match self {
             Self::Full => format!("free {room} on {disk}, or write to another disk"),
-            Self::NoMoreFiles => format!(
-                "remove files on {disk}, however small (`df -i {dir}` counts them), or write to another disk"
-            ),
+            Self::NoMoreFiles => {
+                let counted = path.map_or(String::new(), |path| {
+                    format!(" (`df -i {}` counts them)", path_for_shell(existing(path)))
+                });
+                format!("remove files on {disk}, however small{counted}, or write to another disk")
+            }
             Self::Quota => format!(
                 "remove files of yours on {disk} (`quota` tells what you may have), or write to another disk"
             ),
             Self::ReadOnly => format!(
                 "write to another disk; if {dir} could be written before, the system has found a fault (`dmesg` tells)"
             ),
-            Self::Forbidden => {
-                format!("check that you may write in {dir} (`ls -ld` tells), or write elsewhere")
+            Self::Forbidden => match path {
+                Some(_) => format!(
+                    "check that you may write in {dir} (`ls -ld` tells), or write elsewhere"
+                ),
+                // It may have been to be read.
+                None => "check whose it is and what you may do there (`ls -ld` tells)".to_owned(),
+            },
+            Self::NoDirectory if path.is_some_and(Path::is_symlink) => {
+                format!("the link of this name in {dir} leads nowhere: remove it")
             }
             Self::NoDirectory => match path.and_then(missing) {
                 Some(missing) => format!("the directory {} does not exist", missing.display()),
-                None => format!("look whether something removed {dir} meanwhile"),
+                None => format!(
+                    "look whether something removed {dir} meanwhile; not every file system takes files, so write elsewhere if it is there"
+                ),
             },
-            Self::FileOrDirectory => {
-                format!("move away what has this name in {dir}, or write elsewhere")
-            }
+            Self::FileOrDirectory => match path.and_then(no_directory) {
+                Some(found) => format!(
+                    "move {} away, which is no directory, or write elsewhere",
+                    found.display()
+                ),
+                None => format!("move away what has this name in {dir}, or write elsewhere"),
+            },
             Self::OtherFileSystem => {
                 format!("name a directory that is no mount point, and write beside {dir}")
             }
@@ -215,12 +232,23 @@ fn missing(path: &Path) -> Option<&Path> {
     (!dir.exists()).then_some(dir)
 }
 
+/// What is there in place of a directory that `path` would lie in.
+fn no_directory(path: &Path) -> Option<&Path> {
+    let mut above = path.ancestors().skip(1);
+    above.find(|place| place.symlink_metadata().is_ok() && !place.is_dir())
+}
+
+/// The directory that is there and that `path` lies or would lie in.
+fn existing(path: &Path) -> &Path {
+    let mut above = path.ancestors().skip(1);
+    let there = above.find(|place| place.exists());
+    there.unwrap_or(Path::new("."))
+}
+
 /// Whether the file system of `path` has space and no inode left. Some count no inodes, and never run out of them.
 #[cfg(unix)]
 fn has_no_more_files(path: &Path) -> bool {
-    let there = path.ancestors().skip(1).find(|place| place.exists());
-    let there = there.unwrap_or(Path::new("."));
-    rustix::fs::statvfs(there)
+    rustix::fs::statvfs(existing(path))
         .is_ok_and(|found| found.f_files > 0 && found.f_favail == 0 && found.f_bavail > 0)
 }
 
@@ -321,11 +349,40 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_the_way_is_named_however_far_above() {
+        let place = tempfile::tempdir().unwrap();
+        let notes = place.path().join("notes.txt");
+        std::fs::write(&notes, "mine").unwrap();
+        for path in ["notes.txt/a", "notes.txt/a/b/c"] {
+            let path = place.path().join(path);
+            let source = std::fs::write(&path, "").unwrap_err();
+            let hint = Obstacle::new(&path, 0, source).hints().remove(0);
+            let told = format!("move {} away, which is no directory", notes.display());
+            assert!(hint.starts_with(&told), "{hint}");
+        }
+        #[cfg(unix)]
+        {
+            let link = place.path().join("events.jsonl");
+            std::os::unix::fs::symlink("not/there", &link).unwrap();
+            let source = std::fs::write(&link, "").unwrap_err();
+            let hint = Obstacle::new(&link, 0, source).hints().remove(0);
+            assert!(hint.ends_with("leads nowhere: remove it"), "{hint}");
+        }
+    }
+
+    #[test]
     fn a_disk_that_takes_no_more_files_is_not_called_full() {
         let full = io::Error::from(ErrorKind::StorageFull);
         assert_eq!(Kind::of(&full, || true), Kind::NoMoreFiles);
         assert_eq!(Kind::of(&full, || false), Kind::Full);
-        let hint = Kind::NoMoreFiles.hint(Some(Path::new(PATH)), 0);
-        assert!(hint.contains("df -i runs/out"), "{hint}");
+        let hint = Kind::NoMoreFiles.hint(None, 0);
+        assert!(!hint.contains("df -i"), "{hint}");
+        // A command that is offered can be given as it stands: the place is there, and one word.
+        let place = tempfile::tempdir().unwrap();
+        let odd = place.path().join("my runs; $(x)");
+        std::fs::create_dir(&odd).unwrap();
+        let hint = Kind::NoMoreFiles.hint(Some(&odd.join("not/yet.json")), 0);
+        let offered = format!("`df -i '{}'`", odd.display());
+        assert!(hint.contains(&offered), "{hint}");
     }
 }

@@ -306,7 +306,8 @@ fn run_of(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 
 fn unreadable() -> rusqlite::Error {
     let corrupt = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
-    rusqlite::Error::SqliteFailure(corrupt, None)
+    let what = "it does not hold the table of runs that this version of Hone keeps";
+    rusqlite::Error::SqliteFailure(corrupt, Some(what.to_owned()))
 }
 
 fn is_unreadable(error: &rusqlite::Error) -> bool {

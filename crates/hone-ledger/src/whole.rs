@@ -67,12 +67,22 @@ fn begin_aside(path: &Path, readers: Readers) -> io::Result<(File, Remains)> {
 
 /// Removes a file that a process left behind which was killed while it wrote; one that is being written stays.
 pub(crate) fn remove_if_left_behind(aside: &Path) {
-    let is_left = File::open(aside).is_ok_and(|file| {
-        file.metadata().is_ok_and(|found| found.is_file()) && file.try_lock().is_ok()
-    });
+    // A link leads elsewhere, and a pipe would be waited at.
+    let is_file = aside.symlink_metadata().is_ok_and(|found| found.is_file());
+    let is_left = is_file && File::open(aside).is_ok_and(|file| file.try_lock().is_ok());
     if is_left {
         // Failing to remove it changes nothing but the room there is.
         let _ = fs::remove_file(aside);
+    }
+}
+
+/// Lets a write beyond the size that a file may have (`ulimit -f`) be an error of that write, as on a full disk, and not the
+/// end of the process. For whoever the process belongs to.
+pub fn fail_beyond_file_limit() {
+    #[cfg(unix)]
+    // SAFETY: no handler is installed; the signal is ignored, and the call that ran into the limit returns EFBIG.
+    unsafe {
+        libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
     }
 }
 

@@ -8,6 +8,7 @@
 use crate::base::Home;
 use crate::run::{RUN_JSON, RUN_LOCK, RunRecord, has_remains};
 use anyhow::{Context, Result};
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_ledger::{ContentId, Held, Registry, RunRow, RunStatus, WriteError, who_holds};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -65,6 +66,32 @@ pub fn list(home: &Home) -> Listing {
             let found = as_it_stands(&dir, row, &mut listing.remarks);
             listing.runs.extend(found);
         }
+    }
+    let (gone, without): (Vec<_>, Vec<_>) = (listing.runs.iter())
+        .filter(|run| run.status == RunStatus::Finished)
+        .map(|run| Path::new(&run.dir))
+        .filter(|dir| {
+            !dir.join("adapter")
+                .join("adapter_model.safetensors")
+                .is_file()
+        })
+        .partition(|dir| !dir.exists());
+    if let Some(dir) = gone.first() {
+        let more = match gone.len() - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        listing.remarks.push(format!(
+            "what finished runs left is gone: {} is no more{more}",
+            dir.display()
+        ));
+    }
+    for dir in without {
+        listing.remarks.push(format!(
+            "the adapter of the finished run in {0} is not there; `hone train --resume --out {1}` makes it again from its checkpoints",
+            dir.display(),
+            path_for_shell(dir)
+        ));
     }
     listing
         .runs
@@ -129,8 +156,9 @@ fn as_it_stands(dir: &str, row: Option<RunRow>, remarks: &mut Vec<String>) -> Op
             let is_there = has_remains(path).is_some();
             if is_there {
                 remarks.push(format!(
-                    "{}; `hone train --resume --out {dir}` says what can be done",
-                    in_words(&error)
+                    "{}; `hone train --resume --out {}` says what can be done",
+                    in_words(&error),
+                    for_shell(dir)
                 ));
             }
             // Of a directory that is gone only the registry's row is left.

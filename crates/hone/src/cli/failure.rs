@@ -14,7 +14,7 @@ use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
 use hone_eval::harness::ExamError;
 use hone_eval::ifd::IfdError;
-use hone_ledger::{DirError, LockError, Obstacle, WriteError};
+use hone_ledger::{DirError, LockError, Obstacle, ReadError as FileReadError, WriteError};
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
 use hone_model::{
@@ -68,7 +68,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, Obstacle);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, Obstacle, FileReadError);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 

@@ -21,7 +21,7 @@ mod runs;
 mod train;
 mod unknown;
 
-use crate::screen::{Talk, say_to_all};
+use crate::screen::{Talk, say_to_all, say_unbuffered};
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::{Exit, report};
 use std::process::ExitCode;
@@ -92,6 +92,7 @@ fn command() -> Command {
 /// Runs the command the process was started with.
 pub fn run() -> ExitCode {
     std::panic::set_hook(Box::new(confess));
+    hone_ledger::fail_beyond_file_limit();
     let parsed = command().try_get_matches();
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
@@ -130,6 +131,31 @@ pub fn run() -> ExitCode {
     outcome.unwrap_or_else(|error| report(&error)).into()
 }
 
+/// Ends the process where the system gives no more memory, after it has said so. What was in the making is left as by a
+/// kill, for the next command to remove.
+#[cold]
+pub fn end_without_memory() -> ! {
+    end_exhausted("memory")
+}
+
+/// Says what the system gives no more of, and leaves at once: neither asks for memory.
+fn end_exhausted(what: &str) -> ! {
+    for piece in [
+        "\nerror: the system gives no more ",
+        what,
+        "\nhint: end other programs, lift the limits (`ulimit -v` and `ulimit -u` tell them), or take less: --threads 1, --memory\n",
+    ] {
+        say_unbuffered(piece);
+    }
+    #[cfg(unix)]
+    // SAFETY: it takes a number, and nothing runs after it.
+    unsafe {
+        libc::_exit(Exit::Failed as i32)
+    }
+    #[cfg(not(unix))]
+    std::process::abort()
+}
+
 /// One sentence instead of a stack trace: a panic is our mistake, not the user's.
 fn confess(panic: &std::panic::PanicHookInfo<'_>) {
     // A library gave up on somebody's file: an error follows that says which.
@@ -142,6 +168,13 @@ fn confess(panic: &std::panic::PanicHookInfo<'_>) {
         .lines()
         .next()
         .unwrap_or_default();
+    // Threads that cannot be started are no mistake, and libraries know no other way to say so.
+    if ["failed to spawn thread", "ThreadPoolBuildError"]
+        .iter()
+        .any(|said| text.contains(said))
+    {
+        end_exhausted("threads");
+    }
     let place = panic
         .location()
         .map(|at| format!(" at {}:{}", at.file(), at.line()))

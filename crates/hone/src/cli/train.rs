@@ -7,6 +7,7 @@ use crate::dataset::preview;
 use crate::notices::say_notices;
 use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
+use crate::refusal::Refusal;
 use crate::registry;
 use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, SKIPPED, Summary, tidy};
 use crate::screen::{self, Talk, duration, plural};
@@ -46,6 +47,7 @@ impl Train {
     /// Plans, trains, reports.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         let home = Home::from_env()?;
+        refuse_nameless(&self.options)?;
         let file = self.run_file.as_deref().map(read_run_file).transpose()?;
         if self.resume && !self.dry_run {
             let begun = Begun::find(&self.options, file.clone())?;
@@ -53,6 +55,8 @@ impl Train {
                 if begun.has_other_places()? {
                     Prepared::new(&self.options, file, true, &home)?;
                 }
+                // It may have been moved to where it is now.
+                enter_registry(&begun.dir, &home, talk);
                 return self.tell_again(&begun, &summary, talk);
             }
         }
@@ -139,6 +143,19 @@ impl Train {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Refuses paths that no text can hold: a run's record is text, and could not say where it lies.
+fn refuse_nameless(options: &RawTrain) -> Result<(), Refusal> {
+    let named = |name: &'static str| move |path: &PathBuf| (name, path.clone());
+    let mut paths = (options.out.iter().map(named("out")))
+        .chain(options.data.iter().flatten().map(named("data")))
+        .chain(options.valid.iter().map(named("valid")));
+    let Some((name, path)) = paths.find(|(_, path)| path.to_str().is_none()) else {
+        return Ok(());
+    };
+    let what = format!("the name --{name} {} is not UTF-8", path.display());
+    Err(Refusal::usage(what).hint("give it another name, which a run's record can hold"))
 }
 
 /// The figures of a run that has nothing left to do: all steps taken, adapters and report in place.
@@ -271,14 +288,14 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
     ));
 }
 
-/// Notes the run in the registry. No run depends on it, so trouble is told and forgotten.
+/// Notes the run in the registry. No run depends on it, so trouble is told, to the quiet too, and forgotten.
 pub fn enter_registry(out: &Path, home: &Home, talk: Talk) {
     // A run that was refused before it began is none.
     if !out.join(RUN_JSON).is_file() {
         return;
     }
     if let Err(error) = registry::enter(out, home) {
-        talk.say(format!(
+        talk.warn(format!(
             "the run is not in the registry ({}); {} has it all",
             registry::in_words(&error),
             out.join(RUN_JSON).display()

@@ -1,6 +1,6 @@
 //! From a wish to a run that is ready to start: everything read, checked, measured, and nothing written yet.
 
-use super::record::{RUN_LOCK, RunRecord, has_remains};
+use super::record::{RUN_LOCK, RunRecord, has_others, has_remains};
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::dataset::Dataset;
 use crate::plan::{
@@ -483,7 +483,16 @@ fn refuse_used_directory(dir: &Path) -> Result<()> {
 /// Refuses to begin where a run has been.
 pub(super) fn refuse_remains(dir: &Path) -> Result<()> {
     let Some(name) = has_remains(dir) else {
-        return Ok(());
+        let Some(name) = has_others(dir) else {
+            return Ok(());
+        };
+        let what = format!(
+            "{} holds no run, but a {name}, which a run would write over",
+            dir.display()
+        );
+        return Err(Refusal::usage(what)
+            .hint("choose another --out, or move it to another name")
+            .into());
     };
     let hint = match RunRecord::find(dir) {
         Ok(_) => "--resume continues it; another --out starts a new one",
@@ -568,6 +577,25 @@ mod tests {
         let error = refuse_used_directory(dir.path()).unwrap_err().to_string();
         assert!(
             error.ends_with("already holds a run (it has events.jsonl)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn nothing_is_begun_over_files_of_others() {
+        let link = |path: &Path| std::os::unix::fs::symlink("nowhere", path).unwrap();
+        for name in ["report.html", "skipped.txt", "adapter", "events.jsonl"] {
+            let dir = tempfile::tempdir().unwrap();
+            link(&dir.path().join(name));
+            let error = refuse_used_directory(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("report.html"), "my own").unwrap();
+        let error = refuse_used_directory(dir.path()).unwrap_err().to_string();
+        assert!(
+            error.ends_with("holds no run, but a report.html, which a run would write over"),
             "{error}"
         );
     }

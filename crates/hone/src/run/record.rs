@@ -6,7 +6,7 @@
 use super::start::Summary;
 use crate::plan::{PlanLine, RawTrain, TrainPlan};
 use crate::refusal::Refusal;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hone_ledger::{ContentId, RunStatus, write_whole};
 use hone_train::{Checkpoint, TrainingPlan};
 use serde::{Deserialize, Serialize};
@@ -28,12 +28,21 @@ const CHECKPOINTS: &str = "checkpoints";
 /// The first thing in `dir` that only a run leaves there, if there is one. A run that was killed before it wrote anything
 /// down leaves nothing that is of use.
 pub fn has_remains(dir: &Path) -> Option<&'static str> {
+    // A link is something that is there, whether it leads somewhere or not.
+    let found = |name: &str| dir.join(name).symlink_metadata();
     let holds = |name: &&str| match *name {
-        "events.jsonl" => fs::metadata(dir.join(name)).is_ok_and(|found| found.len() > 0),
-        name => dir.join(name).exists(),
+        "events.jsonl" => found(name).is_ok_and(|found| found.len() > 0),
+        name => found(name).is_ok(),
     };
     let names = [RUN_JSON, "events.jsonl", "adapter", "last", CHECKPOINTS];
     names.into_iter().find(holds)
+}
+
+/// The first thing in `dir` that a run would write over, if there is one: a report or a list that is none of its own.
+pub fn has_others(dir: &Path) -> Option<&'static str> {
+    let names = [super::REPORT, super::SKIPPED].into_iter();
+    let mut names = names.filter(|name| dir.join(name).symlink_metadata().is_ok());
+    names.next()
 }
 
 /// Everything there is to know about a run but its numbers over time.
@@ -94,6 +103,9 @@ impl RunRecord {
     /// Reads it from a run's directory.
     pub fn read(dir: &Path) -> Result<Self> {
         let path = dir.join(RUN_JSON);
+        // A pipe would be waited at.
+        let is_other = fs::metadata(&path).is_ok_and(|found| !found.is_file());
+        ensure!(!is_other, "{} is not a file", path.display());
         let bytes =
             std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&bytes)

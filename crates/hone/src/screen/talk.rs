@@ -65,6 +65,12 @@ pub fn say_to_all(line: &str) {
     let _ = writeln!(io::stderr(), "{}", on_terminal(&line));
 }
 
+/// Says words of our own with nothing but a call of the system: no memory is asked for.
+pub fn say_unbuffered(words: &str) {
+    // stderr may be gone; there is nobody left to tell.
+    let _ = io::stderr().write_all(words.as_bytes());
+}
+
 /// Writes a line of data to stdout.
 pub fn data(line: impl AsRef<str>) -> io::Result<()> {
     writeln!(io::stdout(), "{}", on_terminal(line.as_ref())).map_err(unsaid)

@@ -187,6 +187,30 @@ fn a_checkpoint_of_another_plan_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_base_that_computes_something_else_with_the_same_weights_is_another_one() {
+    let place = place_with_rows();
+    let config = copied_base(&place).with_file_name("config.json");
+    let line = TRAIN.replace("{untied}", "base");
+    place.ok(&format!("{line} --out run"));
+    let mut killed = record(&place, "run");
+    killed["status"] = "running".into();
+    place.write("run/run.json", &killed.to_string());
+    let sound = std::fs::read_to_string(&config).unwrap();
+    for (field, other) in [("rms_norm_eps", 1e-3), ("rope_theta", 500.0)] {
+        let mut changed: Value = serde_json::from_str(&sound).unwrap();
+        changed[field] = other.into();
+        std::fs::write(&config, changed.to_string()).unwrap();
+        let error = place.refusal("train --resume --out run");
+        assert!(
+            error.contains("was made with other data, another base or another plan"),
+            "{field}: {error}"
+        );
+    }
+    std::fs::write(&config, sound).unwrap();
+    place.ok("train --resume --out run");
+}
+
+#[test]
 fn what_may_change_when_a_run_goes_on_is_on_record() {
     let place = place_with_rows();
     killed_at_the_end(&place, "run", "");
@@ -390,6 +414,27 @@ fn a_finished_run_is_one_whose_adapters_are_there() {
 }
 
 #[test]
+fn a_list_says_of_finished_runs_what_they_do_not_have_any_more() {
+    let place = place_with_rows();
+    for run in ["first", "second", "third"] {
+        place.ok(&format!("{TRAIN} --epochs 0.5 --out {run}"));
+    }
+    assert!(!place.ok("runs").stderr.contains("warning"));
+    std::fs::remove_dir_all(place.path("first/adapter")).unwrap();
+    std::fs::rename(place.path("second"), place.path("moved")).unwrap();
+    let said = place.ok("runs -q").stderr;
+    let again = format!(
+        "first is not there; `hone train --resume --out {}` makes it again",
+        place.path("first").display()
+    );
+    assert!(said.contains(&again), "{said}");
+    assert!(said.contains("second is no more\n"), "{said}");
+    // Of one that was moved it is known where it is once it has been looked at there.
+    place.ok("train --resume --out moved");
+    assert_eq!(place.ok("runs").stdout.lines().count(), 4);
+}
+
+#[test]
 fn lost_and_broken_events_are_told_of_and_stop_nobody() {
     let place = place_with_rows();
     killed_at_the_end(&place, "run", "");
@@ -572,8 +617,11 @@ fn a_base_that_is_cut_short_or_overwritten_under_a_run_ends_it_with_a_sentence()
         .open(&weights)
         .unwrap();
     let numbers = [0.5f32.to_le_bytes(); 16].concat();
+    let modified = file.metadata().unwrap().modified().unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &numbers, whole.len() as u64 / 2 / 4 * 4)
         .unwrap();
+    // As some programs do that copy.
+    file.set_modified(modified).unwrap();
     let ended = run.wait_with_output().unwrap();
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(
@@ -586,4 +634,71 @@ fn a_base_that_is_cut_short_or_overwritten_under_a_run_ends_it_with_a_sentence()
         "{said}"
     );
     assert_eq!(record(&place, "run")["status"], "failed");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_may_not_be_so_large_is_an_error_and_no_signal() {
+    let place = place_with_rows();
+    for maker in makers() {
+        let hone = place.command(&format!("{maker} m"));
+        // In blocks of 512 or 1024 bytes, by shell.
+        let mut limited = std::process::Command::new("sh");
+        limited
+            .args(["-c", "ulimit -f 1; exec \"$@\"", "sh"])
+            .arg(hone.get_program())
+            .args(hone.get_args())
+            .current_dir(place.path(""))
+            .env("HONE_HOME", place.path("home"));
+        let ran: crate::command::Ran = limited.output().unwrap().into();
+        assert!(
+            ran.code == 1
+                && ran.stderr.contains("it would be larger than a file may be")
+                && ran
+                    .stderr
+                    .contains("hint: lift the limit (`ulimit -f` tells it)"),
+            "{maker}: {} {}",
+            ran.code,
+            ran.stderr
+        );
+        assert!(!place.path("m").exists(), "{maker}");
+        assert!(place.hidden().is_empty(), "{:?}", place.hidden());
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_path_that_is_not_utf8_is_refused_by_its_option() {
+    use std::os::unix::ffi::OsStrExt;
+    let place = place_with_rows();
+    let odd = std::ffi::OsStr::from_bytes(b"r\xff");
+    for (option, line) in [
+        ("--out", TRAIN.to_owned()),
+        ("--data", TRAIN.replace("--data rows.jsonl", "--out run")),
+        ("--valid", format!("{TRAIN} --out run")),
+        ("--out", "train --resume".to_owned()),
+    ] {
+        let ran = place.command(&line).arg(option).arg(odd).output().unwrap();
+        let ran: crate::command::Ran = ran.into();
+        let told =
+            format!("error: the name {option} r\u{fffd} is not UTF-8\nhint: give it another name");
+        assert!(
+            ran.code == 2 && ran.stderr.contains(&told),
+            "{}",
+            ran.stderr
+        );
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_run_that_no_list_takes_is_told_of_to_the_quiet_too() {
+    let place = place_with_rows();
+    place.write("home", "a file in place of the directory");
+    let said = place.ok(&format!("{TRAIN} -q --out run")).stderr;
+    assert!(
+        said.contains("warning: the run is not in the registry (")
+            && said.contains("run.json has it all"),
+        "{said}"
+    );
 }

@@ -96,6 +96,15 @@ fn a_command_that_is_suggested_means_what_it_says() {
         "{chat}"
     );
 
+    // A run whose record is damaged.
+    place.write("it is $(touch owned)/run.json", "{");
+    let said = place.ok("runs").stderr;
+    let offered = format!(
+        "`hone train --resume --out '{}'`",
+        place.path("it is $(touch owned)").display()
+    );
+    assert!(said.contains(&offered), "{said}");
+
     // A column of another name is offered as a flag.
     place.write("odd.csv", "question; rm -rf ~,reply\na,b\n");
     let error = place
