@@ -4,7 +4,6 @@
 //! counted as it will be done. A rehearsed step takes milliseconds.
 
 use hone_data::{Example, Sampler};
-use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{Adapter, AttachError, BaseFormat, LoadError, LoraConfig, Model};
 use hone_tensor::{Cost, Rehearsal, TensorError};
@@ -70,7 +69,7 @@ impl<'a> Rehearsed<'a> {
         let device = rehearsal.device();
         let longest = longest(data.train.iter().chain(data.valid));
         let mut model = Model::load(base, &device, BaseFormat::Stored, longest)?;
-        let adapter = Adapter::new(lora.clone(), model.config(), &device, Seed::new(0))?;
+        let adapter = Adapter::unfilled(lora.clone(), model.config(), &device)?;
         model.attach(adapter);
         let begin_bytes = Adapter::begin_bytes(lora, model.config())?;
         Ok(Self {

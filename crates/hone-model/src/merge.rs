@@ -12,6 +12,7 @@ use hone_tensor::{Device, Format, StoredError, StoredMatrix, TensorError, nf4};
 use crate::adapter::{
     AddedBias, Edit, Factors, Lengths, LoraPair, LoraParts, OwnNumbers, TrainedRows, expert_of,
 };
+use crate::finite::not_finite;
 use crate::site::Site;
 use crate::weights::{BaseWeights, DecoderConfig, Group, Slot, WeightsError, slots};
 
@@ -75,6 +76,16 @@ pub enum MergeError {
         /// The tensor.
         tensor: String,
     },
+    /// A tensor that is to be copied and holds something that is no number.
+    #[error("`{tensor}` of the base {} holds {value}; nothing was written", base.display())]
+    NotFinite {
+        /// The tensor.
+        tensor: String,
+        /// The base.
+        base: PathBuf,
+        /// What it holds.
+        value: f32,
+    },
     /// A tensor that cannot be brought into NF4.
     #[error("`{tensor}` cannot be quantised: {source}")]
     Quantise {
@@ -95,6 +106,12 @@ impl MergeError {
             }
             Self::Tied { .. } => {
                 vec!["serve the adapter beside its base instead".into()]
+            }
+            Self::NotFinite { .. } => {
+                vec![
+                    "fetch the base again; where it is the same again, its files are at fault"
+                        .into(),
+                ]
             }
             Self::Tensor(_) | Self::Quantise { .. } => vec![],
         }
@@ -453,6 +470,19 @@ impl<'a> Merged<'a> {
             Some(order) => stored.permute_rows(order),
             None => stored,
         };
+        // What is copied is looked at as what is made is.
+        let mut numbers = vec![0.0; ordered.cols()];
+        for row in 0..ordered.rows() {
+            ordered.decode_row(row, 0..numbers.len(), &mut numbers);
+            if let Some(value) = not_finite(&numbers) {
+                return Err(MergeError::NotFinite {
+                    tensor: tensor.to_owned(),
+                    base: self.base.path().to_path_buf(),
+                    value,
+                });
+            }
+        }
+        ordered.release();
         ordered.read_rows(each);
         Ok(())
     }

@@ -199,7 +199,10 @@ impl OpenError {
                 ),
                 _ => "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`".into(),
             }],
-            Self::Tokenizer { .. } | Self::Vocabulary { .. } => Vec::new(),
+            Self::Tokenizer { .. } | Self::Vocabulary { .. } => vec![
+                "fetch the model again, or save its tokenizer again where it was made (`hone pull` brings what is damaged of a model of the hub)"
+                    .into(),
+            ],
         }
     }
 }
@@ -506,7 +509,7 @@ impl OpenBase {
         (stored as f64 - linear * (per_parameter - linear_bytes)) as usize
     }
 
-    /// The hash of what a run is about: these weights, by their fingerprint, the rows, by what is known of them and by their
+    /// The hash of what a run is about: these weights, by their fingerprint and configuration, the rows, by what is known of them and by their
     /// ids, and what makes tokens of them.
     pub fn content<'a>(
         &self,
@@ -514,8 +517,14 @@ impl OpenBase {
         data: Value,
         rows: impl Iterator<Item = &'a Vec<u32>>,
     ) -> ContentId {
+        // What is computed with the weights is part of what they are; where an answer ends is not.
+        let mut config = json!(self.weights.config());
+        if let Some(fields) = config.as_object_mut() {
+            fields.remove("eos");
+        }
         let whole = json!({
             "base": fingerprint,
+            "config": config,
             "template": self.renderer.template_hash(),
             "template_date": self.printed_date().map(|date| date.to_string()),
             "tokenizer": self.renderer.tokenizer().hash(),

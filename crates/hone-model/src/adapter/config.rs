@@ -515,12 +515,19 @@ fn did_you_mean(near: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
+/// No matrix is so wide that a higher rank would change anything, and sums of sizes stay far below what can be counted.
+const MOST_RANK: usize = 1 << 20;
+
 impl LoraConfig {
     /// Refuses numbers that make no adapter.
     pub fn check(&self) -> Result<(), AttachError> {
         let bad = |name, value: String, must| Err(AttachError::BadNumber { name, value, must });
         if self.rank == 0 {
             return bad("rank", "0".into(), "at least 1");
+        }
+        let own = self.rank_pattern.iter().map(|(_, rank)| *rank);
+        if let Some(rank) = own.chain([self.rank]).find(|rank| *rank > MOST_RANK) {
+            return bad("rank", rank.to_string(), "at most 1048576");
         }
         if !(self.alpha.is_finite() && self.alpha > 0.0) {
             return bad("alpha", self.alpha.to_string(), "a positive number");

@@ -90,6 +90,16 @@ impl Adapter {
         Ok(adapter)
     }
 
+    /// The places of a fresh adapter and no numbers in them: what is needed to plan with one, whatever its size.
+    pub fn unfilled(
+        config: LoraConfig,
+        base: &DecoderConfig,
+        device: &Device,
+    ) -> Result<Self, AttachError> {
+        let layout = Layout::new(Wanted::of(&config, base)?, base);
+        Ok(Self::of_layout(config, layout, device))
+    }
+
     /// All places, numbers still zero.
     pub(crate) fn of_layout(config: LoraConfig, layout: Layout, device: &Device) -> Self {
         let zeros = || device.zeros(1, layout.table.len());

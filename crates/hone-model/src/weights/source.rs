@@ -172,7 +172,13 @@ impl WeightsError {
             Self::Gguf(GgufError { problem: Malformed::Magic(_), path }) if path.extension().is_some_and(|end| end == "safetensors") => {
                 vec!["give the directory that holds config.json, not the file of weights".into()]
             }
-            _ => Vec::new(),
+            Self::NotFound { .. } | Self::Unreadable { .. } | Self::Grow { .. }
+            | Self::Shards(ShardsError::Unreadable { .. }) => Vec::new(),
+            Self::Config(ConfigError::Unsupported { .. }) => {
+                vec!["take another base, or another form of it: docs/families.md lists what is read".into()]
+            }
+            // What is there is not what its maker wrote, or not of one model.
+            _ => vec!["fetch the model again, or save it again where it was made (`hone pull` brings what is damaged of a model of the hub)".into()],
         }
     }
 }
@@ -510,11 +516,17 @@ impl BaseWeights {
                 (Some(Change::Len { was, is }), _) => {
                     format!("it had {was} bytes, and has {is}")
                 }
-                (Some(Change::Written), Some(known)) => match self.fingerprint()? == *known {
-                    true => continue,
-                    false => "its weights are other ones".to_owned(),
-                },
-                (Some(Change::Written), None) => "something was written into it".to_owned(),
+                (Some(Change::Written(times) | Change::Touched(times)), Some(known)) => {
+                    if self.fingerprint()? == *known {
+                        // Once is enough.
+                        stamp.accept(times);
+                        continue;
+                    }
+                    "its weights are other ones".to_owned()
+                }
+                (Some(Change::Written(_)), None) => "something was written into it".to_owned(),
+                // Its bytes are not known, and it may only have been given another name.
+                (Some(Change::Touched(_)), None) => continue,
             };
             return Err(WeightsError::Changed { path, what });
         }

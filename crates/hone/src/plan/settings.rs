@@ -370,7 +370,9 @@ impl Settings {
         self.check_adapter()?;
         let warmup_ratio = self.warmup_ratio.value;
         if let Rate::Asked(lr) = self.lr.value {
-            require("lr", above_zero(lr), lr, "above 0")?;
+            // The engine computes in f32.
+            let is_held = (lr as f32).is_finite() && lr as f32 > 0.0;
+            require("lr", is_held, lr, "above 0 and in the range of f32")?;
         }
         require("warmup-ratio", is_share(warmup_ratio), warmup_ratio, SHARE)?;
         let (batch_size, accumulate) = (self.batch_size.value, self.accumulate.value);

@@ -297,6 +297,86 @@ fn a_plan_that_does_not_fit_says_what_would() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn where_the_system_gives_no_more_memory_or_threads_a_sentence_says_so() {
+    let place = place_with_rows();
+    let hone = place.command("train --model {untied} --data rows.jsonl --threads 2 --out run");
+    let mut told = 0;
+    for kilobytes in [60_000, 70_000, 90_000, 120_000, 150_000, 200_000] {
+        let limit = format!("ulimit -v {kilobytes}; exec \"$@\"");
+        let mut limited = std::process::Command::new("sh");
+        limited
+            .args(["-c", &limit, "sh"])
+            .arg(hone.get_program())
+            .args(hone.get_args())
+            .current_dir(place.path(""))
+            .env("HONE_HOME", place.path("home"));
+        let ran: crate::command::Ran = limited.output().unwrap().into();
+        let _ = std::fs::remove_dir_all(place.path("run"));
+        let is_told = ran.stderr.contains("error: ") && ran.stderr.contains("\nhint: ");
+        assert!(
+            ran.code == 0 || (ran.code == 1 && is_told),
+            "{kilobytes} kB: {} {}",
+            ran.code,
+            ran.stderr
+        );
+        told += usize::from(ran.stderr.contains("the system gives no more "));
+    }
+    assert!(told > 0, "none of the limits is too low");
+}
+
+#[test]
+fn a_rate_that_the_engine_cannot_hold_is_refused_by_its_option() {
+    let place = place_with_rows();
+    for (given, shown) in [
+        ("1e39", "1000000000000000000000000000000000000000"),
+        ("1e-60", "0."),
+    ] {
+        let error = place.refusal(&format!("{TRAIN} rows.jsonl --lr {given}"));
+        assert!(
+            error.starts_with(&format!("error: --lr is {shown}"))
+                && error.contains("has to be above 0 and in the range of f32"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_rank_that_no_memory_holds_is_refused_before_memory_is_asked_for() {
+    let place = place_with_rows();
+    for (rank, told) in [
+        ("1000000", "memory"),
+        (
+            "1000000000",
+            "adapter rank is 1000000000, and must be at most 1048576",
+        ),
+        ("18446744073709551615", "must be at most 1048576"),
+    ] {
+        // What is mapped beyond 2 GB ends the process, whether it is touched or not.
+        let hone = place.command(&format!(
+            "train --model {{untied}} --data rows.jsonl --memory 1GB --threads 1 --rank {rank} --out run"
+        ));
+        let mut limited = std::process::Command::new("sh");
+        limited
+            .args(["-c", "ulimit -v 2000000; exec \"$@\"", "sh"])
+            .arg(hone.get_program())
+            .args(hone.get_args())
+            .current_dir(place.path(""))
+            .env("HONE_HOME", place.path("home"));
+        let ran: crate::command::Ran = limited.output().unwrap().into();
+        assert!(
+            matches!(ran.code, 1 | 2)
+                && ran.stderr.contains("error: ")
+                && ran.stderr.contains(told),
+            "{rank}: {} {}",
+            ran.code,
+            ran.stderr
+        );
+    }
+}
+
+#[test]
 fn wrong_options_are_refused_before_anything_is_read() {
     let place = place_with_rows();
     let error = place.refusal(&format!("{TRAIN} rows.jsonl --rank 0"));
@@ -491,9 +571,11 @@ fn a_tokenizer_cut_anywhere_is_an_error_and_no_bug() {
         place.write("cut/tokenizer.json", &whole[..end]);
         let ran = place.run("generate --model cut --prompt hello");
         let said = ran.stderr;
-        assert!(ran.code == 1 && said.lines().count() == 1, "{end}: {said}");
+        assert!(ran.code == 1 && said.lines().count() == 2, "{end}: {said}");
         assert!(
-            said.contains("cut: not a usable tokenizer") && !said.contains("bug"),
+            said.contains("cut: not a usable tokenizer")
+                && said.contains("\nhint: fetch the model again")
+                && !said.contains("bug"),
             "{end}: {said}"
         );
     }
@@ -634,6 +716,33 @@ fn every_command_names_the_tensor_of_the_base_or_the_adapter_that_holds_no_numbe
         );
         assert!(error.contains(holder), "{line}: {said}");
         assert!(!place.path("out").exists(), "{line}");
+    }
+}
+
+#[test]
+fn a_tensor_that_is_copied_is_looked_at_like_one_that_is_made() {
+    let place = Place::new();
+    let sound = fixtures().join("adapters/tiny-llama-untied");
+    // Of the embedding, the row of a token that no text has.
+    for tensor in ["model.norm.weight", "model.embed_tokens.weight"] {
+        spoilt_base(&place, tensor, tensor, f32::NAN);
+        for line in [
+            "merge",
+            "export --to hf",
+            "export --to gguf",
+            "export --to ollama",
+        ] {
+            let error = place.refusal(&format!(
+                "{line} --model ./{tensor} --adapter '{}' --replies 0 --out out",
+                sound.display()
+            ));
+            assert!(
+                error.starts_with(&format!("error: `{tensor}` of the base "))
+                    && error.contains("holds NaN; nothing was written\nhint: fetch the base again"),
+                "{line}: {error}"
+            );
+            assert!(!place.path("out").exists(), "{line}");
+        }
     }
 }
 
