@@ -124,7 +124,7 @@ fn passed_in(line: &str) -> Option<usize> {
 }
 
 fn cargo(root: &Path, arguments: &str) -> Command {
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = crate::cargo();
     command.args(arguments.split(' ')).current_dir(root);
     command
 }

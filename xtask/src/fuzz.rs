@@ -161,7 +161,7 @@ fn cargo_fuzz(root: &Path) -> Result<PathBuf> {
     let place = root.join("target/cargo-fuzz");
     let tool = place.join("bin").join("cargo-fuzz");
     if !tool.exists() {
-        let status = Command::new(env!("CARGO"))
+        let status = crate::cargo()
             .args(["install", "cargo-fuzz", "--locked", "--root"])
             .arg(&place)
             .status()?;

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
@@ -39,7 +38,7 @@ pub fn check(root: &Path) -> Result<()> {
 /// Refuses a crate that brings along what it must not, through however many others.
 fn check_absent(root: &Path, absent: &Edges) -> Result<()> {
     for (name, strangers) in absent {
-        let tree = Command::new(env!("CARGO"))
+        let tree = crate::cargo()
             .args(["tree", "--package", name, "--edges", "normal"])
             .args(["--prefix", "none", "--format", "{p}"])
             .current_dir(root)
@@ -110,7 +109,7 @@ fn block(page: &str, kind: &str) -> Result<Edges> {
 }
 
 fn metadata(root: &Path) -> Result<Edges> {
-    let cargo = Command::new(env!("CARGO"))
+    let cargo = crate::cargo()
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .current_dir(root)
         .output()

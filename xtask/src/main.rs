@@ -171,7 +171,7 @@ fn run(task: Task) -> Result<()> {
 }
 
 fn bench(root: &Path, arguments: &[String]) -> Result<()> {
-    let status = Command::new(env!("CARGO"))
+    let status = cargo()
         .args([
             "run",
             "--release",
@@ -190,11 +190,26 @@ fn bench(root: &Path, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// Cargo, as if nobody had run it from a program of a package. Build scripts that look at the package they are run for, as
+/// ring's does, would otherwise be run anew, and all that depends on them built, whenever a cargo of ours follows another.
+fn cargo() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    let names = std::env::vars_os().map(|(name, _)| name);
+    let is_of_package = |name: &std::ffi::OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    };
+    for name in names.filter(is_of_package) {
+        command.env_remove(name);
+    }
+    command
+}
+
 /// The command as tests have it.
 fn built(root: &Path) -> Result<PathBuf> {
     // Not by package, for which Cargo would choose other features and build what tests have built once more.
     // Cargo says what it compiles, or whom it waits for: either may take minutes.
-    let status = Command::new(env!("CARGO"))
+    let status = cargo()
         .args(["build", "--bin", "hone"])
         .current_dir(root)
         .status()?;

@@ -49,7 +49,7 @@ pub fn golden(root: &Path, base: Option<&Path>, only: &[String]) -> Result<()> {
 /// Renders conversations with the chat templates that packages carry, by transformers and by hone-text.
 pub fn templates(root: &Path, arguments: &[String]) -> Result<()> {
     let python = environment(root)?;
-    run(Command::new(env!("CARGO"))
+    run(crate::cargo()
         .args([
             "build",
             "--package",
@@ -220,7 +220,7 @@ impl Adapted<'_> {
 
 /// Writes an adapter on a tiny model of each family, and both as GGUF.
 pub fn write_families(root: &Path, work: &Path) -> Result<()> {
-    let mut write = Command::new(env!("CARGO"));
+    let mut write = crate::cargo();
     write
         .args(["run", "-p", "hone-model", "--example", "family_adapters"])
         .arg("--")
@@ -397,7 +397,7 @@ pub fn tokenizers(root: &Path) -> Result<()> {
         .arg(&work)
         .arg(site.trim())
         .env("HF_HUB_OFFLINE", "1"))?;
-    run(Command::new(env!("CARGO"))
+    run(crate::cargo()
         .args([
             "run",
             "--release",
@@ -478,7 +478,7 @@ fn system_python() -> Result<&'static str> {
 }
 
 pub fn release_binary(root: &Path) -> Result<PathBuf> {
-    run(Command::new(env!("CARGO"))
+    run(crate::cargo()
         .args(["build", "--release", "--package", "hone"])
         .current_dir(root))?;
     Ok(root
