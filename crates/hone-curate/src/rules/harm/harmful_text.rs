@@ -27,7 +27,7 @@ pub static DOC: Doc = Doc {
         },
         Param {
             name: "min-words",
-            what: "words from which a text is scored; 4",
+            what: "words of letters from which a text is scored; 4",
         },
     ],
 };
@@ -94,12 +94,10 @@ impl Rule for HarmfulText {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
         let mut buffer = Vec::with_capacity(WINDOW + 2);
         for part in row.parts() {
-            if part
-                .text
-                .split_ascii_whitespace()
-                .nth(self.min_words.saturating_sub(1))
-                .is_none()
-            {
+            // Numbers say nothing of harm.
+            let words = part.text.split_ascii_whitespace();
+            let mut words = words.filter(|word| word.contains(char::is_alphabetic));
+            if words.nth(self.min_words.saturating_sub(1)).is_none() {
                 continue;
             }
             let (score, window) = self.calibration.worst_window(part.text, &mut buffer);

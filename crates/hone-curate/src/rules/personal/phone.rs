@@ -26,7 +26,7 @@ const CONTEXT: &[&str] = &[
     "phone*", "telephone*", "tel", "call*", "fax", "mobile", "cell", "cellphone", "whatsapp", "telegram", "viber", "number is", "my number", "meine nummer", "mon numéro", "mi número", "mio numero", "meu número", "мой номер", "reach", "answer*", "dial", "ring me", "ring us", "ring him", "ring her", "text", "sms", "hotline", "landline",
     "telefon*", "handy*", "mobil*", "rufnummer*", "anruf*", "ruf*", "durchwahl", "festnetz*", "telefax",
     "téléphone*", "portable", "appel*", "joindre", "joignable", "tél", "fixe",
-    "teléfono*", "móvil*", "celular*", "cel", "llam*", "tfno", "telefono*", "cellulare", "chiam*", "recapito", "telefone*", "telemóvel", "liga*", "ligue", "fone", "zap",
+    "teléfono*", "móvil*", "celular*", "cel", "llam*", "llám*", "márca*", "tfno", "telefono*", "cellulare", "chiam*", "recapito", "telefone*", "telemóvel", "liga*", "ligue", "fone", "zap",
     "telefoon*", "bel", "bellen", "mobiel*", "gsm", "ring mig", "ring meg", "ring på", "ring til", "ringa", "mobilnummer", "tlf", "puhelin*", "puh", "soita", "soittaa", "matkapuhelin",
     "zadzwo*", "komórk*", "numer telefonu", "dzwoni*", "zavolej*", "volat", "volejte", "mobilní", "hívj*", "hívd", "mobilszám", "sunați", "suna*", "apel*", "cep", "ara", "arayın", "arayabilir*", "numaram",
     "телефон*", "номер телефона", "тел", "звон*", "позвон*", "мобильн*", "сотов*", "дзвон*", "подзвон*", "обад*", "мобилен", "τηλέφωνο*", "τηλ", "κινητό", "καλέστε",
