@@ -8,11 +8,12 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 
-use hone_data::{Part, Reason, Record, Refused, Source, Usable};
+use hone_data::{Reason, Record, Refused, Source, Usable};
 use hone_ledger::ContentId;
 use serde::Serialize;
 
 use crate::duplicates::said_id;
+use crate::examine::has_answer;
 use crate::recipe::Ruled;
 use crate::rules::format::unusable_row;
 use crate::{Action, Decision, Examiner, Family, Finding};
@@ -207,12 +208,6 @@ impl<'a> Sieve<'a> {
             Some(why) => Sifting::Unusable(why),
         }
     }
-}
-
-/// Is there something in a row that an answer could be compared with?
-pub(crate) fn has_answer(record: &Record) -> bool {
-    let last = record.parts().filter(Part::is_learnt).last();
-    last.is_some_and(|part| !part.text.trim().is_empty())
 }
 
 /// The finding about a row that cannot be used.

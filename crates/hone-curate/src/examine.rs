@@ -7,9 +7,8 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use hone_data::{Body, Place, Record, Side, Source};
+use hone_data::{Body, Part, Place, Record, Side, Source};
 
-use crate::count::has_answer;
 use crate::recipe::Ruled;
 use crate::redact::{Pseudonyms, Replacement, StandIn, Values, masked, replace};
 use crate::replaced::is_telling;
@@ -317,6 +316,12 @@ impl<'a> Examiner<'a> {
             .map(|span| start + span.start..start + span.end)
             .collect()
     }
+}
+
+/// Is there something in a row that an answer could be compared with?
+pub(crate) fn has_answer(record: &Record) -> bool {
+    let last = record.parts().filter(Part::is_learnt).last();
+    last.is_some_and(|part| !part.text.trim().is_empty())
 }
 
 /// How far around what is shown personal data is looked for, in bytes: an end of it may be inside.

@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 
+use super::known_words::{OFFSET, groups, hash_of, step};
 use super::network;
 use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
 
@@ -35,22 +36,12 @@ pub static DOC: Doc = Doc {
 static WEIGHTS: &[u8; 1 << BITS] = include_bytes!("harmful_text.bin");
 const CARD: &str = include_str!("harmful_text.json");
 
-/// Hashes of words, ascending, four bytes each; then their coarse groups, one byte each; then the fine ones, two each.
-static WORD_GROUPS: &[u8] = include_bytes!("word_groups.bin");
-
 const BITS: u32 = 20;
-/// Groups of a word that has none.
-const UNKNOWN: (u32, u32) = (128, 768);
 /// Words apart, up to which two words make a pair.
 const REACH: usize = 4;
 const WINDOW: usize = 400;
 /// A window is cut at white space in its second half, or else in the middle of a word.
 const HALF: usize = 200;
-const OFFSET: u32 = 0x811c_9dc5;
-const PRIME: u32 = 0x0100_0193;
-/// Words start from another state, so that a word and the same letters inside another differ.
-const WORD_OFFSET: u32 = OFFSET ^ 0x5bd1_e995;
-
 /// From what both say of a window to its score, and from which one a text is reported.
 #[derive(Deserialize)]
 struct Calibration {
@@ -234,30 +225,6 @@ fn spoken(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|word| !word.is_empty())
 }
 
-/// The hash of a word.
-pub(super) fn hash_of(word: impl Iterator<Item = u8>) -> u32 {
-    word.fold(WORD_OFFSET, step)
-}
-
-/// Which of the words that are known one is.
-pub(super) fn place_of(hash: u32) -> Option<usize> {
-    let hashes = &WORD_GROUPS[..4 * (WORD_GROUPS.len() / 7)];
-    let hashes = hashes.as_chunks::<4>().0;
-    hashes
-        .binary_search_by_key(&hash, |bytes| u32::from_le_bytes(*bytes))
-        .ok()
-}
-
-/// The coarse and the fine group of a word.
-fn groups(hash: u32) -> (u32, u32) {
-    let count = WORD_GROUPS.len() / 7;
-    let (coarse, fine) = WORD_GROUPS[4 * count..].split_at(count);
-    place_of(hash).map_or(UNKNOWN, |at| {
-        let fine = u16::from_le_bytes(fine.as_chunks::<2>().0[at]);
-        (coarse[at].into(), fine.into())
-    })
-}
-
 /// Hashes of all words, of two and of three in a row, and of the first three with their places: they tell a request from a tale.
 fn each_phrase(words: &[Word], mut add: impl FnMut(u32)) {
     let two = |pair: &[Word]| joined(2, pair[0].hash, pair[1].hash);
@@ -288,10 +255,6 @@ fn joined(kind: u32, first: u32, second: u32) -> u32 {
         ^ second.wrapping_mul(0x85eb_ca77)
         ^ kind.wrapping_mul(0xc2b2_ae3d);
     (state ^ (state >> 16)).wrapping_mul(0x27d4_eb2f)
-}
-
-fn step(state: u32, byte: u8) -> u32 {
-    (state ^ u32::from(byte)).wrapping_mul(PRIME)
 }
 
 fn weight(hash: u32) -> i8 {

@@ -5,6 +5,7 @@ use crate::{Check, Entry};
 mod assistant_self;
 mod harmful_text;
 mod harmful_words;
+mod known_words;
 mod network;
 mod refusal;
 mod replies;

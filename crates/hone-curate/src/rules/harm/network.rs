@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use super::harmful_text::{hash_of, place_of};
+use super::known_words::{hash_of, place_of};
 
 /// Rows of [`DIMENSIONS`] bytes: nothing, each word in the order of its hash, and a word that is not known.
 static VECTORS: &[u8] = include_bytes!("word_vectors.bin");
