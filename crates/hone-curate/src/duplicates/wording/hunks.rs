@@ -137,14 +137,11 @@ pub(super) fn tells_apart(a: &Half, b: &Half, hunk: &Hunk) -> bool {
     if denies_within(&joined(a, &hunk.left), &joined(b, &hunk.right)) {
         return true;
     }
-    let pairs = hunk
-        .left
-        .iter()
-        .flat_map(|&mine| hunk.right.iter().map(move |&theirs| (mine, theirs)));
-    if pairs
-        .into_iter()
-        .any(|(mine, theirs)| exclude_each_other(a.words[mine], b.words[theirs]))
-    {
+    let excludes = |mine: usize| {
+        let mut theirs = hunk.right.iter();
+        theirs.any(|&theirs| exclude_each_other(a.words[mine], b.words[theirs]))
+    };
+    if hunk.left.iter().any(|&mine| excludes(mine)) {
         return true;
     }
     match (&hunk.left[..], &hunk.right[..]) {
