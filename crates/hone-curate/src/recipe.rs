@@ -40,7 +40,7 @@ pub struct RawRecipe {
     pub rules: BTreeMap<String, toml::Value>,
     /// Shares that are held out.
     pub split: Option<RawSplit>,
-    /// Files of evaluation rows that must not be learnt.
+    /// Files of evaluation rows that must not be trained on.
     #[serde(default)]
     pub benchmarks: Vec<String>,
     /// How long texts are cut.
@@ -210,7 +210,7 @@ pub struct Curation {
     pub valid: f64,
     /// Held out to judge the result by, 0 to 1.
     pub test: f64,
-    /// Files of evaluation rows that must not be learnt.
+    /// Files of evaluation rows that must not be trained on.
     pub benchmarks: Vec<String>,
     /// Tokens of a piece of a long text, and how many of them it repeats.
     pub chunk: (usize, usize),

@@ -78,7 +78,7 @@ pub struct RecipeArgs {
     /// What to do about what a rule or a family of rules sees, such as personal-data=redact or licence=allow:REASON
     #[arg(long = "rule", value_name = "RULE=ACTION")]
     rules: Vec<RuleFlag>,
-    /// Files of evaluation rows that must not be learnt
+    /// Files of evaluation rows that must not be trained on
     #[arg(long, value_name = "F", num_args = 1..)]
     benchmark: Vec<String>,
     /// Model whose tokens are counted: a directory, a .gguf file, a built-in name, or a hub id
@@ -87,10 +87,10 @@ pub struct RecipeArgs {
     /// Longest row in tokens of the model [default: 1024, or what the model can take]
     #[arg(long, value_name = "TOKENS")]
     max_length: Option<usize>,
-    /// Share of each task held out to watch learning by [default: 0.1]
+    /// Share of each task for the validation set [default: 0.1]
     #[arg(long, value_name = "SHARE")]
     valid_share: Option<f64>,
-    /// Share of each task held out to judge the result by [default: 0]
+    /// Share of each task for the test set [default: 0]
     #[arg(long, value_name = "SHARE")]
     test_share: Option<f64>,
     /// Share of a collection or class from which a build stops that would leave it out though nobody has told to [default: 0.3]

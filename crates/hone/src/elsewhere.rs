@@ -79,7 +79,7 @@ const TABLE: &[Row] = &[
     ("exclude_modules lora_exclude_modules", Is("exclude", "")),
     (
         "modules_to_save lora_modules_to_save additional_target peft_modules_to_save",
-        Is("whole", ""),
+        Is("modules-to-save", ""),
     ),
     (
         "use_rslora lora_use_rslora peft_use_rslora use_rs_lora",
@@ -434,7 +434,7 @@ mod tests {
             ("Base-Model", "model"),
             ("iters", "epochs"),
             ("num_layers", "layers"),
-            ("modules_to_save", "whole"),
+            ("modules_to_save", "modules-to-save"),
             ("use_rslora", "rslora"),
             ("max_grad_norm", "clip"),
         ] {

@@ -65,7 +65,7 @@ fn other(name: &str, dir: &Path) -> Option<(String, String)> {
         "lora-plus" => "4.0".into(),
         "init" => "\"olora\"".into(),
         "bias" => format!("\"adapted\"\nmodel = {}", model("tiny-llama-bias")),
-        "whole" => "[\"embed_tokens\"]".into(),
+        "modules-to-save" => "[\"embed_tokens\"]".into(),
         "token-rows" => "[5]".into(),
         "new-tokens" => "[\"<part>\"]".into(),
         "feed-forward" => {

@@ -37,7 +37,7 @@ pub struct SourceArgs {
     /// once. The adapter's own if not given
     #[arg(long = "template-option", value_name = "NAME=VALUE")]
     pub template_options: Vec<TemplateOption>,
-    /// Numbers that the adapter is added to: the base as it is, or as a QLoRA training saw it
+    /// Weights that the adapter is added to: the base as it is, or as a QLoRA training saw it
     #[arg(long, value_name = "BASE", default_value = "original", value_parser = ["original", "dequantised-nf4"])]
     pub base: String,
     /// Threads; the result does not depend on it. All cores if not given

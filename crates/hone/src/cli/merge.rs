@@ -19,7 +19,7 @@ pub struct Merge {
     /// Directory to write; must not exist
     #[arg(long, value_name = "DIR", required_unless_present = "check")]
     out: Option<PathBuf>,
-    /// Type of the numbers: keep, f32, bf16 or f16. keep is the base's own; block formats of GGUF become f16
+    /// Type of the weights: keep, f32, bf16 or f16. keep is the base's own; block formats of GGUF become f16
     #[arg(long, value_name = "TYPE", default_value = "keep")]
     dtype: MergeDtype,
     /// Most a file of weights may hold: 5GB, 500MB

@@ -140,7 +140,7 @@ impl Settings {
             "dora" dora plain,
             "init" init plain,
             "bias" bias plain,
-            "whole" whole |names: &Vec<String>| list(names),
+            "modules-to-save" whole |names: &Vec<String>| list(names),
             "token-rows" token_rows |ids: &Vec<u32>| list(ids),
             "new-tokens" new_tokens |texts: &Vec<String>| list(texts),
             "ia3" ia3 plain,
@@ -181,7 +181,7 @@ impl Settings {
     fn rate_line(&self, rate: Rate) -> String {
         match rate.of_whole() {
             Some(whole) if rate.whole_share() != 1.0 && !self.whole.value.is_empty() => {
-                format!("{rate}, {whole:e} for modules trained whole")
+                format!("{rate}, {whole:e} for fully trained modules")
             }
             _ => rate.to_string(),
         }

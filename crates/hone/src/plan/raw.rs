@@ -133,9 +133,18 @@ pub struct RawTrain {
     #[arg(long, value_name = "WHICH")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<Bias>,
-    /// Modules trained whole, PEFT's modules_to_save: embed_tokens, lm_head, projections by name, or layers.3 for all of a layer
-    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Modules that are fully trained: embed_tokens, lm_head, projections by name, or layers.3 for all of a layer
+    #[arg(
+        long = "modules-to-save",
+        alias = "whole",
+        value_name = "NAMES",
+        value_delimiter = ','
+    )]
+    #[serde(
+        rename = "modules-to-save",
+        alias = "whole",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub whole: Option<Vec<String>>,
     /// Tokens whose rows of the embedding are trained, by number
     #[arg(long, value_name = "IDS", value_delimiter = ',')]
@@ -161,7 +170,7 @@ pub struct RawTrain {
     #[arg(long, value_name = "MIN")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub minutes: Option<f64>,
-    /// AdamW with moments in f32 or 8 bits; paged ones may leave memory when it is short [default: adamw]
+    /// AdamW with its state in f32 or in 8 bits; a paged state may leave memory when it is short [default: adamw]
     #[arg(long, value_name = "NAME")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub optimizer: Option<Optimizer>,

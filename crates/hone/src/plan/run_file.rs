@@ -8,7 +8,7 @@ use super::raw::RawTrain;
 use crate::elsewhere::{self, Here, remark};
 use crate::meant::options_for;
 use crate::nearest::nearest;
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use hone_ledger::mistyped;
 use hone_ledger::words::path_for_shell;
 use std::path::{Path, PathBuf};
@@ -116,6 +116,17 @@ pub fn option_names() -> Vec<String> {
         .collect()
 }
 
+/// The same, with names that options had before.
+fn names_and_aliases() -> Vec<String> {
+    let command = RawTrain::augment_args(Command::new("train"));
+    let aliases = command
+        .get_arguments()
+        .filter_map(Arg::get_all_aliases)
+        .flatten();
+    let aliases = aliases.map(String::from);
+    option_names().into_iter().chain(aliases).collect()
+}
+
 /// Reads a run file.
 pub fn read_run_file(path: &Path) -> Result<RawTrain, RunFileError> {
     let text = std::fs::read_to_string(path).map_err(|source| RunFileError::Read {
@@ -151,7 +162,7 @@ fn parse(text: &str, path: &Path) -> Result<RawTrain, RunFileError> {
         reason: error.message().to_string(),
     };
     let table: toml::Table = toml::from_str(text).map_err(malformed)?;
-    let known = option_names();
+    let known = names_and_aliases();
     if let Some(name) = table.keys().find(|key| !known.contains(key)) {
         let line = text.lines().position(|line| {
             line.trim_start()
@@ -205,6 +216,14 @@ mod tests {
                 "{name}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_name_that_an_option_had_before_is_still_read() {
+        let read = |text: &str| parse(text, Path::new("run.toml")).unwrap().whole;
+        let named = read("modules-to-save = [\"lm_head\"]\n");
+        assert_eq!(named, Some(vec!["lm_head".to_owned()]));
+        assert_eq!(read("whole = [\"lm_head\"]\n"), named);
     }
 
     #[test]

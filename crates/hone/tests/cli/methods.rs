@@ -33,8 +33,8 @@ fn methods_are_planned_trained_written_and_used() {
         ),
         (
             "untied",
-            "--rank 4 --whole lm_head,layers.1",
-            "whole lm_head,layers.1 (flag)",
+            "--rank 4 --modules-to-save lm_head,layers.1",
+            "modules-to-save lm_head,layers.1 (flag)",
             "lm_head.weight",
         ),
         (

@@ -16,9 +16,9 @@ pub use rust_lints::rust_lints_at_home;
 /// Verbs about datasets.
 #[derive(Debug, clap::Subcommand)]
 pub enum Data {
-    /// Print rows with the tokens that are learnt marked
+    /// Print rows with their supervised tokens marked
     Show(show::Show),
-    /// Look for what should not be learnt, and change nothing
+    /// Look for what should not be trained on; changes nothing
     Check(check::Check),
     /// Build a dataset directory: checked, deduplicated, split, with a report
     Build(build::Build),
