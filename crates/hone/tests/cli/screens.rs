@@ -33,7 +33,7 @@ fn a_rate_that_nobody_asked_for_follows_from_the_bases_width_and_says_so() {
     assert_eq!(
         planned(&run, "lr"),
         [
-            "2e-3 (width 32, Llama form, at most 2e-3), 2e-4 for modules trained whole",
+            "2e-3 (width 32, Llama form, at most 2e-3), 2e-4 for fully trained modules",
             "default, by the base's width"
         ]
     );
