@@ -290,7 +290,8 @@ fn what_is_here_and_is_damaged_is_told_by_those_who_need_it_and_fetched_again() 
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(file(name), bytes).unwrap();
     };
-    let harms: [(&str, &dyn Fn(&str)); 6] = [
+    type Harm<'a> = (&'a str, &'a dyn Fn(&str));
+    let harms: [Harm<'_>; 6] = [
         ("config.json", &page),
         ("config.json", &cut),
         ("tokenizer.json", &page),
