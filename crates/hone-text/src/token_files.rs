@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use crate::guard::guarded;
@@ -42,7 +44,10 @@ struct Names {
 }
 
 #[derive(Clone, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "it is neither the text of a token nor an object with its `content`"
+)]
 enum Name {
     Text(String),
     Content { content: String },
@@ -88,11 +93,12 @@ impl Tokenizer {
     /// Files that are not what they should be; a BOS or EOS that is no token; a token that a file numbers otherwise than
     /// where it would come to stand.
     pub fn with_files(self, files: &TokenFiles) -> Result<(Self, Vec<String>), TokenizerError> {
-        let mut names = read_names(files.config)?;
+        let mut names: Names = read(CONFIG, files.config)?.unwrap_or_default();
         let mut listed = names.added_tokens_decoder.take();
         // Older files are not looked at where the configuration lists the added tokens itself.
         if listed.is_none() {
-            names.override_with(read_names(files.special_tokens_map)?);
+            let older = read(SPECIAL, files.special_tokens_map)?;
+            names.override_with(older.unwrap_or_default());
             listed = added_tokens(files.added_tokens, &names)?;
         }
         let mut notices = Vec::new();
@@ -195,10 +201,10 @@ impl Tokenizer {
             let was_there = self.token_id(&token.content).is_some();
             let ours = grown.token_to_id(&token.content);
             if let Some(ours) = ours.filter(|ours| ours != id && !was_there) {
-                return Err(TokenizerError::OtherNumber {
+                return Err(TokenizerError::OtherPlace {
                     token: tame(&token.content),
-                    theirs: *id,
-                    ours,
+                    listed: *id,
+                    next: ours,
                 });
             }
         }
@@ -245,11 +251,29 @@ impl Names {
     }
 }
 
-fn read_names(json: Option<&[u8]>) -> Result<Names, TokenizerError> {
-    match json {
-        Some(json) => serde_json::from_slice(json).map_err(malformed),
-        None => Ok(Names::default()),
+const CONFIG: &str = "tokenizer_config.json";
+const SPECIAL: &str = "special_tokens_map.json";
+const ADDED: &str = "added_tokens.json";
+
+/// What a file says; it is an object in each of them.
+fn read<T: DeserializeOwned>(
+    file: &'static str,
+    json: Option<&[u8]>,
+) -> Result<Option<T>, TokenizerError> {
+    let Some(json) = json else {
+        return Ok(None);
+    };
+    let told = |what: String| TokenizerError::File {
+        file,
+        what: tame(&what),
+    };
+    if json.trim_ascii().is_empty() {
+        return Err(told("it is empty".into()));
     }
+    let object: Map<String, Value> = serde_json::from_slice(json)
+        .map_err(|error| told(format!("it is no JSON object: {error}")))?;
+    let read = T::deserialize(Value::Object(object));
+    read.map(Some).map_err(|error| told(error.to_string()))
 }
 
 /// `added_tokens.json`: numbers by text. Those that are named otherwise are control tokens.
@@ -257,10 +281,10 @@ fn added_tokens(
     json: Option<&[u8]>,
     names: &Names,
 ) -> Result<Option<BTreeMap<u32, Listed>>, TokenizerError> {
-    let Some(json) = json else {
+    let numbers: Option<BTreeMap<String, u32>> = read(ADDED, json)?;
+    let Some(numbers) = numbers else {
         return Ok(None);
     };
-    let numbers: BTreeMap<String, u32> = serde_json::from_slice(json).map_err(malformed)?;
     let listed = numbers.into_iter().map(|(content, id)| {
         let special = names.all().any(|name| name == content);
         let listed = Listed {
@@ -383,7 +407,7 @@ mod tests {
         assert_eq!(
             refused(&gap).err().unwrap(),
             format!(
-                "the tokenizer beside it numbers `<a>` {}, and here it is {len}",
+                "the files beside tokenizer.json list the token `<a>` as number {}, where the vocabulary goes on with {len}",
                 len + 5
             )
         );

@@ -44,6 +44,16 @@ pub enum TokenizerError {
     UnknownClass { class: String, known: String },
     #[error("the tokenizer has no token `{token}`, which its configuration names as {role}")]
     UnknownToken { role: &'static str, token: String },
+    #[error("{file}: {what}")]
+    File { file: &'static str, what: String },
+    #[error(
+        "the files beside tokenizer.json list the token `{token}` as number {listed}, where the vocabulary goes on with {next}"
+    )]
+    OtherPlace {
+        token: String,
+        listed: u32,
+        next: u32,
+    },
     #[error("`{token}` cannot be a new token: {what}")]
     NewToken { token: String, what: String },
     #[error("the tokenizer beside it numbers `{token}` {theirs}, and here it is {ours}")]
@@ -68,6 +78,34 @@ pub enum TokenizerError {
     #[error("the ids cannot be decoded: {what}")]
     Decoding { what: String },
 }
+
+impl TokenizerError {
+    /// What to do next about the files of a model.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::NotConvertible { .. } | Self::UnknownClass { .. } => vec![SAVE.to_owned()],
+            Self::UnknownToken { role, .. } => {
+                let key = role.to_lowercase();
+                vec![format!(
+                    "write a token of the vocabulary, or null, as \"{key}_token\" in tokenizer_config.json (special_tokens_map.json, where that \
+                     has one, comes first)"
+                )]
+            }
+            Self::File { file, .. } => vec![format!(
+                "fetch {file} again from where the model comes from, or mend it by hand"
+            )],
+            Self::OtherPlace { .. } | Self::OtherNumber { .. } | Self::Beyond { .. } => {
+                vec!["fetch tokenizer and weights again, both from one place".into()]
+            }
+            Self::Malformed { .. } => vec![format!(
+                "fetch the tokenizer again from where the model comes from, or {SAVE}"
+            )],
+            _ => Vec::new(),
+        }
+    }
+}
+
+const SAVE: &str = "save it with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(DIR), which writes tokenizer.json";
 
 /// A vocabulary and the rules for spelling text with it.
 #[derive(Clone)]

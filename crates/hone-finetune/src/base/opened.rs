@@ -154,17 +154,11 @@ impl OpenError {
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Weights(error) => error.hints(),
-            Self::NoTokenizer { .. }
-            | Self::Tokenizer {
-                source: TokenizerError::NotConvertible { .. } | TokenizerError::UnknownClass { .. },
-                ..
-            } => vec![
+            Self::NoTokenizer { .. } => vec![
                 "save it with transformers' AutoTokenizer.from_pretrained(…).save_pretrained(DIR), which writes tokenizer.json"
                     .into(),
             ],
-            Self::Tokenizer { source: TokenizerError::Beyond { .. }, .. } => vec![
-                "fetch tokenizer and weights again, both from one place".into(),
-            ],
+            Self::Tokenizer { source, .. } => source.hints(),
             // A name chooses among the model's own templates, and not among those of a file.
             Self::Template { source: TemplateError::NoDefault { .. }, path } if is_json(path) => {
                 vec!["write the one that is meant into a file of its own: --chat-template FILE.jinja".into()]
@@ -199,7 +193,7 @@ impl OpenError {
                 ),
                 _ => "--chat-template takes another one: a .jinja file, or the built-in form `instruction` or `chatml`".into(),
             }],
-            Self::Tokenizer { .. } | Self::Vocabulary { .. } => vec![
+            Self::Vocabulary { .. } => vec![
                 "fetch the model again, or save its tokenizer again where it was made (`hone pull` brings what is damaged of a model of the hub)"
                     .into(),
             ],

@@ -45,7 +45,10 @@ impl Only {
 
 /// Hugging Face writes one end token as a number and several as a list.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "it is neither the number of a token nor a list of such numbers"
+)]
 pub(super) enum OneOrMany {
     One(u32),
     Many(Vec<u32>),

@@ -17,6 +17,7 @@ pub(super) fn map(path: &Path) -> io::Result<Bytes> {
     // change one under a running program ends that program: `cut_short` says so where pages are lost, and whoever
     // computes with the base asks `BaseWeights::check_unchanged`.
     let map = unsafe { Mmap::map(&file)? };
+    super::pointer::refuse(&map)?;
     super::cut_short::watch(path, &map);
     Ok(Bytes::mapped(map))
 }

@@ -14,6 +14,7 @@ mod mapped;
 mod metadata;
 pub mod mixture;
 mod names;
+mod pointer;
 mod quantised;
 mod rope;
 mod sections;

@@ -240,7 +240,9 @@ impl Located {
 }
 
 fn read_index(dir: &Path, index: &Path) -> Result<BTreeMap<String, Located>, ShardsError> {
-    let text = std::fs::read(index).map_err(|source| ShardsError::Unreadable {
+    let text = std::fs::read(index);
+    let text = text.and_then(|text| super::pointer::refuse(&text).map(|()| text));
+    let text = text.map_err(|source| ShardsError::Unreadable {
         path: index.into(),
         source,
     })?;

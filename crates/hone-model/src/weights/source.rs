@@ -17,6 +17,7 @@ use super::converted;
 use super::gguf::{Gguf, GgufError, Malformed};
 use super::hf::OneOrMany;
 use super::names::{self, Part, Slot};
+use super::pointer;
 use super::shards::{Shards, ShardsError};
 use super::unchanged::{Change, Stamp};
 use super::unique;
@@ -156,6 +157,15 @@ impl WeightsError {
                     None => "save the model again with transformers' save_pretrained, which writes safetensors".into(),
                 },
             ],
+            Self::Unreadable { source, .. }
+            | Self::Shards(ShardsError::Unreadable { source, .. })
+            | Self::Gguf(GgufError { problem: Malformed::Unreadable(source), .. }) => {
+                pointer::hint(source).into_iter().collect()
+            }
+            Self::Json { path, .. } | Self::Config(ConfigError::Json { path, .. } | ConfigError::Field { path, .. }) => {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                vec![format!("fetch {name} again from where the model comes from, or mend it by hand")]
+            }
             Self::Shards(ShardsError::MissingShard { .. } | ShardsError::Header { .. })
             | Self::Gguf(GgufError { problem: Malformed::Truncated { .. } | Malformed::Offset { .. }, .. }) => {
                 vec!["compare the file's size with the one at its source, and download it again".into()]
@@ -172,8 +182,7 @@ impl WeightsError {
             Self::Gguf(GgufError { problem: Malformed::Magic(_), path }) if path.extension().is_some_and(|end| end == "safetensors") => {
                 vec!["give the directory that holds config.json, not the file of weights".into()]
             }
-            Self::NotFound { .. } | Self::Unreadable { .. } | Self::Grow { .. }
-            | Self::Shards(ShardsError::Unreadable { .. }) => Vec::new(),
+            Self::NotFound { .. } | Self::Grow { .. } => Vec::new(),
             Self::Config(ConfigError::Unsupported { .. }) => {
                 vec!["take another base, or another form of it: docs/families.md lists what is read".into()]
             }
@@ -816,10 +825,12 @@ fn parse_beside<T: for<'de> Deserialize<'de>>(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, WeightsError> {
-    std::fs::read(path).map_err(|source| WeightsError::Unreadable {
-        path: path.into(),
-        source,
-    })
+    let read = std::fs::read(path);
+    read.and_then(|bytes| pointer::refuse(&bytes).map(|()| bytes))
+        .map_err(|source| WeightsError::Unreadable {
+            path: path.into(),
+            source,
+        })
 }
 
 #[cfg(test)]

@@ -311,7 +311,8 @@ impl Renderer {
     }
 
     /// Where in what stands behind the last reply the next prompt begins, if the template writes one unasked: with the
-    /// control token that a conversation begins with.
+    /// control token that a conversation begins with. That is BOS only where no other one follows it: some models open
+    /// every turn with their BOS.
     pub(super) fn unasked_prompt(&self, behind: &str) -> Option<usize> {
         let talk = self.sample([
             Turn::new(Role::User, MARK),
@@ -321,14 +322,15 @@ impl Renderer {
         if self.render(&talk, true).ok()? != unasked {
             return None;
         }
-        let mut begun = unasked.split(MARK).next()?;
+        let (mut begun, mut opens) = (unasked.split(MARK).next()?, None);
         while let Some(span) = self.tokenizer.first_added(begun) {
+            opens = Some(&begun[span.bytes.clone()]);
             if Some(span.id) != self.tokenizer.bos() {
-                return behind.find(&begun[span.bytes]).filter(|&at| at > 0);
+                break;
             }
             begun = &begun[span.bytes.end..];
         }
-        None
+        behind.find(opens?).filter(|&at| at > 0)
     }
 
     /// The control token that a text ends in.

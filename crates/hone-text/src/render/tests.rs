@@ -168,6 +168,22 @@ fn a_template_that_rewrites_a_reply_is_refused_for_that_reply_only() {
 }
 
 #[test]
+fn a_prompt_that_is_written_unasked_is_no_part_of_the_reply_also_where_bos_opens_turns() {
+    // The BOS of this tokenizer is what opens its turns, as SmolLM2's is.
+    let (always, _) = CHATML.split_once("{% if add_generation_prompt %}").unwrap();
+    let always = renderer(&format!("{always}<|im_start|>assistant\n{{{{ '' }}}}"));
+    assert_eq!(
+        always.tokenizer().bos(),
+        always.tokenizer().token_id("<|im_start|>")
+    );
+    let end = always.tokenizer().token_id("<|im_end|>").unwrap();
+    assert_eq!(always.end_of_reply(), Some(end));
+    assert_eq!(always.stop_ids(), [end]);
+    let conversation = talk(&[(U, "hi"), (A, "hi hi")]);
+    assert_eq!(supervised(&always, &conversation), ["hi hi<|im_end|>"]);
+}
+
+#[test]
 fn of_texts_that_are_turned_inside_out_the_turn_is_named_that_is() {
     let reversing = renderer(&CHATML.replace(
         "m.content",

@@ -169,7 +169,7 @@ impl Form {
             match writer.difference(&template, system.as_deref(), &pieces.system) {
                 None => {
                     return Ok(Self {
-                        notices: writer.notices(&pieces, &template),
+                        notices: writer.notices(&pieces, &template, system.as_deref()),
                         template,
                         system,
                     });
@@ -246,7 +246,7 @@ impl<'a> Writer<'a> {
         None
     }
 
-    fn notices(&self, pieces: &Pieces, template: &str) -> Vec<String> {
+    fn notices(&self, pieces: &Pieces, template: &str, system: Option<&str>) -> Vec<String> {
         let mut notices = Vec::new();
         if pieces.system == System::Nowhere {
             notices.push(
@@ -274,7 +274,14 @@ impl<'a> Writer<'a> {
                 "the prompt opens the model's thoughts: Ollama shows them as part of the answer, up to `{close}`"
             ));
         }
-        match self.earlier_thoughts(&pieces.prompt, template) {
+        let lead = self.lead();
+        if !lead.is_empty() {
+            notices.push(format!(
+                "the model begins its replies with {lead:?}, and the chat template writes that itself before earlier ones: send \
+                 earlier replies without it"
+            ));
+        }
+        match self.earlier_thoughts(&pieces.prompt, template, system) {
             Earlier::Same => {}
             Earlier::LeftOut => notices.push(format!(
                 "the chat template leaves the thoughts of earlier replies out, and Ollama's templates cannot: \
@@ -322,7 +329,7 @@ impl<'a> Writer<'a> {
 
     /// What becomes of the thoughts of a reply once the conversation has gone on. To Ollama they are part of what the
     /// model wrote; a template may be given them apart from the reply, or in front of it.
-    fn earlier_thoughts(&self, prompt: &str, template: &str) -> Earlier {
+    fn earlier_thoughts(&self, prompt: &str, template: &str, system: Option<&str>) -> Earlier {
         let (open, close) = self.tags();
         let mut apart = Turn::new(Role::Assistant, SAID[0]);
         apart.reasoning = Some(THOUGHT.into());
@@ -342,7 +349,9 @@ impl<'a> Writer<'a> {
             let [asked, again] = [0, 1].map(|at| Turn::new(Role::User, ASKED[at]));
             let trained = self.prompt(vec![asked.clone(), reply.clone(), again.clone()]);
             let sent = [asked, Turn::new(Role::Assistant, written), again];
-            let sent: Vec<Message> = sent.into_iter().map(message).collect();
+            // Ollama puts its default system message in front.
+            let default = system.map(|words| Turn::new(Role::System, words));
+            let sent: Vec<Message> = default.into_iter().chain(sent).map(message).collect();
             let there = GoTemplate::parse(template).and_then(|template| template.prompt(&sent));
             let (trained, there) = (trained.ok()?, there.ok()?);
             Some(match trained == there {
@@ -363,7 +372,33 @@ impl<'a> Writer<'a> {
         let whole = whole.strip_prefix(&self.bos).unwrap_or(&whole);
         let reply = whole.strip_prefix(&self.prompt(vec![asked]).ok()?)?;
         let end = reply.rfind(SAID[0])? + SAID[0].len();
-        Some(reply[..end].to_owned()).filter(|reply| reply.contains(THOUGHT))
+        let reply = reply[..end].to_owned();
+        let lead = self.lead();
+        let reply = reply
+            .strip_prefix(&lead)
+            .map(str::to_owned)
+            .unwrap_or(reply);
+        Some(reply).filter(|reply| reply.contains(THOUGHT))
+    }
+
+    /// What the model writes before the first word of a reply, where its prompt does not end at that word: a blank, or the
+    /// head of its turn.
+    fn lead(&self) -> String {
+        let asked = [Turn::new(Role::User, ASKED[0])];
+        let talk = Conversation::new([asked[0].clone(), Turn::new(Role::Assistant, SAID[0])]);
+        let (Ok(prompt), Ok(whole)) = (
+            self.prompt(asked.to_vec()),
+            self.renderer.render(&talk, false),
+        ) else {
+            return String::new();
+        };
+        let whole = whole.strip_prefix(&self.bos).unwrap_or(&whole);
+        let reply = whole.strip_prefix(&prompt).unwrap_or_default();
+        let lead = reply.split_once(SAID[0]).map(|(lead, _)| lead);
+        // Thoughts have their own notice.
+        let (open, close) = self.tags();
+        let lead = lead.filter(|lead| !lead.contains(open) && !lead.contains(close));
+        lead.unwrap_or_default().to_owned()
     }
 
     /// Whether the template says anything of tools.
@@ -745,6 +780,30 @@ mod tests {
         assert!(
             notices.len() == 2 && notices[1].contains("otherwise than the model writes them"),
             "{notices:?}"
+        );
+    }
+
+    #[test]
+    fn a_default_system_message_changes_no_thoughts() {
+        let added = format!(
+            "{{% if messages[0].role != 'system' %}}<|im_start|>system\nBe kind.<|im_end|>\n{{% endif %}}{TURNS}"
+        );
+        let form = form(&added);
+        assert_eq!(form.system.as_deref(), Some("Be kind."));
+        assert_eq!(form.notices, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn what_the_model_writes_before_the_words_of_a_reply_is_said_as_what_it_is() {
+        let blank = "{% for m in messages %}{% if m.role == 'user' %}USER: {{ m.content }} {% elif m.role == 'system' %}{{ m.content }} \
+            {% else %}ASSISTANT: {{ m.content }}<|im_end|>{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT:{% endif %}";
+        let notices = form(blank).notices;
+        assert_eq!(
+            notices,
+            [
+                "the model begins its replies with \" \", and the chat template writes that itself before earlier ones: send earlier \
+              replies without it"
+            ]
         );
     }
 

@@ -183,6 +183,80 @@ fn a_token_that_the_model_has_no_row_for_makes_a_row_unusable_to_every_command()
 }
 
 #[test]
+fn files_that_are_not_what_they_should_be_are_named_with_what_to_do() {
+    const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n";
+    const IS_POINTER: &str = " cannot be read: it is a pointer of Git LFS in place of the file\nhint: fetch the files themselves: git lfs pull";
+    let place = Place::new();
+    for (file, text, says) in [
+        ("tokenizer.json", POINTER, IS_POINTER),
+        ("config.json", POINTER, IS_POINTER),
+        ("model.safetensors", POINTER, IS_POINTER),
+        ("chat_template.jinja", POINTER, IS_POINTER),
+        (
+            "tokenizer_config.json",
+            "",
+            "tokenizer_config.json: it is empty\nhint: fetch tokenizer_config.json again",
+        ),
+        (
+            "special_tokens_map.json",
+            "[]",
+            "special_tokens_map.json: it is no JSON object",
+        ),
+        (
+            "special_tokens_map.json",
+            r#"{"eos_token": 2}"#,
+            "special_tokens_map.json: it is neither the text of a token nor an object",
+        ),
+        (
+            "added_tokens.json",
+            r#"{"<a>": "x"}"#,
+            "hint: fetch added_tokens.json again",
+        ),
+        (
+            "added_tokens.json",
+            r#"{"<a>": 305}"#,
+            "list the token `<a>` as number 305, where the vocabulary goes on with 300\nhint: ",
+        ),
+        (
+            "tokenizer_config.json",
+            r#"{"eos_token": "</s>"}"#,
+            "hint: write a token of the vocabulary, or null, as \"eos_token\" in tokenizer_config.json",
+        ),
+        (
+            "generation_config.json",
+            r#"{"eos_token_id": "x"}"#,
+            "it is neither the number of a token nor a list of such numbers",
+        ),
+        (
+            "generation_config.json",
+            "{",
+            "hint: fetch generation_config.json again",
+        ),
+        (
+            "tokenizer.json",
+            "<!DOCTYPE html>",
+            "hint: fetch the tokenizer again",
+        ),
+    ] {
+        copy(
+            &fixtures().join("models/tiny-llama-untied"),
+            &place.path("base"),
+        );
+        place.write(&format!("base/{file}"), text);
+        let error = place.refusal("generate --model base --prompt Hi --max-tokens 1");
+        assert!(error.contains(says), "{file} {text:?}: {error}");
+        assert!(
+            !error.contains("enum") && !error.contains("struct"),
+            "{error}"
+        );
+        fs::remove_dir_all(place.path("base")).unwrap();
+    }
+    place.write("model.gguf", POINTER);
+    let error = place.refusal("generate --model model.gguf --prompt Hi --max-tokens 1");
+    assert!(error.contains(IS_POINTER), "{error}");
+}
+
+#[test]
 fn a_modelfile_is_what_was_trained_or_says_what_it_leaves_out() {
     let place = Place::new();
     copy(
