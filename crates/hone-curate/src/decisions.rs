@@ -196,6 +196,10 @@ fn asks(kind: &Kind, ruled: &Ruled, has_ways: bool) -> String {
         (false, false) => match ruled.doc.name {
             "not-chosen" => "[select] of the recipe decides how many rows are chosen",
             "mixed-out" => "[mix] of the recipe decides how many rows of each collection there are",
+            // Which template and which base rows are shown to is no matter of a rule.
+            "unusable-row" => {
+                "mend the row in its file; where the chat template is at fault, --chat-template takes another one"
+            }
             _ => "no option changes it: mend the row in its file",
         },
     };

@@ -418,7 +418,7 @@ fn truths_pictures_and_scores_of_a_table_are_told_by_their_columns() {
     assert_eq!(
         report.remarks(),
         [
-            "2 rows kept: unpaired preferences; nothing trains on them yet",
+            "unpaired preferences: 2 rows; nothing trains on them yet",
             "other keys, not used: score"
         ]
     );

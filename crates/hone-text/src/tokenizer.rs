@@ -97,10 +97,9 @@ impl TokenizerError {
             Self::OtherPlace { .. } | Self::OtherNumber { .. } | Self::Beyond { .. } => {
                 vec!["fetch tokenizer and weights again, both from one place".into()]
             }
-            Self::Malformed { .. } => vec![format!(
+            _ => vec![format!(
                 "fetch the tokenizer again from where the model comes from, or {SAVE}"
             )],
-            _ => Vec::new(),
         }
     }
 }

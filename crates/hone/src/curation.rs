@@ -4,6 +4,7 @@ use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::progress::Count;
 use crate::data_flags::{DataFlags, columns};
 use crate::nearest::nearest;
+use crate::notices::say_notices;
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::Result;
@@ -18,6 +19,7 @@ use hone_data::{
 use hone_eval::ifd::{MAX_TOKENS, difficulty};
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
+use hone_text::TemplateOption;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -84,6 +86,12 @@ pub struct RecipeArgs {
     /// Model whose tokens are counted: a directory, a .gguf file, a built-in name, or a hub id
     #[arg(long, value_name = "M")]
     model: Option<String>,
+    /// Chat template that rows are shown to it in: a name that the model has for one, `instruction`, `chatml`, or a .jinja file
+    #[arg(long, value_name = "TEMPLATE")]
+    chat_template: Option<String>,
+    /// What the chat template reads beside the turns, such as enable_thinking=false: JSON or text; may be given more than once
+    #[arg(long = "template-option", value_name = "NAME=VALUE")]
+    template_options: Vec<TemplateOption>,
     /// Longest row in tokens of the model [default: 1024, or what the model can take]
     #[arg(long, value_name = "TOKENS")]
     max_length: Option<usize>,
@@ -247,6 +255,15 @@ impl RecipeArgs {
         }
     }
 
+    /// How the model that counts tokens shows rows to itself.
+    pub fn open_options(&self) -> OpenOptions {
+        OpenOptions {
+            chat_template: self.chat_template.clone(),
+            template_options: self.template_options.clone(),
+            ..OpenOptions::default()
+        }
+    }
+
     /// The recipe of a file, if one is given, under these flags.
     pub fn over(&self, recipe: Option<&Path>) -> Result<RawRecipe> {
         let mut raw = recipe.map(RawRecipe::read).transpose()?.unwrap_or_default();
@@ -346,15 +363,25 @@ pub struct Curator {
 }
 
 impl Curator {
-    /// Resolves a recipe and opens its model.
-    pub fn new(mut raw: RawRecipe) -> Result<Self> {
+    /// Resolves a recipe and opens its model under these options.
+    pub fn new(mut raw: RawRecipe, options: &OpenOptions, talk: Talk) -> Result<Self> {
         let open = match &raw.model {
-            Some(model) => Some(OpenBase::open(
-                base::find(model, &Home::from_env()?)?,
-                &OpenOptions::default(),
-            )?),
+            Some(model) => {
+                let found = base::find(model, &Home::from_env()?)?;
+                Some(OpenBase::open(found, options)?)
+            }
+            None if options != &OpenOptions::default() => {
+                return Err(Refusal::usage(
+                    "a chat template is that of a model, and none is named",
+                )
+                .hint("name the base that is to be trained: --model M")
+                .into());
+            }
             None => None,
         };
+        if let Some(open) = &open {
+            say_notices(open, talk);
+        }
         if let (Some(open), false) = (&open, has_max_tokens(&raw)) {
             let context_len = open.weights.config().context_len;
             set_max_tokens(&mut raw, DEFAULT_MAX_LENGTH.min(context_len));

@@ -77,6 +77,7 @@ impl Validation {
         match self {
             Self::Share(0.0) | Self::Regrouped(0.0) => "none: no rows are held out".to_owned(),
             Self::Share(share) | Self::Regrouped(share) if num_valid == 0 => match num_train {
+                0 => "none: there are no rows".to_owned(),
                 1 => format!("none: 1 row is too few to hold out {share} of it"),
                 rows => format!(
                     "none: each of {rows} rows is the only one of its task, or belongs with more rows than {share} of them"
@@ -151,6 +152,18 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
         plural(read.train.len(), "row"),
         plural(skipped, "row")
     );
+    if read.train.is_empty() {
+        let mut set_aside = read.findings.iter();
+        let first = set_aside.find(|finding| finding.decision == Decision::SetAside);
+        return Err(nothing_left(
+            settings,
+            &read.files,
+            first.map(|finding| format!("{}: {}", finding.source(), finding.message)),
+            None,
+            read.valid.len(),
+            read.hints,
+        ));
+    }
     let held_out = read.validation.line(read.train.len(), read.valid.len());
     let mut lines = vec![
         ("data", files.join(", ")),
@@ -422,29 +435,14 @@ impl Dataset {
         if !self.train.is_empty() {
             return Ok(self);
         }
-        let untrained: BTreeMap<Kind, usize> =
-            self.files.iter().fold(BTreeMap::new(), |mut all, file| {
-                let of_file = file.untrained.iter();
-                of_file.for_each(|(kind, rows)| *all.entry(*kind).or_default() += rows);
-                all
-            });
-        let num_rows: usize = self.files.iter().map(|file| file.rows).sum();
-        if num_rows > 0 && untrained.values().sum::<usize>() == num_rows {
-            let names: Vec<&str> = untrained.keys().map(|kind| kind.name()).collect();
-            return Err(DatasetError::Untrained {
-                files: settings.data.value.clone(),
-                what: names.join(" and "),
-            });
-        }
-        Err(DatasetError::NothingLeft {
-            num_rows: self.files.iter().map(|file| file.rows + file.refused).sum(),
-            files: settings.data.value.clone(),
-            max_length: max_length
-                .map(|tokens| (tokens, settings.context.is_some_and(|all| tokens >= all))),
-            first: self.skipped().into_iter().next(),
-            num_valid: self.valid.len(),
+        Err(nothing_left(
+            settings,
+            &self.files,
+            self.skipped().into_iter().next(),
+            max_length,
+            self.valid.len(),
             hints,
-        })
+        ))
     }
 
     /// Rows per task, learnt from and held out.
@@ -900,6 +898,39 @@ fn nothing_to_train_on(files: &[&PathBuf], inputs: &Inputs) -> DatasetError {
             false => there.join(", "),
         },
         example: example.unwrap_or_default().to_string_lossy().into_owned(),
+    }
+}
+
+/// Why no row is left to train on, and what would change that; `max_length` is the limit that some rows are too long for.
+fn nothing_left(
+    settings: &Settings,
+    files: &[FileReport],
+    first: Option<String>,
+    max_length: Option<usize>,
+    num_valid: usize,
+    hints: BTreeSet<String>,
+) -> DatasetError {
+    let untrained: BTreeMap<Kind, usize> = files.iter().fold(BTreeMap::new(), |mut all, file| {
+        let of_file = file.untrained.iter();
+        of_file.for_each(|(kind, rows)| *all.entry(*kind).or_default() += rows);
+        all
+    });
+    let num_rows: usize = files.iter().map(|file| file.rows + file.refused).sum();
+    if num_rows > 0 && untrained.values().sum::<usize>() == num_rows {
+        let names: Vec<&str> = untrained.keys().map(|kind| kind.name()).collect();
+        return DatasetError::Untrained {
+            files: settings.data.value.clone(),
+            what: names.join(" and "),
+        };
+    }
+    DatasetError::NothingLeft {
+        num_rows,
+        files: settings.data.value.clone(),
+        max_length: max_length
+            .map(|tokens| (tokens, settings.context.is_some_and(|all| tokens >= all))),
+        first,
+        num_valid,
+        hints,
     }
 }
 

@@ -10,13 +10,13 @@ pub fn say_notices(open: &OpenBase, talk: Talk) {
         FormOrigin::Model { .. } => {}
         FormOrigin::Missing => {
             let origin = open.form.origin();
-            talk.say(format!(
-                "warning: chat template: {origin}; --chat-template takes another, as chatml or a .jinja file"
+            talk.warn(format!(
+                "chat template: {origin}; --chat-template takes another, as chatml or a .jinja file"
             ));
         }
         other => talk.say(format!("chat template: {other}")),
     }
     for notice in open.notices() {
-        talk.say(format!("warning: {notice}"));
+        talk.warn(notice);
     }
 }

@@ -111,10 +111,7 @@ impl FileReport {
     pub fn remarks(&self) -> Vec<String> {
         let untrained = self.untrained.iter().map(|(kind, rows)| {
             let row = if *rows == 1 { "row" } else { "rows" };
-            format!(
-                "{rows} {row} kept: {}; nothing trains on them yet",
-                kind.name()
-            )
+            format!("{}: {rows} {row}; nothing trains on them yet", kind.name())
         });
         let unused = (!self.unused.is_empty()).then(|| {
             let name = |key: &String| match key.is_empty() {

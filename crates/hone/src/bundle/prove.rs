@@ -4,16 +4,18 @@ use super::source::{Source, joined};
 use crate::dataset::Dataset;
 use crate::parity::{
     BaseRounding, Bound, Compared, Comparison, Measured, OtherReader, Parity, Prompts, REPLIES,
-    Replay, Replies, changes, compare, evenly, worth_seeing,
+    Replay, Replies, Text, changes, compare, evenly, worth_seeing,
 };
 use crate::plan::{Machine, Origin, RawTrain, Settings};
 use crate::refusal::Refusal;
-use crate::screen::Talk;
+use crate::screen::{Talk, plural, say_to_all};
 use anyhow::{Context, Result};
+use hone_data::{Body, Reason, Record, encode_row};
 use hone_model::weights::{BaseWeights, DecoderConfig};
 use hone_model::{
     BaseFormat, Completion, Generation, LoraParts, Model, Reading, Sampling, Session,
 };
+use hone_text::{Renderer, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -97,7 +99,7 @@ impl Prover {
     fn find_prompts(&self, source: &Source, talk: Talk) -> Result<Prompts> {
         let renderer = &source.open.renderer;
         if let Some(file) = &self.prompts {
-            return self.read_prompts(file, source);
+            return self.read_prompts(file, source, talk);
         }
         if let Some((_, record)) = &source.run {
             match self.held_out(source, &record.asked) {
@@ -109,10 +111,11 @@ impl Prover {
         Ok(Prompts::built_in(renderer, context_of(source))?)
     }
 
-    fn read_prompts(&self, file: &Path, source: &Source) -> Result<Prompts> {
+    fn read_prompts(&self, file: &Path, source: &Source, talk: Talk) -> Result<Prompts> {
+        let mut left_out: Vec<String> = Vec::new();
         let renderer = &source.open.renderer;
         let context = context_of(source);
-        let origin = |count: usize| format!("{count} prompts of {}", file.display());
+        let origin = |count: usize| format!("{} of {}", plural(count, "prompt"), file.display());
         let prompts = if file.extension().is_some_and(|end| end == "txt") {
             let text = std::fs::read_to_string(file)
                 .with_context(|| format!("cannot read {}", file.display()))?;
@@ -127,17 +130,39 @@ impl Prover {
                 context,
             )?
         } else {
-            let records =
-                hone_data::Reading::of(&[file], &hone_data::ReadOptions::of_own_rows())?.records;
-            let encoded =
-                hone_data::encode(renderer, &records, usize::MAX, hone_data::TooLong::Drop);
-            let rows = encoded.examples.iter();
-            Prompts::of_rows(rows, origin(encoded.examples.len()), context)
+            let reading = hone_data::Reading::of(&[file], &hone_data::ReadOptions::of_own_rows())?;
+            let told = |source: &hone_data::Source, reason: &Reason| format!("{source}: {reason}");
+            let refused = reading.refused.iter();
+            left_out.extend(refused.map(|row| told(&row.source, &row.reason)));
+            let mut texts = Vec::new();
+            for record in &reading.records {
+                match text_of(renderer, record) {
+                    Ok(text) => texts.push(text),
+                    Err(reason) => left_out.push(told(&record.source, &reason)),
+                }
+            }
+            let origin = origin(texts.len());
+            Prompts::of_texts(texts, origin, context)
         };
-        match prompts.texts.is_empty() {
-            true => Err(Refusal::usage(format!("{} holds no prompt", file.display())).into()),
-            false => Ok(prompts),
+        if prompts.texts.is_empty() {
+            let refusal = Refusal::usage(format!("{} holds no prompt", file.display()));
+            let first = left_out.first();
+            let refusal = first
+                .map(|first| format!("the first row: {first}"))
+                .into_iter()
+                .fold(refusal, Refusal::hint);
+            return Err(refusal
+                .hint("a line of a .txt file is a prompt, a row of any other a conversation, with a reply at its end or without")
+                .into());
         }
+        if let Some(first) = left_out.first() {
+            talk.warn(format!(
+                "{} of {} cannot be replayed, the first one: {first}",
+                plural(left_out.len(), "row"),
+                file.display()
+            ));
+        }
+        Ok(prompts)
     }
 
     /// Rows that the run held out, spread over all of them.
@@ -239,7 +264,13 @@ impl Prover {
                 &mut reference,
             )?);
         }
-        parity.lines().iter().for_each(|line| talk.say(line));
+        for line in parity.lines() {
+            match line.strip_prefix("WARNING: ") {
+                // The quiet hear it too.
+                Some(_) => say_to_all(&line),
+                None => talk.say(&line),
+            }
+        }
         if self.verify_with.is_empty() {
             return Ok(parity);
         }
@@ -269,6 +300,20 @@ impl Prover {
         }
         Ok(parity)
     }
+}
+
+/// A row as it is replayed: whole, or as a prompt where its last word is the user's.
+fn text_of(renderer: &Renderer, record: &Record) -> Result<Text, Reason> {
+    if let Body::Chat(conversation) = &record.body
+        && conversation
+            .turns
+            .last()
+            .is_some_and(|turn| turn.role == Role::User)
+    {
+        return Ok(Text::of_prompt(renderer.encode_prompt(conversation)?));
+    }
+    let encoded = encode_row(renderer, record)?;
+    Ok(Text::of_row(encoded.ids, encoded.supervised))
 }
 
 fn context_of(source: &Source) -> usize {

@@ -30,9 +30,9 @@ pub struct Export {
     /// Directory to write; must not exist
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// How a GGUF model stores its matrices: f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1 or q4_k_m
-    #[arg(long = "type", value_name = "TYPE", default_value = "f16")]
-    kind: GgufKind,
+    /// How a GGUF model stores its matrices: f32, f16, bf16, q8_0, q5_0, q5_1, q4_0, q4_1 or q4_k_m [default: f16]
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<GgufKind>,
     /// For ollama: the adapter beside this base (a name that Ollama knows, or a GGUF file) instead of a merged model
     #[arg(long, value_name = "BASE")]
     ollama_from: Option<String>,
@@ -78,6 +78,15 @@ impl Export {
             return Err(Refusal::usage("--ollama-from is for --to ollama")
                 .hint("leave it out, or write --to ollama")
                 .into());
+        }
+        let is_gguf_model =
+            self.to == Form::Gguf || (self.to == Form::Ollama && self.ollama_from.is_none());
+        if self.kind.is_some() && !is_gguf_model {
+            return Err(Refusal::usage(
+                "--type is how a GGUF model stores its matrices, and no GGUF model is written here",
+            )
+            .hint("leave it out, or write a model: --to gguf or --to ollama without --ollama-from")
+            .into());
         }
         refuse_used(&self.out)?;
         let source = self.source.open(talk)?;
@@ -133,6 +142,7 @@ impl Export {
 
     fn gguf(&self, source: &Source, bundle: &mut Bundle, talk: Talk) -> Result<Parity> {
         let path = bundle.path_of("model.gguf");
+        let kind = self.kind.unwrap_or(GgufKind::Plain(Format::F16));
         let extra = GgufMetadata {
             name: source.name(),
             tokenizer: tokenizer_metadata(source)?,
@@ -146,9 +156,9 @@ impl Export {
                 config.model_type, config.context_len
             ));
         }
-        let write = || Ok(write_gguf(&merged, &path, self.kind, extra)?);
+        let write = || Ok(write_gguf(&merged, &path, kind, extra)?);
         let (expected, ()) = self.prover.beside(source, talk, write)?;
-        let finer = finer_type(self.kind);
+        let finer = finer_type(kind);
         self.prover
             .prove(source, expected, Written::Model(&path), finer, talk)
     }

@@ -24,6 +24,7 @@ mod unknown;
 use crate::screen::{Talk, say_to_all, say_unbuffered};
 use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use failure::{Exit, report};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Fine-tune language models on the machine at hand.
@@ -89,15 +90,40 @@ fn command() -> Command {
     with_numbers(Cli::command())
 }
 
+/// The words of a command line, in which a number below zero that is written with an exponent (`-1e-4`) is joined to the
+/// option before it: clap takes it for options of one letter.
+fn with_numbers_joined(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut joined: Vec<OsString> = Vec::new();
+    for word in words {
+        let is_number = word.to_str().is_some_and(|word| {
+            word.starts_with('-') && word.contains(['e', 'E']) && word.parse::<f64>().is_ok()
+        });
+        let option = joined.last_mut().filter(|last| {
+            let last = last.to_string_lossy();
+            last.starts_with("--") && last.len() > 2 && !last.contains('=')
+        });
+        match option.filter(|_| is_number) {
+            Some(option) => {
+                option.push("=");
+                option.push(word);
+            }
+            None => joined.push(word),
+        }
+    }
+    joined
+}
+
 /// Runs the command the process was started with.
 pub fn run() -> ExitCode {
     std::panic::set_hook(Box::new(confess));
     hone_ledger::fail_beyond_file_limit();
-    let parsed = command().try_get_matches();
+    let words = with_numbers_joined(std::env::args_os());
+    let parsed = command().try_get_matches_from(&words);
     let cli = match parsed.and_then(|matches| Cli::from_arg_matches(&matches)) {
         Ok(cli) => cli,
         Err(error) => {
-            let words: Vec<String> = std::env::args_os()
+            let words: Vec<String> = words
+                .iter()
                 .map(|word| word.to_string_lossy().into_owned())
                 .collect();
             if let Some(refusal) = unknown::refusal(&error, &words) {

@@ -8,6 +8,7 @@ use super::settings::{Length, Settings};
 use super::train_plan::TrainPlan;
 use crate::screen::plural;
 use hone_model::LayerRange;
+use hone_train::two_digits;
 use std::fmt;
 
 impl TrainPlan {
@@ -177,13 +178,15 @@ impl Settings {
         rows
     }
 
-    /// The rate, and that of fully trained modules where it is another.
+    /// The rate, and those of B and of fully trained modules where they are others.
     fn rate_line(&self, rate: Rate) -> String {
-        match rate.of_whole() {
-            Some(whole) if rate.whole_share() != 1.0 && !self.whole.value.is_empty() => {
-                format!("{rate}, {whole:e} for fully trained modules")
-            }
-            _ => rate.to_string(),
-        }
+        let ratio = self.lora_plus.value;
+        let of_b = rate.peak().filter(|_| ratio != 1.0);
+        let of_b = of_b.map(|peak| format!("{:e} for B", two_digits(peak * ratio)));
+        let is_other = rate.whole_share() != 1.0 && !self.whole.value.is_empty();
+        let of_whole = rate.of_whole().filter(|_| is_other);
+        let of_whole = of_whole.map(|whole| format!("{whole:e} for fully trained modules"));
+        let all = [Some(rate.to_string()), of_b, of_whole];
+        all.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }

@@ -194,7 +194,16 @@ impl Settings {
         let model = std::iter::once(flag("model", &self.model.value));
         let is_given = self.max_length.origin != Origin::Default;
         let max_length = is_given.then(|| flag("max-length", &self.max_length.value));
-        let flags = flags.chain(rules).chain(model).chain(max_length);
+        let template = self.chat_template.value.iter();
+        let template = template.map(|template| flag("chat-template", template));
+        let options = self.template_options.value.iter();
+        let options = options.map(|option| flag("template-option", option));
+        let flags = flags
+            .chain(rules)
+            .chain(model)
+            .chain(template)
+            .chain(options);
+        let flags = flags.chain(max_length);
         let words: Vec<String> = data.chain(flags).collect();
         format!("hone data check {} --json", words.join(" "))
     }

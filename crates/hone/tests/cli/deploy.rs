@@ -431,6 +431,62 @@ fn the_proof_of_a_classifier_looks_at_its_labels_and_says_how_many_changed() {
     let card = std::fs::read_to_string(place.path("q4_0/README.md")).unwrap();
     assert!(card.contains("**but it shows**"), "{card}");
 
+    // Quiet is no reason not to hear it.
+    let quiet = place.ok(
+        "export --to gguf --type q4_0 --model {untied} --adapter run/adapter --out quiet --quiet --replies 9",
+    );
+    assert!(
+        quiet.stderr.starts_with("WARNING: 4 bits answer otherwise")
+            && quiet.stderr.lines().count() == 1,
+        "{}",
+        quiet.stderr
+    );
+
     let none = export("q8_0", "--replies 0").json();
     assert_eq!(none["parity"]["replies"]["not_asked"], "--replies 0");
+}
+
+#[test]
+fn a_type_where_no_gguf_model_is_written_is_refused() {
+    let place = Place::new();
+    let tied = adapter("tiny-llama-tied");
+    for form in ["hf", "mlx", "gguf-adapter", "ollama --ollama-from llama3"] {
+        let error = place.refusal(&format!(
+            "export --to {form} --type q4_0 --model {{tied}} --adapter '{tied}' --out out"
+        ));
+        assert!(
+            error.starts_with("error: --type is how a GGUF model stores its matrices, and no GGUF model is written here\nhint: leave it out"),
+            "{form}: {error}"
+        );
+    }
+}
+
+#[test]
+fn a_question_alone_is_replayed_and_what_cannot_be_is_said() {
+    let place = Place::new();
+    place.write(
+        "prompts.jsonl",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}]}\n{\"messages\":[{\"role\":\"user\",\"content\":7}]}\n",
+    );
+    let ran = place.ok("export --to hf --model {tied} --out out --prompts prompts.jsonl --json");
+    assert_eq!(ran.json()["parity"]["prompts"], "1 prompt of prompts.jsonl");
+    assert_eq!(ran.json()["parity"]["replies"]["asked"], 1);
+    assert!(
+        ran.stderr.contains(
+            "warning: 1 row of prompts.jsonl cannot be replayed, the first one: prompts.jsonl:2: "
+        ),
+        "{}",
+        ran.stderr
+    );
+    place.write(
+        "pairs.jsonl",
+        "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\"}\n",
+    );
+    let error = place.refusal("export --to hf --model {tied} --out none --prompts pairs.jsonl");
+    assert_eq!(
+        error,
+        "error: pairs.jsonl holds no prompt\n\
+         hint: the first row: pairs.jsonl:1: a preference pair: nothing trains on them yet\n\
+         hint: a line of a .txt file is a prompt, a row of any other a conversation, with a reply at its end or without"
+    );
 }

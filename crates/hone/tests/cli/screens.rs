@@ -372,3 +372,39 @@ fn a_plan_is_a_screenful_and_verbose_shows_the_rest() {
         );
     }
 }
+
+#[test]
+fn a_number_below_zero_is_a_value_however_it_is_written() {
+    let place = place_with_rows();
+    for number in ["-1e-4", "-1E3", "-0.0001"] {
+        let error = place.refusal(&format!("{TRAIN} --out run --lr {number}"));
+        assert!(
+            error.starts_with("error: --lr is -") && error.contains("but it has to be above 0"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn the_rate_of_b_is_told_where_it_is_another() {
+    let place = place_with_rows();
+    place.ok(&format!("{TRAIN} --lora-plus 16 --out run"));
+    assert_eq!(
+        planned(&record(&place, "run"), "lr")[0],
+        "2e-3 (width 32, Llama form, at most 2e-3), 3.2e-2 for B"
+    );
+}
+
+#[test]
+fn a_plan_without_a_model_does_not_promise_to_train_on_nothing() {
+    let place = Place::new();
+    place.write(
+        "mixed.jsonl",
+        "{\"prompt\":\"a\",\"chosen\":\"b\",\"rejected\":\"c\"}\n{\"prompt\":\"a\",\"completion\":\"b\"}\nno JSON\n",
+    );
+    let error = place.refusal("train --data mixed.jsonl --dry-run");
+    assert!(
+        error.starts_with("error: none of the 3 rows of mixed.jsonl can be trained on\nhint: the first one: mixed.jsonl:2: "),
+        "{error}"
+    );
+}

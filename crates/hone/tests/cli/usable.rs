@@ -221,3 +221,36 @@ fn rows_to_evaluate_by_stay_and_what_is_odd_about_them_is_told() {
     let ran = place.ok("eval --model {tied} --max-tokens 2 --data rows --rule mojibake=drop");
     assert!(counted(&ran).starts_with(dropped), "{}", counted(&ran));
 }
+
+#[test]
+fn a_check_shows_rows_in_the_template_that_is_trained() {
+    let place = Place::new();
+    place.write(
+        "rows.jsonl",
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"Be brief.\"},{\"role\":\"user\",\"content\":\"a\"},{\"role\":\"assistant\",\"content\":\"b\"}]}\n\
+         {\"prompt\":\"no\",\"completion\":\"no\"}\n{\"messages\":[{\"role\":\"user\",\"content\":\"c\"},{\"role\":\"assistant\",\"content\":\"d\"}]}\n",
+    );
+    place.write(
+        "no-system.jinja",
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system here') }}{% endif %}\
+         <|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}",
+    );
+    let flags = "--model {tied} --chat-template no-system.jinja";
+    for line in [
+        "data show rows.jsonl",
+        "data check rows.jsonl",
+        "train --dry-run --valid-share 0 --out run --data rows.jsonl",
+    ] {
+        let ran = place.run(&format!("{line} {flags}"));
+        let said = ran.stdout + &ran.stderr;
+        assert!(
+            said.contains("not-rendered") && said.contains("no system here"),
+            "{line}: {said}"
+        );
+    }
+    let error = place.refusal("data check rows.jsonl --chat-template chatml");
+    assert!(
+        error.contains("hint: name the base that is to be trained: --model M"),
+        "{error}"
+    );
+}

@@ -89,7 +89,7 @@ impl Build {
                 .hint("hone data build recipe.toml --out DIR, or hone data build --from rows.jsonl --out DIR")
                 .into());
         }
-        let curator = Curator::new(raw)?;
+        let curator = Curator::new(raw, &self.flags.open_options(), talk)?;
         refuse_unwritable(out)?;
         leave_at_once(talk, kept_of(out, curator.curation.pseudonym_key.clone()))?;
         let run = |sink: &mut dyn FnMut(&hone_curate::Finding) -> std::io::Result<()>| {

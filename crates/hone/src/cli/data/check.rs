@@ -46,7 +46,7 @@ impl Check {
                     .into(),
             );
         }
-        let mut curator = Curator::new(raw)?;
+        let mut curator = Curator::new(raw, &self.flags.open_options(), talk)?;
         // Nothing is trained on here: what a folder leaves open is told with the rest.
         curator.curation.asks = false;
         // A check tells of all rows, however many are bad.
