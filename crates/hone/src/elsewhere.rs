@@ -78,7 +78,7 @@ const TABLE: &[Row] = &[
     ),
     ("exclude_modules lora_exclude_modules", Is("exclude", "")),
     (
-        "modules_to_save lora_modules_to_save additional_target peft_modules_to_save",
+        "lora_modules_to_save additional_target peft_modules_to_save",
         Is("modules-to-save", ""),
     ),
     (
@@ -434,7 +434,7 @@ mod tests {
             ("Base-Model", "model"),
             ("iters", "epochs"),
             ("num_layers", "layers"),
-            ("modules_to_save", "modules-to-save"),
+            ("additional_target", "modules-to-save"),
             ("use_rslora", "rslora"),
             ("max_grad_norm", "clip"),
         ] {

@@ -574,7 +574,7 @@ fn a_tokenizer_cut_anywhere_is_an_error_and_no_bug() {
         assert!(ran.code == 1 && said.lines().count() == 2, "{end}: {said}");
         assert!(
             said.contains("cut: not a usable tokenizer")
-                && said.contains("\nhint: fetch the model again")
+                && said.contains("\nhint: fetch the tokenizer again")
                 && !said.contains("bug"),
             "{end}: {said}"
         );
