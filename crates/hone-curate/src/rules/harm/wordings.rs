@@ -21,14 +21,35 @@ pub struct Wording {
 /// A list of wordings, what was built of it so far.
 pub struct Wordings {
     wordings: &'static [Wording],
-    cues: OnceLock<AhoCorasick>,
+    cues: OnceLock<Cues>,
     /// As many as there are wordings; none has more than this.
     built: [OnceLock<Regex>; MOST],
+}
+
+/// The cues of all wordings, and the number of the wording that each belongs to.
+struct Cues {
+    search: AhoCorasick,
+    owners: Vec<usize>,
 }
 
 const MOST: usize = 24;
 /// What a pattern may keep to be quick; beyond it, it is built anew on the way.
 const CACHE_BYTES: usize = 1 << 18;
+
+impl Cues {
+    fn of(wordings: &[Wording]) -> Self {
+        let each = wordings.iter().enumerate();
+        let each =
+            each.flat_map(|(index, wording)| wording.cues.iter().map(move |cue| (index, cue)));
+        let (owners, cues): (Vec<usize>, Vec<&str>) = each.unzip();
+        let search = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::Standard)
+            .build(cues)
+            .expect("a short list of cues");
+        Self { search, owners }
+    }
+}
 
 impl Wordings {
     /// Nothing is built yet.
@@ -61,23 +82,11 @@ impl Wordings {
 
     /// A bit for each wording that the text may have.
     fn called(&self, text: &str) -> u32 {
-        let owners = || {
-            let each = self.wordings.iter().enumerate();
-            each.flat_map(|(index, wording)| wording.cues.iter().map(move |cue| (index, *cue)))
-        };
-        let cues = self.cues.get_or_init(|| {
-            AhoCorasick::builder()
-                .ascii_case_insensitive(true)
-                .match_kind(MatchKind::Standard)
-                .build(owners().map(|(_, cue)| cue))
-                .expect("a short list of cues")
-        });
-        let mut called = 0;
-        let owner: Vec<usize> = owners().map(|(index, _)| index).collect();
-        for found in cues.find_overlapping_iter(text) {
-            called |= 1 << owner[found.pattern().as_usize()];
-        }
-        called
+        let cues = self.cues.get_or_init(|| Cues::of(self.wordings));
+        let found = cues.search.find_overlapping_iter(text);
+        found.fold(0, |called, cue| {
+            called | 1 << cues.owners[cue.pattern().as_usize()]
+        })
     }
 
     fn pattern(&self, index: usize) -> &Regex {
