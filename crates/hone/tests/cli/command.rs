@@ -57,8 +57,26 @@ impl Place {
 
     pub fn command(&self, line: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hone"));
+        command.args(words(line));
+        self.at_home(&mut command);
         command
-            .args(words(line))
+    }
+
+    /// The same under a limit that the shell takes on itself and the command inherits, such as `ulimit -v 2000000`.
+    #[cfg(unix)]
+    pub fn limited(&self, limit: &str, line: &str) -> Command {
+        let hone = self.command(line);
+        let mut limited = Command::new("sh");
+        limited
+            .args(["-c", &format!("{limit} && exec \"$@\""), "sh"])
+            .arg(hone.get_program())
+            .args(hone.get_args());
+        self.at_home(&mut limited);
+        limited
+    }
+
+    fn at_home(&self, command: &mut Command) {
+        command
             .current_dir(self.dir.path())
             .env("HONE_HOME", self.path("home"));
         for name in [
@@ -70,7 +88,6 @@ impl Place {
         ] {
             command.env_remove(name);
         }
-        command
     }
 
     pub fn run(&self, line: &str) -> Ran {

@@ -641,16 +641,9 @@ fn a_base_that_is_cut_short_or_overwritten_under_a_run_ends_it_with_a_sentence()
 fn a_file_that_may_not_be_so_large_is_an_error_and_no_signal() {
     let place = place_with_rows();
     for maker in makers() {
-        let hone = place.command(&format!("{maker} m"));
         // In blocks of 512 or 1024 bytes, by shell.
-        let mut limited = std::process::Command::new("sh");
-        limited
-            .args(["-c", "ulimit -f 1; exec \"$@\"", "sh"])
-            .arg(hone.get_program())
-            .args(hone.get_args())
-            .current_dir(place.path(""))
-            .env("HONE_HOME", place.path("home"));
-        let ran: crate::command::Ran = limited.output().unwrap().into();
+        let limited = place.limited("ulimit -f 1", &format!("{maker} m")).output();
+        let ran: crate::command::Ran = limited.unwrap().into();
         assert!(
             ran.code == 1
                 && ran.stderr.contains("it would be larger than a file may be")

@@ -300,18 +300,13 @@ fn a_plan_that_does_not_fit_says_what_would() {
 #[cfg(target_os = "linux")]
 fn where_the_system_gives_no_more_memory_or_threads_a_sentence_says_so() {
     let place = place_with_rows();
-    let hone = place.command("train --model {untied} --data rows.jsonl --threads 2 --out run");
+    let line = "train --model {untied} --data rows.jsonl --threads 2 --out run";
     let mut told = 0;
     for kilobytes in [60_000, 70_000, 90_000, 120_000, 150_000, 200_000] {
-        let limit = format!("ulimit -v {kilobytes}; exec \"$@\"");
-        let mut limited = std::process::Command::new("sh");
-        limited
-            .args(["-c", &limit, "sh"])
-            .arg(hone.get_program())
-            .args(hone.get_args())
-            .current_dir(place.path(""))
-            .env("HONE_HOME", place.path("home"));
-        let ran: crate::command::Ran = limited.output().unwrap().into();
+        let limited = place
+            .limited(&format!("ulimit -v {kilobytes}"), line)
+            .output();
+        let ran: crate::command::Ran = limited.unwrap().into();
         let _ = std::fs::remove_dir_all(place.path("run"));
         let is_told = ran.stderr.contains("error: ") && ran.stderr.contains("\nhint: ");
         assert!(
@@ -354,17 +349,11 @@ fn a_rank_that_no_memory_holds_is_refused_before_memory_is_asked_for() {
         ("18446744073709551615", "must be at most 1048576"),
     ] {
         // What is mapped beyond 2 GB ends the process, whether it is touched or not.
-        let hone = place.command(&format!(
+        let line = format!(
             "train --model {{untied}} --data rows.jsonl --memory 1GB --threads 1 --rank {rank} --out run"
-        ));
-        let mut limited = std::process::Command::new("sh");
-        limited
-            .args(["-c", "ulimit -v 2000000; exec \"$@\"", "sh"])
-            .arg(hone.get_program())
-            .args(hone.get_args())
-            .current_dir(place.path(""))
-            .env("HONE_HOME", place.path("home"));
-        let ran: crate::command::Ran = limited.output().unwrap().into();
+        );
+        let limited = place.limited("ulimit -v 2000000", &line).output();
+        let ran: crate::command::Ran = limited.unwrap().into();
         assert!(
             matches!(ran.code, 1 | 2)
                 && ran.stderr.contains("error: ")

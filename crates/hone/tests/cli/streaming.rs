@@ -53,10 +53,8 @@ fn a_base_six_times_larger_than_its_memory_trains_from_disk() {
     assert!(base_bytes > 6 * MEMORY_BYTES);
     place.examples("rows.jsonl", 8);
 
-    let command = place.command(
-        "train --model base --data rows.jsonl --valid-share 0 --batch-size 2 --epochs 50 --rank 4 --memory 300MB --out run",
-    );
-    let mut limited = limited(&place, command, MEMORY_BYTES);
+    let line = "train --model base --data rows.jsonl --valid-share 0 --batch-size 2 --epochs 50 --rank 4 --memory 300MB --out run";
+    let mut limited = place.limited(&limit(MEMORY_BYTES), line);
     limited.stdout(Stdio::null());
     limited.stderr(File::create(place.path("talk")).unwrap());
     let mut child = limited.spawn().unwrap();
@@ -107,10 +105,8 @@ fn a_base_three_times_larger_than_its_memory_merges_and_is_proven() {
 
     let memory_bytes = 150_000_000;
     assert!(base_bytes > 3 * memory_bytes, "{base_bytes}");
-    let command = place.command(
-        "merge --model base --adapter run/adapter --shard-size 100MB --prompts prompts.txt --out merged --json",
-    );
-    let ended = limited(&place, command, memory_bytes).output().unwrap();
+    let line = "merge --model base --adapter run/adapter --shard-size 100MB --prompts prompts.txt --out merged --json";
+    let ended = place.limited(&limit(memory_bytes), line).output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     let talk = String::from_utf8_lossy(&ended.stderr);
     assert_eq!(ended.status.code(), Some(0), "{talk}");
@@ -118,22 +114,14 @@ fn a_base_three_times_larger_than_its_memory_merges_and_is_proven() {
     assert_eq!(said["parity"]["holds"], true, "{said}");
     place.ok("merge --model base --adapter run/adapter --check merged");
     // What the shell sets is a limit indeed.
-    let command = place.command("merge --model base --adapter run/adapter --out again");
-    let ended = limited(&place, command, 10_000_000).output().unwrap();
+    let line = "merge --model base --adapter run/adapter --out again";
+    let ended = place.limited(&limit(10_000_000), line).output().unwrap();
     assert!(!ended.status.success() && !place.path("again").exists());
 }
 
-/// The command with this much anonymous memory: the shell takes the limit on itself, and the command inherits it.
-fn limited(place: &Place, command: Command, memory_bytes: u64) -> Command {
-    let mut limited = Command::new("sh");
-    limited
-        .args(["-c", r#"ulimit -d "$0" && exec "$@""#])
-        .arg((memory_bytes / 1024).to_string())
-        .arg(command.get_program())
-        .args(command.get_args())
-        .current_dir(place.path(""))
-        .env("HONE_HOME", place.path("home"));
-    limited
+/// The limit of this much anonymous memory, as the shell has it.
+fn limit(memory_bytes: u64) -> String {
+    format!("ulimit -d {}", memory_bytes / 1024)
 }
 
 fn talk(place: &Place) -> String {
