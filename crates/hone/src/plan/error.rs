@@ -3,8 +3,6 @@
 use super::raw::Size;
 use hone_finetune::rehearsed::RehearsalError;
 use hone_model::{AttachError, LoadError};
-use hone_tensor::TensorError;
-use hone_train::TrainError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -12,15 +10,9 @@ pub enum PlanError {
     /// Targets, rank or alpha do not fit the model.
     #[error(transparent)]
     Attach(#[from] AttachError),
-    /// The base cannot be read.
+    /// Its steps cannot be rehearsed.
     #[error(transparent)]
-    Load(#[from] LoadError),
-    /// The rows and the base do not fit together.
-    #[error(transparent)]
-    Train(#[from] TrainError),
-    /// The device failed.
-    #[error(transparent)]
-    Tensor(#[from] TensorError),
+    Rehearsal(#[from] RehearsalError),
     /// The run does not fit.
     #[error("this run needs about {needed} and may use {memory}")]
     NoMemory {
@@ -39,25 +31,14 @@ pub enum PlanError {
     },
 }
 
-impl From<RehearsalError> for PlanError {
-    fn from(error: RehearsalError) -> Self {
-        match error {
-            RehearsalError::Attach(error) => Self::Attach(error),
-            RehearsalError::Load(error) => Self::Load(error),
-            RehearsalError::Train(error) => Self::Train(error),
-            RehearsalError::Tensor(error) => Self::Tensor(error),
-        }
-    }
-}
-
 impl PlanError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Attach(error) => error.hints(),
-            Self::Load(LoadError::Weights(error)) => error.hints(),
-            Self::Train(error) => error.hints(),
-            Self::Load(_) | Self::Tensor(_) => Vec::new(),
+            Self::Attach(error) | Self::Rehearsal(RehearsalError::Attach(error)) => error.hints(),
+            Self::Rehearsal(RehearsalError::Load(LoadError::Weights(error))) => error.hints(),
+            Self::Rehearsal(RehearsalError::Train(error)) => error.hints(),
+            Self::Rehearsal(RehearsalError::Load(_) | RehearsalError::Tensor(_)) => Vec::new(),
             Self::NoMemory {
                 longest,
                 fitting,
