@@ -136,20 +136,11 @@ impl Validation {
 /// As [`Dataset::load`], but for what only a tokenizer can tell.
 pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, DatasetError> {
     let read = Read::open(settings, None, usize::MAX)?;
-    let file = |file: &FileReport| {
-        format!(
-            "{} ({}, {})",
-            file.name(),
-            plural(file.rows, "row"),
-            file.shape
-        )
-    };
     let skipped = read
         .findings
         .iter()
         .filter(|finding| finding.decision == Decision::SetAside)
         .count();
-    let files: Vec<String> = read.files.iter().map(file).collect();
     let rows = format!(
         "{} to train on; {} skipped",
         plural(read.train.len(), "row"),
@@ -169,13 +160,22 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
     }
     let held_out = read.validation.line(read.train.len(), read.valid.len());
     let mut lines = vec![
-        ("data", files.join(", ")),
+        ("data", files_line(&read.files)),
         ("rows read", read_line(&read.count, false)),
         ("training set", rows),
         ("validation set", held_out),
     ];
     lines.extend(read.validation.unread_lines(&read.inputs));
     Ok(lines)
+}
+
+/// The files as a plan says them.
+pub fn files_line(files: &[FileReport]) -> String {
+    let line = |file: &FileReport| {
+        let rows = plural(file.rows, "row");
+        format!("{} ({rows}, {})", file.name(), file.shape)
+    };
+    files.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 
 /// The count of rows as a plan says it.

@@ -170,11 +170,13 @@ fn show_rows(mut options: RawTrain, file: Option<RawTrain>, talk: Talk) -> Resul
     options.model = Some("not-given".into());
     let file = file.unwrap_or_default();
     let settings = Settings::resolve(&options, &file, Origin::RunFile, Machine::measure())?;
-    let lines = preview(&settings)?;
-    let width = lines.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, value) in &lines {
-        talk.say(format!("  {name:width$}  {value}"));
-    }
+    let line = |(name, value): (&str, String)| PlanLine {
+        name: name.into(),
+        value,
+        origin: Origin::Data,
+    };
+    let lines: Vec<PlanLine> = preview(&settings)?.into_iter().map(line).collect();
+    show_lines(&lines, |_| false, talk);
     talk.say("--model adds tokens, steps, memory and time to this plan");
     Ok(Exit::Done)
 }

@@ -11,10 +11,10 @@ use super::rate::Rate;
 use super::raw::{Bias, Method, Own, SaveDtype, Size};
 use super::settings::{Interval, Length, Settings};
 use crate::base::OpenBase;
-use crate::dataset::{Dataset, Validation};
+use crate::dataset::{Dataset, Validation, files_line};
 use crate::machine::loaded_bytes;
 use crate::screen::{count, duration, plural};
-use hone_data::{FileReport, Sampler};
+use hone_data::Sampler;
 use hone_finetune::rehearsed::{Rehearsed, Work};
 use hone_ledger::words::shortened;
 use hone_ledger::{ContentId, Seed};
@@ -294,11 +294,6 @@ impl TrainPlan {
             Some(_) => settings.chat_template.origin,
             None => Origin::Model,
         };
-        let file = |file: &FileReport| {
-            let rows = plural(file.rows, "row");
-            format!("{} ({rows}, {})", file.name(), file.shape)
-        };
-        let files: Vec<String> = dataset.files.iter().map(file).collect();
         let (tokens, supervised) = dataset.tokens();
         let training_set = format!(
             "{}, {} tokens, {} of them supervised; {} skipped",
@@ -334,7 +329,7 @@ impl TrainPlan {
             model: line("model", model, settings.model.origin),
             template: line("chat template", template, template_origin),
             end_of_reply: line("end of reply", end_of_reply(&open.renderer), Origin::Model),
-            data: line("data", files.join(", "), settings.data.origin),
+            data: line("data", files_line(&dataset.files), settings.data.origin),
             rows: line("rows read", dataset.read_line(), Origin::Data),
             training_set: line("training set", training_set, Origin::Data),
             tasks: line("tasks", tasks.join(", "), Origin::Data),
