@@ -7,16 +7,19 @@ use std::num::NonZero;
 use std::thread;
 
 use hone_text::{Encoded, Renderer, Role, Turn};
+use serde::{Deserialize, Serialize};
 
 use crate::{Body, Reason, Record, Refused, Source};
 
 /// What happens to a row longer than the limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TooLong {
     /// It is refused.
     #[default]
     Drop,
     /// Its end is cut off; it is refused only if nothing to learn from is left.
+    #[serde(rename = "truncate")]
     TruncateEnd,
 }
 

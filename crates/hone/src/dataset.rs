@@ -9,7 +9,7 @@ pub use error::DatasetError;
 
 use crate::curation::{count_line, estimated_tokens, sections};
 use crate::data_flags::{SideFlag, choices, columns, only};
-use crate::plan::{Origin, Settings, TooLong, VALID_SHARE, Valid};
+use crate::plan::{Chosen, Origin, Settings, Valid};
 use crate::screen::plural;
 use hone_curate::dataset::{DatasetDir, is_dataset};
 use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, Side};
@@ -204,7 +204,7 @@ impl Dataset {
         let train = repeated(read.train);
         let num_train = train.len();
         let records: Vec<Record> = train.into_iter().chain(read.valid).collect();
-        let too_long = too_long(settings);
+        let too_long = settings.too_long.value;
         let Encoding {
             examples,
             tasks,
@@ -374,7 +374,7 @@ impl Read {
             let usable = Usable {
                 renderer,
                 max_length,
-                too_long: too_long(settings),
+                too_long: settings.too_long.value,
             };
             read.take(&DatasetDir::open(path)?, settings, path, usable)?;
         }
@@ -413,7 +413,7 @@ impl Read {
             records
         };
         self.train.extend(counted(dataset.records(Side::Train)?));
-        if settings.valid.origin == Origin::Default {
+        if settings.validation().origin == Origin::Default {
             self.valid.extend(counted(dataset.records(Side::Valid)?));
             if matches!(self.validation, Validation::Share(_)) {
                 self.validation = Validation::Built;
@@ -454,7 +454,7 @@ impl Read {
         let usable = Usable {
             renderer,
             max_length,
-            too_long: too_long(settings),
+            too_long: settings.too_long.value,
         };
         let has_too_long = AtomicBool::new(false);
         let hints = Mutex::new(BTreeSet::new());
@@ -513,18 +513,17 @@ impl Read {
 /// Refuses options about the reading of files where there are none: what a dataset directory holds was decided when it was
 /// built.
 fn refuse_what_was_decided(settings: &Settings) -> Result<(), DatasetError> {
-    let has_files =
-        files_of(settings).next().is_some() || matches!(settings.valid.value, Valid::File(_));
+    let has_files = files_of(settings).next().is_some() || settings.valid.value.is_some();
     if has_files {
         return Ok(());
     }
     let given = [
-        ("rule", !settings.rules.value.is_empty()),
+        ("rule", !settings.rule.value.is_empty()),
         ("regroup", settings.regroup.value),
-        ("column", !settings.columns.value.is_empty()),
-        ("side", !settings.sides.value.is_empty()),
-        ("config", !settings.configs.value.is_empty()),
-        ("ignore-key", !settings.ignore_keys.value.is_empty()),
+        ("column", !settings.column.value.is_empty()),
+        ("side", !settings.side.value.is_empty()),
+        ("config", !settings.config.value.is_empty()),
+        ("ignore-key", !settings.ignore_key.value.is_empty()),
         ("nulls", settings.nulls.value.is_some()),
     ];
     let options: Vec<String> = given
@@ -541,13 +540,6 @@ fn refuse_what_was_decided(settings: &Settings) -> Result<(), DatasetError> {
     }
 }
 
-fn too_long(settings: &Settings) -> hone_data::TooLong {
-    match settings.too_long.value {
-        TooLong::Drop => hone_data::TooLong::Drop,
-        TooLong::Truncate => hone_data::TooLong::TruncateEnd,
-    }
-}
-
 /// The files that the settings mean, beside dataset directories, and where the validation set comes from.
 struct Wanted {
     inputs: Inputs,
@@ -559,10 +551,10 @@ struct Wanted {
 impl Wanted {
     fn of(settings: &Settings) -> Result<Self, DatasetError> {
         let files: Vec<&PathBuf> = files_of(settings).collect();
-        let choices = choices(&settings.sides.value, &settings.configs.value);
+        let choices = choices(&settings.side.value, &settings.config.value);
         let (mut valid, without) = match &settings.valid.value {
-            Valid::Share(_) => (Vec::new(), Vec::new()),
-            Valid::File(path) => {
+            None => (Vec::new(), Vec::new()),
+            Some(path) => {
                 let valid = valid_files(path)?;
                 (valid.clone(), valid)
             }
@@ -575,7 +567,7 @@ impl Wanted {
             true => Inputs::default(),
             false => Inputs::find_as(&files, &choices)?.decided()?,
         };
-        inputs.pass_over(&settings.ignore_keys.value);
+        inputs.pass_over(&settings.ignore_key.value);
         if !files.is_empty() && inputs.to_train_on().next().is_none() {
             return Err(nothing_to_train_on(&files, &inputs));
         }
@@ -584,16 +576,14 @@ impl Wanted {
             let read: BTreeSet<PathBuf> = read.map(|input| same_file(&input.file)).collect();
             valid.retain(|file| !read.contains(&same_file(file)));
         }
-        let validation = match &settings.valid.value {
-            Valid::File(_) if regroup => Validation::Regrouped(VALID_SHARE),
-            Valid::Share(share) if regroup => Validation::Regrouped(*share),
-            Valid::File(path) => Validation::File(path.clone()),
-            Valid::Share(_)
-                if settings.valid.origin == Origin::Default && inputs.has(Side::Valid) =>
-            {
+        let Chosen { value, origin } = settings.validation();
+        let validation = match value {
+            _ if regroup => Validation::Regrouped(settings.valid_share.value),
+            Valid::File(path) => Validation::File(path),
+            Valid::Share(_) if origin == Origin::Default && inputs.has(Side::Valid) => {
                 Validation::Side(names(&inputs, Side::Valid))
             }
-            Valid::Share(share) => Validation::Share(*share),
+            Valid::Share(share) => Validation::Share(share),
         };
         Ok(Self {
             inputs,
@@ -622,8 +612,8 @@ impl Wanted {
         let source = |files: Vec<String>, side| RawSource {
             files,
             side,
-            columns: columns(&settings.columns.value),
-            ignore_keys: settings.ignore_keys.value.clone(),
+            columns: columns(&settings.column.value),
+            ignore_keys: settings.ignore_key.value.clone(),
             nulls: settings.nulls.value,
             ..RawSource::default()
         };
@@ -632,8 +622,8 @@ impl Wanted {
             (flag.name.clone(), side.to_owned())
         };
         let trained_on = (!files.is_empty()).then(|| RawSource {
-            sides: settings.sides.value.iter().map(side).collect(),
-            configs: settings.configs.value.clone(),
+            sides: settings.side.value.iter().map(side).collect(),
+            configs: settings.config.value.clone(),
             ..source(files, None)
         });
         let regroup = settings.regroup.value;
@@ -649,7 +639,7 @@ impl Wanted {
         let noted = [Family::Duplicate, Family::Harm, Family::Quality]
             .map(|family| (family.to_string(), "report".into()));
         let mut rules: BTreeMap<String, toml::Value> = noted.into();
-        let decided = sections(&settings.rules.value);
+        let decided = sections(&settings.rule.value);
         // A build writes down what leaves as a leak; a run, which keeps no findings, asks first.
         if !decided.contains_key(Family::Leak.name()) {
             rules.insert("prompt-exact".into(), "ask".into());
@@ -735,8 +725,12 @@ fn nothing_left(
     DatasetError::NothingLeft {
         num_rows,
         files: settings.data.value.clone(),
-        max_length: max_length
-            .map(|tokens| (tokens, settings.context.is_some_and(|all| tokens >= all))),
+        max_length: max_length.map(|tokens| {
+            (
+                tokens,
+                settings.base.context.is_some_and(|all| tokens >= all),
+            )
+        }),
         first,
         num_valid,
         hints,

@@ -5,6 +5,8 @@
 //! `lr`), so they are answered from this table, on the command line and in run files alike, with the difference in meaning
 //! where there is one.
 
+use crate::plan::OPTIONS;
+
 /// What an option of another program is here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Here {
@@ -21,186 +23,9 @@ type Row = (&'static str, Here);
 
 use Here::Option as Is;
 
-/// The options of training, and those of the other verbs whose names do not clash with them.
+/// Options of the other verbs, and what is none; the options of training have their names in `plan/options.rs`.
 const TABLE: &[Row] = &[
-    // What is trained on what.
-    (
-        "model_name_or_path model_name model_id model_path base_model base_model_name_or_path base pretrained_model_name_or_path hf_model",
-        Is("model", ""),
-    ),
-    (
-        "dataset datasets dataset_name dataset_path dataset_dir train_file train_data train_dataset data_path data_files train_files input",
-        Is("data", "it takes files and folders"),
-    ),
-    (
-        "eval_dataset val_dataset validation_file valid_file val_data eval_file test_datasets",
-        Is("valid", ""),
-    ),
-    (
-        "val_set_size val_size test_size split_dataset_ratio validation_split eval_split",
-        Is("valid-share", "a share of the rows, never a count"),
-    ),
-    (
-        "output_dir output out_dir output_path save_dir save_path outfile export_dir mlx_path",
-        Is("out", ""),
-    ),
-    // The adapter.
-    (
-        "adapter_type finetuning_type fine_tune_type train_type tuner_type peft_type sft_type peft_method",
-        Is(
-            "method",
-            "lora, or qlora for a base in 4 bits; --dora and --ia3 are options of their own",
-        ),
-    ),
-    (
-        "load_in_4bit quantization_bit quant_bits quantization use_qlora qlora bits use_bnb_nested_quant",
-        Is(
-            "method",
-            "`qlora` holds the base in 4 bits (NF4); a base stored in fewer bits keeps them without it",
-        ),
-    ),
-    (
-        "r lora_r lora_rank lora_dim peft_r rank_dimension",
-        Is("rank", ""),
-    ),
-    ("lora_alpha peft_lora_alpha", Is("alpha", "")),
-    (
-        "scale lora_scale",
-        Is(
-            "alpha",
-            "mlx-lm's scale is alpha over rank, so --alpha is scale times rank",
-        ),
-    ),
-    ("lora_dropout peft_lora_dropout", Is("dropout", "")),
-    (
-        "target_modules lora_target_modules lora_target lora_target_linear lora_modules keys linear_types",
-        Is("targets", "`all-linear` is the default"),
-    ),
-    ("exclude_modules lora_exclude_modules", Is("exclude", "")),
-    (
-        "lora_modules_to_save additional_target peft_modules_to_save",
-        Is("modules-to-save", ""),
-    ),
-    (
-        "use_rslora lora_use_rslora peft_use_rslora use_rs_lora",
-        Is("rslora", ""),
-    ),
-    ("use_dora lora_use_dora peft_use_dora", Is("dora", "")),
-    (
-        "loraplus_lr_ratio lorap_lr_ratio loraplus_ratio",
-        Is("lora-plus", ""),
-    ),
-    (
-        "init_lora_weights init_weights peft_init_lora_weights pissa_init loftq_config",
-        Is("init", "random, pissa, pissa-16, olora or loftq"),
-    ),
-    (
-        "lora_bias bias_type train_bias",
-        Is("bias", "none, all or adapted"),
-    ),
-    (
-        "layers_to_transform peft_layers_to_transform lora_layers_to_transform",
-        Is("layers", "a range such as 20-29"),
-    ),
-    (
-        "num_layers num_lora_layers lora_layers freeze_trainable_layers",
-        Is(
-            "layers",
-            "a range counted from the bottom: the last 16 of 30 layers are 14-",
-        ),
-    ),
-    ("trainable_token_indices", Is("token-rows", "")),
-    (
-        "add_tokens add_special_tokens new_special_tokens additional_special_tokens tokens",
-        Is("new-tokens", "their rows are trained"),
-    ),
-    (
-        "feedforward_modules ia3_feedforward_modules",
-        Is("feed-forward", ""),
-    ),
-    // How long and how fast.
-    (
-        "num_train_epochs num_epochs train_epochs n_epochs max_epochs",
-        Is("epochs", ""),
-    ),
-    (
-        "iters num_iters iterations",
-        Is(
-            "epochs",
-            "one of mlx-lm's iterations is a batch, so --epochs is iters times batch size over rows",
-        ),
-    ),
-    (
-        "max_steps num_steps num_training_steps total_steps",
-        Is(
-            "epochs",
-            "--epochs is steps times --batch-size over rows; --minutes is a time budget",
-        ),
-    ),
-    ("learning_rate base_lr peak_lr max_lr", Is("lr", "")),
-    (
-        "lr_scheduler_type lr_scheduler lr_schedule scheduler learning_rate_scheduler",
-        Is(
-            "schedule",
-            "cosine, linear or constant, each after the warm-up",
-        ),
-    ),
-    (
-        "warmup_steps warmup num_warmup_steps warmup_iters",
-        Is("warmup-ratio", "a share of all steps, not a number of them"),
-    ),
-    (
-        "per_device_train_batch_size micro_batch_size train_batch_size per_device_batch_size",
-        Is(
-            "batch-size",
-            "the examples of a whole optimizer step: what others write as per-device batch times gradient accumulation",
-        ),
-    ),
-    (
-        "gradient_accumulation_steps grad_accumulation_steps grad_accum gradient_accumulation",
-        Is(
-            "accumulate",
-            "it divides --batch-size into parts and does not multiply it: for 4 parts of 2, --batch-size 8 --accumulate 4",
-        ),
-    ),
-    (
-        "max_seq_length max_seq_len cutoff_len sequence_len model_max_length block_size max_length_tokens seq_len max_sequence_length",
-        Is("max-length", ""),
-    ),
-    (
-        "truncation_strategy excess_length_strategy truncation truncation_mode",
-        Is("too-long", "drop or truncate"),
-    ),
-    (
-        "max_grad_norm gradient_clipping clip_grad_norm grad_clip",
-        Is("clip", ""),
-    ),
-    ("wd adam_weight_decay", Is("weight-decay", "")),
-    (
-        "optim optimizer_type",
-        Is(
-            "optimizer",
-            "adamw, adamw8bit, paged-adamw or paged-adamw8bit",
-        ),
-    ),
-    (
-        "eval_steps steps_per_eval eval_interval eval_step val_check_interval evals_per_epoch",
-        Is("eval-every", "a number of optimizer steps"),
-    ),
-    (
-        "save_steps save_interval checkpoint_interval saves_per_epoch steps_per_save",
-        Is("save-every", "a number of optimizer steps"),
-    ),
-    ("data_seed random_state random_seed", Is("seed", "")),
-    (
-        "num_workers dataset_num_proc preprocessing_num_workers dataset_processes dataloader_num_workers num_proc num_threads nthreads",
-        Is("threads", ""),
-    ),
-    ("max_memory gpu_memory_limit", Is("memory", "such as 4GB")),
-    (
-        "adapter_dtype save_safetensors_dtype output_dtype",
-        Is("save-dtype", ""),
-    ),
+    // A run that goes on.
     (
         "resume_from_checkpoint resume_from auto_resume_from_checkpoints resume_adapter_file resume_checkpoint",
         Is("resume", "with --out, the directory of the run"),
@@ -225,24 +50,6 @@ const TABLE: &[Row] = &[
     ),
     ("outtype quant ftype quant_type", Is("type", "")),
     ("max_shard_size export_size", Is("shard-size", "")),
-    (
-        "template prompt_template chat_template_path jinja_template",
-        Is("chat-template", ""),
-    ),
-    (
-        "chat_template_kwargs default_chat_template_kwargs chat_template_args template_kwargs",
-        Is(
-            "template-option",
-            "one NAME=VALUE each, such as --template-option enable_thinking=false",
-        ),
-    ),
-    (
-        "enable_thinking reasoning_effort",
-        Is(
-            "template-option",
-            "such as --template-option enable_thinking=false, where the chat template reads that name",
-        ),
-    ),
     // What is no option.
     (
         "packing sample_packing neat_packing padding_free group_by_length pad_to_sequence_len length_column_name",
@@ -356,18 +163,17 @@ pub fn find(name: &str) -> Option<Here> {
         .trim_start_matches('-')
         .to_lowercase()
         .replace('-', "_");
-    let row = TABLE
-        .iter()
-        .find(|(names, _)| names.split(' ').any(|known| known == name));
-    row.map(|(_, here)| *here)
+    let mut rows = rows();
+    let row = rows.find(|(names, _)| names.split(' ').any(|known| known == name));
+    row.map(|(_, here)| here)
 }
 
-/// What other programs call an option of ours.
-pub fn called(ours: &str) -> Vec<&'static str> {
-    let rows = TABLE
-        .iter()
-        .filter(|(_, here)| matches!(here, Here::Option(name, _) if *name == ours));
-    rows.flat_map(|(names, _)| names.split(' ')).collect()
+fn rows() -> impl Iterator<Item = Row> {
+    let of_training = OPTIONS.iter().flat_map(|option| {
+        let names = option.elsewhere.iter();
+        names.map(|(names, note)| (*names, Is(option.name, note)))
+    });
+    of_training.chain(TABLE.iter().copied())
 }
 
 /// What is said after our name, where something is different.
@@ -381,8 +187,8 @@ pub fn remark(note: &str) -> String {
 /// Our options that some name of others stands for.
 #[cfg(test)]
 pub(crate) fn options() -> impl Iterator<Item = &'static str> {
-    TABLE.iter().filter_map(|(_, here)| match here {
-        Here::Option(ours, _) => Some(*ours),
+    rows().filter_map(|(_, here)| match here {
+        Here::Option(ours, _) => Some(ours),
         Here::None(_) | Here::Never(_) => None,
     })
 }
@@ -448,11 +254,11 @@ mod tests {
 
     #[test]
     fn no_name_stands_twice_and_none_is_an_option_of_ours() {
-        let ours: BTreeSet<String> = option_names().into_iter().collect();
+        let ours: BTreeSet<&str> = option_names().into_iter().collect();
         let mut seen = BTreeSet::new();
-        for name in TABLE.iter().flat_map(|(names, _)| names.split(' ')) {
+        for name in rows().flat_map(|(names, _)| names.split(' ')) {
             assert!(seen.insert(name), "{name} stands twice");
-            assert!(!ours.contains(&name.replace('_', "-")), "{name} is ours");
+            assert!(!ours.contains(&*name.replace('_', "-")), "{name} is ours");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Every option of `hone train` does something: it changes what will be computed, or is known to change only where or how.
 
 use hone::base::Home;
-use hone::plan::{MAY_CHANGE, RawTrain, TrainPlan, option_names, options_page};
+use hone::plan::{OPTIONS, OptionInfo, RawTrain, TrainPlan, options_page};
 use hone::run::Prepared;
 use std::path::Path;
 
@@ -33,77 +33,38 @@ fn rows(dir: &Path, name: &str, range: std::ops::Range<usize>) {
     std::fs::write(dir.join(name), range.map(row).collect::<String>()).unwrap();
 }
 
-/// A key of a run file that is not what is assumed where nothing is said, and what it has to be compared with.
-fn other(name: &str, dir: &Path) -> Option<(String, String)> {
+/// An option with a value that is not what is assumed where nothing is said, as a run file has it, and what it has to be
+/// compared with: the example that it is described with, but where that needs files of its own or an option beside it.
+fn other(option: &OptionInfo, dir: &Path) -> (String, String) {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/models");
     let model = |name: &str| format!("{:?}", fixtures.join(name).display().to_string());
     let path = |name: &str| format!("{:?}", dir.join(name).display().to_string());
-    let switch = || {
-        let source = "{{ '!' if loud else '' }}{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
-        std::fs::write(dir.join("switch.jinja"), source).unwrap();
-        format!("chat-template = {}", path("switch.jinja"))
-    };
-    let value = match name {
+    let value = match option.name {
         "model" => model("tiny-llama-untied"),
-        "chat-template" => "\"chatml\"".into(),
-        "template-option" => format!("[\"loud=true\"]\n{}", switch()),
+        "template-option" => "[\"loud=true\"]".into(),
         "data" => format!("[{}]", path("other.jsonl")),
         "valid" => path("other.jsonl"),
-        "valid-share" => "0.3".into(),
-        "rule" => "[\"exact-duplicate=drop\"]".into(),
-        "method" => "\"qlora\"".into(),
-        "rank" => "4".into(),
-        "alpha" => "8".into(),
-        "targets" => "[\"q_proj\"]".into(),
-        "exclude" => "[\"q_proj\"]".into(),
-        "rank-pattern" => "[\"q_proj=2\"]".into(),
-        "alpha-pattern" => "[\"q_proj=2\"]".into(),
-        "layers" => "\"1-\"".into(),
-        "dropout" => "0.1".into(),
-        "regroup" => format!("true\nvalid = {}", path("other.jsonl")),
-        "rslora" | "dora" | "ia3" => "true".into(),
-        "lora-plus" => "4.0".into(),
-        "init" => "\"olora\"".into(),
-        "bias" => format!("\"adapted\"\nmodel = {}", model("tiny-llama-bias")),
-        "modules-to-save" => "[\"embed_tokens\"]".into(),
-        "token-rows" => "[5]".into(),
-        "new-tokens" => "[\"<part>\"]".into(),
-        "feed-forward" => {
-            "[\"up_proj\"]\nia3 = true\ntargets = [\"up_proj\", \"down_proj\"]".into()
-        }
-        "epochs" => "3".into(),
         "minutes" => "0.000001".into(),
-        "optimizer" => "\"adamw8bit\"".into(),
-        "lr" => "0.0003".into(),
-        "schedule" => "\"constant\"".into(),
-        "warmup-ratio" => "0.5".into(),
-        "batch-size" => "4".into(),
-        "accumulate" => "2".into(),
-        "max-length" => "60".into(),
-        "too-long" => "\"truncate\"\nmax-length = 60".into(),
-        "clip" => "0.3".into(),
-        "weight-decay" => "0.1".into(),
-        "eval-every" => "7".into(),
-        "save-every" => "7".into(),
-        "seed" => "1".into(),
         "memory" => {
             // Enough for the program, which is larger in some builds, and too little to keep what a step computed.
             let needed = plans(dir)("").memory.bytes as f64;
             format!("\"{:.1}MB\"", needed / 1e6 - 0.3)
         }
-        "activations" => "\"bf16\"".into(),
-        "without" => "[\"last-layer\"]".into(),
-        _ => return None,
+        _ => option.example.to_owned(),
     };
-    let plain = match name {
+    let beside = match option.name {
         "regroup" => format!("valid = {}", path("other.jsonl")),
         "bias" => format!("model = {}", model("tiny-llama-bias")),
-        "template-option" => switch(),
+        "template-option" => {
+            let source = "{{ '!' if loud else '' }}{% for m in messages %}{{ m.role + ':' + m.content + eos_token }}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
+            std::fs::write(dir.join("switch.jinja"), source).unwrap();
+            format!("chat-template = {}", path("switch.jinja"))
+        }
         "feed-forward" => "ia3 = true\ntargets = [\"up_proj\", \"down_proj\"]".into(),
         "too-long" => "max-length = 60".into(),
         _ => String::new(),
     };
-    Some((format!("{name} = {value}\n"), plain))
+    (format!("{} = {value}\n{beside}", option.name), beside)
 }
 
 /// What is computed by a plan, without the words it is described in.
@@ -131,27 +92,18 @@ fn the_page_about_options_is_made_from_their_definitions() {
 fn every_option_changes_the_identity_of_a_run_or_may_change_when_it_goes_on() {
     let place = tempfile::tempdir().unwrap();
     let plan = plans(place.path());
-    let unknown: Vec<&str> = MAY_CHANGE
+    // The date counts by the day that is printed, and this base prints none.
+    let fixed = OPTIONS
         .iter()
-        .map(|(name, _)| *name)
-        .filter(|name| !option_names().iter().any(|option| option == name))
-        .collect();
-    assert!(unknown.is_empty(), "no options: {unknown:?}");
-    for name in option_names() {
-        let is_free = MAY_CHANGE.iter().any(|(free, _)| *free == name);
-        // It counts by the day that is printed, and this base prints none.
-        if is_free || name == "date" {
-            continue;
-        }
-        let Some((asked, plain)) =
-            other(&name, place.path()).or_else(|| about_files(&name, place.path()))
-        else {
-            panic!("--{name} is new: say here what it changes");
-        };
+        .filter(|option| option.on_resume.is_none() && option.name != "date");
+    for option in fixed {
+        let about_files = about_files(option.name, place.path());
+        let (asked, plain) = about_files.unwrap_or_else(|| other(option, place.path()));
         assert_ne!(
             plan(&asked).identity,
             plan(&plain).identity,
-            "a checkpoint made with another --{name} would be taken for one of this run"
+            "a checkpoint made with another --{} would be taken for one of this run",
+            option.name
         );
     }
     let free = |text: &str| assert_eq!(plan(text).identity, plan("").identity, "{text}");
@@ -197,15 +149,18 @@ fn every_option_changes_what_is_computed_or_is_known_not_to() {
     let plan = plans(place.path());
     let plan = |text: &str| computed(&plan(text));
     let dir = place.path();
-    for name in option_names() {
-        let is_known = BY_NATURE.iter().any(|(known, _)| *known == name);
-        if is_known || ABOUT_FILES.contains(&name.as_str()) {
+    for option in OPTIONS {
+        let is_known = BY_NATURE.iter().any(|(known, _)| *known == option.name);
+        if is_known || ABOUT_FILES.contains(&option.name) {
             continue;
         }
-        let Some((asked, plain)) = other(&name, dir) else {
-            panic!("--{name} is new: say here what it changes, or why it changes no number");
-        };
-        assert_ne!(plan(&asked), plan(&plain), "--{name} changes nothing");
+        let (asked, plain) = other(option, dir);
+        assert_ne!(
+            plan(&asked),
+            plan(&plain),
+            "--{} changes nothing",
+            option.name
+        );
     }
 }
 

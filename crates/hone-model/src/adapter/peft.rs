@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use hone_ledger::{ContentId, WriteError, write_whole};
 use hone_tensor::TensorError;
+use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
 use crate::one_line::one_line;
@@ -48,7 +49,8 @@ pub(super) fn scaling_hash<'a>(scales: impl Iterator<Item = (&'a str, f32)>) -> 
 }
 
 /// How an adapter's numbers are written; they are trained in f32 whatever it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum SaveDtype {
     /// As trained.
     #[default]

@@ -143,7 +143,7 @@ impl Quickstart {
             max_length: Some(512),
             seed: Some(self.seed),
             // Rows that say nearly what a held-out row says leave the training side, and a newcomer has nothing to decide.
-            rules: Some(vec!["leak=drop".parse().expect("a family and an action")]),
+            rule: Some(vec!["leak=drop".parse().expect("a family and an action")]),
             threads: self.threads,
             ..RawTrain::default()
         }

@@ -1,6 +1,6 @@
 //! Why there is no plan: options that were refused, and runs that do not fit.
 
-use super::raw::Size;
+use super::values::Size;
 use hone_finetune::rehearsed::RehearsalError;
 use hone_model::{AttachError, LoadError};
 
@@ -68,6 +68,8 @@ pub enum SettingError {
     Missing {
         /// The option.
         name: &'static str,
+        /// What to type.
+        hint: &'static str,
     },
     /// A value outside its range.
     #[error("--{name} is {value}, but it has to be {range}")]
@@ -103,15 +105,7 @@ impl SettingError {
     /// What the user can do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
-            Self::Missing { name: "model" } => {
-                vec!["for a start: --model smollm2-135m-instruct".into()]
-            }
-            Self::Missing { name: "data" } => {
-                vec!["a JSONL file of examples: --data examples.jsonl".into()]
-            }
-            Self::Missing { name: "out" } => {
-                vec!["a new directory for the results: --out runs/first".into()]
-            }
+            Self::Missing { hint, .. } => vec![(*hint).into()],
             Self::PastContext { limit, .. } => {
                 vec![format!("--max-length {limit} is the most it takes")]
             }

@@ -2,12 +2,12 @@
 //! the base is held at all.
 
 use super::error::PlanError;
-use super::raw::{Activations, Optimizer, Schedule, Shortcut, Size};
-use super::settings::Settings;
+use super::options::Settings;
+use super::values::{Shortcut, Size};
 use hone_finetune::rehearsed::Rehearsed;
-use hone_model::Shortcuts;
+use hone_model::{Activations, Shortcuts};
 use hone_tensor::BAND_BYTES;
-use hone_train::{AdamWConfig, LearningRate, OptimizerKind, TrainingPlan};
+use hone_train::{AdamWConfig, LearningRate, TrainingPlan};
 
 /// What is in memory of a base that is streamed: the band in use, one beside it while threads change over.
 const STREAMED_BYTES: usize = 2 * BAND_BYTES;
@@ -92,7 +92,7 @@ impl Search<'_> {
         let all = self.rehearsed.num_layers();
         let (least, most) = match self.begun {
             // Rounded activations are not the ones that are computed again: which layers keep theirs shows in the numbers.
-            Some(begun) if begun.activations == hone_model::Activations::Bf16 => {
+            Some(begun) if begun.activations == Activations::Bf16 => {
                 (begun.kept_layers, begun.kept_layers)
             }
             _ => (0, all),
@@ -186,13 +186,6 @@ impl Search<'_> {
     }
 }
 
-fn activations(settings: &Settings) -> hone_model::Activations {
-    match settings.activations.value {
-        Activations::F32 => hone_model::Activations::F32,
-        Activations::Bf16 => hone_model::Activations::Bf16,
-    }
-}
-
 fn shortcuts(settings: &Settings) -> Shortcuts {
     let taken = |shortcut| !settings.without.value.contains(&shortcut);
     Shortcuts {
@@ -208,46 +201,33 @@ fn shortcuts(settings: &Settings) -> Shortcuts {
 const RATE_IS_MET: &str = "a plan begins with settings that have met their base";
 
 pub(super) fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> TrainingPlan {
-    let schedule = match settings.schedule.value {
-        Schedule::Cosine => hone_train::Schedule::Cosine,
-        Schedule::Linear => hone_train::Schedule::Linear,
-        Schedule::Constant => hone_train::Schedule::Constant,
-    };
+    let (rate, (eval_every, save_every)) = (settings.rate(), settings.intervals(steps));
     TrainingPlan {
         steps,
         batch_size: settings.batch_size.value,
         accumulate: settings.accumulate.value,
         max_tokens: fit.max_tokens,
         kept_layers: fit.kept_layers,
-        activations: activations(settings),
+        activations: settings.activations.value,
         shortcuts: shortcuts(settings),
         activation_cache: !settings.without.value.contains(&Shortcut::ActivationCache),
         learning_rate: LearningRate::new(
-            settings.lr.value.peak().expect(RATE_IS_MET) as f32,
-            schedule,
+            rate.peak().expect(RATE_IS_MET) as f32,
+            settings.schedule.value,
             settings.warmup_ratio.value,
             steps,
         ),
         optimizer: AdamWConfig {
-            kind: optimizer_kind(settings.optimizer.value),
+            kind: settings.optimizer.value,
             weight_decay: settings.weight_decay.value,
             clip: settings.clip.value as f32,
             faster: Some(settings.lora_plus.value).filter(|ratio| *ratio != 1.0),
-            whole: Some(settings.lr.value.whole_share())
-                .filter(|share| *share != 1.0 && !settings.whole.value.is_empty()),
+            whole: Some(rate.whole_share())
+                .filter(|share| *share != 1.0 && !settings.modules_to_save.value.is_empty()),
             ..AdamWConfig::default()
         },
         seed: settings.seed.value,
-        eval_every: settings.eval_every.value.in_steps(steps),
-        save_every: settings.save_every.value.in_steps(steps),
-    }
-}
-
-pub(super) fn optimizer_kind(optimizer: Optimizer) -> OptimizerKind {
-    match optimizer {
-        Optimizer::Adamw => OptimizerKind::AdamW,
-        Optimizer::Adamw8bit => OptimizerKind::AdamW8bit,
-        Optimizer::PagedAdamw => OptimizerKind::PagedAdamW,
-        Optimizer::PagedAdamw8bit => OptimizerKind::PagedAdamW8bit,
+        eval_every,
+        save_every,
     }
 }

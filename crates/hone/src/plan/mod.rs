@@ -8,23 +8,24 @@ mod error;
 mod facts;
 mod fit;
 mod lines;
+mod options;
 mod page;
 mod rate;
-mod raw;
 mod run_file;
 mod settings;
+mod table;
 mod train_plan;
+mod values;
 
 pub use chosen::{Chosen, Origin};
 pub use error::{PlanError, SettingError};
 pub use facts::{Facts, PlanLine};
 pub use hone_finetune::rehearsed::Work;
+pub use options::{OPTIONS, RawTrain, Settings};
 pub use page::options as options_page;
 pub use rate::Rate;
-pub use raw::{
-    Activations, Bias, Method, Optimizer, Own, RawTrain, SaveDtype, Schedule, Shortcut, Size,
-    TooLong,
-};
 pub use run_file::{RunFileError, option_names, read_run_file};
-pub use settings::{Interval, Length, Machine, Settings, VALID_SHARE, Valid};
-pub use train_plan::{MAY_CHANGE, TrainPlan};
+pub use settings::Valid;
+pub use table::{OnResume, OptionInfo, ResumeKind};
+pub use train_plan::TrainPlan;
+pub use values::{Machine, Method, Own, Shortcut, Size};

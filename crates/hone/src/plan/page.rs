@@ -1,8 +1,8 @@
 //! The page about options, `docs/options.md`: made from the definitions that the command line is made from.
 
-use super::raw::RawTrain;
-use super::train_plan::MAY_CHANGE;
-use crate::elsewhere;
+use super::options::RawTrain;
+use super::table::OptionInfo;
+use clap::builder::PossibleValue;
 use clap::{Arg, Args, Command};
 use std::fmt::Write;
 
@@ -21,40 +21,42 @@ made with another value, except where *on resume* says why it may change. Names 
 pub fn options() -> String {
     let command = RawTrain::augment_args(Command::new("train"));
     let mut page = HEAD.to_owned();
+    let mut section = "";
     for arg in command.get_arguments() {
-        add(&mut page, arg);
+        let option = arg.get_long().and_then(OptionInfo::of);
+        let option = option.expect("every flag is an option of the table");
+        if section != option.section {
+            section = option.section;
+            let _ = writeln!(page, "\n## {section}");
+        }
+        add(&mut page, arg, option);
     }
     page
 }
 
-fn add(page: &mut String, arg: &Arg) {
-    let name = arg.get_long().expect("every option has a name");
+fn add(page: &mut String, arg: &Arg, option: &OptionInfo) {
     let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-    let (what, default) = match help.split_once(" [default: ") {
-        Some((what, default)) => (what, Some(default.trim_end_matches(']'))),
-        None => (&*help, None),
-    };
+    let what = help.split(" [default: ").next().unwrap_or_default();
     let values = arg.get_value_names().unwrap_or_default();
     let values: Vec<&str> = values.iter().map(|value| &**value).collect();
     let known = arg.get_possible_values();
-    let known: Vec<String> = known
-        .iter()
-        .map(|value| format!("`{}`", value.get_name()))
-        .collect();
-    let elsewhere = elsewhere::called(name).join("`, `");
-    let on_resume = MAY_CHANGE.iter().find(|(free, _)| *free == name);
-    let _ = writeln!(page, "\n## `--{name} {}`\n\n{what}.\n", values.join(" "));
+    let known: Vec<&str> = known.iter().map(PossibleValue::get_name).collect();
+    let name = option.name;
+    let _ = writeln!(page, "\n### `--{name} {}`\n\n{what}.\n", values.join(" "));
     let mut line = |label: &str, text: &str| {
         let _ = writeln!(page, "- {label}: {text}");
     };
-    line("default", default.unwrap_or("none"));
+    line("default", option.default_words().unwrap_or("none"));
     if !known.is_empty() {
-        line("values", &known.join(", "));
+        line("values", &format!("`{}`", known.join("`, `")));
     }
-    if let Some((_, why)) = on_resume {
-        line("on resume", why);
+    line("example", &format!("`{name} = {}`", option.example));
+    if let Some(resume) = option.on_resume {
+        line("on resume", resume.why);
     }
+    let elsewhere = option.elsewhere.iter();
+    let elsewhere: Vec<&str> = elsewhere.flat_map(|(names, _)| names.split(' ')).collect();
     if !elsewhere.is_empty() {
-        line("elsewhere", &format!("`{elsewhere}`"));
+        line("elsewhere", &format!("`{}`", elsewhere.join("`, `")));
     }
 }

@@ -3,12 +3,10 @@
 //! Settings are decided before the base is opened, so a rate that nobody asked for is open until they meet.
 
 use hone_train::{RATE_BOUNDS, WHOLE_SHARE, WidthRate, two_digits};
-use serde::Serialize;
 use std::fmt;
 
 /// A peak learning rate.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-#[serde(into = "Option<f64>")]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
     /// Said by somebody: of every trained number.
     Asked(f64),
@@ -20,14 +18,6 @@ pub enum Rate {
 const FAR: f64 = 5.0;
 
 impl Rate {
-    /// Settles a rate that nobody asked for.
-    pub fn meet(self, base: WidthRate) -> Self {
-        match self {
-            Self::ByWidth(None) => Self::ByWidth(Some(base)),
-            decided => decided,
-        }
-    }
-
     /// The rate; `None` while it waits for a base.
     pub fn peak(self) -> Option<f64> {
         match self {
@@ -48,12 +38,6 @@ impl Rate {
     pub fn of_whole(self) -> Option<f64> {
         self.peak()
             .map(|peak| two_digits(peak * self.whole_share()))
-    }
-}
-
-impl From<Rate> for Option<f64> {
-    fn from(rate: Rate) -> Self {
-        rate.peak()
     }
 }
 

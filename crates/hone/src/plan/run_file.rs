@@ -4,7 +4,7 @@
 //! with its line and the name that was meant. Relative paths mean relative to the file: a run file and its data can be
 //! moved together.
 
-use super::raw::RawTrain;
+use super::options::{OPTIONS, RawTrain};
 use crate::elsewhere::{self, Here, remark};
 use crate::meant::options_for;
 use crate::nearest::nearest;
@@ -59,14 +59,14 @@ impl RunFileError {
         };
         let known = option_names();
         let near = || {
-            let near = nearest(name, known.iter().map(String::as_str))?;
+            let near = nearest(name, known.iter().copied())?;
             Some(format!("did you mean `{near}`?"))
         };
         let first = match elsewhere::find(name) {
             _ if *is_section => Some(format!(
                 "a run file has no sections: write the options of `[{name}]` at the top, as in rank = 16"
             )),
-            Some(Here::Option(ours, note)) if known.iter().any(|name| name == ours) => {
+            Some(Here::Option(ours, note)) if known.contains(&ours) => {
                 Some(format!("`{name}` is `{ours}` here{}", remark(note)))
             }
             Some(Here::Option(ours, _)) => Some(format!("--{ours} is for the command line")),
@@ -89,10 +89,7 @@ impl RunFileError {
         };
         let named = path.to_str().map_or(&[] as &[&str], options_for);
         let known = option_names();
-        if let Some(option) = named
-            .iter()
-            .find(|name| known.iter().any(|known| known == *name))
-        {
+        if let Some(option) = named.iter().find(|name| known.contains(name)) {
             return Some(format!(
                 "the run file comes first and is optional; what this is goes with --{option} {}",
                 path_for_shell(path)
@@ -108,23 +105,17 @@ impl RunFileError {
 }
 
 /// Every option of a run, as it is called on the command line and in a run file.
-pub fn option_names() -> Vec<String> {
-    let command = RawTrain::augment_args(Command::new("train"));
-    command
-        .get_arguments()
-        .filter_map(|arg| arg.get_long().map(String::from))
-        .collect()
+pub fn option_names() -> Vec<&'static str> {
+    OPTIONS.iter().map(|option| option.name).collect()
 }
 
 /// The same, with names that options had before.
 fn names_and_aliases() -> Vec<String> {
     let command = RawTrain::augment_args(Command::new("train"));
-    let aliases = command
-        .get_arguments()
-        .filter_map(Arg::get_all_aliases)
-        .flatten();
-    let aliases = aliases.map(String::from);
-    option_names().into_iter().chain(aliases).collect()
+    let aliases = command.get_arguments().filter_map(Arg::get_all_aliases);
+    let aliases: Vec<&str> = aliases.flatten().collect();
+    let names = option_names().into_iter().chain(aliases);
+    names.map(String::from).collect()
 }
 
 /// Reads a run file.
@@ -220,7 +211,7 @@ mod tests {
 
     #[test]
     fn a_name_that_an_option_had_before_is_still_read() {
-        let read = |text: &str| parse(text, Path::new("run.toml")).unwrap().whole;
+        let read = |text: &str| parse(text, Path::new("run.toml")).unwrap().modules_to_save;
         let named = read("modules-to-save = [\"lm_head\"]\n");
         assert_eq!(named, Some(vec!["lm_head".to_owned()]));
         assert_eq!(read("whole = [\"lm_head\"]\n"), named);

@@ -6,10 +6,10 @@
 use super::chosen::{Chosen, Origin};
 use super::error::PlanError;
 use super::facts::{Facts, PlanLine};
-use super::fit::{Fit, Held, optimizer_kind, training_plan};
-use super::rate::Rate;
-use super::raw::{Bias, Method, Own, SaveDtype, Size};
-use super::settings::{Interval, Length, Settings};
+use super::fit::{Fit, Held, training_plan};
+use super::options::Settings;
+use super::table::OptionInfo;
+use super::values::{Method, Own, Size};
 use crate::base::OpenBase;
 use crate::dataset::{Dataset, Validation, files_line};
 use crate::machine::loaded_bytes;
@@ -18,10 +18,9 @@ use hone_data::Sampler;
 use hone_finetune::rehearsed::{Rehearsed, Work};
 use hone_ledger::words::shortened;
 use hone_ledger::{ContentId, Seed};
-use hone_model::{Adapter, AdapterSize, BaseFormat, Ia3, LoraConfig, Targets, TrainedBias};
+use hone_model::{Adapter, AdapterSize, BaseFormat, Ia3, LoraConfig, Targets};
 use hone_text::Renderer;
 use hone_train::{Data, OptimizerKind, RunIdentity, TrainingPlan, two_digits};
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Everything a run needs to know.
@@ -51,39 +50,9 @@ pub struct TrainPlan {
     pub identity: String,
 }
 
-/// Options that may be other ones when a run is resumed, and why they change no number of it. All others are part of its
-/// identity, those that are yet to be invented too.
-pub const MAY_CHANGE: [(&str, &str); 10] = [
-    ("out", "where the run lies; it may have been moved"),
-    ("threads", "sums have the same order on any number of them"),
-    (
-        "memory",
-        "what follows from it, the size of micro-batches, stays as it was",
-    ),
-    (
-        "optimizer",
-        "its state may be paged or not; its form has to stay",
-    ),
-    (
-        "save-dtype",
-        "the form of the adapter's files, which are written from the same numbers",
-    ),
-    ("save-every", "when checkpoints are made"),
-    ("model", "where the base lies; what it is counts"),
-    ("data", "where the rows lie; what they are counts"),
-    (
-        "valid",
-        "where the rows of the validation set lie; what they are counts",
-    ),
-    (
-        "chat-template",
-        "where the template lies; what it is counts",
-    ),
-];
-
-/// Options that count by what follows from them and stands elsewhere in a plan: the learning rate of every step, and the
-/// number of steps.
-const COUNTED_ELSEWHERE: [&str; 2] = ["lr", "length"];
+/// Options that count by what follows from them and stands elsewhere in a plan: the learning rate of every step, the number
+/// of steps, and the words of the template.
+const COUNTED_ELSEWHERE: [&str; 4] = ["lr", "epochs", "minutes", "date"];
 
 /// Memory of a process beside its own pages and its tensors: the libraries of the system, stacks and buffers of a few threads,
 /// the compiled patterns of the rules that rows are read under, and gaps that the allocator cannot use; as measured. The
@@ -117,7 +86,7 @@ impl TrainPlan {
         let lora = lora_config(&settings).with_new_tokens(&open.new_ids(), config)?;
         let size = Adapter::size(&lora, config)?;
         let lengths = Adapter::lengths(&lora, config)?;
-        let kind = optimizer_kind(settings.optimizer.value);
+        let kind = settings.optimizer.value;
         let base_format = match settings.method.value {
             Method::Lora => BaseFormat::Stored,
             Method::Qlora => BaseFormat::Nf4,
@@ -125,7 +94,7 @@ impl TrainPlan {
         let sampler = sampler(&settings, dataset.train.len());
         let steps = match begun {
             Some(begun) => begun.steps,
-            None => sampler.steps(epochs(settings.length.value)),
+            None => sampler.steps(settings.epochs.value),
         };
         let rows = Data {
             train: &dataset.train,
@@ -176,7 +145,7 @@ impl TrainPlan {
     /// Cuts the steps to a time budget, now that the first step has been measured; adds the time line.
     pub fn fit_into_time(&mut self, dataset: &Dataset, first_step_seconds: f64) {
         let pace = Pace::of(self.work, first_step_seconds);
-        if let Length::Minutes { minutes, .. } = self.settings.length.value {
+        if let Some(minutes) = self.settings.minutes.value {
             let (steps, looks) = pace.within(minutes * 60.0);
             let fit = Fit {
                 max_tokens: self.training.max_tokens,
@@ -185,7 +154,7 @@ impl TrainPlan {
                 streams_base: self.streams_base,
             };
             self.training = training_plan(&self.settings, steps.min(self.training.steps), fit);
-            if self.settings.eval_every.value == Interval::TenTimes {
+            if self.settings.eval_every.value.is_none() {
                 self.training.eval_every = self.training.steps.div_ceil(looks);
             }
             let steps = self.steps_line(dataset);
@@ -218,19 +187,10 @@ impl TrainPlan {
         self.facts.time.is_some()
     }
 
-    /// How the adapter is written.
-    pub fn save_dtype(&self) -> hone_model::SaveDtype {
-        match self.settings.save_dtype.value {
-            SaveDtype::F32 => hone_model::SaveDtype::F32,
-            SaveDtype::Bf16 => hone_model::SaveDtype::Bf16,
-            SaveDtype::F16 => hone_model::SaveDtype::F16,
-        }
-    }
-
     /// Takes the numbers of the run that is continued, but for what belongs to the machine.
     fn repeat(&mut self, begun: &TrainingPlan) {
         let (kind, kept_layers) = (self.training.optimizer.kind, self.training.kept_layers);
-        let save_every = self.settings.save_every.value.in_steps(begun.steps);
+        let (_, save_every) = self.settings.intervals(begun.steps);
         self.training = begun.clone();
         self.training.save_every = save_every;
         // Where moments are kept may change; a change of how is refused when the checkpoint is opened.
@@ -238,23 +198,19 @@ impl TrainPlan {
         self.training.kept_layers = kept_layers;
         // What suits a width may be another number today; the run goes on with its own.
         let peak = two_digits(f64::from(begun.learning_rate.peak));
-        let lr = &mut self.settings.lr;
-        if lr.origin == Origin::BaseWidth && lr.value.peak() != Some(peak) {
-            *lr = Chosen::new(Rate::Asked(peak), Origin::SavedRun);
+        if self.settings.lr.value.is_none() && self.settings.rate().peak() != Some(peak) {
+            self.settings.lr = Chosen::new(Some(peak), Origin::SavedRun);
         }
     }
 
     /// The hash of everything that decides about a number of the run. The whole plan is taken, and what may change is taken
     /// out of it, so that nothing has to be remembered when an option is added.
     fn identify(&self) -> String {
-        let is_free = |name: &str| {
-            MAY_CHANGE.iter().any(|(free, _)| *free == name) || COUNTED_ELSEWHERE.contains(&name)
-        };
-        let options: Map<String, Value> = object(&self.settings)
-            .into_iter()
-            .filter(|(name, _)| !is_free(name))
-            .map(|(name, mut chosen)| (name, chosen["value"].take()))
-            .collect();
+        let is_free = |name| OptionInfo::may_change(name) || COUNTED_ELSEWHERE.contains(&name);
+        let options = self.settings.json().into_iter();
+        let options = options.filter(|(name, _)| !is_free(name));
+        let options = options.map(|(name, chosen)| (name.to_owned(), chosen.value));
+        let options: Map<String, Value> = options.collect();
         RunIdentity::new(self.content, &self.lora, options, &self.training).id()
     }
 
@@ -306,7 +262,7 @@ impl TrainPlan {
         let tasks: Vec<_> = dataset.tasks.iter().map(|task| shortened(task)).collect();
         let validation_origin = match dataset.validation {
             Validation::Side(_) | Validation::Built => Origin::Data,
-            _ => settings.valid.origin,
+            _ => settings.validation().origin,
         };
         let share = 100.0 * size.parameters as f64 / weights.num_parameters() as f64;
         let adapter = format!(
@@ -346,14 +302,6 @@ impl TrainPlan {
             time: None,
             notes: notes(dataset),
         }
-    }
-}
-
-/// As a JSON object.
-fn object(part: &impl Serialize) -> Map<String, Value> {
-    match serde_json::to_value(part) {
-        Ok(Value::Object(object)) => object,
-        other => unreachable!("parts of a plan are plain JSON objects, and not {other:?}"),
     }
 }
 
@@ -413,17 +361,6 @@ fn sampler(settings: &Settings, num_examples: usize) -> Sampler {
         .expect("a dataset has an example, a batch has one")
 }
 
-/// The bound on epochs.
-fn epochs(length: Length) -> f64 {
-    match length {
-        Length::Epochs(epochs)
-        | Length::Minutes {
-            at_most_epochs: epochs,
-            ..
-        } => epochs,
-    }
-}
-
 /// What the optimizer keeps, and whether it has to stay in memory.
 fn state_line(kind: OptimizerKind, lengths: &[usize]) -> PlanLine {
     let bytes = kind.state_bytes(lengths) as u64;
@@ -471,12 +408,8 @@ fn lora_config(settings: &Settings) -> LoraConfig {
         alpha_pattern: own(&settings.alpha_pattern.value, |value| value as f32),
         dora: settings.dora.value,
         initial: settings.init.value,
-        bias: match settings.bias.value {
-            Bias::None => TrainedBias::None,
-            Bias::All => TrainedBias::All,
-            Bias::Adapted => TrainedBias::Adapted,
-        },
-        whole: settings.whole.value.clone(),
+        bias: settings.bias.value,
+        whole: settings.modules_to_save.value.clone(),
         token_rows: settings.token_rows.value.clone(),
         head_rows: vec![],
         ia3: settings.ia3.value.then(|| Ia3 {

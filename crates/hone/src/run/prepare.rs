@@ -3,9 +3,7 @@
 use super::record::{RUN_LOCK, RunRecord, has_others, has_remains};
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::dataset::Dataset;
-use crate::plan::{
-    Length, MAY_CHANGE, Machine, Origin, RawTrain, Settings, Size, TrainPlan, Valid,
-};
+use crate::plan::{Machine, OptionInfo, Origin, RawTrain, ResumeKind, Settings, Size, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::Result;
 use hone_ledger::words::{for_shell, path_for_shell};
@@ -66,13 +64,13 @@ impl Prepared {
             let file = file.unwrap_or_default();
             let settings = Settings::resolve(flags, &file, Origin::RunFile, machine)?;
             refuse_used_directory(&settings.out.value)?;
-            let asked = absolute(merge(flags, &file)?);
+            let asked = absolute(flags.over(&file));
             (asked, settings, None, Vec::new())
         };
 
         let options = OpenOptions {
             chat_template: settings.chat_template.value.clone(),
-            template_options: settings.template_options.value.clone(),
+            template_options: settings.template_option.value.clone(),
             adapter: None,
             date: settings.date.value,
         };
@@ -107,7 +105,7 @@ impl Prepared {
             remarks,
             lock: None,
         };
-        if matches!(prepared.plan.settings.length.value, Length::Minutes { .. }) {
+        if prepared.plan.settings.minutes.value.is_some() {
             prepared.time_a_step()?;
         }
         Ok(prepared)
@@ -167,7 +165,7 @@ pub struct Begun {
 impl Begun {
     /// The run in `--out`, whose options flags may repeat but not change.
     pub fn find(flags: &RawTrain, file: Option<RawTrain>) -> Result<Self> {
-        let given = absolute(merge(flags, &file.unwrap_or_default())?);
+        let given = absolute(flags.over(&file.unwrap_or_default()));
         let Some(dir) = given.out.clone() else {
             return Err(Refusal::usage(
                 "--resume needs --out, the directory of the run to continue",
@@ -220,9 +218,8 @@ impl Begun {
     /// Options given now that are other ones than the run began with, as flags.
     pub fn changed(&self) -> Result<Vec<String>> {
         let changes = changes(&self.given, &self.record.asked)?.into_iter();
-        let changes = changes.filter(|change| {
-            change.option != "out" && MAY_CHANGE.iter().any(|(name, _)| *name == change.option)
-        });
+        let changes = changes
+            .filter(|change| change.option != "out" && OptionInfo::may_change(&change.option));
         Ok(changes
             .map(|change| format!("--{}", change.option))
             .collect())
@@ -231,7 +228,11 @@ impl Begun {
     /// Whether one of them says where something lies, so that it has to be looked at.
     pub fn has_other_places(&self) -> Result<bool> {
         let changed = self.changed()?;
-        let is_place = |flag: &String| PLACES.contains(&flag.trim_start_matches("--"));
+        let is_place = |flag: &String| {
+            let option = OptionInfo::of(flag.trim_start_matches("--"));
+            let resume = option.and_then(|option| option.on_resume);
+            resume.is_some_and(|resume| resume.kind == ResumeKind::Place)
+        };
         Ok(changed.iter().any(is_place))
     }
 
@@ -243,21 +244,19 @@ impl Begun {
         let Self {
             dir, record, given, ..
         } = self;
-        let free = |names: &[&str]| -> Result<RawTrain> {
+        let only = |is_meant: fn(ResumeKind) -> bool| -> Result<RawTrain> {
             let mut given = options(&given)?;
-            given.retain(|name, _| names.contains(&name.as_str()));
+            given.retain(|name, _| {
+                let resume = OptionInfo::of(name).and_then(|option| option.on_resume);
+                resume.is_some_and(|resume| is_meant(resume.kind))
+            });
             Ok(serde_json::from_value(Value::Object(given))?)
         };
-        let allowed = free(&MAY_CHANGE.map(|(name, _)| name))?;
-        // Threads and memory belong to the moment; the rest is kept for the next time.
-        let kept = MAY_CHANGE.map(|(name, _)| name);
-        let kept: Vec<&str> = kept
-            .into_iter()
-            .filter(|name| !["threads", "memory"].contains(name))
-            .collect();
+        let allowed = only(|_| true)?;
+        let kept = only(|kind| kind != ResumeKind::Moment)?;
         let saved = RawTrain {
             out: Some(dir),
-            ..merge(&free(&kept)?, &record.asked)?
+            ..kept.over(&record.asked)
         };
         let changes = changes(&allowed, &record.asked)?;
         let settings = Settings::resolve(&allowed, &saved, Origin::SavedRun, machine)?;
@@ -281,14 +280,11 @@ fn changes(given: &RawTrain, begun_with: &RawTrain) -> Result<Vec<Change>> {
     Ok(given.into_iter().filter_map(change).collect())
 }
 
-/// Options of [`MAY_CHANGE`] that say where something lies, which has to be the same.
-const PLACES: [&str; 4] = ["model", "data", "valid", "chat-template"];
-
 /// Those of them that a resumed run has to keep, as flags; `peak` is the learning rate of the record. One that was not given
 /// at the beginning, and says now what was decided then, changes nothing.
 fn changed_options(given: &RawTrain, begun_with: &RawTrain, peak: f32) -> Result<Vec<String>> {
     let changes = changes(given, begun_with)?.into_iter();
-    let fixed = changes.filter(|change| MAY_CHANGE.iter().all(|(name, _)| *name != change.option));
+    let fixed = changes.filter(|change| !OptionInfo::may_change(&change.option));
     let mut changed = Vec::new();
     for change in fixed {
         let mut alone = Map::new();
@@ -299,10 +295,7 @@ fn changed_options(given: &RawTrain, begun_with: &RawTrain, peak: f32) -> Result
             "lr" => begun_with.lr.is_none() && given.lr == Some(two_digits(f64::from(peak))),
             // A date is recorded where it counts.
             "date" => false,
-            _ => {
-                change.from.is_null()
-                    && decided(&merge(&alone, begun_with)?)? == decided(begun_with)?
-            }
+            _ => change.from.is_null() && decided(&alone.over(begun_with))? == decided(begun_with)?,
         };
         if !is_decided {
             changed.push(format!("--{}", change.option));
@@ -312,16 +305,16 @@ fn changed_options(given: &RawTrain, begun_with: &RawTrain, peak: f32) -> Result
 }
 
 /// What options come to, each by its name; the machine does not matter.
-fn decided(asked: &RawTrain) -> Result<Vec<(String, Value)>> {
+fn decided(asked: &RawTrain) -> Result<Vec<(&'static str, Value)>> {
     let machine = Machine {
         threads: 1,
         memory: Size { bytes: 1 << 30 },
     };
     let settings = Settings::resolve(asked, &RawTrain::default(), Origin::SavedRun, machine)?;
-    let settings = serde_json::to_value(settings)?;
-    let settings = settings.as_object().cloned().unwrap_or_default();
-    let value = |(name, mut chosen): (String, Value)| (name, chosen["value"].take());
-    Ok(settings.into_iter().map(value).collect())
+    let settings = settings.json().into_iter();
+    Ok(settings
+        .map(|(name, chosen)| (name, chosen.value))
+        .collect())
 }
 
 /// What to do with a run whose options are to be other ones.
@@ -358,7 +351,7 @@ fn refuse_other_content(
         .any(|side| then[side]["id"] != now[side]["id"])
     {
         let valid = match &settings.valid.value {
-            Valid::File(file) if Some(file) != record.asked.valid.as_ref() => Some(file),
+            Some(file) if Some(file) != record.asked.valid.as_ref() => Some(file),
             _ => None,
         };
         let data = &settings.data.value;
@@ -392,22 +385,6 @@ fn refuse_other_content(
     ))
     .hint("put back what was there, or begin another run with a new --out")
     .into())
-}
-
-/// Flags over file, still as they were written.
-fn merge(flags: &RawTrain, file: &RawTrain) -> Result<RawTrain> {
-    let (mut merged, flags) = (serde_json::to_value(file)?, serde_json::to_value(flags)?);
-    let names = merged.as_object_mut().zip(flags.as_object());
-    if let Some((merged, flags)) = names {
-        merged.extend(flags.clone());
-        // Either names the held-out rows; a flag of one kind replaces a key of the other.
-        if flags.contains_key("valid") {
-            merged.remove("valid-share");
-        } else if flags.contains_key("valid-share") {
-            merged.remove("valid");
-        }
-    }
-    Ok(serde_json::from_value(merged)?)
 }
 
 /// The same options from whatever directory they are read again.
@@ -556,7 +533,7 @@ mod tests {
             valid_share: Some(0.5),
             ..RawTrain::default()
         };
-        let merged = merge(&flags, &file).unwrap();
+        let merged = flags.over(&file);
         assert_eq!(
             (merged.rank, merged.valid, merged.valid_share),
             (Some(4), None, Some(0.5))

@@ -157,7 +157,7 @@ impl Prepared {
     /// Where it leaves what, and what goes into the files.
     fn run_dir(&self, out: &Path) -> Result<RunDir> {
         let mut dir = RunDir::new(out, self.plan.identity.clone(), self.provenance());
-        dir.save_dtype = self.plan.save_dtype();
+        dir.save_dtype = self.plan.settings.save_dtype.value;
         dir.beside = self.open.files_beside_an_adapter()?;
         Ok(dir)
     }
