@@ -4,11 +4,9 @@
 //! boilerplate is not described anywhere; it is what more than a handful of rows have, so rows that have a run of words
 //! are counted.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use crate::hashes::{Hashed, Sieve};
+use crate::hashes::Numbered;
 use crate::text::{mix, ngrams};
 
 /// What many rows share: how many rows have a run of words, or what stands around a blank.
@@ -92,8 +90,9 @@ pub(crate) fn covered(words: &[u64], is_common: impl Fn(u64) -> bool) -> Box<[bo
 /// How many rows have each of some features that will be asked about. Most rows are like no other, and what only they
 /// have need not be counted. Counts are exact.
 pub(crate) struct Asked {
-    rows: HashMap<u64, AtomicU32, BuildHasherDefault<Hashed>>,
-    sieve: Sieve,
+    features: Numbered,
+    /// How many rows have each.
+    rows: Box<[AtomicU32]>,
     /// More rows than this are many.
     pub common_rows: u32,
 }
@@ -101,12 +100,10 @@ pub(crate) struct Asked {
 impl Asked {
     /// Will be asked about these features, which are hashes; no row has been counted.
     pub fn about(features: impl Iterator<Item = u64>, common_rows: u32) -> Self {
-        let rows: HashMap<u64, AtomicU32, _> = features
-            .map(|feature| (feature, AtomicU32::new(0)))
-            .collect();
+        let features = Numbered::of(features.collect());
         Self {
-            sieve: Sieve::of(rows.keys().copied(), rows.len()),
-            rows,
+            rows: (0..features.len()).map(|_| AtomicU32::new(0)).collect(),
+            features,
             common_rows,
         }
     }
@@ -123,20 +120,20 @@ impl Asked {
 
     /// The count of each feature of a row that will be asked about, once.
     fn each(&self, features: impl Iterator<Item = u64>, of: impl Fn(&AtomicU32) -> u32) {
-        let mut asked: Vec<u64> = features
-            .filter(|feature| self.sieve.may_hold(*feature))
+        let mut asked: Vec<usize> = features
+            .filter_map(|feature| self.features.number_of(feature))
             .collect();
         asked.sort_unstable();
         asked.dedup();
-        for rows in asked.iter().filter_map(|feature| self.rows.get(feature)) {
-            of(rows);
+        for number in asked {
+            of(&self.rows[number]);
         }
     }
 
     /// How many rows have it.
     pub fn rows(&self, feature: u64) -> u32 {
-        let rows = self.rows.get(&feature);
-        rows.map_or(0, |rows| rows.load(Ordering::Relaxed))
+        let number = self.features.number_of(feature);
+        number.map_or(0, |number| self.rows[number].load(Ordering::Relaxed))
     }
 
     /// Do many rows have it?

@@ -1,18 +1,18 @@
 //! All evaluation rows, as every rule looks for them.
 
-use std::collections::HashSet;
-use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use hone_data::Record;
+use hone_ledger::ContentId;
 use rayon::prelude::*;
 
-use super::overlap::{Grams, Overlap, Reading};
+use super::overlap::{Grams, GramsOfRow, Overlap};
 use super::prompt::{self, Prompts};
-use super::reworded::{self, Reworded};
+use super::reading::{Kept, Reading};
+use super::reworded::{self, Prompt, Reworded};
 use super::template::Template;
 use super::{Leak, LeakOptions};
-use crate::hashes::{Hashed, Sieve};
+use crate::hashes::Numbered;
 use crate::text::{Numbers, mix};
 use crate::{Rows, RowsError};
 
@@ -22,8 +22,19 @@ pub struct Index {
     reworded: Option<Reworded>,
     grams: Vec<Grams>,
     template: Template,
+    /// Which evaluation rows have an n-gram that counts, or ask more than in the end.
+    is_rich: Vec<bool>,
     /// Per rule, in the order of [`Index::rules`]: which evaluation rows have been found.
     leaked: Vec<Vec<AtomicBool>>,
+}
+
+/// What is entered of an evaluation row.
+struct Entry {
+    grams: Vec<GramsOfRow>,
+    kept: Kept,
+    prompt: Option<Prompt>,
+    asked: Option<ContentId>,
+    is_rich: bool,
 }
 
 impl Index {
@@ -40,40 +51,57 @@ impl Index {
         options: &LeakOptions,
         evaluation: &dyn Rows,
         words: usize,
-        repeated: Option<&[Repeated]>,
+        repeated: Option<&[Numbered]>,
     ) -> Result<Self, RowsError> {
         let mut prompts = options.prompt_exact.then(Prompts::default);
         let mut reworded = options.reworded.map(Reworded::new);
         let mut grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
         let is_folded = folds(&options.overlaps);
-        let template = Template::with_room(words, options.template_rows);
+        let mut template = Template::with_room(words, options.template_rows);
+        let mut is_rich = Vec::with_capacity(evaluation.len());
         let all: Vec<usize> = (0..evaluation.len()).collect();
         for rows in all.chunks(BATCH) {
-            let records = rows
-                .par_iter()
-                .map(|&row| evaluation.record(row))
-                .collect::<Result<Vec<_>, RowsError>>()?;
-            let reading = |record| {
-                let reading = Reading::of(record, is_folded);
+            let entry = |&row: &usize| {
+                let record = evaluation.record(row)?;
+                let reading = Reading::of(&record, is_folded);
                 template.add(&reading);
-                reading
+                let counts = |rule: usize| {
+                    move |gram| repeated.is_none_or(|repeated| repeated[rule].has(gram))
+                };
+                let grams = grams.iter().enumerate();
+                let grams: Vec<GramsOfRow> = grams
+                    .map(|(rule, grams)| grams.of_row(&reading, counts(rule)))
+                    .collect();
+                // Of a row without an n-gram that counts, no rule about n-grams finds anything.
+                let is_found = grams.iter().any(|grams| !grams.is_empty());
+                Ok(Entry {
+                    is_rich: is_found || reading.asked().count() > 1,
+                    kept: match is_found {
+                        true => reading.kept(),
+                        false => Kept::default(),
+                    },
+                    grams,
+                    prompt: reworded.as_ref().and_then(|_| Reworded::of_row(&reading)),
+                    asked: prompts.as_ref().and_then(|_| Prompts::of_row(&record)),
+                })
             };
-            let readings: Vec<Reading<'_>> = records
+            let entries = rows
                 .par_iter()
-                .map(|record| reading(&**record))
-                .collect();
-            for (&row, (record, reading)) in rows.iter().zip(records.iter().zip(&readings)) {
-                for (rule, grams) in grams.iter_mut().enumerate() {
-                    let repeated = repeated.map(|repeated| &repeated[rule]);
-                    let counts = |gram| repeated.is_none_or(|repeated| repeated.has(gram));
-                    grams.add(reading, counts);
+                .map(entry)
+                .collect::<Result<Vec<_>, RowsError>>()?;
+            for (&row, entry) in rows.iter().zip(entries) {
+                is_rich.push(entry.is_rich);
+                template.keep(entry.kept);
+                grams
+                    .iter_mut()
+                    .zip(entry.grams)
+                    .for_each(|(grams, of_row)| grams.add(of_row));
+                if let Some(reworded) = &mut reworded {
+                    reworded.add(entry.prompt);
                 }
-                reworded
-                    .iter_mut()
-                    .for_each(|reworded| reworded.add(reading));
-                prompts
-                    .iter_mut()
-                    .for_each(|prompts| prompts.add(row, record));
+                if let Some(prompts) = &mut prompts {
+                    prompts.add(row, entry.asked);
+                }
             }
         }
         grams.iter_mut().for_each(Grams::finish);
@@ -89,6 +117,7 @@ impl Index {
             reworded,
             grams,
             template,
+            is_rich,
             leaked: (0..rules).map(|_| unseen()).collect(),
         })
     }
@@ -151,6 +180,12 @@ impl Index {
             Some(leak)
         };
         self.leaked.iter().zip(found).filter_map(seen).collect()
+    }
+
+    /// May a rule find another row of the index in one of its own rows? Told without reading the row.
+    fn may_find_others_in(&self, row: usize) -> bool {
+        let mut reworded = self.reworded.iter();
+        self.is_rich[row] || reworded.any(|reworded| reworded.may_be_asked_elsewhere(row))
     }
 
     /// Evaluation rows that any rule finds in a row.
@@ -224,26 +259,6 @@ impl Met {
     }
 }
 
-/// N-grams that several rows have: of most there is one, and an index need not hold it.
-struct Repeated {
-    grams: HashSet<u64, BuildHasherDefault<Hashed>>,
-    sieve: Sieve,
-}
-
-impl Repeated {
-    fn of(grams: impl Iterator<Item = u64>) -> Self {
-        let grams: HashSet<u64, _> = grams.collect();
-        Self {
-            sieve: Sieve::of(grams.iter().copied(), grams.len()),
-            grams,
-        }
-    }
-
-    fn has(&self, gram: u64) -> bool {
-        self.sieve.may_hold(gram) && self.grams.contains(&gram)
-    }
-}
-
 /// Pairs of rows of one set, of about so many words, that a rule would find on two sides; enough of them to connect all that belong together.
 ///
 /// What so many rows share that they prove nothing is told by the set; so rows are counted as related that are found
@@ -257,8 +272,8 @@ pub(crate) fn related(
     let is_folded = folds(&options.overlaps);
     let grams: Vec<Grams> = options.overlaps.iter().cloned().map(Grams::new).collect();
     let met: Vec<Met> = grams.iter().map(|_| Met::with_room(words)).collect();
-    let again = |row: usize| {
-        let record = rows.record(row)?;
+    let again = |row: &usize| {
+        let record = rows.record(*row)?;
         let reading = Reading::of(&record, is_folded);
         let again = |(grams, met): (&Grams, &Met)| {
             let mut all = grams.ngrams_of(&reading);
@@ -267,19 +282,26 @@ pub(crate) fn related(
         };
         Ok(grams.iter().zip(&met).map(again).collect::<Vec<_>>())
     };
-    let again = (0..rows.len())
-        .into_par_iter()
-        .map(again)
-        .collect::<Result<Vec<_>, RowsError>>()?;
+    let mut repeated: Vec<Vec<u64>> = vec![Vec::new(); grams.len()];
+    let all: Vec<usize> = (0..rows.len()).collect();
+    for batch in all.chunks(BATCH) {
+        let again = batch.par_iter().map(again);
+        for again in again.collect::<Result<Vec<_>, RowsError>>()? {
+            let lists = repeated.iter_mut().zip(again);
+            lists.for_each(|(repeated, again)| repeated.extend(again));
+        }
+    }
     drop(met);
-    let repeated: Vec<Repeated> = (0..grams.len())
-        .map(|rule| Repeated::of(again.iter().flat_map(|again| again[rule].iter().copied())))
+    let repeated: Vec<Numbered> = grams
+        .iter()
+        .zip(repeated)
+        .map(|(grams, again)| rare_enough(again, grams.rule().common_rows))
         .collect();
-    drop(again);
     let index = Index::of(&options, rows, words, Some(&repeated))?;
     drop(repeated);
-    let found = (0..rows.len())
+    let found = all
         .into_par_iter()
+        .filter(|&row| index.may_find_others_in(row))
         .map(|row| {
             let found = index.found_in(row, &*rows.record(row)?);
             let others = found.into_iter().filter(|&other| other != row);
@@ -287,6 +309,16 @@ pub(crate) fn related(
         })
         .collect::<Result<Vec<_>, RowsError>>()?;
     Ok(found.into_iter().flatten().collect())
+}
+
+/// N-grams that several rows have, of those that rows after the first have: an index need not hold what one row has, nor what
+/// more than `common_rows` have, which proves nothing.
+fn rare_enough(mut again: Vec<u64>, common_rows: Option<usize>) -> Numbered {
+    again.par_sort_unstable();
+    let common = common_rows.unwrap_or(usize::MAX);
+    let same = again.chunk_by(|a, b| a == b);
+    let rare = same.filter(|same| same.len() <= common);
+    Numbered::in_order(rare.map(|same| same[0]).collect())
 }
 
 /// All leaks of the training rows, in their order.

@@ -22,13 +22,15 @@ mod gpt3;
 mod index;
 mod overlap;
 pub(crate) mod prompt;
+mod reading;
 mod reworded;
 mod template;
 mod tulu3;
 
 pub(crate) use index::related;
 pub use index::{Index, find};
-pub use overlap::{Overlap, Texts};
+pub use overlap::Overlap;
+pub use reading::Texts;
 
 /// The family's rules.
 pub const RULES: &[Entry] = &[

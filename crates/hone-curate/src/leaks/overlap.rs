@@ -1,19 +1,17 @@
 //! Shared runs of words: one rule's n-grams of all evaluation rows, and the rows that have them.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use hone_data::{Part, Record};
-use hone_text::Role;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Leak;
+use super::reading::{Reading, Texts};
 use super::template::Template;
-use crate::hashes::{Hashed, Sieve};
-use crate::text::{Numbers, Words, ngrams};
+use crate::hashes::Numbered;
+use crate::text::{Numbers, ngrams};
 use crate::{BadParam, Params};
 
 /// A rule about shared n-grams.
@@ -35,16 +33,6 @@ pub struct Overlap {
     pub common_rows: Option<usize>,
     /// The share of the evaluation text's words that shared n-grams must exceed.
     pub coverage: f64,
-}
-
-/// Which texts of a row are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Texts {
-    /// All but the system turns, which whole datasets have in common.
-    All,
-    /// What users say, and texts learnt whole.
-    Asked,
 }
 
 impl Overlap {
@@ -69,104 +57,41 @@ impl Overlap {
     }
 }
 
-impl Texts {
-    fn contains(self, part: &Part<'_>) -> bool {
-        match self {
-            Self::All => part.role != Some(Role::System),
-            Self::Asked => matches!(part.role, None | Some(Role::User)),
-        }
-    }
-}
-
-/// The texts of a row as lists of words, read once for all rules.
-pub(super) struct Reading<'a> {
-    texts: Vec<Text<'a>>,
-}
-
-struct Text<'a> {
-    part: Part<'a>,
-    words: Words,
-    kept: Vec<u64>,
-    /// With every number as the word `0`; none where no rule asks.
-    folded: Option<Vec<u64>>,
-}
-
-impl Text<'_> {
-    fn hashes(&self, numbers: Numbers) -> &[u64] {
-        match (numbers, &self.folded) {
-            (Numbers::Zero, Some(folded)) => folded,
-            _ => &self.kept,
-        }
-    }
-}
-
-impl<'a> Reading<'a> {
-    /// With numbers as they are, and folded where a rule asks for that.
-    pub fn of(record: &'a Record, is_folded: bool) -> Self {
-        let text = |part: Part<'a>| {
-            let words = Words::of(part.text, Numbers::Kept);
-            Text {
-                part,
-                kept: words.hashes().collect(),
-                folded: is_folded.then(|| words.folded_hashes().collect()),
-                words,
-            }
-        };
-        Self {
-            texts: record.parts().map(text).collect(),
-        }
-    }
-
-    /// The words of each text that is compared, numbers as they are.
-    pub fn words(&self) -> impl Iterator<Item = &[u64]> {
-        let compared = self
-            .texts
-            .iter()
-            .filter(|text| Texts::All.contains(&text.part));
-        compared.map(|text| &text.kept[..])
-    }
-
-    /// What users say, and texts learnt whole, numbers as they are.
-    pub fn asked(&self) -> impl Iterator<Item = (&Part<'a>, &Words, &[u64])> {
-        let asked = self
-            .texts
-            .iter()
-            .filter(|text| Texts::Asked.contains(&text.part));
-        asked.map(|text| (&text.part, &text.words, &text.kept[..]))
-    }
-
-    /// The words that a rule reads as one.
-    fn joined(&self, texts: Texts, numbers: Numbers) -> Vec<u64> {
-        let compared = self.texts.iter().filter(|text| texts.contains(&text.part));
-        compared
-            .flat_map(|text| text.hashes(numbers).iter().copied())
-            .collect()
-    }
-}
-
 /// All n-grams that one rule looks for.
 pub(super) struct Grams {
     rule: Overlap,
-    evaluation: Vec<Vec<u64>>,
-    /// The same words with their numbers, where the rule folds them: what a template is made of.
-    kept: Vec<Vec<u64>>,
+    /// How many words of each evaluation row are compared.
+    lengths: Vec<u32>,
     /// Which words of an evaluation row are the template's, once somebody asks.
     masks: Vec<OnceLock<Box<[bool]>>>,
-    sieve: Sieve,
-    numbers: HashMap<u64, usize, BuildHasherDefault<Hashed>>,
-    grams: Vec<Gram>,
+    /// N-grams as they come, until all are there.
+    added: Vec<(u64, Place)>,
+    numbers: Numbered,
+    /// Where the places of each n-gram end; they begin where those of the one before end.
+    ends: Vec<usize>,
+    places: Vec<Place>,
+    /// How many training rows have each.
+    rows: Vec<AtomicU32>,
 }
 
-#[derive(Default)]
-struct Gram {
-    /// Evaluation rows and word positions where it begins.
-    places: Vec<(usize, usize)>,
-    /// How many evaluation rows have it.
-    evaluation_rows: usize,
-    /// The last of them.
-    last: Option<usize>,
-    /// How many training rows have it.
-    rows: AtomicUsize,
+/// Where an n-gram begins: an evaluation row, and which of its words.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    row: u32,
+    position: u32,
+}
+
+/// The n-grams of one evaluation row and where they begin.
+pub(super) struct GramsOfRow {
+    words: u32,
+    grams: Vec<(u64, u32)>,
+}
+
+impl GramsOfRow {
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.grams.is_empty()
+    }
 }
 
 /// An n-gram that a training row shares: where it begins there, and where in an evaluation row.
@@ -182,12 +107,13 @@ impl Grams {
     pub fn new(rule: Overlap) -> Self {
         Self {
             rule,
-            evaluation: Vec::new(),
-            kept: Vec::new(),
+            lengths: Vec::new(),
             masks: Vec::new(),
-            sieve: Sieve::default(),
-            numbers: HashMap::default(),
-            grams: Vec::new(),
+            added: Vec::new(),
+            numbers: Numbered::default(),
+            ends: Vec::new(),
+            places: Vec::new(),
+            rows: Vec::new(),
         }
     }
 
@@ -195,41 +121,25 @@ impl Grams {
         &self.rule
     }
 
-    /// Takes the next evaluation row, with the n-grams that `counts`. Its texts are read as one, so that question and
-    /// answer are found in a training text that has them together.
-    pub fn add(&mut self, reading: &Reading<'_>, counts: impl Fn(u64) -> bool) {
-        let joined = |numbers| reading.joined(self.rule.texts, numbers);
-        let words = joined(self.rule.numbers);
-        let row = self.evaluation.len();
-        let mut is_counted = words.len() < self.rule.ngram;
-        for (position, hash) in ngrams(&words, self.rule.ngram).enumerate() {
-            if !counts(hash) {
-                continue;
-            }
-            is_counted = true;
-            let number = *self.numbers.entry(hash).or_insert(self.grams.len());
-            if number == self.grams.len() {
-                self.grams.push(Gram::default());
-            }
-            let gram = &mut self.grams[number];
-            gram.evaluation_rows += usize::from(gram.last != Some(row));
-            gram.last = Some(row);
-            match gram.evaluation_rows > self.rule.common_rows.unwrap_or(usize::MAX) {
-                // What so many have proves nothing, and where they have it is of no use.
-                true => gram.places = Vec::new(),
-                false => gram.places.push((row, position)),
-            }
+    /// The n-grams of an evaluation row that `counts`. Its texts are read as one, so that question and answer are found in a
+    /// training text that has them together.
+    pub fn of_row(&self, reading: &Reading<'_>, counts: impl Fn(u64) -> bool) -> GramsOfRow {
+        let words = reading.joined(self.rule.texts, self.rule.numbers);
+        let grams = ngrams(&words, self.rule.ngram).zip(0..);
+        GramsOfRow {
+            words: words.len() as u32,
+            grams: grams.filter(|&(gram, _)| counts(gram)).collect(),
         }
-        // Of a row without an n-gram that counts, nothing is ever found.
-        let kept = |words: Vec<u64>| match is_counted {
-            true => words,
-            false => Vec::new(),
-        };
-        if self.rule.numbers != Numbers::Kept && self.rule.common_rows.is_some() {
-            self.kept.push(kept(joined(Numbers::Kept)));
-        }
+    }
+
+    /// Takes the next evaluation row.
+    pub fn add(&mut self, of_row: GramsOfRow) {
+        let row = self.lengths.len() as u32;
+        let grams = of_row.grams.into_iter();
+        self.added
+            .extend(grams.map(|(gram, position)| (gram, Place { row, position })));
+        self.lengths.push(of_row.words);
         self.masks.push(OnceLock::new());
-        self.evaluation.push(kept(words));
     }
 
     /// All n-grams of a row, for whoever decides which of them count.
@@ -243,13 +153,34 @@ impl Grams {
 
     /// To be called when all evaluation rows are there.
     pub fn finish(&mut self) {
-        self.sieve = Sieve::of(self.numbers.keys().copied(), self.numbers.len());
+        let mut added = std::mem::take(&mut self.added);
+        added.par_sort_unstable();
+        let common = self.rule.common_rows.unwrap_or(usize::MAX);
+        let mut hashes = Vec::new();
+        for same in added.chunk_by(|a, b| a.0 == b.0) {
+            hashes.push(same[0].0);
+            let rows = same.chunk_by(|a, b| a.1.row == b.1.row).count();
+            // What so many have proves nothing, and where they have it is of no use.
+            if rows <= common {
+                self.places.extend(same.iter().map(|(_, place)| place));
+            }
+            self.ends.push(self.places.len());
+        }
+        drop(added);
+        self.rows = hashes.iter().map(|_| AtomicU32::new(0)).collect();
+        self.numbers = Numbered::in_order(hashes);
+    }
+
+    /// Where an n-gram begins in evaluation rows.
+    fn places_of(&self, number: usize) -> &[Place] {
+        let before = number.checked_sub(1);
+        &self.places[before.map_or(0, |before| self.ends[before])..self.ends[number]]
     }
 
     /// Evaluation rows with too few words for a single n-gram.
     pub fn blind(&self) -> usize {
-        let short = |words: &&Vec<u64>| words.len() < self.rule.ngram;
-        self.evaluation.iter().filter(short).count()
+        let short = |words: &&u32| (**words as usize) < self.rule.ngram;
+        self.lengths.iter().filter(short).count()
     }
 
     /// Counts the row for each n-gram it shares; false if there is none.
@@ -258,7 +189,7 @@ impl Grams {
         found.sort_unstable();
         found.dedup();
         for &number in &found {
-            self.grams[number].rows.fetch_add(1, Ordering::Relaxed);
+            self.rows[number].fetch_add(1, Ordering::Relaxed);
         }
         !found.is_empty()
     }
@@ -299,12 +230,9 @@ impl Grams {
 
     /// Which words of an evaluation row belong to what many rows share; none where the rule is not to look away.
     fn mask(&self, evaluation: usize, template: &Template) -> &[bool] {
-        self.masks[evaluation].get_or_init(|| {
-            let words = &self.evaluation[evaluation];
-            match self.rule.common_rows {
-                None => vec![false; words.len()].into(),
-                Some(_) => template.mask(self.kept.get(evaluation).unwrap_or(words)),
-            }
+        self.masks[evaluation].get_or_init(|| match self.rule.common_rows {
+            None => vec![false; self.lengths[evaluation] as usize].into(),
+            Some(_) => template.mask_of_row(evaluation, self.rule.texts),
         })
     }
 
@@ -319,44 +247,31 @@ impl Grams {
             .flat_map(move |(at, text)| {
                 ngrams(text.hashes(self.rule.numbers), self.rule.ngram)
                     .enumerate()
-                    .filter(|&(_, hash)| self.sieve.may_hold(hash))
-                    .filter_map(move |(word, hash)| Some((at, word, *self.numbers.get(&hash)?)))
+                    .filter_map(move |(word, hash)| Some((at, word, self.numbers.number_of(hash)?)))
             })
     }
 
     /// Where the row's n-grams stand in evaluation rows, those left out that are too common to prove anything.
     fn places(&self, reading: &Reading<'_>, template: &Template) -> Vec<Shared> {
-        let texts = &reading.texts;
         let common = self.rule.common_rows.unwrap_or(usize::MAX);
         let mut places = Vec::new();
         for (text, word, number) in self.shared(reading) {
-            let gram = &self.grams[number];
-            if gram.rows.load(Ordering::Relaxed) > common {
+            if self.rows[number].load(Ordering::Relaxed) as usize > common {
                 continue;
             }
-            let here = &texts[text].hashes(self.rule.numbers)[word..word + self.rule.ngram];
-            // Two n-grams with one hash would be a find of nothing.
-            let same = |&&(row, position): &&(usize, usize)| {
-                let until = position + self.rule.ngram;
-                let masked = || {
-                    let mask = &self.mask(row, template)[position..until];
-                    mask.iter().filter(|&&is_masked| is_masked).count()
-                };
-                // A run that is mostly template and a word or two of the row proves nothing either.
-                self.evaluation[row][position..].starts_with(here)
-                    && 2 * masked() <= self.rule.ngram
-            };
-            places.extend(
-                gram.places
-                    .iter()
-                    .filter(same)
-                    .map(|&(evaluation, position)| Shared {
-                        evaluation,
-                        position,
-                        text,
-                        word,
-                    }),
-            );
+            let shared = self.places_of(number).iter().map(|place| Shared {
+                evaluation: place.row as usize,
+                position: place.position as usize,
+                text,
+                word,
+            });
+            // A run that is mostly template and a word or two of the row proves nothing either.
+            places.extend(shared.filter(|shared| {
+                let words = shared.position..shared.position + self.rule.ngram;
+                let mask = &self.mask(shared.evaluation, template)[words];
+                let masked = mask.iter().filter(|&&is_masked| is_masked).count();
+                2 * masked <= self.rule.ngram
+            }));
         }
         places.sort_unstable();
         places

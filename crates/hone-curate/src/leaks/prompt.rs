@@ -28,8 +28,13 @@ pub static DOC: Doc = Doc {
 pub(super) struct Prompts(HashMap<ContentId, Vec<usize>>);
 
 impl Prompts {
-    pub fn add(&mut self, evaluation: usize, record: &Record) {
-        if let Some((id, _)) = prompts(record).pop() {
+    /// What an evaluation row asks in the end.
+    pub fn of_row(record: &Record) -> Option<ContentId> {
+        prompts(record).pop().map(|(id, _)| id)
+    }
+
+    pub fn add(&mut self, evaluation: usize, asked: Option<ContentId>) {
+        if let Some(id) = asked {
             self.0.entry(id).or_default().push(evaluation);
         }
     }

@@ -5,15 +5,16 @@
 //! template. An evaluation prompt is listed by its rarest words, so that few prompts are compared.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::cmp::Reverse;
 use std::sync::OnceLock;
 
+use rayon::prelude::*;
+
 use super::Leak;
-use super::overlap::Reading;
+use super::reading::Reading;
 use super::template::Template;
 use crate::duplicates::wording::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
-use crate::hashes::{Hashed, Sieve};
+use crate::hashes::Numbered;
 use crate::text::{Numbers, Words};
 use crate::{Action, BadParam, Doc, Family, Param, Params};
 
@@ -70,20 +71,23 @@ pub(super) struct Reworded {
     prompts: Vec<Option<Prompt>>,
     /// Their words that are not the template's, once somebody asks.
     own: Vec<OnceLock<Own>>,
-    listed: HashMap<u64, Vec<u32>, BuildHasherDefault<Hashed>>,
-    sieve: Sieve,
+    /// Words by which prompts are listed.
+    listing: Numbered,
+    /// Where the prompts listed by each end; they begin where those of the one before end.
+    ends: Vec<usize>,
+    listed: Vec<u32>,
 }
 
-/// The words of a prompt.
-struct Prompt {
+/// The words of a prompt, [`LONGEST`] at most.
+pub(super) struct Prompt {
     /// In the order in which they stand.
-    words: Vec<u64>,
-    /// Each once, in the order of their hashes.
-    distinct: Vec<u64>,
-    /// Their weights.
-    weights: Vec<f32>,
+    words: Box<[u64]>,
+    /// Where each stands, once, in the order of their hashes.
+    distinct: Box<[u8]>,
+    /// Their weights, in eighths.
+    weights: Box<[u8]>,
     /// Numbers, negations and names.
-    kinds: Vec<u8>,
+    kinds: Box<[u8]>,
 }
 
 impl Reworded {
@@ -92,35 +96,63 @@ impl Reworded {
             share,
             prompts: Vec::new(),
             own: Vec::new(),
-            listed: HashMap::default(),
-            sieve: Sieve::default(),
+            listing: Numbered::default(),
+            ends: Vec::new(),
+            listed: Vec::new(),
         }
     }
 
+    /// What an evaluation row asks in the end.
+    pub fn of_row(reading: &Reading<'_>) -> Option<Prompt> {
+        let (part, words, hashes) = reading.asked().last()?;
+        Prompt::of(part, words, hashes)
+    }
+
     /// Takes the next evaluation row.
-    pub fn add(&mut self, reading: &Reading<'_>) {
-        let last = reading.asked().last();
-        self.prompts
-            .push(last.and_then(|(part, words, hashes)| Prompt::of(part, words, hashes)));
+    pub fn add(&mut self, prompt: Option<Prompt>) {
+        self.prompts.push(prompt);
         self.own.push(OnceLock::new());
     }
 
     /// To be called when all evaluation rows are there.
     pub fn finish(&mut self) {
-        let mut rows: HashMap<u64, u32, BuildHasherDefault<Hashed>> = HashMap::default();
-        for prompt in self.prompts.iter().flatten() {
-            for &word in &prompt.distinct {
-                *rows.entry(word).or_default() += 1;
+        let prompts = || self.prompts.iter().flatten();
+        let words = Numbered::of(prompts().flat_map(Prompt::each).collect());
+        let mut rows = vec![0_u32; words.len()];
+        for word in prompts().flat_map(Prompt::each) {
+            rows[words.number_of(word).expect("all words are numbered")] += 1;
+        }
+        let rows = |word| words.number_of(word).map_or(0, |number| rows[number]);
+        let prompts = self.prompts.par_iter().enumerate();
+        let mut listed: Vec<(u64, u32)> = prompts
+            .filter_map(|(number, prompt)| Some((prompt.as_ref()?.rarest(rows), number as u32)))
+            .flat_map_iter(|(words, number)| words.into_iter().map(move |word| (word, number)))
+            .collect();
+        listed.par_sort_unstable();
+        let mut listing = Vec::new();
+        for same in listed.chunk_by(|a, b| a.0 == b.0) {
+            if same.len() <= LIST {
+                listing.push(same[0].0);
+                self.listed.extend(same.iter().map(|(_, number)| number));
+                self.ends.push(self.listed.len());
             }
         }
-        for (number, prompt) in self.prompts.iter().enumerate() {
-            let Some(prompt) = prompt else { continue };
-            for word in prompt.rarest(&rows) {
-                self.listed.entry(word).or_default().push(number as u32);
-            }
-        }
-        self.listed.retain(|_, prompts| prompts.len() <= LIST);
-        self.sieve = Sieve::of(self.listed.keys().copied(), self.listed.len());
+        self.listing = Numbered::in_order(listing);
+    }
+
+    /// The prompts that are listed by the word of a number.
+    fn listed_by(&self, word: usize) -> &[u32] {
+        let before = word.checked_sub(1);
+        &self.listed[before.map_or(0, |before| self.ends[before])..self.ends[word]]
+    }
+
+    /// May a row ask what another row of this index does, of which this is all that it asks?
+    pub fn may_be_asked_elsewhere(&self, row: usize) -> bool {
+        let Some(prompt) = &self.prompts[row] else {
+            return false;
+        };
+        let candidates = self.candidates(&prompt.words);
+        candidates.into_iter().any(|other| other as usize != row)
     }
 
     /// May an evaluation prompt be reworded in this row?
@@ -133,8 +165,10 @@ impl Reworded {
 
     /// Evaluation prompts that share several of their rarest words with some words.
     fn candidates(&self, hashes: &[u64]) -> Vec<u32> {
-        let is_listed = |word: &u64| self.sieve.may_hold(*word) && self.listed.contains_key(word);
-        let mut words: Vec<u64> = hashes.iter().copied().filter(is_listed).collect();
+        let mut words: Vec<usize> = hashes
+            .iter()
+            .filter_map(|&word| self.listing.number_of(word))
+            .collect();
         if words.len() < NEEDED {
             return Vec::new();
         }
@@ -146,12 +180,7 @@ impl Reworded {
         }
         COUNTS.with_borrow_mut(|counts| {
             counts.resize(self.prompts.len().max(counts.len()), 0);
-            let lists = || {
-                words
-                    .iter()
-                    .filter_map(|word| self.listed.get(word))
-                    .flatten()
-            };
+            let lists = || words.iter().flat_map(|&word| self.listed_by(word));
             let mut found = Vec::new();
             for &prompt in lists() {
                 let count = &mut counts[prompt as usize];
@@ -233,25 +262,28 @@ impl Prompt {
             ));
             end = span.end;
         }
-        let weight = |index| words.word(index).chars().count().min(8) as f32 / 8.0;
-        let mut distinct = hashes.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
+        let weight = |index| words.word(index).chars().count().min(8) as u8;
+        let mut distinct: Vec<u8> = (0..hashes.len() as u8).collect();
+        distinct.sort_by_key(|&at| hashes[usize::from(at)]);
+        distinct.dedup_by_key(|at| hashes[usize::from(*at)]);
         Some(Self {
-            words: hashes.to_vec(),
-            distinct,
+            words: hashes.into(),
+            distinct: distinct.into(),
             weights: (0..hashes.len()).map(weight).collect(),
-            kinds,
+            kinds: kinds.into(),
         })
     }
 
+    /// Each word once, in the order of their hashes.
+    fn each(&self) -> impl Iterator<Item = u64> + '_ {
+        self.distinct.iter().map(|&at| self.words[usize::from(at)])
+    }
+
     /// The words that fewest evaluation rows have, long ones first.
-    fn rarest(&self, rows: &HashMap<u64, u32, BuildHasherDefault<Hashed>>) -> Vec<u64> {
-        let mut words: Vec<(u32, i32, u64)> = self
-            .words
-            .iter()
-            .zip(&self.weights)
-            .map(|(word, weight)| (rows[word], (-8.0 * weight) as i32, *word))
+    fn rarest(&self, rows: impl Fn(u64) -> u32) -> Vec<u64> {
+        let words = self.words.iter().zip(&self.weights);
+        let mut words: Vec<(u32, Reverse<u8>, u64)> = words
+            .map(|(&word, &weight)| (rows(word), Reverse(weight), word))
             .collect();
         words.sort_unstable();
         words.dedup();
@@ -260,7 +292,8 @@ impl Prompt {
     }
 
     fn has(&self, word: u64) -> bool {
-        self.distinct.binary_search(&word).is_ok()
+        let at = |at: &u8| self.words[usize::from(*at)];
+        self.distinct.binary_search_by_key(&word, at).is_ok()
     }
 
     /// The words that are not the template's.
@@ -282,7 +315,8 @@ struct Own(Vec<OwnWord>);
 
 struct OwnWord {
     word: u64,
-    weight: f32,
+    /// In eighths.
+    weight: u8,
     kind: u8,
 }
 

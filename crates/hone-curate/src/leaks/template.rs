@@ -4,13 +4,15 @@
 //! makes one of every row. A run of words counts as such where more than a handful of evaluation rows have it, or more
 //! than a handful of training rows; the words under such runs are the template's, not the row's.
 
-use super::overlap::Reading;
+use super::reading::{Kept, Reading, Texts};
 use crate::boilerplate::{Boilerplate, covered};
 
 /// Runs of words that many evaluation rows have, or many training rows.
 pub(super) struct Template {
     evaluation: Boilerplate,
     train: Boilerplate,
+    /// The words of each evaluation row of which something may be found.
+    rows: Vec<Kept>,
 }
 
 impl Template {
@@ -20,10 +22,16 @@ impl Template {
         Self {
             evaluation: Boilerplate::with_room(words, common_rows),
             train: Boilerplate::with_room(words, common_rows),
+            rows: Vec::new(),
         }
     }
 
-    /// Counts an evaluation row.
+    /// Keeps the words of the next evaluation row.
+    pub fn keep(&mut self, words: Kept) {
+        self.rows.push(words);
+    }
+
+    /// Counts an evaluation row, from any thread.
     pub fn add(&self, reading: &Reading<'_>) {
         self.evaluation.add_row(reading.words(), |_| true);
     }
@@ -37,5 +45,10 @@ impl Template {
     /// Which of these words, given by the hashes that keep numbers, are the template's.
     pub fn mask(&self, words: &[u64]) -> Box<[bool]> {
         covered(words, |run| self.evaluation.has(run) || self.train.has(run))
+    }
+
+    /// Which words of an evaluation row are the template's.
+    pub fn mask_of_row(&self, row: usize, texts: Texts) -> Box<[bool]> {
+        self.mask(&self.rows[row].joined(texts))
     }
 }

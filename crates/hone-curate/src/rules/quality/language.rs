@@ -109,6 +109,10 @@ impl LanguageDetector {
 
     /// The languages of two texts in two scripts, which are two languages for certain, so that less of them is enough.
     pub fn of_two_scripts(&self, one: &str, other: &str) -> Option<(Lang, Lang)> {
+        // What is ASCII is in the script of all that is.
+        if one.is_ascii() && other.is_ascii() {
+            return None;
+        }
         let of = |text: &str| {
             let sample = self.sample(text, self.min_length * 2 / 3)?;
             let script = script(&sample)?;
@@ -188,20 +192,41 @@ fn sample(text: &str) -> String {
     sample
 }
 
-/// Has the text the small words of English, which no other language has? Most texts are English, and
-/// this takes a tenth of the detector's time.
+/// Has the text the small words of English? Most texts are English, and this takes a tenth of the detector's time.
+///
+/// Words that no other language has, at least four of them, a tenth of all; or some, and with those that others have too a quarter of all.
 fn is_english(text: &str) -> bool {
-    const SMALL: [&str; 14] = [
-        "the", "of", "and", "that", "with", "this", "are", "which", "from", "you", "your",
-        "should", "when", "what",
-    ];
-    let (mut small, mut all) = (0, 0);
+    let (mut small, mut own, mut first, mut all) = (0, 0, None, 0);
+    let mut has_several = false;
     for word in text.split_ascii_whitespace() {
         all += 1;
-        small += usize::from(SMALL.iter().any(|small| small.eq_ignore_ascii_case(word)));
+        let among = |words: &[&str]| {
+            words
+                .iter()
+                .position(|small| small.eq_ignore_ascii_case(word))
+        };
+        if let Some(at) = among(&OWN) {
+            own += 1;
+            has_several |= *first.get_or_insert(at) != at;
+        } else if among(&OTHERS_HAVE).is_some() {
+            small += 1;
+        }
     }
-    small >= 4 && small * 10 >= all
+    let has_many = own >= 4 && own * 10 >= all;
+    let has_some = has_several && own + small >= 4 && (own + small) * 4 >= all && text.is_ascii();
+    has_many || has_some
 }
+
+/// Small words that only English has.
+const OWN: [&str; 14] = [
+    "the", "of", "and", "that", "with", "this", "are", "which", "from", "you", "your", "should",
+    "when", "what",
+];
+
+/// Small words of English that are words of other languages too.
+const OTHERS_HAVE: [&str; 12] = [
+    "a", "to", "is", "in", "for", "it", "as", "on", "an", "be", "by", "or",
+];
 
 /// ISO 639-1 codes of the languages that the detector knows.
 const TWO_LETTERS: &[(&str, &str)] = &[
@@ -318,6 +343,16 @@ mod tests {
         assert!(!is_english("le mot and n'est pas of the langue"));
         let rare = format!("the and of with {}", "mot ".repeat(37));
         assert!(!is_english(&rare));
+        assert!(is_english(
+            "This package contains data for a library and is made to be read"
+        ));
+        for other in [
+            "Vi har en god plan for dag to, og det er på tide, for as is in an by or be",
+            "He leido The Lord of the Rings a los diez anos y luego otra vez en la escuela con mis amigos",
+            "the the the is in a to for it",
+        ] {
+            assert!(!is_english(other), "{other}");
+        }
     }
 
     #[test]
