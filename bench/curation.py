@@ -34,7 +34,7 @@ def hone(binary: Path, *arguments) -> subprocess.CompletedProcess:
 
 
 def left(dataset: Path) -> set[int]:
-    return {finding["line"] for finding in lines(dataset / "findings.jsonl") if finding["decision"] == "set-aside"}
+    return {finding["line"] for finding in lines(dataset / "findings.jsonl") if finding["decision"] == "dropped"}
 
 
 def rows_of(dataset: Path, side: str) -> int:

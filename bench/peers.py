@@ -300,7 +300,7 @@ def write_rows(arguments: argparse.Namespace, name: str, rows: list[dict], limit
 
 
 def encoder(tokenizer, template: str, end: str):
-    """From a row to ids and labels: of a chat the assistant's turns and their end token are learnt, of a text everything.
+    """From a row to ids and labels: of a chat the assistant's turns and their end token are trained on, of a text everything.
 
     A first token has no label, since nothing predicts it.
     """

@@ -1,7 +1,8 @@
 //! A guide that names a file which is no longer there costs a newcomer more than no guide.
 //!
 //! Every path in backticks that begins with one of the repository's own folders must exist; `<NAME>` in a path
-//! stands for what the reader is about to make, and the folder before it must exist.
+//! stands for what the reader is about to make, and the folder before it must exist. And one thing has one word: pages say
+//! what the screens say, and words that were given up do not come back.
 
 use std::fs;
 use std::path::Path;
@@ -30,8 +31,18 @@ const FOLDERS: [&str; 7] = [
     ".ci/",
 ];
 
+/// Words that pages do not use, each with the one in their place. Changelog and log tell of the past.
+const GIVEN_UP: [(&str, &str); 5] = [
+    ("set aside", "dropped, or skipped"),
+    ("set-aside", "dropped"),
+    ("learnt", "trained on, or supervised"),
+    ("way back", "backward pass"),
+    ("keeps moments", "keeps its state"),
+];
+
 /// Checks all pages.
 pub fn check(root: &Path) -> Result<()> {
+    check_words(root)?;
     let (mut named, mut missing) = (0, Vec::new());
     for page in PAGES {
         let text =
@@ -49,6 +60,40 @@ pub fn check(root: &Path) -> Result<()> {
         missing.join("\n  ")
     );
     println!("pages: {named} paths, all there");
+    Ok(())
+}
+
+/// Looks for given-up words in README and docs, those made from the code among them.
+fn check_words(root: &Path) -> Result<()> {
+    let mut pages = vec![root.join("README.md")];
+    let mut folders = vec![root.join("docs")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            match path.is_dir() {
+                true => folders.push(path),
+                false => pages.push(path),
+            }
+        }
+    }
+    pages.retain(|page| {
+        page.extension().is_some_and(|ending| ending == "md") && !page.ends_with("LOG.md")
+    });
+    let mut found = Vec::new();
+    for page in &pages {
+        let text = fs::read_to_string(page)?;
+        for (at, line) in text.lines().enumerate() {
+            let said = GIVEN_UP.iter().filter(|(word, _)| line.contains(word));
+            found.extend(said.map(|(word, instead)| {
+                format!("{}:{}: `{word}`: say {instead}", page.display(), at + 1)
+            }));
+        }
+    }
+    ensure!(
+        found.is_empty(),
+        "words that were given up:\n  {}",
+        found.join("\n  ")
+    );
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What many rows of a collection have in common: instructions, forms, templates.
 //!
-//! It tells nothing about any of them: rows are copies, and evaluation rows are learnt, only by the rest. What is
+//! It tells nothing about any of them: rows are copies, and evaluation rows are trained on, only by the rest. What is
 //! boilerplate is not described anywhere; it is what more than a handful of rows have, so rows that have a run of words
 //! are counted.
 

@@ -114,7 +114,7 @@ impl Why {
     /// The rule that leaves a row out, if one does.
     pub(crate) fn of_findings(findings: &[Finding]) -> Option<Self> {
         let mut findings = findings.iter();
-        let out = findings.find(|finding| finding.decision == Decision::SetAside)?;
+        let out = findings.find(|finding| finding.decision == Decision::Dropped)?;
         Some(Self {
             kind: out.rule.clone(),
             message: out.message.clone(),

@@ -44,7 +44,7 @@ pub struct Note {
     pub settings: Value,
     /// Rules in force, with their parameters.
     pub steps: Value,
-    /// Rows read, kept, set aside, changed.
+    /// Rows read, kept, dropped, changed.
     pub counts: BTreeMap<String, usize>,
     /// Findings that wait for a decision, by rule.
     pub undecided: BTreeMap<String, usize>,

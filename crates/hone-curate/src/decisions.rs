@@ -98,7 +98,7 @@ impl Example {
         }
         if let Some(both) = &finding.beside {
             let (this, kept) = match (finding.against, finding.decision) {
-                (_, Decision::SetAside) => ("leaves:", "stays: "),
+                (_, Decision::Dropped) => ("leaves:", "stays: "),
                 (Some(_), _) => ("row:   ", "other: "),
                 (None, _) => ("row:   ", "like:  "),
             };
@@ -184,7 +184,7 @@ pub fn word(decision: Decision) -> &'static str {
         Decision::Undecided => "undecided",
         Decision::Allowed => "allowed",
         Decision::Changed => "changed",
-        Decision::SetAside => "set aside",
+        Decision::Dropped => "dropped",
     }
 }
 
@@ -266,7 +266,7 @@ pub fn actions(kind: &Kind, has_names: bool) -> Vec<Action> {
     [
         (Action::Redact, replaces),
         (Action::Pseudonymise, replaces && has_names),
-        (Action::Drop, leaves && kind.decision != Decision::SetAside),
+        (Action::Drop, leaves && kind.decision != Decision::Dropped),
         (
             lets_it_stay,
             !is_listed && kind.decision != Decision::Allowed,

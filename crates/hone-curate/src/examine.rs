@@ -17,7 +17,7 @@ use crate::{Action, Decision, Doc, Family, Finding, Hit, Row, excerpt};
 /// What became of a row.
 #[derive(Debug)]
 pub struct Examined {
-    /// The row, perhaps changed; `None` if it is set aside.
+    /// The row, perhaps changed; `None` if it is dropped.
     pub record: Option<Record>,
     /// What was seen and decided.
     pub findings: Vec<Finding>,
@@ -80,22 +80,22 @@ impl<'a> Examiner<'a> {
     ) -> Examined {
         let row = Row::new(&record, tokens);
         let stays = held_out.is_some() && has_answer(&record);
-        let (seen, is_set_aside) = self.see(&row, stays, |_| true);
+        let (seen, is_dropped) = self.see(&row, stays, |_| true);
         let found = self.found(&row, &seen);
         let mut findings = self.findings(&row, &seen, &found);
         for finding in &mut findings {
             finding.side = held_out;
-            if is_set_aside {
+            if is_dropped {
                 finding.leave();
             }
         }
-        let changed = match is_set_aside || found.changes.is_empty() {
+        let changed = match is_dropped || found.changes.is_empty() {
             true => None,
             false => Some(change(&row, &found)),
         };
         drop(row);
         Examined {
-            record: match (is_set_aside, changed) {
+            record: match (is_dropped, changed) {
                 (true, _) => None,
                 (false, changed) => Some(changed.unwrap_or(record)),
             },
@@ -124,7 +124,7 @@ impl<'a> Examiner<'a> {
         changed.unwrap_or(record)
     }
 
-    /// What the rules that are asked see, and whether the row is set aside for it, unless it stays whatever is seen.
+    /// What the rules that are asked see, and whether the row is dropped for it, unless it stays whatever is seen.
     fn see(
         &self,
         row: &Row<'_>,
@@ -137,7 +137,7 @@ impl<'a> Examiner<'a> {
             rule.check(row, &mut hits);
             seen.extend(hits.drain(..).map(|hit| {
                 let decision = decision(ruled.action, &hit);
-                let is_kept = stays && decision == Decision::SetAside;
+                let is_kept = stays && decision == Decision::Dropped;
                 Seen {
                     decision: if is_kept {
                         Decision::Reported
@@ -150,7 +150,7 @@ impl<'a> Examiner<'a> {
                 }
             }));
             let last = seen.last().map(|seen| seen.decision);
-            if last == Some(Decision::SetAside) {
+            if last == Some(Decision::Dropped) {
                 return (seen, true);
             }
         }
@@ -220,7 +220,7 @@ impl<'a> Examiner<'a> {
             let place = hit.place.expect("what is not empty stands somewhere");
             let spans = match seen.decision {
                 // The rules that come later have not been asked.
-                Decision::SetAside => {
+                Decision::Dropped => {
                     let text = row.text(place).unwrap_or("");
                     self.personal_in(text, &hit.span)
                 }
@@ -263,7 +263,7 @@ impl<'a> Examiner<'a> {
         let end = text.ceil_char_boundary((span.end + AROUND).min(text.len()));
         let known = seen.hit.place.and_then(|place| personal.get(&place));
         let spans = match seen.decision {
-            Decision::SetAside => self.personal_in(text, span),
+            Decision::Dropped => self.personal_in(text, span),
             _ => known.cloned().unwrap_or_default(),
         };
         let masked = |part: Range<usize>| {
@@ -320,7 +320,7 @@ impl<'a> Examiner<'a> {
 
 /// Is there something in a row that an answer could be compared with?
 pub(crate) fn has_answer(record: &Record) -> bool {
-    let last = record.parts().filter(Part::is_learnt).last();
+    let last = record.parts().filter(Part::is_supervised).last();
     last.is_some_and(|part| !part.text.trim().is_empty())
 }
 
@@ -375,7 +375,7 @@ fn a_text(text: &str) -> Record {
 
 fn decision(action: Action, hit: &Hit) -> Decision {
     match action {
-        Action::Drop => Decision::SetAside,
+        Action::Drop => Decision::Dropped,
         Action::Allow => Decision::Allowed,
         Action::Ask => Decision::Undecided,
         // What is about a row as a whole has nothing to replace.
@@ -503,7 +503,7 @@ mod tests {
             (Action::Ask, Decision::Undecided, Some("a x x")),
             (Action::Allow, Decision::Allowed, Some("a x x")),
             (Action::Redact, Decision::Changed, Some("a <EX> <EX>")),
-            (Action::Drop, Decision::SetAside, None),
+            (Action::Drop, Decision::Dropped, None),
         ] {
             let examined = examined(action, "a x x");
             let kept = examined
@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_is_set_aside_is_not_examined_further() {
+    fn a_row_that_is_dropped_is_not_examined_further() {
         let examined = examined(Action::Ask, " ");
         assert!(examined.record.is_none());
         assert_eq!(examined.findings.len(), 1);

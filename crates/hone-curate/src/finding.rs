@@ -75,7 +75,8 @@ pub enum Decision {
     /// It stays, and the text seen was replaced.
     Changed,
     /// It is not in the dataset.
-    SetAside,
+    #[serde(alias = "set-aside")]
+    Dropped,
 }
 
 /// One line of `findings.jsonl`.
@@ -263,5 +264,13 @@ mod tests {
         let long = excerpt(&format!("{}{}", "ä".repeat(500), "z".repeat(500)));
         assert_eq!(long.chars().count(), 123);
         assert!(long.starts_with("ää") && long.ends_with("zz"));
+    }
+
+    #[test]
+    fn findings_of_earlier_builds_are_read() {
+        let read = |text: &str| serde_json::from_str::<Decision>(text).unwrap();
+        assert_eq!(read("\"set-aside\""), Decision::Dropped);
+        let written = serde_json::to_string(&Decision::Dropped).unwrap();
+        assert_eq!(written, "\"dropped\"");
     }
 }

@@ -1,6 +1,6 @@
-//! How much of each collection is learnt.
+//! How much of each collection is trained on.
 //!
-//! A collection's weight is its share of what is learnt. It is reached by whole repeats of all its rows
+//! A collection's weight is its share of what is trained on. It is reached by whole repeats of all its rows
 //! and, for the rest, by rows chosen by their content: never by drawing the same row twice by accident.
 //! A repeated row stays one row with a count, so that curating a mixture again changes nothing.
 
@@ -16,7 +16,7 @@ pub static DOC: Doc = Doc {
     name: "mixed-out",
     family: Family::Quality,
     summary: "the mixture takes fewer rows of the collection than there are",
-    why: "A collection ten times the size of another is learnt ten times as much, whatever it is worth; weights say what is wanted, \
+    why: "A collection ten times the size of another is trained on ten times as much, whatever it is worth; weights say what is wanted, \
           and which rows pay for it should be seen.",
     what: "Works when the recipe has [mix]: weights per collection, by rows or tokens, a temperature, a cap. Rows are repeated as a \
            whole and chosen by their content and the seed.",
@@ -118,7 +118,7 @@ pub struct Portion {
     pub origin: String,
     /// Different rows.
     pub rows: usize,
-    /// Rows learnt, repeats included.
+    /// Rows trained on, repeats included.
     pub copies: usize,
     /// What was weighed before (rows or tokens).
     pub before: usize,
@@ -173,7 +173,7 @@ impl MixBy {
     }
 }
 
-/// How often each row is learnt, and what that makes of each collection.
+/// How often each row is trained on, and what that makes of each collection.
 pub fn mix(
     rows: &[Ingredient],
     recipe: &RawMix,

@@ -24,8 +24,8 @@ pub struct Overview {
     pub rows_in: usize,
     /// Rows in the dataset, repeats not counted.
     pub rows_out: usize,
-    /// Rows set aside.
-    pub rows_set_aside: usize,
+    /// Rows dropped.
+    pub rows_dropped: usize,
     /// Rows whose text was changed.
     pub rows_changed: usize,
     /// Findings that wait for a decision.
@@ -46,13 +46,13 @@ pub struct Overview {
     pub losses: Vec<Loss>,
     /// Each collection before and after.
     pub origins: Vec<OriginRow>,
-    /// Rows set aside, by rule.
+    /// Rows dropped, by rule.
     pub left: Vec<Bar>,
     /// Rows by length.
     pub lengths: Vec<Bar>,
     /// What the lengths are counted in.
     pub length_unit: String,
-    /// Rows by language of what is learnt.
+    /// Rows by language of what is trained on.
     pub languages: Vec<Bar>,
     /// In which languages no names of persons are looked for, as a sentence; empty where there are none.
     pub names_not_looked_for: String,
@@ -62,7 +62,7 @@ pub struct Overview {
     pub distinct_pairs: f64,
     /// Rows about whose quality a rule said something.
     pub rows_remarked: usize,
-    /// Rows by the share of different words in what is learnt, of those with words enough to tell.
+    /// Rows by the share of different words in what is trained on, of those with words enough to tell.
     pub variety: Vec<Bar>,
     /// The likeness from which on rows count as near-duplicates.
     pub near_threshold: f64,
@@ -249,7 +249,7 @@ impl Tally {
         if finding.against.is_some() {
             let row = (finding.file.clone(), finding.line);
             let fate = match finding.leaves {
-                true => Decision::SetAside,
+                true => Decision::Dropped,
                 false => finding.decision,
             };
             let decision = self.repeating.entry(row).or_insert(fate);
@@ -289,7 +289,7 @@ impl Tally {
         };
         Contamination {
             rows: self.repeating.len(),
-            left: decided(Decision::SetAside),
+            left: decided(Decision::Dropped),
             undecided: decided(Decision::Undecided),
             by_rule: commonest(
                 self.repeating_by_rule
@@ -318,9 +318,9 @@ impl Tally {
         rules
     }
 
-    /// Rows set aside, by rule; several rules about leaks may set aside the same row.
+    /// Rows dropped, by rule; several rules about leaks may drop the same row.
     pub fn left(&self) -> Vec<Bar> {
-        commonest(self.by_rule(Decision::SetAside).into_iter(), usize::MAX)
+        commonest(self.by_rule(Decision::Dropped).into_iter(), usize::MAX)
     }
 
     /// How often each rule left a decision open.
@@ -356,7 +356,7 @@ impl Portrait {
         if let Some(share) = variety(record) {
             *self.variety.entry(share).or_default() += 1;
         }
-        for reply in record.parts().filter(Part::is_learnt) {
+        for reply in record.parts().filter(Part::is_supervised) {
             self.add_reply(&reply);
         }
     }
@@ -409,11 +409,11 @@ impl Portrait {
     }
 }
 
-/// How many tenths of the first hundred words that are learnt are different ones, if there are so many: longer texts
+/// How many tenths of the first hundred words that are trained on are different ones, if there are so many: longer texts
 /// repeat words whatever they say.
 fn variety(record: &Record) -> Option<usize> {
-    let learnt = record.parts().filter(Part::is_learnt);
-    let words: Vec<String> = learnt
+    let supervised = record.parts().filter(Part::is_supervised);
+    let words: Vec<String> = supervised
         .flat_map(|part| part.text.split_whitespace())
         .take(VARIETY_WORDS)
         .map(str::to_lowercase)
@@ -533,7 +533,7 @@ mod tests {
             let decision = if line == 5 {
                 Decision::Undecided
             } else {
-                Decision::SetAside
+                Decision::Dropped
             };
             tally.add(&Finding::of_row(
                 "r",
@@ -549,7 +549,7 @@ mod tests {
             .map(|(kind, count, _)| (kind.decision, *count))
             .collect();
         // What waits for a decision is told first.
-        assert_eq!(told, [(Decision::Undecided, 1), (Decision::SetAside, 4)]);
+        assert_eq!(told, [(Decision::Undecided, 1), (Decision::Dropped, 4)]);
         let lines: Vec<usize> = kinds[1].2.iter().map(|finding| finding.line).collect();
         assert_eq!(lines, [1, 2, 3]);
         assert_eq!(

@@ -634,7 +634,7 @@ impl Section {
 }
 
 impl Ruled {
-    /// Is it about text that must not be learnt unseen?
+    /// Is it about text that must not be trained on unseen?
     pub fn must_be_decided(&self) -> bool {
         self.action == Action::Ask
             && matches!(

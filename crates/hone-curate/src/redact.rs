@@ -1,4 +1,4 @@
-//! What stands in for text that must not be learnt.
+//! What stands in for text that must not be trained on.
 //!
 //! A placeholder names the kind (`<EMAIL>`). A pseudonym is made up, the same for the same text in the
 //! whole dataset and in later builds with the same key file, so that who said what stays visible. Only

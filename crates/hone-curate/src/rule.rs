@@ -54,9 +54,9 @@ impl<'a> Row<'a> {
         self.record.parts()
     }
 
-    /// The texts that are learnt: replies, or the text itself.
-    pub fn learnt(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
-        self.parts().filter(Part::is_learnt)
+    /// The texts that are trained on: replies, or the text itself.
+    pub fn supervised(&self) -> impl Iterator<Item = Part<'a>> + use<'a> {
+        self.parts().filter(Part::is_supervised)
     }
 }
 
@@ -139,7 +139,7 @@ pub enum Family {
     Harm,
     /// Whose text it is.
     Licence,
-    /// Evaluation rows that are also learnt.
+    /// Evaluation rows that are also trained on.
     Leak,
     /// How much there is to learn from it.
     Quality,
@@ -193,7 +193,7 @@ pub enum Action {
     Redact,
     /// The text seen is replaced by a made-up one, the same for the same text.
     Pseudonymise,
-    /// The row is set aside.
+    /// The row is dropped.
     Drop,
 }
 

@@ -383,7 +383,7 @@ fn note(rows: &Rows, curated: &Curated, curation: &Curation) -> Result<Note, Wri
     let counts = [
         ("read", curated.rows_in),
         ("kept", curated.kept.len()),
-        ("set aside", curated.rows_in - curated.kept.len()),
+        ("dropped", curated.rows_in - curated.kept.len()),
         ("changed", curated.rows_changed),
     ];
     Ok(Note {
@@ -414,7 +414,7 @@ fn overview(
         id: note.content.to_string(),
         rows_in: curated.rows_in,
         rows_out: curated.kept.len(),
-        rows_set_aside: curated.rows_in - curated.kept.len(),
+        rows_dropped: curated.rows_in - curated.kept.len(),
         rows_changed: curated.rows_changed,
         undecided: curated.tally.count(Decision::Undecided),
         told: told.to_vec(),

@@ -14,7 +14,7 @@ use serde_json::json;
 /// Evaluation rows, and rows of each way of planting.
 const ROWS: usize = 100;
 
-/// A way to have an evaluation row among those that are learnt.
+/// A way to have an evaluation row among those that are trained on.
 type Plant = fn(&str, &mut Stream) -> String;
 
 const PLANTS: [(&str, Plant); 6] = [
@@ -49,9 +49,9 @@ fn planted_rows_are_found_as_the_page_says() {
         .map(|_| format!("{PREAMBLE} {}?", words(32, &mut stream)))
         .collect();
     let evaluation: Vec<Record> = questions.iter().map(|question| row(question)).collect();
-    let mut learnt: Vec<(&str, Record)> = Vec::new();
+    let mut supervised: Vec<(&str, Record)> = Vec::new();
     for (way, plant) in PLANTS {
-        learnt.extend(questions.iter().map(|question| {
+        supervised.extend(questions.iter().map(|question| {
             let asked = question
                 .strip_prefix(PREAMBLE)
                 .expect("every question has it")
@@ -66,16 +66,19 @@ fn planted_rows_are_found_as_the_page_says() {
     }
     let clean = |stream: &mut Stream| row(&words(40, stream));
     let alike = |stream: &mut Stream| row(&format!("{PREAMBLE} {}?", words(32, stream)));
-    learnt.extend((0..5 * ROWS).map(|_| (CLEAN, clean(&mut stream))));
-    learnt.extend((0..ROWS).map(|_| (ALIKE, alike(&mut stream))));
+    supervised.extend((0..5 * ROWS).map(|_| (CLEAN, clean(&mut stream))));
+    supervised.extend((0..ROWS).map(|_| (ALIKE, alike(&mut stream))));
 
     let index = Index::new(&LeakOptions::all(), &evaluation).unwrap();
-    let rows: Vec<Record> = learnt.iter().map(|(_, record)| record.clone()).collect();
+    let rows: Vec<Record> = supervised
+        .iter()
+        .map(|(_, record)| record.clone())
+        .collect();
     let mut found: BTreeMap<(&str, &str), BTreeSet<usize>> = BTreeMap::new();
     for leak in find(&index, &rows).unwrap() {
         for rule in [leak.rule, ANY] {
             found
-                .entry((rule, learnt[leak.row].0))
+                .entry((rule, supervised[leak.row].0))
                 .or_default()
                 .insert(leak.row);
         }

@@ -1,6 +1,6 @@
-//! Records to examples: ids, and which of them are learnt.
+//! Records to examples: ids, and which of them are trained on.
 //!
-//! Rows that do not fit are set aside whole by default: a reply cut in the middle teaches a model to
+//! Rows that do not fit are dropped whole by default: a reply cut in the middle teaches a model to
 //! stop in the middle.
 
 use std::num::NonZero;
@@ -62,7 +62,7 @@ pub struct Truncated {
 }
 
 impl Example {
-    /// How many ids are learnt. The first one has nothing before it to be predicted from.
+    /// How many ids are trained on. The first one has nothing before it to be predicted from.
     pub fn num_supervised(&self) -> usize {
         self.supervised
             .iter()
@@ -221,7 +221,7 @@ fn for_every_model(record: &Record) -> Result<(), Reason> {
 }
 
 fn is_supervised(turn: &Turn) -> bool {
-    turn.role == Role::Assistant && turn.is_learnt
+    turn.role == Role::Assistant && turn.is_supervised
 }
 
 fn encode_all(renderer: &Renderer, records: &[Record]) -> Vec<Result<Encoded, Reason>> {
@@ -245,7 +245,7 @@ fn encode_all(renderer: &Renderer, records: &[Record]) -> Vec<Result<Encoded, Re
     })
 }
 
-/// One record as ids, with what is learnt marked.
+/// One record as ids, with what is trained on marked.
 ///
 /// # Errors
 /// Why it cannot be trained on.
@@ -321,7 +321,7 @@ mod tests {
             refused,
             [
                 "f:2: 46 tokens long; the limit is 36",
-                "f:3: has no token to learn from: no reply of the assistant, or each with weight 0",
+                "f:3: has no supervised token: no reply of the assistant, or each with weight 0",
                 "f:4: the vocabulary cannot spell \"é\"",
             ]
         );

@@ -4,7 +4,7 @@
 //! files ─read→ Record ─split→ train, valid, test ─encode→ Example ─order→ ─pack→ Batch
 //! ```
 //!
-//! A row that cannot be used is set aside with its file, its line and the reason; none disappears.
+//! A row that cannot be used is dropped with its file, its line and the reason; none disappears.
 //! The crate knows neither tensors nor models: a batch is numbers and where they come from.
 
 mod beside;

@@ -165,10 +165,10 @@ mod tests {
 
     fn expected(examples: &[Example]) -> Vec<Seen> {
         let one = |e: &Example| {
-            let learnt = (1..e.ids.len()).filter(|&at| e.supervised[at]);
+            let supervised = (1..e.ids.len()).filter(|&at| e.supervised[at]);
             (
                 e.ids.clone(),
-                learnt.map(|at| (at - 1, e.ids[at])).collect(),
+                supervised.map(|at| (at - 1, e.ids[at])).collect(),
             )
         };
         examples.iter().map(one).collect()

@@ -1,4 +1,4 @@
-//! One row of a dataset, where it came from, and why a row may be set aside.
+//! One row of a dataset, where it came from, and why a row may be dropped.
 
 use hone_ledger::words::{quoted, quoted_to};
 use std::collections::BTreeMap;
@@ -23,15 +23,15 @@ pub struct Record {
     pub origin: Option<String>,
     /// The licence its text is under, as an SPDX expression, where it is known.
     pub licence: Option<String>,
-    /// How often it is learnt in an epoch: mixtures repeat rows.
+    /// How often it is trained on in an epoch: mixtures repeat rows.
     pub copies: usize,
-    /// What is learnt.
+    /// What is trained on.
     pub body: Body,
     /// Where it was read.
     pub source: Source,
 }
 
-/// A conversation whose replies are learnt, a text that is learnt whole, or two replies to choose between.
+/// A conversation whose replies are trained on, a text that is trained on whole, or two replies to choose between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Only the assistant's turns are supervised.
@@ -101,12 +101,12 @@ pub struct Unpaired {
 pub struct Part<'a> {
     /// Which one.
     pub place: Place,
-    /// Who says it; `None` for a text learnt whole.
+    /// Who says it; `None` for a text trained on whole.
     pub role: Option<Role>,
     /// What it says.
     pub text: &'a str,
-    /// Is it learnt, and not only read?
-    pub is_learnt: bool,
+    /// Is it trained on, and not only read?
+    pub is_supervised: bool,
 }
 
 /// Which text of a record. Turns are counted from 0 here, and from 1 where people read it.
@@ -199,7 +199,7 @@ pub enum Reason {
     Preference,
     #[error("an unpaired preference (a reply with a label): nothing trains on them yet")]
     Unpaired,
-    #[error("has no token to learn from: no reply of the assistant, or each with weight 0")]
+    #[error("has no supervised token: no reply of the assistant, or each with weight 0")]
     NothingSupervised,
     #[error(transparent)]
     Render(#[from] RenderError),
@@ -266,7 +266,7 @@ pub struct Count {
 }
 
 impl Record {
-    /// The id of what is learnt: equal text has equal ids, wherever it was read.
+    /// The id of what is trained on: equal text has equal ids, wherever it was read.
     pub fn content_id(&self) -> ContentId {
         ContentId::of(self.body.to_json().to_string().as_bytes())
     }
@@ -337,7 +337,7 @@ impl Body {
             place: Place::Text,
             role: None,
             text,
-            is_learnt: true,
+            is_supervised: true,
         });
         whole.into_iter().chain(self.turns().flat_map(parts))
     }
@@ -434,7 +434,7 @@ fn parts((place, turn): (Place, &Turn)) -> impl Iterator<Item = Part<'_>> {
         place,
         role: Some(turn.role),
         text,
-        is_learnt: turn.role == Role::Assistant && turn.is_learnt,
+        is_supervised: turn.role == Role::Assistant && turn.is_supervised,
     };
     let reasoning = turn.reasoning.as_deref();
     let reasoning = reasoning.zip(place.reasoning());
@@ -486,9 +486,9 @@ impl Place {
 }
 
 impl Part<'_> {
-    /// Is this text learnt, and not only read?
-    pub fn is_learnt(&self) -> bool {
-        self.is_learnt
+    /// Is this text trained on, and not only read?
+    pub fn is_supervised(&self) -> bool {
+        self.is_supervised
     }
 }
 
@@ -667,13 +667,14 @@ mod tests {
                     (
                         part.place.to_string(),
                         part.text.to_owned(),
-                        part.is_learnt(),
+                        part.is_supervised(),
                     )
                 })
                 .collect::<Vec<_>>()
         };
-        let part =
-            |place: &str, text: &str, is_learnt| (place.to_owned(), text.to_owned(), is_learnt);
+        let part = |place: &str, text: &str, is_supervised| {
+            (place.to_owned(), text.to_owned(), is_supervised)
+        };
         let expected = [
             part("turn 1", "q", false),
             part("turn 2, argument 1", "x", true),
@@ -712,7 +713,7 @@ mod tests {
         assert_eq!(row(r#", "reasoning": """#).content_id(), plain.content_id());
         let parts: Vec<_> = thought.parts().collect();
         assert_eq!(parts[1].place.to_string(), "turn 2, reasoning");
-        assert_eq!((parts[1].text, parts[1].is_learnt), ("hm", true));
+        assert_eq!((parts[1].text, parts[1].is_supervised), ("hm", true));
         thought.task = "t".into();
         *thought.text_mut(Place::Reasoning(1)).unwrap() = "so".into();
         assert_eq!(thought.text(Place::Reasoning(1)), Some("so"));

@@ -142,12 +142,12 @@ fn add(
             let (calls, weight) = call_turn(item, said, (place, key), account)?;
             match turns.last_mut() {
                 // Calls in a row are made at once.
-                Some(last) if !last.calls.is_empty() && last.is_learnt == weight => {
+                Some(last) if !last.calls.is_empty() && last.is_supervised == weight => {
                     last.calls.extend(calls);
                 }
                 _ => turns.push(Turn {
                     calls,
-                    is_learnt: weight,
+                    is_supervised: weight,
                     ..Turn::new(Role::Assistant, "")
                 }),
             }
@@ -197,7 +197,7 @@ fn pair(
     Ok(Some([
         Turn::new(Role::User, asked),
         Turn {
-            is_learnt: account.is_learnt(None),
+            is_supervised: account.is_supervised(None),
             ..Turn::new(Role::Assistant, answered)
         },
     ]))
@@ -262,7 +262,7 @@ fn turn(
         calls,
         call_id: of_tool("tool_call_id")?,
         name: of_tool("name")?,
-        is_learnt: role != Role::Assistant || account.is_learnt(trains),
+        is_supervised: role != Role::Assistant || account.is_supervised(trains),
         ..Turn::new(role, text)
     })
 }
@@ -296,7 +296,7 @@ fn call_turn(
     }
     match made.is_empty() {
         true => Err(field(&at, "calls nothing")),
-        false => Ok((made, account.is_learnt(trains))),
+        false => Ok((made, account.is_supervised(trains))),
     }
 }
 

@@ -908,7 +908,7 @@ fn a_key_of_any_name_that_says_a_row_is_bad_or_masked_refuses_it() {
         let told = with(key, value);
         assert!(told.contains(&format!("`{key}` ")), "{key}: {told}");
         assert!(
-            told.contains("learnt") || told.contains("trained on") || told.contains("template"),
+            told.contains("supervised") || told.contains("trained on") || told.contains("template"),
             "{told}"
         );
     }

@@ -121,9 +121,9 @@ impl Exam {
                 return None;
             };
             // A call is judged by its loss alone: what a tool is told has no one wording. So is a reply
-            // that is not to be learnt.
+            // that is not to be trained on.
             let reply = conversation.turns.last()?;
-            if !reply.calls.is_empty() || !reply.is_learnt {
+            if !reply.calls.is_empty() || !reply.is_supervised {
                 return None;
             }
             let (prompt, reference) = conversation.split_reply()?;

@@ -173,7 +173,7 @@ fn assert_each_as_alone(
     let mut places: Vec<(&str, &mut Tensor)> =
         grads.iter_mut().map(|own| (own.0, &mut own.1)).collect();
     let judged = model.nats_with(batch.packed(), names).unwrap();
-    let learnt = model
+    let supervised = model
         .loss_and_grads_with(batch.packed(), names, options, &mut places)
         .unwrap();
     for name in distinct {
@@ -192,14 +192,14 @@ fn assert_each_as_alone(
         let Some(name) = name else {
             let nobody = vec![None; of.len()];
             let nats = model.loss_and_grads_with(alone.packed(), &nobody, options, &mut []);
-            assert_eq!(own(&learnt), nats.unwrap(), "{what}: the base");
+            assert_eq!(own(&supervised), nats.unwrap(), "{what}: the base");
             continue;
         };
         let mut want = device.zeros(1, model.adapter().unwrap().num_parameters());
         let nats = model
             .loss_and_grads(alone.packed(), options, &mut want)
             .unwrap();
-        assert_eq!(own(&learnt), nats, "{what}: {name}");
+        assert_eq!(own(&supervised), nats, "{what}: {name}");
         let found = &grads.iter().find(|own| own.0 == name).unwrap().1;
         let (found, want) = (found.to_vec().unwrap(), want.to_vec().unwrap());
         assert!(want.iter().any(|x| *x != 0.0), "{what}: {name} learns");

@@ -17,7 +17,7 @@ pub enum Role {
     System,
     /// The person asking.
     User,
-    /// The model; the only role that is learnt from.
+    /// The model; the only role that is trained on.
     Assistant,
     /// The result of a tool the model called.
     Tool,
@@ -72,15 +72,15 @@ pub struct Turn {
     /// The tool that speaks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Is the reply learnt, and not only read?
+    /// Is the reply trained on, and not only read?
     #[serde(
-        default = "learnt",
+        default = "supervised",
         rename = "weight",
-        skip_serializing_if = "is_learnt",
+        skip_serializing_if = "is_supervised",
         serialize_with = "as_weight",
         deserialize_with = "from_weight"
     )]
-    pub is_learnt: bool,
+    pub is_supervised: bool,
 }
 
 /// A tool that is called, with what it is told.
@@ -206,16 +206,16 @@ fn text_or_none<'de, D: Deserializer<'de>>(text: D) -> Result<Option<String>, D:
     Ok(Option::deserialize(text)?.filter(|text: &String| !text.is_empty()))
 }
 
-fn learnt() -> bool {
+fn supervised() -> bool {
     true
 }
 
-fn is_learnt(is_learnt: &bool) -> bool {
-    *is_learnt
+fn is_supervised(is_supervised: &bool) -> bool {
+    *is_supervised
 }
 
-fn as_weight<S: Serializer>(is_learnt: &bool, out: S) -> Result<S::Ok, S::Error> {
-    out.serialize_u8(u8::from(*is_learnt))
+fn as_weight<S: Serializer>(is_supervised: &bool, out: S) -> Result<S::Ok, S::Error> {
+    out.serialize_u8(u8::from(*is_supervised))
 }
 
 fn from_weight<'de, D: Deserializer<'de>>(weight: D) -> Result<bool, D::Error> {
@@ -232,7 +232,7 @@ impl Turn {
             calls: Vec::new(),
             call_id: None,
             name: None,
-            is_learnt: true,
+            is_supervised: true,
         }
     }
 
@@ -327,11 +327,11 @@ mod tests {
         let written = r#"[{"role":"assistant","content":"","tool_calls":[{"id":"c1","type":"function","function":{"name":"find","arguments":{"q":"a"}}}],"weight":0},{"role":"tool","content":"b","tool_call_id":"c1","name":"find"}]"#;
         let conversation: Conversation = serde_json::from_str(written).unwrap();
         assert_eq!(conversation.turns[0].calls[0].name, "find");
-        assert!(!conversation.turns[0].is_learnt && conversation.turns[1].is_learnt);
+        assert!(!conversation.turns[0].is_supervised && conversation.turns[1].is_supervised);
         assert_eq!(serde_json::to_string(&conversation).unwrap(), written);
         let sparse = r#"[{"role":"assistant","content":null,"tool_calls":[{"function":{"name":"f","arguments":{}}}],"weight":1.0}]"#;
         let conversation: Conversation = serde_json::from_str(sparse).unwrap();
-        assert!(conversation.turns[0].is_learnt && conversation.turns[0].text.is_empty());
+        assert!(conversation.turns[0].is_supervised && conversation.turns[0].text.is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! GGUF only names the rule that cuts text into words, so a tokenizer can be written if its rule is one that the reader
 //! knows by a name: the same table serves both ways. Any other is refused, because llama.cpp would cut text elsewhere
-//! and the model would read tokens that it never learnt.
+//! and the model would read tokens that it never learned.
 
 use std::collections::HashMap;
 

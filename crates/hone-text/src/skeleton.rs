@@ -210,7 +210,7 @@ pub(crate) fn stand_in(conversation: &Conversation, tags: Option<ReasoningTags>)
     let mut mark = || marks.next().expect("marks do not end");
     let mut stand_in = conversation.clone();
     for (turn, said) in stand_in.turns.iter_mut().zip(&conversation.turns) {
-        turn.is_learnt = true;
+        turn.is_supervised = true;
         if let Some(text) = &mut turn.reasoning
             && !text.trim().is_empty()
         {

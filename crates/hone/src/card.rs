@@ -1,4 +1,4 @@
-//! The page beside a model or an adapter: what it is, what it learnt from, how it was measured, what it is not.
+//! The page beside a model or an adapter: what it is, what it was trained on, how it was measured, what it is not.
 //!
 //! Everything on it comes from the run's own record and from the proof; what nobody recorded is said to be unknown.
 
@@ -74,7 +74,7 @@ fn write(
     });
     lines.push(
         "It has the knowledge, the gaps and the biases of its base, and those of the rows it was trained on. It was measured on \
-         rows like those it learnt from, and on nothing else: on other questions it may be worse than its base."
+         rows like those it was trained on, and on nothing else: on other questions it may be worse than its base."
             .into(),
     );
     Ok(lines.join("\n") + "\n")
@@ -124,7 +124,7 @@ fn training(source: &Source) -> Vec<String> {
     let mut lines = vec!["\n## Data\n".to_owned()];
     let data = &record.data;
     lines.push(format!(
-        "{} examples to learn from ({} tokens, {} of them supervised), {} held out.\n",
+        "{} examples to train on ({} tokens, {} of them supervised), {} held out.\n",
         shown(&data["train"]["examples"]),
         shown(&data["train"]["tokens"]),
         shown(&data["train"]["supervised_tokens"]),

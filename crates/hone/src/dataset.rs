@@ -31,7 +31,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// What a run learns from and is judged by.
 pub struct Dataset {
-    /// Every row; the first `num_train` are learnt from, the others held out.
+    /// Every row; the first `num_train` are trained on, the others held out.
     pub records: Vec<Record>,
     /// Where the held-out rows begin.
     pub num_train: usize,
@@ -139,7 +139,7 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
     let skipped = read
         .findings
         .iter()
-        .filter(|finding| finding.decision == Decision::SetAside)
+        .filter(|finding| finding.decision == Decision::Dropped)
         .count();
     let rows = format!(
         "{} to train on; {} skipped",
@@ -147,8 +147,8 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
         plural(skipped, "row")
     );
     if read.train.is_empty() {
-        let mut set_aside = read.findings.iter();
-        let first = set_aside.find(|finding| finding.decision == Decision::SetAside);
+        let mut dropped = read.findings.iter();
+        let first = dropped.find(|finding| finding.decision == Decision::Dropped);
         return Err(nothing_left(
             settings,
             &read.files,
@@ -254,13 +254,13 @@ impl Dataset {
         ))
     }
 
-    /// Rows per task, learnt from and held out.
+    /// Rows per task, trained on and held out.
     pub fn counts(&self) -> (Vec<Count>, Vec<Count>) {
         let (train, valid) = self.records.split_at(self.num_train);
         (hone_data::counts(train), hone_data::counts(valid))
     }
 
-    /// The ids of what is learnt and of what is held out.
+    /// The ids of what is trained on and of what is held out.
     pub fn ids(&self) -> (ContentId, ContentId) {
         let (train, valid) = self.records.split_at(self.num_train);
         (hone_data::dataset_id(train), hone_data::dataset_id(valid))
@@ -272,7 +272,7 @@ impl Dataset {
         let left_out = self
             .findings
             .iter()
-            .filter(|finding| finding.decision == Decision::SetAside);
+            .filter(|finding| finding.decision == Decision::Dropped);
         left_out
             .map(|finding| format!("{}: {}", finding.source(), finding.message))
             .chain(self.refused.iter().map(describe))
@@ -307,7 +307,7 @@ impl Dataset {
         let stays = self
             .findings
             .iter()
-            .filter(|finding| finding.decision != Decision::SetAside && !finding.leaves);
+            .filter(|finding| finding.decision != Decision::Dropped && !finding.leaves);
         stays.for_each(|finding| *noted.entry(finding.rule.as_str()).or_default() += 1);
         noted
     }
@@ -600,7 +600,7 @@ impl Wanted {
         }
     }
 
-    /// What is done to files that were not curated: what cannot be learnt is left out, what must not be learnt unseen
+    /// What is done to files that were not curated: what cannot be trained on is left out, what must not be trained on unseen
     /// stops the run, and the rest is noted. `None` if there are only dataset directories.
     fn recipe(&self, settings: &Settings) -> Option<RawRecipe> {
         let name = |path: &PathBuf| path.display().to_string();

@@ -316,7 +316,7 @@ impl Gathering<'_, '_> {
             match (files.is_empty(), is_unread) {
                 (true, _) => {}
                 (false, false) => self.read_files(&files, source, source.side.or(side))?,
-                // What a later evaluation judges by must not be learnt, though nothing else is done with it now.
+                // What a later evaluation judges by must not be trained on, though nothing else is done with it now.
                 (false, true) if side == Some(Side::Test) => self.read_unread(&files, source)?,
                 (false, true) => {}
             }
@@ -413,7 +413,7 @@ impl Gathering<'_, '_> {
     /// A row that cannot be used is a finding, whatever the recipe says: there is nothing to keep.
     fn refuse(&mut self, refused: Refused) -> Result<(), CurateError> {
         self.count.pass_over(refused.reason.kind());
-        let mut finding = unusable(&refused.source, &refused.reason, Decision::SetAside);
+        let mut finding = unusable(&refused.source, &refused.reason, Decision::Dropped);
         finding.message = self.lens.examiner.shown_whole(&finding.message);
         self.noted.note(&finding)?;
         self.first_refused
@@ -468,7 +468,7 @@ impl Gathering<'_, '_> {
                 Some(row) => self.noted.note_of(row, finding)?,
                 None => self.noted.note(finding)?,
             }
-            if finding.decision == Decision::SetAside {
+            if finding.decision == Decision::Dropped {
                 self.lost
                     .add(&looked.origin, looked.label.as_deref(), finding);
             }
@@ -684,8 +684,8 @@ impl Lens<'_> {
     }
 
     fn language(&self, record: &Record) -> &'static str {
-        let mut learnt = record.parts().filter(Part::is_learnt);
-        let found = learnt.find_map(|part| self.languages.language(part.text));
+        let mut supervised = record.parts().filter(Part::is_supervised);
+        let found = supervised.find_map(|part| self.languages.language(part.text));
         found.map_or("too short to tell", called)
     }
 }

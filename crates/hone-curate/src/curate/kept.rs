@@ -11,11 +11,11 @@ pub struct Kept {
     pub row: usize,
     /// Its side.
     pub side: Side,
-    /// How often it is learnt.
+    /// How often it is trained on.
     pub copies: usize,
     /// Its length in tokens, or in words where no tokenizer counts.
     pub length: usize,
-    /// The language of what is learnt, where it is sure enough.
+    /// The language of what is trained on, where it is sure enough.
     pub language: &'static str,
     /// Did a rule about quality see something in it?
     pub is_remarked: bool,

@@ -161,7 +161,7 @@ const MEMBERS: usize = 5;
 
 /// The last reply of a row, if it is so short that it may be a label. What may be an address or a number of somebody is none.
 pub(super) fn label_of(record: &Record) -> Option<String> {
-    let reply = record.parts().filter(Part::is_learnt).last()?;
+    let reply = record.parts().filter(Part::is_supervised).last()?;
     let label = reply.text.trim();
     let is_short = label.chars().count() <= LONGEST && label.split_whitespace().count() <= WORDS;
     let may_be = |c: char| !c.is_ascii_digit() && c != '@' && !c.is_control();

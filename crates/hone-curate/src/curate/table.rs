@@ -1,6 +1,6 @@
 //! All rows at once: twins, sides, leaks, choice, mixture.
 //!
-//! A table keeps a few numbers of each row; a row that is out is learnt zero times. Each stage looks only at rows that
+//! A table keeps a few numbers of each row; a row that is out is trained on zero times. Each stage looks only at rows that
 //! the stage before has left.
 
 use std::borrow::Cow;
@@ -61,7 +61,7 @@ pub(super) struct Table {
     pub(super) unread: Vec<Record>,
     /// Rows of benchmarks, likewise.
     pub(super) benchmark: Vec<Record>,
-    /// How often each row is learnt; 0 once it is out.
+    /// How often each row is trained on; 0 once it is out.
     pub(super) copies: Vec<usize>,
     pub(super) sides: Vec<Side>,
     /// Rows that must stand on one side.
@@ -193,7 +193,7 @@ impl Table {
                     finding.message = format!("{}; evaluation rows stay", rule.doc.summary);
                     finding.other = Some(self.spool.source(cluster.keep).to_string());
                     finding.decision = match finding.decision {
-                        Decision::SetAside | Decision::Undecided => Decision::Reported,
+                        Decision::Dropped | Decision::Undecided => Decision::Reported,
                         decision => decision,
                     };
                 }
@@ -202,7 +202,7 @@ impl Table {
                     let (this, kept) = (self.spool.record(row)?, self.spool.record(cluster.keep)?);
                     finding.beside = beside(&this, &kept, |text| shown.shown_whole(text));
                 }
-                if finding.decision == Decision::SetAside {
+                if finding.decision == Decision::Dropped {
                     self.leave_out(row, &finding);
                 }
                 noted.note_of(row, &finding)?;
@@ -268,7 +268,7 @@ impl Table {
         let sides = sides.map_err(|error| RecipeError::OutOfRange {
             name: "split",
             value: error.share,
-            wanted: "shares must leave rows to learn from",
+            wanted: "shares must leave rows to train on",
         })?;
         for (row, fact) in self.facts.iter().enumerate() {
             self.sides[row] = fact.pinned.unwrap_or(Side::Train);
@@ -334,7 +334,7 @@ impl Table {
     /// Finds evaluation rows among the rows that no file holds out, before any of them is: a row that falls to the
     /// validation share answers a benchmark as well as one that is trained on.
     ///
-    /// Benchmarks are looked for by every rule under its action. Held-out rows of the tasks that are learnt share
+    /// Benchmarks are looked for by every rule under its action. Held-out rows of the tasks that are trained on share
     /// the form of the task with them, and with it whole n-grams: of those n-grams are reported rather than asked about.
     pub(super) fn leave_out_leaks(
         &mut self,
@@ -397,7 +397,7 @@ impl Table {
                 let this = self.spool.record(row)?;
                 finding.beside = beside(&this, record, |text| shown.shown_whole(text));
             }
-            if finding.decision == Decision::SetAside {
+            if finding.decision == Decision::Dropped {
                 self.leave_out(row, &finding);
             }
             noted.note_of(row, &finding)?;
@@ -543,7 +543,7 @@ impl Table {
         for (at, why) in selection.passed {
             let row = train[at];
             let mut finding = self.finding(rule, row, "not chosen: there was no room for it");
-            finding.decision = Decision::SetAside;
+            finding.decision = Decision::Dropped;
             finding.score = candidates[at].quality as f32;
             if let Passed::Like(other, cosine) = why {
                 finding.message =
@@ -615,7 +615,7 @@ impl Table {
                 let origin = shown.shown_whole(&self.facts[row].origin);
                 let message = format!("the mixture takes fewer rows of {origin}");
                 let mut finding = self.finding(rule, row, &message);
-                finding.decision = Decision::SetAside;
+                finding.decision = Decision::Dropped;
                 noted.note_of(row, &finding)?;
             }
         }
@@ -663,9 +663,9 @@ impl Table {
                     .rule(leak.rule)
                     .expect("only rules that are asked find something");
                 let other = self.spool.record(train[leak.row])?;
-                let said = "after the choice it shares with a row to learn from what was a template before; it is not held out";
+                let said = "after the choice it shares with a row to train on what was a template before; it is not held out";
                 let mut finding = self.finding(rule, row, said);
-                finding.decision = Decision::SetAside;
+                finding.decision = Decision::Dropped;
                 finding.other = Some(other.source.to_string());
                 finding.beside = beside(&records[leak.evaluation].0, &other, |text| {
                     shown.shown_whole(text)
@@ -722,7 +722,7 @@ impl Table {
     /// A finding about a row under the action of a rule.
     fn finding(&self, rule: &Ruled, row: usize, message: &str) -> Finding {
         let decision = match rule.action {
-            Action::Drop => Decision::SetAside,
+            Action::Drop => Decision::Dropped,
             Action::Allow => Decision::Allowed,
             Action::Report => Decision::Reported,
             _ => Decision::Undecided,
@@ -746,7 +746,7 @@ impl Table {
 
 /// Does a finding have both rows beside each other? What leaves does, and what is shown of the rest.
 fn is_told_whole(rule: &Ruled, finding: &Finding, noted: &Noted<'_>) -> bool {
-    let leaves = finding.decision == Decision::SetAside || rule.doc.name == near::DOC.name;
+    let leaves = finding.decision == Decision::Dropped || rule.doc.name == near::DOC.name;
     leaves || noted.shows(finding)
 }
 

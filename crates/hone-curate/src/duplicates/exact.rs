@@ -8,7 +8,7 @@ pub static DOC: Doc = Doc {
     name: "exact-duplicate",
     family: Family::Duplicate,
     summary: "the row says the same as another one",
-    why: "A row that stands there twice counts twice, is learnt by heart sooner, and tells nothing new. If one of the two \
+    why: "A row that stands there twice counts twice, is memorized sooner, and tells nothing new. If one of the two \
           is held out, the evaluation measures memory.",
     what: "All texts of the row with their roles, compared by SHA-256 after lower-casing, joining white space and Unicode \
            composition (NFC). Numbers, punctuation and accents count: in `2 + 3` and `2 - 3` they are the point. Of the rows \

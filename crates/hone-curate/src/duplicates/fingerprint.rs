@@ -33,13 +33,13 @@ pub struct Fingerprint {
     pub reply: Option<ContentId>,
     /// How many words the last reply has.
     pub reply_words: usize,
-    /// How many bytes of it are learnt.
-    pub learnt_bytes: usize,
+    /// How many bytes of it are trained on.
+    pub supervised_bytes: usize,
     /// One hash per band of its MinHash; none when it has no words.
     pub(super) bands: Box<[u64]>,
     /// Its words, or a sample of them.
     pub(super) words: Box<[u32]>,
-    /// How many words are asked, and how many are learnt.
+    /// How many words are asked, and how many are trained on.
     pub(super) lengths: [u32; 2],
     /// A hash of its numbers and negations, whatever their order; of both halves, apart.
     turning: u64,
@@ -84,7 +84,7 @@ impl Fingerprints {
             .collect();
         let halves = halves(&said);
         let mut asked = prompt::ids(&said);
-        let learnt = parts.iter().filter(|part| part.is_learnt());
+        let supervised = parts.iter().filter(|part| part.is_supervised());
         let WordsOf {
             shingles,
             words,
@@ -102,7 +102,7 @@ impl Fingerprints {
             asked_before: asked.into(),
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
-            learnt_bytes: learnt.map(|part| part.text.len()).sum(),
+            supervised_bytes: supervised.map(|part| part.text.len()).sum(),
             bands: self.minhash.bands(&shingles),
             reads: words.iter().fold(0, |hash, word| mix(hash ^ word)),
             words: rare::sample(&words),
@@ -150,7 +150,7 @@ impl Fingerprint {
 
 type Said<'a> = (&'a Part<'a>, &'a str);
 
-/// All before the last reply that is to be learnt, and that reply; `None` for a text, and without a reply.
+/// All before the last reply that is to be trained on, and that reply; `None` for a text, and without a reply.
 fn halves<'a>(said: &'a [Said<'a>]) -> Option<(&'a [Said<'a>], &'a str)> {
     let reply = said
         .iter()

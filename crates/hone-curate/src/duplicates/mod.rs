@@ -113,7 +113,7 @@ fn preference(print: &Fingerprint) -> impl Ord + use<> {
     (
         Reverse(print.is_held_out),
         Reverse(print.is_pinned),
-        Reverse(print.learnt_bytes),
+        Reverse(print.supervised_bytes),
         print.rank(),
     )
 }

@@ -26,7 +26,7 @@ pub static DOC: Doc = Doc {
     name: "near-duplicate",
     family: Family::Duplicate,
     summary: "the row says nearly the same as another one",
-    why: "Copies with a changed word or a new headline are learnt by heart like exact ones, crowd out what is rare, and put \
+    why: "Copies with a changed word or a new headline are memorized like exact ones, crowd out what is rare, and put \
           the same row on both sides of a split.",
     what: "Shingles are runs of `ngram` words without case, accents and punctuation; a shorter text is one shingle. Candidates \
            share a band of their MinHash, `bands` bands of `band-hashes` hashes, as in datatrove (5, 14, 8), or a rare word and \
@@ -574,7 +574,7 @@ impl Group {
 /// The shingles of a row, each half as a sorted set.
 pub(super) struct Shingles {
     asked: Vec<u64>,
-    learnt: Vec<u64>,
+    supervised: Vec<u64>,
 }
 
 /// Sets what is asked apart from what is answered.
@@ -585,7 +585,7 @@ pub(super) struct WordsOf {
     pub shingles: Shingles,
     /// The hashes of all words in order.
     pub words: Vec<u64>,
-    /// How many words are asked, and how many are learnt.
+    /// How many words are asked, and how many are trained on.
     pub lengths: [u32; 2],
     /// A hash of the numbers and negations, whatever their order; of both halves, apart.
     pub turning: u64,
@@ -593,15 +593,15 @@ pub(super) struct WordsOf {
 
 impl WordsOf {
     pub fn read(record: &Record, options: &NearOptions) -> Self {
-        let (mut asked, mut learnt, mut all) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut asked, mut supervised, mut all) = (Vec::new(), Vec::new(), Vec::new());
         let (mut lengths, mut turning) = ([0_u32; 2], 0_u64);
         for part in compared(record) {
             let read = Words::of(part.text, options.numbers);
             let words: Vec<u64> = read.hashes().collect();
             let n = options.ngram.min(words.len()).max(1);
-            let half = if part.is_learnt() { 0 } else { ASKED };
-            match part.is_learnt() {
-                true => learnt.extend(ngrams(&words, n)),
+            let half = if part.is_supervised() { 0 } else { ASKED };
+            match part.is_supervised() {
+                true => supervised.extend(ngrams(&words, n)),
                 false => asked.extend(ngrams(&words, n).map(|gram| mix(gram ^ half))),
             }
             for (index, &word) in words.iter().enumerate() {
@@ -609,16 +609,16 @@ impl WordsOf {
                     turning = turning.wrapping_add(mix(word ^ half));
                 }
             }
-            let length = &mut lengths[usize::from(part.is_learnt())];
+            let length = &mut lengths[usize::from(part.is_supervised())];
             *length = length.saturating_add(words.len() as u32);
             all.extend(words);
         }
-        for half in [&mut asked, &mut learnt] {
+        for half in [&mut asked, &mut supervised] {
             half.sort_unstable();
             half.dedup();
         }
         Self {
-            shingles: Shingles { asked, learnt },
+            shingles: Shingles { asked, supervised },
             words: all,
             lengths,
             turning,
@@ -633,7 +633,7 @@ impl Shingles {
 
     /// The Jaccard similarity of the halves, the lesser of the two.
     pub fn similarity(&self, other: &Self) -> f64 {
-        jaccard(&self.learnt, &other.learnt).min(jaccard(&self.asked, &other.asked))
+        jaccard(&self.supervised, &other.supervised).min(jaccard(&self.asked, &other.asked))
     }
 }
 
@@ -672,7 +672,7 @@ impl MinHash {
 
     /// One hash per band; rows that share one share all minima of that band. None for a row without words.
     pub fn bands(&self, shingles: &Shingles) -> Box<[u64]> {
-        let shingles = [&*shingles.asked, &*shingles.learnt];
+        let shingles = [&*shingles.asked, &*shingles.supervised];
         let any = shingles.iter().any(|half| !half.is_empty());
         let mut minima = vec![u32::MAX; self.factors.len()];
         #[cfg(target_arch = "x86_64")]
@@ -849,7 +849,7 @@ mod tests {
         let minhash = MinHash::new(&options);
         let set = |from: u64| Shingles {
             asked: Vec::new(),
-            learnt: (from..from + 60).map(mix).collect(),
+            supervised: (from..from + 60).map(mix).collect(),
         };
         let (a, b) = (minhash.bands(&set(0)), minhash.bands(&set(20)));
         let agreed = a.iter().zip(&b).filter(|(a, b)| a == b).count();

@@ -13,7 +13,7 @@ pub static DOC: Doc = Doc {
     why: "Two replies to one prompt are either wanted variety or a contradiction that the model cannot learn; in a split \
           they put a prompt on both sides.",
     what: "Everything before the last reply, with roles and system turns, equal but for case and white space, while the \
-           replies differ. Texts that are learnt whole have no prompt.",
+           replies differ. Texts that are trained on whole have no prompt.",
     default: Action::Report,
     params: &[],
 };

@@ -12,7 +12,7 @@ pub static DOC: Doc = Doc {
     name: "same-reply",
     family: Family::Duplicate,
     summary: "the reply also answers other prompts, word for word",
-    why: "A reply that fits every prompt (a refusal, a greeting, a template of the generator) is learnt as the answer to \
+    why: "A reply that fits every prompt (a refusal, a greeting, a template of the generator) is learned as the answer to \
           everything.",
     what: "The last reply, equal but for case and white space, after at least `min-prompts` different prompts. Replies of \
            fewer than `min-words` words are left alone: labels, numbers and a plain yes are bound to recur.",

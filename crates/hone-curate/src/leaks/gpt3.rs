@@ -9,7 +9,7 @@ pub static DOC: Doc = Doc {
     name: "gpt3-13",
     family: Family::Leak,
     summary: "the row shares 13 words in a row with an evaluation row",
-    why: "A score on rows that were learnt measures memory. Thirteen words in a row are seldom chance, and less of it is \
+    why: "A score on rows that were trained on measures memory. Thirteen words in a row are seldom chance, and less of it is \
           removed than by shorter runs.",
     what: "Version 1. Brown et al. 2020, appendix C: words in lower case without punctuation, 13-grams, any collision; \
            13-grams found in more than `common-rows` training rows are ignored, since a template or a citation proves nothing; nor do \

@@ -1,4 +1,4 @@
-//! Evaluation rows that are also learnt.
+//! Evaluation rows that are also trained on.
 //!
 //! ```text
 //! evaluation rows ─Index::new→ Index;  training rows ─note→ rows worth a second look ─leaks→ Leak

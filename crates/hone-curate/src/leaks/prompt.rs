@@ -17,7 +17,7 @@ pub static DOC: Doc = Doc {
     summary: "the row answers the very prompt of an evaluation row",
     why: "The plainest leak, and the only one that short prompts show: they have too few words for any n-gram.",
     what: "Version 1. What is said before a reply, roles included and system turns left out, equal but for case and white \
-           space (SHA-256): any reply of the training row against the last one of the evaluation row. Texts that are learnt \
+           space (SHA-256): any reply of the training row against the last one of the evaluation row. Texts that are trained on \
            whole are compared whole.",
     default: Action::Drop,
     params: &[],
@@ -79,7 +79,7 @@ pub(crate) fn ids(said: &[(&Part<'_>, &str)]) -> Vec<u64> {
     prompts.map(|(id, _)| id.prefix()).collect()
 }
 
-/// The ids of all prompts of a record, each with its last text; a text learnt whole is its own.
+/// The ids of all prompts of a record, each with its last text; a text trained on whole is its own.
 fn prompts(record: &Record) -> Vec<(ContentId, Part<'_>)> {
     prompts_of(record.parts().map(|part| (part, same_but_case(part.text))))
 }

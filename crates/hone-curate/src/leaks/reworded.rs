@@ -25,9 +25,9 @@ pub static DOC: Doc = Doc {
     name: "reworded-prompt",
     family: Family::Leak,
     summary: "the row's prompt asks what an evaluation row asks, in slightly other words",
-    why: "A question with two words exchanged, or with a greeting before it, is still the question: who has learnt its answer knows \
+    why: "A question with two words exchanged, or with a greeting before it, is still the question: who has learned its answer knows \
           it. Rules about runs of words do not see it.",
-    what: "Version 1. The last prompt of the evaluation row against each prompt of the training row (texts that are learnt whole \
+    what: "Version 1. The last prompt of the evaluation row against each prompt of the training row (texts that are trained on whole \
            count as prompts), up to 128 words each. The words are compared as sets, each with a weight by its length (a word of \
            eight letters or more weighs 1), without the words of runs of five that more than 10 evaluation rows or more than 10 \
            training rows share. The weight that both have must reach `share` of the evaluation prompt's and half of what the \

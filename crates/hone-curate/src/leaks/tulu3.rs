@@ -13,7 +13,7 @@ pub static DOC: Doc = Doc {
           finding for every quotation.",
     what: "Version 1. Lambert et al. 2024, section 3.2 and `open-instruct`: a word of the evaluation prompt matches if it lies \
            in an 8-gram shared with the same training prompt; the row leaks if more than `coverage` of the words match. Only \
-           what users say is compared, and texts that are learnt whole. Differences: words are those between spaces, without \
+           what users say is compared, and texts that are trained on whole. Differences: words are those between spaces, without \
            spaCy; and the search is exact, where the original asks Elasticsearch for the first hundred. `common-rows`, which discounts the template of a \
            task, is not part of the source.",
     default: Action::Report,

@@ -1,7 +1,7 @@
 //! Keys that judge a row or say whether it is trained on, by the words of their names.
 //!
 //! Nobody can list all names that people give to a verdict (`is_good`, `reviewVerdict`, `flagged`) or to a mask
-//! (`no_train`, `loss_on`), and a bad row that is learnt is the worst that can become of one. So a key that is not known and whose
+//! (`no_train`, `loss_on`), and a bad row that is trained on is the worst that can become of one. So a key that is not known and whose
 //! name has such a word is taken at its word where its value says no.
 
 use serde_json::Value;
@@ -135,7 +135,7 @@ fn word_of(text: &str) -> String {
     text.trim().to_lowercase().replace([' ', '-'], "_")
 }
 
-/// Why a key that is not known may say that its row or turn is not to be learnt, if its name and value can be read so.
+/// Why a key that is not known may say that its row or turn is not to be trained on, if its name and value can be read so.
 pub(super) fn may_forbid(key: &str, value: &Value) -> Option<&'static str> {
     let names = words(key);
     let has = |list: &[&str]| names.iter().any(|word| list.contains(&word.as_str()));
@@ -161,7 +161,7 @@ pub(super) fn may_forbid(key: &str, value: &Value) -> Option<&'static str> {
         )
     } else if is_bad_word() || has(GOOD_NAMES) && is_bad(value) || has(BAD_NAMES) && is_yes() {
         Some(
-            "is a key that Hone does not know, and it may say that this is bad and not to be learnt",
+            "is a key that Hone does not know, and it may say that this is bad and not to be trained on",
         )
     } else {
         None

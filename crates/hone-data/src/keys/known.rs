@@ -122,7 +122,7 @@ const JUDGEMENTS: KnownKeys = KnownKeys {
         "quality",
     ],
     fate: Fate::RefusedIfBad,
-    what: "says that the row is bad, and a bad row is not to be learnt",
+    what: "says that the row is bad, and a bad row is not to be trained on",
 };
 
 /// Keys of a row that no shape uses, or not every shape.

@@ -1,6 +1,6 @@
 //! Pictures, sounds and videos in a row: files that hold them, and the places in a text where one belongs.
 //!
-//! None of them is read, so a text that shows such a place is not learnt without what stands there. The places are those
+//! None of them is read, so a text that shows such a place is not trained on without what stands there. The places are those
 //! of LLaMA-Factory, ms-swift and LLaVA (`<image>`), numbered ones as of Phi (`<|image_1|>`) and those that a processor
 //! fills (`<|image_pad|>`).
 
@@ -41,7 +41,7 @@ const KINDS: [(&str, &str, &[&str]); 3] = [
 /// A place is no longer than this, in bytes.
 const MAX_PLACE: usize = 32;
 
-/// A text that shows where a picture belongs is not learnt without it, even if the row's list of pictures is empty.
+/// A text that shows where a picture belongs is not trained on without it, even if the row's list of pictures is empty.
 pub(super) fn no_placeholder(
     row: &Map<String, Value>,
     body: &Body,

@@ -88,7 +88,7 @@ impl Account {
         self.nulls
     }
 
-    /// Reads turns that only lead up to what is learnt.
+    /// Reads turns that only lead up to what is trained on.
     pub fn as_context<T>(&mut self, read: impl FnOnce(&mut Self) -> T) -> T {
         self.is_context = true;
         let turns = read(self);
@@ -97,7 +97,7 @@ impl Account {
     }
 
     /// Is a reply trained on, if the turn itself says this?
-    pub fn is_learnt(&self, said: Option<bool>) -> bool {
+    pub fn is_supervised(&self, said: Option<bool>) -> bool {
         said.unwrap_or(!self.is_context)
     }
 

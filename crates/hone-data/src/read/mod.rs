@@ -620,7 +620,7 @@ pub(super) fn licence_named(value: &Value) -> Option<String> {
     }
 }
 
-/// How often the row is learnt, as mixtures note it.
+/// How often the row is trained on, as mixtures note it.
 fn copies(row: &Object) -> Result<usize, Reason> {
     match row.get("copies") {
         None | Some(Value::Null) => Ok(1),

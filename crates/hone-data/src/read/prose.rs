@@ -1,6 +1,6 @@
 //! Plain text and Markdown: a document, or its chunks, as rows of text.
 //!
-//! All rows of a document are one group, so that no chunk of it is learnt while another one judges.
+//! All rows of a document are one group, so that no chunk of it is trained on while another one judges.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};

@@ -28,7 +28,7 @@ pub enum Shape {
     PromptCompletion,
     /// `instruction`, `input` and `output`.
     Alpaca,
-    /// `text`: one text, learnt whole.
+    /// `text`: one text, trained on whole.
     Text,
 }
 
@@ -172,7 +172,7 @@ impl Shape {
             }
             Self::PromptCompletion => "prompt and completion (texts, or lists of {role, content})",
             Self::Alpaca => "alpaca: instruction, output, optional input, system and history",
-            Self::Text => "text: one text per row, learnt whole",
+            Self::Text => "text: one text per row, trained on whole",
         }
     }
 
@@ -509,7 +509,7 @@ fn preference(fields: &mut Fields<'_>, account: &mut Account) -> Result<Preferen
         .iter_mut()
         .filter(|turn| turn.role == Role::Assistant);
     // Only the two continuations are judged.
-    replies.for_each(|turn| turn.is_learnt = false);
+    replies.for_each(|turn| turn.is_supervised = false);
     for (key, turns) in [(chosen_key, &chosen), (rejected_key, &rejected)] {
         if turns.is_empty() {
             return Err(field(key, "has nothing that the other does not have"));

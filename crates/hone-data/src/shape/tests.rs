@@ -177,10 +177,10 @@ fn calls_are_the_same_with_arguments_as_text_or_as_an_object_and_tools_likewise(
 }
 
 #[test]
-fn replies_inside_a_prompt_are_context_unless_they_ask_to_be_learnt() {
-    let learnt = |turns: &[Turn]| {
+fn replies_inside_a_prompt_are_context_unless_they_ask_to_be_supervised() {
+    let supervised = |turns: &[Turn]| {
         let replies = turns.iter().filter(|turn| turn.role == Role::Assistant);
-        replies.map(|turn| turn.is_learnt).collect::<Vec<_>>()
+        replies.map(|turn| turn.is_supervised).collect::<Vec<_>>()
     };
     for (weight, expected) in [("", false), (r#", "weight": 1"#, true)] {
         let asked = format!(
@@ -192,7 +192,7 @@ fn replies_inside_a_prompt_are_context_unless_they_ask_to_be_learnt() {
         let Body::Chat(chat) = body(&row) else {
             panic!("a chat")
         };
-        assert_eq!(learnt(&chat.turns), [expected, true], "{row}");
+        assert_eq!(supervised(&chat.turns), [expected, true], "{row}");
     }
     for pairs in [
         r#"{"prompt": [{"human": "q", "assistant": "old"}, {"role": "user", "content": "again"}], "chosen": "a", "rejected": "b"}"#,
@@ -201,14 +201,14 @@ fn replies_inside_a_prompt_are_context_unless_they_ask_to_be_learnt() {
         let Body::Preference(pair) = body(pairs) else {
             panic!("a pair")
         };
-        assert_eq!(learnt(&pair.prompt.turns), [false], "{pairs}");
-        assert_eq!(learnt(&pair.chosen.turns), [true], "{pairs}");
+        assert_eq!(supervised(&pair.prompt.turns), [false], "{pairs}");
+        assert_eq!(supervised(&pair.chosen.turns), [true], "{pairs}");
     }
 }
 
 #[test]
 fn a_weight_of_nothing_keeps_a_reply_from_being_learnt_and_one_changes_nothing() {
-    let learnt = |weight: &str| {
+    let supervised = |weight: &str| {
         let row = format!(
             r#"{{"messages": [{{"role": "user", "content": "q", "weight": 0}}, {{"role": "assistant", "content": "a"{weight}}}]}}"#
         );
@@ -217,9 +217,9 @@ fn a_weight_of_nothing_keeps_a_reply_from_being_learnt_and_one_changes_nothing()
         };
         chat.turns
             .iter()
-            .map(|turn| turn.is_learnt)
+            .map(|turn| turn.is_supervised)
             .collect::<Vec<_>>()
     };
-    assert_eq!(learnt(r#", "weight": 0"#), [true, false]);
-    assert_eq!(learnt(r#", "weight": 1"#), learnt(""));
+    assert_eq!(supervised(r#", "weight": 0"#), [true, false]);
+    assert_eq!(supervised(r#", "weight": 1"#), supervised(""));
 }

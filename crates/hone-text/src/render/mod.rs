@@ -377,20 +377,20 @@ impl Renderer {
         let own = self.of(conversation);
         let proven = own.prove(conversation, false)?;
         let mut cut = proven.cut.iter();
-        if let Some((turn, token)) = cut.find(|(turn, _)| conversation.turns[*turn].is_learnt) {
+        if let Some((turn, token)) = cut.find(|(turn, _)| conversation.turns[*turn].is_supervised) {
             return Err(RenderError::StopBeforeCall {
                 number: turn + 1,
                 token: token.clone(),
             });
         }
         let spans = own.encode_proven(&proven)?;
-        let learnt: Vec<&Place> = proven
+        let supervised: Vec<&Place> = proven
             .replies
             .iter()
-            .filter(|reply| conversation.turns[reply.turn].is_learnt)
+            .filter(|reply| conversation.turns[reply.turn].is_supervised)
             .collect();
         let is_reply = |span: &Span| {
-            learnt
+            supervised
                 .iter()
                 .any(|reply| reply.bytes.contains(&span.bytes.start))
         };
@@ -403,7 +403,7 @@ impl Renderer {
             context_replies: proven
                 .context
                 .into_iter()
-                .filter(|turn| conversation.turns[*turn].is_learnt)
+                .filter(|turn| conversation.turns[*turn].is_supervised)
                 .collect(),
         })
     }

@@ -636,7 +636,7 @@ fn a_reply_does_not_end_in_what_the_next_prompt_begins_with_where_a_template_wri
 }
 
 #[test]
-fn a_call_behind_a_token_that_ends_replies_is_refused_wherever_it_is_to_be_learnt() {
+fn a_call_behind_a_token_that_ends_replies_is_refused_wherever_it_is_to_be_supervised() {
     // The text of a reply is a message of its own, and its call another one.
     let twice = "{% for m in messages %}{{ m.role + ':' + m.content + '<|im_end|>' }}{% for c in m.tool_calls %}{{ 'call:' + c.function.name + c.function.arguments + '<|im_end|>' }}{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
     let twice = renderer(twice);
@@ -649,7 +649,7 @@ fn a_call_behind_a_token_that_ends_replies_is_refused_wherever_it_is_to_be_learn
         );
     }
     let mut read = conversation;
-    read.turns[1].is_learnt = false;
+    read.turns[1].is_supervised = false;
     assert_eq!(supervised(&twice, &read), ["one<|im_end|>"]);
 }
 
@@ -714,10 +714,10 @@ fn a_call_whose_beginning_is_not_the_prompt_is_refused() {
 }
 
 #[test]
-fn a_reply_of_no_weight_is_read_and_not_learnt() {
+fn a_reply_of_no_weight_is_read_and_not_supervised() {
     let mut conversation = talk(&[(U, "hi"), (A, "one"), (U, "more"), (A, "two")]);
     let whole = renderer(CHATML).encode_conversation(&conversation).unwrap();
-    conversation.turns[1].is_learnt = false;
+    conversation.turns[1].is_supervised = false;
     assert_eq!(
         supervised(&renderer(CHATML), &conversation),
         ["two<|im_end|>"]
@@ -854,7 +854,7 @@ fn reasoning_that_the_template_does_not_show_refuses_a_reply_that_is_trained_on(
         error.to_string(),
         "the chat template does not show the reasoning of turn 2"
     );
-    conversation.turns[1].is_learnt = false;
+    conversation.turns[1].is_supervised = false;
     conversation
         .turns
         .extend([Turn::new(U, "hi"), Turn::new(A, "hi")]);

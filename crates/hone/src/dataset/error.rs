@@ -24,7 +24,7 @@ pub enum DatasetError {
     /// A dataset directory.
     #[error(transparent)]
     Dir(#[from] hone_curate::dataset::DatasetError),
-    /// Something must not be learnt unseen.
+    /// Something must not be trained on unseen.
     #[error("{} for a decision before training: {}{}", waits(.undecided), told(.undecided), between(.regroup))]
     Undecided {
         /// What to type to split anew what came with sides, where findings are between the sides of the user's split.

@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::command::Place;
 
-/// Rows of which some should not be learnt as they are.
+/// Rows of which some should not be trained on as they are.
 const ROWS: &str = r#"{"prompt": "How tall is the tower in the middle of the old town?", "completion": "About sixty metres, counted from the pavement to the tip of the spire."}
 {"prompt": "How tall is the tower in the middle of the old town?", "completion": "About sixty metres, counted from the pavement to the tip of the spire. "}
 {"prompt": "Who rings the bell?", "completion": ""}
@@ -50,18 +50,18 @@ fn a_build_says_what_left_and_why_and_the_same_inputs_give_the_same_bytes() {
     );
     let ran = place.ok("data build recipe.toml --out one");
     assert!(
-        ran.stdout.contains("empty-reply (format): 1 set aside"),
+        ran.stdout.contains("empty-reply (format): 1 dropped"),
         "{}",
         ran.stdout
     );
     assert!(
         ran.stdout
-            .contains("exact-duplicate (duplicate): 1 set aside"),
+            .contains("exact-duplicate (duplicate): 1 dropped"),
         "{}",
         ran.stdout
     );
     assert!(
-        ran.stdout.contains("unusable-row (format): 1 set aside"),
+        ran.stdout.contains("unusable-row (format): 1 dropped"),
         "{}",
         ran.stdout
     );
@@ -276,14 +276,14 @@ fn a_benchmark_inside_a_longer_row_waits_for_a_decision() {
         "bench.jsonl",
         &format!("{{\"prompt\": \"{question}?\", \"completion\": \"26\"}}\n"),
     );
-    let learnt = format!(
+    let supervised = format!(
         "{{\"prompt\": \"Here is one for you. {}! Think.\", \"completion\": \"Twenty-six.\"}}\n",
         question.to_uppercase()
     );
     place.write(
         "rows.jsonl",
         &format!(
-            "{}\n{learnt}",
+            "{}\n{supervised}",
             ROWS.lines().skip(3).take(5).collect::<Vec<_>>().join("\n")
         ),
     );
@@ -297,7 +297,7 @@ fn a_benchmark_inside_a_longer_row_waits_for_a_decision() {
     );
     let ran = place.ok(&format!("{LOOK} --rule leak=drop --out clean"));
     assert_eq!(
-        manifest(&place, "clean")["note"]["counts"]["set aside"],
+        manifest(&place, "clean")["note"]["counts"]["dropped"],
         1,
         "{}",
         ran.stdout

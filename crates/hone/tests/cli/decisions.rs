@@ -96,7 +96,7 @@ fn decisions_by(recipe: &Path, rule: &str) -> BTreeSet<String> {
 fn decided_by(action: &str) -> &'static [&'static str] {
     match action {
         "redact" | "pseudonymise" => &["changed"],
-        "drop" => &["set-aside"],
+        "drop" => &["dropped"],
         "allow" => &["allowed"],
         "report" => &["reported"],
         "off" | "regroup" => &[],
@@ -485,8 +485,8 @@ fn rows_that_the_user_evaluates_by_stay_whatever_a_rule_sees_in_them() {
         );
         // Nothing can be made of these, and that is said.
         assert!(
-            ran.stdout.contains("empty-reply (format): 1 set aside")
-                && ran.stdout.contains("unusable-row (format): 1 set aside"),
+            ran.stdout.contains("empty-reply (format): 1 dropped")
+                && ran.stdout.contains("unusable-row (format): 1 dropped"),
             "{}",
             ran.stdout
         );
@@ -584,7 +584,7 @@ fn where_no_row_is_left_the_findings_and_the_report_say_why() {
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     assert!(
         ran.stderr
-            .contains("no row is left to learn from, of 1 row read"),
+            .contains("no row is left to train on, of 1 row read"),
         "{}",
         ran.stderr
     );
@@ -596,7 +596,7 @@ fn where_no_row_is_left_the_findings_and_the_report_say_why() {
         );
     }
     assert!(
-        ran.stdout.contains("prompt-exact (leak): 1 set aside"),
+        ran.stdout.contains("prompt-exact (leak): 1 dropped"),
         "{}",
         ran.stdout
     );
@@ -751,7 +751,7 @@ fn a_row_that_leaves_for_another_reason_waits_for_no_decision() {
             let line = finding["line"].as_u64().unwrap();
             let has_left = ran.stdout.lines().any(|other| {
                 let other: Value = serde_json::from_str(other).unwrap();
-                other["line"] == line && other["decision"] == "set-aside"
+                other["line"] == line && other["decision"] == "dropped"
             });
             let decision = if has_left { "reported" } else { "undecided" };
             assert_eq!(finding["decision"], decision, "{rule}: {finding}");

@@ -362,8 +362,8 @@ fn classification(place: &Place, name: &str, (first, count): (usize, usize), who
 #[test]
 fn the_proof_of_a_classifier_looks_at_its_labels_and_says_how_many_changed() {
     let place = Place::new();
-    let (learnt, others) = (["Ann", "Bob", "Cid", "Dora"], ["Eve", "Fred", "Gus"]);
-    classification(&place, "train.jsonl", (100, 24), &learnt);
+    let (supervised, others) = (["Ann", "Bob", "Cid", "Dora"], ["Eve", "Fred", "Gus"]);
+    classification(&place, "train.jsonl", (100, 24), &supervised);
     classification(&place, "valid.jsonl", (1003, 9), &others);
     place.ok(
         "train --model {untied} --data train.jsonl --valid valid.jsonl --out run --rank 8 --epochs 6 --lr 2e-2 --quiet",

@@ -55,7 +55,7 @@ fn training_leaves_adapter_record_events_and_report() {
     let loss = |name: &str| summary[name].as_f64().unwrap();
     assert!(
         loss("valid_loss_best") < loss("valid_loss_first") - 0.5,
-        "nothing was learnt: {summary}"
+        "nothing was learned: {summary}"
     );
 
     let record: Value =
@@ -374,7 +374,7 @@ fn logits_are_one_row_per_token() {
 }
 
 #[test]
-fn shown_rows_mark_what_is_learnt() {
+fn shown_rows_mark_what_is_supervised() {
     let place = Place::new();
     place.write(
         "rows.jsonl",

@@ -29,7 +29,7 @@ pub(crate) use kinds::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
 #[derive(Debug)]
 pub(super) struct Wording {
     asked: Half,
-    learnt: Half,
+    supervised: Half,
 }
 
 /// One half of a row. There is one of each row that may be a copy, so it takes no more room than it needs.
@@ -97,25 +97,25 @@ const QUESTION: usize = 4;
 /// The words of a row alone, which tell what it may share with others.
 pub(super) struct Halves {
     asked: Vec<u64>,
-    learnt: Vec<u64>,
+    supervised: Vec<u64>,
 }
 
 impl Halves {
     pub fn of(record: &Record, numbers: Numbers) -> Self {
-        let (mut asked, mut learnt) = (Vec::new(), Vec::new());
+        let (mut asked, mut supervised) = (Vec::new(), Vec::new());
         for part in compared(record) {
             let words = Words::of(part.text, numbers);
-            match part.is_learnt() {
-                true => learnt.extend(words.hashes()),
+            match part.is_supervised() {
+                true => supervised.extend(words.hashes()),
                 false => asked.extend(words.hashes()),
             }
         }
-        Self { asked, learnt }
+        Self { asked, supervised }
     }
 
     /// The same as [`Wording::features`].
     pub fn features(&self) -> impl Iterator<Item = u64> + '_ {
-        features(&self.asked).chain(features(&self.learnt))
+        features(&self.asked).chain(features(&self.supervised))
     }
 }
 
@@ -138,22 +138,22 @@ pub(super) fn most_apart(most: usize) -> usize {
 
 impl Wording {
     pub fn of(record: &Record, numbers: Numbers) -> Self {
-        let (mut asked, mut learnt) = (Reader::default(), Reader::default());
+        let (mut asked, mut supervised) = (Reader::default(), Reader::default());
         for part in compared(record) {
-            match part.is_learnt() {
-                true => learnt.read(&part, numbers),
+            match part.is_supervised() {
+                true => supervised.read(&part, numbers),
                 false => asked.read(&part, numbers),
             }
         }
         Self {
             asked: asked.finish(),
-            learnt: learnt.finish(),
+            supervised: supervised.finish(),
         }
     }
 
     /// What the row may share with others, for [`Asked`].
     pub fn features(&self) -> impl Iterator<Item = u64> + '_ {
-        features(&self.asked.words).chain(features(&self.learnt.words))
+        features(&self.asked.words).chain(features(&self.supervised.words))
     }
 
     /// How alike two rows are if one is a copy of the other, 0 to 1; `None` if they are two rows. `strictness` is the
@@ -166,7 +166,7 @@ impl Wording {
         strictness: f64,
     ) -> Option<f64> {
         // A label, or no more than a yes: what is asked is all there is to tell such rows apart.
-        let is_labelled = self.asked.len() > 0 && self.learnt.len() <= LABEL;
+        let is_labelled = self.asked.len() > 0 && self.supervised.len() <= LABEL;
         let strictness_asked = if is_labelled {
             f64::INFINITY
         } else {
@@ -178,21 +178,23 @@ impl Wording {
         let own_asked = self.asked.own(&asked.changed, boilerplate);
         // To the same question, which few rows ask, an answer is a copy of another one however much it owes to a template.
         let is_same_question = asked.changed.is_empty() && own_asked >= QUESTION;
-        let strictness_learnt = (strictness, !is_same_question);
-        let learnt = self
-            .learnt
-            .compare(&other.learnt, boilerplate, strictness_learnt)?;
-        let blank_learnt = self.learnt.blank(&other.learnt, &learnt, boilerplate);
-        let is_synonym = is_same_question && blank_learnt != Blank::Label;
+        let strictness_supervised = (strictness, !is_same_question);
+        let supervised =
+            self.supervised
+                .compare(&other.supervised, boilerplate, strictness_supervised)?;
+        let blank_supervised = self
+            .supervised
+            .blank(&other.supervised, &supervised, boilerplate);
+        let is_synonym = is_same_question && blank_supervised != Blank::Label;
         // Two rows of one template may have much in common by chance, but not that much.
         let blank_asked = self.asked.blank(&other.asked, &asked, boilerplate);
-        if blank_asked.max(blank_learnt) != Blank::None && !is_synonym {
-            let own = own_asked + self.learnt.own(&learnt.changed, boilerplate);
-            if own < FAR_MORE * (asked.replaced + learnt.replaced) {
+        if blank_asked.max(blank_supervised) != Blank::None && !is_synonym {
+            let own = own_asked + self.supervised.own(&supervised.changed, boilerplate);
+            if own < FAR_MORE * (asked.replaced + supervised.replaced) {
                 return None;
             }
         }
-        Some(asked.likeness.min(learnt.likeness))
+        Some(asked.likeness.min(supervised.likeness))
     }
 }
 

@@ -38,7 +38,7 @@ impl Rule for PromptTemplateDebris {
             .filter(|part| part.text.contains([':', 'B', 'b']))
         {
             let is_dialogue =
-                part.is_learnt() && ASKER.is_match(part.text) && ANSWERER.is_match(part.text);
+                part.is_supervised() && ASKER.is_match(part.text) && ANSWERER.is_match(part.text);
             let pattern: &Regex = if is_dialogue { &ASKER } else { &HEADING };
             if !pattern.is_match(part.text) {
                 continue;

@@ -11,7 +11,7 @@ pub static DOC: Doc = Doc {
     name: "special-token-in-text",
     family: Family::Format,
     summary: "a control token of a chat template stands in the text",
-    why: "Rows that went through another model's template carry its marks. Hone reads them as plain letters, so the model would be taught to write them; tools that read them as control tokens let the row's text take over the conversation.",
+    why: "Rows that went through another model's template carry its marks. Hone reads them as plain letters, so the model would be trained to write them; tools that read them as control tokens let the row's text take over the conversation.",
     what: "The tokens of ChatML, Llama 2 to 4, Mistral, Gemma, Phi, DeepSeek, Command-R, GLM and GPT-2 outside of code. `<s>` and `</s>` are HTML for struck-out text as well, so they count only where a text begins or ends with them, or beside `[INST]`.",
     default: Action::Drop,
     params: &[],

@@ -9,7 +9,7 @@ pub static DOC: Doc = Doc {
     name: "unanswered-turn",
     family: Family::Format,
     summary: "the last turn is not the assistant's",
-    why: "Turns after the last reply are read and never learnt: they cost time and memory, and often the export lost the reply that belonged to them.",
+    why: "Turns after the last reply are read and never trained on: they cost time and memory, and often the export lost the reply that belonged to them.",
     what: "Conversations with a reply that do not end in one. Conversations without any reply are found by `role-order`.",
     default: Action::Report,
     params: &[],

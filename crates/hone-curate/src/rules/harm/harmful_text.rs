@@ -2,7 +2,7 @@
 //!
 //! The model is trained, calibrated and measured by `fixtures/scripts/harm_classifier.py`, which wrote the
 //! weights and their card beside this file: one byte per weight, 2^20 of them, for hashed n-grams of bytes, for
-//! words, and for pairs of words. Words that are alike share a group, so that what was learnt of one holds for the
+//! words, and for pairs of words. Words that are alike share a group, so that what was learned of one holds for the
 //! other. Sums are whole numbers, so a score is the same on every machine. The linear model sees at once that most texts
 //! are harmless; what it takes for possible the network judges as well ([`super::network`]), which takes ten times as long.
 
@@ -18,7 +18,7 @@ pub static DOC: Doc = Doc {
     name: "harmful-text",
     family: Family::Harm,
     summary: "a small model takes the text for abuse or a harmful request",
-    why: "A model repeats the tone of what it learnt, and few words are always abuse or never: a score finds what no list has.",
+    why: "A model repeats the tone of what it learned, and few words are always abuse or never: a score finds what no list has.",
     what: "Logistic regression on hashed 3- to 5-grams of bytes, words, and pairs of words and of groups of words that are alike, over windows of up to 400 bytes; the highest counts. What that takes for possible is looked at again by a network of filters over word vectors (Kim 2014). Trained on labelled comments and harmful prompts of public packages, on requests written for it in which the same words harm and do not (`kill a stranger`, `kill a process`), and, as what harms nobody, on glosses of WordNet and documentation of web services; the card `harmful_text.json` has provenance, licence and the figures on held-out rows. The score is calibrated (Platt 1999) on held-out rows of the packages and neutral sentences, of which a fifth were harmful. It knows English only, and takes news and novels about violence for what they tell of: read before you drop.",
     default: Action::Report,
     params: &[

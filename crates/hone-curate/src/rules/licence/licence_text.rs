@@ -7,7 +7,7 @@ pub static DOC: Doc = Doc {
     name: "licence-text",
     family: Family::Licence,
     summary: "the text of a permissive licence, whole or in part",
-    why: "Most of these licences want their notice kept, and a model that learnt a hundred copies of one recites it.",
+    why: "Most of these licences want their notice kept, and a model that learned a hundred copies of one recites it.",
     what: "Sentences that only one licence has: MIT, Apache-2.0, BSD, ISC, Zlib, MPL-2.0, EPL-2.0, BSL-1.0, Unlicense, CC0, CC-BY and CC-BY-SA, wrapped and framed by comment marks as in headers of files. Licences that restrict more are `restrictive-licence`.",
     default: Action::Report,
     params: &[],

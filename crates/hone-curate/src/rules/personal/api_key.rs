@@ -17,7 +17,7 @@ pub static DOC: Doc = Doc {
     name: "api-key",
     family: Family::PersonalData,
     summary: "a key, token or password",
-    why: "A secret that is learnt can be recited, and whoever hears it can act as its owner. It should be revoked as well, since the data has been elsewhere.",
+    why: "A secret that a model has learned can be recited, and whoever hears it can act as its owner. It should be revoked as well, since the data has been elsewhere.",
     what: "Beginnings that issuers give their secrets so that they can be found, as the rule sets of gitleaks and detect-secrets list them (clouds, code hosts, chats, payment, mail, model and monitoring services), followed by as many characters as they have; tokens of Discord and Telegram, client secrets and account keys of Azure; JSON web tokens; blocks of private keys (RFC 7468); what follows `Bearer`, `--token`, `--password`, `curl -u` and the like; and values of at least 8 characters of 3 bits each (Shannon) with letters and digits that are assigned to a *password*, *secret*, *token* or *key*, or to what thirty languages call one. Values that are visibly stand-ins are none. Label `SECRET`.",
     default: Action::Ask,
     params: &[sighting::THRESHOLD],

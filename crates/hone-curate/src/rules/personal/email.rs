@@ -14,7 +14,7 @@ pub static DOC: Doc = Doc {
     name: "email",
     family: Family::PersonalData,
     summary: "an e-mail address",
-    why: "An address names a person and reaches them. A model that has learnt it hands it out to whoever asks for that name.",
+    why: "An address names a person and reaches them. A model that has learned it hands it out to whoever asks for that name.",
     what: "`local@domain` with letters of any script (RFC 6531), at most 64 characters and 255 bytes; written out with `[at]`, `(dot)`, `%40` and the like, and as `name at domain dot org`. What stands before it in a URL's query is no part of it, and what stands before an `@` in a URL is a name and a password (`url-credentials`). A top-level domain of two letters or a common longer one scores 0.9, another 0.4, which takes a word such as *mail* beside it. Reserved domains (RFC 2606: `example.com`, `.test`, `.invalid`, …), what people write in their place (`foo@bar.com`) and the address of a `git` host are nobody's and score 0.2. Label `EMAIL`.",
     default: Action::Ask,
     params: &[sighting::THRESHOLD],

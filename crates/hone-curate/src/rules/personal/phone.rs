@@ -15,7 +15,7 @@ pub static DOC: Doc = Doc {
     name: "phone",
     family: Family::PersonalData,
     summary: "a telephone number",
-    why: "A number reaches a person, at home and at night. A model that has learnt it gives it to whoever asks for that name.",
+    why: "A number reaches a person, at home and at night. A model that has learned it gives it to whoever asks for that name.",
     what: "`+`, `00` or `011`, a country's code and a number that this country gives (libphonenumber's tables; score 0.9), or one of a possible length (0.7 after `+`); ten digits of the North American plan, area and exchange from 2 on, grouped as people write them (0.6); a trunk `0` and three groups or more of 9 to 11 digits (0.6); groups that are a number of a country where the language of the text is spoken (0.6); other groups of 7 to 13 digits, and bare digits that are a number of one of sixty countries, beside a word such as *phone*, *call*, *Telefon*, *電話* (0.2 without). Beside *order*, *invoice*, *ISBN* and the like bare digits are none. Numbers set apart for fiction (555-01xx, Ofcom's and ARCEP's) are nobody's. Label `PHONE`.",
     default: Action::Ask,
     params: &[sighting::THRESHOLD],

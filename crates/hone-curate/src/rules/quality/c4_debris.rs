@@ -49,7 +49,7 @@ impl Default for C4Debris {
 
 impl Rule for C4Debris {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
-        for part in row.learnt() {
+        for part in row.supervised() {
             let first = self.0.find(part.text).next();
             hits.extend(first.map(|span| Hit::at(part.place, span, "debris of a web page")));
         }

@@ -6,7 +6,7 @@ use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
 pub static DOC: Doc = Doc {
     name: "gopher-quality",
     family: Family::Quality,
-    summary: "a learnt text is made of symbols, odd words, bullets or ellipses",
+    summary: "a supervised text is made of symbols, odd words, bullets or ellipses",
     why: "Tables torn apart, navigation bars and keyword lists have the look of text and nothing to say.",
     what: "Gopher's measures where they fit replies (Rae et al. 2021, arXiv:2112.11446, table A1): mean word length outside 3 to 10 characters; more than one `#` or ellipsis per ten words; more than 90 % of lines that begin with a bullet, or 30 % that end in an ellipsis; less than 80 % of words with a letter. Its stop words fit English alone, and its 50 to 100,000 words fit no chat: the first is left out, and of the second `min-words` remains, below which nothing is measured. Code is left out.",
     default: Action::Report,
@@ -35,7 +35,7 @@ pub fn rule(params: &mut Params) -> Result<Box<dyn Rule>, BadParam> {
 
 impl Rule for GopherQuality {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
-        for part in row.learnt() {
+        for part in row.supervised() {
             let counts = Counts::of(part.text);
             let problem = (counts.words >= self.min_words)
                 .then(|| counts.problem())

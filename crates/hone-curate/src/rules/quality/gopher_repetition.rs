@@ -12,8 +12,8 @@ use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
 pub static DOC: Doc = Doc {
     name: "gopher-repetition",
     family: Family::Quality,
-    summary: "lines, paragraphs or phrases of a learnt text repeat",
-    why: "Loops in the data are loops in the model: repetition is the commonest fault of generated text, and it is learnt.",
+    summary: "lines, paragraphs or phrases of a supervised text repeat",
+    why: "Loops in the data are loops in the model: repetition is the commonest fault of generated text, and it is learned.",
     what: "Gopher's fractions with datatrove's reading of them (Rae et al. 2021, arXiv:2112.11446, table A1): duplicate paragraphs or lines above 30 % by number or 20 % by characters; the most frequent 2-, 3- or 4-gram above 20, 18 or 16 % of the characters; repeated 5- to 10-grams above 15, 14, 13, 12, 11 or 10 %. Code is left out. Fractions of short texts say nothing, so replies of less than `min-words` words pass; a most frequent n-gram has to occur twice.",
     default: Action::Report,
     params: &[Param {
@@ -49,7 +49,7 @@ impl Rule for GopherRepetition {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
         // A word and the space after it are two bytes at least.
         let long_enough = |text: &str| text.len() + 1 >= 2 * self.min_words;
-        for part in row.learnt().filter(|part| long_enough(part.text)) {
+        for part in row.supervised().filter(|part| long_enough(part.text)) {
             let text = Measured::new(part.text);
             let problem = (text.words.len() >= self.min_words)
                 .then(|| text.problem())

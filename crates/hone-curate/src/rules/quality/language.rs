@@ -1,4 +1,4 @@
-//! Which language a learnt text is in.
+//! Which language a supervised text is in.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,9 +11,9 @@ use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
 pub static DOC: Doc = Doc {
     name: "language",
     family: Family::Quality,
-    summary: "a learnt text is in a language that the recipe does not allow",
+    summary: "a supervised text is in a language that the recipe does not allow",
     why: "A few rows in another language teach the model to change language in the middle of a conversation.",
-    what: "The language of the learnt text's first 600 bytes outside of code, by trigrams and alphabet (crate `whatlang`, 69 languages), where it is sure enough. From 60 letters and a confidence of 0.5 on, it was sure of 19 in 20 short dialogues in sixteen languages, and then wrong in 3 of 1,000. English text is known by its small words, without the detector. Nothing is reported while `allow` is empty.",
+    what: "The language of the supervised text's first 600 bytes outside of code, by trigrams and alphabet (crate `whatlang`, 69 languages), where it is sure enough. From 60 letters and a confidence of 0.5 on, it was sure of 19 in 20 short dialogues in sixteen languages, and then wrong in 3 of 1,000. English text is known by its small words, without the detector. Nothing is reported while `allow` is empty.",
     default: Action::Report,
     params: &[
         Param {
@@ -62,7 +62,7 @@ impl Rule for Language {
         if self.allow.is_empty() {
             return;
         }
-        for part in row.learnt() {
+        for part in row.supervised() {
             let found = self.detector.language(part.text);
             if let Some(language) = found.filter(|language| !self.allow.contains(language)) {
                 hits.push(Hit::of(part.place, format!("in {}", called(language))));

@@ -6,8 +6,8 @@ use crate::{Action, BadParam, Doc, Family, Hit, Param, Params, Row, Rule};
 pub static DOC: Doc = Doc {
     name: "low-alpha",
     family: Family::Quality,
-    summary: "few of a learnt text's characters are letters",
-    why: "Separator lines, ASCII art, dumps and torn tables are learnt symbol by symbol.",
+    summary: "few of a supervised text's characters are letters",
+    why: "Separator lines, ASCII art, dumps and torn tables are learned symbol by symbol.",
     what: "Learnt texts of at least `min-length` visible characters outside of code of which less than `least` are letters or digits.",
     default: Action::Report,
     params: &[
@@ -37,7 +37,7 @@ pub fn rule(params: &mut Params) -> Result<Box<dyn Rule>, BadParam> {
 
 impl Rule for LowAlpha {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
-        for part in row.learnt() {
+        for part in row.supervised() {
             let (mut visible, mut letters) = (0, 0);
             for stretch in prose::stretches(part.text) {
                 for c in part.text[stretch].chars().filter(|c| !c.is_whitespace()) {

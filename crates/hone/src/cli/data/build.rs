@@ -116,7 +116,7 @@ impl Build {
             .is_none_or(|side| side.rows == 0)
         {
             let read = plural(written.note.counts["read"], "row");
-            let what = format!("no row is left to learn from, of {read} read");
+            let what = format!("no row is left to train on, of {read} read");
             return Err(Refusal::failed(what)
                 .hint(format!(
                     "{} says what left and why, and how to decide otherwise",
@@ -184,7 +184,7 @@ impl Build {
             screen::data_json(&object)?;
         } else {
             talk.say(format!(
-                "{} to learn from, {} held out",
+                "{} to train on, {} held out",
                 plural(written.train_rows, "row"),
                 written.valid_rows
             ));

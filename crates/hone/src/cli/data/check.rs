@@ -116,7 +116,7 @@ impl Check {
             curated.kept.len(),
             curated.rows_changed
         ));
-        let found = [Decision::Undecided, Decision::Changed, Decision::SetAside];
+        let found = [Decision::Undecided, Decision::Changed, Decision::Dropped];
         let waiting: usize = found
             .into_iter()
             .map(|decision| curated.tally.count(decision))

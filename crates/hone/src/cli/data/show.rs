@@ -1,4 +1,4 @@
-//! `hone data show`: rows as a model sees them, with the tokens that are learnt marked.
+//! `hone data show`: rows as a model sees them, with the tokens that are trained on marked.
 
 use crate::base::OpenBase;
 use crate::cli::failure::{Exit, Refusal};
@@ -140,8 +140,8 @@ impl Show {
                 (Place::Turn(_) | Place::Text, None) => String::new(),
                 (place, _) => place.to_string(),
             };
-            let is_learnt = part.is_learnt() && sifting.why_not().is_none();
-            let (begin, end) = if is_learnt { PLAIN } else { ("", "") };
+            let is_supervised = part.is_supervised() && sifting.why_not().is_none();
+            let (begin, end) = if is_supervised { PLAIN } else { ("", "") };
             let label = if speaker.is_empty() {
                 speaker
             } else {
@@ -185,7 +185,7 @@ impl Show {
                 ))?);
             }
         };
-        let learnt = num_learnt(&encoded);
+        let supervised = num_supervised(&encoded);
         let context = (!encoded.context_replies.is_empty()).then(|| {
             let turns: Vec<String> = encoded.context_replies.iter().map(|turn| (turn + 1).to_string()).collect();
             format!(
@@ -202,7 +202,7 @@ impl Show {
             return Ok(screen::data_json(&object)?);
         }
         screen::data(format!(
-            "── {}  task {}  {} tokens, {learnt} supervised{}{}",
+            "── {}  task {}  {} tokens, {supervised} supervised{}{}",
             record.source,
             record.task,
             encoded.ids.len(),
@@ -222,20 +222,21 @@ impl Show {
             .filter_map(|(record, _)| encode_row(renderer, record).ok())
             .collect();
         let tokens: usize = encoded.iter().map(|encoded| encoded.ids.len()).sum();
-        let learnt: usize = encoded.iter().map(num_learnt).sum();
+        let supervised: usize = encoded.iter().map(num_supervised).sum();
         let longest = encoded
             .iter()
             .map(|encoded| encoded.ids.len())
             .max()
             .unwrap_or(0);
         if self.json {
-            let more = json!({ "tokens": tokens, "supervised_tokens": learnt, "longest": longest });
+            let more =
+                json!({ "tokens": tokens, "supervised_tokens": supervised, "longest": longest });
             return self.print_count_object(sifted, more);
         }
         screen::data(format!("── {}", count_line(&sifted.count, true)))?;
-        let (tokens, learnt) = (count(tokens as u64), count(learnt as u64));
+        let (tokens, supervised) = (count(tokens as u64), count(supervised as u64));
         Ok(screen::data(format!(
-            "── {} usable, {tokens} tokens, {learnt} supervised, longest {longest}",
+            "── {} usable, {tokens} tokens, {supervised} supervised, longest {longest}",
             encoded.len()
         ))?)
     }
@@ -270,7 +271,7 @@ fn odd(sifting: &Sifting) -> Option<&str> {
 }
 
 /// The first token has nothing before it to be predicted from.
-fn num_learnt(encoded: &Encoded) -> usize {
+fn num_supervised(encoded: &Encoded) -> usize {
     encoded
         .supervised
         .iter()
@@ -279,13 +280,13 @@ fn num_learnt(encoded: &Encoded) -> usize {
         .count()
 }
 
-/// What stands around a run of learnt tokens.
+/// What stands around a run of supervised tokens.
 type Marks = (&'static str, &'static str);
 
 const PLAIN: Marks = ("⟦", "⟧");
 const COLOUR: Marks = ("\x1b[1;32m⟦", "⟧\x1b[0m");
 
-/// The row's tokens as text, learnt runs between marks.
+/// The row's tokens as text, supervised runs between marks.
 fn mark(
     encoded: &Encoded,
     renderer: &Renderer,
