@@ -9,14 +9,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::{api, circles, layers, pages};
+use crate::{api, layers, pages};
 
 /// Runs all stages; the error says which one failed and how to run it alone.
 pub fn run(root: &Path) -> Result<()> {
     let started = Instant::now();
-    timed("layers", || {
-        layers::check(root).and_then(|()| circles::check(root))
-    })?;
+    timed("layers", || layers::check(root))?;
     timed("pages", || pages::check(root))?;
     timed("api", || api::check(root))?;
     stage(root, "fmt --all --check", &[])?;

@@ -11,10 +11,12 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
+use crate::{circles, sizes};
+
 /// For each crate, the crates of this workspace that it knows, or may know.
 type Edges = BTreeMap<String, BTreeSet<String>>;
 
-/// Compares `cargo metadata` with the picture.
+/// Compares `cargo metadata` with the picture, then looks inside the crates: at circles of modules, and at the size of files.
 pub fn check(root: &Path) -> Result<()> {
     let page = root.join("ARCHITECTURE.md");
     let text =
@@ -32,7 +34,8 @@ pub fn check(root: &Path) -> Result<()> {
         found.len(),
         found.values().map(BTreeSet::len).sum::<usize>()
     );
-    Ok(())
+    circles::check(root)?;
+    sizes::check(root)
 }
 
 /// Refuses a crate that brings along what it must not, through however many others.

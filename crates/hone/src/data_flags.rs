@@ -259,6 +259,7 @@ impl fmt::Display for SideFlag {
     }
 }
 
+/// Values that are read as they are written, in a run file as on the command line.
 macro_rules! as_text {
     ($($flag:ty),*) => {$(
         impl TryFrom<String> for $flag {
@@ -276,6 +277,7 @@ macro_rules! as_text {
         }
     )*};
 }
+pub(crate) use as_text;
 as_text!(ColumnFlag, SideFlag);
 
 #[cfg(test)]

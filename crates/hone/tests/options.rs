@@ -17,7 +17,7 @@ const BY_NATURE: [(&str, &str); 4] = [
 ];
 
 /// Options that say which rows of a folder or a table are read, and which of their keys; `tests/cli` gives them folders and
-/// tables, and hone-data's `tests/keys.rs` rows with such keys.
+/// tables, and hone-data's `tests/keys` rows with such keys.
 const ABOUT_FILES: [&str; 5] = ["column", "side", "config", "ignore-key", "nulls"];
 
 fn rows(dir: &Path, name: &str, range: std::ops::Range<usize>) {

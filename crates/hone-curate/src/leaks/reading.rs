@@ -15,7 +15,7 @@ use crate::text::{Numbers, Words};
 pub enum Texts {
     /// All but the system turns, which whole datasets have in common.
     All,
-    /// What users say, and texts learnt whole.
+    /// What users say, and texts trained on whole.
     Asked,
 }
 
@@ -95,7 +95,7 @@ impl<'a> Reading<'a> {
         compared.map(|text| &text.kept[..])
     }
 
-    /// What users say, and texts learnt whole, numbers as they are.
+    /// What users say, and texts trained on whole, numbers as they are.
     pub fn asked(&self) -> impl Iterator<Item = (&Part<'a>, &Words, &[u64])> {
         let asked = self
             .texts

@@ -3,8 +3,13 @@
 use super::*;
 use crate::samples::{byte_level, chatml, sentence_piece};
 
+mod reasoning;
+mod tools;
+
 const CHATML: &str = "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+
 const LLAMA3: &str = "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + m.content | trim + '<|eot_id|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}";
+
 const INST: &str = "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[I] ' + m.content.strip() + ' [/I]' }}{% elif m.role == 'assistant' %}{{ ' ' + m.content.strip() + ' ' + eos_token }}{% else %}{{ raise_exception('only user and assistant') }}{% endif %}{% endfor %}";
 
 fn renderer(template: &str) -> Renderer {
@@ -59,7 +64,6 @@ fn assert_prompt_is_a_prefix(renderer: &Renderer, conversation: &Conversation) {
     );
     assert!(!whole.supervised[prompt.len() - 1]);
 }
-
 use Role::{Assistant as A, System as S, User as U};
 
 #[test]
@@ -285,102 +289,6 @@ fn what_the_template_puts_before_a_last_reply_is_supervised_with_it() {
 }
 
 #[test]
-fn reasoning_that_the_template_sets_off_is_supervised_with_its_reply() {
-    // As reasoning models do it: thoughts are taken out of the reply and written before it anew.
-    let thinking = renderer(
-        "{% for m in messages %}{% set said = m.content %}{% set thought = '' %}{% if '</think>' in said %}{% set thought = said.split('</think>')[0].split('<think>')[-1].strip() %}{% set said = said.split('</think>')[-1].strip() %}{% endif %}{{ '<|im_start|>' + m.role + '\n' }}{% if loop.last and m.role == 'assistant' %}{{ '<think>\n' + thought + '\n</think>\n\n' }}{% endif %}{{ said + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}",
-    );
-    let conversation = talk(&[
-        (U, "hi"),
-        (A, "one"),
-        (U, "more"),
-        (A, "<think>\nhm\n</think>\ntwo"),
-    ]);
-    assert_eq!(
-        supervised(&thinking, &conversation),
-        ["<think>\nhm\n</think>\n\ntwo<|im_end|>"]
-    );
-    assert_prompt_is_a_prefix(&thinking, &conversation);
-    let forgotten = talk(&[
-        (U, "hi"),
-        (A, "<think>\nhm\n</think>\none"),
-        (U, "more"),
-        (A, "two"),
-    ]);
-    assert_eq!(
-        supervised(&thinking, &forgotten),
-        ["<think>\n\n</think>\n\ntwo<|im_end|>"]
-    );
-    assert_prompt_is_a_prefix(&thinking, &forgotten);
-}
-
-/// As DeepSeek-R1's distillations: the prompt opens the reasoning, and finished replies have none.
-const OPENED: &str = "{% for m in messages %}{% if m.role == 'assistant' %}{{ '<|im_start|>bot\n' + m.content.split('</think>')[-1] + '<|im_end|>' }}{% for c in m.tool_calls %}{{ c.function.name + c.function.arguments + '<|im_end|>' }}{% endfor %}{% else %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>' }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>bot\n<think>\n' }}{% endif %}";
-
-#[test]
-fn a_reply_whose_reasoning_the_template_takes_out_is_what_the_model_has_to_write_after_its_prompt()
-{
-    let opened = renderer(OPENED);
-    for (reply, told) in [
-        (
-            Turn::new(A, "<think>\ntwo and two\n</think>\n\n4"),
-            "two and two\n</think>\n\n4<|im_end|>",
-        ),
-        (
-            Turn::new(A, "<think>two</think>4\n"),
-            "two</think>4\n<|im_end|>",
-        ),
-        (
-            Turn::new(A, "two\n</think>\n4"),
-            "two\n</think>\n4<|im_end|>",
-        ),
-        (
-            thought("4", "two and two"),
-            "two and two\n</think>\n\n4<|im_end|>",
-        ),
-    ] {
-        let asked = [
-            Turn::new(U, "1+1?"),
-            Turn::new(A, "<think>\none\n</think>\n\n2"),
-            Turn::new(U, "2+2?"),
-        ];
-        let conversation = Conversation::new(asked.into_iter().chain([reply]));
-        assert_eq!(supervised(&opened, &conversation), [told]);
-        assert_prompt_is_a_prefix(&opened, &conversation);
-        let encoded = opened.encode_conversation(&conversation).unwrap();
-        assert_eq!(encoded.context_replies, [1]);
-        assert_eq!(
-            encoded.text,
-            format!(
-                "<|im_start|>user\n1+1?<|im_end|><|im_start|>bot\n\n\n2<|im_end|><|im_start|>user\n2+2?<|im_end|><|im_start|>bot\n<think>\n{told}"
-            )
-        );
-    }
-    let bare = talk(&[(U, "2+2?"), (A, "4")]);
-    let error = opened.encode_conversation(&bare).unwrap_err();
-    assert_eq!(
-            error.to_string(),
-            r#"the generation prompt opens the reasoning of a reply (it ends in "er\n2+2?<|im_end|><|im_start|>bot\n<think>\n"), and turn 2 has none"#.replace(r"er\n2+2?", "")
-        );
-}
-
-#[test]
-fn a_reply_after_a_prompt_that_closes_the_reasoning_is_the_answer_alone() {
-    let closed = renderer(&CHATML.replace("assistant\n' }}", "assistant\n<think>\n</think>\n' }}"));
-    let conversation = talk(&[(U, "hi"), (A, "one"), (U, "more"), (A, "two")]);
-    assert_eq!(supervised(&closed, &conversation), ["two<|im_end|>"]);
-    assert_prompt_is_a_prefix(&closed, &conversation);
-    let encoded = closed.encode_conversation(&conversation).unwrap();
-    assert!(
-        encoded
-            .text
-            .ends_with("<|im_start|>assistant\n<think>\n</think>\ntwo<|im_end|>"),
-        "{}",
-        encoded.text
-    );
-}
-
-#[test]
 fn a_reply_ends_with_the_last_token_that_ends_it() {
     let control = ["<|im_start|>", "<|im_end|>", "<|done|>"];
     let tokenizer = Tokenizer::from_gguf(&byte_level("smollm", &control)).unwrap();
@@ -421,36 +329,6 @@ fn a_reply_to_nothing_is_context_and_not_refused() {
 }
 
 #[test]
-fn reasoning_that_the_template_does_not_know_is_never_left_out_of_a_reply_that_is_trained_on() {
-    let conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "two")]);
-    let error = renderer(CHATML)
-        .encode_conversation(&conversation)
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the chat template does not show the reasoning of turn 2"
-    );
-    let inline = talk(&[(U, "2+2?"), (A, "<think>two</think>4")]);
-    assert_eq!(
-        supervised(&renderer(CHATML), &inline),
-        ["<think>two</think>4<|im_end|>"]
-    );
-    let closed = renderer(
-        &CHATML
-            .replace("assistant\n' }}", "assistant\n<think></think>' }}")
-            .replace(
-                "m.content",
-                "('<think>' + m.thinking + '</think>' if m.thinking else '') + m.content",
-            ),
-    );
-    let error = closed.encode_conversation(&conversation).unwrap_err();
-    assert!(
-        matches!(error, RenderError::ReasoningClosed { number: 2, .. }),
-        "{error}"
-    );
-}
-
-#[test]
 fn empty_texts_are_empty_to_the_template_too() {
     let careful = renderer(&CHATML.replace(
         "m.content",
@@ -483,138 +361,6 @@ fn a_reply_whose_first_character_melts_into_the_prompt_is_refused() {
     );
 }
 
-/// As Qwen and Hermes write calls; what is written here is our own.
-const TOOLS: &str = r#"{% if tools %}{{ '<|im_start|>system\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}{{ '<|im_end|>\n' }}{% endif %}{% for m in messages %}{{ '<|im_start|>' + m.role }}{% if m.content %}{{ '\n' + m.content }}{% endif %}{% for call in m.tool_calls %}{{ '\n<call>\n{"name": "' + call.function.name + '", "arguments": ' + call.function.arguments | tojson + '}\n</call>' }}{% endfor %}{{ '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant' }}{% endif %}"#;
-
-fn called(arguments: &str, text: &str) -> Conversation {
-    let turns = r#"[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "TEXT", "tool_calls": [{"function": {"name": "find", "arguments": ARGUMENTS}}]}, {"role": "tool", "content": "1", "name": "find"}, {"role": "assistant", "content": "one"}]"#;
-    let turns = turns.replace("ARGUMENTS", arguments).replace("TEXT", text);
-    serde_json::from_str(&turns).unwrap()
-}
-
-#[test]
-fn a_call_is_supervised_from_its_prompt_to_its_end_token() {
-    let tools = renderer(TOOLS);
-    let conversation = called(
-        r#"{"q": "say \"hi\"\n", "n": 3, "all": [true, null, "x"]}"#,
-        "",
-    );
-    assert_eq!(
-        supervised(&tools, &conversation),
-        [
-            "\n<call>\n{\"name\": \"find\", \"arguments\": {\"q\": \"say \\\"hi\\\"\\n\", \"n\": 3, \"all\": [true, null, \"x\"]}}\n</call><|im_end|>",
-            "\none<|im_end|>"
-        ]
-    );
-    let with_text = called("{}", "wait");
-    assert_eq!(
-        supervised(&tools, &with_text)[0],
-        "\nwait\n<call>\n{\"name\": \"find\", \"arguments\": {}}\n</call><|im_end|>"
-    );
-    for conversation in [conversation, with_text] {
-        assert_prompt_is_a_prefix(&tools, &conversation);
-        assert_prompt_is_a_prefix(&tools, &conversation.up_to(2));
-    }
-}
-
-#[test]
-fn tools_are_shown_or_the_row_is_refused() {
-    let schema = json!({"type": "function", "function": {"name": "find", "parameters": {}}});
-    let conversation = called("{}", "").with_tools(vec![schema]);
-    let text = renderer(TOOLS).render(&conversation, false).unwrap();
-    assert!(
-        text.contains(r#"{"type": "function", "function": {"name": "find", "parameters": {}}}"#),
-        "{text}"
-    );
-    assert!(renderer(TOOLS).encode_conversation(&conversation).is_ok());
-    let deaf = renderer(&TOOLS.replace("{% if tools %}", "{% if false %}"));
-    let error = deaf.encode_conversation(&conversation).unwrap_err();
-    assert!(matches!(error, RenderError::ToolsDropped), "{error}");
-    for template in [
-        CHATML,
-        &TOOLS.replace("call.function.arguments | tojson", "'{}'"),
-    ] {
-        let error = renderer(template)
-            .encode_conversation(&called(r#"{"q": 1}"#, "x"))
-            .unwrap_err();
-        assert!(
-            matches!(error, RenderError::CallDropped { number: 2 }),
-            "{error}"
-        );
-    }
-}
-
-#[test]
-fn control_tokens_in_a_call_do_not_control() {
-    let attack = called(r#"{"q": "<|im_end|>"}"#, "");
-    let encoded = renderer(TOOLS).encode_conversation(&attack).unwrap();
-    assert_eq!(encoded.ids.iter().filter(|&&id| id == 1).count(), 4);
-    let error = renderer(TOOLS)
-        .encode_conversation(&called(r#"{"<|im_end|>": "x"}"#, ""))
-        .unwrap_err();
-    assert!(
-        matches!(&error, RenderError::ControlInCall { token } if token == "<|im_end|>"),
-        "{error}"
-    );
-}
-
-#[test]
-fn arguments_are_text_where_a_template_prints_them_and_an_object_where_it_looks_into_them() {
-    let text = r#"{\"q\": \"caf\\u00e9\", \"n\":1e-7}"#;
-    for (template, arguments, told) in [
-        (
-            "{{ c.arguments }}",
-            format!("\"{text}\""),
-            r#"{"q": "caf\u00e9", "n":1e-7}"#,
-        ),
-        (
-            "{{ c.name + c.arguments }}",
-            format!("\"{text}\""),
-            r#"find{"q": "caf\u00e9", "n":1e-7}"#,
-        ),
-        (
-            "{{ c.arguments }}",
-            r#"{"q": "café", "n": 1e-7}"#.into(),
-            r#"{"q": "café", "n": 1e-07}"#,
-        ),
-        (
-            "{{ c.name + c.arguments }}",
-            r#"{"q": "café", "n": 1e16}"#.into(),
-            r#"find{"q": "café", "n": 1e+16}"#,
-        ),
-        (
-            "{{ c.arguments | tojson(separators=(',', ':'), sort_keys=true, ensure_ascii=true) }}",
-            format!("\"{text}\""),
-            r#"{"n":1e-07,"q":"caf\u00e9"}"#,
-        ),
-        (
-            "{{ c.arguments if c.arguments is string else c.arguments | tojson(indent=1) }}",
-            format!("\"{text}\""),
-            r#"{"q": "caf\u00e9", "n":1e-7}"#,
-        ),
-        (
-            "{{ c.arguments if c.arguments is string else c.arguments | tojson(indent=1) }}",
-            r#"{"q": "é", "n": [true]}"#.into(),
-            "{\n \"q\": \"é\",\n \"n\": [\n  true\n ]\n}",
-        ),
-        (
-            "{% for k, v in c.arguments.items() %}{{ k }}={{ v }};{% endfor %}",
-            format!("\"{text}\""),
-            "q=café;n=1e-07;",
-        ),
-    ] {
-        let source = format!(
-            "{{% for m in messages %}}{{{{ '<|im_start|>' + m.role + m.content }}}}{{% for c in m.tool_calls %}}{{% set c = c.function %}}{{{{ c.name }}}}:{template}{{% endfor %}}{{{{ '<|im_end|>' }}}}{{% endfor %}}{{% if add_generation_prompt %}}{{{{ '<|im_start|>assistant' }}}}{{% endif %}}"
-        );
-        let conversation = called(&arguments, "");
-        assert_eq!(
-            supervised(&renderer(&source), &conversation.up_to(2)),
-            [format!("find:{told}<|im_end|>")],
-            "{template} {arguments}"
-        );
-    }
-}
-
 #[test]
 fn a_reply_does_not_end_in_what_the_next_prompt_begins_with_where_a_template_writes_one_unasked() {
     let control = ["<s>", "</s>", "<|turn|>", "<|bot|>", "<|done|>", "<|over|>"];
@@ -636,84 +382,6 @@ fn a_reply_does_not_end_in_what_the_next_prompt_begins_with_where_a_template_wri
 }
 
 #[test]
-fn a_call_behind_a_token_that_ends_replies_is_refused_wherever_it_is_to_be_supervised() {
-    // The text of a reply is a message of its own, and its call another one.
-    let twice = "{% for m in messages %}{{ m.role + ':' + m.content + '<|im_end|>' }}{% for c in m.tool_calls %}{{ 'call:' + c.function.name + c.function.arguments + '<|im_end|>' }}{% endfor %}{% endfor %}{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}";
-    let twice = renderer(twice);
-    let conversation = called(r#"{"q": "a"}"#, "");
-    for part in [conversation.clone(), conversation.up_to(2)] {
-        let error = twice.encode_conversation(&part).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "the reply in turn 2 holds \"<|im_end|>\", which ends replies, before its call, so the model would never come to write it"
-        );
-    }
-    let mut read = conversation;
-    read.turns[1].is_supervised = false;
-    assert_eq!(supervised(&twice, &read), ["one<|im_end|>"]);
-}
-
-#[test]
-fn what_a_switch_would_do_about_reasoning_is_said() {
-    let switched = CHATML.replace(
-            "assistant\n' }}",
-            "assistant\n<think>\n' }}{% if enable_thinking is defined and not enable_thinking %}{{ '\n</think>\n\n' }}{% endif %}",
-        );
-    let asked = talk(&[(U, "hi"), (A, "one")]);
-    let error = renderer(&switched).encode_conversation(&asked).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("and turn 2 has none; --template-option enable_thinking=false closes it"),
-        "{error}"
-    );
-    let option: TemplateOption = "enable_thinking=false".parse().unwrap();
-    let template = ChatTemplate::new(&switched).unwrap();
-    let template = template.with_options(&[option]).unwrap();
-    let closed = Renderer::new(chatml(), Some(template), &[]).unwrap();
-    assert_eq!(supervised(&closed, &asked), ["one<|im_end|>"]);
-    assert_prompt_is_a_prefix(&closed, &asked);
-    let thinking = Conversation::new([Turn::new(U, "hi"), thought("one", "hm")]);
-    let closed = CHATML.replace(
-        "assistant\n' }}",
-        "assistant\n' }}{% if not reasoning %}{{ '<think>\n</think>\n' }}{% endif %}",
-    );
-    let error = renderer(&closed)
-        .encode_conversation(&thinking)
-        .unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .ends_with("and turn 2 has some; --template-option reasoning=true opens it"),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_number_that_was_cut_when_it_was_read_is_refused() {
-    let error = renderer(TOOLS)
-        .encode_conversation(&called(r#"{"n": 123456789012345678901234567890}"#, ""))
-        .unwrap_err();
-    assert!(
-        matches!(error, RenderError::NumberTooLarge { .. }),
-        "{error}"
-    );
-}
-
-#[test]
-fn a_call_whose_beginning_is_not_the_prompt_is_refused() {
-    let early =
-        renderer(&TOOLS.replace("'<|im_start|>assistant'", "'<|im_start|>assistant<plan>'"));
-    let error = early
-        .encode_conversation(&called("{}", "").up_to(2))
-        .unwrap_err();
-    assert!(
-        matches!(error, RenderError::CallUnplaced { number: 2 }),
-        "{error}"
-    );
-}
-
-#[test]
 fn a_reply_of_no_weight_is_read_and_not_supervised() {
     let mut conversation = talk(&[(U, "hi"), (A, "one"), (U, "more"), (A, "two")]);
     let whole = renderer(CHATML).encode_conversation(&conversation).unwrap();
@@ -724,108 +392,6 @@ fn a_reply_of_no_weight_is_read_and_not_supervised() {
     );
     let weighed = renderer(CHATML).encode_conversation(&conversation).unwrap();
     assert_eq!(weighed.ids, whole.ids);
-}
-
-fn thought(text: &str, reasoning: &str) -> Turn {
-    Turn {
-        reasoning: Some(reasoning.into()),
-        ..Turn::new(A, text)
-    }
-}
-
-/// Shows the reasoning of every turn, as some models do; others show it under another name.
-fn thinking(name: &str) -> String {
-    CHATML.replace(
-        "m.role + '\n' +",
-        &format!(
-            "m.role + '\n' + ('<think>\n' + m.{name} + '\n</think>\n\n' if m.{name} else '') +"
-        ),
-    )
-}
-
-#[test]
-fn reasoning_is_supervised_with_its_reply_under_each_of_its_names() {
-    let conversation = Conversation::new([
-        Turn::new(U, "2+2?"),
-        thought("4", "two and two"),
-        Turn::new(U, "hi"),
-        Turn::new(A, "hi"),
-    ]);
-    for name in ["reasoning_content", "thinking", "reasoning"] {
-        let renderer = renderer(&thinking(name));
-        assert_eq!(
-            supervised(&renderer, &conversation),
-            [
-                "<think>\ntwo and two\n</think>\n\n4<|im_end|>",
-                "hi<|im_end|>"
-            ]
-        );
-        assert_prompt_is_a_prefix(&renderer, &conversation);
-        assert_prompt_is_a_prefix(&renderer, &conversation.up_to(2));
-    }
-}
-
-#[test]
-fn a_message_has_its_reasoning_under_one_key_the_one_that_the_template_reads() {
-    for (read, keys) in [
-        (
-            "m.reasoning_content or ''",
-            "role,content,reasoning_content",
-        ),
-        ("m.reasoning or ''", "role,content,reasoning"),
-        ("m.thinking or ''", "role,content,thinking"),
-        // Each of them is there, so the usual one is the one.
-        (
-            "(m.reasoning or '') + (m.reasoning_content or '') + (m.thinking or '')",
-            "role,content,reasoning_content",
-        ),
-        // What is only spoken of is not read.
-        (
-            "(m.thinking or '') + 'reasoning_content'",
-            "role,content,thinking",
-        ),
-        ("''", "role,content,reasoning_content"),
-    ] {
-        let source = format!(
-            "{{% for m in messages %}}{{{{ m.keys() | join(',') + ':' + ({read}) + '<|im_end|>' }}}}{{% endfor %}}"
-        );
-        let conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "hm")]);
-        let text = renderer(&source).render(&conversation, false).unwrap();
-        let reply = text.split("<|im_end|>").nth(1).unwrap().to_owned();
-        assert!(reply.starts_with(&format!("{keys}:")), "{read}: {reply}");
-        assert_eq!(
-            reply.matches("hm").count(),
-            usize::from(read != "''"),
-            "{read}: {reply}"
-        );
-    }
-}
-
-#[test]
-fn conversations_with_tools_are_shown_in_the_template_for_them_and_others_are_not() {
-    let tool_use = || ChatTemplate::new(TOOLS).unwrap();
-    let both = renderer(CHATML).with_tool_use(tool_use());
-    let (plain, tools) = (renderer(CHATML), renderer(TOOLS));
-    let find = json!({"type": "function", "function": {"name": "find", "parameters": {}}});
-    let calling = called(r#"{"q": "a"}"#, "").with_tools(vec![find]);
-    let talking = talk(&[(U, "hi"), (A, "one")]);
-    for (conversation, own) in [(&calling, &tools), (&talking, &plain)] {
-        let encoded = both.encode_conversation(conversation).unwrap();
-        assert_eq!(encoded, own.encode_conversation(conversation).unwrap());
-        assert_prompt_is_a_prefix(&both, conversation);
-        let asked = conversation.up_to(1);
-        assert_eq!(
-            both.render(&asked, true).unwrap(),
-            own.render(&asked, true).unwrap()
-        );
-    }
-    assert_eq!(both.template_source(), CHATML);
-    assert_eq!(both.tool_use_source().as_deref(), Some(TOOLS));
-    let hashes = [&both, &plain, &tools].map(Renderer::template_hash);
-    assert!(
-        hashes[0] != hashes[1] && hashes[0] != hashes[2],
-        "{hashes:?}"
-    );
 }
 
 #[test]
@@ -842,38 +408,6 @@ fn replies_end_where_either_of_two_templates_ends_them() {
     let find = json!({"type": "function", "function": {"name": "find"}});
     let conversation = talk(&[(U, "hi"), (A, "one")]).with_tools(vec![find]);
     assert_eq!(supervised(&renderer, &conversation), ["one<|call|>"]);
-}
-
-#[test]
-fn reasoning_that_the_template_does_not_show_refuses_a_reply_that_is_trained_on() {
-    let mut conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "hm")]);
-    let error = renderer(CHATML)
-        .encode_conversation(&conversation)
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the chat template does not show the reasoning of turn 2"
-    );
-    conversation.turns[1].is_supervised = false;
-    conversation
-        .turns
-        .extend([Turn::new(U, "hi"), Turn::new(A, "hi")]);
-    assert_eq!(
-        supervised(&renderer(CHATML), &conversation),
-        ["hi<|im_end|>"]
-    );
-}
-
-#[test]
-fn reasoning_that_the_template_changes_is_refused() {
-    let shouting =
-        renderer(&thinking("reasoning").replace("m.reasoning +", "m.reasoning.upper() +"));
-    let conversation = Conversation::new([Turn::new(U, "2+2?"), thought("4", "hm")]);
-    let error = shouting.encode_conversation(&conversation).unwrap_err();
-    assert!(
-        matches!(error, RenderError::Rewritten { number: 2, role: A }),
-        "{error}"
-    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Values of options that are of this program alone, and what the machine and the base say about options.
 
+use crate::data_flags::as_text;
 use clap::ValueEnum;
 use hone_train::WidthRate;
 use serde::{Deserialize, Serialize};
@@ -88,25 +89,13 @@ impl std::str::FromStr for Own {
     }
 }
 
-impl TryFrom<String> for Own {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<Own> for String {
-    fn from(own: Own) -> Self {
-        own.to_string()
-    }
-}
-
 impl fmt::Display for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}={}", self.name, self.value)
     }
 }
+
+as_text!(Own);
 
 /// A number of bytes, written `1500MB`, `2GB` or `2GiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Serialize, Deserialize)]

@@ -1,7 +1,5 @@
 //! Adapters of every method against PEFT, on the tiny models of `fixtures/`.
 
-use std::path::{Path, PathBuf};
-
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
@@ -13,6 +11,10 @@ use hone_tensor::{Device, Rehearsal, Tensor, nf4};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
+use std::path::{Path, PathBuf};
+
+mod starts;
+mod together;
 
 const CASES: [&str; 15] = [
     "tied-dora",
@@ -192,6 +194,29 @@ fn disturb(model: &mut Model) {
         *number += 0.2 * stream.unit_f32() - 0.1;
     }
     device.write(&numbers, adapter.parameters_mut());
+}
+
+/// What the adapter on a model is, by way of the files it is saved as.
+fn taken_apart(model: &Model) -> LoraParts {
+    let dir = tempfile::tempdir().unwrap();
+    let (config, provenance) = (model.config(), Provenance::default());
+    let adapter = model.adapter().unwrap();
+    adapter
+        .save(dir.path(), config, &provenance, SaveDtype::F32)
+        .unwrap();
+    LoraParts::read(dir.path(), None).unwrap()
+}
+
+/// `scale · B A`.
+fn product(pair: &LoraPair) -> Vec<f32> {
+    let cell = |at: usize| {
+        let (row, col) = (at / pair.width, at % pair.width);
+        let term = |r: usize| {
+            f64::from(pair.b[row * pair.rank + r]) * f64::from(pair.a[r * pair.width + col])
+        };
+        (f64::from(pair.scale) * (0..pair.rank).map(term).sum::<f64>()) as f32
+    };
+    (0..pair.out * pair.width).map(cell).collect()
 }
 
 /// A configuration of every method, and the base it is for.
@@ -576,445 +601,5 @@ fn a_rehearsal_takes_the_memory_of_the_step_of_every_method() {
             counted <= taken && taken < counted + (300 << 10),
             "{method}: {counted} bytes counted, {taken} taken"
         );
-    }
-}
-
-#[test]
-fn starts_equal_those_of_peft() {
-    for (start, initial) in [("pissa", Initial::Pissa), ("olora", Initial::Olora)] {
-        let mut model = load("untied", 1);
-        let config = LoraConfig {
-            rank: 4,
-            alpha: 16.0,
-            initial,
-            ..LoraConfig::default()
-        };
-        fresh(&mut model, "untied", config);
-        let adapter = model.adapter().unwrap();
-        let (numbers, matrices) = (adapter.parameters().to_vec().unwrap(), adapter.matrices());
-        for site in ["layers.0.self_attn.q_proj", "layers.1.mlp.down_proj"] {
-            let half = |half: &str| {
-                let name = format!("model.{site}.{half}.weight");
-                let matrix = matrices.iter().find(|m| m.name == name).unwrap();
-                let ours = numbers[matrix.offset..][..matrix.size()].to_vec();
-                let pefts = floats("methods", &format!("initial.{start}.{site}.{half}"));
-                (ours, pefts, matrix.rows, matrix.cols)
-            };
-            let (a, peft_a, rank, width) = half("lora_A");
-            let (b, peft_b, out, _) = half("lora_B");
-            // A vector and its partner may both change their sign.
-            for r in 0..rank {
-                let row = |a: &[f32]| a[r * width..][..width].to_vec();
-                let column = |b: &[f32]| (0..out).map(|o| b[o * rank + r]).collect::<Vec<f32>>();
-                let sign: f32 = row(&a).iter().zip(row(&peft_a)).map(|(x, y)| x * y).sum();
-                for (ours, pefts) in [(row(&a), row(&peft_a)), (column(&b), column(&peft_b))] {
-                    let turned: Vec<f32> = ours.iter().map(|x| x * sign.signum()).collect();
-                    let scale = pefts.iter().fold(0.0f32, |m, x| m.max(x.abs()));
-                    let difference = greatest_difference(&turned, &pefts) / scale;
-                    assert!(difference < 1e-4, "{start} {site} {r}: {difference}");
-                }
-            }
-        }
-    }
-}
-
-#[test]
-fn a_search_finds_at_least_what_pefts_finds() {
-    let site = "layers.1.mlp.down_proj";
-    let mut model = load("untied", 1);
-    let config = LoraConfig {
-        rank: 4,
-        alpha: 16.0,
-        initial: Initial::PissaRounds(16),
-        ..LoraConfig::default()
-    };
-    fresh(&mut model, "untied", config);
-    let matrix = base("untied")
-        .matrix(&format!("model.{site}.weight"))
-        .unwrap();
-    let (w, width) = (matrix.to_f32(), matrix.cols());
-    let left = |a: &[f32], b: &[f32]| -> f64 {
-        let rank = a.len() / width;
-        let residual = |i: usize| {
-            let (row, col) = (i / width, i % width);
-            let product = |r| f64::from(b[row * rank + r]) * f64::from(a[r * width + col]);
-            f64::from(w[i]) - 4.0 * (0..rank).map(product).sum::<f64>()
-        };
-        (0..w.len())
-            .map(|i| residual(i).powi(2))
-            .sum::<f64>()
-            .sqrt()
-    };
-    let adapter = model.adapter().unwrap();
-    let numbers = adapter.parameters().to_vec().unwrap();
-    let ours = |half: &str| {
-        let name = format!("model.{site}.{half}.weight");
-        let matrix = adapter
-            .matrices()
-            .into_iter()
-            .find(|m| m.name == name)
-            .unwrap();
-        numbers[matrix.offset..][..matrix.size()].to_vec()
-    };
-    let pefts = |start: &str, half| floats("methods", &format!("initial.{start}.{site}.{half}"));
-    let found = left(&ours("lora_A"), &ours("lora_B"));
-    let best = left(&pefts("pissa", "lora_A"), &pefts("pissa", "lora_B"));
-    let peft_found = left(&pefts("niter", "lora_A"), &pefts("niter", "lora_B"));
-    assert!(
-        found <= peft_found + 1e-6,
-        "{found} is left, {peft_found} by PEFT"
-    );
-    assert!(found < best * 1.001, "{found} is left, {best} at best");
-}
-
-#[test]
-fn loftq_makes_up_for_what_nf4_takes_away() {
-    let exact = load("untied", 1).logits(&ids(2)).unwrap();
-    let device = Device::cpu(1).unwrap();
-    let logits = |rank: Option<usize>| {
-        let mut model = Model::load(&base("untied"), &device, BaseFormat::Nf4, 64).unwrap();
-        if let Some(rank) = rank {
-            let config = LoraConfig {
-                rank,
-                alpha: 16.0,
-                initial: Initial::Loftq,
-                ..LoraConfig::default()
-            };
-            fresh(&mut model, "untied", config);
-        }
-        model.logits(&ids(2)).unwrap()
-    };
-    let off = |rank| greatest_difference(&exact, &logits(rank));
-    let (none, some, all) = (off(None), off(Some(8)), off(Some(32)));
-    assert!(some < 0.8 * none, "{none} without, {some} with rank 8");
-    // Of the full rank nothing of the loss is left.
-    assert!(all < 1e-4 && none > 0.01, "{none} without, {all} with all");
-
-    let mut model = load("untied", 1);
-    let config = LoraConfig {
-        initial: Initial::Loftq,
-        ..LoraConfig::default()
-    };
-    let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(1)).unwrap();
-    let error = model.begin(adapter, &base("untied")).unwrap_err();
-    assert!(error.hints()[0].contains("qlora"), "{error}");
-}
-
-/// A matrix of the untied base as numbers, in the form it is held in.
-fn held(name: &str, format: BaseFormat) -> Vec<f32> {
-    let matrix = base("untied").matrix(name).unwrap();
-    match format {
-        BaseFormat::Nf4 => nf4::quantize(&matrix.to_f32(), matrix.rows(), matrix.cols(), true)
-            .unwrap()
-            .to_f32(),
-        _ => matrix.to_f32(),
-    }
-}
-
-#[test]
-fn lengths_of_rows_equal_those_of_the_dense_matrix() {
-    for format in [BaseFormat::Stored, BaseFormat::Nf4] {
-        let device = Device::cpu(1).unwrap();
-        let mut model = Model::load(&base("untied"), &device, format, 64).unwrap();
-        let config = LoraConfig {
-            rank: 3,
-            alpha: 24.0,
-            dora: true,
-            ..LoraConfig::default()
-        };
-        let adapter = Adapter::new(config, model.config(), &device, Seed::new(1)).unwrap();
-        model.attach(adapter);
-        disturb(&mut model);
-        // Magnitudes that are the dense lengths leave the sum as it is.
-        let adapter = model.adapter().unwrap();
-        let matrices = adapter.matrices();
-        let mut numbers = adapter.parameters().to_vec().unwrap();
-        for (path, pair) in taken_apart(&model).pairs {
-            let (out, width) = (pair.out, pair.width);
-            let held = held(&format!("{path}.weight"), format);
-            let product = product(&pair);
-            let name = format!("{path}.lora_magnitude_vector");
-            let place = matrices.iter().find(|m| m.name == name).unwrap().offset;
-            for row in 0..out {
-                let sum = |i: usize| f64::from(held[i]) + f64::from(product[i]);
-                let square: f64 = (row * width..(row + 1) * width)
-                    .map(|i| sum(i).powi(2))
-                    .sum();
-                numbers[place + row] = square.sqrt() as f32;
-            }
-        }
-        device.write(&numbers, model.adapter_mut().unwrap().parameters_mut());
-        let with_lengths = model.logits(&ids(2)).unwrap();
-        // The same low-rank pairs without DoRA.
-        let plain = LoraConfig {
-            rank: 3,
-            alpha: 24.0,
-            ..LoraConfig::default()
-        };
-        let mut plain = Adapter::new(plain, model.config(), &device, Seed::new(1)).unwrap();
-        let count = plain.num_parameters();
-        device.write(&numbers[..count], plain.parameters_mut());
-        model.attach(plain);
-        let difference = greatest_difference(&with_lengths, &model.logits(&ids(2)).unwrap());
-        assert!(
-            difference < 2e-5,
-            "{format:?}: logits differ by {difference}"
-        );
-    }
-}
-
-#[test]
-fn adapters_are_switched_stacked_and_disabled_without_loading_again() {
-    let mut model = load("tied", 1);
-    let plain = model.logits(&ids(2)).unwrap();
-    let alone = |name: &str| {
-        let mut model = load("tied", 1);
-        let adapter = read(&model, name);
-        model.attach(adapter);
-        model.logits(&ids(2)).unwrap()
-    };
-    for name in ["tied", "tied-qv", "tied-dora"] {
-        let adapter = read(&model, name);
-        model.add(name, adapter);
-    }
-    let logits = |model: &Model| model.logits(&ids(2)).unwrap();
-    assert_eq!(
-        bits(&logits(&model)),
-        bits(&alone("tied")),
-        "the first one is on"
-    );
-    for name in ["tied-qv", "tied-dora", "tied"] {
-        model.set_active(&[(name, 1.0)]).unwrap();
-        assert_eq!(bits(&logits(&model)), bits(&alone(name)), "{name}");
-        let disabled = model.with_adapter_disabled(|model| logits(model));
-        assert_eq!(bits(&disabled), bits(&plain));
-        assert_eq!(
-            bits(&logits(&model)),
-            bits(&alone(name)),
-            "{name} is on again"
-        );
-    }
-    model.set_active(&[]).unwrap();
-    assert_eq!(bits(&logits(&model)), bits(&plain));
-
-    model
-        .set_active(&[("tied", 0.5), ("tied-qv", -2.0)])
-        .unwrap();
-    assert!(model.adapter().is_none(), "none of two learns");
-    let stacked = logits(&model);
-    let summed = with_sum_of_products(&[("tied", 0.5), ("tied-qv", -2.0)]);
-    let difference = greatest_difference(&stacked, &logits(&summed));
-    assert!(difference < 2e-5, "logits differ by {difference}");
-    assert!(greatest_difference(&stacked, &plain) > 0.1);
-}
-
-/// What the adapter on a model is, by way of the files it is saved as.
-fn taken_apart(model: &Model) -> LoraParts {
-    let dir = tempfile::tempdir().unwrap();
-    let (config, provenance) = (model.config(), Provenance::default());
-    let adapter = model.adapter().unwrap();
-    adapter
-        .save(dir.path(), config, &provenance, SaveDtype::F32)
-        .unwrap();
-    LoraParts::read(dir.path(), None).unwrap()
-}
-
-/// `scale · B A`.
-fn product(pair: &LoraPair) -> Vec<f32> {
-    let cell = |at: usize| {
-        let (row, col) = (at / pair.width, at % pair.width);
-        let term = |r: usize| {
-            f64::from(pair.b[row * pair.rank + r]) * f64::from(pair.a[r * pair.width + col])
-        };
-        (f64::from(pair.scale) * (0..pair.rank).map(term).sum::<f64>()) as f32
-    };
-    (0..pair.out * pair.width).map(cell).collect()
-}
-
-/// The tied base with the sum of low-rank products in its matrices.
-fn with_sum_of_products(adapters: &[(&str, f32)]) -> Model {
-    let mut model = load("tied", 1);
-    let config = LoraConfig {
-        targets: Targets::parse("q_proj"),
-        whole: vec!["self_attn".into(), "mlp".into()],
-        ..LoraConfig::default()
-    };
-    fresh(&mut model, "tied", config);
-    let matrices = model.adapter().unwrap().matrices();
-    let mut numbers = model.adapter().unwrap().parameters().to_vec().unwrap();
-    for (name, weight) in adapters {
-        let dir = fixture(&format!("adapters/tiny-llama-{name}"));
-        for (path, pair) in LoraParts::read(&dir, None).unwrap().pairs {
-            let name = format!("{path}.weight");
-            let matrix = matrices.iter().find(|m| m.name == name).unwrap();
-            let place = &mut numbers[matrix.offset..][..matrix.size()];
-            for (number, x) in place.iter_mut().zip(product(&pair)) {
-                *number += weight * x;
-            }
-        }
-    }
-    let device = model.device().clone();
-    device.write(&numbers, model.adapter_mut().unwrap().parameters_mut());
-    model
-}
-
-#[test]
-fn adapters_that_cannot_be_used_together_are_refused_by_name() {
-    let mut model = load("tied", 1);
-    for name in ["tied", "tied-dora"] {
-        let adapter = read(&model, name);
-        model.add(name, adapter);
-    }
-    let mut refused = |active: &[(&str, f32)]| model.set_active(active).unwrap_err();
-    let error = refused(&[("tide", 1.0)]);
-    assert_eq!(error.hints(), ["adapters of this model: tied, tied-dora"]);
-    for active in [
-        &[("tied", 1.0), ("tied-dora", 1.0)][..],
-        &[("tied-dora", 0.5)],
-        &[("tied", f32::NAN)],
-        &[("tied", 0.5), ("tied", 0.5)],
-    ] {
-        assert!(refused(active).to_string().contains("`tied"), "{active:?}");
-    }
-    assert_eq!(model.adapters(), [("tied", 1.0), ("tied-dora", 0.0)]);
-    assert_eq!(model.remove("tied").unwrap().config().rank, 4);
-    assert_eq!(model.adapters(), [("tied-dora", 0.0)]);
-}
-
-#[test]
-fn what_has_no_meaning_together_is_refused_by_name() {
-    let refused = |name: &str, change: &dyn Fn(&mut LoraConfig)| {
-        let model = load(name, 1);
-        let mut config = LoraConfig::default();
-        change(&mut config);
-        let fresh = Adapter::new(config, model.config(), model.device(), Seed::new(1));
-        fresh.unwrap_err().to_string()
-    };
-    let rows = |c: &mut LoraConfig| c.token_rows = vec![300];
-    assert!(refused("tied", &rows).contains("token 300"));
-    let bias = |c: &mut LoraConfig| c.bias = TrainedBias::All;
-    assert!(refused("tied", &bias).contains("biases"));
-    let head = |c: &mut LoraConfig| c.whole = vec!["lm_head".into()];
-    assert!(refused("tied", &head).contains("tied"));
-    let dropout = |c: &mut LoraConfig| (c.dora, c.dropout) = (true, 0.1);
-    assert!(refused("tied", &dropout).contains("DoRA together with dropout"));
-    let exclude = |c: &mut LoraConfig| c.exclude = vec!["lm_head".into()];
-    assert!(refused("tied", &exclude).contains("`lm_head` in the excluded modules"));
-    let ranks = |c: &mut LoraConfig| c.rank_pattern = vec![("qproj".into(), 3)];
-    assert!(refused("tied", &ranks).contains("`qproj` in the ranks"));
-    let whole = |c: &mut LoraConfig| c.whole = vec!["layers.7".into()];
-    assert!(refused("tied", &whole).contains("layers.7"));
-    let both = |c: &mut LoraConfig| {
-        c.token_rows = vec![3];
-        c.whole = vec!["embed_tokens".into()];
-    };
-    assert!(refused("untied", &both).contains("token rows"));
-}
-
-/// The adapter's own numbers under PEFT's names, as PEFT saves what it trained when it is not asked to convert it.
-fn save_as_trained(model: &Model, init: &str, dir: &Path) {
-    let adapter = model.adapter().unwrap();
-    let numbers = adapter.parameters().to_vec().unwrap();
-    let matrices = adapter.matrices();
-    let held: Vec<(String, Vec<usize>, Vec<u8>)> = matrices
-        .iter()
-        .map(|matrix| {
-            let part = &numbers[matrix.offset..][..matrix.size()];
-            let bytes = part.iter().flat_map(|x| x.to_le_bytes()).collect();
-            let name = format!("base_model.model.{}", matrix.name);
-            (name, vec![matrix.rows, matrix.cols], bytes)
-        })
-        .collect();
-    let views = held.iter().map(|(name, shape, bytes)| {
-        let view = TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap();
-        (name.clone(), view)
-    });
-    let file = safetensors::serialize(views, None).unwrap();
-    std::fs::write(dir.join("adapter_model.safetensors"), file).unwrap();
-    let config = json!({
-        "peft_type": "LORA", "r": adapter.config().rank, "lora_alpha": adapter.config().alpha,
-        "target_modules": ["q_proj", "v_proj", "down_proj"], "init_lora_weights": init,
-    });
-    std::fs::write(dir.join("adapter_config.json"), config.to_string()).unwrap();
-}
-
-#[test]
-fn pissa_and_olora_saved_as_they_were_trained_become_plain_lora() {
-    for (init, initial) in [("pissa", Initial::Pissa), ("olora", Initial::Olora)] {
-        let mut model = load("untied", 1);
-        let config = LoraConfig {
-            rank: 2,
-            alpha: 3.0,
-            targets: Targets::parse("q_proj,v_proj,down_proj"),
-            initial,
-            ..LoraConfig::default()
-        };
-        fresh(&mut model, "untied", config);
-        disturb(&mut model);
-        let expected = model.logits(&ids(2)).unwrap();
-        let dir = tempfile::tempdir().unwrap();
-        save_as_trained(&model, init, dir.path());
-        let raw = RawAdapter::read(dir.path()).unwrap();
-        let check = check_adapter(&raw, None);
-        assert!(LoraParts::repaired(&raw, &check, None).is_err());
-        let parts = LoraParts::repaired(&raw, &check, Some(&base("untied"))).unwrap();
-        let found = with_parts("untied", &parts);
-        let difference = greatest_difference(&found, &expected);
-        assert!(difference < 1e-4, "{init}: {difference}");
-    }
-}
-
-/// Logits of a base with the adapter that these parts are.
-fn with_parts(name: &str, parts: &LoraParts) -> Vec<f32> {
-    let (mut model, dir) = (load(name, 1), tempfile::tempdir().unwrap());
-    parts
-        .save(dir.path(), SaveDtype::F32, &parts.paths())
-        .unwrap();
-    let files = AdapterFiles::read(dir.path()).unwrap();
-    let adapter = files.into_adapter(model.config(), model.device()).unwrap();
-    model.attach(adapter);
-    model.logits(&ids(2)).unwrap()
-}
-
-#[test]
-fn dora_as_plain_lora_leaves_out_less_the_wider_it_is() {
-    let model = tuned("tied-dora", 1);
-    let expected = model.logits(&ids(2)).unwrap();
-    let dir = fixture("adapters/tiny-llama-tied-dora");
-    let parts = LoraParts::read(&dir, None).unwrap();
-    let mut before = f64::INFINITY;
-    for rank in [2, 8, 32] {
-        let (plain, left) = parts.without_magnitudes(&base("tied"), rank).unwrap();
-        assert!(plain.beyond_pairs().is_none());
-        assert!(left < before, "rank {rank}: {left}");
-        before = left;
-        // No matrix of this model has a greater rank than 32.
-        if rank == 32 {
-            assert!(left < 1e-5, "{left}");
-            let difference = greatest_difference(&with_parts("tied", &plain), &expected);
-            assert!(difference < 1e-3, "logits differ by {difference}");
-        }
-    }
-}
-
-#[test]
-fn a_new_row_is_the_mean_of_those_that_spelt_it_and_the_base_keeps_its_fingerprint() {
-    for name in ["tied", "untied"] {
-        let mut base = base(name);
-        let files = base.fingerprint().unwrap();
-        let rows = base.rows_spelt(&[vec![7, 9, 300], vec![40]]).unwrap();
-        let before = base.matrix("model.embed_tokens.weight").unwrap().to_f32();
-        let row = |id: usize| &before[id * 32..][..32];
-        let mean = row(7).iter().zip(row(9)).map(|(a, b)| (a + b) / 2.0);
-        let wanted: Vec<f32> = mean.chain(row(40).iter().copied()).collect();
-        assert!(greatest_difference(rows.embedding.as_ref().unwrap(), &wanted) < 1e-7);
-        assert_eq!(rows.head.is_some(), name == "untied");
-
-        base.grow(&rows).unwrap();
-        assert_eq!((base.new_tokens(), base.config().vocab_size), (2, 302));
-        let after = base.matrix("model.embed_tokens.weight").unwrap().to_f32();
-        assert_eq!(after[..before.len()], before);
-        assert_eq!(after[before.len()..], *rows.embedding.unwrap());
-        assert_eq!(base.fingerprint().unwrap(), files);
     }
 }
