@@ -73,6 +73,8 @@ pub enum MixError {
         origin: String,
         weighed: Vec<String>,
     },
+    #[error("mix.weights: every weight is 0, which leaves no row")]
+    AllZero,
 }
 
 impl MixError {
@@ -83,7 +85,7 @@ impl MixError {
             Self::Weight { origin, .. } | Self::NoSuchCollection { origin, .. } => {
                 vec!["mix", "weights", origin]
             }
-            Self::NoWeight { .. } => vec!["mix", "weights"],
+            Self::NoWeight { .. } | Self::AllZero => vec!["mix", "weights"],
         }
     }
 
@@ -93,6 +95,10 @@ impl MixError {
             Self::NoWeight { origin, .. } => vec![format!(
                 "give it one: weights = {{ …, {origin} = 1 }}; 0 leaves it out"
             )],
+            Self::AllZero => vec![
+                "give one of them more than 0, or take the weights out: every row then counts alike"
+                    .into(),
+            ],
             _ => Vec::new(),
         }
     }
@@ -260,6 +266,9 @@ fn weights<'a>(
         }
         _ => {}
     }
+    if !recipe.weights.is_empty() && recipe.weights.values().all(|&weight| weight == 0.0) {
+        return Err(MixError::AllZero);
+    }
     let all: usize = collections.values().map(|rows| total(rows)).sum();
     let own = |members: &[usize]| total(members) as f64 / all.max(1) as f64;
     let weight = |(&origin, members): (&&'a str, &Vec<usize>)| {
@@ -404,6 +413,16 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "mix.weights has no weight for the collection b, beside those of a"
+        );
+    }
+
+    #[test]
+    fn weights_that_are_all_zero_are_refused() {
+        let recipe: RawMix = toml::from_str("weights = { a = 0, b = 0 }").unwrap();
+        let error = mix(&rows(&[("a", 9), ("b", 1)]), &recipe, Seed::new(0)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "mix.weights: every weight is 0, which leaves no row"
         );
     }
 

@@ -2,8 +2,9 @@
 //!
 //! The one normaliser of duplicates and leaks, in the order of datatrove's `simplify_text`: lower case, numbers
 //! to `0` where asked, punctuation to a space, white space to one space, NFD without its marks. It differs in
-//! three points: every symbol counts as punctuation; what is invisible (`Cf`) is left out, so that it hides
-//! nothing; and a letter of a script that does not part its words is a word by itself.
+//! four points: every symbol counts as punctuation; what is invisible (`Cf`) is left out, so that it hides
+//! nothing; letters and digits of full width are those of ASCII; and a letter of a script that does not part its
+//! words is a word by itself.
 //!
 //! ```text
 //! Words of "Café 3.50, s'il…"      kept: cafe 3.50 s il      as zero: cafe 0 s il
@@ -119,7 +120,10 @@ pub fn same_but_case(text: &str) -> String {
         }
         match word.is_ascii() {
             true => folded.extend(word.bytes().map(|byte| byte.to_ascii_lowercase() as char)),
-            false => folded.extend(word.chars().flat_map(char::to_lowercase).nfc()),
+            false => {
+                let narrow = word.chars().map(narrow);
+                folded.extend(narrow.flat_map(char::to_lowercase).nfc());
+            }
         }
     }
     folded
@@ -212,7 +216,7 @@ impl Reader<'_> {
     }
 
     fn push(&mut self, c: char) {
-        for c in c.to_lowercase() {
+        for c in narrow(c).to_lowercase() {
             decompose_canonical(c, |part| {
                 if class(part) != Class::Dropped {
                     self.words.normal.push(part);
@@ -236,7 +240,7 @@ impl Reader<'_> {
             Numbers::Kept => {
                 let number = self.text[self.at..end].chars();
                 let seen = number.filter(|&c| class(c) != Class::Dropped);
-                self.words.normal.extend(seen);
+                self.words.normal.extend(seen.map(narrow));
             }
             Numbers::Zero => self.words.normal.push('0'),
         }
@@ -276,6 +280,16 @@ impl Reader<'_> {
                 origin: origin..self.at,
             });
         }
+    }
+}
+
+/// The character of ASCII that one of full width stands for: East Asian texts have both.
+fn narrow(c: char) -> char {
+    match c {
+        '\u{ff01}'..='\u{ff5e}' => {
+            char::from_u32(u32::from(c) - 0xfee0).expect("printable ASCII is 0xfee0 below")
+        }
+        _ => c,
     }
 }
 
@@ -380,6 +394,15 @@ mod tests {
         );
         assert_eq!(normalise("1\u{200b}2", Numbers::Zero), "0");
         assert_eq!(normalise("漢字かな ok", Numbers::Zero), "漢 字 か な ok");
+    }
+
+    #[test]
+    fn letters_and_digits_of_full_width_are_those_of_ascii() {
+        let (wide, narrow) = ("Ｗｈｙ　ｉｓ　７　＞　６？", "why is 7 > 6?");
+        assert_eq!(normalise(wide, Numbers::Kept), "why is 7 6");
+        assert_eq!(same_but_case(wide), same_but_case(narrow));
+        let hashes = |text| Words::of(text, Numbers::Kept).hashes().collect::<Vec<_>>();
+        assert_eq!(hashes(wide), hashes(narrow));
     }
 
     #[test]

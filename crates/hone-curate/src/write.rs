@@ -149,7 +149,7 @@ fn ways_on(losses: &[Loss], again: &Again) -> Vec<String> {
     });
     let whatever = again.same_with("--max-dropped 1");
     let whatever =
-        format!("to leave out whatever leaves: {whatever} (in a recipe: max-dropped = 1.0)");
+        format!("to leave out whatever leaves (in a recipe: max-dropped = 1.0): {whatever}");
     leave.chain(keep).chain([whatever]).collect()
 }
 

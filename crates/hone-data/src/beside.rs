@@ -107,13 +107,20 @@ fn details_of<'a>(turn: &'a Turn, texts_are_parts: bool, found: &mut Vec<Cow<'a,
     for call in &turn.calls {
         found.extend(call.id.as_deref().map(Cow::from));
         found.push(call.name.as_str().into());
-        for value in call.arguments.values() {
+        for (key, value) in &call.arguments {
+            found.extend(says_something(key).then(|| Cow::from(key.as_str())));
             leaves(value, !texts_are_parts, found);
         }
     }
 }
 
-/// The numbers in a value, and its texts where `with_texts`.
+/// May a key be more than the name of a field, such as an address or a number?
+fn says_something(key: &str) -> bool {
+    !key.bytes()
+        .all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'_' | b'-'))
+}
+
+/// The numbers in a value and the keys that are no plain names, and its texts where `with_texts`.
 fn leaves<'a>(value: &'a Value, with_texts: bool, found: &mut Vec<Cow<'a, str>>) {
     match value {
         Value::String(text) if with_texts => found.push(text.as_str().into()),
@@ -121,9 +128,10 @@ fn leaves<'a>(value: &'a Value, with_texts: bool, found: &mut Vec<Cow<'a, str>>)
         Value::Array(items) => items
             .iter()
             .for_each(|item| leaves(item, with_texts, found)),
-        Value::Object(fields) => fields
-            .values()
-            .for_each(|field| leaves(field, with_texts, found)),
+        Value::Object(fields) => fields.iter().for_each(|(key, field)| {
+            found.extend(says_something(key).then(|| Cow::from(key.as_str())));
+            leaves(field, with_texts, found);
+        }),
         _ => {}
     }
 }
@@ -211,7 +219,8 @@ mod tests {
         assert_eq!(
             texts,
             [
-                "t", "g-1", "o", "MIT", "c1", "pay", "12345678", "1.5", "pay", "c1", "pay", "99"
+                "t", "g-1", "o", "MIT", "c1", "pay", "12345678", "who 7", "1.5", "pay", "c1",
+                "pay", "99"
             ]
         );
         assert_eq!(beside[1].place, Place::Group);

@@ -4,6 +4,7 @@
 //! were read, so that nothing depends on the threads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU64;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use hone_data::{
     ReadOptions, Reason, Record, Refused, Told, check_named, stream_files,
 };
 use hone_ledger::ContentId;
+use hone_text::Role;
 use rayon::prelude::*;
 
 use super::losses::{Labels, Lost, label_of};
@@ -26,6 +28,7 @@ use crate::redact::{Pseudonyms, StandIn};
 use crate::replaced::Replaced;
 use crate::rules::personal::{phone, without_names};
 use crate::rules::quality::{LanguageDetector, called};
+use crate::text::{hash, same_but_case};
 use crate::{
     Action, Decision, Doc, Examined, Examiner, Family, Finding, Hit, Params, Row, RowCount,
     SpoolWriter,
@@ -87,8 +90,8 @@ impl Table {
             gathering.inputs.join(inputs);
             read.push((source, std::mem::take(&mut gathering.met)));
         }
-        check_sources(&read)?;
         gathering.read_benchmarks()?;
+        check_sources(&read, &gathering.benchmarks)?;
         gathering.finish()
     }
 }
@@ -143,9 +146,7 @@ pub(super) fn meet_numbers(
             ControlFlow::Continue(())
         })?;
     }
-    if !curation.benchmarks.is_empty() {
-        batch.extend(hone_data::read(&curation.benchmarks)?.records);
-    }
+    batch.extend(benchmark_rows(curation)?.0);
     meet(&mut batch);
     Ok(())
 }
@@ -209,10 +210,14 @@ fn files_of(source: &RawSource) -> impl Iterator<Item = PathBuf> {
 }
 
 /// Refuses a column or a key that none of the files has for which it is named.
-fn check_sources(read: &[(&RawSource, Vec<FileReport>)]) -> Result<(), ReadError> {
+fn check_sources(
+    read: &[(&RawSource, Vec<FileReport>)],
+    benchmarks: &[FileReport],
+) -> Result<(), ReadError> {
     let files_of = |names: &dyn Fn(&RawSource) -> bool| -> Vec<&FileReport> {
         let named = read.iter().filter(|(source, _)| names(source));
-        named.flat_map(|(_, files)| files).collect()
+        let files = named.flat_map(|(_, files)| files);
+        files.chain(benchmarks).collect()
     };
     for (source, _) in read {
         for (field, column) in &source.columns {
@@ -225,6 +230,34 @@ fn check_sources(read: &[(&RawSource, Vec<FileReport>)]) -> Result<(), ReadError
         }
     }
     Ok(())
+}
+
+/// The rows of benchmarks, which may leave their answers out, and their files. Columns that a source names are read from
+/// them, too, where they have them.
+fn benchmark_rows(curation: &Curation) -> Result<(Vec<Record>, Vec<FileReport>), ReadError> {
+    if curation.benchmarks.is_empty() {
+        return Ok(Default::default());
+    }
+    let mut options = ReadOptions {
+        replies_are_optional: true,
+        ..ReadOptions::default()
+    };
+    for source in &curation.sources {
+        for (field, column) in &source.columns {
+            let named = options.columns.entry(field.clone());
+            named.or_insert_with(|| column.clone());
+        }
+        options
+            .ignored_keys
+            .extend(source.ignore_keys.iter().cloned());
+        options.nulls = options.nulls.or(source.nulls);
+    }
+    let mut records = Vec::new();
+    let files = hone_data::stream(&curation.benchmarks, &options, &mut |row| {
+        records.extend(row.ok());
+        ControlFlow::Continue(())
+    })?;
+    Ok((records, files))
 }
 
 /// How a source says that its rows are read.
@@ -345,13 +378,10 @@ impl Gathering<'_, '_> {
     /// Reads the rows of benchmarks, redacted as the rows they are compared with: an address that is replaced on one
     /// side only would hide the leak.
     fn read_benchmarks(&mut self) -> Result<(), CurateError> {
-        if self.curation.benchmarks.is_empty() {
-            return Ok(());
-        }
-        let reading = hone_data::read(&self.curation.benchmarks)?;
-        self.benchmarks = reading.files;
+        let (records, files) = benchmark_rows(self.curation)?;
+        self.benchmarks = files;
         let examiner = &self.lens.examiner;
-        let records = reading.records.into_par_iter();
+        let records = records.into_par_iter();
         self.benchmark = records.map(|record| examiner.replaced(record)).collect();
         Ok(())
     }
@@ -478,6 +508,7 @@ impl Gathering<'_, '_> {
         }
         let Some(Seen {
             content,
+            context,
             mut fingerprint,
             length,
             language,
@@ -524,6 +555,7 @@ impl Gathering<'_, '_> {
             is_changed: changed,
             label: looked.label.map(String::into_boxed_str),
             content,
+            context,
         });
         self.prints.push(fingerprint);
         Ok(())
@@ -650,7 +682,9 @@ impl Lens<'_> {
         }
         let seen = record.map(|record| {
             let content = record.content_id();
+            let context = context(&record);
             Seen {
+                context,
                 // The number of a row is known once the rows before it are written down.
                 fingerprint: self.fingerprints.with_content(0, &record, content),
                 content,
@@ -707,6 +741,8 @@ struct Looked {
 
 struct Seen {
     content: ContentId,
+    /// See [`Fact::context`].
+    context: Option<NonZeroU64>,
     fingerprint: Fingerprint,
     length: usize,
     language: &'static str,
@@ -715,6 +751,18 @@ struct Seen {
     group: Option<String>,
     /// Its language, where no names are looked for in it.
     unnamed: Option<&'static str>,
+}
+
+/// A hash of what a row's system turns say, where that is as long as a passage.
+fn context(record: &Record) -> Option<NonZeroU64> {
+    const PASSAGE: usize = 80;
+    let told = record
+        .parts()
+        .filter(|part| part.role == Some(Role::System));
+    let told: Vec<&str> = told.map(|part| part.text).collect();
+    let is_passage = told.iter().map(|text| text.len()).sum::<usize>() >= PASSAGE;
+    let hash = is_passage.then(|| hash(same_but_case(&told.join(" ")).as_bytes()));
+    NonZeroU64::new(hash?)
 }
 
 /// The row's collection; its file, where none is named.

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use hone_data::{FileReport, Inputs, Kind, Record, RowKey, Sets, Shares};
@@ -49,6 +50,8 @@ pub(super) struct Fact {
     pub(super) label: Option<Box<str>>,
     /// The id of what it says.
     pub(super) content: ContentId,
+    /// A hash of what its system turns say, where that is as long as a passage.
+    pub(super) context: Option<NonZeroU64>,
 }
 
 /// All rows, and which of them are still in.
@@ -306,7 +309,27 @@ impl Table {
         let related = leaks::related(&options, &chosen, words as usize)?;
         self.links
             .extend(related.into_iter().map(|(a, b)| (rows[a], rows[b])));
+        self.tie_contexts(rows);
         Ok(())
+    }
+
+    /// Rows that ask about one passage in their system turns belong together; what more rows have is an instruction.
+    fn tie_contexts(&mut self, rows: &[usize]) {
+        const FEW: usize = 20;
+        let mut by_context: HashMap<NonZeroU64, Vec<usize>> = HashMap::new();
+        for &row in rows {
+            if let Some(context) = self.facts[row].context {
+                by_context.entry(context).or_default().push(row);
+            }
+        }
+        let few = by_context.into_values().filter(|rows| rows.len() <= FEW);
+        let mut few: Vec<Vec<usize>> = few.collect();
+        // In the order of rows, so that nothing depends on the map.
+        few.sort_unstable();
+        for rows in few {
+            let pairs = rows.windows(2).map(|pair| (pair[0], pair[1]));
+            self.links.extend(pairs);
+        }
     }
 
     /// Rows without a side that belong to one that has a side.
@@ -349,6 +372,11 @@ impl Table {
         let of = |against| move |record: Record| (record, against);
         let benchmark = std::mem::take(&mut self.benchmark).into_iter();
         let benchmark: Vec<_> = benchmark.map(of(Against::Benchmark)).collect();
+        if options.is_none() && !benchmark.is_empty() {
+            let (what, rule) = ("compare rows with benchmarks", "leak");
+            let off = CurateError::Contradiction { what, rule };
+            return Err(off.at(curation, &["rules", rule]));
+        }
         self.leave_out_leaks_of(&benchmark, &options, curation, noted)?;
         told(1);
         let unread = std::mem::take(&mut self.unread).into_iter();

@@ -106,5 +106,9 @@ fn prompts_of<'a>(
             prompts.push((said.clone().finish(), part));
         }
     }
+    // Rows of a benchmark may ask and leave the answer out.
+    if let Some(prompt) = last.filter(|last| last.role == Some(Role::User)) {
+        prompts.push((said.finish(), prompt));
+    }
     prompts
 }

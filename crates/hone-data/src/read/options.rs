@@ -18,6 +18,8 @@ pub struct ReadOptions<'a> {
     pub nulls: Option<Nulls>,
     /// Which of the lists of a JSON document is read, where several are sides of a dataset.
     pub list: Option<String>,
+    /// May rows ask without an answer, as those of a benchmark may? The answer is an empty text then.
+    pub replies_are_optional: bool,
     /// Did Hone write the rows? Every null in them is meant, and a file may hold rows of several shapes.
     pub is_own: bool,
     /// The task of rows that name none, instead of the file's name.
@@ -121,6 +123,16 @@ impl<'a> ReadOptions<'a> {
             row.shift_remove(column);
         }
         row.extend(fields);
+        if self.replies_are_optional && Shape::of(row).is_none() {
+            let replies = [
+                ("instruction", "output"),
+                ("prompt", "completion"),
+                ("query", "completion"),
+            ];
+            if let Some((_, reply)) = replies.iter().find(|(asked, _)| row.contains_key(*asked)) {
+                row.insert((*reply).to_owned(), String::new().into());
+            }
+        }
     }
 
     /// The shape of a row: the first that it fits and that has every text that was mapped.

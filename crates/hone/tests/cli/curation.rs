@@ -457,7 +457,7 @@ fn a_benchmark_is_redacted_as_the_rows_are_so_that_a_leak_does_not_hide() {
 }
 
 /// Words that are made up, the same ones for the same number.
-fn made_up(number: usize, words: usize) -> String {
+pub(crate) fn made_up(number: usize, words: usize) -> String {
     let mut state = (number as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = |below: u64| {
         state = state
@@ -476,7 +476,7 @@ fn made_up(number: usize, words: usize) -> String {
     (0..words).map(|_| word()).collect::<Vec<_>>().join(" ")
 }
 
-fn asked(prompt: &str, reply: &str) -> String {
+pub(crate) fn asked(prompt: &str, reply: &str) -> String {
     json!({ "prompt": prompt, "completion": reply }).to_string() + "\n"
 }
 

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: what it says, what it leaves, how it ends.
 
+mod benchmarks;
 mod chat_template;
 mod command;
 mod curation;

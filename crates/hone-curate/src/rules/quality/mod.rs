@@ -11,6 +11,7 @@ mod prompt_overlap;
 mod repeated_sentence;
 mod reply_language;
 mod reply_length;
+mod small_words;
 
 pub use language::{LanguageDetector, called};
 

@@ -6,7 +6,8 @@ use hone_text::Role;
 use regex::Regex;
 use whatlang::Lang;
 
-use super::language::{CONFIDENCE, LanguageDetector, MIN_LENGTH, called};
+use super::language::{CONFIDENCE, LanguageDetector, MIN_LENGTH, called, sample};
+use super::small_words;
 use crate::{Action, BadParam, Doc, Family, Hit, Params, Row, Rule};
 
 pub static DOC: Doc = Doc {
@@ -14,15 +15,15 @@ pub static DOC: Doc = Doc {
     family: Family::Quality,
     summary: "a reply is in another language than its prompt",
     why: "Who asks in one language expects an answer in it; translated halves of rows are a common fault of merged collections.",
-    what: "The languages of the assistant's turn and of the user's turn before it, as `language` finds them, where it is sure of both; of two scripts, two thirds of the letters are enough. Nothing is reported where the other language was wanted: a turn before asks for a translation, names the reply's language (in one of twelve languages), or has a paragraph in it.",
+    what: "The languages of the assistant's turn and of the user's turn before it, as `language` finds them, where it is sure of both; of two scripts, two thirds of the letters are enough, and of English, German, French, Spanish, Portuguese, Italian and Dutch five words of which a few are small ones of one of these (`der`, `the`, `les`; two of a question and three of a reply). Nothing is reported where the other language was wanted: a turn before asks for a translation, an original or a commit message, names the reply's language (in one of twelve languages), or has a paragraph in it.",
     default: Action::Report,
     params: &[MIN_LENGTH, CONFIDENCE],
 };
 
-/// Asks for a translation, in twelve languages.
+/// Asks for a translation, in twelve languages, or for what is often in English whatever one speaks.
 static TRANSLATION: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?i)translat|überset|\btradu|\btraduz|vertaal|vertal|tłumacz|перев[её]д|перевод|翻译|翻譯|译成|译为|翻訳|訳して|번역",
+        r"(?i)translat|überset|\btradu|\btraduz|vertaal|vertal|tłumacz|перев[её]д|перевод|翻译|翻譯|译成|译为|翻訳|訳して|번역|\boriginal|\bcommit\b",
     )
     .expect("a fixed pattern")
 });
@@ -269,14 +270,14 @@ impl Rule for ReplyLanguage {
         for part in row.parts() {
             match part.role {
                 Some(Role::User) => {
-                    asked = Some((part.text, self.detector.language(part.text)));
+                    asked = Some((part.text, self.language(part.text, 2)));
                     before.push(part.text);
                 }
                 Some(Role::Assistant) => {
                     let Some((question, asked)) = asked else {
                         continue;
                     };
-                    let said = self.detector.language(part.text);
+                    let said = self.language(part.text, 3);
                     let pair = asked.zip(said);
                     let pair = pair.or_else(|| self.detector.of_two_scripts(question, part.text));
                     let is_other = |(asked, said): &(Lang, Lang)| {
@@ -294,6 +295,12 @@ impl Rule for ReplyLanguage {
 }
 
 impl ReplyLanguage {
+    /// The language of a text; where it is too short for the detector, by so many different small words.
+    fn language(&self, text: &str, small_words: usize) -> Option<Lang> {
+        let found = self.detector.language(text);
+        found.or_else(|| small_words::language(&sample(text), small_words))
+    }
+
     /// Does a turn before the reply ask for a translation or for this language, or is there text in it to work with?
     fn is_wanted(&self, language: Lang, before: &[&str]) -> bool {
         let names = CALLED.iter().find(|(called, _)| *called == language);
@@ -308,7 +315,7 @@ impl ReplyLanguage {
                 || TRANSLATION.is_match(text)
                 || text
                     .lines()
-                    .any(|line| self.detector.language(line) == Some(language))
+                    .any(|line| self.language(line, 2) == Some(language))
         })
     }
 }
