@@ -270,7 +270,7 @@ impl Rule for ReplyLanguage {
         for part in row.parts() {
             match part.role {
                 Some(Role::User) => {
-                    asked = Some((part.text, self.language(part.text, 2)));
+                    asked = Some((part.text, self.detector.language(part.text)));
                     before.push(part.text);
                 }
                 Some(Role::Assistant) => {
@@ -278,6 +278,8 @@ impl Rule for ReplyLanguage {
                         continue;
                     };
                     let said = self.language(part.text, 3);
+                    // Of most replies the language is known, and of most questions.
+                    let asked = asked.or_else(|| said.and_then(|_| self.language(question, 2)));
                     let pair = asked.zip(said);
                     let pair = pair.or_else(|| self.detector.of_two_scripts(question, part.text));
                     let is_other = |(asked, said): &(Lang, Lang)| {

@@ -2,6 +2,7 @@
 //!
 //! A question of six words has three of them, and few are words of two languages. Where they are, nothing is said.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use regex::Regex;
@@ -54,37 +55,44 @@ const SMALL: [(Lang, &str); 7] = [
     ),
 ];
 
+/// In which of the languages a word is a small one: a bit for each, in their order.
+static SMALL_IN: LazyLock<HashMap<&str, u8>> = LazyLock::new(|| {
+    let mut found = HashMap::new();
+    for (number, (_, small)) in SMALL.iter().enumerate() {
+        for word in small.split_ascii_whitespace() {
+            *found.entry(word).or_default() |= 1 << number;
+        }
+    }
+    found
+});
+
 /// The language whose small words make up a quarter of a text outside of quotes, at least `different` of them different, and of
 /// no other language half as many.
 pub fn language(text: &str, different: usize) -> Option<Lang> {
-    // What is quoted may be in any language, and capitals shout or are code.
+    // What is quoted may be in any language, and so may names: `Le Monde`, `Die Zeit`.
     let text = QUOTED.replace_all(text, " ");
     let is_apart = |c: char| !c.is_alphabetic() && c != '\'' && c != '_';
-    let words = text.split(is_apart).filter(|word| !word.is_empty());
-    let is_shouted =
-        |word: &str| word.chars().nth(1).is_some() && !word.contains(char::is_lowercase);
-    let words: Vec<String> = words
-        .map(|word| match is_shouted(word) {
-            true => word.to_owned(),
-            false => word.to_lowercase(),
-        })
+    let mut words: Vec<&str> = text
+        .split(is_apart)
+        .filter(|word| !word.is_empty())
         .collect();
     if words.len() < FEWEST {
         return None;
     }
-    let count = |(language, small): (Lang, &str)| {
-        let mut met: Vec<&str> = words
-            .iter()
-            .map(String::as_str)
-            .filter(|word| small.split_ascii_whitespace().any(|small| small == *word))
-            .collect();
-        let all = met.len();
-        met.sort_unstable();
-        met.dedup();
-        (met.len(), all, language)
-    };
-    let mut counts = SMALL.map(count);
-    counts.sort_unstable_by_key(|(met, all, _)| std::cmp::Reverse((*met, *all)));
+    let first = words[0].to_lowercase();
+    words[0] = &first;
+    words.sort_unstable();
+    let mut counts = SMALL.map(|(language, _)| (0, 0, language));
+    for same in words.chunk_by(|one, other| one == other) {
+        let of = SMALL_IN.get(same[0]).copied().unwrap_or(0);
+        for (number, (met, all, _)) in counts.iter_mut().enumerate() {
+            if of >> number & 1 == 1 {
+                *met += 1;
+                *all += same.len();
+            }
+        }
+    }
+    counts.sort_by_key(|(met, all, _)| std::cmp::Reverse((*met, *all)));
     let [(most, all, language), (second, ..), ..] = counts;
     let is_clear = most >= different && 4 * all >= words.len() && 2 * second <= most;
     is_clear.then_some(language)
@@ -110,6 +118,7 @@ mod tests {
             // A name, a title, too few words, two languages.
             ("Paris Saint-Germain Olympique Lyon Marseille Monaco", None),
             ("The Lord of the Rings", None),
+            ("Compare Le Monde, Les Echos, La Croix, Le Soir", None),
             ("Guten Morgen", None),
             (
                 "Was bedeutet the early bird catches the worm in der Regel?",
