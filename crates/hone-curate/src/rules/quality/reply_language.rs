@@ -266,12 +266,12 @@ pub fn rule(params: &mut Params) -> Result<Box<dyn Rule>, BadParam> {
 impl Rule for ReplyLanguage {
     fn check(&self, row: &Row<'_>, hits: &mut Vec<Hit>) {
         let mut asked = None;
-        let mut before: Vec<&str> = Vec::new();
+        let mut before: Vec<(bool, &str)> = Vec::new();
         for part in row.parts() {
             match part.role {
                 Some(Role::User) => {
                     asked = Some((part.text, self.detector.language(part.text)));
-                    before.push(part.text);
+                    before.push((true, part.text));
                 }
                 Some(Role::Assistant) => {
                     let Some((question, asked)) = asked else {
@@ -290,7 +290,7 @@ impl Rule for ReplyLanguage {
                         hits.push(Hit::of(part.place, message));
                     }
                 }
-                _ => before.push(part.text),
+                _ => before.push((false, part.text)),
             }
         }
     }
@@ -304,10 +304,10 @@ impl ReplyLanguage {
     }
 
     /// Does a turn before the reply ask for a translation or for this language, or is there text in it to work with?
-    fn is_wanted(&self, language: Lang, before: &[&str]) -> bool {
+    fn is_wanted(&self, language: Lang, before: &[(bool, &str)]) -> bool {
         let names = CALLED.iter().find(|(called, _)| *called == language);
         let names = names.map_or(&[][..], |(_, names)| names);
-        before.iter().any(|text| {
+        before.iter().any(|(is_asked, text)| {
             let lower = text.to_lowercase();
             let has_name = names.iter().any(|name| lower.contains(name))
                 || [language.eng_name(), language.name()]
@@ -315,9 +315,14 @@ impl ReplyLanguage {
                     .any(|name| lower.contains(&name.to_lowercase()));
             has_name
                 || TRANSLATION.is_match(text)
-                || text
-                    .lines()
-                    .any(|line| self.language(line, 2) == Some(language))
+                || text.lines().any(|line| {
+                    // A system turn of a few words is in English whatever the row's language is.
+                    let found = match is_asked {
+                        true => self.language(line, 3),
+                        false => self.detector.language(line),
+                    };
+                    found == Some(language)
+                })
         })
     }
 }
