@@ -1,4 +1,4 @@
-//! Rows that must not be learnt, in the shapes they come in; and what belongs together though no rule names it.
+//! Rows that must not be trained on, in the shapes they come in; and what belongs together though no rule names it.
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn a_benchmark_may_leave_its_answers_out() {
             "data check --from rows.jsonl --benchmark {benchmark}{columns}"
         ));
         assert!(
-            ran.stdout.contains("prompt-exact (leak): 5 set aside"),
+            ran.stdout.contains("prompt-exact (leak): 5 dropped"),
             "{benchmark}: {}{}",
             ran.stdout,
             ran.stderr
