@@ -7,9 +7,9 @@
 use hone_ledger::words::for_shell;
 use serde::Serialize;
 
-use crate::overview::{Kind, Tally};
 use crate::recipe::{Curation, Ruled};
-use crate::{Action, Against, Decision, Family, Finding, Loss, rules};
+use crate::tally::{Kind, Tally};
+use crate::{Action, Decision, Family, Finding, Loss, rules};
 
 /// The command that made findings, so that it can be offered with an option more.
 #[derive(Clone, Debug, Default)]
@@ -311,9 +311,4 @@ pub fn class_lines(losses: &[Loss]) -> Vec<String> {
         .into_iter()
         .chain(classes.iter().map(row))
         .collect()
-}
-
-/// Is it a finding between the sides of a split that came with the files?
-pub(crate) fn is_of_split(finding: &Finding) -> bool {
-    finding.against == Some(Against::Split)
 }

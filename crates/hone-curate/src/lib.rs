@@ -31,6 +31,7 @@ mod rule;
 pub mod rules;
 pub mod select;
 mod spool;
+pub mod tally;
 pub mod text;
 mod view;
 mod write;

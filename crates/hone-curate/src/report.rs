@@ -7,7 +7,8 @@ use minijinja::value::Serde;
 use minijinja::{Environment, context};
 
 use crate::decisions::WHY;
-use crate::overview::{Bar, Overview};
+use crate::overview::Overview;
+use crate::tally::Bar;
 
 /// The page.
 ///

@@ -17,9 +17,10 @@ use crate::dataset::{
 use crate::decisions::{Again, Told, class_lines, told};
 use crate::duplicates::near::NearOptions;
 use crate::mix::Portion;
-use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait, Tally};
+use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait};
 use crate::pages::RulePage;
 use crate::recipe::{Curation, Side};
+use crate::tally::Tally;
 use crate::{
     Action, Decision, Entry, Examiner, Finding, Replaced, RowCount, Rows as _, report, rules,
 };

@@ -9,6 +9,7 @@
 
 mod beside;
 mod encode;
+mod json;
 mod keys;
 pub mod nearest;
 mod order;
@@ -20,6 +21,7 @@ mod record;
 mod shape;
 mod split;
 mod turn;
+mod value;
 
 pub use beside::{Beside, Rewrite, rewrite_json};
 pub use encode::{

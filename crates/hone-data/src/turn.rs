@@ -10,9 +10,9 @@ use hone_text::{Role, ToolCall, Turn};
 use serde_json::{Map, Value};
 
 use crate::Reason;
+use crate::json::json_in;
 use crate::keys::{Account, MASKS, Nulls, WEIGHTS, weight};
-use crate::read::row::json_in;
-use crate::shape::{calls, content, field, is_present, kind, name};
+use crate::value::{checked, content, field, is_present, kind, list, name};
 
 /// What families of models call the reasoning of a turn.
 pub(crate) const REASONING: &[&str] = &["reasoning_content", "thinking", "reasoning"];
@@ -327,6 +327,49 @@ fn calls_of(
     };
     let at = format!("{place}.{key}");
     calls(Some(&*settled_calls(&value, &at, account)?), &at)
+}
+
+/// The calls of a list.
+fn calls(value: Option<&Value>, place: &str) -> Result<Vec<ToolCall>, Reason> {
+    if !is_present(value) {
+        return Ok(Vec::new());
+    }
+    let calls = list(value.unwrap_or(&Value::Null), place)?;
+    let call = |(index, value): (usize, &Value)| call(value, &format!("{place}[{index}]"));
+    calls.iter().enumerate().map(call).collect()
+}
+
+fn call(value: &Value, place: &str) -> Result<ToolCall, Reason> {
+    let function = value.get("function").unwrap_or(value);
+    let place_of = |key: &str| format!("{place}.function.{key}");
+    let Some(name) = name(function.get("name"), &place_of("name"))? else {
+        return Err(field(place, "needs a function's `name` and `arguments`"));
+    };
+    let place = place_of("arguments");
+    // OpenAI writes the arguments as JSON in a text, Hugging Face as an object.
+    let written = match function.get("arguments") {
+        Some(Value::String(written)) => Some(checked(written, &place)?),
+        _ => None,
+    };
+    let arguments = match (&written, function.get("arguments")) {
+        (Some(written), _) => {
+            json_in(written, &place)?.ok_or_else(|| field(&place, "is not JSON"))?
+        }
+        (None, None | Some(Value::Null)) => Value::Object(Map::new()),
+        (None, Some(other)) => other.clone(),
+    };
+    match arguments {
+        Value::Object(arguments) => Ok(ToolCall {
+            id: self::name(value.get("id"), &place)?,
+            name,
+            arguments,
+            written,
+        }),
+        other => Err(field(
+            &place,
+            format!("must be an object, not {}", kind(&other)),
+        )),
+    }
 }
 
 /// What the assistant thinks before it answers, by any of its names; two that differ are no reasoning.

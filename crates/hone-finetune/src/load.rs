@@ -4,8 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use hone_data::{Batch, Encoding, Record, TooLong, read};
-use hone_ledger::Seed;
-use hone_model::{Adapter, BaseFormat, LoraConfig, LossSum, Model};
+use hone_model::{BaseFormat, LossSum, Model};
 use hone_tensor::Device;
 use hone_text::{Conversation, Renderer, TemplateOption};
 use hone_train::{SettingError, with_packed};
@@ -14,7 +13,6 @@ use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::control::Control;
 use crate::error::FineTuneError;
 use crate::generate::{GenerateOptions, Reply, generate};
-use crate::model::PeftModel;
 
 /// How a base is taken into memory.
 #[derive(Clone, Debug)]
@@ -27,7 +25,7 @@ pub struct LoadOptions {
     pub max_length: usize,
     /// The form its linear layers are kept in: as stored, or as NF4 for QLoRA.
     pub format: BaseFormat,
-    /// Tokens to add to the vocabulary, by their text. [`get_peft_model`] trains their rows; adapters are saved with the
+    /// Tokens to add to the vocabulary, by their text. [`get_peft_model`](crate::get_peft_model) trains their rows; adapters are saved with the
     /// tokenizer that has them.
     ///
     /// ```
@@ -209,24 +207,6 @@ impl fmt::Debug for BaseModel {
     }
 }
 
-/// Puts a fresh adapter on a base. It changes nothing yet: logits are the base's own until a step is taken.
-///
-/// # Errors
-/// Targets that the base does not have, and numbers out of range.
-pub fn get_peft_model(
-    base: BaseModel,
-    config: LoraConfig,
-    seed: u64,
-) -> Result<PeftModel, FineTuneError> {
-    let BaseModel { open, mut model } = base;
-    let seed = Seed::new(seed).child("adapter");
-    let config = config.with_new_tokens(&open.new_ids(), model.config())?;
-    let adapter = Adapter::new(config, model.config(), model.device(), seed)?;
-    model.begin(adapter, &open.weights)?;
-    open.start_new_tokens(&mut model)?;
-    Ok(PeftModel::new(open, model))
-}
-
 impl BaseModel {
     /// The network itself, for what this page does not cover. Its methods trust the ids and shapes that they are given.
     pub fn model(&self) -> &Model {
@@ -264,7 +244,7 @@ impl BaseModel {
         loss(&self.model, batch)
     }
 
-    /// The base's reply to a conversation; see [`PeftModel::generate`].
+    /// The base's reply to a conversation; see [`PeftModel::generate`](crate::PeftModel::generate).
     ///
     /// # Errors
     /// As there.
@@ -275,28 +255,6 @@ impl BaseModel {
         on_text: impl FnMut(&str) -> C + Send,
     ) -> Result<Reply, FineTuneError> {
         generate((&self.open, &self.model), conversation, options, on_text)
-    }
-
-    /// Puts an adapter from a PEFT directory on the base. If it brings tokens that the base does not have, the base is loaded
-    /// again with rows for them.
-    ///
-    /// # Errors
-    /// Tensors that are missing, left over, mis-shaped or not finite, a method that is not computed, another base or
-    /// another chat template than the adapter was trained with.
-    pub fn load_adapter(self, dir: impl AsRef<Path>) -> Result<PeftModel, FineTuneError> {
-        let Self {
-            mut open,
-            mut model,
-        } = self;
-        if open.fit_to_adapter(dir.as_ref())? {
-            let (device, format) = (model.device().clone(), model.format());
-            let max_positions = model.max_positions();
-            drop(model);
-            model = Model::load(&open.weights, &device, format, max_positions)?;
-        }
-        let adapter = open.read_adapter(&model, dir.as_ref())?;
-        model.attach(adapter);
-        Ok(PeftModel::new(open, model))
     }
 }
 

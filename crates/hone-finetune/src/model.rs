@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use hone_data::{Batch, Encoding, Record};
-use hone_model::{Adapter, LossSum, Model, Provenance, SaveDtype, write_beside};
+use hone_ledger::Seed;
+use hone_model::{Adapter, LoraConfig, LossSum, Model, Provenance, SaveDtype, write_beside};
 use hone_tensor::Tensor;
 use hone_text::{Conversation, Renderer};
 
@@ -20,6 +21,48 @@ pub struct PeftModel {
     pub(crate) open: OpenBase,
     pub(crate) model: Model,
     tags: Vec<(String, AdapterTag)>,
+}
+
+/// Puts a fresh adapter on a base. It changes nothing yet: logits are the base's own until a step is taken.
+///
+/// # Errors
+/// Targets that the base does not have, and numbers out of range.
+pub fn get_peft_model(
+    base: BaseModel,
+    config: LoraConfig,
+    seed: u64,
+) -> Result<PeftModel, FineTuneError> {
+    let BaseModel { open, mut model } = base;
+    let seed = Seed::new(seed).child("adapter");
+    let config = config.with_new_tokens(&open.new_ids(), model.config())?;
+    let adapter = Adapter::new(config, model.config(), model.device(), seed)?;
+    model.begin(adapter, &open.weights)?;
+    open.start_new_tokens(&mut model)?;
+    Ok(PeftModel::new(open, model))
+}
+
+impl BaseModel {
+    /// Puts an adapter from a PEFT directory on the base. If it brings tokens that the base does not have, the base is loaded
+    /// again with rows for them.
+    ///
+    /// # Errors
+    /// Tensors that are missing, left over, mis-shaped or not finite, a method that is not computed, another base or
+    /// another chat template than the adapter was trained with.
+    pub fn load_adapter(self, dir: impl AsRef<Path>) -> Result<PeftModel, FineTuneError> {
+        let Self {
+            mut open,
+            mut model,
+        } = self;
+        if open.fit_to_adapter(dir.as_ref())? {
+            let (device, format) = (model.device().clone(), model.format());
+            let max_positions = model.max_positions();
+            drop(model);
+            model = Model::load(&open.weights, &device, format, max_positions)?;
+        }
+        let adapter = open.read_adapter(&model, dir.as_ref())?;
+        model.attach(adapter);
+        Ok(PeftModel::new(open, model))
+    }
 }
 
 /// Tells an adapter from every other, whatever it is called: gradients and optimizers belong to one.

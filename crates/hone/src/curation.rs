@@ -2,7 +2,7 @@
 
 use crate::base::{self, Home, OpenBase, OpenOptions};
 use crate::cli::progress::Count;
-use crate::data_flags::{DataFlags, columns};
+use crate::data_flags::{DataFlags, KeyArgs, columns};
 use crate::nearest::nearest;
 use crate::notices::say_notices;
 use crate::refusal::Refusal;
@@ -13,9 +13,7 @@ use hone_curate::recipe::{Curation, RawRecipe, RawSource, RawSplit, RecipeError}
 use hone_curate::{
     Action, CurateError, Curated, Family, Finding, Loss, RowCount, Tools, curate, rules,
 };
-use hone_data::{
-    DEFAULT_MAX_LENGTH, FileReport, Nulls, ReadOptions, Reason, Record, TooLong, Usable,
-};
+use hone_data::{DEFAULT_MAX_LENGTH, FileReport, Reason, Record, TooLong, Usable};
 use hone_eval::ifd::{MAX_TOKENS, difficulty};
 use hone_model::{BaseFormat, Model};
 use hone_tensor::Device;
@@ -26,37 +24,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-
-/// Flags about the keys of rows, of every verb that reads them.
-#[derive(Debug, Clone, Default, clap::Args)]
-pub struct KeyArgs {
-    /// Key of a row that is passed over whatever it holds; turn.KEY for keys of turns
-    #[arg(long = "ignore-key", value_name = "KEY")]
-    pub ignore_keys: Vec<String>,
-    /// What null properties of tool calls and tools are: keep or drop; rows of JSON that have one are refused without it
-    #[arg(long, value_name = "WHAT", value_parser = nulls)]
-    pub nulls: Option<Nulls>,
-}
-
-impl KeyArgs {
-    /// How files are read under these flags.
-    pub fn options(&self) -> ReadOptions<'static> {
-        ReadOptions {
-            ignored_keys: self.ignore_keys.iter().cloned().collect(),
-            nulls: self.nulls,
-            ..ReadOptions::default()
-        }
-    }
-}
-
-/// `keep` or `drop`.
-pub fn nulls(text: &str) -> Result<Nulls, String> {
-    match text {
-        "keep" => Ok(Nulls::Keep),
-        "drop" => Ok(Nulls::Drop),
-        _ => Err("it is keep (null is meant) or drop (null is padding)".into()),
-    }
-}
 
 /// Says for each file what became of keys and rows that are not used.
 pub fn tell_remarks(files: &[FileReport], talk: Talk) {

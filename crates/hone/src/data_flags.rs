@@ -1,15 +1,45 @@
 //! Flags of every command that reads rows: which column is which field, and which file of a folder is which side.
 
-use crate::curation::KeyArgs;
 use crate::refusal::Refusal;
 use crate::screen::Talk;
 use anyhow::Result;
 use hone_curate::dataset::{DatasetDir, is_dataset};
-use hone_data::{Choices, Input, Inputs, ReadError, ReadOptions, Side};
+use hone_data::{Choices, Input, Inputs, Nulls, ReadError, ReadOptions, Side};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
+
+/// Flags about the keys of rows, of every verb that reads them.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct KeyArgs {
+    /// Key of a row that is passed over whatever it holds; turn.KEY for keys of turns
+    #[arg(long = "ignore-key", value_name = "KEY")]
+    pub ignore_keys: Vec<String>,
+    /// What null properties of tool calls and tools are: keep or drop; rows of JSON that have one are refused without it
+    #[arg(long, value_name = "WHAT", value_parser = nulls)]
+    pub nulls: Option<Nulls>,
+}
+
+impl KeyArgs {
+    /// How files are read under these flags.
+    pub fn options(&self) -> ReadOptions<'static> {
+        ReadOptions {
+            ignored_keys: self.ignore_keys.iter().cloned().collect(),
+            nulls: self.nulls,
+            ..ReadOptions::default()
+        }
+    }
+}
+
+/// `keep` or `drop`.
+pub fn nulls(text: &str) -> Result<Nulls, String> {
+    match text {
+        "keep" => Ok(Nulls::Keep),
+        "drop" => Ok(Nulls::Drop),
+        _ => Err("it is keep (null is meant) or drop (null is padding)".into()),
+    }
+}
 
 /// Flags about files of rows.
 #[derive(Debug, Clone, Default, clap::Args)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::judge::{self, Next};
-use super::work::{Bench, OUT, Place, Reference, wait};
+use super::work::{Bench, OUT, Place, Reference, resume, wait};
 use super::{Fault, Kind};
 
 /// Numbers that a seed fixes (SplitMix64).
@@ -181,13 +181,6 @@ impl Disturbance {
         }
         Ok(faults)
     }
-}
-
-/// What goes on with a run.
-pub fn resume() -> Vec<String> {
-    ["train", "-q", "--resume", "--out", OUT]
-        .map(str::to_owned)
-        .to_vec()
 }
 
 /// Damages a file of the run; says which, if there is one.

@@ -5,8 +5,7 @@ use std::process::Output;
 
 use anyhow::Result;
 
-use super::disturb::resume;
-use super::work::{Bench, OUT, Place, Reference};
+use super::work::{Bench, OUT, Place, Reference, resume};
 use super::{Fault, Kind};
 
 /// How it goes on after a disturbance.

@@ -87,6 +87,13 @@ impl Work {
 /// The `--out` of every command that has one.
 pub const OUT: &str = "out";
 
+/// What goes on with a run.
+pub fn resume() -> Vec<String> {
+    ["train", "-q", "--resume", "--out", OUT]
+        .map(str::to_owned)
+        .to_vec()
+}
+
 /// What an undisturbed command leaves.
 pub struct Reference {
     pub work: Work,

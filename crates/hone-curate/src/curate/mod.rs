@@ -17,9 +17,9 @@ use crate::dataset::DatasetError;
 use crate::duplicates::near::{self, NearOptions};
 use crate::duplicates::semantic::EmbeddingsError;
 use crate::mix::{MixError, Portion};
-use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled};
 use crate::redact::{KeyError, Pseudonyms};
+use crate::tally::Tally;
 use crate::{Action, BadParam, Finding, Params, Replaced, RowCount, RowsError, Spool};
 
 mod gather;

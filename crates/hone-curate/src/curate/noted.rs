@@ -11,7 +11,7 @@ use std::path::Path;
 use hone_ledger::WriteError;
 
 use super::CurateError;
-use crate::overview::Tally;
+use crate::tally::Tally;
 use crate::{Decision, Finding};
 
 /// Findings on their way out.

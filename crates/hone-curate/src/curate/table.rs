@@ -21,10 +21,10 @@ use crate::duplicates::semantic::{Embeddings, SemanticOptions};
 use crate::duplicates::{Cluster, Fingerprint, exact, near, prompts, replies, semantic};
 use crate::leaks::{self, Index, Leak, LeakOptions, prompt};
 use crate::mix::{self, Ingredient, Portion, mix};
-use crate::overview::Tally;
 use crate::recipe::{Curation, RecipeError, Ruled, Side};
 use crate::replaced::Replaced;
 use crate::select::{self, Candidate, Passed, features, select};
+use crate::tally::Tally;
 use crate::{Action, Against, Decision, Examiner, Finding, RowCount, Rows, RowsError, Spool};
 
 /// What is kept in memory of each row.

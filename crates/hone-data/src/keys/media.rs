@@ -9,7 +9,7 @@ use hone_text::Role;
 use serde_json::{Map, Value};
 
 use super::{Account, unexpected};
-use crate::shape::field;
+use crate::value::field;
 use crate::{Body, Part, Reason};
 
 /// How the names of files end that hold pictures, sounds or videos.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::shape::{field, is_present, kind, messages_of};
+use crate::value::{field, is_present, kind};
 use crate::{Body, Reason};
 use judges::may_forbid;
 pub use known::{Fate, KnownKeys, MAX_HARMLESS_CHARS, ROW_KEYS, TURN_KEYS};
@@ -294,14 +294,19 @@ impl<'a> Fields<'a> {
         names.iter().any(|name| is_present(self.row.get(*name)))
     }
 
-    /// Accounts for everything that was not taken.
-    pub fn account(self, body: &Body, account: &mut Account) -> Result<(), Reason> {
+    /// Accounts for everything that was not taken; `repeats` says whether a value only repeats the body.
+    pub fn account(
+        self,
+        body: &Body,
+        repeats: impl Fn(&Value) -> bool,
+        account: &mut Account,
+    ) -> Result<(), Reason> {
         for (key, value) in self.row {
             let is_label = LABELS.contains(&key.as_str());
             if is_label || self.used.contains(&key.as_str()) || !holds_something(value) {
                 continue;
             }
-            let refusal = refusal(ROW_KEYS, key, value, || body.repeats(value));
+            let refusal = refusal(ROW_KEYS, key, value, || repeats(value));
             if known(ROW_KEYS, key).is_none() && (refusal.is_some() || is_short(value)) {
                 account.note_unknown(key.clone(), value);
             }
@@ -407,7 +412,7 @@ pub(crate) fn holds_something(value: &Value) -> bool {
 }
 
 /// Does the value only say again what one of the texts says, or all of what they say?
-fn repeats(value: &Value, texts: &[&str]) -> bool {
+pub(crate) fn repeats(value: &Value, texts: &[&str]) -> bool {
     let number;
     let said = match value {
         Value::String(text) => text.trim(),
@@ -426,20 +431,6 @@ fn repeats(value: &Value, texts: &[&str]) -> bool {
         .peekable();
     texts.iter().any(|text| text.contains(said))
         || lines.peek().is_some() && lines.all(|line| said.contains(line))
-}
-
-impl Body {
-    /// Does a value that no field takes only repeat the row: one of its texts, or its rendering?
-    fn repeats(&self, value: &Value) -> bool {
-        let texts: Vec<&str> = self.texts().collect();
-        match value {
-            Value::Array(_) => messages_of(value).is_some_and(|turns| {
-                let is_there = |text: &str| texts.iter().any(|known| known.trim() == text.trim());
-                turns.iter().all(|turn| is_there(&turn.text))
-            }),
-            _ => repeats(value, &texts),
-        }
-    }
 }
 
 /// A value that says yes or no: true or false, 1 or 0, or the same as text, as tables hold it.

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::keys::{Account, MOST_NAMES, tells_of_no_shape};
-use crate::shape::{field, kind};
 use crate::turn::turns_in;
+use crate::value::{field, kind};
 use crate::{Count, Kind, Reason, Record, Refused, Shape, Source, counts};
 use row::{Beside, Object, Rows, keys, line_object};
 
@@ -45,9 +45,8 @@ mod open;
 mod options;
 mod parquet;
 mod prose;
-pub(crate) mod row;
+mod row;
 mod table;
-mod unique;
 
 /// A longer row is refused: it is a file without line breaks rather than a row.
 pub const MAX_LINE_BYTES: usize = 16 << 20;

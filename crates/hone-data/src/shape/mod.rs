@@ -7,12 +7,13 @@
 use hone_ledger::words::for_shell;
 use std::fmt;
 
-use hone_text::{Conversation, Role, ToolCall, Turn};
+use hone_text::{Conversation, Role, Turn};
 use serde_json::{Map, Value, json};
 
-use crate::keys::{Account, Fields, MASKS, WEIGHTS, verdict, weight};
-use crate::read::row::json_in;
+use crate::json::json_in;
+use crate::keys::{Account, Fields, MASKS, WEIGHTS, repeats, verdict, weight};
 use crate::turn::{REASONING, are_turns, one_reasoning, reasoning, settled_tools, turns};
+use crate::value::{content, field, list, text};
 use crate::{Body, Preference, Reason, Unpaired};
 
 /// A way of writing one row.
@@ -262,7 +263,7 @@ impl Shape {
             None => body,
         };
         row_weight(row, &mut fields)?;
-        fields.account(&body, account)?;
+        fields.account(&body, |value| body.repeats(value), account)?;
         Ok(body)
     }
 
@@ -588,53 +589,6 @@ fn row_weight(row: &Row, fields: &mut Fields<'_>) -> Result<(), Reason> {
     }
 }
 
-/// The turns that a value is, if it is turns at all.
-pub(crate) fn messages_of(value: &Value) -> Option<Vec<Turn>> {
-    turns(value, "", &mut Account::of_own_row()).ok()
-}
-
-pub(crate) fn calls(value: Option<&Value>, place: &str) -> Result<Vec<ToolCall>, Reason> {
-    if !is_present(value) {
-        return Ok(Vec::new());
-    }
-    let calls = list(value.unwrap_or(&Value::Null), place)?;
-    let call = |(index, value): (usize, &Value)| call(value, &format!("{place}[{index}]"));
-    calls.iter().enumerate().map(call).collect()
-}
-
-fn call(value: &Value, place: &str) -> Result<ToolCall, Reason> {
-    let function = value.get("function").unwrap_or(value);
-    let place_of = |key: &str| format!("{place}.function.{key}");
-    let Some(name) = name(function.get("name"), &place_of("name"))? else {
-        return Err(field(place, "needs a function's `name` and `arguments`"));
-    };
-    let place = place_of("arguments");
-    // OpenAI writes the arguments as JSON in a text, Hugging Face as an object.
-    let written = match function.get("arguments") {
-        Some(Value::String(written)) => Some(checked(written, &place)?),
-        _ => None,
-    };
-    let arguments = match (&written, function.get("arguments")) {
-        (Some(written), _) => {
-            json_in(written, &place)?.ok_or_else(|| field(&place, "is not JSON"))?
-        }
-        (None, None | Some(Value::Null)) => Value::Object(Map::new()),
-        (None, Some(other)) => other.clone(),
-    };
-    match arguments {
-        Value::Object(arguments) => Ok(ToolCall {
-            id: self::name(value.get("id"), &place)?,
-            name,
-            arguments,
-            written,
-        }),
-        other => Err(field(
-            &place,
-            format!("must be an object, not {}", kind(&other)),
-        )),
-    }
-}
-
 /// The tools a row names: a list of schemas, or the same as JSON in a text, as tables hold it.
 fn tools(fields: &mut Fields<'_>, account: &Account) -> Result<Vec<Value>, Reason> {
     let Some((key, value)) = fields.take_present(TOOLS) else {
@@ -660,85 +614,17 @@ fn tools(fields: &mut Fields<'_>, account: &Account) -> Result<Vec<Value>, Reaso
     }
 }
 
-/// A name of the wire: none, or a text.
-pub(crate) fn name(value: Option<&Value>, place: &str) -> Result<Option<String>, Reason> {
-    match value {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(name)) => checked(name, place).map(Some),
-        Some(other) => Err(field(place, format!("must be text, not {}", kind(other)))),
-    }
-}
-
-/// A text, or a list of `{"type": "text", "text": …}` parts put together.
-pub(crate) fn content(value: &Value, place: &str) -> Result<String, Reason> {
-    match value {
-        Value::String(text) => checked(text, place),
-        Value::Array(parts) => parts
-            .iter()
-            .enumerate()
-            .map(|(index, part)| match (&part["type"], &part["text"]) {
-                (Value::String(kind), Value::String(text)) if kind == "text" => {
-                    checked(text, place)
-                }
-                (Value::String(kind), _) => Err(field(
-                    &format!("{place}[{index}]"),
-                    format!("is of type `{kind}`; only text is supported"),
-                )),
-                _ => Err(field(
-                    &format!("{place}[{index}]"),
-                    "needs `type` and `text`",
-                )),
-            })
-            .collect(),
-        other => Err(field(place, format!("must be text, not {}", kind(other)))),
-    }
-}
-
-fn text(value: &Value, key: &str) -> Result<String, Reason> {
-    match value {
-        Value::String(text) => checked(text, key),
-        other => Err(field(key, format!("must be text, not {}", kind(other)))),
-    }
-}
-
-fn checked(text: &str, place: &str) -> Result<String, Reason> {
-    match text.contains('\0') {
-        true => Err(field(place, "holds a NUL character")),
-        false => Ok(text.to_owned()),
-    }
-}
-
-fn list<'a>(value: &'a Value, key: &str) -> Result<&'a Vec<Value>, Reason> {
-    value
-        .as_array()
-        .ok_or_else(|| field(key, format!("must be a list, not {}", kind(value))))
-}
-
-/// Is there something in the field, or is it only filled in for form's sake?
-pub(crate) fn is_present(value: Option<&Value>) -> bool {
-    match value {
-        None | Some(Value::Null) => false,
-        Some(Value::String(text)) => !text.is_empty(),
-        Some(Value::Array(items)) => !items.is_empty(),
-        Some(_) => true,
-    }
-}
-
-pub(crate) fn field(field: &str, problem: impl Into<String>) -> Reason {
-    Reason::Field {
-        field: field.to_owned(),
-        problem: problem.into(),
-    }
-}
-
-pub(crate) fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        Value::Bool(_) => "true or false",
-        Value::Number(_) => "a number",
-        Value::String(_) => "text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+impl Body {
+    /// Does a value that no field takes only repeat the row: one of its texts, or its rendering?
+    fn repeats(&self, value: &Value) -> bool {
+        let texts: Vec<&str> = self.texts().collect();
+        match value {
+            Value::Array(_) => turns(value, "", &mut Account::of_own_row()).is_ok_and(|turns| {
+                let is_there = |text: &str| texts.iter().any(|known| known.trim() == text.trim());
+                turns.iter().all(|turn| is_there(&turn.text))
+            }),
+            _ => repeats(value, &texts),
+        }
     }
 }
 

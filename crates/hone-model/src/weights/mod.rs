@@ -10,6 +10,7 @@ mod described;
 mod families;
 mod gguf;
 mod hf;
+mod located;
 mod mapped;
 mod metadata;
 pub mod mixture;

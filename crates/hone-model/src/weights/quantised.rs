@@ -13,10 +13,10 @@ mod words;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use hone_tensor::StoredMatrix;
+use hone_tensor::{StoredError, StoredMatrix};
 use safetensors::tensor::Dtype;
 
-use super::shards::{Located, ShardsError};
+use super::located::Located;
 use crate::one_line::one_line;
 
 pub(super) use words::Packing;
@@ -59,6 +59,16 @@ pub enum QuantisedError {
         tensor: String,
         /// What is wrong with it.
         problem: String,
+    },
+    /// A weight that does not fit its type.
+    #[error("{}: `{tensor}`: {source}", path.display())]
+    Matrix {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What does not fit.
+        source: StoredError,
     },
 }
 
@@ -112,7 +122,7 @@ impl Quantised {
         &self,
         name: &str,
         tensors: &Tensors,
-    ) -> Option<Result<StoredMatrix, ShardsError>> {
+    ) -> Option<Result<StoredMatrix, QuantisedError>> {
         let layer = Layer { name, tensors };
         match self {
             Self::BitsAndBytes => (layer.dtype()? == Dtype::U8).then(|| bnb::matrix(&layer)),
@@ -141,14 +151,14 @@ impl<'a> Layer<'a> {
     }
 
     /// A tensor that must be there.
-    fn need(&self, name: &str) -> Result<&'a Located, ShardsError> {
+    fn need(&self, name: &str) -> Result<&'a Located, QuantisedError> {
         self.get(name).ok_or_else(|| {
             let path = self.tensors.values().next().map(|located| &located.path);
-            ShardsError::Quantised(QuantisedError::Tensor {
+            QuantisedError::Tensor {
                 path: path.cloned().unwrap_or_default(),
                 tensor: self.name.to_owned(),
                 problem: format!("is quantised, but `{name}`, which belongs to it, is not there"),
-            })
+            }
         })
     }
 
@@ -158,7 +168,7 @@ impl<'a> Layer<'a> {
         name: &str,
         dtype: Dtype,
         shape: &[usize],
-    ) -> Result<&'a Located, ShardsError> {
+    ) -> Result<&'a Located, QuantisedError> {
         let located = self.need(name)?;
         if located.info.dtype == dtype && located.info.shape == shape {
             return Ok(located);
@@ -169,7 +179,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Numbers of 16 or 32 bits, finite.
-    fn numbers(&self, name: &str) -> Result<Vec<f32>, ShardsError> {
+    fn numbers(&self, name: &str) -> Result<Vec<f32>, QuantisedError> {
         let located = self.need(name)?;
         let bytes = located.bytes.as_slice();
         let numbers: Vec<f32> = match located.info.dtype {
@@ -195,11 +205,11 @@ fn le<const WIDTH: usize, T>(bytes: &[u8], number: impl Fn([u8; WIDTH]) -> T) ->
 
 impl Located {
     /// Says what is wrong with this tensor.
-    fn wrong(&self, name: &str, problem: impl Into<String>) -> ShardsError {
-        ShardsError::Quantised(QuantisedError::Tensor {
+    fn wrong(&self, name: &str, problem: impl Into<String>) -> QuantisedError {
+        QuantisedError::Tensor {
             path: self.path.clone(),
             tensor: name.to_owned(),
             problem: one_line(problem.into()),
-        })
+        }
     }
 }

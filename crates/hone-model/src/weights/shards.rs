@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
-use hone_tensor::{Bytes, Format, StoredError, StoredMatrix};
+use hone_tensor::{Format, StoredError, StoredMatrix};
 use safetensors::tensor::{Dtype, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
 use serde::Deserialize;
 
+use super::located::Located;
 use super::quantised::{Quantised, QuantisedError};
 use super::unique;
 use crate::one_line::{is_unruly, one_line};
@@ -20,14 +21,6 @@ pub struct Shards {
     quantised: Option<Quantised>,
     /// The names of whole weights: quantised ones are made of several tensors.
     names: BTreeSet<String>,
-}
-
-/// A tensor where it lies.
-#[derive(Clone, Debug)]
-pub(super) struct Located {
-    pub path: PathBuf,
-    pub info: TensorInfo,
-    pub bytes: Bytes,
 }
 
 /// Safetensors that cannot be used, and why.
@@ -186,6 +179,7 @@ impl Shards {
         let quantised = self.quantised.as_ref();
         quantised
             .and_then(|quantised| quantised.matrix(name, &self.tensors))
+            .map(|matrix| Ok(matrix?))
             .or_else(|| Some(self.tensors.get(name)?.matrix(name)))
     }
 }

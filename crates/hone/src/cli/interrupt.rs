@@ -3,7 +3,7 @@
 //! Work in progress looks at a flag at points where it can stop without losing anything. Someone who presses twice wants
 //! out now, and gets it.
 
-use super::failure::Exit;
+use crate::refusal::Exit;
 use crate::screen::Talk;
 use anyhow::{Context, Result};
 use hone_model::StopSignal;

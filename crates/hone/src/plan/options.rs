@@ -26,8 +26,8 @@ use super::table::{
     out_of_range,
 };
 use super::values::{BaseFacts, Machine, Method, Own, Shortcut, Size};
-use crate::curation::{RuleFlag, nulls};
-use crate::data_flags::{ColumnFlag, SideFlag};
+use crate::curation::RuleFlag;
+use crate::data_flags::{ColumnFlag, SideFlag, nulls};
 use hone_data::{DEFAULT_MAX_LENGTH, Nulls, TooLong};
 use hone_model::{Activations, Initial, LayerRange, SaveDtype, TrainedBias};
 use hone_text::{Date, TemplateOption};

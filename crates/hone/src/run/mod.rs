@@ -6,6 +6,6 @@ mod report;
 mod start;
 
 pub use prepare::{Begun, Prepared, data, tidy};
-pub use record::{RUN_JSON, RUN_LOCK, RunRecord, has_remains, now_unix};
+pub use record::{RUN_JSON, RUN_LOCK, RunRecord, Summary, has_remains, now_unix};
 pub use report::Judgement;
-pub use start::{EVENTS, Ended, REPORT, SKIPPED, Summary};
+pub use start::{EVENTS, Ended, REPORT, SKIPPED};

@@ -3,7 +3,6 @@
 //! It is written before the first step and again at the end, whole each time, so a directory with a `run.json` says what
 //! is in it even after a crash. Every checkpoint holds a copy of it.
 
-use super::start::Summary;
 use crate::plan::{PlanLine, RawTrain, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::{Context, Result, ensure};
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The name of the file in a run's directory.
@@ -77,6 +76,38 @@ pub struct RunRecord {
     /// The hash of the weights of each adapter that a finished run left.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub adapters: BTreeMap<String, ContentId>,
+}
+
+/// The figures of a finished run; with `--json` the last line of stdout.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Summary {
+    /// Optimiser steps taken.
+    pub steps: usize,
+    /// Tokens seen.
+    pub tokens: u64,
+    /// Supervised tokens seen.
+    pub supervised_tokens: u64,
+    /// Examples over seconds.
+    pub examples_per_second: f64,
+    /// Tokens over seconds.
+    pub tokens_per_second: f64,
+    /// Time spent in optimiser steps.
+    pub seconds: f64,
+    /// Time spent in validations beside them.
+    #[serde(default)]
+    pub validation_seconds: f64,
+    /// The most memory the process had at once; of a resumed run, the most that any of its processes told of.
+    pub peak_memory_bytes: u64,
+    /// Mean training loss over the run, in nats per supervised token.
+    pub train_loss: Option<f64>,
+    /// Held-out loss before the first step.
+    pub valid_loss_first: Option<f64>,
+    /// Lowest held-out loss.
+    pub valid_loss_best: Option<f64>,
+    /// Steps taken when it was lowest.
+    pub best_step: usize,
+    /// Directory of the adapter.
+    pub adapter: PathBuf,
 }
 
 /// Where `result` says at which step the numbers of a failed run were not finite.

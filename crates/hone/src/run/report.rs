@@ -1,8 +1,8 @@
 //! `report.html` of a finished run, from its record, its events, and what both models said.
 
 use super::prepare::Prepared;
-use super::record::RunRecord;
-use super::start::{EVENTS, REPORT, Summary, missing_steps};
+use super::record::{RunRecord, Summary};
+use super::start::{EVENTS, REPORT, missing_steps};
 use crate::judge::{Verdict, judge_both, rules};
 use crate::plan::Size;
 use crate::report::{Headline, Page, PlanRow, Point};

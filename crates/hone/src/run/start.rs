@@ -1,7 +1,7 @@
 //! A prepared run, run: every event to the file and the living line, every end recorded.
 
 use super::prepare::{Prepared, data, refuse_remains, tidy};
-use super::record::{NOT_FINITE, RUN_LOCK, RunRecord, now_unix};
+use super::record::{NOT_FINITE, RUN_LOCK, RunRecord, Summary, now_unix};
 use crate::dataset::Dataset;
 use crate::machine::{free_disk, memory_bytes, peak_memory_bytes};
 use crate::place::unlocked;
@@ -37,38 +37,6 @@ pub enum Ended {
         /// Steps taken.
         step: usize,
     },
-}
-
-/// The figures of a finished run; with `--json` the last line of stdout.
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct Summary {
-    /// Optimiser steps taken.
-    pub steps: usize,
-    /// Tokens seen.
-    pub tokens: u64,
-    /// Supervised tokens seen.
-    pub supervised_tokens: u64,
-    /// Examples over seconds.
-    pub examples_per_second: f64,
-    /// Tokens over seconds.
-    pub tokens_per_second: f64,
-    /// Time spent in optimiser steps.
-    pub seconds: f64,
-    /// Time spent in validations beside them.
-    #[serde(default)]
-    pub validation_seconds: f64,
-    /// The most memory the process had at once; of a resumed run, the most that any of its processes told of.
-    pub peak_memory_bytes: u64,
-    /// Mean training loss over the run, in nats per supervised token.
-    pub train_loss: Option<f64>,
-    /// Held-out loss before the first step.
-    pub valid_loss_first: Option<f64>,
-    /// Lowest held-out loss.
-    pub valid_loss_best: Option<f64>,
-    /// Steps taken when it was lowest.
-    pub best_step: usize,
-    /// Directory of the adapter.
-    pub adapter: PathBuf,
 }
 
 impl Prepared {

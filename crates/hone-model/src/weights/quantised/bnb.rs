@@ -5,8 +5,8 @@ use nf4::Nf4Scales;
 use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
+use super::QuantisedError;
 use super::{Layer, Tensors};
-use crate::weights::shards::ShardsError;
 
 /// What `X.weight.quant_state.bitsandbytes__TYPE` says. Fields that say nothing of the numbers are not named.
 #[derive(Deserialize)]
@@ -29,7 +29,7 @@ pub(super) fn parts(name: &str, tensors: &Tensors) -> Vec<String> {
         .collect()
 }
 
-pub(super) fn matrix(layer: &Layer) -> Result<StoredMatrix, ShardsError> {
+pub(super) fn matrix(layer: &Layer) -> Result<StoredMatrix, QuantisedError> {
     let codes = layer.need(layer.name)?;
     let wrong = |problem: String| codes.wrong(layer.name, problem);
     let state = read_state(layer)?;
@@ -60,7 +60,7 @@ pub(super) fn matrix(layer: &Layer) -> Result<StoredMatrix, ShardsError> {
     let scales = scales(layer, &state)?;
     let bytes = codes.bytes.clone();
     StoredMatrix::four_bit(format, rows, cols, bytes, state.blocksize, scales).map_err(|source| {
-        ShardsError::Matrix {
+        QuantisedError::Matrix {
             path: codes.path.clone(),
             tensor: layer.name.to_owned(),
             source,
@@ -68,7 +68,7 @@ pub(super) fn matrix(layer: &Layer) -> Result<StoredMatrix, ShardsError> {
     })
 }
 
-fn read_state(layer: &Layer) -> Result<State, ShardsError> {
+fn read_state(layer: &Layer) -> Result<State, QuantisedError> {
     let prefix = format!("{}.quant_state.", layer.name);
     let notes: Vec<String> = parts(layer.name, layer.tensors)
         .into_iter()
@@ -91,7 +91,7 @@ fn read_state(layer: &Layer) -> Result<State, ShardsError> {
         .map_err(|error| located.wrong(note, format!("is not a quantisation state: {error}")))
 }
 
-fn scales(layer: &Layer, state: &State) -> Result<Nf4Scales, ShardsError> {
+fn scales(layer: &Layer, state: &State) -> Result<Nf4Scales, QuantisedError> {
     let name = format!("{}.absmax", layer.name);
     let absmax = layer.need(&name)?;
     if absmax.info.dtype != Dtype::U8 {

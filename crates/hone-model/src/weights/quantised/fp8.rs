@@ -4,7 +4,8 @@ use hone_tensor::{ScaleGrid, StoredMatrix};
 use safetensors::tensor::Dtype;
 
 use super::Layer;
-use crate::weights::shards::{Located, ShardsError};
+use super::QuantisedError;
+use crate::weights::located::Located;
 
 /// DeepSeek's name for the scale that codes are multiplied by, and everybody else's.
 const SCALES: [&str; 2] = ["_scale_inv", "_scale"];
@@ -25,14 +26,12 @@ pub(super) fn parts(name: &str, located: &Located) -> Vec<String> {
 pub(super) fn matrix(
     layer: &Layer,
     block: Option<(usize, usize)>,
-) -> Result<StoredMatrix, ShardsError> {
+) -> Result<StoredMatrix, QuantisedError> {
     let codes = layer.need(layer.name)?;
     let [rows, cols] = codes.info.shape[..] else {
-        return Err(ShardsError::Shape {
-            path: codes.path.clone(),
-            tensor: layer.name.to_owned(),
-            shape: codes.info.shape.clone(),
-        });
+        let shape = &codes.info.shape;
+        let problem = format!("has shape {shape:?}; a weight has one or two axes");
+        return Err(codes.wrong(layer.name, problem));
     };
     let [inverse, plain] = SCALES.map(|end| format!("{}{end}", layer.name));
     let name = match (layer.get(&inverse), layer.get(&plain)) {
@@ -68,9 +67,11 @@ pub(super) fn matrix(
         block_cols,
         scales: layer.numbers(&name)?,
     };
-    StoredMatrix::fp8(rows, cols, codes.bytes.clone(), grid).map_err(|source| ShardsError::Matrix {
-        path: codes.path.clone(),
-        tensor: layer.name.to_owned(),
-        source,
+    StoredMatrix::fp8(rows, cols, codes.bytes.clone(), grid).map_err(|source| {
+        QuantisedError::Matrix {
+            path: codes.path.clone(),
+            tensor: layer.name.to_owned(),
+            source,
+        }
     })
 }

@@ -8,8 +8,9 @@ use hone_tensor::int4::{self, Columns, Int4Groups};
 use hone_tensor::{Bytes, StoredMatrix};
 use safetensors::tensor::Dtype;
 
+use super::QuantisedError;
 use super::{Layer, Tensors, le};
-use crate::weights::shards::{Located, ShardsError};
+use crate::weights::located::Located;
 
 /// Which of the two, and what the configuration says of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +56,7 @@ pub(super) fn parts(name: &str, tensors: &Tensors) -> Vec<String> {
 pub(super) fn matrix(
     layer: &Layer,
     packing: &Packing,
-) -> Option<Result<StoredMatrix, ShardsError>> {
+) -> Option<Result<StoredMatrix, QuantisedError>> {
     let part = layer.name.strip_suffix(".weight")?;
     let words = layer.get(&format!("{part}.qweight"))?;
     Some(Parts { layer, part, words }.matrix(packing))
@@ -68,7 +69,7 @@ struct Parts<'a> {
 }
 
 impl Parts<'_> {
-    fn matrix(&self, packing: &Packing) -> Result<StoredMatrix, ShardsError> {
+    fn matrix(&self, packing: &Packing) -> Result<StoredMatrix, QuantisedError> {
         let (rows, cols) = self.shape(packing)?;
         let group_len = match packing {
             Packing::Gptq { group_len, .. } | Packing::Awq { group_len } => *group_len,
@@ -87,7 +88,7 @@ impl Parts<'_> {
         };
         let codes = self.codes(packing, rows, cols);
         let bytes = Bytes::from_vec(int4::pack(&codes));
-        StoredMatrix::int4(rows, cols, bytes, groups).map_err(|source| ShardsError::Matrix {
+        StoredMatrix::int4(rows, cols, bytes, groups).map_err(|source| QuantisedError::Matrix {
             path: self.words.path.clone(),
             tensor: format!("{}.qweight", self.part),
             source,
@@ -95,7 +96,7 @@ impl Parts<'_> {
     }
 
     /// Outputs and inputs.
-    fn shape(&self, packing: &Packing) -> Result<(usize, usize), ShardsError> {
+    fn shape(&self, packing: &Packing) -> Result<(usize, usize), QuantisedError> {
         let info = &self.words.info;
         let shape = match (info.dtype, &info.shape[..], packing) {
             (Dtype::I32, [words, rows], Packing::Gptq { .. }) => {
@@ -150,7 +151,7 @@ impl Parts<'_> {
     }
 
     /// Scales by output, from a tensor by group.
-    fn scales(&self, rows: usize, num_groups: usize) -> Result<Vec<f32>, ShardsError> {
+    fn scales(&self, rows: usize, num_groups: usize) -> Result<Vec<f32>, QuantisedError> {
         let name = format!("{}.scales", self.part);
         let located = self.layer.need(&name)?;
         if located.info.shape != [num_groups, rows] {
@@ -166,7 +167,7 @@ impl Parts<'_> {
         packing: &Packing,
         rows: usize,
         num_groups: usize,
-    ) -> Result<Vec<u8>, ShardsError> {
+    ) -> Result<Vec<u8>, QuantisedError> {
         let name = format!("{}.qzeros", self.part);
         let shape = [num_groups, rows / PER_WORD];
         let located = self.layer.need_as(&name, Dtype::I32, &shape)?;
@@ -188,7 +189,7 @@ impl Parts<'_> {
         cols: usize,
         group_len: usize,
         num_groups: usize,
-    ) -> Result<Columns, ShardsError> {
+    ) -> Result<Columns, QuantisedError> {
         let name = format!("{}.g_idx", self.part);
         if self.layer.get(&name).is_none() {
             return Ok(Columns::Neighbours(group_len));

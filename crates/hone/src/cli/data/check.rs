@@ -9,7 +9,7 @@ use crate::curation::{
 use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_curate::decisions::{Told, class_lines, told};
-use hone_curate::overview::Tally;
+use hone_curate::tally::Tally;
 use hone_curate::{Decision, Finding, Loss};
 use hone_data::{FileReport, Inputs, Side};
 use serde_json::json;

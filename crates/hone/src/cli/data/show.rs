@@ -3,8 +3,8 @@
 use crate::base::OpenBase;
 use crate::cli::failure::{Exit, Refusal};
 use crate::cli::model::ModelArgs;
-use crate::curation::{KeyArgs, count_line, tell_remarks};
-use crate::data_flags::{DataFlags, chosen_inputs};
+use crate::curation::{count_line, tell_remarks};
+use crate::data_flags::{DataFlags, KeyArgs, chosen_inputs};
 use crate::screen::{self, Talk, count, plural};
 use crate::sifted::{SieveArgs, Sifted};
 use anyhow::Result;
