@@ -1,6 +1,6 @@
 //! One op at a time, at the model's own shapes, and the roofline among them.
 
-use hone::model::weights::DecoderConfig;
+use hone::model::arch::DecoderConfig;
 use hone::tensor::{
     AdamWStep, AttentionGrads, AttentionSaved, Device, Heads, Span, StoredMatrix, Tensor, Weight,
 };

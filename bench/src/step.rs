@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use hone::base::OpenBase;
 use hone::data::{TooLong, encode, pack, read};
 use hone::ledger::Seed;
-use hone::model::weights::DecoderConfig;
+use hone::model::arch::DecoderConfig;
 use hone::model::{Adapter, BaseFormat, LoraConfig, Model, Packed, StepOptions};
 use hone::tensor::Device;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use hone_fuzz::{DIR, assert_one_line, fixture, open_and_run};
-use hone_model::weights::{DecoderConfig, slots};
+use hone_model::arch::{DecoderConfig, slots};
 use libfuzzer_sys::fuzz_target;
 
 /// Families with a model in the fixtures, each with a directory for its inputs.

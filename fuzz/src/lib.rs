@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use hone_data::{ReadOptions, stream};
-use hone_model::weights::{BaseWeights, DecoderConfig};
+use hone_model::arch::DecoderConfig;
+use hone_model::weights::BaseWeights;
 use hone_model::{AdapterFiles, CheckedBase, LoraParts, Model, RawAdapter, check_adapter};
 use hone_tensor::Device;
 

@@ -108,8 +108,9 @@ pub use hone_data::{
     Batch, Encoding, Example, ReadError, Reason, Record, Refused, Source, Target, pack,
 };
 pub use hone_ledger::{DirError, LockError, WriteError};
+pub use hone_model::arch::DecoderConfig;
 pub use hone_model::export::ExportError;
-pub use hone_model::weights::{DecoderConfig, WeightsError};
+pub use hone_model::weights::WeightsError;
 pub use hone_model::{
     Activations, ActiveError, Adapter, AttachError, BaseFormat, BatchError, BeginError,
     GenerateError, Ia3, Initial, LayerRange, LoadError, LoraConfig, LossSum, MergeError, Model,

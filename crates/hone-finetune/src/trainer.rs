@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use hone_data::{Encoding, Sampler};
 use hone_ledger::{Lock, Seed, WriteError};
-use hone_model::weights::DecoderConfig;
+use hone_model::arch::DecoderConfig;
 use hone_model::{Activations, SaveDtype, Shortcuts};
 use hone_train::{
     AdamWConfig, Checkpoint, Data, Event, LearningRate, Outcome, RunDir, RunIdentity, Schedule,

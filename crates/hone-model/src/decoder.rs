@@ -8,11 +8,11 @@ use std::sync::Arc;
 use half::bf16;
 use hone_tensor::{Bytes, Device, Format, StoredError, StoredMatrix, Tensor, Weight, nf4};
 
-use crate::site::Site;
-use crate::weights::{
-    BaseWeights, DecoderConfig, Experts, Group, NormAt, Part, Positions, QueryKeyNorm, Rope,
-    WeightsError,
+use crate::arch::{
+    Attention, DecoderConfig, Experts, Group, Mixer, NormAt, Part, Positions, QueryKeyNorm, Rope,
+    Site,
 };
+use crate::weights::{BaseWeights, WeightsError};
 
 /// How a base is taken into memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -74,25 +74,38 @@ pub(crate) struct Norm {
     pub width: usize,
 }
 
-/// One transformer block.
+/// One transformer block: a mixer and a feed-forward, each with the norms around it.
 #[derive(Debug)]
 pub(crate) struct Layer {
-    pub attention_norm: Option<Arc<Norm>>,
-    pub attention_in: Vec<Projection>,
-    /// On queries and on keys.
-    pub query_key_norms: Option<[Norm; 2]>,
-    pub attention_out: Vec<Projection>,
-    pub attention_out_norm: Option<Norm>,
-    /// In a parallel block of one norm, attention's own.
-    pub mlp_norm: Option<Arc<Norm>>,
-    pub mlp: Mlp,
-    pub mlp_out_norm: Option<Norm>,
+    pub mixer_norm: Option<Arc<Norm>>,
+    pub mixer: MixerWeights,
+    pub mixer_out_norm: Option<Norm>,
+    /// In a parallel block of one norm, the mixer's own.
+    pub feed_forward_norm: Option<Arc<Norm>>,
+    pub feed_forward: FeedForwardWeights,
+    pub feed_forward_out_norm: Option<Norm>,
 }
 
-/// The MLP of a block.
+/// What mixes tokens in a block.
 #[derive(Debug)]
-pub(crate) enum Mlp {
-    /// One for all tokens.
+pub(crate) enum MixerWeights {
+    Attention(AttentionWeights),
+}
+
+/// The attention of a block.
+#[derive(Debug)]
+pub(crate) struct AttentionWeights {
+    pub spec: Attention,
+    pub into: Vec<Projection>,
+    /// On queries and on keys.
+    pub query_key_norms: Option<[Norm; 2]>,
+    pub out: Vec<Projection>,
+}
+
+/// What works on each token by itself.
+#[derive(Debug)]
+pub(crate) enum FeedForwardWeights {
+    /// One MLP for all tokens.
     Dense {
         into: Vec<Projection>,
         out: Vec<Projection>,
@@ -114,16 +127,37 @@ pub(crate) struct Expert {
 }
 
 impl Layer {
+    /// Linear layers that all tokens go through, by what they read.
+    pub fn projections(&self) -> Vec<(Group, &[Projection])> {
+        let MixerWeights::Attention(attention) = &self.mixer;
+        let mut groups = vec![
+            (Group::AttentionIn, &attention.into[..]),
+            (Group::AttentionOut, &attention.out),
+        ];
+        match &self.feed_forward {
+            FeedForwardWeights::Dense { into, out } => {
+                groups.extend([(Group::MlpIn, &into[..]), (Group::MlpOut, out)]);
+            }
+            FeedForwardWeights::Experts { router, .. } => {
+                groups.push((Group::Router, router));
+            }
+        }
+        groups
+    }
+
+    /// Its experts, if it has some.
+    pub fn experts(&self) -> &[Expert] {
+        match &self.feed_forward {
+            FeedForwardWeights::Dense { .. } => &[],
+            FeedForwardWeights::Experts { experts, .. } => experts,
+        }
+    }
+
     fn weights(&self) -> impl Iterator<Item = &Weight> {
-        let (projections, experts): ([&[Projection]; 2], &[Expert]) = match &self.mlp {
-            Mlp::Dense { into, out } => ([into, out], &[]),
-            Mlp::Experts { router, experts } => ([router, &[]], experts),
-        };
-        let attention = [&self.attention_in[..], &self.attention_out];
-        let projections = attention.into_iter().chain(projections).flatten();
-        let of_experts = experts
-            .iter()
-            .flat_map(|expert| [&expert.gate, &expert.up, &expert.down]);
+        let groups = self.projections().into_iter();
+        let projections = groups.flat_map(|(_, projections)| projections);
+        let experts = self.experts().iter();
+        let of_experts = experts.flat_map(|expert| [&expert.gate, &expert.up, &expert.down]);
         projections
             .map(|projection| &projection.weight)
             .chain(of_experts)
@@ -227,18 +261,13 @@ impl Decoder {
 
     /// The frozen matrix of a projection, of which there is one for all tokens.
     pub(crate) fn at(&self, site: Site) -> &Projection {
-        let group = match self.layers.get(site.layer_index(self.layers.len())) {
-            None => &self.head,
-            Some(layer) => match (site.group(), &layer.mlp) {
-                (Group::AttentionIn, _) => &layer.attention_in,
-                (Group::AttentionOut, _) => &layer.attention_out,
-                (Group::MlpIn, Mlp::Dense { into, .. }) => into,
-                (Group::MlpOut, Mlp::Dense { out, .. }) => out,
-                (Group::Router, Mlp::Experts { router, .. }) => router,
-                (Group::Head, _) => &self.head,
-                (group, _) => unreachable!("nothing but low-rank pairs is trained at {group:?}"),
-            },
+        let layer = self.layers.get(site.layer_index(self.layers.len()));
+        let groups = match layer {
+            Some(layer) => layer.projections(),
+            None => vec![(Group::Head, &self.head[..])],
         };
+        let found = groups.into_iter().find(|row| row.0 == site.group());
+        let (_, group) = found.expect("nothing but low-rank pairs is trained at experts");
         &group[site.slot()]
     }
 
@@ -248,8 +277,8 @@ impl Decoder {
     }
 
     /// By how much queries and keys of a layer turn, if they do.
-    pub(crate) fn rope_table(&self, layer: usize) -> Option<&Tensor> {
-        match self.config.layers[layer].positions {
+    pub(crate) fn rope_table(&self, attention: Attention) -> Option<&Tensor> {
+        match attention.positions {
             Positions::Rope => Some(&self.rope_table),
             Positions::LocalRope => self.local_rope_table.as_ref(),
             Positions::Unmarked => None,
@@ -301,33 +330,39 @@ impl Loader<'_> {
             sites.map(|site| self.projection(site)).collect()
         };
         let norm = |at| self.block_norm(layer, at);
-        let attention_norm = norm(NormAt::AttentionIn)?.map(Arc::new);
-        let mlp_norm = match norm(NormAt::MlpIn)? {
-            None if self.config.block.is_parallel() => attention_norm.clone(),
+        let spec = self.config.layers[layer];
+        let mixer_norm = norm(NormAt::AttentionIn)?.map(Arc::new);
+        let feed_forward_norm = match norm(NormAt::MlpIn)? {
+            None if self.config.block.is_parallel() => mixer_norm.clone(),
             own => own.map(Arc::new),
         };
         Ok(Layer {
-            attention_in: group(Group::AttentionIn)?,
-            query_key_norms: norm(NormAt::Query)?
-                .zip(norm(NormAt::Key)?)
-                .map(<[Norm; 2]>::from),
-            attention_out: group(Group::AttentionOut)?,
-            attention_out_norm: norm(NormAt::AttentionOut)?,
-            mlp: match self.config.experts_of(layer) {
-                None => Mlp::Dense {
+            mixer: match spec.mixer {
+                Mixer::Attention(spec) => MixerWeights::Attention(AttentionWeights {
+                    spec,
+                    into: group(Group::AttentionIn)?,
+                    query_key_norms: norm(NormAt::Query)?
+                        .zip(norm(NormAt::Key)?)
+                        .map(<[Norm; 2]>::from),
+                    out: group(Group::AttentionOut)?,
+                }),
+            },
+            mixer_out_norm: norm(NormAt::AttentionOut)?,
+            feed_forward: match self.config.experts_of(layer) {
+                None => FeedForwardWeights::Dense {
                     into: group(Group::MlpIn)?,
                     out: group(Group::MlpOut)?,
                 },
-                Some(experts) => Mlp::Experts {
+                Some(experts) => FeedForwardWeights::Experts {
                     router: group(Group::Router)?,
                     experts: (0..experts.count)
                         .map(|expert| self.expert(layer, expert, experts))
                         .collect::<Result<_, _>>()?,
                 },
             },
-            mlp_out_norm: norm(NormAt::MlpOut)?,
-            attention_norm,
-            mlp_norm,
+            feed_forward_out_norm: norm(NormAt::MlpOut)?,
+            mixer_norm,
+            feed_forward_norm,
         })
     }
 
@@ -419,7 +454,11 @@ impl Loader<'_> {
 
     /// A norm of a block, if this model has one there.
     fn block_norm(&self, layer: usize, at: NormAt) -> Result<Option<Norm>, LoadError> {
-        let found = self.config.names.norm(at).zip(self.config.norm_width(at));
+        let found = self
+            .config
+            .names
+            .norm(at)
+            .zip(self.config.norm_width(layer, at));
         let Some((module, len)) = found else {
             return Ok(None);
         };

@@ -6,11 +6,11 @@
 
 use hone_tensor::{Tensor, TensorError, Weight};
 
+use crate::arch::{NormAt, Part};
 use crate::batch::Packed;
-use crate::decoder::{Decoder, Expert, Layer, Mlp, Norm, Projection};
+use crate::decoder::{Decoder, Layer, MixerWeights, Norm, Projection};
 use crate::layout::{Layout, Shortcuts};
 use crate::model::Model;
-use crate::weights::{Group, NormAt, Part};
 
 /// Why a model gives numbers that are not finite.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -128,11 +128,12 @@ impl Decoder {
 
     fn in_layer(&self, index: usize) -> Result<Option<(String, f32)>, TensorError> {
         let layer = &self.layers[index];
-        for (group, slot, projection) in layer.projections() {
-            let site = self.config.group_sites(index, group).nth(slot);
-            let path = site.map(|site| site.stored_path()).unwrap_or_default();
-            if let Some(found) = self.in_projection(&path, projection)? {
-                return Ok(Some(found));
+        for (group, projections) in layer.projections() {
+            let sites = self.config.group_sites(index, group);
+            for (site, projection) in sites.zip(projections) {
+                if let Some(found) = self.in_projection(&site.stored_path(), projection)? {
+                    return Ok(Some(found));
+                }
             }
         }
         for (expert, weights) in layer.experts().iter().enumerate() {
@@ -206,48 +207,20 @@ fn in_tensor(name: &str, tensor: Option<&Tensor>) -> Result<Option<(String, f32)
 type Norms<'a> = Vec<(NormAt, &'a Norm)>;
 
 impl Layer {
-    /// Linear layers that all tokens go through, each with its group and its place there.
-    fn projections(&self) -> Vec<(Group, usize, &Projection)> {
-        let none: &[Projection] = &[];
-        let [into, out, router] = match &self.mlp {
-            Mlp::Dense { into, out } => [into, out, none],
-            Mlp::Experts { router, .. } => [none, none, router],
-        };
-        let groups = [
-            (Group::AttentionIn, &self.attention_in[..]),
-            (Group::AttentionOut, &self.attention_out),
-            (Group::MlpIn, into),
-            (Group::MlpOut, out),
-            (Group::Router, router),
-        ];
-        let mut all = Vec::new();
-        for (group, projections) in groups {
-            let slots = projections.iter().enumerate();
-            all.extend(slots.map(|(slot, projection)| (group, slot, projection)));
-        }
-        all
-    }
-
-    fn experts(&self) -> &[Expert] {
-        match &self.mlp {
-            Mlp::Dense { .. } => &[],
-            Mlp::Experts { experts, .. } => experts,
-        }
-    }
-
     /// Norms that are there, each with where it stands.
     fn norms(&self) -> Norms<'_> {
-        let [query, key] = match &self.query_key_norms {
+        let MixerWeights::Attention(attention) = &self.mixer;
+        let [query, key] = match &attention.query_key_norms {
             Some([query, key]) => [Some(query), Some(key)],
             None => [None, None],
         };
         let all = [
-            (NormAt::AttentionIn, self.attention_norm.as_deref()),
+            (NormAt::AttentionIn, self.mixer_norm.as_deref()),
             (NormAt::Query, query),
             (NormAt::Key, key),
-            (NormAt::AttentionOut, self.attention_out_norm.as_ref()),
-            (NormAt::MlpIn, self.mlp_norm.as_deref()),
-            (NormAt::MlpOut, self.mlp_out_norm.as_ref()),
+            (NormAt::AttentionOut, self.mixer_out_norm.as_ref()),
+            (NormAt::MlpIn, self.feed_forward_norm.as_deref()),
+            (NormAt::MlpOut, self.feed_forward_out_norm.as_ref()),
         ];
         let there = all.into_iter().filter_map(|(at, norm)| Some((at, norm?)));
         there.collect()

@@ -6,52 +6,41 @@
 use hone_ledger::{Seed, Stream};
 use hone_tensor::{Span, Tensor, TensorError};
 
+use crate::arch::LayerSpec;
 use crate::finite::{NotFinite, not_finite};
-use crate::layout::{LastRows, Rows};
+use crate::layout::{LastRows, Rows, Shortcuts};
 use crate::model::Model;
 use crate::pass::Pass;
-
-/// Keys and values of one layer, `[slots · capacity, num_kv_heads · head_dim]`.
-#[derive(Debug)]
-pub(crate) struct CacheLayer {
-    pub keys: Tensor,
-    pub values: Tensor,
-}
-
-impl CacheLayer {
-    /// Writes the new rows of each span behind what its slot holds already.
-    pub fn append(&mut self, k: &Tensor, v: &Tensor, spans: &[Span]) {
-        let device = k.device();
-        for span in spans {
-            let to = span.key_start + span.key_len - span.query_len;
-            device.copy_rows(k, span.query_start, span.query_len, &mut self.keys, to);
-            device.copy_rows(v, span.query_start, span.query_len, &mut self.values, to);
-        }
-    }
-}
+use crate::state::LayerState;
 
 /// What a model remembers of several sequences.
 #[derive(Debug)]
 struct Cache {
-    layers: Vec<CacheLayer>,
+    layers: Vec<LayerState>,
     capacity: usize,
     lengths: Vec<usize>,
 }
 
 impl Cache {
     fn new(model: &Model, slots: usize, capacity: usize) -> Self {
-        let config = model.config();
-        let (rows, cols) = (slots * capacity, config.num_kv_heads * config.head_dim);
-        let device = model.device();
-        let layer = |_| CacheLayer {
-            keys: device.empty(rows, cols),
-            values: device.empty(rows, cols),
+        let room = |layer: &LayerSpec| {
+            LayerState::new(layer, model.config(), model.device(), (slots, capacity))
         };
         Self {
-            layers: (0..config.num_layers).map(layer).collect(),
+            layers: model.config().layers.iter().map(room).collect(),
             capacity,
             lengths: vec![0; slots],
         }
+    }
+
+    /// Forgets what a slot holds beyond its first `len` tokens, and says how many it still knows: fewer, if a layer's state
+    /// cannot go back that far.
+    fn rewind(&mut self, slot: usize, len: usize) -> usize {
+        let had = self.lengths[slot];
+        let layers = self.layers.iter_mut();
+        let left = layers.map(|state| state.rewind(slot, had, len)).min();
+        self.lengths[slot] = left.unwrap_or(len);
+        self.lengths[slot]
     }
 
     /// Feeds new tokens to some slots; logits after the last token of each, `[pieces, vocabulary]`.
@@ -82,18 +71,23 @@ impl Cache {
             query_len: 1,
             ..*span
         });
-        rows.last = Some(LastRows {
+        let last_rows = LastRows {
             spans: spans.collect(),
-            rows: last,
+            rows: last.clone(),
             division: vec![],
-        });
+        };
+        let asked = model.exact(Shortcuts::ALL).last_layer;
+        rows.last = asked.then_some(last_rows);
         let pass: Pass = model.pass();
         let mut hidden = pass.embed(&ids, &rows.positions);
-        for (index, cache) in self.layers.iter_mut().enumerate() {
-            hidden = pass.layer(index, &hidden, &rows, Some(cache), false).0;
+        for (index, state) in self.layers.iter_mut().enumerate() {
+            hidden = pass.layer(index, &hidden, &rows, Some(state), false).0;
         }
-        let all: Vec<usize> = (0..pieces.len()).collect();
-        pass.logits(&hidden, &all)
+        let fed: Vec<usize> = match asked {
+            true => (0..pieces.len()).collect(),
+            false => last,
+        };
+        pass.logits(&hidden, &fed)
     }
 }
 
@@ -301,7 +295,7 @@ impl Model {
             loop {
                 for (slot, speaker) in speakers.iter_mut().enumerate().filter(|(_, s)| s.is_none())
                 {
-                    cache.lengths[slot] = 0;
+                    cache.rewind(slot, 0);
                     *speaker = waiting
                         .next()
                         .map(|p| Speaker::new(p, prompts[p].len(), settings, self.max_positions()));
@@ -435,7 +429,7 @@ impl Session {
             .take_while(|(a, b)| a == b)
             .count()
             .min(prompt.len() - 1);
-        self.cache.lengths[0] = same;
+        let same = self.cache.rewind(0, same);
         self.ids.clear();
         self.ids.extend_from_slice(prompt);
         self.cache.extend(model, &[(0, &prompt[same..])])

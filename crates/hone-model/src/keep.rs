@@ -33,10 +33,19 @@ fn map_lows<T, U>(lows: Lows<T>, f: impl Fn(T) -> U) -> Lows<U> {
 
 /// What a layer's backward pass reads beside the layer's input.
 pub(crate) struct Kept<T = Tensor> {
-    pub attention: KeptAttention<T>,
-    /// What the MLP reads, where that is not what the layer reads.
+    pub mixer: KeptMixer<T>,
+    /// What the mixer gives back, before its norm.
+    pub mixer_out: Option<T>,
+    /// What the feed-forward reads, where that is not what the layer reads.
     pub middle: Option<T>,
-    pub mlp: KeptMlp<T>,
+    pub feed_forward: KeptFeedForward<T>,
+    /// What the feed-forward gives back, before its norm.
+    pub feed_forward_out: Option<T>,
+}
+
+/// What a mixer's backward pass reads.
+pub(crate) enum KeptMixer<T = Tensor> {
+    Attention(KeptAttention<T>),
 }
 
 /// What attention's backward pass reads.
@@ -49,20 +58,29 @@ pub(crate) struct KeptAttention<T = Tensor> {
     pub attended: T,
     /// Small, and its error would be magnified: never rounded.
     pub lse: Tensor,
-    /// What it gives back, before its norm.
-    pub out: Option<T>,
     pub lows: [Lows<T>; 2],
+}
+
+/// What a feed-forward's backward pass reads.
+pub(crate) enum KeptFeedForward<T = Tensor> {
+    Dense(KeptMlp<T>),
+    Experts(KeptExperts<T>),
 }
 
 /// What the MLP's backward pass reads.
 pub(crate) struct KeptMlp<T = Tensor> {
     pub gate: Option<T>,
     pub up: T,
-    /// What it gives back, before its norm.
-    pub out: Option<T>,
     pub lows: [Lows<T>; 2],
-    /// With experts, where rows went; gate, up and lows are then of places.
-    pub routing: Option<KeptRouting<T>>,
+}
+
+/// What the experts' backward pass reads: gate and up of each place, where rows went, and `x·Aᵀ` of each place on the way
+/// in and out.
+pub(crate) struct KeptExperts<T = Tensor> {
+    pub gate: T,
+    pub up: T,
+    pub routing: KeptRouting<T>,
+    pub lows: [Lows<T>; 2],
 }
 
 /// What a router's backward pass reads.
@@ -74,29 +92,37 @@ pub(crate) struct KeptRouting<T = Tensor> {
 
 impl<T> Kept<T> {
     fn map<U>(self, f: impl Fn(T) -> U) -> Kept<U> {
-        let (attention, mlp) = (self.attention, self.mlp);
         Kept {
-            attention: KeptAttention {
-                raw: attention.raw.map(|raw| raw.map(&f)),
-                q: f(attention.q),
-                k: f(attention.k),
-                v: f(attention.v),
-                attended: f(attention.attended),
-                lse: attention.lse,
-                out: attention.out.map(&f),
-                lows: attention.lows.map(|lows| map_lows(lows, &f)),
-            },
-            middle: self.middle.map(&f),
-            mlp: KeptMlp {
-                gate: mlp.gate.map(&f),
-                up: f(mlp.up),
-                out: mlp.out.map(&f),
-                lows: mlp.lows.map(|lows| map_lows(lows, &f)),
-                routing: mlp.routing.map(|routing| KeptRouting {
-                    logits: routing.logits,
-                    low: map_lows(routing.low, &f),
+            mixer: match self.mixer {
+                KeptMixer::Attention(kept) => KeptMixer::Attention(KeptAttention {
+                    raw: kept.raw.map(|raw| raw.map(&f)),
+                    q: f(kept.q),
+                    k: f(kept.k),
+                    v: f(kept.v),
+                    attended: f(kept.attended),
+                    lse: kept.lse,
+                    lows: kept.lows.map(|lows| map_lows(lows, &f)),
                 }),
             },
+            mixer_out: self.mixer_out.map(&f),
+            middle: self.middle.map(&f),
+            feed_forward: match self.feed_forward {
+                KeptFeedForward::Dense(kept) => KeptFeedForward::Dense(KeptMlp {
+                    gate: kept.gate.map(&f),
+                    up: f(kept.up),
+                    lows: kept.lows.map(|lows| map_lows(lows, &f)),
+                }),
+                KeptFeedForward::Experts(kept) => KeptFeedForward::Experts(KeptExperts {
+                    gate: f(kept.gate),
+                    up: f(kept.up),
+                    routing: KeptRouting {
+                        logits: kept.routing.logits,
+                        low: map_lows(kept.routing.low, &f),
+                    },
+                    lows: kept.lows.map(|lows| map_lows(lows, &f)),
+                }),
+            },
+            feed_forward_out: self.feed_forward_out.map(&f),
         }
     }
 }

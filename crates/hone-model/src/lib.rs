@@ -1,6 +1,7 @@
 //! Networks: architectures, weight formats, adapters, generation.
 
 mod adapter;
+pub mod arch;
 mod batch;
 mod combine;
 mod decoder;
@@ -18,7 +19,7 @@ mod one_line;
 mod pass;
 mod prefix;
 mod reading;
-mod site;
+mod state;
 mod stop_signal;
 mod weighted_sum;
 pub mod weights;
@@ -29,6 +30,7 @@ pub use adapter::{
     Param, PartsError, PeftError, Provenance, RateGroup, RawAdapter, Role, Runtime, SaveDtype,
     Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter, write_beside,
 };
+pub use arch::{Group, Site};
 pub use batch::{BatchError, LossSum, Packed};
 pub use combine::{Combination, CombineError, CombineKind, combine};
 pub use decoder::{BaseFormat, Decoder, LoadError};
@@ -40,7 +42,5 @@ pub use merge::{MergeBase, MergeError, Merged, Residual};
 pub use mixed::MixedError;
 pub use model::{ActiveError, Model, StepOptions};
 pub use reading::Reading;
-pub use site::Site;
 pub use stop_signal::StopSignal;
 pub use weighted_sum::{BesideSum, ROUNDING, beside_weighted_sum};
-pub use weights::Group;

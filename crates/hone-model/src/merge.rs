@@ -12,9 +12,9 @@ use hone_tensor::{Device, Format, StoredError, StoredMatrix, TensorError, nf4};
 use crate::adapter::{
     AddedBias, Edit, Factors, Lengths, LoraPair, LoraParts, OwnNumbers, TrainedRows, expert_of,
 };
+use crate::arch::{DecoderConfig, Group, Site, Slot, slots};
 use crate::finite::not_finite;
-use crate::site::Site;
-use crate::weights::{BaseWeights, DecoderConfig, Group, Slot, WeightsError, slots};
+use crate::weights::{BaseWeights, WeightsError};
 
 /// Which numbers the adapter is added to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 use hone_tensor::{Device, Tensor, TensorError};
 
 use crate::adapter::{Adapter, BeginError};
+use crate::arch::DecoderConfig;
 use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::keep::Activations;
@@ -10,7 +11,7 @@ use crate::layout::{Layout, Shortcuts};
 use crate::pass::shares::{Grads, Share};
 use crate::pass::{Pass, Way};
 use crate::stop_signal::StopSignal;
-use crate::weights::{BaseWeights, DecoderConfig};
+use crate::weights::BaseWeights;
 
 /// A frozen decoder with any number of adapters, of which one learns.
 #[derive(Debug)]
@@ -379,11 +380,18 @@ impl Model {
         Layout::new(batch, self.exact(shortcuts))
     }
 
-    /// Where positions are learned, equal tokens enter the first layer differently.
-    pub(crate) fn exact(&self, shortcuts: Shortcuts) -> Shortcuts {
+    /// What may be left out of these shortcuts' work in this network: what its mixers allow, and, where positions are learned,
+    /// not the second of two equal tokens, which enter the first layer differently.
+    pub(crate) fn exact(&self, asked: Shortcuts) -> Shortcuts {
+        let layers = || self.config().layers.iter().map(|layer| layer.mixer.exact());
         Shortcuts {
-            distinct_tokens: shortcuts.distinct_tokens && self.config().is_first_layer_blind(),
-            ..shortcuts
+            shared_prefix: asked.shared_prefix && layers().all(|exact| exact.shared_prefix),
+            distinct_tokens: asked.distinct_tokens
+                && self.config().is_first_layer_blind()
+                && layers().next().is_none_or(|exact| exact.distinct_tokens),
+            last_layer: asked.last_layer
+                && layers().next_back().is_none_or(|exact| exact.asked_rows),
+            ..asked
         }
     }
 

@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
+use hone_model::arch::DecoderConfig;
 use hone_model::export::{
     ExportError, GgufKind, GgufMetadata, MergeDtype, hf_config, read_gguf_adapter, write_gguf,
     write_gguf_adapter, write_safetensors,
 };
-use hone_model::weights::{BaseWeights, DecoderConfig, Gguf, Value};
+use hone_model::weights::{BaseWeights, Gguf, Value};
 use hone_model::{AdapterFiles, BaseFormat, LoraParts, MergeBase, Merged, Model};
 use hone_tensor::{Device, Format};
 use serde_json::json;
@@ -266,13 +267,13 @@ fn settings_that_gguf_has_no_word_for_are_refused_before_anything_is_written() {
 fn a_context_ends_with_the_windows_that_gguf_has_no_word_for() {
     let dir = tempfile::tempdir().unwrap();
     let base = base("mistral", "base");
-    let window = base.config().layers[0].window.unwrap();
+    let window = base.config().windows().next().unwrap().unwrap();
     assert!(window < base.config().context_len);
     let path = dir.path().join("model.gguf");
     write(&base, vec![], "f32", &path).unwrap();
     let written = BaseWeights::open(&path).unwrap();
     assert_eq!(written.config().context_len, window);
-    assert_eq!(written.config().layers[0].window, None);
+    assert_eq!(written.config().windows().next(), Some(None));
     assert_eq!(written.config().model_type, "llama");
 }
 

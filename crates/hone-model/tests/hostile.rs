@@ -4,7 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
-use hone_model::weights::{BaseWeights, DecoderConfig, slots};
+use hone_model::arch::{DecoderConfig, slots};
+use hone_model::weights::BaseWeights;
 use hone_model::{AdapterFiles, LoraParts, RawAdapter};
 use hone_tensor::Device;
 use serde_json::{Value as Json, json};

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use hone_model::weights::DecoderConfig;
+use hone_model::arch::DecoderConfig;
 
 /// The rate at the width that the formula was fitted around: ten times a full fine-tuning's 5e-5.
 const RATE: f64 = 5e-5 * 10.0;

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use hone_model::arch::DecoderConfig;
 use hone_model::export::{ExportError, hf_config};
-use hone_model::weights::{DecoderConfig, WeightsError};
+use hone_model::weights::WeightsError;
 use serde_json::{Map, Value, json};
 
 use super::{OpenBase, OpenError};

@@ -20,7 +20,8 @@ pub use rounding::{BaseRounding, Measured};
 pub use texts::{Prompts, Question, REPLIES, Said, Text, evenly};
 
 use hone_model::Residual;
-use hone_model::weights::{BaseWeights, DecoderConfig};
+use hone_model::arch::DecoderConfig;
+use hone_model::weights::BaseWeights;
 use hone_tensor::Format;
 use serde::Serialize;
 

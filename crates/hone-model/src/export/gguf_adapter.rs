@@ -13,8 +13,8 @@ use hone_tensor::Format;
 use super::ExportError;
 use super::gguf_names::gguf_order;
 use crate::adapter::{LoraPair, LoraParts, expert_of};
-use crate::site::Site;
-use crate::weights::{DecoderConfig, Gguf, GgufTensor, GgufWriter, Malformed, Typed};
+use crate::arch::{DecoderConfig, Site};
+use crate::weights::{Gguf, GgufTensor, GgufWriter, Malformed, Typed};
 
 const FORMAT: &str = "a GGUF adapter";
 

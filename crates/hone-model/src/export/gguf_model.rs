@@ -11,9 +11,10 @@ use hone_tensor::Format;
 
 use super::gguf_names::gguf_order;
 use super::{ExportError, encode};
+use crate::arch::{DecoderConfig, Slot};
 use crate::merge::Merged;
 use crate::weights::mixture::{self, MixtureFacts};
-use crate::weights::{DecoderConfig, Gguf, GgufTensor, GgufWriter, Slot, Typed};
+use crate::weights::{Gguf, GgufTensor, GgufWriter, Typed};
 
 /// How the matrices of a GGUF file are stored. Vectors are f32 in all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

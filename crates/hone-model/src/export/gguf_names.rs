@@ -1,6 +1,6 @@
 //! In which order llama.cpp keeps the rows of a family's tensors.
 
-use crate::weights::DecoderConfig;
+use crate::arch::DecoderConfig;
 
 /// Which row of the network is row `n` of the file.
 pub(super) type RowOrder = Box<dyn Fn(usize) -> usize>;

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::ExportError;
-use crate::weights::{DecoderConfig, RopeScaling, decimal};
+use crate::arch::{DecoderConfig, RopeScaling};
+use crate::weights::decimal;
 
 /// A `config.json` that says what the decoder is; `dtype` as transformers names it. It is read back, and what does not
 /// come out as it went in is refused.

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::ExportError;
 use crate::adapter::{LoraPair, LoraParts, PeftError, expert_of};
-use crate::weights::{DecoderConfig, WriterError};
+use crate::arch::DecoderConfig;
+use crate::weights::WriterError;
 
 const FORMAT: &str = "an MLX adapter";
 const WEIGHTS: &str = "adapters.safetensors";

@@ -7,8 +7,9 @@ use std::str::FromStr;
 use hone_tensor::Format;
 
 use super::{ExportError, encode};
+use crate::arch::Slot;
 use crate::merge::{MergeError, Merged};
-use crate::weights::{BaseWeights, Dtype, ShardsWriter, Slot, TensorSpec};
+use crate::weights::{BaseWeights, Dtype, ShardsWriter, TensorSpec};
 
 /// The type of a merged model's numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

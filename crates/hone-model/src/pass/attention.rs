@@ -4,10 +4,11 @@ use hone_tensor::{AttentionGrads, AttentionSaved, Tensor};
 
 use super::projection::{Back, Projections};
 use super::{ASKED, Pass, take};
-use crate::generate::CacheLayer;
+use crate::arch::{Attention, Group, Pairs};
+use crate::decoder::AttentionWeights;
 use crate::keep::{KeptAttention, Lows};
 use crate::layout::Rows;
-use crate::weights::{Group, Pairs};
+use crate::state::KeyValues;
 
 /// What the softmax's backward pass reads.
 pub(super) struct Parts<'k> {
@@ -34,20 +35,19 @@ impl KeptAttention {
 type Projected = ([Tensor; 3], Option<[Tensor; 2]>, Lows);
 
 impl<'a> Pass<'a> {
-    /// What attention adds to the stream.
+    /// What attention gives, before its norm.
     pub(super) fn attention(
         &self,
-        index: usize,
+        (index, weights): (usize, &AttentionWeights),
         input: &Tensor,
         rows: &Rows,
-        cache: Option<&mut CacheLayer>,
+        cache: Option<&mut KeyValues>,
         keep: bool,
     ) -> (Tensor, Option<KeptAttention>) {
-        let (layer, device) = (&self.decoder.layers[index], self.device());
-        let heads = self.decoder.config.heads(index);
-        let ([mut q, mut k, v], raw, low_in) = self.attention_in(index, input, rows);
+        let (device, heads) = (self.device(), self.decoder.config.heads(weights.spec));
+        let ([mut q, mut k, v], raw, low_in) = self.attention_in((index, weights), input, rows);
         for x in [&mut q, &mut k] {
-            self.rope(index, x, rows, false);
+            self.rope(weights.spec, x, rows, false);
         }
         let last = self.last_rows(index, rows);
         let spans = last.map_or(&rows.spans, |last| &last.spans);
@@ -71,11 +71,10 @@ impl<'a> Pass<'a> {
         let at = Projections {
             index,
             group: Group::AttentionOut,
-            all: &layer.attention_out,
+            all: &weights.out,
         };
         let (out, low_out) = self.project(at, &attended, self.division(index, rows));
         let [out] = take(out);
-        let (added, out) = self.branch(out, layer.attention_out_norm.as_ref());
         let kept = lse.map(|lse| KeptAttention {
             raw,
             q,
@@ -83,14 +82,13 @@ impl<'a> Pass<'a> {
             v,
             attended,
             lse,
-            out,
             lows: [low_in, low_out],
         });
-        (added, kept)
+        (out, kept)
     }
 
-    fn rope(&self, index: usize, x: &mut Tensor, rows: &Rows, inverse: bool) {
-        let Some(table) = self.decoder.rope_table(index) else {
+    fn rope(&self, attention: Attention, x: &mut Tensor, rows: &Rows, inverse: bool) {
+        let Some(table) = self.decoder.rope_table(attention) else {
             return;
         };
         let config = &self.decoder.config;
@@ -103,23 +101,27 @@ impl<'a> Pass<'a> {
 
     /// Query, key and value of every row, before rotation. The first layer projects each distinct token
     /// once.
-    fn attention_in(&self, index: usize, input: &Tensor, rows: &Rows) -> Projected {
-        let layer = &self.decoder.layers[index];
+    fn attention_in(
+        &self,
+        (index, weights): (usize, &AttentionWeights),
+        input: &Tensor,
+        rows: &Rows,
+    ) -> Projected {
         let first = rows.first.as_ref().filter(|_| index == 0);
         let distinct = first.map(|first| self.gather(input, &first.representatives));
         let input = distinct.as_ref().unwrap_or(input);
-        let norm = layer.attention_norm.as_ref();
+        let norm = self.decoder.layers[index].mixer_norm.as_ref();
         let normed = norm.map(|norm| self.norm(input, norm));
         let read = normed.as_ref().unwrap_or(input);
         let at = Projections {
             index,
             group: Group::AttentionIn,
-            all: &layer.attention_in,
+            all: &weights.into,
         };
         let division = first.map_or(&rows.division, |first| &first.division);
         let (outs, low) = self.project(at, read, division);
         let [mut q, mut k, v] = take(self.split(Group::AttentionIn, outs));
-        let raw = layer.query_key_norms.as_ref().map(|[query, key]| {
+        let raw = weights.query_key_norms.as_ref().map(|[query, key]| {
             let normed = [self.norm(&q, query), self.norm(&k, key)];
             let [q_normed, k_normed] = normed;
             [
@@ -140,30 +142,29 @@ impl<'a> Pass<'a> {
         Some((self.gather(k, keys), self.gather(v, keys)))
     }
 
-    /// The gradient of what attention gave, from that of the stream.
+    /// The gradient of what was attended to, from that of what attention gave.
     pub(super) fn attention_out_backward(
         &self,
         back: &mut Back,
+        weights: &AttentionWeights,
         kept: &KeptAttention,
-        dhidden: &Tensor,
+        dout: &Tensor,
         rows: &Rows,
     ) -> Tensor {
-        let layer = &self.decoder.layers[back.index];
-        let norm = layer.attention_out_norm.as_ref();
-        let dout = self.branch_backward(dhidden, norm, kept.out.as_ref());
         let dattended = back.project(
-            (Group::AttentionOut, &layer.attention_out),
+            (Group::AttentionOut, &weights.out),
             (&kept.attended, self.division(back.index, rows)),
             &kept.lows[1],
-            &[dout.as_ref().unwrap_or(dhidden)],
+            &[dout],
             true,
         );
         dattended.expect(ASKED)
     }
 
+    /// The gradient of the normed input, if it is needed, from those of queries, keys and values.
     pub(super) fn attention_in_backward(
         &self,
-        back: &mut Back,
+        (back, weights): (&mut Back, &AttentionWeights),
         input: &Tensor,
         kept: &KeptAttention,
         mut dqkv: [Tensor; 3],
@@ -172,9 +173,8 @@ impl<'a> Pass<'a> {
     ) -> Option<Tensor> {
         let [dq, dk, _] = &mut dqkv;
         for dx in [dq, dk] {
-            self.rope(back.index, dx, rows, true);
+            self.rope(weights.spec, dx, rows, true);
         }
-        let layer = &self.decoder.layers[back.index];
         let first = rows.first.as_ref().filter(|_| back.index == 0);
         let distinct = first.map(|first| self.gather(input, &first.representatives));
         let input = distinct.as_ref().unwrap_or(input);
@@ -182,7 +182,8 @@ impl<'a> Pass<'a> {
             None => dqkv,
             Some(first) => dqkv.map(|dy| self.scatter(&dy, &first.of_row, input.rows())),
         };
-        if let Some(([query, key], [q, k])) = layer.query_key_norms.as_ref().zip(kept.raw.as_ref())
+        if let Some(([query, key], [q, k])) =
+            weights.query_key_norms.as_ref().zip(kept.raw.as_ref())
         {
             for (dx, raw, norm) in [(&mut dq, q, query), (&mut dk, k, key)] {
                 let mut draw = self.device().empty(raw.rows(), raw.cols());
@@ -192,10 +193,10 @@ impl<'a> Pass<'a> {
         }
         let division = first.map_or(&rows.division, |first| &first.division);
         let dys = self.merge(Group::AttentionIn, vec![dq, dk, dv]);
-        let norm = layer.attention_norm.as_ref();
+        let norm = self.decoder.layers[back.index].mixer_norm.as_ref();
         let normed = norm.map(|norm| self.norm(input, norm));
         back.project(
-            (Group::AttentionIn, &layer.attention_in),
+            (Group::AttentionIn, &weights.into),
             (normed.as_ref().unwrap_or(input), division),
             &kept.lows[0],
             &dys.iter().collect::<Vec<_>>(),
@@ -206,12 +207,12 @@ impl<'a> Pass<'a> {
     /// Gradients of queries, keys and values of every row, as they were after rotation.
     pub(super) fn attention_backward(
         &self,
-        index: usize,
+        (index, weights): (usize, &AttentionWeights),
         kept: Parts,
         dattended: &Tensor,
         rows: &Rows,
     ) -> [Tensor; 3] {
-        let (device, heads) = (self.device(), self.decoder.config.heads(index));
+        let (device, heads) = (self.device(), self.decoder.config.heads(weights.spec));
         let last = self.last_rows(index, rows);
         let copies = self.copies(kept.k, kept.v, rows);
         let (k, v) = copies.as_ref().map_or((kept.k, kept.v), |(k, v)| (k, v));

@@ -14,18 +14,9 @@ use hone_tensor::{MatRef, Routing, Tensor, TopK};
 use super::projection::{Back, Projections};
 use super::{Pass, take};
 use crate::adapter::{AdaptedGroup, Adapter};
+use crate::arch::Group;
 use crate::decoder::{Expert, Projection};
-use crate::keep::{KeptRouting, Lows};
-use crate::weights::Group;
-
-/// What the experts' backward pass reads: gate and up of each place, the router's logits, and narrow activations on the way
-/// in and out.
-pub(super) struct KeptExperts {
-    pub gate: Tensor,
-    pub up: Tensor,
-    pub routing: KeptRouting,
-    pub lows: [Lows; 2],
-}
+use crate::keep::{KeptExperts, KeptRouting, Lows};
 
 /// Experts that have rows, with their places.
 fn at_work<'e>(

@@ -1,48 +1,55 @@
-//! One block of the decoder, there and back: its branches, and how they are added to the stream.
+//! One block of the decoder, there and back: a mixer and a feed-forward, and how they are added to the stream.
 
 use hone_tensor::Tensor;
 
-use super::Pass;
 use super::projection::Back;
 use super::shares::Grads;
+use super::{ASKED, Pass};
 use crate::decoder::Norm;
-use crate::generate::CacheLayer;
 use crate::keep::Kept;
 use crate::layout::{LastRows, Rows};
+use crate::state::LayerState;
 
 impl<'a> Pass<'a> {
-    /// One layer forward. With a cache, keys and values go there and attention reads from there.
+    /// One layer forward. With a state, the mixer reads there what came before, and leaves what comes after.
     pub fn layer(
         &self,
         index: usize,
         input: &Tensor,
         rows: &Rows,
-        cache: Option<&mut CacheLayer>,
+        state: Option<&mut LayerState>,
         keep: bool,
     ) -> (Tensor, Option<Kept>) {
-        let device = self.device();
-        let (mut attended, attention) = self.attention(index, input, rows, cache, keep);
+        let (device, layer) = (self.device(), &self.decoder.layers[index]);
+        let (out, mixer) = self.mixer(index, input, rows, state, keep);
+        let (mut mixed, mixer_out) = self.branch(out, layer.mixer_out_norm.as_ref());
         let picked = self
             .last_rows(index, rows)
             .map(|last| self.gather(input, &last.rows));
         let residual = picked.as_ref().unwrap_or(input);
         let is_parallel = self.decoder.config.block.is_parallel();
-        let (output, middle, mlp) = if is_parallel {
-            let (mut output, mlp) = self.mlp(index, residual, rows, keep);
-            device.add(&mut output, &attended);
-            device.add(&mut output, residual);
-            (output, None, mlp)
-        } else {
-            device.add(&mut attended, residual);
-            let middle = attended;
-            let (mut output, mlp) = self.mlp(index, &middle, rows, keep);
-            device.add(&mut output, &middle);
-            (output, Some(middle), mlp)
+        let middle = match is_parallel {
+            true => None,
+            false => {
+                device.add(&mut mixed, residual);
+                Some(&mixed)
+            }
         };
-        let kept = attention.zip(mlp).map(|(attention, mlp)| Kept {
-            attention,
-            middle,
-            mlp,
+        let read = middle.unwrap_or(residual);
+        let (out, feed_forward) = self.feed_forward(index, read, rows, keep);
+        let norm = layer.feed_forward_out_norm.as_ref();
+        let (mut output, feed_forward_out) = self.branch(out, norm);
+        device.add(&mut output, &mixed);
+        if is_parallel {
+            device.add(&mut output, residual);
+        }
+        let kept = mixer.zip(feed_forward);
+        let kept = kept.map(|(mixer, feed_forward)| Kept {
+            mixer,
+            mixer_out,
+            middle: (!is_parallel).then_some(mixed),
+            feed_forward,
+            feed_forward_out,
         });
         (output, kept)
     }
@@ -71,47 +78,66 @@ impl<'a> Pass<'a> {
         grads: &mut Grads,
     ) {
         let Kept {
-            attention,
+            mixer,
+            mixer_out,
             middle,
-            mlp,
+            feed_forward,
+            feed_forward_out,
         } = kept;
+        let layer = &self.decoder.layers[index];
         let last = self.last_rows(index, rows);
         let mut back = Back {
             pass: self,
             index,
             grads,
         };
-        // In a parallel block the MLP reads what the layer reads, and attention's gradient is the output's.
-        let beside = match &middle {
-            Some(middle) => {
-                self.mlp_backward(&mut back, (middle, rows), mlp, dhidden, Into::Stream);
+        // In a parallel block the feed-forward reads what the layer reads, and the mixer's gradient is the output's.
+        let picked = match &middle {
+            Some(_) => None,
+            None => last.map(|last| self.gather(input, &last.rows)),
+        };
+        let read = middle.as_ref().or(picked.as_ref()).unwrap_or(input);
+        let norm = layer.feed_forward_out_norm.as_ref();
+        let dout = self.branch_backward(dhidden, norm, feed_forward_out.as_ref());
+        drop(feed_forward_out);
+        let is_needed = middle.is_some() || needs_input;
+        let dnormed = self.feed_forward_backward(
+            &mut back,
+            (read, rows),
+            feed_forward,
+            (dout, dhidden),
+            is_needed,
+        );
+        let norm = layer.feed_forward_norm.as_deref();
+        let beside = match (&middle, dnormed) {
+            (Some(middle), dnormed) => {
+                self.through_norm(dnormed.expect(ASKED), middle, norm, dhidden);
                 None
             }
-            None => {
-                let picked = last.map(|last| self.gather(input, &last.rows));
-                let residual = picked.as_ref().unwrap_or(input);
-                let into = match needs_input {
-                    true => Into::Aside,
-                    false => Into::Nowhere,
-                };
-                self.mlp_backward(&mut back, (residual, rows), mlp, dhidden, into)
+            (None, None) => None,
+            (None, Some(dnormed)) => {
+                let mut dx = self.device().zeros(read.rows(), read.cols());
+                self.through_norm(dnormed, read, norm, &mut dx);
+                Some(dx)
             }
         };
-        drop(middle);
-        let dattended = self.attention_out_backward(&mut back, &attention, dhidden, rows);
+        drop((middle, picked));
+        let dmixed = {
+            let dout =
+                self.branch_backward(dhidden, layer.mixer_out_norm.as_ref(), mixer_out.as_ref());
+            let dout = dout.as_ref().unwrap_or(dhidden);
+            self.mixer_out_backward(&mut back, &mixer, dout, rows)
+        };
+        drop(mixer_out);
         if let Some(beside) = beside {
             self.device().add(dhidden, &beside);
         }
         if let Some(last) = last {
             *dhidden = self.scatter(dhidden, &last.rows, input.rows());
         }
-        let dqkv = self.attention_backward(index, attention.parts(), &dattended, rows);
-        drop(dattended);
-        let dnormed =
-            self.attention_in_backward(&mut back, input, &attention, dqkv, rows, needs_input);
+        let dnormed = self.mixer_in_backward(&mut back, input, mixer, dmixed, rows, needs_input);
         if let Some(dnormed) = dnormed {
-            let norm = self.decoder.layers[index].attention_norm.as_deref();
-            self.through_norm(dnormed, input, norm, dhidden);
+            self.through_norm(dnormed, input, layer.mixer_norm.as_deref(), dhidden);
         }
     }
 
@@ -165,15 +191,4 @@ impl<'a> Pass<'a> {
         self.norm_backward(dadded, raw, norm, &mut dout, false);
         Some(dout)
     }
-}
-
-/// Where the gradient of a branch's input goes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Into {
-    /// Onto the gradient of the stream.
-    Stream,
-    /// Into a tensor of its own.
-    Aside,
-    /// Nobody asks for it.
-    Nowhere,
 }

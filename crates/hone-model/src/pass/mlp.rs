@@ -1,119 +1,42 @@
-//! The MLP of a block, there and back: one for all tokens here, experts in [`experts`](super::experts).
+//! The MLP of a block that all tokens go through, there and back.
 
 use hone_tensor::Tensor;
 
-use super::experts::KeptExperts;
-use super::layer::Into;
 use super::projection::{Back, Projections};
 use super::{ASKED, Pass, take};
-use crate::decoder::{Mlp, Norm, Projection};
+use crate::arch::Group;
+use crate::decoder::{Norm, Projection};
 use crate::keep::KeptMlp;
-use crate::layout::Rows;
-use crate::weights::Group;
 
 impl<'a> Pass<'a> {
-    /// What the MLP adds to the stream.
-    pub(super) fn mlp(
+    /// What the MLP gives for `x`, which is read as `normed` where a norm stands before it.
+    pub(super) fn dense(
         &self,
         index: usize,
-        x: &Tensor,
-        rows: &Rows,
+        (into, out): (&[Projection], &[Projection]),
+        (x, normed): (&Tensor, Option<Tensor>),
+        division: &[usize],
         keep: bool,
     ) -> (Tensor, Option<KeptMlp>) {
-        let layer = &self.decoder.layers[index];
-        let normed = layer.mlp_norm.as_ref().map(|norm| self.norm(x, norm));
-        let read = normed.as_ref().unwrap_or(x);
-        let division = self.division(index, rows);
-        let (into, out) = match &layer.mlp {
-            Mlp::Dense { into, out } => (into, out),
-            Mlp::Experts { router, experts } => {
-                let (out, kept) = self.experts(index, (router, experts), (read, division), keep);
-                drop(normed);
-                let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
-                let kept = kept.map(|kept| KeptMlp {
-                    gate: Some(kept.gate),
-                    up: kept.up,
-                    out,
-                    lows: kept.lows,
-                    routing: Some(kept.routing),
-                });
-                return (added, kept);
-            }
-        };
         let at = |group, all| Projections { index, group, all };
+        let read = normed.as_ref().unwrap_or(x);
         let (outs, low_in) = self.project(at(Group::MlpIn, into), read, division);
         drop(normed);
         let (gate, up) = gate_and_up(self.split(Group::MlpIn, outs));
         let active = self.activate(gate.as_ref(), &up);
         let (outs, low_out) = self.project(at(Group::MlpOut, out), &active, division);
-        drop(active);
         let [out] = take(outs);
-        let (added, out) = self.branch(out, layer.mlp_out_norm.as_ref());
         let kept = keep.then(|| KeptMlp {
             gate,
             up,
-            out,
             lows: [low_in, low_out],
-            routing: None,
         });
-        (added, kept)
-    }
-
-    /// Back from the gradient of the stream, `dhidden`, to that of what the MLP read.
-    pub(super) fn mlp_backward(
-        &self,
-        back: &mut Back,
-        (x, rows): (&Tensor, &Rows),
-        kept: KeptMlp,
-        dhidden: &mut Tensor,
-        into: Into,
-    ) -> Option<Tensor> {
-        let layer = &self.decoder.layers[back.index];
-        let norm = layer.mlp_norm.as_deref();
-        let dout = self.branch_backward(dhidden, layer.mlp_out_norm.as_ref(), kept.out.as_ref());
-        let (needs_input, division) = (into != Into::Nowhere, self.division(back.index, rows));
-        let dnormed = match &layer.mlp {
-            Mlp::Dense {
-                into: way_in,
-                out: way_out,
-            } => {
-                let ways = (&way_in[..], &way_out[..]);
-                let x = (x, norm, division);
-                self.dense_backward(back, ways, x, kept, (dout, dhidden), needs_input)
-            }
-            Mlp::Experts { router, experts } => {
-                let kept = KeptExperts {
-                    gate: kept.gate.expect("experts have gates"),
-                    up: kept.up,
-                    routing: kept
-                        .routing
-                        .expect("a layer with experts keeps its routing"),
-                    lows: kept.lows,
-                };
-                let normed = norm.map(|norm| self.norm(x, norm));
-                let read = normed.as_ref().unwrap_or(x);
-                let dout = dout.as_ref().unwrap_or(dhidden);
-                let read = (read, division);
-                self.experts_backward(back, (router, experts), read, &kept, dout, needs_input)
-            }
-        };
-        match into {
-            Into::Stream => {
-                self.through_norm(dnormed.expect(ASKED), x, norm, dhidden);
-                None
-            }
-            Into::Aside => {
-                let mut dx = self.device().zeros(x.rows(), x.cols());
-                self.through_norm(dnormed.expect(ASKED), x, norm, &mut dx);
-                Some(dx)
-            }
-            Into::Nowhere => None,
-        }
+        (out, kept)
     }
 
     /// Back through an MLP for all tokens, to the gradient of its normed input. The gradient of what it gave is `dout`, or
     /// that of the stream.
-    fn dense_backward(
+    pub(super) fn dense_backward(
         &self,
         back: &mut Back,
         (way_in, way_out): (&[Projection], &[Projection]),

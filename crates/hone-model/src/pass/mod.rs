@@ -3,15 +3,17 @@
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
-//! Eight pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
-//! through one block, [`attention`], [`mlp`] and [`experts`] through its branches, [`projection`] through linear layers
-//! with the adapters on them, [`shares`] divides the rows
-//! among adapters, and [`special`] says what more than a low-rank pair may be trained there.
+//! Ten pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
+//! through one block, which is a mixer and a feed-forward. [`mixer`] and [`feed_forward`] choose a page for each kind,
+//! [`attention`], [`mlp`] and [`experts`]; [`projection`] goes through linear layers with the adapters on them, [`shares`]
+//! divides the rows among adapters, and [`special`] says what more than a low-rank pair may be trained there.
 
 mod attention;
 mod embedding;
 mod experts;
+mod feed_forward;
 mod layer;
+mod mixer;
 mod mlp;
 mod parts;
 mod projection;
@@ -22,11 +24,11 @@ use std::ops::Range;
 
 use hone_tensor::{Device, LayerNorm, Tensor, TensorError};
 
+use crate::arch::{Group, NormKind};
 use crate::decoder::{Decoder, Norm};
 use crate::keep::{Activations, Held, Kept};
 use crate::layout::Layout;
 use crate::stop_signal::StopSignal;
-use crate::weights::{Group, NormKind};
 use projection::{Back, Projections};
 use shares::{Grads, Share};
 

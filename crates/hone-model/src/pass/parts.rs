@@ -3,7 +3,7 @@
 use hone_tensor::{Columns, Tensor};
 
 use super::Pass;
-use crate::weights::Group;
+use crate::arch::Group;
 
 impl Pass<'_> {
     /// Outputs of a group's linear layers as its parts, queries, keys and values for example; those that are fused

@@ -10,9 +10,9 @@ use super::Pass;
 use super::shares::{Grads, Share, shares_of};
 use super::special::Special;
 use crate::adapter::{AdaptedGroup, Adapter, Flow};
+use crate::arch::Group;
 use crate::decoder::Projection;
 use crate::keep::Lows;
-use crate::weights::Group;
 
 /// Projections that read one input.
 #[derive(Clone, Copy)]

@@ -8,8 +8,8 @@ use hone_tensor::Tensor;
 
 use super::shares::Share;
 use crate::adapter::{Flow, Stage, Step, Through, copy_of};
+use crate::arch::Group;
 use crate::decoder::Projection;
-use crate::weights::Group;
 
 /// A projection where more than a low-rank pair is trained.
 #[derive(Clone, Copy)]

@@ -2,8 +2,7 @@
 
 use hone_tensor::{Format, StoredMatrix};
 
-use super::config::DecoderConfig;
-use super::names::{Packing, Part};
+use crate::arch::{DecoderConfig, Packing, Part};
 
 /// A tensor of a GGUF file as Hugging Face has it; `name` is Hugging Face's.
 pub(super) fn hugging_face(

@@ -3,42 +3,10 @@
 //! GGUF has no word for some settings, and llama.cpp takes what it knows of the family instead. [`DecoderConfig::in_gguf`]
 //! says what a reader of the file will understand, so that a writer can see beforehand whether that is the model it has.
 
-use super::config::{DecoderConfig, NormKind};
 use super::families::{self, Windows};
 use super::gguf::Typed;
-use super::rope::{Rope, RopeScaling};
-
-/// Metadata being written.
-pub(super) struct Keys {
-    prefix: &'static str,
-    rows: Vec<(String, Typed)>,
-}
-
-impl Keys {
-    fn put(&mut self, key: &str, value: Typed) {
-        self.rows.push((format!("{}.{key}", self.prefix), value));
-    }
-
-    /// A size; everything above 32 bits was refused when the settings were read.
-    pub fn count(&mut self, key: &str, count: usize) {
-        self.put(key, Typed::U32(count.try_into().unwrap_or(u32::MAX)));
-    }
-
-    /// A number.
-    pub fn number(&mut self, key: &str, number: f32) {
-        self.put(key, Typed::F32(number));
-    }
-
-    /// Yes or no.
-    pub fn flag(&mut self, key: &str, flag: bool) {
-        self.put(key, Typed::Bool(flag));
-    }
-
-    /// A word.
-    pub fn text(&mut self, key: &str, text: &str) {
-        self.put(key, Typed::Text(text.to_owned()));
-    }
-}
+use super::gguf_keys::Keys;
+use crate::arch::{DecoderConfig, NormKind, Rope, RopeScaling};
 
 impl DecoderConfig {
     /// The settings under the keys of its architecture, in the types that llama.cpp asks for. Tokens that begin and end a
@@ -134,7 +102,7 @@ impl DecoderConfig {
     /// Where the context of a GGUF file ends. Of some families llama.cpp has no windows, and without one computes the same
     /// only as long as the text is no longer than the narrowest.
     pub fn gguf_context_len(&self) -> usize {
-        let windows = self.layers.iter().filter_map(|layer| layer.window);
+        let windows = self.windows().flatten();
         match self.windows_in_llama_cpp() {
             Windows::Computed => self.context_len,
             Windows::Unsaid | Windows::PassedOver => windows.fold(self.context_len, usize::min),
@@ -157,8 +125,8 @@ impl DecoderConfig {
         }
         there.context_len = self.gguf_context_len();
         if self.windows_in_llama_cpp() == Windows::Unsaid {
-            for layer in &mut there.layers {
-                layer.window = None;
+            for (_, attention) in there.attention_mut() {
+                attention.window = None;
             }
         }
         if let (RopeScaling::Llama3 { .. }, [(_, factors)]) =

@@ -3,21 +3,22 @@
 //! [`BaseWeights`] is the one door: it speaks Hugging Face names and shapes whatever the file, and has compared
 //! every tensor with the configuration before it opens.
 
-mod config;
+mod config_error;
 mod converted;
 mod cut_short;
 mod described;
 mod families;
 mod gguf;
+mod gguf_keys;
 mod hf;
+mod hf_fields;
 mod located;
 mod mapped;
 mod metadata;
 pub mod mixture;
-mod names;
+mod nearest;
 mod pointer;
 mod quantised;
-mod rope;
 mod sections;
 mod shards;
 mod shards_writer;
@@ -25,20 +26,14 @@ mod source;
 mod unchanged;
 pub(crate) mod unique;
 
-pub use config::{
-    Activation, Block, ConfigError, DecoderConfig, Experts, LayerKind, Mlp, NormKind, Pairs,
-    Positions, QueryKeyNorm,
-};
+pub use config_error::ConfigError;
 pub use cut_short::EXIT_WHEN_CUT_SHORT;
 pub(crate) use families::decimal;
 pub use gguf::{
     Gguf, GgufError, GgufTensor, GgufWriter, Malformed, PartName, TensorEntry, Typed, Value,
 };
-pub use names::{
-    ExpertMatrix, ExpertNames, Group, Names, NormAt, NormName, Packing, Part, Place, Slot, slots,
-};
+pub(crate) use nearest::distance;
 pub use quantised::QuantisedError;
-pub use rope::{Rope, RopeScaling};
 pub use safetensors::Dtype;
 pub use sections::WriterError;
 pub use shards::{Shards, ShardsError};

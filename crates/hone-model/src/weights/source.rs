@@ -12,15 +12,16 @@ use hone_ledger::{ContentId, Hasher};
 use hone_tensor::{Format, StoredError, StoredMatrix};
 use serde::Deserialize;
 
-use super::config::{ConfigError, DecoderConfig};
+use super::config_error::ConfigError;
 use super::converted;
 use super::gguf::{Gguf, GgufError, Malformed};
-use super::hf::OneOrMany;
-use super::names::{self, Part, Slot};
+use super::hf_fields::OneOrMany;
+use super::nearest::nearest;
 use super::pointer;
 use super::shards::{Shards, ShardsError};
 use super::unchanged::{Change, Stamp};
 use super::unique;
+use crate::arch::{DecoderConfig, Part, Slot, slots};
 
 /// A base model's weights and what belongs to them.
 #[derive(Clone, Debug)]
@@ -436,7 +437,7 @@ impl BaseWeights {
             .ok_or_else(|| WeightsError::MissingTensor {
                 path: self.path.clone(),
                 name: name.to_owned(),
-                near: names::nearest(name, self.names()),
+                near: nearest(name, self.names()),
             })?;
         let weight = match self.gguf {
             Some(_) => converted::hugging_face(stored, name, &self.config),
@@ -634,7 +635,7 @@ impl Collector<'_> {
         let there: std::collections::BTreeSet<&str> = held.iter().copied().collect();
         let mut weights = BTreeMap::new();
         let mut known = std::collections::BTreeSet::new();
-        for slot in names::slots(self.config) {
+        for slot in slots(self.config) {
             let name =
                 (self.own_name)(&slot.name).expect("every slot has a name in every kind of file");
             let stacked = (self.stacked_name)(&slot).filter(|stacked| {
@@ -648,7 +649,7 @@ impl Collector<'_> {
                 continue;
             }
             let Some(weight) = find(&name)? else {
-                let near = names::nearest(&name, held.iter().copied());
+                let near = nearest(&name, held.iter().copied());
                 return Err(WeightsError::MissingTensor {
                     path: self.path.into(),
                     name,

@@ -3,7 +3,8 @@
 
 use hone_ledger::Seed;
 use hone_model::export::{MergeDtype, write_mlx_adapter, write_safetensors};
-use hone_model::weights::{BaseWeights, DecoderConfig};
+use hone_model::arch::DecoderConfig;
+use hone_model::weights::BaseWeights;
 use hone_model::{
     Activations, Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind,
     Generation, LoraConfig, LoraParts, MergeBase, Merged, Model, Outcome, Packed, Provenance,

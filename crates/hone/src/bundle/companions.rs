@@ -4,7 +4,8 @@ use super::Bundle;
 use super::source::Source;
 use crate::base::{OpenBase, read_vocabulary};
 use anyhow::Result;
-use hone_model::weights::{DecoderConfig, Gguf, Typed};
+use hone_model::arch::DecoderConfig;
+use hone_model::weights::{Gguf, Typed};
 use hone_text::{Conversation, GgufVocabulary, Role, Turn};
 
 /// Puts beside merged safetensors what a Hugging Face directory has. `merged` is what was written, `dtype` what transformers

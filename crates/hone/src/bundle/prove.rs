@@ -11,7 +11,8 @@ use crate::refusal::Refusal;
 use crate::screen::{Talk, plural, say_to_all};
 use anyhow::{Context, Result};
 use hone_data::{Body, Reason, Record, encode_row};
-use hone_model::weights::{BaseWeights, DecoderConfig};
+use hone_model::arch::DecoderConfig;
+use hone_model::weights::BaseWeights;
 use hone_model::{
     BaseFormat, Completion, Generation, LoraParts, Model, Reading, Sampling, Session,
 };

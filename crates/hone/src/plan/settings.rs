@@ -10,7 +10,7 @@ use super::rate::Rate;
 use super::table::typed;
 use super::values::Machine;
 use hone_ledger::words::{for_shell, path_for_shell};
-use hone_model::weights::DecoderConfig;
+use hone_model::arch::DecoderConfig;
 use hone_train::WidthRate;
 use serde_json::Value;
 use std::path::PathBuf;

@@ -2,10 +2,8 @@
 
 use super::Family;
 use super::llama::{LLAMA, NAMES, NORMS, biases};
-use crate::weights::config::{Block, NormKind, Pairs, QueryKeyNorm};
-use crate::weights::hf::Only;
-use crate::weights::names::{Names, NormAt};
-use crate::weights::rope::RopeScaling;
+use crate::arch::{Block, Names, NormAt, NormKind, Pairs, QueryKeyNorm, RopeScaling};
+use crate::weights::hf_fields::Only;
 
 const COHERE_NAMES: Names = Names {
     norms: &[

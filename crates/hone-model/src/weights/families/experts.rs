@@ -5,11 +5,14 @@
 
 use super::Family;
 use super::llama::{KEY, LLAMA, NORMS, OUTPUT, QUERY, QWEN3, QWEN3_NAMES, SILU, VALUE, biases};
-use crate::weights::config::{ConfigError, DecoderConfig, Experts, LayerKind, Mlp};
-use crate::weights::described::Keys;
-use crate::weights::hf::{Fields, Only};
-use crate::weights::metadata::Metadata;
-use crate::weights::names::{ExpertMatrix, ExpertNames, Group, Names, Packing, Part, Place};
+use crate::arch::{
+    DecoderConfig, ExpertMatrix, ExpertNames, Experts, FeedForward, Group, LayerSpec, Names,
+    Packing, Part, Place,
+};
+use crate::weights::config_error::ConfigError;
+use crate::weights::gguf_keys::Keys;
+use crate::weights::gguf_keys::Metadata;
+use crate::weights::hf_fields::{Fields, Only};
 
 /// A router; `stored` is its path in files.
 const fn router(stored: &'static str) -> Place {
@@ -144,7 +147,7 @@ pub const MIXTRAL: Family = Family {
         fields.insert("hidden_act".into(), "silu".into());
         fields.insert("num_local_experts".into(), experts.0.into());
         fields.insert("num_experts_per_tok".into(), experts.1.into());
-        let window = config.layers.iter().find_map(|layer| layer.window);
+        let window = config.windows().flatten().next();
         fields.insert("sliding_window".into(), window.into());
     },
     ..LLAMA
@@ -181,7 +184,7 @@ pub const QWEN3_MOE: Family = Family {
         let dense: Vec<usize> = fields.get("mlp_only_layers")?.unwrap_or_default();
         for (index, layer) in config.layers.iter_mut().enumerate() {
             if (index + 1).is_multiple_of(step) && !dense.contains(&index) {
-                layer.mlp = Mlp::Experts;
+                layer.feed_forward = FeedForward::Experts;
             }
         }
         Ok(())
@@ -201,12 +204,12 @@ pub const QWEN3_MOE: Family = Family {
         fields.insert("moe_intermediate_size".into(), experts.d_ff.into());
         fields.insert("norm_topk_prob".into(), experts.is_normalised.into());
         let layers = config.layers.iter().enumerate();
-        let dense = layers.filter(|(_, layer)| layer.mlp == Mlp::Dense);
+        let dense = layers.filter(|(_, layer)| layer.feed_forward == FeedForward::Dense);
         let dense: Vec<usize> = dense.map(|(index, _)| index).collect();
         fields.insert("mlp_only_layers".into(), dense.into());
     },
     not_in_llama_cpp: |config| {
-        let is_dense = |layer: &LayerKind| layer.mlp == Mlp::Dense;
+        let is_dense = |layer: &LayerSpec| layer.feed_forward == FeedForward::Dense;
         if config.layers.iter().any(is_dense) {
             return Some("some of its layers have no experts, and llama.cpp wants them in all");
         }
@@ -234,7 +237,7 @@ fn count(fields: &Fields, default: usize) -> Result<usize, ConfigError> {
 
 fn everywhere(config: &mut DecoderConfig) {
     for layer in &mut config.layers {
-        layer.mlp = Mlp::Experts;
+        layer.feed_forward = FeedForward::Experts;
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::Family;
 use super::llama::{LLAMA, NAMES};
-use crate::weights::config::{Activation, Block, NormKind};
-use crate::weights::hf::Only;
-use crate::weights::names::{Group, Names, NormAt, NormName, Packing, Part, Place};
+use crate::arch::{
+    Activation, Block, Group, Names, NormAt, NormKind, NormName, Packing, Part, Place,
+};
+use crate::weights::hf_fields::Only;
 
 const ONE_NORM: NormName = (NormAt::AttentionIn, "input_layernorm", "attn_norm");
 

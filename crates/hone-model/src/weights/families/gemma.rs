@@ -5,12 +5,11 @@ use serde_json::{Map, Value as Json};
 
 use super::llama::{LLAMA, NAMES, NORMS, biases};
 use super::{Family, decimal, word_of};
-use crate::weights::config::{
-    Activation, Block, ConfigError, DecoderConfig, Positions, QueryKeyNorm,
+use crate::arch::{
+    Activation, Block, DecoderConfig, Names, NormAt, Positions, QueryKeyNorm, Rope, RopeScaling,
 };
-use crate::weights::hf::{Fields, Only};
-use crate::weights::names::{Names, NormAt};
-use crate::weights::rope::{Rope, RopeScaling};
+use crate::weights::config_error::ConfigError;
+use crate::weights::hf_fields::{Fields, Only};
 
 const GEMMA_NAMES: Names = Names {
     gguf_interleaves: false,
@@ -147,8 +146,8 @@ pub const GEMMA2: Family = Family {
         config.attention_cap = metadata.number("attn_logit_softcapping")?.or(Some(50.0));
         config.logit_cap = metadata.number("final_logit_softcapping")?.or(Some(30.0));
         let window = metadata.window()?.or(Some(4096));
-        for (index, layer) in config.layers.iter_mut().enumerate() {
-            layer.window = window.filter(|_| index.is_multiple_of(2));
+        for (index, attention) in config.attention_mut() {
+            attention.window = window.filter(|_| index.is_multiple_of(2));
         }
         scale_of_largest(config, 46);
         Ok(())
@@ -185,8 +184,8 @@ const PATTERN: usize = 6;
 
 /// Layers with a window turn by rotary positions of their own.
 fn mark_local(config: &mut DecoderConfig) {
-    for layer in &mut config.layers {
-        layer.positions = match layer.window {
+    for (_, attention) in config.attention_mut() {
+        attention.positions = match attention.window {
             Some(_) => Positions::LocalRope,
             None => Positions::Rope,
         };
@@ -244,8 +243,8 @@ pub const GEMMA3: Family = Family {
     read_gguf: |metadata, config| {
         config.logit_cap = metadata.number("final_logit_softcapping")?;
         let window = metadata.window()?;
-        for (index, layer) in config.layers.iter_mut().enumerate() {
-            layer.window = window.filter(|_| !(index + 1).is_multiple_of(PATTERN));
+        for (index, attention) in config.attention_mut() {
+            attention.window = window.filter(|_| !(index + 1).is_multiple_of(PATTERN));
         }
         mark_local(config);
         let theta = metadata.number("rope.freq_base_swa")?;

@@ -2,9 +2,10 @@
 
 use super::Family;
 use super::llama::{LLAMA, NAMES};
-use crate::weights::config::{Activation, DecoderConfig, NormKind, Positions};
-use crate::weights::hf::Only;
-use crate::weights::names::{Group, Names, NormAt, Packing, Part, Place};
+use crate::arch::{
+    Activation, DecoderConfig, Group, Names, NormAt, NormKind, Packing, Part, Place, Positions,
+};
+use crate::weights::hf_fields::Only;
 
 const GPT2_NAMES: Names = Names {
     layers: "transformer.h",
@@ -48,8 +49,8 @@ fn common(config: &mut DecoderConfig) {
     config.output_bias = true;
     config.mlp_bias = true;
     config.learned_positions = true;
-    for layer in &mut config.layers {
-        layer.positions = Positions::Unmarked;
+    for (_, attention) in config.attention_mut() {
+        attention.positions = Positions::Unmarked;
     }
 }
 

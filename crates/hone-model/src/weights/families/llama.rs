@@ -3,9 +3,11 @@
 use serde_json::{Map, Value as Json};
 
 use super::{Family, Windows, all_in_llama_cpp, decimal, nothing_in_gguf, nothing_to_gguf};
-use crate::weights::config::{Block, ConfigError, DecoderConfig, Positions, QueryKeyNorm};
-use crate::weights::hf::{Fields, Only};
-use crate::weights::names::{Group, Names, NormAt, NormName, Part, Place};
+use crate::arch::{
+    Block, DecoderConfig, Group, Names, NormAt, NormName, Part, Place, Positions, QueryKeyNorm,
+};
+use crate::weights::config_error::ConfigError;
+use crate::weights::hf_fields::{Fields, Only};
 
 /// Queries as llama names them.
 pub(super) const QUERY: Place = Place::one(
@@ -162,7 +164,7 @@ pub(super) fn biases(fields: &Fields, config: &mut DecoderConfig) -> Result<(), 
 fn gate_and_windows(config: &DecoderConfig, fields: &mut Map<String, Json>) {
     fields.insert("hidden_act".into(), "silu".into());
     super::windows_to_hf(config, fields);
-    let has_window = config.layers.iter().any(|layer| layer.window.is_some());
+    let has_window = config.windows().any(|window| window.is_some());
     fields.insert("use_sliding_window".into(), has_window.into());
 }
 
@@ -310,14 +312,13 @@ pub const SMOLLM3: Family = Family {
         });
         let is_used = fields.flag("use_sliding_window", false)?;
         let window = fields.get("sliding_window")?.filter(|_| is_used);
-        let unmarked: Vec<bool> = config.layers.iter().map(is_unmarked).collect();
+        let unmarked: Vec<bool> = unmarked(config).collect();
         fields.windows(config, window, |layer| unmarked[layer])
     },
     class: "SmolLM3ForCausalLM",
     write_hf: |config, fields| {
         (LLAMA.write_hf)(config, fields);
-        let turns = |layer| u8::from(!is_unmarked(layer));
-        let turns: Vec<u8> = config.layers.iter().map(turns).collect();
+        let turns: Vec<u8> = unmarked(config).map(|is| u8::from(!is)).collect();
         fields.insert("no_rope_layers".into(), turns.into());
         gate_and_windows(config, fields);
     },
@@ -329,14 +330,16 @@ pub const SMOLLM3: Family = Family {
     ..LLAMA
 };
 
-fn is_unmarked(layer: &crate::weights::config::LayerKind) -> bool {
-    layer.positions == Positions::Unmarked
+/// Layer by layer, whether it knows no positions.
+fn unmarked(config: &DecoderConfig) -> impl Iterator<Item = bool> {
+    let layers = config.attention();
+    layers.map(|(_, attention)| attention.positions == Positions::Unmarked)
 }
 
 fn leave_unmarked(config: &mut DecoderConfig, is_unmarked: impl Fn(usize) -> bool) {
-    for (index, layer) in config.layers.iter_mut().enumerate() {
+    for (index, attention) in config.attention_mut() {
         if is_unmarked(index) {
-            layer.positions = Positions::Unmarked;
+            attention.positions = Positions::Unmarked;
         }
     }
 }

@@ -15,11 +15,10 @@ mod starcoder;
 
 use serde_json::{Map, Value as Json};
 
-use super::config::{Activation, ConfigError, DecoderConfig};
-use super::described::Keys;
-use super::hf::{Fields, Only};
-use super::metadata::Metadata;
-use super::names::Names;
+use super::config_error::ConfigError;
+use super::gguf_keys::{Keys, Metadata};
+use super::hf_fields::{Fields, Only};
+use crate::arch::{Activation, DecoderConfig, Names};
 
 #[cfg(test)]
 pub(super) use llama::NAMES as LLAMA_NAMES;
@@ -108,15 +107,15 @@ pub(crate) fn decimal(x: f32) -> Json {
 
 /// `sliding_window`, and which layers have it where some have not.
 fn windows_to_hf(config: &DecoderConfig, fields: &mut Map<String, Json>) {
-    let mut windows = config.layers.iter().map(|layer| layer.window);
+    let mut windows = config.windows();
     let widest = windows.clone().flatten().max();
     fields.insert("sliding_window".into(), widest.into());
     if widest.is_some() && windows.any(|window| window.is_none()) {
-        let kind = |layer: &super::config::LayerKind| match layer.window {
+        let kind = |window| match window {
             Some(_) => "sliding_attention",
             None => "full_attention",
         };
-        let kinds: Vec<&str> = config.layers.iter().map(kind).collect();
+        let kinds: Vec<&str> = config.windows().map(kind).collect();
         fields.insert("layer_types".into(), kinds.into());
     }
 }
@@ -223,7 +222,7 @@ fn all_in_llama_cpp(_: &DecoderConfig) -> Option<&'static str> {
 
 /// The width of the windows, of families whose files say it.
 fn window_to_gguf(config: &DecoderConfig, keys: &mut Keys) {
-    let window = config.layers.iter().find_map(|layer| layer.window);
+    let window = config.windows().flatten().next();
     // Converters write 0 for none.
     keys.count("attention.sliding_window", window.unwrap_or(0));
 }
@@ -239,16 +238,15 @@ mod tests {
 
     use serde_json::json;
 
-    use super::super::config::{Block, LayerKind, Positions};
-    use super::super::rope::RopeScaling;
     use super::*;
+    use crate::arch::{Block, Positions, RopeScaling};
 
     fn read(config: &Json) -> Result<DecoderConfig, ConfigError> {
         DecoderConfig::from_hf(config.to_string().as_bytes(), Path::new("config.json"))
     }
 
     fn windows(config: &DecoderConfig) -> Vec<Option<usize>> {
-        config.layers.iter().map(|layer| layer.window).collect()
+        config.windows().collect()
     }
 
     #[test]
@@ -345,14 +343,32 @@ mod tests {
             "rope_theta": 5000000.0, "max_window_layers": 28, "no_rope_layer_interval": 4,
             "layer_types": vec!["full_attention"; 8],
         }));
-        let unmarked = LayerKind {
-            positions: Positions::Unmarked,
-            ..LayerKind::PLAIN
-        };
-        let layers = config.unwrap().layers;
-        for (index, layer) in layers.into_iter().enumerate() {
+        for (index, attention) in config.unwrap().attention() {
             let is_fourth = index == 3 || index == 7;
-            assert_eq!(layer == unmarked, is_fourth, "layer {index}");
+            let is_unmarked = attention.positions == Positions::Unmarked;
+            assert_eq!(is_unmarked, is_fourth, "layer {index}");
+        }
+    }
+
+    #[test]
+    fn gguf_names_follow_the_table() {
+        let pairs = [
+            (
+                "model.layers.11.self_attn.o_proj.weight",
+                Some("blk.11.attn_output.weight"),
+            ),
+            (
+                "model.layers.0.self_attn.q_proj.bias",
+                Some("blk.0.attn_q.bias"),
+            ),
+            ("model.norm.weight", Some("output_norm.weight")),
+            ("lm_head.weight", Some("output.weight")),
+            ("model.layers.0.self_attn.rotary_emb.inv_freq", None),
+            ("weight", None),
+        ];
+        for (name, expected) in pairs {
+            let found = LLAMA_NAMES.gguf_name(name);
+            assert_eq!(found.as_deref(), expected, "{name}");
         }
     }
 

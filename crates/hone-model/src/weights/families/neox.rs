@@ -2,8 +2,7 @@
 
 use super::Family;
 use super::llama::{LLAMA, NAMES};
-use crate::weights::config::{Activation, Block, NormKind};
-use crate::weights::names::{Group, Names, NormAt, Packing, Part, Place};
+use crate::arch::{Activation, Block, Group, Names, NormAt, NormKind, Packing, Part, Place};
 
 const GPT_NEOX_NAMES: Names = Names {
     layers: "gpt_neox.layers",

@@ -3,9 +3,8 @@
 
 use super::Family;
 use super::llama::{DOWN, KEY, LLAMA, NAMES, NORMS, OUTPUT, QUERY, VALUE};
-use crate::weights::config::{Activation, Block, NormKind};
-use crate::weights::hf::Only;
-use crate::weights::names::{Group, Names, NormAt, Packing, Part, Place};
+use crate::arch::{Activation, Block, Group, Names, NormAt, NormKind, Packing, Part, Place};
+use crate::weights::hf_fields::Only;
 
 const PHI3_NAMES: Names = Names {
     places: &[
@@ -52,10 +51,8 @@ pub const PHI3: Family = Family {
     gguf_keys: &["attention.sliding_window"],
     read_gguf: |metadata, config| {
         let window = metadata.window()?;
-        config
-            .layers
-            .iter_mut()
-            .for_each(|layer| layer.window = window);
+        let layers = config.attention_mut();
+        layers.for_each(|(_, attention)| attention.window = window);
         Ok(())
     },
     write_gguf: super::window_to_gguf,

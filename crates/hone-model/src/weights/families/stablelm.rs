@@ -2,9 +2,8 @@
 
 use super::Family;
 use super::llama::{LLAMA, NAMES, NORMS};
-use crate::weights::config::{Block, NormKind, QueryKeyNorm};
-use crate::weights::hf::Only;
-use crate::weights::names::{Names, NormAt};
+use crate::arch::{Block, Names, NormAt, NormKind, QueryKeyNorm};
+use crate::weights::hf_fields::Only;
 
 const STABLELM_NAMES: Names = Names {
     norms: &[

@@ -2,8 +2,7 @@
 
 use super::Family;
 use super::llama::{KEY, LLAMA, NAMES, OUTPUT, QUERY, VALUE};
-use crate::weights::config::{Activation, NormKind};
-use crate::weights::names::{Group, Names, Part, Place};
+use crate::arch::{Activation, Group, Names, NormKind, Part, Place};
 
 const STARCODER2_NAMES: Names = Names {
     places: &[

@@ -1,7 +1,7 @@
 //! What of a base is read, from which of its files, and what is refused.
 
 use super::*;
-use crate::weights::RopeScaling;
+use crate::arch::RopeScaling;
 use serde_json::Value as Json;
 
 fn fixture(name: &str) -> PathBuf {

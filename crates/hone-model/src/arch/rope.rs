@@ -84,7 +84,7 @@ impl RopeScaling {
     }
 
     /// How many factors it lists, if not as many as there are pairs.
-    pub(super) fn wrong_count(&self, pairs: usize) -> Option<usize> {
+    pub(crate) fn wrong_count(&self, pairs: usize) -> Option<usize> {
         let lists: [&[f32]; 2] = match self {
             Self::Factors { factors } => [factors, factors],
             Self::Long { short, long, .. } => [short, long],
@@ -172,7 +172,7 @@ impl Rope {
 }
 
 /// YaRN's factor on queries and keys for a context so many times longer: `0.1 · m · ln(factor) + 1`.
-pub(super) fn yarn_magnitude(factor: f32, m: f32) -> f32 {
+pub(crate) fn yarn_magnitude(factor: f32, m: f32) -> f32 {
     match factor > 1.0 {
         true => (0.1 * f64::from(m) * f64::from(factor).ln() + 1.0) as f32,
         false => 1.0,
@@ -180,7 +180,7 @@ pub(super) fn yarn_magnitude(factor: f32, m: f32) -> f32 {
 }
 
 /// LongRoPE's: `√(1 + ln(factor) / ln(original context))`.
-pub(super) fn long_magnitude(factor: f32, original_context: usize) -> f32 {
+pub(crate) fn long_magnitude(factor: f32, original_context: usize) -> f32 {
     match factor > 1.0 {
         true => (1.0 + f64::from(factor).ln() / (original_context as f64).ln()).sqrt() as f32,
         false => 1.0,

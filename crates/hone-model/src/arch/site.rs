@@ -1,6 +1,7 @@
 //! Places where an adapter can sit: the linear layers of a model, by the names its family gives them.
 
-use crate::weights::{DecoderConfig, Group, Part, Place};
+use super::config::DecoderConfig;
+use super::names::{Group, Part, Place};
 
 /// One linear layer of one block, or the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -109,7 +110,7 @@ impl DecoderConfig {
     /// Every linear layer, in the order of the network.
     pub fn sites(&self) -> Vec<Site> {
         let blocks = (0..self.num_layers)
-            .flat_map(|layer| self.groups(layer).iter().map(move |group| (layer, *group)))
+            .flat_map(|layer| self.groups(layer).map(move |group| (layer, group)))
             .flat_map(|(layer, group)| self.group_sites(layer, group));
         blocks.chain([self.head()]).collect()
     }
