@@ -6,11 +6,12 @@
 
 use hone_tensor::{Device, TensorError, Weight};
 
-use super::methods::{PANEL, panel};
+use super::trained::{PANEL, panel};
 use super::{Adapter, AttachError, Initial, Layout, LoraConfig, LowRank, Wanted};
+use crate::arch::DecoderConfig;
 use crate::decoder::{BaseFormat, Decoder};
 use crate::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
-use crate::weights::{BaseWeights, DecoderConfig, NewRows, WeightsError};
+use crate::weights::{BaseWeights, NewRows, WeightsError};
 
 /// Why an adapter cannot begin with the base's own numbers.
 #[derive(Debug, thiserror::Error)]

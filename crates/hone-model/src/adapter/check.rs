@@ -11,30 +11,17 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::facts::{CheckedBase, Facts};
 use super::finding::{Finding, Severity, short};
 use super::layout::Layout;
 use super::methods::METHODS;
-use super::peft::{PeftError, SCALING, scaling_hash};
+use super::peft::PeftError;
+use super::provenance::{SCALING, scaling_hash};
 use super::raw::{Module, Modules, RawAdapter, RawTensor};
-use super::runtimes::Facts;
 use super::settings::{Settings, is_of_experts, layer_of};
-use super::spelling::{PREFIX, read_name};
-use super::table::Role;
+use super::spelling::{PREFIX, Role, read_name};
 use super::targets::{Names, target_matches};
-use crate::weights::DecoderConfig;
-
-/// The base that an adapter is checked against.
-#[derive(Clone, Copy, Debug)]
-pub struct CheckedBase<'a> {
-    /// Its shape, with the tokens that the adapter brings.
-    pub config: &'a DecoderConfig,
-    /// How many of its tokens the adapter brings: those that its files do not have.
-    pub new_tokens: usize,
-    /// Hash of its weights.
-    pub fingerprint: Option<&'a str>,
-    /// Hash of its chat template.
-    pub template_hash: Option<&'a str>,
-}
+use crate::arch::DecoderConfig;
 
 /// What a check found.
 #[derive(Debug)]
@@ -191,7 +178,9 @@ impl<'a> Checker<'a> {
             });
         }
         for (role, tensor) in parts {
-            let mut methods = METHODS.iter().filter(|method| method.has(*role));
+            let mut methods = METHODS
+                .iter()
+                .filter(|method| method.roles().contains(role));
             let why = match methods.next() {
                 Some(method) => method.unexpected(*role, &module),
                 None => Some("belongs to another method than LoRA"),

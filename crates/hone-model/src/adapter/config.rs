@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::methods::METHODS;
-
 /// A low-rank adapter (Hu et al. 2021) and its relatives, as the user describes it.
 ///
 /// Settings are read by these names or by PEFT's (`r`, `lora_alpha`, `target_modules`, `modules_to_save`, …), and what is not
@@ -165,19 +163,26 @@ impl std::fmt::Display for Initial {
     }
 }
 
-impl TryFrom<String> for Initial {
-    type Error = String;
+/// Types that files hold as their text.
+macro_rules! as_text {
+    ($($name:ty),*) => {$(
+        impl TryFrom<String> for $name {
+            type Error = String;
 
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
+            fn try_from(text: String) -> Result<Self, String> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(value: $name) -> Self {
+                value.to_string()
+            }
+        }
+    )*};
 }
 
-impl From<Initial> for String {
-    fn from(initial: Initial) -> Self {
-        initial.to_string()
-    }
-}
+as_text!(Initial, LayerRange);
 
 /// Which biases of the base are trained.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -320,20 +325,6 @@ impl std::str::FromStr for LayerRange {
             Some(last) if last < first => Err(refuse()),
             _ => Ok(Self { first, last }),
         }
-    }
-}
-
-impl TryFrom<String> for LayerRange {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<LayerRange> for String {
-    fn from(range: LayerRange) -> Self {
-        range.to_string()
     }
 }
 
@@ -520,7 +511,7 @@ const MOST_RANK: usize = 1 << 20;
 
 impl LoraConfig {
     /// Refuses numbers that make no adapter.
-    pub fn check(&self) -> Result<(), AttachError> {
+    pub(super) fn check_numbers(&self) -> Result<(), AttachError> {
         let bad = |name, value: String, must| Err(AttachError::BadNumber { name, value, must });
         if self.rank == 0 {
             return bad("rank", "0".into(), "at least 1");
@@ -546,7 +537,7 @@ impl LoraConfig {
         if let Some((_, alpha)) = self.alpha_pattern.iter().find(|(_, alpha)| is_bad(alpha)) {
             return bad("alpha of a pattern", alpha.to_string(), "a positive number");
         }
-        METHODS.iter().try_for_each(|method| method.check(self))
+        Ok(())
     }
 
     /// What the low-rank product is multiplied with.

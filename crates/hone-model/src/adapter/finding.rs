@@ -4,9 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::peft::Provenance;
-use super::spelling::{PREFIX, written_end};
-use super::table::Role;
+use super::provenance::Provenance;
+use super::spelling::{PREFIX, Role, written_end};
 
 /// How much a finding matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -2,9 +2,9 @@
 
 use super::raw::{RawAdapter, RawTensor};
 use super::settings::Settings;
-use super::spelling::read_name;
-use super::table::Role;
-use crate::weights::{DecoderConfig, NewRows};
+use super::spelling::{Role, read_name};
+use crate::arch::DecoderConfig;
+use crate::weights::NewRows;
 
 impl RawAdapter {
     /// Rows for tokens that `base` does not have and this adapter does: in whole embeddings and heads, or as single trained

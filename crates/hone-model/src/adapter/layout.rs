@@ -3,11 +3,10 @@
 //! First the low-rank pairs, group by group: the hot path reads nothing else. Then what is trained at single
 //! projections (a magnitude, a bias, a whole matrix, factors), then what is trained at the embedding.
 
-use super::methods::lora::{AdaptedGroup, LowRank, Member, place_groups};
-use super::methods::{Matrix, Rows, Step, Trained};
+use super::pairs::{AdaptedGroup, LowRank, Member, place_groups};
 use super::table::ParamTable;
-use crate::site::Site;
-use crate::weights::{DecoderConfig, Group};
+use super::trained::{AtProjection, AtSite, Matrix, Rows, Step, Trained};
+use crate::arch::{DecoderConfig, Site};
 
 /// Everything an adapter trains, before it has a place in memory.
 #[derive(Debug, Default)]
@@ -16,22 +15,6 @@ pub(crate) struct Wanted {
     pub rank_stabilised: bool,
     pub at_sites: Vec<(Site, AtProjection)>,
     pub at_embedding: Vec<Box<dyn Rows>>,
-}
-
-/// Something that is trained at a projection beside a low-rank pair.
-#[derive(Debug)]
-pub(crate) enum AtProjection {
-    Step(Box<dyn Step>),
-    Matrix(Box<dyn Matrix>),
-}
-
-impl AtProjection {
-    fn trained(&mut self) -> &mut dyn Trained {
-        match self {
-            Self::Step(step) => &mut **step,
-            Self::Matrix(matrix) => &mut **matrix,
-        }
-    }
 }
 
 impl Wanted {
@@ -48,24 +31,6 @@ impl Wanted {
     pub fn add_rows(&mut self, rows: impl Rows + 'static) {
         self.at_embedding.push(Box::new(rows));
     }
-}
-
-/// What is trained at one projection beside a low-rank pair.
-#[derive(Debug)]
-pub(crate) struct AtSite {
-    pub site: Site,
-    pub layer: usize,
-    pub group: Group,
-    pub out: usize,
-    pub width: usize,
-    /// The pair, if there is one.
-    pub pair: Option<LowRank>,
-    /// In the order in which an input goes through them.
-    pub steps: Vec<Box<dyn Step>>,
-    /// In place of the base's matrix.
-    pub matrix: Option<Box<dyn Matrix>>,
-    /// It is the head of a model whose embedding it shares, and its numbers are the embedding's.
-    pub is_tied: bool,
 }
 
 /// An adapter's places.
@@ -148,41 +113,4 @@ impl Layout {
 fn member_of(groups: &[AdaptedGroup], site: Site) -> Option<&LowRank> {
     let mut members = groups.iter().flat_map(|group| &group.members);
     members.find(|member| member.site == site)
-}
-
-impl AtSite {
-    fn empty(site: Site, base: &DecoderConfig, pair: Option<&LowRank>) -> Self {
-        let (out, width) = base.projection(site);
-        Self {
-            site,
-            layer: site.layer_index(base.num_layers),
-            group: site.group(),
-            out,
-            width,
-            pair: pair.cloned(),
-            steps: vec![],
-            matrix: None,
-            is_tied: false,
-        }
-    }
-
-    fn add(&mut self, own: AtProjection) {
-        match own {
-            AtProjection::Matrix(matrix) => self.matrix = Some(matrix),
-            AtProjection::Step(step) => {
-                self.steps.push(step);
-                self.steps.sort_by_key(|step| step.stage());
-            }
-        }
-    }
-
-    fn is_trained(&self) -> bool {
-        !self.steps.is_empty() || self.matrix.is_some()
-    }
-
-    fn trained(&self) -> impl Iterator<Item = &dyn Trained> {
-        let steps = self.steps.iter().map(|step| &**step as &dyn Trained);
-        let matrix = self.matrix.iter().map(|own| &**own as &dyn Trained);
-        steps.chain(matrix)
-    }
 }

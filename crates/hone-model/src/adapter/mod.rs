@@ -4,52 +4,65 @@
 //! checkpoint is one blob. Projections that read the same input (query, key and value; gate and up)
 //! have their `A` side by side, so that one product serves them all.
 //!
-//! Each of the [`methods`] is a file of its own. [`select`] turns names into projections, [`layout`] gives everything its
-//! place in the one [`table`], [`begin`] fills in what starts from the base's own numbers, [`write`] writes the form on disk. What is read comes through [`raw`], [`settings`] and [`check`],
-//! whether [`attach`] puts it on a model or [`parts`] makes the mathematics that merging and exporting work on.
+//! From below: roles and names ([`spelling`]), what is asked for ([`config`]) and what a file says ([`settings`], [`raw`]);
+//! what is trained and where it lies ([`table`], [`pairs`], [`trained`], [`layout`]); what a [`method`] has to say of itself,
+//! and the [`methods`], a file each; above them what goes through all methods: [`check`], [`attach`], [`take`], [`verdicts`]
+//! and, for what is written, [`write`].
 
 mod attach;
 mod begin;
 mod check;
 mod config;
+mod facts;
 mod finding;
+mod fitting;
 mod growth;
 mod layout;
+mod method;
 mod methods;
+mod pairs;
 mod parts;
 mod peft;
 mod plain;
+mod provenance;
 mod raw;
 mod runtimes;
 mod select;
 mod settings;
 mod spelling;
 mod table;
+mod take;
 mod targets;
+mod trained;
+mod verdicts;
 mod write;
 
 pub use attach::AdapterFiles;
 pub use begin::BeginError;
-pub use check::{AdapterCheck, CheckedBase, check_adapter};
+pub use check::{AdapterCheck, check_adapter};
 pub use config::{AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias};
+pub use facts::{CheckedBase, Facts};
 pub use finding::{Finding, Severity};
-pub(crate) use layout::{AtSite, Layout, Wanted};
+pub(crate) use layout::{Layout, Wanted};
 pub(crate) use methods::dora::Lengths;
 pub(crate) use methods::lora::AddedBias;
-pub(crate) use methods::lora::{AdaptedGroup, LowRank};
 pub(crate) use methods::whole::OwnNumbers;
-pub(crate) use methods::{Edit, Flow, Rows, Stage, Step, Through, copy_of};
+pub(crate) use pairs::{AdaptedGroup, LowRank};
 pub(crate) use parts::expert_of;
-pub use parts::{Factors, LoraPair, LoraParts, PartsError, TrainedRows};
-pub use peft::{PeftError, Provenance, SaveDtype, write_beside};
+pub use parts::{Factors, LoraPair, LoraParts, TrainedRows};
+pub use peft::{PeftError, SaveDtype, write_beside};
+pub use provenance::Provenance;
 pub use raw::RawAdapter;
-pub use runtimes::{Facts, Outcome, Runtime, Verdict};
-pub use table::{Param, RateGroup, Role};
+pub use runtimes::{Outcome, Runtime, Verdict};
+pub use spelling::{RateGroup, Role};
+pub use table::Param;
+pub use take::PartsError;
+pub(crate) use trained::{AtSite, Edit, Flow, Rows, Stage, Step, Through, copy_of};
 
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};
 
-use crate::weights::{DecoderConfig, Group};
+use crate::arch::{DecoderConfig, Group};
 use methods::METHODS;
 
 /// A trained or trainable adapter of one decoder.
@@ -180,7 +193,7 @@ impl Adapter {
             return Some("pairs on experts");
         }
         let roles = self.layout.table.params().iter().map(Param::role);
-        let of_role = |role| METHODS.iter().find(|method| method.has(role));
+        let of_role = |role| METHODS.iter().find(|method| method.roles().contains(&role));
         let mut methods = roles.filter_map(of_role);
         match methods.find(|method| !method.mixes()) {
             Some(method) => Some(method.name()),

@@ -4,18 +4,9 @@
 //! that have passed the check, so that none of them has to look again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 
-use super::check::{AdapterCheck, CheckedBase, check_adapter};
-use super::finding::Finding;
-use super::methods::METHODS;
-use super::peft::{PeftError, Provenance};
-use super::plain::REPEATABLE;
-use super::raw::{Module, RawAdapter};
-use super::settings::Settings;
+use super::provenance::Provenance;
 use super::spelling::PREFIX;
-use super::table::Role;
-use crate::weights::{BaseWeights, WeightsError};
 
 /// The pieces of a checked adapter, by module.
 #[derive(Clone, Debug, Default)]
@@ -82,113 +73,7 @@ pub struct TrainedRows {
 /// Shape and numbers of a tensor.
 type Held = (Vec<usize>, Vec<f32>);
 
-/// Why an adapter cannot be taken apart.
-#[derive(Debug, thiserror::Error)]
-pub enum PartsError {
-    /// It cannot be read at all.
-    #[error(transparent)]
-    Peft(#[from] PeftError),
-    /// The base that it is for.
-    #[error(transparent)]
-    Weights(#[from] WeightsError),
-    /// It has a part that this cannot be done with.
-    #[error("the adapter in `{}` has {part}, which {verb} does not take", path.display())]
-    Untaken {
-        /// Which adapter.
-        path: PathBuf,
-        /// What it has.
-        part: String,
-        /// What was to be done with it.
-        verb: &'static str,
-    },
-}
-
-impl PartsError {
-    /// What to do next.
-    pub fn hints(&self) -> Vec<String> {
-        match self {
-            Self::Peft(error) => error.hints(),
-            Self::Weights(error) => error.hints(),
-            Self::Untaken { .. } => {
-                vec!["merge it first: `hone merge` takes every part of an adapter".into()]
-            }
-        }
-    }
-}
-
 impl LoraParts {
-    /// Reads an adapter directory that has to pass the check, against `base` if one is given.
-    pub fn read(dir: &Path, base: Option<CheckedBase>) -> Result<Self, PartsError> {
-        let raw = RawAdapter::read(dir)?;
-        let check = check_adapter(&raw, base);
-        Self::of(&raw, &check)
-    }
-
-    /// Takes apart what has been checked.
-    pub fn of(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, PartsError> {
-        check.accept(raw.path())?;
-        Self::taken_apart(raw)
-    }
-
-    /// Refuses a base other than the one that the adapter in `dir` names, if it names one: the one check that needs the
-    /// hash of the whole base, and so may come later than the others.
-    pub fn check_base(&self, dir: &Path, fingerprint: &str) -> Result<(), PartsError> {
-        let other = Finding::other_base(&self.provenance, fingerprint);
-        Ok(PeftError::refuse(dir, other.iter())?)
-    }
-
-    /// As [`Self::of`], and takes names without PEFT's prefix, whose meaning is plain. With
-    /// `base`, the one that it was trained on, also PiSSA and OLoRA that were saved as they were trained: what they took
-    /// out of the base is found again, and the adapter is plain LoRA of twice the rank.
-    pub fn repaired(
-        raw: &RawAdapter,
-        check: &AdapterCheck,
-        base: Option<&BaseWeights>,
-    ) -> Result<Self, PartsError> {
-        let method = check.facts.changes_base.as_deref();
-        let again = base.zip(method.filter(|method| REPEATABLE.contains(method)));
-        let is_plain = |finding: &&Finding| match finding {
-            Finding::NoPrefix { .. } => true,
-            Finding::ChangesBase { .. } => again.is_some(),
-            _ => false,
-        };
-        let others = check.errors().filter(|finding| !is_plain(finding));
-        PeftError::refuse(raw.path(), others)?;
-        let parts = Self::taken_apart(raw)?;
-        match again {
-            Some((base, method)) => Ok(parts.less_its_start(base, method)?),
-            None => Ok(parts),
-        }
-    }
-
-    fn taken_apart(raw: &RawAdapter) -> Result<Self, PartsError> {
-        let settings = Settings::read(&raw.config, &mut vec![]);
-        let mut all = Self {
-            dropout: settings.dropout,
-            provenance: raw.provenance(),
-            ..Self::default()
-        };
-        for (path, tensors) in raw.modules(&settings, &mut vec![]) {
-            if let Some(tensor) = tensors.get(&Role::Foreign) {
-                return Err(PartsError::Untaken {
-                    path: raw.path().to_path_buf(),
-                    part: format!("`{}`", tensor.name),
-                    verb: "taking an adapter apart",
-                });
-            }
-            let module = Module {
-                path: &path,
-                raw,
-                settings: &settings,
-                tensors: &tensors,
-            };
-            METHODS
-                .iter()
-                .for_each(|method| method.take(&module, &mut all));
-        }
-        Ok(all)
-    }
-
     /// The first part that is more than a pair of matrices, in the user's words.
     pub fn beyond_pairs(&self) -> Option<String> {
         if let Some(name) = self.whole.keys().next() {
@@ -247,16 +132,6 @@ impl LoraParts {
     /// Names for `target_modules` that fit any base: whole paths.
     pub fn paths(&self) -> Vec<String> {
         self.pairs.keys().cloned().collect()
-    }
-
-    /// Names for `target_modules` of an adapter on the same modules as `raw`: its own list, where that is one and
-    /// nothing else narrows it, whole paths otherwise.
-    pub fn target_names(&self, raw: &RawAdapter) -> Vec<String> {
-        let settings = Settings::read(&raw.config, &mut vec![]);
-        match settings.plain_targets() {
-            Some(names) => names.to_vec(),
-            None => self.paths(),
-        }
     }
 
     /// Where PEFT's names begin.

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -14,10 +13,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::finding::Finding;
-use super::peft::{CONFIG, PeftError, Provenance, WEIGHTS};
+use super::peft::{CONFIG, PeftError, WEIGHTS, read};
+use super::provenance::Provenance;
 use super::settings::Settings;
-use super::spelling::read_name;
-use super::table::Role;
+use super::spelling::{Role, read_name};
 use crate::one_line::{is_unruly, one_line, unruly_text};
 use crate::weights::{BaseWeights, unique};
 
@@ -121,11 +120,7 @@ impl RawAdapter {
                 false => no_adapter(WEIGHTS),
             });
         }
-        Self::of_bytes(
-            dir,
-            &super::peft::read(&config)?,
-            super::peft::read(&weights)?,
-        )
+        Self::of_bytes(dir, &read(&config)?, read(&weights)?)
     }
 
     /// The same from the contents of the two files, which messages say are in `dir`.
@@ -134,7 +129,7 @@ impl RawAdapter {
             path: dir.join(name),
             reason,
         };
-        let settings: Pairs<Value> =
+        let settings: Pairs =
             serde_json::from_slice(json).map_err(|error| damaged(CONFIG, error.to_string()))?;
         let unruly = settings.0.iter().find_map(|(key, value)| {
             let key = Some(key.as_str()).filter(|key| key.contains(is_unruly));
@@ -217,7 +212,7 @@ impl RawAdapter {
                 continue;
             };
             let parts = modules
-                .entry(settings.path_of(spelled.module, self))
+                .entry(self.path_of(spelled.module, settings))
                 .or_default();
             if let Some(other) = parts.insert(spelled.part, tensor) {
                 let how = match other.name == tensor.name {
@@ -229,6 +224,16 @@ impl RawAdapter {
             }
         }
         modules
+    }
+
+    /// The path of the parameter that a tensor's module stands for among its tensors.
+    pub(super) fn path_of(&self, module: &str, settings: &Settings) -> String {
+        let has = |module: &str| {
+            let mut tensors = self.tensors.iter();
+            let spelled = |name| read_name(name).is_some_and(|spelled| spelled.module == module);
+            tensors.any(|tensor| spelled(&tensor.name))
+        };
+        settings.parameter_of(module, has)
     }
 
     /// Its numbers as f32, or `None` for types that are not floating-point numbers of 16 or 32 bits.
@@ -255,9 +260,9 @@ fn not_one_line(text: &str) -> String {
 }
 
 /// A JSON object as the pairs it was written with, repeated keys included.
-struct Pairs<V>(Vec<(String, V)>);
+struct Pairs(Vec<(String, Value)>);
 
-impl<V> Pairs<V> {
+impl Pairs {
     fn repeated(&self) -> Vec<String> {
         let mut keys: Vec<&String> = self.0.iter().map(|(key, _)| key).collect();
         keys.sort();
@@ -266,25 +271,22 @@ impl<V> Pairs<V> {
     }
 }
 
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Pairs<V> {
+impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AsPairs<V>(PhantomData<V>);
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for AsPairs<V> {
-            type Value = Pairs<V>;
+        struct AsPairs;
+        impl<'de> Visitor<'de> for AsPairs {
+            type Value = Pairs;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a JSON object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs<V>, A::Error> {
-                let mut pairs = Vec::new();
-                while let Some(pair) = map.next_entry()? {
-                    pairs.push(pair);
-                }
-                Ok(Pairs(pairs))
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let pairs = std::iter::from_fn(|| map.next_entry().transpose());
+                pairs.collect::<Result<_, _>>().map(Pairs)
             }
         }
-        deserializer.deserialize_map(AsPairs(PhantomData))
+        deserializer.deserialize_map(AsPairs)
     }
 }
 
@@ -304,7 +306,7 @@ impl Header {
             .ok()
             .filter(|length| *length <= rest.len().min(LONGEST_HEADER))
             .ok_or("the header is longer than the file, which may be cut")?;
-        let pairs: Pairs<Value> = serde_json::from_slice(&rest[..length])
+        let pairs: Pairs = serde_json::from_slice(&rest[..length])
             .map_err(|error| format!("the header is not a table of tensors: {error}"))?;
         let (mut tensors, mut metadata) = (Vec::new(), HashMap::new());
         for (name, value) in pairs.0 {
@@ -416,63 +418,41 @@ mod tests {
 
     #[test]
     fn headers_that_do_not_fit_their_file_are_refused() {
+        let one = |shape: &str, offsets: &str| {
+            format!(r#"{{"a":{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}}}"#)
+        };
+        let overlapping = one("[2]", "[0,8]").replace(
+            "}}",
+            r#"},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
+        );
         for (header, data, reason) in [
+            (one("[1]", "[0,8]"), 8, "does not take the bytes"),
+            (one("[2]", "[0,8]"), 4, "lies at the bytes"),
+            (one("[1]", "[4,8]"), 8, "lies at the bytes"),
+            (one("[1]", "[0,4]"), 8, "belong to no tensor"),
+            (one("[1]", "[8,4]"), 8, "does not take the bytes"),
             (
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,8]}}"#,
-                8,
-                "does not take the bytes",
-            ),
-            (
-                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#,
-                4,
-                "lies at the bytes",
-            ),
-            (
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-                8,
-                "lies at the bytes",
-            ),
-            (
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-                8,
-                "belong to no tensor",
-            ),
-            (
-                r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[8,4]}}"#,
-                8,
-                "does not take the bytes",
-            ),
-            (
-                r#"{"a":{"dtype":"F32","shape":[4294967296,4294967296,4],"data_offsets":[0,4]}}"#,
+                one("[4294967296,4294967296,4]", "[0,4]"),
                 4,
                 "does not take",
             ),
+            (one("[-1]", "[0,4]"), 4, "no `shape`"),
             (
-                r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#,
-                4,
-                "no `shape`",
-            ),
-            (
-                r#"{"a":{"shape":[1],"data_offsets":[0,4]}}"#,
+                one("[1]", "[0,4]").replace("dtype", "type"),
                 4,
                 "no `dtype`",
             ),
-            (r#"{"a":1}"#, 0, "no `dtype`"),
-            (r#"{"__metadata__":{"x":1}}"#, 0, "`__metadata__`"),
-            (r#"[]"#, 0, "not a table"),
-            (
-                r#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#,
-                8,
-                "lies at the bytes",
-            ),
+            (r#"{"a":1}"#.into(), 0, "no `dtype`"),
+            (r#"{"__metadata__":{"x":1}}"#.into(), 0, "`__metadata__`"),
+            ("[]".into(), 0, "not a table"),
+            (overlapping, 8, "lies at the bytes"),
         ] {
-            let error = Header::parse(&file(header, data)).err().unwrap_or_default();
+            let error = Header::parse(&file(&header, data))
+                .err()
+                .unwrap_or_default();
             assert!(error.contains(reason), "{header}: {error}");
         }
-        let whole = file(
-            r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#,
-            4,
-        );
+        let whole = file(&one("[1]", "[0,4]"), 4);
         for length in 0..whole.len() {
             assert!(
                 Header::parse(&whole[..length]).is_err(),

@@ -1,27 +1,8 @@
 //! From what was asked for to what is trained: names become projections, each with its rank and alpha.
 
 use super::config::{AttachError, LoraConfig, Targets, together};
-use super::layout::Wanted;
-use super::methods::METHODS;
 use super::targets::{is_inside, target_matches, unknown_target};
-use crate::site::Site;
-use crate::weights::{DecoderConfig, Group, Part};
-
-impl Wanted {
-    /// Everything that a configuration names, each name checked to mean something.
-    pub fn of(config: &LoraConfig, base: &DecoderConfig) -> Result<Self, AttachError> {
-        config.check()?;
-        let asked = Asked::of(config, base)?;
-        let mut wanted = Self {
-            rank_stabilised: config.rank_stabilised,
-            ..Self::default()
-        };
-        for method in METHODS {
-            method.ask(&asked, &mut wanted)?;
-        }
-        Ok(wanted)
-    }
-}
+use crate::arch::{DecoderConfig, Group, Part, Site};
 
 /// What a configuration asks for, its names resolved.
 pub(super) struct Asked<'a> {
@@ -40,7 +21,7 @@ pub(super) struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn of(config: &'a LoraConfig, base: &'a DecoderConfig) -> Result<Self, AttachError> {
+    pub fn of(config: &'a LoraConfig, base: &'a DecoderConfig) -> Result<Self, AttachError> {
         let (whole, embedding_whole) = select_whole(&config.whole, base)?;
         let chosen = select(config, base)?;
         let is_adapted = |site: &Site| !whole.contains(site);

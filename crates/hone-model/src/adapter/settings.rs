@@ -8,13 +8,11 @@ use serde_json::{Map, Value};
 
 use super::config::{Ia3, LoraConfig, Targets, TrainedBias, scale};
 use super::finding::Finding;
-use super::raw::RawAdapter;
-use super::spelling::read_name;
 use super::targets::{
     EMBEDDINGS, HEADS, Names, is_inside, names_any, path_pattern, target_matches,
 };
+use crate::arch::DecoderConfig;
 use crate::one_line::one_line;
-use crate::weights::DecoderConfig;
 
 /// What the configuration says, as far as Hone knows what it means.
 #[derive(Debug)]
@@ -254,16 +252,6 @@ impl Settings {
         }
     }
 
-    /// [`Self::parameter_of`] among the tensors of an adapter.
-    pub fn path_of(&self, module: &str, raw: &RawAdapter) -> String {
-        let has = |module: &str| {
-            let mut tensors = raw.tensors.iter();
-            let spelled = |name| read_name(name).is_some_and(|spelled| spelled.module == module);
-            tensors.any(|tensor| spelled(&tensor.name))
-        };
-        self.parameter_of(module, has)
-    }
-
     /// Rank of the adapter on a module.
     pub fn rank_of(&self, path: &str) -> usize {
         let path = &self.pattern_path(path);
@@ -386,6 +374,18 @@ const A_RANK: &str = "a whole number of at least 1 and at most 65536";
 /// The parameters of experts, in the order in which transformers has them.
 pub(crate) const EXPERTS: [&str; 2] = ["gate_up_proj", "down_proj"];
 
+/// The module that PEFT hangs a pair's tensors on. Experts are parameters of one module, and their wrappers stand around
+/// each other in the order of the parameters: the first is inside the second, if that one is adapted.
+pub(super) fn wrapped(path: &str, is_outer_adapted: bool) -> String {
+    match path.rsplit_once('.').filter(|_| is_of_experts(path)) {
+        None => path.to_owned(),
+        Some((experts, name)) if name == EXPERTS[0] && is_outer_adapted => {
+            format!("{experts}.base_layer")
+        }
+        Some((experts, _)) => experts.to_owned(),
+    }
+}
+
 /// Whether a path is that of a parameter of experts.
 pub(crate) fn is_of_experts(path: &str) -> bool {
     let parts = path.rsplit_once('.');
@@ -427,20 +427,17 @@ impl Reader<'_> {
     }
 
     fn look_at_keys(&mut self) {
-        let known = |list: &[&str], key: &str| list.contains(&key);
         let (mut set, mut unset) = (Vec::new(), Vec::new());
         for (key, value) in self.map {
-            if known(&NOT_APPLIED, key) && is_set(Some(value)) {
-                let (key, value) = (key.clone(), value.to_string());
-                self.findings.push(Finding::NotApplied { key, value });
-            } else if ![&READ[..], &HARMLESS, &NOT_APPLIED]
-                .iter()
-                .any(|list| known(list, key))
-            {
-                match is_set(Some(value)) {
-                    true => set.push(key.clone()),
-                    false => unset.push(key.clone()),
+            let (name, is_set) = (&key.as_str(), is_set(Some(value)));
+            if NOT_APPLIED.contains(name) {
+                if is_set {
+                    let (key, value) = (key.clone(), value.to_string());
+                    self.findings.push(Finding::NotApplied { key, value });
                 }
+            } else if !READ.contains(name) && !HARMLESS.contains(name) {
+                let keys = if is_set { &mut set } else { &mut unset };
+                keys.push(key.clone());
             }
         }
         for (keys, are_set) in [(set, true), (unset, false)] {
@@ -449,14 +446,25 @@ impl Reader<'_> {
                     .push(Finding::UnknownSettings { keys, are_set });
             }
         }
-        match self.map.get("task_type") {
-            None | Some(Value::Null) => {}
-            Some(Value::String(task)) if TASKS.contains(&task.as_str()) => {}
-            Some(other) => self.bad(
-                "task_type",
-                other,
-                "null, CAUSAL_LM or another of PEFT's tasks",
-            ),
+        let must = "null, CAUSAL_LM or another of PEFT's tasks";
+        let is_task = |task: &Value| task.as_str().is_some_and(|task| TASKS.contains(&task));
+        self.read("task_type", (), must, |task| is_task(task).then_some(()));
+    }
+
+    /// A setting, or what it is where nothing is said; what cannot be read as `must` says is a finding.
+    fn read<T>(
+        &mut self,
+        key: &str,
+        default: T,
+        must: &'static str,
+        read: impl Fn(&Value) -> Option<T>,
+    ) -> T {
+        match self.map.get(key) {
+            None | Some(Value::Null) => default,
+            Some(value) => read(value).unwrap_or_else(|| {
+                self.bad(key, value, must);
+                default
+            }),
         }
     }
 
@@ -471,62 +479,30 @@ impl Reader<'_> {
         must: &'static str,
         fits: impl Fn(f64) -> bool,
     ) -> f64 {
-        match self.map.get(key) {
-            None | Some(Value::Null) => default,
-            Some(value) => match value.as_f64().filter(|x| x.is_finite() && fits(*x)) {
-                Some(number) => number,
-                None => {
-                    self.bad(key, value, must);
-                    default
-                }
-            },
-        }
+        self.read(key, default, must, |value| number(value, &fits))
     }
 
     fn flag(&mut self, key: &str) -> bool {
-        match self.map.get(key) {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(is_set)) => *is_set,
-            Some(other) => {
-                self.bad(key, other, "true or false");
-                false
-            }
-        }
+        self.read(key, false, "true or false", Value::as_bool)
     }
 
     fn bias(&mut self) -> TrainedBias {
-        match self.map.get("bias") {
-            None | Some(Value::Null) => TrainedBias::None,
-            Some(value) => match value.as_str() {
-                Some("none") => TrainedBias::None,
-                Some("all") => TrainedBias::All,
-                Some("lora_only") => TrainedBias::Adapted,
-                _ => {
-                    self.bad("bias", value, "none, all or lora_only");
-                    TrainedBias::None
-                }
-            },
-        }
+        let must = "none, all or lora_only";
+        self.read("bias", TrainedBias::None, must, |value| {
+            Some(match value.as_str()? {
+                "none" => TrainedBias::None,
+                "all" => TrainedBias::All,
+                "lora_only" => TrainedBias::Adapted,
+                _ => return None,
+            })
+        })
     }
 
     fn texts(&mut self, key: &str) -> Vec<String> {
-        match self.map.get(key) {
-            None | Some(Value::Null) => vec![],
-            Some(Value::Array(items)) => {
-                let texts: Option<Vec<String>> = items
-                    .iter()
-                    .map(|item| item.as_str().map(str::to_owned))
-                    .collect();
-                texts.unwrap_or_else(|| {
-                    self.bad(key, Value::from(items.clone()), "a list of names");
-                    vec![]
-                })
-            }
-            Some(other) => {
-                self.bad(key, other, "a list of names");
-                vec![]
-            }
-        }
+        self.read(key, vec![], "a list of names", |value| {
+            let items = value.as_array()?.iter();
+            items.map(|item| item.as_str().map(str::to_owned)).collect()
+        })
     }
 
     fn names(&mut self, key: &'static str) -> Names {
@@ -601,19 +577,10 @@ impl Reader<'_> {
 
     fn layers(&mut self) -> Vec<usize> {
         let whole = |value: &Value| value.as_u64().map(|layer| layer as usize);
-        let layers = match self.map.get("layers_to_transform") {
-            None | Some(Value::Null) => return vec![],
-            Some(Value::Array(items)) => items.iter().map(whole).collect(),
-            Some(one) => whole(one).map(|layer| vec![layer]),
-        };
-        layers.unwrap_or_else(|| {
-            let value = self.map["layers_to_transform"].clone();
-            self.bad(
-                "layers_to_transform",
-                value,
-                "a layer's number or a list of them",
-            );
-            vec![]
+        let must = "a layer's number or a list of them";
+        self.read("layers_to_transform", vec![], must, |value| match value {
+            Value::Array(items) => items.iter().map(whole).collect(),
+            one => whole(one).map(|layer| vec![layer]),
         })
     }
 
@@ -623,21 +590,17 @@ impl Reader<'_> {
         must: &'static str,
         fits: impl Fn(f64) -> bool,
     ) -> Vec<Pattern> {
-        let entries = match self.map.get(key) {
-            None | Some(Value::Null) => return vec![],
-            Some(Value::Object(entries)) => entries,
-            Some(other) => {
-                self.bad(key, other, "an object of patterns and numbers");
-                return vec![];
-            }
-        };
+        let an_object = "an object of patterns and numbers";
+        let entries = self.read(key, Map::new(), an_object, |value| {
+            value.as_object().cloned()
+        });
         let mut patterns = Vec::new();
         for (name, value) in entries {
-            let number = value.as_f64().filter(|x| x.is_finite() && fits(*x));
+            let number = number(&value, &fits);
             let regex = path_pattern(&format!(r"(?:.*\.)?(?:{name})"));
             match (number, regex) {
                 (Some(value), Ok(regex)) => patterns.push(Pattern {
-                    key: name.clone(),
+                    key: name,
                     value,
                     regex,
                 }),
@@ -653,20 +616,19 @@ impl Reader<'_> {
     }
 
     fn changes_base(&mut self) -> Option<String> {
-        match self.map.get("init_lora_weights") {
-            None | Some(Value::Null | Value::Bool(_)) => None,
-            Some(Value::String(init)) if HARMLESS_INITS.contains(&init.as_str()) => None,
-            Some(Value::String(init)) => Some(init.clone()),
-            Some(other) => {
-                self.bad(
-                    "init_lora_weights",
-                    other,
-                    "true, false or the name of a method",
-                );
-                None
-            }
-        }
+        let must = "true, false or the name of a method";
+        self.read("init_lora_weights", None, must, |value| match value {
+            Value::Bool(_) => Some(None),
+            Value::String(init) if HARMLESS_INITS.contains(&init.as_str()) => Some(None),
+            Value::String(init) => Some(Some(init.clone())),
+            _ => None,
+        })
     }
+}
+
+/// A finite number that fits.
+fn number(value: &Value, fits: impl Fn(f64) -> bool) -> Option<f64> {
+    value.as_f64().filter(|x| x.is_finite() && fits(*x))
 }
 
 /// Why `trainable_token_indices` cannot be read.

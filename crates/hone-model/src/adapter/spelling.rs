@@ -1,7 +1,65 @@
-//! What PEFT calls the tensors of an adapter, read back: which module, and which part of its adapter.
+//! The roles that tensors have at their modules, and what PEFT calls them: names are written and read back here alone.
 
-use super::methods::METHODS;
-use super::table::Role;
+/// What a tensor is to its module; what a method trains has a role of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Role {
+    /// Input to bottleneck of a linear layer, `[rank, in]`.
+    A,
+    /// Bottleneck to output of a linear layer, `[out, rank]`.
+    B,
+    /// Bias of `B`, `[out]`; not trained here.
+    OutBias,
+    /// Token to bottleneck, `[rank, vocabulary]`; transposed in the flat buffer, so that the numbers of a token lie together.
+    EmbeddingA,
+    /// Bottleneck to embedding, `[d_model, rank]`.
+    EmbeddingB,
+    /// DoRA's length of each row, `[out]`.
+    Magnitude,
+    /// The base's own matrix below an adapter, saved with it; not trained here.
+    BaseWeight,
+    /// The base's bias below an adapter, trained, `[out]`.
+    BaseBias,
+    /// Rows of an embedding or a head, trained, `[tokens, d_model]`.
+    TokenRows,
+    /// A matrix in place of the base's, `[out, in]`.
+    Whole,
+    /// A bias in place of the base's, `[out]`.
+    Bias,
+    /// IA³'s factors: of outputs `[out, 1]`, of inputs `[1, in]`.
+    Factors,
+    /// A part of some other method; not trained here.
+    Foreign,
+}
+
+/// Which learning rate a tensor is trained with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateGroup {
+    /// The general one.
+    General,
+    /// That of LoRA+ (Hayou et al. 2024): `B`, and vectors as PEFT counts them.
+    LoraPlus,
+    /// That of fully trained modules.
+    Module,
+}
+
+impl Role {
+    /// Which learning rate it is trained with.
+    pub fn rate_group(self) -> RateGroup {
+        match self {
+            Self::B | Self::EmbeddingB | Self::Magnitude | Self::Bias | Self::BaseBias => {
+                RateGroup::LoraPlus
+            }
+            Self::Whole => RateGroup::Module,
+            _ => RateGroup::General,
+        }
+    }
+
+    /// Whether it is a vector on disk.
+    pub(super) fn is_vector(self) -> bool {
+        matches!(self, Self::Magnitude | Self::Bias | Self::BaseBias)
+    }
+}
 
 /// PEFT puts this before every module's path.
 pub(crate) const PREFIX: &str = "base_model.model.";
@@ -18,8 +76,26 @@ pub(crate) struct Spelled<'a> {
     pub names_adapter: bool,
 }
 
-/// Ends of names of other methods, which are known to be refused.
-const FOREIGN: [(&str, Role); 8] = [
+/// How names end behind the module, method by method. Of one role the first is written, and all are read.
+const ENDS: [(&str, Role); 25] = [
+    (".lora_A.weight", Role::A),
+    (".lora_B.weight", Role::B),
+    (".lora_B.bias", Role::OutBias),
+    (".lora_embedding_A", Role::EmbeddingA),
+    (".lora_embedding_B", Role::EmbeddingB),
+    (".lora_magnitude_vector", Role::Magnitude),
+    (".lora_magnitude_vector.weight", Role::Magnitude),
+    (".base_layer.bias", Role::BaseBias),
+    (".bias", Role::Bias),
+    (".modules_to_save.bias", Role::Bias),
+    (".weight", Role::Whole),
+    (".modules_to_save.weight", Role::Whole),
+    (".base_layer.weight", Role::BaseWeight),
+    (".token_adapter.trainable_tokens_delta", Role::TokenRows),
+    (".trainable_tokens_delta", Role::TokenRows),
+    (".token_adapter.base_layer.weight", Role::BaseWeight),
+    (".ia3_l", Role::Factors),
+    // Methods that are known to be refused.
     (".lora_E", Role::Foreign),
     (".lora_A", Role::Foreign),
     (".lora_B", Role::Foreign),
@@ -30,14 +106,9 @@ const FOREIGN: [(&str, Role); 8] = [
     (".ln_tuning_layers.weight", Role::Foreign),
 ];
 
-fn ends() -> impl Iterator<Item = &'static (&'static str, Role)> {
-    let own = METHODS.iter().flat_map(|method| method.ends());
-    own.chain(&FOREIGN)
-}
-
 /// How the name of a tensor ends when it is written.
 pub(super) fn written_end(role: Role) -> &'static str {
-    let own = ends().find(|(_, own)| *own == role);
+    let own = ENDS.iter().find(|(_, own)| *own == role);
     own.map_or("", |(end, _)| end)
 }
 
@@ -71,7 +142,7 @@ pub(crate) fn read_name(name: &str) -> Option<Spelled<'_>> {
         find(rest, &named).map(|at| (at, *part, true))
     };
     // The longest end, where one ends like another.
-    let (at, part, names_adapter) = ends().filter_map(at).min_by_key(|(at, ..)| *at)?;
+    let (at, part, names_adapter) = ENDS.iter().filter_map(at).min_by_key(|(at, ..)| *at)?;
     Some(Spelled {
         module: &rest[..at],
         part,
@@ -87,93 +158,35 @@ mod tests {
     #[test]
     fn every_spelling_is_taken_apart() {
         let q = "model.layers.0.self_attn.q_proj";
-        for (name, module, part, has_prefix, names_adapter) in [
+        // Behind a module's path, and whether the adapter's own name is in it.
+        for (end, part, names_adapter) in [
+            ("lora_A.weight", Role::A, false),
+            ("lora_B.default.weight", Role::B, true),
+            ("lora_B.bias", Role::OutBias, false),
+            ("lora_magnitude_vector", Role::Magnitude, false),
+            ("lora_magnitude_vector.weight", Role::Magnitude, false),
             (
-                "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight",
-                q,
-                Role::A,
-                true,
-                false,
-            ),
-            (
-                "model.layers.0.self_attn.q_proj.lora_B.default.weight",
-                q,
-                Role::B,
-                false,
-                true,
-            ),
-            (
-                "base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias",
-                q,
-                Role::OutBias,
-                true,
-                false,
-            ),
-            (
-                "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector",
-                q,
+                "lora_magnitude_vector.default.weight",
                 Role::Magnitude,
                 true,
-                false,
             ),
-            (
-                "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.weight",
-                q,
-                Role::Magnitude,
-                true,
-                false,
-            ),
-            (
-                "base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector.default.weight",
-                q,
-                Role::Magnitude,
-                true,
-                true,
-            ),
-            (
-                "base_model.model.model.embed_tokens.lora_embedding_A",
-                "model.embed_tokens",
-                Role::EmbeddingA,
-                true,
-                false,
-            ),
-            (
-                "base_model.model.model.embed_tokens.lora_embedding_B.default",
-                "model.embed_tokens",
-                Role::EmbeddingB,
-                true,
-                true,
-            ),
-            (
-                "base_model.model.model.embed_tokens.base_layer.weight",
-                "model.embed_tokens",
-                Role::BaseWeight,
-                true,
-                false,
-            ),
-            (
-                "base_model.model.lm_head.weight",
-                "lm_head",
-                Role::Whole,
-                true,
-                false,
-            ),
-            (
-                "base_model.model.model.layers.0.mlp.up_proj.ia3_l",
-                "model.layers.0.mlp.up_proj",
-                Role::Factors,
-                true,
-                false,
-            ),
+            ("lora_embedding_A", Role::EmbeddingA, false),
+            ("lora_embedding_B.default", Role::EmbeddingB, true),
+            ("base_layer.weight", Role::BaseWeight, false),
+            ("weight", Role::Whole, false),
+            ("ia3_l", Role::Factors, false),
         ] {
-            let spelled = read_name(name).unwrap_or_else(|| panic!("{name}"));
-            let expected = Spelled {
-                module,
-                part,
-                has_prefix,
-                names_adapter,
-            };
-            assert_eq!(spelled, expected, "{name}");
+            for (module, prefix) in [(q, PREFIX), (q, ""), ("lm_head", PREFIX)] {
+                let name = format!("{prefix}{module}.{end}");
+                let has_prefix = !prefix.is_empty();
+                let expected = Spelled {
+                    module,
+                    part,
+                    has_prefix,
+                    names_adapter,
+                };
+                assert_eq!(read_name(&name), Some(expected), "{name}");
+            }
         }
         assert_eq!(read_name("prompt_embeddings"), None);
         assert_eq!(read_name(""), None);

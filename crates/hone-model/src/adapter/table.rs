@@ -3,69 +3,8 @@
 //!
 //! Buffers on the host, on a device and in a file are read and written by this table, and by nothing else.
 
-use super::spelling::written_end;
-use crate::site::Site;
-
-/// What a tensor is to its module; what a method trains has a role of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Role {
-    /// Input to bottleneck of a linear layer, `[rank, in]`.
-    A,
-    /// Bottleneck to output of a linear layer, `[out, rank]`.
-    B,
-    /// Bias of `B`, `[out]`; not trained here.
-    OutBias,
-    /// Token to bottleneck, `[rank, vocabulary]`; transposed in the flat buffer, so that the numbers of a token lie together.
-    EmbeddingA,
-    /// Bottleneck to embedding, `[d_model, rank]`.
-    EmbeddingB,
-    /// DoRA's length of each row, `[out]`.
-    Magnitude,
-    /// The base's own matrix below an adapter, saved with it; not trained here.
-    BaseWeight,
-    /// The base's bias below an adapter, trained, `[out]`.
-    BaseBias,
-    /// Rows of an embedding or a head, trained, `[tokens, d_model]`.
-    TokenRows,
-    /// A matrix in place of the base's, `[out, in]`.
-    Whole,
-    /// A bias in place of the base's, `[out]`.
-    Bias,
-    /// IA³'s factors: of outputs `[out, 1]`, of inputs `[1, in]`.
-    Factors,
-    /// A part of some other method; not trained here.
-    Foreign,
-}
-
-/// Which learning rate a tensor is trained with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RateGroup {
-    /// The general one.
-    General,
-    /// That of LoRA+ (Hayou et al. 2024): `B`, and vectors as PEFT counts them.
-    LoraPlus,
-    /// That of fully trained modules.
-    Module,
-}
-
-impl Role {
-    /// Which learning rate it is trained with.
-    pub fn rate_group(self) -> RateGroup {
-        match self {
-            Self::B | Self::EmbeddingB | Self::Magnitude | Self::Bias | Self::BaseBias => {
-                RateGroup::LoraPlus
-            }
-            Self::Whole => RateGroup::Module,
-            _ => RateGroup::General,
-        }
-    }
-
-    /// Whether it is a vector on disk.
-    fn is_vector(self) -> bool {
-        matches!(self, Self::Magnitude | Self::Bias | Self::BaseBias)
-    }
-}
+use super::spelling::{Role, written_end};
+use crate::arch::Site;
 
 /// One tensor that an adapter trains.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 use regex::{Regex, RegexBuilder};
 
 use super::config::AttachError;
-use crate::site::Site;
+use crate::arch::Site;
+use crate::weights::distance;
 
 /// Whether PEFT's rule for a list of targets picks the module at `path`.
 pub fn target_matches(target: &str, path: &str) -> bool {
@@ -98,32 +99,13 @@ pub(super) fn unknown_target(target: &str, sites: &[Site]) -> AttachError {
     available.sort();
     available.dedup();
     let wanted = target.rsplit('.').next().unwrap_or(target).to_lowercase();
-    let distance = |name: &&String| edit_distance(&wanted, name);
-    let near = available
-        .iter()
-        .min_by_key(distance)
-        .filter(|name| edit_distance(&wanted, name) <= 3);
+    let near = available.iter().map(|name| (distance(&wanted, name), name));
+    let near = near.min_by_key(|near| near.0).filter(|near| near.0 <= 3);
     AttachError::UnknownTarget {
         target: target.to_owned(),
-        near: near.cloned(),
+        near: near.map(|near| near.1.clone()),
         available,
     }
-}
-
-/// Levenshtein, for did-you-mean.
-fn edit_distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

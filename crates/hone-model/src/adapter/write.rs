@@ -9,18 +9,17 @@ use std::path::Path;
 use hone_ledger::write_whole;
 use serde_json::{Map, Value, json};
 
+use super::Adapter;
 use super::config::TrainedBias;
-use super::parts::{LoraPair, LoraParts, expert_of};
-use super::peft::{
-    CONFIG, PeftError, Provenance, SCALING, SaveDtype, WEIGHTS, make_dir, scaling_hash,
-};
-use super::settings::{EXPERTS, is_of_experts};
-use super::spelling::PREFIX;
-use super::table::{Param, Role};
+use super::pairs::LowRank;
+use super::parts::{LoraParts, expert_of};
+use super::peft::{CONFIG, PeftError, SaveDtype, WEIGHTS, make_dir};
+use super::provenance::{Provenance, SCALING, scaling_hash};
+use super::settings::{EXPERTS, is_of_experts, wrapped};
+use super::spelling::{PREFIX, Role};
+use super::table::Param;
 use super::targets::{exact_names, target_matches};
-use super::{Adapter, LowRank};
-use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::arch::{DecoderConfig, Site};
 
 /// Everything that the two files of an adapter say.
 #[derive(Default)]
@@ -406,7 +405,9 @@ impl LoraParts {
         let targets: Vec<&String> = targets.iter().filter(is_module).collect();
         let (mut params, mut numbers) = (Vec::new(), Vec::new());
         for (path, pair) in &stacked {
-            let module = module_of(path, &stacked);
+            let experts = path.rsplit_once('.').map_or("", |(experts, _)| experts);
+            let outer = format!("{experts}.{}", EXPERTS[1]);
+            let module = wrapped(path, stacked.contains_key(&outer));
             let halves = [
                 (Role::A, (pair.rank, pair.width), &pair.a),
                 (Role::B, (pair.out, pair.rank), &pair.b),
@@ -431,18 +432,6 @@ impl LoraParts {
             numbers,
             ..PeftFiles::default()
         }
-    }
-}
-
-/// The module that PEFT hangs a pair's tensors on: of two parameters of experts the first is inside the second.
-fn module_of(path: &str, pairs: &BTreeMap<String, LoraPair>) -> String {
-    let Some((experts, name)) = path.rsplit_once('.').filter(|_| is_of_experts(path)) else {
-        return path.to_owned();
-    };
-    let [inner, outer] = EXPERTS;
-    match name == inner && pairs.contains_key(&format!("{experts}.{outer}")) {
-        true => format!("{experts}.base_layer"),
-        false => experts.to_owned(),
     }
 }
 

@@ -2,18 +2,20 @@
 
 use hone_tensor::{Device, Tensor, Weight};
 
-use super::lora::LowRank;
-use super::{Flow, Method, Stage, Step, Through, Trained};
-use crate::adapter::attach::Fitting;
 use crate::adapter::config::{AttachError, TrainedBias, together};
+use crate::adapter::facts::Facts;
+use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
+use crate::adapter::method::Method;
+use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Facts, Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Said};
 use crate::adapter::select::Asked;
-use crate::adapter::table::{Param, ParamTable, Role};
-use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::adapter::spelling::Role;
+use crate::adapter::table::{Param, ParamTable};
+use crate::adapter::trained::{Flow, Stage, Step, Through, Trained};
+use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Bias;
 
@@ -22,12 +24,8 @@ impl Method for Bias {
         "trained biases"
     }
 
-    fn ends(&self) -> &'static [(&'static str, Role)] {
-        &[
-            (".base_layer.bias", Role::BaseBias),
-            (".bias", Role::Bias),
-            (".modules_to_save.bias", Role::Bias),
-        ]
+    fn roles(&self) -> &'static [Role] {
+        &[Role::Bias, Role::BaseBias]
     }
 
     fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {

@@ -8,20 +8,22 @@ use std::sync::OnceLock;
 
 use hone_tensor::{Device, Tensor, Weight};
 
-use super::lora::LowRank;
-use super::{
-    Edit, EditRows, Flow, Method, PANEL, Stage, Step, Through, Trained, panel, row_by_row,
-};
-use crate::adapter::attach::Fitting;
 use crate::adapter::config::{AttachError, Initial, LoraConfig, together};
+use crate::adapter::facts::Facts;
+use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
+use crate::adapter::method::Method;
+use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Facts, Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Said};
 use crate::adapter::select::Asked;
-use crate::adapter::table::{Param, ParamTable, Role};
-use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::adapter::spelling::Role;
+use crate::adapter::table::{Param, ParamTable};
+use crate::adapter::trained::{
+    Edit, EditRows, Flow, PANEL, Stage, Step, Through, Trained, panel, row_by_row,
+};
+use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Dora;
 
@@ -30,11 +32,8 @@ impl Method for Dora {
         "DoRA"
     }
 
-    fn ends(&self) -> &'static [(&'static str, Role)] {
-        &[
-            (".lora_magnitude_vector", Role::Magnitude),
-            (".lora_magnitude_vector.weight", Role::Magnitude),
-        ]
+    fn roles(&self) -> &'static [Role] {
+        &[Role::Magnitude]
     }
 
     fn check(&self, config: &LoraConfig) -> Result<(), AttachError> {

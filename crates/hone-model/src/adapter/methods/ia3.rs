@@ -4,19 +4,22 @@
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};
 
-use super::lora::{LowRank, NOT_NAMED};
-use super::{Edit, EditRows, Flow, Method, Stage, Step, Through, Trained, row_by_row};
-use crate::adapter::attach::Fitting;
+use super::lora::NOT_NAMED;
 use crate::adapter::config::{AttachError, Initial, LoraConfig, TrainedBias, together};
+use crate::adapter::facts::Facts;
+use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
+use crate::adapter::method::Method;
+use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::{Factors, LoraParts};
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Facts, Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Said};
 use crate::adapter::select::Asked;
-use crate::adapter::table::{Param, ParamTable, Role};
+use crate::adapter::spelling::Role;
+use crate::adapter::table::{Param, ParamTable};
 use crate::adapter::targets::target_matches;
-use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::adapter::trained::{Edit, EditRows, Flow, Stage, Step, Through, Trained, row_by_row};
+use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Ia3;
 
@@ -25,8 +28,8 @@ impl Method for Ia3 {
         "IA3"
     }
 
-    fn ends(&self) -> &'static [(&'static str, Role)] {
-        &[(".ia3_l", Role::Factors)]
+    fn roles(&self) -> &'static [Role] {
+        &[Role::Factors]
     }
 
     fn check(&self, config: &LoraConfig) -> Result<(), AttachError> {

@@ -1,9 +1,8 @@
 //! The methods of fine-tuning: each is one file and its line in [`METHODS`].
 //!
-//! A method owns what it trains (roles, shapes, names on disk), what that begins with, its arithmetic there and back, what
-//! merging makes of it, and what can be done with it. The rest of the crate goes through the table and knows no method by
-//! name. Low-rank pairs are the hot path, so they lie group by group ([`lora`]) where the passes find them without asking
-//! anyone; everything else is a [`Step`] at a projection, a [`Matrix`] in place of one, or [`Rows`] of the embedding.
+//! A method owns what it trains (roles, shapes), what that begins with, its arithmetic there and back, what merging makes of
+//! it, and what can be done with it, as [`Method`] asks it. The rest of the crate goes through the table and knows no method
+//! by name.
 
 pub(crate) mod bias;
 pub(crate) mod dora;
@@ -12,23 +11,15 @@ pub(crate) mod lora;
 pub(crate) mod token_rows;
 pub(crate) mod whole;
 
-use std::fmt::Debug;
-
-use hone_ledger::Seed;
-use hone_tensor::{Device, MatRef, Tensor, TensorError, Weight};
-
-use super::attach::Fitting;
 use super::config::{AttachError, LoraConfig};
-use super::layout::{AtSite, Wanted};
-use super::parts::LoraParts;
-use super::raw::Module;
-use super::runtimes::{Facts, Runtime, Said};
+use super::finding::Finding;
+use super::fitting::Fitting;
+use super::layout::{Layout, Wanted};
+use super::method::Method;
+use super::raw::{Modules, RawAdapter};
 use super::select::Asked;
-use super::table::{ParamTable, Role};
-use crate::decoder::Projection;
-use crate::site::Site;
-use crate::weights::DecoderConfig;
-use lora::LowRank;
+use super::settings::Settings;
+use crate::arch::DecoderConfig;
 
 /// Every method. Where two train at one projection, their numbers lie in this order.
 pub(crate) const METHODS: [&dyn Method; 6] = [
@@ -40,229 +31,57 @@ pub(crate) const METHODS: [&dyn Method; 6] = [
     &ia3::Ia3,
 ];
 
-/// A way of training a module.
-pub(crate) trait Method: Sync {
-    /// As its users call it.
-    fn name(&self) -> &'static str;
-
-    /// How its tensors' names end, behind the module. Of one role the first is written, all are read.
-    fn ends(&self) -> &'static [(&'static str, Role)];
-
-    /// Whether a tensor with this role is its.
-    fn has(&self, role: Role) -> bool {
-        self.ends().iter().any(|(_, own)| *own == role)
-    }
-
-    /// Whether rows of other adapters may be in the same batch: it leaves alone what all rows share.
-    fn mixes(&self) -> bool {
-        true
-    }
-
-    /// Refuses a configuration that asks for what it does not go together with.
-    fn check(&self, _config: &LoraConfig) -> Result<(), AttachError> {
-        Ok(())
-    }
-
-    /// Adds what a configuration asks of it.
-    fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError>;
-
-    /// Adds what the tensors of a file put on a linear layer.
-    fn fit(&self, site: Site, fitting: &mut Fitting, wanted: &mut Wanted);
-
-    /// Adds what the tensors of a file put on the embedding.
-    fn fit_embedding(&self, _fitting: &mut Fitting, _wanted: &mut Wanted) {}
-
-    /// Why a tensor of its is not one that belongs on a module, if it is not.
-    fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str>;
-
-    /// What a module lacks of it, whatever the base.
-    fn lacks(&self, _module: &Module) -> Option<Role> {
-        None
-    }
-
-    /// What the settings promise at a linear layer of a base, and no tensor keeps.
-    fn promised(&self, _site: Site, _module: &Module, _base: &DecoderConfig) -> Option<Role> {
-        None
-    }
-
-    /// Takes its tensors of a module over into the mathematics of an adapter.
-    fn take(&self, module: &Module, parts: &mut LoraParts);
-
-    /// Says what a program makes of it.
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said);
-}
-
-/// What a method trains at one place.
-pub(crate) trait Trained: Debug + Send + Sync {
-    /// Takes its places in the flat buffer; `pair` is the low-rank pair at the same projection, which has its own.
-    fn place(&mut self, pair: Option<&LowRank>, table: &mut ParamTable);
-
-    /// Puts in what it begins with, where that needs no base.
-    fn draw(&self, _numbers: &mut [f32], _seed: Seed) {}
-
-    /// Puts in what it takes over from the base; the places hold zeros.
-    fn fill(&self, _weight: &Weight, _bias: Option<&Tensor>, _numbers: &mut Tensor) {}
-
-    /// A number of the adapter may change, or even the base: what was derived from them does not hold any more.
-    fn forget(&mut self, _base_too: bool) {}
-}
-
-/// Where on the way through a projection a step stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Stage {
-    /// Before the matrix.
-    Input,
-    /// After the matrix and the low-rank pair.
-    Gain,
-    /// In place of the base's bias.
-    Bias,
-    /// After all.
-    Output,
-}
-
-/// Something that is done to the input or the outputs of a projection.
-pub(crate) trait Step: Trained {
-    /// Where it stands.
-    fn stage(&self) -> Stage;
-
-    /// From what is given to it, `[rows, in]` or `[rows, out]`, to what it makes of it.
-    fn forward(&self, at: &Through, y: &mut Tensor);
-
-    /// Whether the way back needs what was given to it.
-    fn needs_given(&self) -> bool;
-
-    /// Adds its gradients, and returns that of what was given to it.
-    fn backward<'d>(
-        &self,
-        at: &Through,
-        given: Option<&Tensor>,
-        dy: Flow<'d>,
-        grads: &mut Tensor,
-    ) -> Flow<'d>;
-}
-
-/// Something that stands in place of a projection's matrix.
-pub(crate) trait Matrix: Trained {
-    /// `x·Wᵀ`, `[rows, out]`.
-    fn product(&self, at: &Through, x: &Tensor, y: &mut Tensor);
-
-    /// Adds its gradients.
-    fn gradients(&self, at: &Through, x: &Tensor, dy: &Tensor, grads: &mut Tensor);
-
-    /// `dx (+)= dy·W`.
-    fn input_gradient(&self, at: &Through, dy: &Tensor, dx: &mut Tensor, accumulate: bool);
-}
-
-/// Something that is trained at the embedding.
-pub(crate) trait Rows: Trained {
-    /// Changes the rows of these tokens, `[ids, d_model]`; `weight` is how strongly the adapter counts.
-    fn forward(&self, numbers: &Tensor, ids: &[u32], weight: f32, rows: &mut Tensor);
-
-    /// Adds its gradients.
-    fn backward(
-        &self,
-        numbers: &Tensor,
-        ids: &[u32],
-        weight: f32,
-        drows: &Tensor,
-        grads: &mut Tensor,
-    );
-
-    /// Whether it only adds to the rows, so that several adapters can.
-    fn is_additive(&self) -> bool;
-
-    /// What it is to a head that shares the embedding's matrix.
-    fn at_tied_head(&self) -> Option<Box<dyn Matrix>>;
-}
-
-/// What merging makes of a tensor of the base, whose rows come a few at a time.
-pub(crate) trait Edit: Debug + Send + Sync {
-    /// Ready for the rows of one tensor.
-    fn begin<'e>(&'e self, device: &'e Device) -> EditRows<'e>;
-}
-
-/// Changes rows, given their numbers in the tensor and all of their elements one after another.
-pub(crate) type EditRows<'e> =
-    Box<dyn FnMut(&[usize], &mut Vec<f32>) -> Result<(), TensorError> + 'e>;
-
-/// An edit that changes row by row.
-fn row_by_row<'e>(edit: impl Fn(usize, &mut [f32]) + 'e) -> EditRows<'e> {
-    Box::new(move |rows, panel| {
-        let cols = panel.len() / rows.len().max(1);
-        for (row, out) in rows.iter().zip(panel.chunks_exact_mut(cols.max(1))) {
-            edit(*row, out);
-        }
-        Ok(())
-    })
-}
-
-/// A projection on the way through it: the frozen one, and the adapter's numbers.
-#[derive(Clone, Copy)]
-pub(crate) struct Through<'a> {
-    pub numbers: &'a Tensor,
-    pub at: &'a AtSite,
-    pub projection: &'a Projection,
-}
-
-impl<'a> Through<'a> {
-    /// Where it is computed.
-    pub fn device(&self) -> &'a Device {
-        self.numbers.device()
-    }
-
-    /// One number for each of `cols` columns.
-    fn row(&self, offset: usize, cols: usize) -> MatRef<'a> {
-        self.numbers.window(offset, 1, cols)
+impl LoraConfig {
+    /// Refuses numbers that make no adapter, and wishes that do not go together.
+    pub fn check(&self) -> Result<(), AttachError> {
+        self.check_numbers()?;
+        METHODS.iter().try_for_each(|method| method.check(self))
     }
 }
 
-/// A gradient on its way back: lent, or owned and free to be changed.
-pub(crate) enum Flow<'d> {
-    Lent(&'d Tensor),
-    Own(Tensor),
-}
-
-impl std::ops::Deref for Flow<'_> {
-    type Target = Tensor;
-
-    fn deref(&self) -> &Tensor {
-        match self {
-            Self::Lent(tensor) => tensor,
-            Self::Own(tensor) => tensor,
-        }
-    }
-}
-
-impl Flow<'_> {
-    /// Each column multiplied.
-    fn scaled(self, factors: MatRef) -> Self {
-        let mut own = match self {
-            Self::Own(tensor) => tensor,
-            Self::Lent(tensor) => copy_of(tensor),
+impl Wanted {
+    /// Everything that a configuration names, each name checked to mean something.
+    pub fn of(config: &LoraConfig, base: &DecoderConfig) -> Result<Self, AttachError> {
+        config.check()?;
+        let asked = Asked::of(config, base)?;
+        let mut wanted = Self {
+            rank_stabilised: config.rank_stabilised,
+            ..Self::default()
         };
-        let device = own.device().clone();
-        device.scale_cols(&mut own, factors);
-        Self::Own(own)
+        for method in METHODS {
+            method.ask(&asked, &mut wanted)?;
+        }
+        Ok(wanted)
     }
 }
 
-/// The same numbers in a place of their own.
-pub(crate) fn copy_of(tensor: &Tensor) -> Tensor {
-    let device = tensor.device();
-    let mut copy = device.empty(tensor.rows(), tensor.cols());
-    device.copy_rows(tensor, 0, tensor.rows(), &mut copy, 0);
-    copy
-}
-
-/// Rows of a frozen matrix that are decoded at a time.
-pub(super) const PANEL: usize = 256;
-
-/// Some rows of a frozen matrix as numbers.
-pub(super) fn panel(device: &Device, weight: &Weight, first: usize) -> Tensor {
-    let rows: Vec<u32> = (first..weight.rows().min(first + PANEL))
-        .map(|row| row as u32)
-        .collect();
-    let mut numbers = device.empty(rows.len(), weight.cols());
-    device.embed(&rows, weight, &mut numbers);
-    numbers
+impl Layout {
+    /// What the tensors of an adapter put on `base`. A tensor that has no place there, one of another shape, and what Hone
+    /// cannot apply become findings; what is missing, a check has found.
+    pub(super) fn of_tensors(
+        raw: &RawAdapter,
+        settings: &Settings,
+        modules: &Modules,
+        base: &DecoderConfig,
+        findings: &mut Vec<Finding>,
+    ) -> Self {
+        let mut fitting = Fitting::new(raw, settings, modules, base, findings);
+        let mut wanted = Wanted {
+            rank_stabilised: settings.rank_stabilised,
+            ..Wanted::default()
+        };
+        for site in base.sites() {
+            METHODS
+                .iter()
+                .for_each(|method| method.fit(site, &mut fitting, &mut wanted));
+        }
+        for method in METHODS {
+            method.fit_embedding(&mut fitting, &mut wanted);
+        }
+        let layout = Self::new(wanted, base);
+        fitting.tie_ends();
+        fitting.compare_shapes(layout.table.params());
+        fitting.report_others();
+        layout
+    }
 }

@@ -3,19 +3,21 @@
 
 use hone_tensor::{Device, Tensor, Weight};
 
-use super::lora::LowRank;
 use super::whole::{whole_at, whole_embedding};
-use super::{Edit, EditRows, Matrix, Method, Rows, Through, Trained, row_by_row};
-use crate::adapter::attach::Fitting;
 use crate::adapter::config::{AttachError, together};
+use crate::adapter::facts::Facts;
+use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
+use crate::adapter::method::Method;
+use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::{LoraParts, TrainedRows};
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Facts, Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Said};
 use crate::adapter::select::{Asked, known_tokens};
-use crate::adapter::table::{Param, ParamTable, Role};
-use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::adapter::spelling::Role;
+use crate::adapter::table::{Param, ParamTable};
+use crate::adapter::trained::{Edit, EditRows, Matrix, Rows, Through, Trained, row_by_row};
+use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct TokenRows;
 
@@ -24,12 +26,8 @@ impl Method for TokenRows {
         "trained token rows"
     }
 
-    fn ends(&self) -> &'static [(&'static str, Role)] {
-        &[
-            (".token_adapter.trainable_tokens_delta", Role::TokenRows),
-            (".trainable_tokens_delta", Role::TokenRows),
-            (".token_adapter.base_layer.weight", Role::BaseWeight),
-        ]
+    fn roles(&self) -> &'static [Role] {
+        &[Role::TokenRows]
     }
 
     fn mixes(&self) -> bool {

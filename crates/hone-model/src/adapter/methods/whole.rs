@@ -2,19 +2,24 @@
 
 use hone_tensor::{Device, Tensor, Weight};
 
-use super::lora::{LowRank, places};
-use super::{Edit, EditRows, Matrix, Method, PANEL, Rows, Through, Trained, panel, row_by_row};
-use crate::adapter::attach::Fitting;
+use super::lora::places;
 use crate::adapter::config::AttachError;
+use crate::adapter::facts::Facts;
+use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
+use crate::adapter::method::Method;
+use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::{Module, RawTensor};
-use crate::adapter::runtimes::{Facts, Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Said};
 use crate::adapter::select::Asked;
-use crate::adapter::table::{Param, ParamTable, Role};
+use crate::adapter::spelling::Role;
+use crate::adapter::table::{Param, ParamTable};
 use crate::adapter::targets::{EMBEDDINGS, HEADS, names_any};
-use crate::site::Site;
-use crate::weights::DecoderConfig;
+use crate::adapter::trained::{
+    Edit, EditRows, Matrix, PANEL, Rows, Through, Trained, panel, row_by_row,
+};
+use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Whole;
 
@@ -23,12 +28,8 @@ impl Method for Whole {
         "modules trained whole"
     }
 
-    fn ends(&self) -> &'static [(&'static str, Role)] {
-        &[
-            (".weight", Role::Whole),
-            (".modules_to_save.weight", Role::Whole),
-            (".base_layer.weight", Role::BaseWeight),
-        ]
+    fn roles(&self) -> &'static [Role] {
+        &[Role::Whole, Role::BaseWeight]
     }
 
     fn mixes(&self) -> bool {
