@@ -2,7 +2,8 @@
 
 use hone::model::arch::DecoderConfig;
 use hone::tensor::{
-    AdamWStep, AttentionGrads, AttentionSaved, Device, Heads, Span, StoredMatrix, Tensor, Weight,
+    AdamWStep, AttentionGrads, AttentionSaved, Device, Heads, Index, Span, Spans, StoredMatrix,
+    Tensor, Weight,
 };
 
 use crate::measure::{Figure, in_turns};
@@ -118,7 +119,7 @@ fn attention(config: &DecoderConfig, device: &Device, repeats: usize) -> Vec<Fig
         heads.num_heads * heads.head_dim,
         heads.num_kv_heads * heads.head_dim,
     );
-    let spans: Vec<Span> = (0..TOKENS / SEQUENCE)
+    let spans: Spans = (0..TOKENS / SEQUENCE)
         .map(|i| Span {
             query_start: i * SEQUENCE,
             query_len: SEQUENCE,
@@ -231,7 +232,7 @@ fn head_and_loss(config: &DecoderConfig, device: &Device, repeats: usize) -> Fig
     const ROWS: usize = 256;
     let head = weight(device, config.vocab_size, config.d_model);
     let x = tensor(device, ROWS, config.d_model);
-    let targets: Vec<u32> = (0..ROWS as u32).collect();
+    let targets: Index = (0..ROWS).collect();
     let (mut logits, mut dx) = (
         device.empty(ROWS, config.vocab_size),
         device.empty(ROWS, config.d_model),
@@ -241,7 +242,7 @@ fn head_and_loss(config: &DecoderConfig, device: &Device, repeats: usize) -> Fig
         &mut [&mut || {
             device.linear(x.view(), &head, &mut logits, false);
             device
-                .cross_entropy(&mut logits, &targets, true)
+                .cross_entropy(&mut logits, targets.all(), true)
                 .expect("the CPU does not fail");
             device.linear_backward(logits.view(), &head, &mut dx, false);
         }],

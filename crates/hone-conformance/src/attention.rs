@@ -1,6 +1,6 @@
 //! Attention of packed sequences, with windows, caps and longer keys.
 
-use hone_tensor::{AttentionGrads, AttentionSaved, Device, Heads, Span, Tensor};
+use hone_tensor::{AttentionGrads, AttentionSaved, Device, Heads, Span, Spans, Tensor};
 
 use crate::{assert_close, noise, numeric_gradient, wide};
 
@@ -37,7 +37,7 @@ fn attention(q: &[f64], k: &[f64], v: &[f64], spans: &[Span], heads: Heads) -> V
 }
 
 /// Sequences of these lengths, one after the other.
-pub fn packed(lengths: &[usize]) -> Vec<Span> {
+pub fn packed(lengths: &[usize]) -> Spans {
     let mut start = 0;
     let span = |&len: &usize| {
         start += len;
@@ -101,7 +101,7 @@ pub fn queries_at_the_end_of_longer_keys_see_all_before_them(device: &Device) {
         cap: None,
     };
     for query_len in [1, 3, 60] {
-        let spans = [
+        let spans = Spans::from(vec![
             Span {
                 query_start: 0,
                 query_len,
@@ -114,7 +114,7 @@ pub fn queries_at_the_end_of_longer_keys_see_all_before_them(device: &Device) {
                 key_start: 0,
                 key_len: 7,
             },
-        ];
+        ]);
         let (q, k, v) = (
             noise((query_len + 1) * 32, 14),
             noise(100 * 16, 15),
@@ -219,7 +219,7 @@ fn attention_gradients(
     let (q_cols, kv_cols) = (heads.num_heads * dim, heads.num_kv_heads * dim);
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let [mut dq, mut dk, mut dv] = [q, k, v].map(|x| vec![0.0; x.len()]);
-    for span in packed(lengths) {
+    for span in packed(lengths).iter() {
         for head in 0..heads.num_heads {
             let kv = head / (heads.num_heads / heads.num_kv_heads) * dim;
             let row = |i: usize| (span.query_start + i) * q_cols + head * dim;
@@ -414,7 +414,7 @@ pub fn with_a_cache_the_last_queries_see_their_window_only(device: &Device) {
             window: Some(9),
             cap: Some(1.0),
         };
-        let spans = [
+        let spans = Spans::from(vec![
             Span {
                 query_start: 0,
                 query_len,
@@ -427,7 +427,7 @@ pub fn with_a_cache_the_last_queries_see_their_window_only(device: &Device) {
                 key_start: 0,
                 key_len: 7,
             },
-        ];
+        ]);
         let (q, k, v) = (
             noise((query_len + 1) * 32, 14),
             noise(100 * 16, 15),

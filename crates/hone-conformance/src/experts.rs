@@ -31,7 +31,7 @@ pub fn by_row(routing: &Routing, rows: usize, experts: usize) -> Vec<Vec<(usize,
         let own = &routing.rows[places.clone()];
         assert!(own.is_sorted_by(|a, b| a < b), "rows of an expert rise");
         for (row, place) in own.iter().zip(places) {
-            of_row[*row].push((expert, weights[place]));
+            of_row[*row as usize].push((expert, weights[place]));
         }
     }
     of_row
@@ -84,7 +84,7 @@ pub fn rows_go_to_the_experts_with_the_greatest_shares_and_the_gradient_comes_ba
         for row in 0..rows {
             for expert in 0..experts {
                 let mut own = routing.places(expert);
-                if let Some(place) = own.find(|place| routing.rows[*place] == row) {
+                if let Some(place) = own.find(|place| routing.rows[*place] as usize == row) {
                     dy[at] = dweights[place];
                     at += 1;
                 }

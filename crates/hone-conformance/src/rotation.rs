@@ -1,6 +1,6 @@
 //! Rotary positions.
 
-use hone_tensor::Device;
+use hone_tensor::{Device, Index};
 
 use crate::{assert_close, noise, numeric_gradient, wide};
 
@@ -17,7 +17,7 @@ pub fn rope_turns_pairs_and_its_inverse_is_its_gradient(device: &Device) {
             }
         })
         .collect();
-    let positions = [0u32, 1, 2, 15];
+    let positions = Index::from(vec![0, 1, 2, 15]);
     let x = noise(rows * heads * dim, 9);
     let reference = |x: &[f64]| {
         let mut y = x.to_vec();
@@ -38,12 +38,12 @@ pub fn rope_turns_pairs_and_its_inverse_is_its_gradient(device: &Device) {
     };
     let device_table = device.tensor(16, dim, &table);
     let mut y = device.tensor(rows, heads * dim, &x);
-    device.rope(&mut y, dim, &positions, &device_table, false);
+    device.rope(&mut y, dim, positions.all(), &device_table, false);
     assert_close("rope", &y.to_vec().unwrap(), &reference(&wide(&x)), 1e-6);
 
     let dy = noise(rows * heads * dim, 10);
     let mut dx = device.tensor(rows, heads * dim, &dy);
-    device.rope(&mut dx, dim, &positions, &device_table, true);
+    device.rope(&mut dx, dim, positions.all(), &device_table, true);
     assert_close(
         "rope backward",
         &dx.to_vec().unwrap(),
@@ -66,7 +66,7 @@ pub fn a_narrow_table_turns_the_beginning_of_a_head_and_neighbours_turn_together
             }
         })
         .collect();
-    let positions = [0u32, 1, 2, 15];
+    let positions = Index::from(vec![0, 1, 2, 15]);
     let (x, dy) = (
         noise(rows * heads * width, 9),
         noise(rows * heads * width, 10),
@@ -91,8 +91,10 @@ pub fn a_narrow_table_turns_the_beginning_of_a_head_and_neighbours_turn_together
         let turn = |data: &[f32], inverse| {
             let mut y = device.tensor(rows, heads * width, data);
             match interleaved {
-                true => device.rope_interleaved(&mut y, width, &positions, &device_table, inverse),
-                false => device.rope(&mut y, width, &positions, &device_table, inverse),
+                true => {
+                    device.rope_interleaved(&mut y, width, positions.all(), &device_table, inverse)
+                }
+                false => device.rope(&mut y, width, positions.all(), &device_table, inverse),
             }
             y.to_vec().unwrap()
         };

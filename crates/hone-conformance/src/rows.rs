@@ -1,16 +1,17 @@
 //! Rows and columns by index, by factors, side by side.
 
-use hone_tensor::{Columns, Device, Tensor};
+use hone_tensor::{Columns, Device, Index, Tensor};
 
 use crate::{assert_close, noise, wide};
 
 pub fn rows_are_gathered_added_back_and_biased(device: &Device) {
     let x = device.tensor(3, 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     let mut picked = device.empty(2, 2);
-    device.gather_rows(&x, &[2, 0], &mut picked);
+    let rows = Index::from(vec![2, 0]);
+    device.gather_rows(&x, rows.all(), &mut picked);
     assert_eq!(picked.to_vec().unwrap(), [5.0, 6.0, 1.0, 2.0]);
     let mut out = device.zeros(3, 2);
-    device.scatter_add_rows(&picked, &[2, 0], &mut out);
+    device.scatter_add_rows(&picked, rows.all(), &mut out);
     device.add(&mut out, &x);
     device.add_bias(&mut out, &device.tensor(1, 2, &[10.0, 20.0]));
     assert_eq!(out.to_vec().unwrap(), [12.0, 24.0, 13.0, 24.0, 20.0, 32.0]);
@@ -122,13 +123,20 @@ pub fn numbers_are_divided_by_roots_and_nothing_by_zero(device: &Device) {
 pub fn rows_of_a_window_are_gathered_and_added_back(device: &Device) {
     let numbers: Vec<f32> = (0..12).map(|i| i as f32).collect();
     let mut out = device.empty(3, 3);
-    device.gather_window(flat(device, &numbers).window(3, 4, 3), &[3, 0, 3], &mut out);
+    let picked = Index::from(vec![3, 0, 3]);
+    device.gather_window(
+        flat(device, &numbers).window(3, 4, 3),
+        picked.all(),
+        &mut out,
+    );
     assert_eq!(
         out.to_vec().unwrap(),
         [9.0, 10.0, 11.0, 0.0, 1.0, 2.0, 9.0, 10.0, 11.0]
     );
     let mut place = flat(device, &numbers);
-    device.scatter_add_window(&out, &[1, 2, 1], place.window_mut(3, 4, 3));
+    // A part of a longer list, as a chunk of a batch is.
+    let rows = Index::from(vec![9, 1, 2, 1]);
+    device.scatter_add_window(&out, rows.part(1..4), place.window_mut(3, 4, 3));
     let got = place.to_vec().unwrap();
     assert_eq!(got[..6], [9.0, 9.0, 9.0, 0.0, 1.0, 2.0]);
     assert_eq!(

@@ -4,7 +4,7 @@
 //! losses have turned out infinite or not a number, and then all of it, to name the tensor at fault or, where every weight
 //! is finite, the layer in which numbers grow beyond what f32 holds.
 
-use hone_tensor::{Tensor, TensorError, Weight};
+use hone_tensor::{Index, Tensor, TensorError, Weight};
 
 use crate::arch::{NormAt, Part};
 use crate::batch::Packed;
@@ -185,9 +185,9 @@ impl Decoder {
         let at_once = (NUMBERS / weight.cols().max(1)).max(1);
         for start in (0..weight.rows()).step_by(at_once) {
             let end = (start + at_once).min(weight.rows());
-            let ids: Vec<u32> = (start as u32..end as u32).collect();
+            let ids: Index = (start..end).collect();
             let mut rows = self.device.empty(ids.len(), weight.cols());
-            self.device.embed(&ids, weight, &mut rows);
+            self.device.embed(ids.all(), weight, &mut rows);
             if let Some(value) = not_finite(&rows.to_vec()?) {
                 return Ok(Some(value));
             }

@@ -4,7 +4,7 @@
 //! fresh prompt can join while others are in mid-sentence, and there is one decoder for all of it.
 
 use hone_ledger::{Seed, Stream};
-use hone_tensor::{Span, Tensor, TensorError};
+use hone_tensor::{Index, Span, Tensor, TensorError};
 
 use crate::arch::LayerSpec;
 use crate::finite::{NotFinite, not_finite};
@@ -45,7 +45,7 @@ impl Cache {
 
     /// Feeds new tokens to some slots; logits after the last token of each, `[pieces, vocabulary]`.
     fn extend(&mut self, model: &Model, pieces: &[(usize, &[u32])]) -> Tensor {
-        let mut rows = Rows::new(vec![], vec![]);
+        let (mut positions, mut spans) = (Vec::new(), Vec::new());
         let (mut ids, mut last) = (Vec::new(), Vec::new());
         for &(slot, new) in pieces {
             let past = self.lengths[slot];
@@ -53,9 +53,8 @@ impl Cache {
                 !new.is_empty() && past + new.len() <= self.capacity,
                 "the cache has room"
             );
-            rows.positions
-                .extend(past as u32..(past + new.len()) as u32);
-            rows.spans.push(Span {
+            positions.extend(past as u32..(past + new.len()) as u32);
+            spans.push(Span {
                 query_start: ids.len(),
                 query_len: new.len(),
                 key_start: slot * self.capacity,
@@ -66,6 +65,8 @@ impl Cache {
             self.lengths[slot] += new.len();
         }
         // Of the last layer's rows only these feed a logit.
+        let ids = Index::from(ids);
+        let mut rows = Rows::new(positions.into(), spans.into());
         let spans = rows.spans.iter().enumerate().map(|(piece, span)| Span {
             query_start: piece,
             query_len: 1,
@@ -73,7 +74,7 @@ impl Cache {
         });
         let last_rows = LastRows {
             spans: spans.collect(),
-            rows: last.clone(),
+            rows: last.iter().copied().collect(),
             division: vec![],
         };
         let asked = model.exact(Shortcuts::ALL).last_layer;
@@ -83,9 +84,9 @@ impl Cache {
         for (index, state) in self.layers.iter_mut().enumerate() {
             hidden = pass.layer(index, &hidden, &rows, Some(state), false).0;
         }
-        let fed: Vec<usize> = match asked {
+        let fed: Index = match asked {
             true => (0..pieces.len()).collect(),
-            false => last,
+            false => last.into_iter().collect(),
         };
         pass.logits(&hidden, &fed)
     }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 
-use hone_tensor::Span;
+use hone_tensor::{Index, Span, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Packed;
@@ -71,10 +71,10 @@ pub(crate) type Division = Vec<usize>;
 
 /// Where the rows of a batch stand.
 pub(crate) struct Rows {
-    pub positions: Vec<u32>,
-    pub spans: Vec<Span>,
+    pub positions: Index,
+    pub spans: Spans,
     /// The row that each key of `spans` is, where that is not the key's own number.
-    pub keys: Option<Vec<usize>>,
+    pub keys: Option<Index>,
     /// The first layer's rows by distinct token.
     pub first: Option<Distinct>,
     /// The only rows that matter after the last layer's keys and values.
@@ -84,7 +84,7 @@ pub(crate) struct Rows {
 
 impl Rows {
     /// Every row computed everywhere.
-    pub fn new(positions: Vec<u32>, spans: Vec<Span>) -> Self {
+    pub fn new(positions: Index, spans: Spans) -> Self {
         Self {
             positions,
             spans,
@@ -99,9 +99,9 @@ impl Rows {
 /// Rows grouped by token.
 pub(crate) struct Distinct {
     /// One row of each distinct token.
-    pub representatives: Vec<usize>,
+    pub representatives: Index,
     /// The place among them that each row has.
-    pub of_row: Vec<usize>,
+    pub of_row: Index,
     /// Of the representatives.
     pub division: Division,
 }
@@ -125,9 +125,9 @@ impl Distinct {
             })
         };
         let of_row: Vec<usize> = ids.iter().enumerate().map(place).collect();
-        (representatives.len() < ids.len()).then_some(Self {
-            representatives,
-            of_row,
+        (representatives.len() < ids.len()).then(|| Self {
+            representatives: representatives.into_iter().collect(),
+            of_row: of_row.into_iter().collect(),
             division: vec![],
         })
     }
@@ -136,9 +136,9 @@ impl Distinct {
 /// The rows of the last layer's output.
 pub(crate) struct LastRows {
     /// Rising.
-    pub rows: Vec<usize>,
+    pub rows: Index,
     /// As [`Rows::spans`], with queries counted among `rows`.
-    pub spans: Vec<Span>,
+    pub spans: Spans,
     pub division: Division,
 }
 
@@ -152,16 +152,16 @@ pub(crate) struct HeadRows {
 
 /// A batch as it will be computed.
 pub(crate) struct Layout {
-    pub ids: Vec<u32>,
+    pub ids: Index,
     pub rows: Rows,
     /// The token of the batch that each row was taken from.
-    pub sources: Vec<usize>,
+    pub sources: Index,
     /// The row of each token of the batch.
-    pub row_of: Vec<usize>,
+    pub row_of: Index,
     /// Rows of the last layer's output that go through the head, share by share.
-    pub head_rows: Vec<usize>,
+    pub head_rows: Index,
     /// The next token for each of `head_rows`.
-    pub targets: Vec<u32>,
+    pub targets: Index,
     /// What the gradient of each of them is multiplied with; nothing where it is 1.
     pub weights: Option<Vec<f32>>,
     /// How `head_rows` divide among the shares.
@@ -196,7 +196,10 @@ impl Layout {
             .then(|| last_rows(&tree, &spans, &head_rows))
             .flatten();
         if let Some(last) = &last {
-            let place = |row: &usize| last.rows.binary_search(row).expect("a head row is needed");
+            let place = |row: &usize| {
+                let found = last.rows.binary_search(&(*row as u32));
+                found.expect("a head row is needed")
+            };
             head_rows = head_rows.iter().map(place).collect();
         }
         let first = shortcuts
@@ -206,21 +209,21 @@ impl Layout {
         Self {
             rows: Rows {
                 positions: positions(&tree),
-                spans,
-                keys,
+                spans: spans.into(),
+                keys: keys.map(|keys| keys.into_iter().collect()),
                 first,
                 last,
                 division: vec![],
             },
-            ids,
-            sources: tree.sources,
-            row_of: tree.row_of,
+            ids: ids.into(),
+            sources: tree.sources.into_iter().collect(),
+            row_of: tree.row_of.into_iter().collect(),
             heads: vec![HeadRows {
                 range: 0..head_rows.len(),
                 supervised: batch.rows.len(),
             }],
-            head_rows,
-            targets,
+            head_rows: head_rows.into_iter().collect(),
+            targets: targets.into(),
             weights,
             order: None,
         }
@@ -241,24 +244,30 @@ impl Layout {
             has(|rows| rows.last.is_some()),
         );
         let mut all = Self {
-            ids: vec![],
+            ids: Index::default(),
             rows: Rows {
-                keys: keys.then(Vec::new),
+                keys: keys.then(Index::default),
                 first: first.then(|| Distinct::apart(0)),
-                last: last.then(|| LastRows::all(0, vec![])),
-                ..Rows::new(vec![], vec![])
+                last: last.then(|| LastRows::all(0, Spans::default())),
+                ..Rows::new(Index::default(), Spans::default())
             },
-            sources: vec![],
-            row_of: vec![0; batch.ids.len()],
-            head_rows: vec![],
-            targets: vec![],
+            sources: Index::default(),
+            row_of: Index::default(),
+            head_rows: Index::default(),
+            targets: Index::default(),
             weights: batch.weights.map(|_| vec![]),
             heads: vec![],
             order: Some(vec![]),
         };
+        let mut row_of = vec![0; batch.ids.len()];
         for (layout, part) in parts.drain(..) {
+            let at = all.ids.len();
+            for (&token, row) in part.tokens.iter().zip(layout.row_of.rows()) {
+                row_of[token] = at + row;
+            }
             all.append(layout, &part);
         }
+        all.row_of = row_of.into_iter().collect();
         all.divide();
         all
     }
@@ -274,24 +283,21 @@ impl Layout {
             last,
             ..
         } = other.rows;
-        let key_at = self.rows.keys.as_ref().map_or(at, Vec::len);
+        let key_at = self.rows.keys.as_ref().map_or(at, |keys| keys.len());
         let own_spans = moved(&spans, at, key_at);
         self.rows.division.push(at);
         if let Some(all) = &mut self.rows.keys {
-            all.extend(
-                keys.unwrap_or_else(|| (0..rows).collect())
-                    .iter()
-                    .map(|row| at + row),
-            );
+            let own = keys.unwrap_or_else(|| (0..rows).collect());
+            all.extend(own.rows().map(|row| at + row));
         }
         if let Some(all) = &mut self.rows.first {
             let own = first.unwrap_or_else(|| Distinct::apart(rows));
             let places = all.representatives.len();
             all.division.push(places);
             all.of_row
-                .extend(own.of_row.iter().map(|place| places + place));
+                .extend(own.of_row.rows().map(|place| places + place));
             all.representatives
-                .extend(own.representatives.iter().map(|row| at + row));
+                .extend(own.representatives.rows().map(|row| at + row));
         }
         let mut head_at = at;
         if let Some(all) = &mut self.rows.last {
@@ -299,20 +305,17 @@ impl Layout {
             head_at = all.rows.len();
             all.division.push(head_at);
             all.spans.extend(moved(&own.spans, head_at, key_at));
-            all.rows.extend(own.rows.iter().map(|row| at + row));
+            all.rows.extend(own.rows.rows().map(|row| at + row));
         }
         self.rows.spans.extend(own_spans);
-        self.rows.positions.extend(positions);
-        self.ids.extend(other.ids);
+        self.rows.positions.extend(positions.iter().copied());
+        self.ids.extend(other.ids.iter().copied());
         self.sources
-            .extend(other.sources.iter().map(|&token| part.tokens[token]));
-        for (&token, row) in part.tokens.iter().zip(other.row_of) {
-            self.row_of[token] = at + row;
-        }
+            .extend(other.sources.rows().map(|token| part.tokens[token]));
         let first_head = self.head_rows.len();
         self.head_rows
-            .extend(other.head_rows.iter().map(|row| head_at + row));
-        self.targets.extend(other.targets);
+            .extend(other.head_rows.rows().map(|row| head_at + row));
+        self.targets.extend(other.targets.iter().copied());
         if let (Some(all), Some(own)) = (&mut self.weights, other.weights) {
             all.extend(own);
         }
@@ -339,7 +342,7 @@ impl Layout {
 
 impl LastRows {
     /// Every row of the layer.
-    fn all(rows: usize, spans: Vec<Span>) -> Self {
+    fn all(rows: usize, spans: Spans) -> Self {
         Self {
             rows: (0..rows).collect(),
             spans,
@@ -411,7 +414,7 @@ impl SomeSequences {
     }
 }
 
-fn positions(tree: &PrefixTree) -> Vec<u32> {
+fn positions(tree: &PrefixTree) -> Index {
     let segments = tree.segments.iter();
     segments
         .flat_map(|s| s.depth as u32..(s.depth + s.len) as u32)
@@ -458,9 +461,9 @@ fn last_rows(tree: &PrefixTree, spans: &[Span], head_rows: &[usize]) -> Option<L
         rows.extend(from..to);
     }
     let fewer = !rows.is_empty() && rows.len() < tree.num_rows();
-    fewer.then_some(LastRows {
-        rows,
-        spans: last_spans,
+    fewer.then(|| LastRows {
+        rows: rows.into_iter().collect(),
+        spans: last_spans.into(),
         division: vec![],
     })
 }
@@ -486,14 +489,11 @@ mod tests {
         );
 
         let short = Layout::new(&batch, Shortcuts::ALL);
-        assert_eq!(
-            (short.ids.len(), short.head_rows.as_slice()),
-            (20, &[0][..])
-        );
+        assert_eq!((short.ids.len(), &short.head_rows[..]), (20, &[0][..]));
         let last = short.rows.last.unwrap();
-        assert_eq!(last.rows, [18]);
+        assert_eq!(last.rows[..], [18]);
         assert_eq!(
-            last.spans,
+            last.spans[..],
             [Span {
                 query_start: 0,
                 query_len: 1,
@@ -501,6 +501,6 @@ mod tests {
                 key_len: 19
             }]
         );
-        assert_eq!(short.rows.first.unwrap().representatives, [0]);
+        assert_eq!(short.rows.first.unwrap().representatives[..], [0]);
     }
 }

@@ -5,11 +5,11 @@
 
 use std::ops::Range;
 
-use hone_tensor::Tensor;
+use hone_tensor::{Index, Tensor};
 
 use crate::batch::Packed;
 use crate::generate::GenerateError;
-use crate::layout::{Layout, Shortcuts};
+use crate::layout::Shortcuts;
 use crate::model::Model;
 
 /// What a model holds of some texts before its head, a row for each distinct beginning.
@@ -61,16 +61,16 @@ impl Model {
             shared_prefix: true,
             ..Shortcuts::NONE
         };
-        let layout = Layout::new(&batch, shortcuts);
+        let layout = self.layout(&batch, shortcuts);
         let mut times = vec![0; layout.ids.len()];
-        layout.row_of.iter().for_each(|&row| times[row] += 1);
+        layout.row_of.rows().for_each(|row| times[row] += 1);
         let hidden = self
             .device()
             .scope(|| self.pass().below(self.config().num_layers, &layout))?;
         Ok(Reading {
             hidden,
             times,
-            row_of: layout.row_of,
+            row_of: layout.row_of.rows().collect(),
             boundaries,
         })
     }
@@ -81,7 +81,7 @@ impl Model {
         reading: &Reading,
         rows: Range<usize>,
     ) -> Result<Vec<f32>, GenerateError> {
-        let rows: Vec<usize> = rows.collect();
+        let rows: Index = rows.collect();
         let logits = || self.pass().logits(&reading.hidden, &rows).to_vec();
         Ok(self.device().scope(logits)?)
     }

@@ -2,6 +2,7 @@
 
 mod cpu;
 mod device;
+mod index;
 mod moment8;
 mod ops;
 mod quant;
@@ -10,11 +11,12 @@ mod stored;
 mod tensor;
 
 pub use device::Device;
+pub use index::{Index, Indices, List, Span, Spans};
 pub use moment8::Moment8;
 pub use ops::{
     ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Backend, Columns,
     DropoutMask, ExpertOps, Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps,
-    OptimizerOps, RotaryOps, RoundingOps, Routing, RowOps, Span, StorageOps, TensorError, TopK,
+    OptimizerOps, RotaryOps, RoundingOps, Routing, RowOps, StorageOps, TensorError, TopK,
 };
 pub use quant::{Format, ScaleGrid, int4, nf4};
 pub use rehearsal::{Cost, Rehearsal};

@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::cpu::{size_class, words_for};
 use crate::device::Device;
+use crate::index::{Indices, Span, Spans};
 use crate::ops::{
     ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Columns, ExpertOps,
     Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps, OptimizerOps, RotaryOps,
-    RoundingOps, Routing, RowOps, Span, StorageOps, TensorError, TopK,
+    RoundingOps, Routing, RowOps, StorageOps, TensorError, TopK,
 };
 use crate::stored::StoredMatrix;
 use crate::tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};
@@ -136,9 +137,9 @@ impl LinearOps for Rehearsal {
 impl RowOps for Rehearsal {
     fn fill(&self, _: &mut Tensor, _: f32) {}
     fn copy_rows(&self, _: &Tensor, _: usize, _: usize, _: &mut Tensor, _: usize) {}
-    fn embed(&self, _: &[u32], _: &Weight, _: &mut Tensor) {}
-    fn gather_window(&self, _: MatRef, _: &[usize], _: &mut Tensor) {}
-    fn scatter_add_window(&self, _: &Tensor, _: &[usize], _: MatMut) {}
+    fn embed(&self, _: Indices, _: &Weight, _: &mut Tensor) {}
+    fn gather_window(&self, _: MatRef, _: Indices, _: &mut Tensor) {}
+    fn scatter_add_window(&self, _: &Tensor, _: Indices, _: MatMut) {}
     fn scale_cols(&self, _: &mut Tensor, _: MatRef) {}
     fn dot_cols(&self, _: MatRef, _: MatRef, _: f32, _: MatMut, _: bool) {}
     fn divide_by_root(&self, _: MatRef, _: &Tensor, _: MatMut, _: bool) {}
@@ -170,8 +171,8 @@ impl NormOps for Rehearsal {
 }
 
 impl RotaryOps for Rehearsal {
-    fn rope(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
-    fn rope_interleaved(&self, _: &mut Tensor, _: usize, _: &[u32], _: &Tensor, _: bool) {}
+    fn rope(&self, _: &mut Tensor, _: usize, _: Indices, _: &Tensor, _: bool) {}
+    fn rope_interleaved(&self, _: &mut Tensor, _: usize, _: Indices, _: &Tensor, _: bool) {}
 }
 
 impl AttentionOps for Rehearsal {
@@ -180,7 +181,7 @@ impl AttentionOps for Rehearsal {
         _: &Tensor,
         _: &Tensor,
         _: &Tensor,
-        spans: &[Span],
+        spans: &Spans,
         heads: Heads,
         _: &mut Tensor,
         _: Option<&mut Tensor>,
@@ -191,7 +192,7 @@ impl AttentionOps for Rehearsal {
         &self,
         _: AttentionSaved,
         _: &Tensor,
-        spans: &[Span],
+        spans: &Spans,
         heads: Heads,
         _: AttentionGrads,
     ) {
@@ -246,7 +247,7 @@ impl LossOps for Rehearsal {
     fn cross_entropy(
         &self,
         _: &mut Tensor,
-        targets: &[u32],
+        targets: Indices,
         _: bool,
     ) -> Result<Vec<f64>, TensorError> {
         Ok(vec![0.0; targets.len()])

@@ -1,7 +1,7 @@
 //! A weight that is streamed from disk gives the numbers of one in memory, bit for bit: how much memory a run
 //! may use must not show in what it learns.
 
-use hone_tensor::{Bytes, Device, Format, StoredMatrix, Tensor};
+use hone_tensor::{Bytes, Device, Format, Index, StoredMatrix, Tensor};
 use std::fs::File;
 use std::io::Write;
 
@@ -46,14 +46,14 @@ fn a_streamed_weight_gives_the_same_bits() {
         );
         for height in [3, 100] {
             let (x, dy) = (noise(&device, height, cols), noise(&device, height, rows));
-            let ids: Vec<u32> = (0..height).map(|i| (i * 3001 % rows) as u32).collect();
+            let ids: Index = (0..height).map(|i| i * 3001 % rows).collect();
             let [expected, found] = [&held, &streamed].map(|weight| {
                 let mut y = device.zeros(height, rows);
                 device.linear(x.view(), weight, &mut y, false);
                 let mut dx = noise(&device, height, cols);
                 device.linear_backward(dy.view(), weight, &mut dx, true);
                 let mut embedded = device.zeros(height, cols);
-                device.embed(&ids, weight, &mut embedded);
+                device.embed(ids.all(), weight, &mut embedded);
                 [y, dx, embedded].map(|tensor| tensor.to_vec().unwrap())
             });
             let name = format.name();

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use hone_data::Example;
 use hone_model::{Model, Packed};
-use hone_tensor::{Tensor, TensorError};
+use hone_tensor::{Index, Tensor, TensorError};
 
 /// One row for each token of the training examples.
 pub(crate) struct Entries {
@@ -53,9 +53,11 @@ impl Entries {
             .iter()
             .map(|&i| (i, self.starts[i]..self.starts[i + 1]));
         if examples.iter().all(|&i| self.known[i]) {
-            let rows: Vec<usize> = spans.flat_map(|(_, span)| span).collect();
+            let rows: Index = spans.flat_map(|(_, span)| span).collect();
             let mut entry = model.device().empty(rows.len(), self.rows.cols());
-            model.device().gather_rows(&self.rows, &rows, &mut entry);
+            model
+                .device()
+                .gather_rows(&self.rows, rows.all(), &mut entry);
             return Ok(entry);
         }
         let entry = model.entry(packed)?;

@@ -7,7 +7,7 @@
 //! From below: roles and names ([`spelling`]), what is asked for ([`config`]) and what a file says ([`settings`], [`raw`]);
 //! what is trained and where it lies ([`table`], [`pairs`], [`trained`], [`layout`]); what a [`method`] has to say of itself,
 //! and the [`methods`], a file each; above them what goes through all methods: [`check`], [`attach`], [`take`], [`verdicts`]
-//! and, for what is written, [`write`].
+//! and, for what is written, [`mod@write`].
 
 mod attach;
 mod begin;

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use hone_ledger::Seed;
-use hone_tensor::{Device, MatRef, Tensor, TensorError, Weight};
+use hone_tensor::{Device, Index, MatRef, Tensor, TensorError, Weight};
 
 use super::pairs::LowRank;
 use super::table::ParamTable;
@@ -75,13 +75,13 @@ pub(crate) trait Matrix: Trained {
 /// Something that is trained at the embedding.
 pub(crate) trait Rows: Trained {
     /// Changes the rows of these tokens, `[ids, d_model]`; `weight` is how strongly the adapter counts.
-    fn forward(&self, numbers: &Tensor, ids: &[u32], weight: f32, rows: &mut Tensor);
+    fn forward(&self, numbers: &Tensor, ids: &Index, weight: f32, rows: &mut Tensor);
 
     /// Adds its gradients.
     fn backward(
         &self,
         numbers: &Tensor,
-        ids: &[u32],
+        ids: &Index,
         weight: f32,
         drows: &Tensor,
         grads: &mut Tensor,
@@ -178,11 +178,9 @@ pub(super) const PANEL: usize = 256;
 
 /// Some rows of a frozen matrix as numbers.
 pub(super) fn panel(device: &Device, weight: &Weight, first: usize) -> Tensor {
-    let rows: Vec<u32> = (first..weight.rows().min(first + PANEL))
-        .map(|row| row as u32)
-        .collect();
+    let rows: Index = (first..weight.rows().min(first + PANEL)).collect();
     let mut numbers = device.empty(rows.len(), weight.cols());
-    device.embed(&rows, weight, &mut numbers);
+    device.embed(rows.all(), weight, &mut numbers);
     numbers
 }
 

@@ -93,9 +93,10 @@ impl<'a> Pass<'a> {
         };
         let config = &self.decoder.config;
         let (device, width) = (self.device(), config.head_dim);
+        let positions = rows.positions.all();
         match config.rope_pairs {
-            Pairs::Halves => device.rope(x, width, &rows.positions, table, inverse),
-            Pairs::Neighbours => device.rope_interleaved(x, width, &rows.positions, table, inverse),
+            Pairs::Halves => device.rope(x, width, positions, table, inverse),
+            Pairs::Neighbours => device.rope_interleaved(x, width, positions, table, inverse),
         }
     }
 

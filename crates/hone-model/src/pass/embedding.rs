@@ -1,13 +1,13 @@
 //! Where tokens come in: rows of the base's embedding, and what an adapter makes of them.
 
-use hone_tensor::Tensor;
+use hone_tensor::{Index, Tensor};
 
 use super::Pass;
 use super::shares::Grads;
 
 impl<'a> Pass<'a> {
     /// What enters the first layer, `[ids, d_model]`.
-    pub fn embed(&self, ids: &[u32], positions: &[u32]) -> Tensor {
+    pub fn embed(&self, ids: &Index, positions: &Index) -> Tensor {
         let (device, decoder) = (self.device(), self.decoder);
         let mut hidden = self.rows(ids);
         if decoder.config.embedding_scale != 1.0 {
@@ -15,17 +15,17 @@ impl<'a> Pass<'a> {
         }
         if let Some(learned) = &decoder.positions {
             let mut rows = device.empty(ids.len(), decoder.config.d_model);
-            device.embed(positions, learned, &mut rows);
+            device.embed(positions.all(), learned, &mut rows);
             device.add(&mut hidden, &rows);
         }
         hidden
     }
 
     /// Rows of the embedding, as the adapters make them.
-    fn rows(&self, ids: &[u32]) -> Tensor {
+    fn rows(&self, ids: &Index) -> Tensor {
         let (device, width) = (self.device(), self.decoder.config.d_model);
         let mut hidden = device.empty(ids.len(), width);
-        device.embed(ids, &self.decoder.embedding, &mut hidden);
+        device.embed(ids.all(), &self.decoder.embedding, &mut hidden);
         for &(adapter, weight) in self.active() {
             for rows in adapter.embedding() {
                 rows.forward(adapter.parameters(), ids, weight, &mut hidden);
@@ -42,7 +42,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Adds the gradients of what is trained at the embedding.
-    pub(super) fn embed_backward(&self, ids: &[u32], dhidden: &Tensor, grads: &mut Grads) {
+    pub(super) fn embed_backward(&self, ids: &Index, dhidden: &Tensor, grads: &mut Grads) {
         if !self.trains_embedding() {
             return;
         }

@@ -59,7 +59,7 @@ impl<'a> Pass<'a> {
         let (mut gate, mut up) = (device.empty(places, width), device.empty(places, width));
         let mut low_in = self.room_for_low(index, Group::ExpertsIn, places, keep);
         for (number, expert, places) in at_work(experts, &routing) {
-            let own = self.gather(x, &routing.rows[places.clone()]);
+            let own = self.gather_part(x, routing.rows.part(places.clone()));
             let halves = [(&expert.gate, &mut gate), (&expert.up, &mut up)];
             let mut outs = halves.map(|(weight, all)| {
                 let mut y = device.empty(own.rows(), width);
@@ -101,7 +101,7 @@ impl<'a> Pass<'a> {
                 }
             }
             device.scale_rows(&mut y, shares(&routing, &places));
-            device.scatter_add_rows(&y, &routing.rows[places], &mut out);
+            device.scatter_add_rows(&y, routing.rows.part(places), &mut out);
         }
         let kept = kept.map(|(gate, up)| KeptExperts {
             gate,
@@ -146,7 +146,7 @@ impl<'a> Pass<'a> {
         {
             let active = self.activate(Some(&kept.gate), &kept.up);
             for (number, expert, places) in at_work(experts, &routing) {
-                let dy = self.gather(dout, &routing.rows[places.clone()]);
+                let dy = self.gather_part(dout, routing.rows.part(places.clone()));
                 let mut own = device.empty(places.len(), active.cols());
                 device.linear_backward(dy.view(), &expert.down, &mut own, false);
                 if let Some((at, low)) =
@@ -174,7 +174,7 @@ impl<'a> Pass<'a> {
         let mut dx = back.project(router, read, low, &[&dlogits], needs_input);
         drop(dlogits);
         for (number, expert, places) in at_work(experts, &routing) {
-            let rows = &routing.rows[places.clone()];
+            let rows = routing.rows.part(places.clone());
             let dys: Vec<MatRef> = dparts
                 .iter()
                 .map(|dy| dy.view_rows(places.clone()))
@@ -192,7 +192,7 @@ impl<'a> Pass<'a> {
                 if let Some(own) = &mut own {
                     at.add_input(&dlow, own);
                 }
-                at.add_a(&dlow, self.gather(x, rows).view(), back.grads.of(0));
+                at.add_a(&dlow, self.gather_part(x, rows).view(), back.grads.of(0));
             }
             if let (Some(dx), Some(own)) = (&mut dx, &own) {
                 device.scatter_add_rows(own, rows, dx);

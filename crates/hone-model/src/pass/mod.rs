@@ -22,7 +22,7 @@ mod special;
 
 use std::ops::Range;
 
-use hone_tensor::{Device, LayerNorm, Tensor, TensorError};
+use hone_tensor::{Device, Index, Indices, LayerNorm, Tensor, TensorError};
 
 use crate::arch::{Group, NormKind};
 use crate::decoder::{Decoder, Norm};
@@ -113,7 +113,7 @@ impl<'a> Pass<'a> {
         }
         let mut dhidden = device.zeros(out_rows, self.decoder.config.d_model);
         let dpicked = dpicked.expect("gradients were asked for");
-        device.scatter_add_rows(&dpicked, &layout.head_rows, &mut dhidden);
+        device.scatter_add_rows(&dpicked, layout.head_rows.all(), &mut dhidden);
         for layer in (way.lowest..num_layers).rev() {
             self.stop.check()?;
             let Trace { input, kept } = traces
@@ -134,7 +134,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Logits of the chosen rows of a hidden state that has passed all layers.
-    pub fn logits(&self, hidden: &Tensor, rows: &[usize]) -> Tensor {
+    pub fn logits(&self, hidden: &Tensor, rows: &Index) -> Tensor {
         let normed = self.norm(&self.gather(hidden, rows), &self.decoder.final_norm);
         let [all] = &self.shares[..] else {
             unreachable!("logits are asked for by passes of one share");
@@ -164,16 +164,20 @@ impl<'a> Pass<'a> {
         self.decoder.config.norm_eps
     }
 
-    pub fn gather(&self, x: &Tensor, rows: &[usize]) -> Tensor {
+    pub fn gather(&self, x: &Tensor, rows: &Index) -> Tensor {
+        self.gather_part(x, rows.all())
+    }
+
+    fn gather_part(&self, x: &Tensor, rows: Indices) -> Tensor {
         let mut picked = self.device().empty(rows.len(), x.cols());
         self.device().gather_rows(x, rows, &mut picked);
         picked
     }
 
     /// `rows` rows of zeros with `x` added at their places.
-    fn scatter(&self, x: &Tensor, places: &[usize], rows: usize) -> Tensor {
+    fn scatter(&self, x: &Tensor, places: &Index, rows: usize) -> Tensor {
         let mut out = self.device().zeros(rows, x.cols());
-        self.device().scatter_add_rows(x, places, &mut out);
+        self.device().scatter_add_rows(x, places.all(), &mut out);
         out
     }
 
@@ -238,7 +242,7 @@ impl<'a> Pass<'a> {
                 let ignored = rows.start.max(head.range.start + head.supervised)..rows.end;
                 let weights = layout.weights.as_ref();
                 let targets = Targets {
-                    ids: &layout.targets[rows.clone()],
+                    ids: layout.targets.part(rows.clone()),
                     weights: weights.map(|weights| &weights[rows.clone()]),
                 };
                 let way_back = grads.as_deref_mut().zip(dpicked.as_mut());
@@ -324,7 +328,7 @@ impl<'a> Pass<'a> {
 /// What some rows of the head should have said, and how much each counts.
 #[derive(Clone, Copy)]
 struct Targets<'a> {
-    ids: &'a [u32],
+    ids: Indices<'a>,
     /// 1 where nothing is said.
     weights: Option<&'a [f32]>,
 }

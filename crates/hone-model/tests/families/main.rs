@@ -2,8 +2,8 @@
 //! an adapter that PEFT made, the same weights from GGUF, generation, and the shortcuts.
 
 use hone_ledger::Seed;
-use hone_model::export::{MergeDtype, write_mlx_adapter, write_safetensors};
 use hone_model::arch::DecoderConfig;
+use hone_model::export::{MergeDtype, write_mlx_adapter, write_safetensors};
 use hone_model::weights::BaseWeights;
 use hone_model::{
     Activations, Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind,

@@ -12,7 +12,8 @@ use rayon::prelude::*;
 
 use super::pool::{Buffer, Pool};
 use super::simd::{self, Left, Out, Panels, Shared, TILE_COLS, TILE_ROWS};
-use crate::ops::{Heads, Span};
+use crate::index::Span;
+use crate::ops::Heads;
 
 /// Query rows of a square: a multiple of the register tile's height.
 const QUERIES: usize = 48;

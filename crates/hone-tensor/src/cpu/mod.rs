@@ -19,15 +19,16 @@ use rayon::ThreadPool;
 use rayon::prelude::*;
 
 use crate::device::Device;
+use crate::index::{Indices, Spans};
 use crate::ops::adam8bit;
 use crate::ops::{
     ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Columns, ExpertOps,
     Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps, OptimizerOps, RotaryOps,
-    RoundingOps, Routing, RowOps, Span, StorageOps, TensorError, TopK, assert_same_shape,
-    check_bias, check_column_factors, check_columns, check_divide, check_dot_cols, check_dot_rows,
-    check_embed, check_gather, check_layer_norm, check_linear, check_linear_backward, check_places,
-    check_rms, check_rope, check_rounding, check_row_factors, check_scatter, check_spans,
-    check_top, run_length,
+    RoundingOps, Routing, RowOps, StorageOps, TensorError, TopK, assert_same_shape, check_bias,
+    check_column_factors, check_columns, check_divide, check_dot_cols, check_dot_rows, check_embed,
+    check_gather, check_layer_norm, check_linear, check_linear_backward, check_places, check_rms,
+    check_rope, check_rounding, check_row_factors, check_scatter, check_spans, check_top,
+    run_length,
 };
 use crate::stored::StoredMatrix;
 use crate::tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};
@@ -313,32 +314,32 @@ impl RowOps for Cpu {
             .copy_from_slice(&numbers(src)[from * cols..][..count * cols]);
     }
 
-    fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor) {
+    fn embed(&self, ids: Indices, weight: &Weight, out: &mut Tensor) {
         let cols = weight.cols();
         check_embed(ids, weight, out);
         let matrix = stored(weight).in_use();
         let out = numbers_mut(out);
         self.threads.install(|| {
             out.par_chunks_exact_mut(cols)
-                .zip(ids)
+                .zip(ids.on_host())
                 .for_each(|(row, &id)| matrix.decode_row(id as usize, 0..cols, row));
         });
     }
 
-    fn gather_window(&self, x: MatRef, rows: &[usize], out: &mut Tensor) {
+    fn gather_window(&self, x: MatRef, rows: Indices, out: &mut Tensor) {
         check_gather(x, rows, out);
         let (cols, stride) = (x.cols, x.stride);
         let (x, out) = (&numbers(x.tensor)[x.offset..], numbers_mut(out));
         self.threads
-            .install(|| moving::gather_rows(x, stride, rows, cols, out));
+            .install(|| moving::gather_rows(x, stride, rows.on_host(), cols, out));
     }
 
-    fn scatter_add_window(&self, x: &Tensor, rows: &[usize], out: MatMut) {
+    fn scatter_add_window(&self, x: &Tensor, rows: Indices, out: MatMut) {
         check_scatter(x, rows, &out);
         let (cols, stride) = (out.cols, out.stride);
         let out = &mut numbers_mut(out.tensor)[out.offset..];
         self.threads
-            .install(|| moving::scatter_add_rows(numbers(x), rows, cols, stride, out));
+            .install(|| moving::scatter_add_rows(numbers(x), rows.on_host(), cols, stride, out));
     }
 
     fn scale_cols(&self, x: &mut Tensor, factors: MatRef) {
@@ -479,11 +480,12 @@ impl RotaryOps for Cpu {
         &self,
         x: &mut Tensor,
         head_dim: usize,
-        positions: &[u32],
+        positions: Indices,
         table: &Tensor,
         inverse: bool,
     ) {
         check_rope(x, head_dim, positions, table);
+        let positions = positions.on_host();
         let (cols, rotary_dim) = (x.cols(), table.cols());
         let (x, table) = (numbers_mut(x), numbers(table));
         self.threads
@@ -494,11 +496,12 @@ impl RotaryOps for Cpu {
         &self,
         x: &mut Tensor,
         head_dim: usize,
-        positions: &[u32],
+        positions: Indices,
         table: &Tensor,
         inverse: bool,
     ) {
         check_rope(x, head_dim, positions, table);
+        let positions = positions.on_host();
         let (cols, rotary_dim) = (x.cols(), table.cols());
         let (x, table) = (numbers_mut(x), numbers(table));
         self.threads.install(|| {
@@ -513,7 +516,7 @@ impl AttentionOps for Cpu {
         q: &Tensor,
         k: &Tensor,
         v: &Tensor,
-        spans: &[Span],
+        spans: &Spans,
         heads: Heads,
         out: &mut Tensor,
         lse: Option<&mut Tensor>,
@@ -535,7 +538,7 @@ impl AttentionOps for Cpu {
         &self,
         saved: AttentionSaved,
         dout: &Tensor,
-        spans: &[Span],
+        spans: &Spans,
         heads: Heads,
         grads: AttentionGrads,
     ) {
@@ -662,7 +665,7 @@ impl ExpertOps for Cpu {
         let (rows, starts, weights) = routing::by_expert(&choices, experts, top.count);
         Routing {
             weights: logits.device().tensor(weights.len(), 1, &weights),
-            rows,
+            rows: rows.into(),
             starts,
         }
     }
@@ -689,7 +692,7 @@ impl LossOps for Cpu {
     fn cross_entropy(
         &self,
         logits: &mut Tensor,
-        targets: &[u32],
+        targets: Indices,
         backward: bool,
     ) -> Result<Vec<f64>, TensorError> {
         let cols = logits.cols();
@@ -697,7 +700,7 @@ impl LossOps for Cpu {
         let logits = numbers_mut(logits);
         Ok(self
             .threads
-            .install(|| rows::cross_entropy(logits, cols, targets, backward)))
+            .install(|| rows::cross_entropy(logits, cols, targets.on_host(), backward)))
     }
 
     fn sum_squares(&self, x: &Tensor) -> Result<f64, TensorError> {

@@ -11,18 +11,19 @@ use crate::ops::Columns;
 const COLUMNS: usize = 64;
 
 /// `out[i] = x[rows[i]]`; rows of `x` begin `stride` numbers apart.
-pub fn gather_rows(x: &[f32], stride: usize, rows: &[usize], cols: usize, out: &mut [f32]) {
+pub fn gather_rows(x: &[f32], stride: usize, rows: &[u32], cols: usize, out: &mut [f32]) {
     by_rows(out, cols, |first, out| {
         for (out, &row) in out.chunks_exact_mut(cols).zip(&rows[first..]) {
-            out.copy_from_slice(&x[row * stride..][..cols]);
+            out.copy_from_slice(&x[row as usize * stride..][..cols]);
         }
     });
 }
 
 /// `out[rows[i]] += x[i]`, in the order of `i`; rows of `out` begin `stride` numbers apart. A task owns columns, so
 /// rows may repeat.
-pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, stride: usize, out: &mut [f32]) {
-    let end = rows.iter().max().map_or(0, |row| row * stride + cols);
+pub fn scatter_add_rows(x: &[f32], rows: &[u32], cols: usize, stride: usize, out: &mut [f32]) {
+    let end = rows.iter().max();
+    let end = end.map_or(0, |&row| row as usize * stride + cols);
     assert!(
         end <= out.len() && rows.len() * cols <= x.len(),
         "rows lie inside"
@@ -35,7 +36,10 @@ pub fn scatter_add_rows(x: &[f32], rows: &[usize], cols: usize, stride: usize, o
             for (i, &row) in rows.iter().enumerate() {
                 // SAFETY: inside `out`, checked above; these columns are this task's alone.
                 let to = unsafe {
-                    std::slice::from_raw_parts_mut(out.get().add(row * stride + first), width)
+                    std::slice::from_raw_parts_mut(
+                        out.get().add(row as usize * stride + first),
+                        width,
+                    )
                 };
                 simd::axpy(1.0, &x[i * cols + first..][..width], to);
             }

@@ -99,7 +99,7 @@ pub fn by_expert(
     choices: &[Choice],
     experts: usize,
     count: usize,
-) -> (Vec<usize>, Vec<usize>, Vec<f32>) {
+) -> (Vec<u32>, Vec<usize>, Vec<f32>) {
     let mut starts = vec![0; experts + 1];
     for (expert, _) in choices {
         starts[*expert as usize + 1] += 1;
@@ -111,19 +111,19 @@ pub fn by_expert(
     let (mut rows, mut weights) = (vec![0; choices.len()], vec![0.0; choices.len()]);
     for (at, (expert, weight)) in choices.iter().enumerate() {
         let place = &mut next[*expert as usize];
-        (rows[*place], weights[*place]) = (at / count, *weight);
+        (rows[*place], weights[*place]) = ((at / count) as u32, *weight);
         *place += 1;
     }
     (rows, starts, weights)
 }
 
 /// The reverse: the numbers of places as choices of rows, experts rising.
-pub fn by_row(rows: &[usize], starts: &[usize], numbers: &[f32], count: usize) -> Vec<Choice> {
+pub fn by_row(rows: &[u32], starts: &[usize], numbers: &[f32], count: usize) -> Vec<Choice> {
     let mut choices = vec![(0, 0.0); rows.len()];
     let mut filled = vec![0; rows.len() / count.max(1)];
     for expert in 0..starts.len() - 1 {
         for place in starts[expert]..starts[expert + 1] {
-            let row = rows[place];
+            let row = rows[place] as usize;
             choices[row * count + filled[row]] = (expert as u32, numbers[place]);
             filled[row] += 1;
         }

@@ -1,24 +1,8 @@
 //! Causal attention over the sequences of a packed batch.
 
 use super::{StorageOps, assert_same_shape, host, put};
+use crate::index::{Span, Spans};
 use crate::tensor::Tensor;
-
-/// One sequence of a packed batch, for attention: which query rows see which key rows.
-///
-/// Causal, aligned at the end: query `i` of `query_len` sees the first
-/// `key_len - query_len + i + 1` keys. In training both ranges are the same rows; with a
-/// key-value cache the keys are longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// First query row.
-    pub query_start: usize,
-    /// Number of query rows.
-    pub query_len: usize,
-    /// First key row.
-    pub key_start: usize,
-    /// Number of key rows, at least `query_len`.
-    pub key_len: usize,
-}
 
 /// The shape of grouped-query attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,7 +55,7 @@ pub trait AttentionOps: StorageOps {
         q: &Tensor,
         k: &Tensor,
         v: &Tensor,
-        spans: &[Span],
+        spans: &Spans,
         heads: Heads,
         out: &mut Tensor,
         lse: Option<&mut Tensor>,
@@ -116,7 +100,7 @@ pub trait AttentionOps: StorageOps {
         &self,
         saved: AttentionSaved,
         dout: &Tensor,
-        spans: &[Span],
+        spans: &Spans,
         heads: Heads,
         grads: AttentionGrads,
     ) {

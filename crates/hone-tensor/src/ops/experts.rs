@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::{StorageOps, assert_same_shape, host, put};
+use crate::index::Index;
 use crate::tensor::{Element, Tensor};
 
 /// How a router's logits choose experts: the `count` greatest of their softmax.
@@ -19,7 +20,7 @@ pub struct TopK {
 #[derive(Debug)]
 pub struct Routing {
     /// The row of each place.
-    pub rows: Vec<usize>,
+    pub rows: Index,
     /// Where each expert's places begin, and after them where the last one's end.
     pub starts: Vec<usize>,
     /// What comes back from each place is multiplied with, `[places, 1]`.
@@ -88,7 +89,8 @@ pub trait ExpertOps: StorageOps {
         let mut dfactors = vec![None; logits.len()];
         for expert in 0..experts {
             for place in routing.places(expert) {
-                dfactors[routing.rows[place] * experts + expert] = Some(f64::from(given[place]));
+                dfactors[routing.rows[place] as usize * experts + expert] =
+                    Some(f64::from(given[place]));
             }
         }
         let mut slopes = Vec::with_capacity(logits.len());

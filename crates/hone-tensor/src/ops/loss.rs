@@ -1,6 +1,7 @@
 //! Losses and sums that are read back.
 
 use super::{StorageOps, TensorError, put};
+use crate::index::Indices;
 use crate::tensor::Tensor;
 
 /// Numbers that leave the device.
@@ -9,13 +10,13 @@ pub trait LossOps: StorageOps {
     fn cross_entropy(
         &self,
         logits: &mut Tensor,
-        targets: &[u32],
+        targets: Indices,
         backward: bool,
     ) -> Result<Vec<f64>, TensorError> {
         let cols = logits.cols();
         assert_eq!(logits.rows(), targets.len(), "a target for each row");
         let mut all = self.download(logits)?;
-        let rows = all.chunks_exact_mut(cols).zip(targets);
+        let rows = all.chunks_exact_mut(cols).zip(targets.on_host());
         let nats = rows
             .map(|(row, target)| row_nats(row, *target as usize))
             .collect();

@@ -7,7 +7,8 @@
 //!
 //! A back-end must write what has no body: six methods of [`StorageOps`]. Everything else has one, over numbers fetched
 //! to the host and brought back, so that a new back-end is right from its first day and becomes quick op by op.
-//! `out` arguments are written whole unless `accumulate` is set.
+//! `out` arguments are written whole unless `accumulate` is set. Tokens, rows and the like come as lists that a device may
+//! keep in its own form from the first op that reads one to the last ([`crate::List`]).
 
 mod activation;
 pub(crate) mod adam8bit;
@@ -32,7 +33,7 @@ pub use activation::{ActivationOps, DropoutMask, Gelu};
 pub use adamw::AdamWStep;
 pub(crate) use adamw::run_length;
 pub(crate) use attention::check_spans;
-pub use attention::{AttentionGrads, AttentionOps, AttentionSaved, Heads, Span};
+pub use attention::{AttentionGrads, AttentionOps, AttentionSaved, Heads};
 pub use experts::{ExpertOps, Routing, TopK};
 pub(crate) use experts::{check_places, check_top};
 pub use linear::LinearOps;

@@ -1,6 +1,7 @@
 //! Rotary positions.
 
 use super::{StorageOps, host, put};
+use crate::index::Indices;
 use crate::tensor::Tensor;
 
 /// Rotary embedding, there and back.
@@ -12,7 +13,7 @@ pub trait RotaryOps: StorageOps {
         &self,
         x: &mut Tensor,
         head_dim: usize,
-        positions: &[u32],
+        positions: Indices,
         table: &Tensor,
         inverse: bool,
     ) {
@@ -27,7 +28,7 @@ pub trait RotaryOps: StorageOps {
         &self,
         x: &mut Tensor,
         head_dim: usize,
-        positions: &[u32],
+        positions: Indices,
         table: &Tensor,
         inverse: bool,
     ) {
@@ -39,7 +40,7 @@ pub trait RotaryOps: StorageOps {
 }
 
 /// The promise of both.
-pub(crate) fn check_rope(x: &Tensor, head_dim: usize, positions: &[u32], table: &Tensor) {
+pub(crate) fn check_rope(x: &Tensor, head_dim: usize, positions: Indices, table: &Tensor) {
     assert_eq!(x.rows(), positions.len(), "a position for each row");
     assert!(
         table.cols() <= head_dim && x.cols().is_multiple_of(head_dim),
@@ -52,7 +53,7 @@ fn turn<D: StorageOps + ?Sized>(
     device: &D,
     x: &mut Tensor,
     head_dim: usize,
-    positions: &[u32],
+    positions: Indices,
     table: &Tensor,
     inverse: bool,
     pair: impl Fn(usize) -> (usize, usize),
@@ -61,7 +62,7 @@ fn turn<D: StorageOps + ?Sized>(
     let (Some(mut y), Some(table)) = (host(device, x), host(device, table)) else {
         return;
     };
-    for (row, position) in y.chunks_exact_mut(cols).zip(positions) {
+    for (row, position) in y.chunks_exact_mut(cols).zip(positions.on_host()) {
         let (cosines, sines) = table[*position as usize * width..][..width].split_at(width / 2);
         for head in row.chunks_exact_mut(head_dim) {
             for (i, (cosine, sine)) in cosines.iter().zip(sines).enumerate() {

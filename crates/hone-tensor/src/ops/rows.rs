@@ -1,6 +1,7 @@
 //! Rows and columns: by index, by a factor each, side by side.
 
 use super::{StorageOps, assert_same_shape, host, host_window, put, put_window};
+use crate::index::Indices;
 use crate::tensor::{MatMut, MatRef, Tensor, Weight};
 
 /// Some columns of a wider matrix: `count` stretches of `width` columns, each `period` after the one before.
@@ -51,42 +52,43 @@ pub trait RowOps: StorageOps {
         put(self, out, &y);
     }
     /// Rows of the embedding matrix for `ids`.
-    fn embed(&self, ids: &[u32], weight: &Weight, out: &mut Tensor) {
+    fn embed(&self, ids: Indices, weight: &Weight, out: &mut Tensor) {
         let cols = weight.cols();
         check_embed(ids, weight, out);
         let mut y = vec![0.0; ids.len() * cols];
-        for (row, &id) in y.chunks_exact_mut(cols).zip(ids) {
+        for (row, &id) in y.chunks_exact_mut(cols).zip(ids.on_host()) {
             self.read_row(weight, id as usize, row);
         }
         put(self, out, &y);
     }
     /// `out[i] = x[rows[i]]`.
-    fn gather_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
+    fn gather_rows(&self, x: &Tensor, rows: Indices, out: &mut Tensor) {
         self.gather_window(x.view(), rows, out);
     }
     /// The same from a window into a tensor: rows of one matrix of a flat buffer.
-    fn gather_window(&self, x: MatRef, rows: &[usize], out: &mut Tensor) {
+    fn gather_window(&self, x: MatRef, rows: Indices, out: &mut Tensor) {
         check_gather(x, rows, out);
         let cols = x.cols;
         let Some(x) = host_window(self, x) else {
             return;
         };
-        let picked = rows.iter().flat_map(|row| &x[row * cols..][..cols]);
+        let rows = rows.on_host().iter().map(|row| *row as usize);
+        let picked = rows.flat_map(|row| &x[row * cols..][..cols]);
         put(self, out, &picked.copied().collect::<Vec<_>>());
     }
     /// `out[rows[i]] += x[i]`, in the order of `i`; rows may repeat.
-    fn scatter_add_rows(&self, x: &Tensor, rows: &[usize], out: &mut Tensor) {
+    fn scatter_add_rows(&self, x: &Tensor, rows: Indices, out: &mut Tensor) {
         self.scatter_add_window(x, rows, out.view_mut());
     }
     /// The same into a window.
-    fn scatter_add_window(&self, x: &Tensor, rows: &[usize], out: MatMut) {
+    fn scatter_add_window(&self, x: &Tensor, rows: Indices, out: MatMut) {
         check_scatter(x, rows, &out);
         let cols = out.cols;
         let (Some(x), Some(mut y)) = (host(self, x), host_window(self, out.view())) else {
             return;
         };
-        for (x, row) in x.chunks_exact(cols).zip(rows) {
-            let y = &mut y[row * cols..][..cols];
+        for (x, row) in x.chunks_exact(cols).zip(rows.on_host()) {
+            let y = &mut y[*row as usize * cols..][..cols];
             y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
         }
         put_window(self, out, &y);
@@ -209,7 +211,7 @@ pub(crate) fn check_columns(columns: Columns, narrow: &Tensor, wide: &Tensor) {
 }
 
 /// The promise of [`RowOps::embed`].
-pub(crate) fn check_embed(ids: &[u32], weight: &Weight, out: &Tensor) {
+pub(crate) fn check_embed(ids: Indices, weight: &Weight, out: &Tensor) {
     let cols = weight.cols();
     assert_eq!(
         (ids.len(), cols),
@@ -219,7 +221,7 @@ pub(crate) fn check_embed(ids: &[u32], weight: &Weight, out: &Tensor) {
 }
 
 /// The promise of [`RowOps::gather_window`].
-pub(crate) fn check_gather(x: MatRef, rows: &[usize], out: &Tensor) {
+pub(crate) fn check_gather(x: MatRef, rows: Indices, out: &Tensor) {
     assert_eq!(
         (rows.len(), x.cols, false),
         (out.rows(), out.cols(), x.transposed),
@@ -228,14 +230,14 @@ pub(crate) fn check_gather(x: MatRef, rows: &[usize], out: &Tensor) {
 }
 
 /// The promise of [`RowOps::scatter_add_window`].
-pub(crate) fn check_scatter(x: &Tensor, rows: &[usize], out: &MatMut) {
+pub(crate) fn check_scatter(x: &Tensor, rows: Indices, out: &MatMut) {
     assert_eq!(
         (rows.len(), out.cols),
         (x.rows(), x.cols()),
         "a row for each index"
     );
     assert!(
-        rows.iter().all(|&row| row < out.rows),
+        rows.on_host().iter().all(|&row| (row as usize) < out.rows),
         "rows lie inside the window"
     );
 }

@@ -1,6 +1,6 @@
 //! Trained biases: a vector in place of the base's, PEFT's `bias`.
 
-use hone_tensor::{Device, Tensor, Weight};
+use hone_tensor::{Device, Index, Tensor, Weight};
 
 use crate::adapter::config::{AttachError, TrainedBias, together};
 use crate::adapter::facts::Facts;
@@ -144,7 +144,7 @@ impl Trained for OwnBias {
         if let Some(bias) = bias {
             let device = numbers.device().clone();
             let place = numbers.window_mut(self.offset, 1, self.out);
-            device.scatter_add_window(bias, &[0], place);
+            device.scatter_add_window(bias, Index::from(vec![0]).all(), place);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Those of linear layers are in [`pairs`](crate::adapter::pairs); here is what LoRA says of itself, and its pair of the embedding.
 
 use hone_ledger::Seed;
-use hone_tensor::{Device, MatRef, Tensor};
+use hone_tensor::{Device, Index, MatRef, Tensor};
 
 use crate::adapter::config::{AttachError, Initial, scale, together};
 use crate::adapter::facts::Facts;
@@ -257,11 +257,11 @@ impl LowRankRows {
     }
 
     /// The low-rank numbers of tokens, `[ids, rank]`.
-    fn hidden(&self, numbers: &Tensor, ids: &[u32]) -> Tensor {
+    fn hidden(&self, numbers: &Tensor, ids: &Index) -> Tensor {
         let device = numbers.device();
         let mut low = device.empty(ids.len(), self.rank);
         let a = numbers.window(self.a_offset, self.vocab_size, self.rank);
-        device.gather_window(a, &places(ids), &mut low);
+        device.gather_window(a, ids.all(), &mut low);
         low
     }
 }
@@ -282,7 +282,7 @@ impl Trained for LowRankRows {
 }
 
 impl Rows for LowRankRows {
-    fn forward(&self, numbers: &Tensor, ids: &[u32], weight: f32, rows: &mut Tensor) {
+    fn forward(&self, numbers: &Tensor, ids: &Index, weight: f32, rows: &mut Tensor) {
         let low = self.hidden(numbers, ids);
         let (b, scale) = (self.b(numbers), weight * self.scale);
         numbers
@@ -293,7 +293,7 @@ impl Rows for LowRankRows {
     fn backward(
         &self,
         numbers: &Tensor,
-        ids: &[u32],
+        ids: &Index,
         weight: f32,
         drows: &Tensor,
         grads: &mut Tensor,
@@ -305,7 +305,7 @@ impl Rows for LowRankRows {
         let mut dlow = device.empty(ids.len(), self.rank);
         device.matmul(drows.view(), self.b(numbers), scale, dlow.view_mut(), false);
         let da = grads.window_mut(self.a_offset, self.vocab_size, self.rank);
-        device.scatter_add_window(&dlow, &places(ids), da);
+        device.scatter_add_window(&dlow, ids.all(), da);
     }
 
     fn is_additive(&self) -> bool {
@@ -316,11 +316,6 @@ impl Rows for LowRankRows {
     fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
         None
     }
-}
-
-/// Tokens as places in a vocabulary.
-pub(super) fn places(ids: &[u32]) -> Vec<usize> {
-    ids.iter().map(|&id| id as usize).collect()
 }
 
 /// Of mean 0 and variance 1 (Box and Muller 1958).

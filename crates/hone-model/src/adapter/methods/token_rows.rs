@@ -1,7 +1,7 @@
 //! Trained rows of single tokens, at the embedding and at the head: whole rows and no differences, PEFT's
 //! `trainable_token_indices`.
 
-use hone_tensor::{Device, Tensor, Weight};
+use hone_tensor::{Device, Index, Tensor, Weight};
 
 use super::whole::{whole_at, whole_embedding};
 use crate::adapter::config::{AttachError, together};
@@ -141,7 +141,7 @@ pub(crate) struct OwnRows {
     site: Option<Site>,
     path: String,
     /// Rising.
-    ids: Vec<u32>,
+    ids: Index,
     width: usize,
     offset: usize,
 }
@@ -159,16 +159,18 @@ impl OwnRows {
         Self {
             site: None,
             path: base.names.embedding.0.to_owned(),
-            ids,
+            ids: ids.into(),
             width: base.d_model,
             offset: 0,
         }
     }
 
     /// Where trained tokens stand among `ids`, and which of them each is.
-    fn found(&self, ids: &[u32]) -> (Vec<usize>, Vec<usize>) {
+    fn found(&self, ids: &[u32]) -> (Index, Index) {
         let place = |(at, id): (usize, &u32)| Some((at, self.ids.binary_search(id).ok()?));
-        ids.iter().enumerate().filter_map(place).unzip()
+        let (at, which): (Vec<usize>, Vec<usize>) =
+            ids.iter().enumerate().filter_map(place).unzip();
+        (at.into_iter().collect(), which.into_iter().collect())
     }
 }
 
@@ -176,7 +178,7 @@ impl Trained for OwnRows {
     fn place(&mut self, _: Option<&LowRank>, table: &mut ParamTable) {
         self.offset = table.place(Param {
             site: self.site,
-            tokens: self.ids.clone(),
+            tokens: self.ids.to_vec(),
             ..Param::new(&self.path, Role::TokenRows, (self.ids.len(), self.width))
         });
     }
@@ -184,10 +186,10 @@ impl Trained for OwnRows {
     fn fill(&self, weight: &Weight, _: Option<&Tensor>, numbers: &mut Tensor) {
         let (device, count) = (numbers.device().clone(), self.ids.len());
         let mut rows = device.empty(count, self.width);
-        device.embed(&self.ids, weight, &mut rows);
-        let places: Vec<usize> = (0..count).collect();
+        device.embed(self.ids.all(), weight, &mut rows);
+        let places: Index = (0..count).collect();
         let place = numbers.window_mut(self.offset, count, self.width);
-        device.scatter_add_window(&rows, &places, place);
+        device.scatter_add_window(&rows, places.all(), place);
     }
 }
 
@@ -215,7 +217,7 @@ impl Matrix for OwnRows {
         device.linear_backward(dy.view(), weight, dx, accumulate);
         // The base's row went through; the trained one should have.
         let mut base = device.empty(self.ids.len(), self.width);
-        device.embed(&self.ids, weight, &mut base);
+        device.embed(self.ids.all(), weight, &mut base);
         for (i, &id) in self.ids.iter().enumerate() {
             let column = dy.view_cols(id as usize..id as usize + 1);
             let own = at.row(self.offset + i * self.width, self.width);
@@ -227,24 +229,24 @@ impl Matrix for OwnRows {
 }
 
 impl Rows for OwnRows {
-    fn forward(&self, numbers: &Tensor, ids: &[u32], _: f32, rows: &mut Tensor) {
+    fn forward(&self, numbers: &Tensor, ids: &Index, _: f32, rows: &mut Tensor) {
         let device = numbers.device();
         let (at, which) = self.found(ids);
         let mut own = device.empty(at.len(), self.width);
         let window = numbers.window(self.offset, self.ids.len(), self.width);
-        device.gather_window(window, &which, &mut own);
-        for (from, to) in at.into_iter().enumerate() {
+        device.gather_window(window, which.all(), &mut own);
+        for (from, to) in at.rows().enumerate() {
             device.copy_rows(&own, from, 1, rows, to);
         }
     }
 
-    fn backward(&self, _: &Tensor, ids: &[u32], _: f32, drows: &Tensor, grads: &mut Tensor) {
+    fn backward(&self, _: &Tensor, ids: &Index, _: f32, drows: &Tensor, grads: &mut Tensor) {
         let device = drows.device();
         let (at, which) = self.found(ids);
         let mut own = device.empty(at.len(), self.width);
-        device.gather_rows(drows, &at, &mut own);
+        device.gather_rows(drows, at.all(), &mut own);
         let window = grads.window_mut(self.offset, self.ids.len(), self.width);
-        device.scatter_add_window(&own, &which, window);
+        device.scatter_add_window(&own, which.all(), window);
     }
 
     fn is_additive(&self) -> bool {

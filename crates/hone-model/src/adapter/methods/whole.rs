@@ -1,8 +1,7 @@
 //! Fully trained modules: a matrix in place of the base's, PEFT's `modules_to_save`.
 
-use hone_tensor::{Device, Tensor, Weight};
+use hone_tensor::{Device, Index, Tensor, Weight};
 
-use super::lora::places;
 use crate::adapter::config::AttachError;
 use crate::adapter::facts::Facts;
 use crate::adapter::fitting::Fitting;
@@ -186,10 +185,10 @@ impl Trained for OwnMatrix {
         let device = numbers.device().clone();
         for first in (0..self.rows).step_by(PANEL) {
             let rows = panel(&device, weight, first);
-            let places: Vec<usize> = (0..rows.rows()).collect();
+            let places: Index = (0..rows.rows()).collect();
             let at = self.offset + first * self.cols;
             let place = numbers.window_mut(at, rows.rows(), self.cols);
-            device.scatter_add_window(&rows, &places, place);
+            device.scatter_add_window(&rows, places.all(), place);
         }
     }
 }
@@ -215,16 +214,14 @@ impl Matrix for OwnMatrix {
 }
 
 impl Rows for OwnMatrix {
-    fn forward(&self, numbers: &Tensor, ids: &[u32], _: f32, rows: &mut Tensor) {
+    fn forward(&self, numbers: &Tensor, ids: &Index, _: f32, rows: &mut Tensor) {
         let window = numbers.window(self.offset, self.rows, self.cols);
-        numbers.device().gather_window(window, &places(ids), rows);
+        numbers.device().gather_window(window, ids.all(), rows);
     }
 
-    fn backward(&self, _: &Tensor, ids: &[u32], _: f32, drows: &Tensor, grads: &mut Tensor) {
+    fn backward(&self, _: &Tensor, ids: &Index, _: f32, drows: &Tensor, grads: &mut Tensor) {
         let window = grads.window_mut(self.offset, self.rows, self.cols);
-        drows
-            .device()
-            .scatter_add_window(drows, &places(ids), window);
+        drows.device().scatter_add_window(drows, ids.all(), window);
     }
 
     fn is_additive(&self) -> bool {
