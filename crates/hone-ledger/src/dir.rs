@@ -182,6 +182,7 @@ impl Unpublished {
     fn take_the_name(&self) -> Result<(), DirError> {
         let fail = |source| DirError::Write(WriteError::new(&self.path, 0, source));
         sync_dir(&self.dir()).map_err(fail)?;
+        self.lock.insist()?;
         if self.path.symlink_metadata().is_ok() {
             return Err(DirError::Taken {
                 dir: self.path.clone(),

@@ -22,7 +22,7 @@ pub use dir::{
     keep_newest, open_dir, open_newest, publish_dir, sweep, sweep_beside,
 };
 pub use events::{EventError, EventLog, Events, Retained, read_events};
-pub use lock::{Held, Holder, Lock, LockError, who_holds};
+pub use lock::{Held, Holder, Lock, LockError, who_holds, who_writes_in};
 pub use mistyped::mistyped;
 pub use obstacle::Obstacle;
 #[cfg(feature = "registry")]

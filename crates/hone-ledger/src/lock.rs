@@ -27,6 +27,10 @@ pub struct Lock {
     file: File,
     path: PathBuf,
     is_kept: bool,
+    what: PathBuf,
+    /// What is written, locked too where it is a directory: the file may be removed by somebody who tidies up, and a new one
+    /// under its name would be another file.
+    _dir: Option<File>,
 }
 
 /// Who holds a lock.
@@ -95,10 +99,26 @@ impl Lock {
                 // Some network drives know no locks.
                 Err(TryLockError::Error(_)) => false,
             };
+            let dir = match lock_dir(what) {
+                Err(TryLockError::WouldBlock) if Instant::now() < give_up => {
+                    thread::sleep(PATIENCE / 20);
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LockError::Held {
+                        what: what.to_path_buf(),
+                        holder: None,
+                    });
+                }
+                Err(TryLockError::Error(_)) => None,
+                Ok(dir) => dir,
+            };
             let mut lock = Self {
                 file,
                 path: path.to_path_buf(),
                 is_kept,
+                what: what.to_path_buf(),
+                _dir: dir,
             };
             lock.refuse_foreign()?;
             lock.sign(command).map_err(fail)?;
@@ -129,6 +149,24 @@ impl Lock {
         self.is_kept
     }
 
+    /// Refuses to go on where the file was removed and somebody else has taken the lock anew. Asked before what was made
+    /// takes its name.
+    ///
+    /// # Errors
+    /// [`LockError::Held`], with who holds it now.
+    pub fn insist(&self) -> Result<(), LockError> {
+        if !self.is_kept || is_at(&self.file, &self.path) {
+            return Ok(());
+        }
+        match who_holds(&self.path) {
+            Held::By(holder) => Err(LockError::Held {
+                what: self.what.clone(),
+                holder,
+            }),
+            Held::Free | Held::Unknown => Ok(()),
+        }
+    }
+
     /// A file that says something else is somebody's, who happened on its name.
     fn refuse_foreign(&mut self) -> Result<(), LockError> {
         // Windows lets nobody read what is locked.
@@ -157,10 +195,26 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while it is held: whoever opened it meanwhile finds that it is not at its path any more, and opens anew.
         // Elsewhere than on Unix a file cannot be told from its successor, and stays.
-        if cfg!(unix) && self.is_kept && !self.path.as_os_str().is_empty() {
+        let is_ours = !self.path.as_os_str().is_empty() && is_at(&self.file, &self.path);
+        if cfg!(unix) && self.is_kept && is_ours {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Locks a directory itself, where the system can.
+#[cfg(unix)]
+fn lock_dir(what: &Path) -> Result<Option<File>, TryLockError> {
+    if !what.is_dir() {
+        return Ok(None);
+    }
+    let dir = File::open(what).map_err(TryLockError::Error)?;
+    dir.try_lock().map(|()| Some(dir))
+}
+
+#[cfg(not(unix))]
+fn lock_dir(_what: &Path) -> Result<Option<File>, TryLockError> {
+    Ok(None)
 }
 
 fn path_beside(what: &Path) -> io::Result<PathBuf> {
@@ -185,6 +239,25 @@ pub fn who_holds(path: &Path) -> Held {
         Err(TryLockError::WouldBlock) => Held::By(Holder::read(path)),
         Err(TryLockError::Error(_)) => Held::Unknown,
     }
+}
+
+/// Whether somebody writes in `dir` by the lock file of this name there, also where the file was removed by hand.
+pub fn who_writes_in(dir: &Path, name: &str) -> Held {
+    match who_holds(&dir.join(name)) {
+        Held::Free if is_locked_dir(dir) => Held::By(None),
+        held => held,
+    }
+}
+
+#[cfg(unix)]
+fn is_locked_dir(dir: &Path) -> bool {
+    let opened = File::open(dir).ok().filter(|_| dir.is_dir());
+    opened.is_some_and(|dir| matches!(dir.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+#[cfg(not(unix))]
+fn is_locked_dir(_dir: &Path) -> bool {
+    false
 }
 
 impl Holder {
@@ -327,6 +400,36 @@ mod tests {
         assert_eq!(who_holds(&path), Held::Free);
         Lock::take(&path, &what, "hone train").unwrap();
         assert!(!path.exists(), "the file of a lock that ended stays");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_lock_whose_file_was_removed_by_hand_still_keeps_others_out_of_its_directory() {
+        let (_dir, path, what) = place();
+        fs::create_dir(&what).unwrap();
+        let first = Lock::take(&path, &what, "hone train").unwrap();
+        fs::remove_file(&path).unwrap();
+        let error = Lock::take(&path, &what, "hone train").unwrap_err();
+        assert!(matches!(error, LockError::Held { .. }), "{error}");
+        assert_eq!(who_writes_in(&what, "run.lock"), Held::By(None));
+        drop(first);
+        assert_eq!(who_writes_in(&what, "run.lock"), Held::Free);
+        Lock::take(&path, &what, "hone train").unwrap();
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn who_lost_a_lock_to_another_is_told_and_leaves_the_others_file_alone() {
+        let (_dir, path, what) = place();
+        let first = Lock::take(&path, &what, "hone merge").unwrap();
+        fs::remove_file(&path).unwrap();
+        first.insist().unwrap();
+        let second = Lock::take(&path, &what, "hone export").unwrap();
+        let error = first.insist().unwrap_err();
+        assert!(error.to_string().contains("`hone export`"), "{error}");
+        drop(first);
+        assert!(path.is_file());
+        second.insist().unwrap();
     }
 
     #[test]

@@ -22,6 +22,17 @@ impl RunIdentity {
         options: Map<String, Value>,
         plan: &TrainingPlan,
     ) -> Self {
+        let training = Self::counted(plan);
+        Self(json!({
+            "content": content,
+            "lora": lora,
+            "options": options,
+            "training": training,
+        }))
+    }
+
+    /// What of a plan counts, as a JSON object.
+    pub fn counted(plan: &TrainingPlan) -> Map<String, Value> {
         let mut training = object(plan);
         training.remove("save_every");
         // Layers that keep rounded activations have other gradients than those that compute them again.
@@ -29,12 +40,7 @@ impl RunIdentity {
             training.remove("kept_layers");
         }
         training["optimizer"]["kind"] = plan.optimizer.kind.is_8bit().into();
-        Self(json!({
-            "content": content,
-            "lora": lora,
-            "options": options,
-            "training": training,
-        }))
+        training
     }
 
     /// The hash of all of it.

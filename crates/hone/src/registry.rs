@@ -9,7 +9,7 @@ use crate::base::Home;
 use crate::run::{RUN_JSON, RUN_LOCK, RunRecord, has_remains};
 use anyhow::{Context, Result};
 use hone_ledger::words::{for_shell, path_for_shell};
-use hone_ledger::{ContentId, Held, Registry, RunRow, RunStatus, WriteError, who_holds};
+use hone_ledger::{ContentId, Held, Registry, RunRow, RunStatus, WriteError, who_writes_in};
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
@@ -173,7 +173,7 @@ fn as_it_stands(dir: &str, row: Option<RunRow>, remarks: &mut Vec<String>) -> Op
 
 /// How a run stands that says of itself that it is `recorded`.
 fn status(dir: &Path, recorded: RunStatus) -> RunStatus {
-    match (who_holds(&dir.join(RUN_LOCK)), recorded) {
+    match (who_writes_in(dir, RUN_LOCK), recorded) {
         // The report of a finished run is still being written.
         (Held::By(_), RunStatus::Finished) => RunStatus::Finished,
         (Held::By(_), _) => RunStatus::Running,

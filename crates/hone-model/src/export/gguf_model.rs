@@ -59,6 +59,14 @@ impl GgufKind {
             .map_or("gguf", |row| row.0)
     }
 
+    /// How many numbers of a row are stored together. A matrix whose rows do not divide into them is stored in another type.
+    pub fn block_len(self) -> usize {
+        match self {
+            Self::Plain(format) => format.block_len(),
+            Self::Q4KM => Format::Q4K.block_len(),
+        }
+    }
+
     fn file_type(self) -> u32 {
         KINDS
             .iter()

@@ -20,8 +20,14 @@ pub(super) fn refuse(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// What to do where this is why a file cannot be read.
+/// What to do where this, or a directory in its place, is why a file cannot be read.
 pub(super) fn hint(error: &io::Error) -> Option<String> {
+    if error.kind() == io::ErrorKind::IsADirectory {
+        return Some(
+            "give the directory another name, or take it away: a file is looked for there"
+                .to_owned(),
+        );
+    }
     let inner = error.get_ref()?;
     inner.is::<Pointer>().then(|| {
         "fetch the files themselves: git lfs pull in that folder, or hone pull with the model's hub id".to_owned()

@@ -535,8 +535,10 @@ impl BaseWeights {
                     "its weights are other ones".to_owned()
                 }
                 (Some(Change::Written(_)), None) => "something was written into it".to_owned(),
-                // Its bytes are not known, and it may only have been given another name.
-                (Some(Change::Touched(_)), None) => continue,
+                // A time of writing can be put back, this one cannot; and nobody knows what its bytes were.
+                (Some(Change::Touched(_)), None) => {
+                    "it was written and its time put back, or it has other rights or another name: which, cannot be told".to_owned()
+                }
             };
             return Err(WeightsError::Changed { path, what });
         }

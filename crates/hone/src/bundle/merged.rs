@@ -2,7 +2,7 @@
 
 use super::{Bundle, Prover, Source, Written, copy_companions, limits};
 use crate::card;
-use crate::screen::{Talk, plural};
+use crate::screen::{Talk, duration, plural};
 use anyhow::Result;
 use hone_model::export::{MergeDtype, write_safetensors};
 use serde_json::{Value, json};
@@ -30,9 +30,13 @@ pub fn write_merged(
         bundle.settle();
         Ok(started.elapsed().as_secs_f64())
     })?;
+    let slots = merged.slots();
+    let num_changed = slots.iter().filter(|slot| merged.is_changed(&slot.name));
     talk.say(format!(
-        "merged {} in {seconds:.1} s",
-        plural(merged.slots().len(), "tensor")
+        "wrote {} in {}, {} of them changed",
+        plural(slots.len(), "tensor"),
+        duration(seconds),
+        num_changed.count()
     ));
     let parity = prover.prove(
         source,
@@ -47,7 +51,7 @@ pub fn write_merged(
     }
     let card = card::of_model(source, &parity, word)? + &limits::section(&limits);
     bundle.write("README.md", card.as_bytes())?;
-    source.open.weights.check_unchanged(None)?;
+    source.check_unchanged()?;
     let mut written = bundle.publish(&parity, prover.keep_anyway, "merged model")?;
     written["seconds"] = json!(seconds);
     written["notes"] = limits.into();

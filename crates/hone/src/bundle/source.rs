@@ -17,7 +17,7 @@ use hone_model::{
 use hone_tensor::Device;
 use hone_text::TemplateOption;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
 /// Flags that name a base and adapters.
@@ -64,20 +64,31 @@ pub struct Source {
 
 /// The base's fingerprint on its way, if an adapter names the base that it was trained on.
 #[derive(Default)]
-struct Hashing(Mutex<Option<JoinHandle<Result<ContentId, WeightsError>>>>);
+struct Hashing {
+    thread: Mutex<Option<JoinHandle<Result<ContentId, WeightsError>>>>,
+    found: OnceLock<ContentId>,
+}
 
 impl Hashing {
     /// Begins to hash, beside whatever comes next.
     fn begin(weights: &BaseWeights) -> Self {
         let weights = weights.clone();
         let hash = std::thread::spawn(move || weights.fingerprint());
-        Self(Mutex::new(Some(hash)))
+        Self {
+            thread: Mutex::new(Some(hash)),
+            found: OnceLock::new(),
+        }
     }
 
-    /// Waits for the fingerprint; `None` if there is none to wait for, or no more.
-    fn finish(&self) -> Result<Option<ContentId>, WeightsError> {
-        let hash = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        hash.map(|hash| joined(hash.join())).transpose()
+    /// Waits for the fingerprint; `None` if nobody asked for it.
+    fn finish(&self) -> Result<Option<&ContentId>, WeightsError> {
+        let thread = self.thread.lock();
+        let thread = thread.unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let found = joined(thread.join())?;
+            return Ok(Some(self.found.get_or_init(|| found)));
+        }
+        Ok(self.found.get())
     }
 }
 
@@ -169,6 +180,13 @@ impl Source {
             parts.check_base(dir, &fingerprint.to_string())?;
         }
         Ok(())
+    }
+
+    /// Refuses a base whose files are not what they were when they were opened.
+    pub fn check_unchanged(&self) -> Result<()> {
+        // Found to be what the adapters name, by `check_base`.
+        let fingerprint = self.hashing.finish()?;
+        Ok(self.open.weights.check_unchanged(fingerprint)?)
     }
 
     /// The base with the adapters in it, to be read tensor by tensor.

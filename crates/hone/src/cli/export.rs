@@ -12,12 +12,15 @@ use crate::place::refuse_used;
 use crate::screen::{self, Talk};
 use anyhow::Result;
 use clap::ValueEnum;
+use hone_model::Merged;
 use hone_model::export::{
     GgufKind, GgufMetadata, MergeDtype, read_gguf_adapter, read_mlx_adapter, write_gguf,
     write_gguf_adapter, write_mlx_adapter, write_safetensors,
 };
+use hone_model::weights::{BaseWeights, Slot};
 use hone_tensor::Format;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `hone export`.
 #[derive(Debug, clap::Args)]
@@ -69,6 +72,24 @@ impl Form {
             Self::Hf => limits::Reader::Transformers,
         }
     }
+}
+
+/// What became of matrices whose rows do not divide into the blocks of the type that was asked for.
+fn narrow(merged: &Merged, kind: GgufKind, path: &Path) -> Result<Option<String>> {
+    let block = kind.block_len();
+    let is_narrow = |slot: &Slot| slot.rows > 1 && !slot.cols.is_multiple_of(block);
+    let slots = merged.slots().into_iter();
+    let widths: BTreeSet<usize> = slots.filter(is_narrow).map(|slot| slot.cols).collect();
+    if widths.is_empty() {
+        return Ok(None);
+    }
+    let widths: Vec<String> = widths.iter().map(usize::to_string).collect();
+    Ok(Some(format!(
+        "note: rows of {} numbers do not divide into the blocks of {block} of {}: such matrices are stored in other types, and the file has {}",
+        widths.join(" and "),
+        kind.name(),
+        BaseWeights::open(path)?.format_summary()
+    )))
 }
 
 impl Export {
@@ -130,7 +151,7 @@ impl Export {
         for limit in &limits {
             talk.say(format!("note: {limit}"));
         }
-        source.open.weights.check_unchanged(None)?;
+        source.check_unchanged()?;
         let mut written = bundle.publish(&parity, self.prover.keep_anyway, &what)?;
         written["notes"] = limits.into();
         match self.json {
@@ -158,6 +179,9 @@ impl Export {
         }
         let write = || Ok(write_gguf(&merged, &path, kind, extra)?);
         let (expected, ()) = self.prover.beside(source, talk, write)?;
+        if let Some(told) = narrow(&merged, kind, &path)? {
+            talk.say(told);
+        }
         let finer = finer_type(kind);
         self.prover
             .prove(source, expected, Written::Model(&path), finer, talk)

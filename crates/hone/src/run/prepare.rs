@@ -7,7 +7,7 @@ use crate::plan::{Machine, OptionInfo, Origin, RawTrain, ResumeKind, Settings, S
 use crate::refusal::Refusal;
 use anyhow::Result;
 use hone_ledger::words::{for_shell, path_for_shell};
-use hone_ledger::{ContentId, Held, Lock, LockError, RunStatus, Seed, sweep, who_holds};
+use hone_ledger::{ContentId, Held, Lock, LockError, RunStatus, Seed, sweep, who_writes_in};
 use hone_model::{Adapter, Model};
 use hone_tensor::Device;
 use hone_train::{Change, Data, two_digits};
@@ -441,7 +441,7 @@ pub fn tidy(dir: &Path) {
 
 /// Refuses a directory that another process is writing to at this moment.
 fn refuse_busy(dir: &Path) -> Result<()> {
-    match who_holds(&dir.join(RUN_LOCK)) {
+    match who_writes_in(dir, RUN_LOCK) {
         Held::By(holder) => Err(LockError::Held {
             what: dir.to_path_buf(),
             holder,

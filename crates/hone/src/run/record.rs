@@ -3,13 +3,13 @@
 //! It is written before the first step and again at the end, whole each time, so a directory with a `run.json` says what
 //! is in it even after a crash. Every checkpoint holds a copy of it.
 
-use crate::plan::{PlanLine, RawTrain, TrainPlan};
+use crate::plan::{OptionInfo, PlanLine, RawTrain, TrainPlan};
 use crate::refusal::Refusal;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use hone_ledger::{ContentId, RunStatus, write_whole};
-use hone_train::{Checkpoint, TrainingPlan};
+use hone_train::{Checkpoint, RunIdentity, TrainingPlan};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -147,13 +147,17 @@ impl RunRecord {
     /// a sentence says so.
     pub fn find(dir: &Path) -> Result<(Self, Option<String>)> {
         let error = match Self::read(dir) {
-            Ok(record) => return Ok((record, None)),
+            Ok(record) => match record.altered(dir) {
+                None => return Ok((record, None)),
+                Some(error) => error,
+            },
             Err(error) => error,
         };
         if has_remains(dir).is_none() {
             let what = format!("there is no run to resume in {}", dir.display());
             return Err(Refusal::usage(what)
-                .hint("without --resume, the same command starts one")
+                .hint("`hone runs` lists the runs of this machine and their directories")
+                .hint("to begin one there, leave --resume out and name --model and --data")
                 .into());
         }
         let path = dir.join(RUN_JSON);
@@ -161,15 +165,7 @@ impl RunRecord {
             true => format!("{error:#}"),
             false => format!("{} is missing", path.display()),
         };
-        let newest = Checkpoint::newest(&dir.join(CHECKPOINTS)).ok();
-        let copy = newest.and_then(|(newest, _)| {
-            let newest = newest?;
-            Some((
-                serde_json::from_slice(&newest.record?).ok()?,
-                newest.note.step,
-            ))
-        });
-        match copy {
+        match Self::copy_in(dir) {
             Some((record, step)) => Ok((
                 record,
                 Some(format!("{what}; the copy in the checkpoint of step {step} takes its place")),
@@ -181,6 +177,44 @@ impl RunRecord {
             .hint("begin again with another --out; what is left of this run stays as it is")
             .into()),
         }
+    }
+
+    /// The copy in the newest intact checkpoint of the run in `dir`, and the checkpoint's step.
+    fn copy_in(dir: &Path) -> Option<(Self, usize)> {
+        let (newest, _) = Checkpoint::newest(&dir.join(CHECKPOINTS)).ok()?;
+        let newest = newest?;
+        let record = serde_json::from_slice(&newest.record?).ok()?;
+        Some((record, newest.note.step))
+    }
+
+    /// What is wrong with a record that can be read, and says other options or numbers of its run than the copy in the newest
+    /// checkpoint of the same run does: nothing of them changes as long as a run goes on.
+    fn altered(&self, dir: &Path) -> Option<anyhow::Error> {
+        let is_done = self.status == RunStatus::Finished;
+        let (copy, _) =
+            Self::copy_in(dir).filter(|(copy, _)| !is_done && copy.identity == self.identity)?;
+        let fixed = |record: &Self| -> Option<Map<String, Value>> {
+            let mut asked = match serde_json::to_value(&record.asked).ok()? {
+                Value::Object(asked) => asked,
+                _ => return None,
+            };
+            asked
+                .retain(|name, _| name != "out" && !OptionInfo::may_change(name));
+            Some(asked)
+        };
+        let parts = [
+            (
+                "training",
+                RunIdentity::counted(&self.training) != RunIdentity::counted(&copy.training),
+            ),
+            ("asked", fixed(self) != fixed(&copy)),
+        ];
+        let (part, _) = parts.into_iter().find(|(_, is_other)| *is_other)?;
+        let path = dir.join(RUN_JSON);
+        Some(anyhow!(
+            "{} is damaged: its part `{part}` is not that of this run",
+            path.display()
+        ))
     }
 
     /// Takes down the adapters of a finished run.

@@ -199,7 +199,7 @@ impl Prepared {
         let missing = missing_steps(&events, note.step);
         if !missing.is_empty() {
             talk.warn(format!(
-                "{} has nothing of {missing}: they were taken, and are not in the curves of the report",
+                "{} has nothing of {missing}, which the run has taken: the curves of the report leave it out",
                 path.display()
             ));
         }

@@ -363,6 +363,93 @@ fn a_run_whose_record_is_lost_goes_on_by_the_copy_in_its_checkpoint() {
 }
 
 #[test]
+fn a_record_that_was_altered_is_what_is_blamed_and_its_copy_takes_its_place() {
+    let place = place_with_rows();
+    place.ok(&format!("{TRAIN} --out whole"));
+    let whole = adapters(&place.path("whole"));
+    for (run, part, key) in [
+        ("numbers", "training", "seed"),
+        ("options", "asked", "rank"),
+    ] {
+        killed_at_the_end(&place, run, "");
+        let mut altered = record(&place, run);
+        altered[part][key] = 3.into();
+        place.write(&format!("{run}/run.json"), &altered.to_string());
+        let said = place.ok(&format!("train --resume --out {run}")).stderr;
+        assert!(
+            said.contains(&format!(
+                "run.json is damaged: its part `{part}` is not that of this run; the copy in the checkpoint of step"
+            )),
+            "{run}: {said}"
+        );
+        assert!(adapters(&place.path(run)) == whole, "{run}");
+    }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_lock_that_was_removed_by_hand_admits_no_second_writer() {
+    let place = place_with_rows();
+    copied_base(&place);
+    let mut run = long_run(&place);
+    std::fs::remove_file(place.path("run/run.lock")).unwrap();
+    let said = place.refusal("train --resume --out run");
+    assert!(
+        said.contains("run is being written by another process"),
+        "{said}"
+    );
+    let listed = place.ok("runs").stdout;
+    assert!(listed.contains("running"), "{listed}");
+    run.kill().unwrap();
+    run.wait().unwrap();
+    place.ok("train -q --resume --out run");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_merge_notices_a_base_that_is_overwritten_and_its_time_put_back() {
+    let place = place_with_rows();
+    let weights = copied_base(&place);
+    let adapter = fixtures().join("adapters/tiny-llama-untied");
+    // The base is open while rows are waited for.
+    let line = format!(
+        "merge --model base --adapter '{}' --out merged --prompts prompts.txt",
+        adapter.display()
+    );
+    place.write(
+        "prompts.txt",
+        &"Say the number 7, and then say all numbers that come after it.\n".repeat(400),
+    );
+    let merge = place
+        .command(&line)
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("the merge's directory", || !place.hidden().is_empty());
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&weights)
+        .unwrap();
+    let (modified, length) = (
+        file.metadata().unwrap().modified().unwrap(),
+        file.metadata().unwrap().len(),
+    );
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 4], length - 4).unwrap();
+    file.set_modified(modified).unwrap();
+    let ended = merge.wait_with_output().unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains(
+            "by another program while it was in use: it was written and its time put back"
+        ),
+        "{said}"
+    );
+    assert!(!place.path("merged").exists());
+}
+
+#[test]
 fn a_run_that_cannot_go_on_is_not_sent_round_in_a_circle() {
     let place = place_with_rows();
     place.ok(&format!("{TRAIN} --out run"));
@@ -455,7 +542,10 @@ fn lost_and_broken_events_are_told_of_and_stop_nobody() {
         said.contains("1 line of ") && said.contains("events.jsonl.damaged-1"),
         "{said}"
     );
-    assert!(said.contains("has nothing of step 2:"), "{said}");
+    assert!(
+        said.contains("has nothing of step 2, which the run has taken: "),
+        "{said}"
+    );
     let kept = events(&place, "run");
     assert_eq!(kept.len(), lines.len() - 1);
     assert_eq!(kept.last().unwrap()["event"], "saved");

@@ -43,6 +43,8 @@ pub enum Then {
     Cut(usize),
     /// After so many bytes of the body nothing comes any more.
     Stall(usize),
+    /// After so many bytes of the body one comes now and then.
+    Drip(usize),
 }
 
 impl Hub {
@@ -222,12 +224,22 @@ fn serve(
     if !request.is_head() {
         let end = match reply.then {
             Then::Whole => reply.body.len(),
-            Then::Cut(at) | Then::Stall(at) => at.min(reply.body.len()),
+            Then::Cut(at) | Then::Stall(at) | Then::Drip(at) => at.min(reply.body.len()),
         };
         bytes.extend(&reply.body[..end]);
     }
     // A client that has heard enough leaves.
     let _ = (&connection).write_all(&bytes);
+    if let Then::Drip(at) = reply.then
+        && !request.is_head()
+    {
+        for byte in reply.body.get(at..).unwrap_or_default() {
+            thread::sleep(Duration::from_millis(100));
+            if (&connection).write_all(&[*byte]).is_err() {
+                return;
+            }
+        }
+    }
     if matches!(reply.then, Then::Stall(_)) && !request.is_head() {
         // Until the client gives up.
         let _ = connection.set_read_timeout(Some(Duration::from_secs(60)));

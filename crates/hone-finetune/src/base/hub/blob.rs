@@ -245,6 +245,7 @@ impl<'a> Gathered<'a> {
         let answer = answer.successful()?;
         self.continue_where(&answer)?;
         let chunks = Client::chunks(answer.body);
+        let mut pace = client.pace();
         while self.len < self.wanted.size {
             let chunk = match next(&chunks, watch)? {
                 Some(Ok(chunk)) if !chunk.is_empty() => chunk,
@@ -263,6 +264,10 @@ impl<'a> Gathered<'a> {
             self.hashes.update(&chunk);
             self.len += n as u64;
             self.tell(watch);
+            // What is whole is not slow any more.
+            if self.len < self.wanted.size {
+                pace.took(n as u64)?;
+            }
         }
         Ok(())
     }

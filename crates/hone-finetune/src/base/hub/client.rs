@@ -4,6 +4,7 @@
 //! a header says becomes a [`Told`] only after it was checked: etags and commits turn into names of files.
 
 use super::HubError;
+use super::pace::Pace;
 use crate::base::watch::PullWatch;
 use hone_ledger::{WriteError, words::without_credentials};
 use std::fmt;
@@ -32,6 +33,14 @@ pub enum Trouble {
     #[error("it was silent for {seconds} s")]
     Silent {
         /// The limit.
+        seconds: f64,
+    },
+    /// Hardly anything came for a while.
+    #[error("it sent {bytes} bytes in {seconds} s")]
+    Slow {
+        /// What came.
+        bytes: u64,
+        /// In what time.
         seconds: f64,
     },
     /// A connection that ended too early.
@@ -77,7 +86,7 @@ impl Trouble {
     /// Whether the same question may be answered a moment later.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Silent { .. } | Self::Cut(_) => true,
+            Self::Silent { .. } | Self::Slow { .. } | Self::Cut(_) => true,
             Self::Status {
                 code, wait_seconds, ..
             } => {
@@ -278,6 +287,11 @@ impl Client {
         })
     }
 
+    /// How fast bytes have to come.
+    pub fn pace(&self) -> Pace {
+        Pace::within(self.silence * 3)
+    }
+
     /// Where the hub is, for a message.
     pub fn place(&self) -> String {
         without_credentials(&self.endpoint)
@@ -352,14 +366,30 @@ impl Client {
     }
 
     fn read_now(&self, address: &str) -> Result<Vec<u8>, Trouble> {
-        let mut answer = self.walk(Ask::Whole, address)?.successful()?;
-        let reader = answer.body.with_config().limit(MOST_LIST_BYTES);
-        reader.read_to_vec().map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => Trouble::Unsound(format!(
-                "its list of files is longer than {MOST_LIST_BYTES} bytes"
-            )),
-            error => self.explain(error),
-        })
+        let answer = self.walk(Ask::Whole, address)?.successful()?;
+        let mut reader = answer
+            .body
+            .into_with_config()
+            .limit(MOST_LIST_BYTES)
+            .reader();
+        let (mut list, mut pace) = (Vec::new(), self.pace());
+        let mut buffer = vec![0; 1 << 14];
+        loop {
+            let read = reader.read(&mut buffer).map_err(ureq::Error::from);
+            match read {
+                Ok(0) => return Ok(list),
+                Ok(n) => {
+                    list.extend(&buffer[..n]);
+                    pace.took(n as u64)?;
+                }
+                Err(ureq::Error::BodyExceedsLimit(_)) => {
+                    return Err(Trouble::Unsound(format!(
+                        "its list of files is longer than {MOST_LIST_BYTES} bytes"
+                    )));
+                }
+                Err(error) => return Err(self.explain(error)),
+            }
+        }
     }
 
     fn describe_now(&self, address: &str) -> Result<Told, Trouble> {

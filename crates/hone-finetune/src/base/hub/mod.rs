@@ -9,6 +9,7 @@ mod blob;
 mod cache;
 mod client;
 mod files;
+mod pace;
 
 use super::watch::{PullEvent, PullWatch};
 use crate::disk;
@@ -237,7 +238,8 @@ impl HubError {
             ],
             Self::Broken { id, .. } => vec![
                 again(id),
-                "HF_HUB_DOWNLOAD_TIMEOUT=60 bears longer silence, in seconds".into(),
+                "HF_HUB_DOWNLOAD_TIMEOUT=60 bears longer silence, in seconds; where bytes only drip, try another network, or a mirror with HF_ENDPOINT"
+                    .into(),
             ],
             Self::Absent { .. } => vec!["check the spelling of owner/name and of the revision after `@`".into()],
             Self::AbsentFile { gguf_files, .. } if gguf_files.is_empty() => {
@@ -641,7 +643,7 @@ impl Pull<'_> {
         );
         match trouble {
             Trouble::Unreachable(reason) => HubError::Unreachable { id, place, reason },
-            Trouble::Silent { .. } | Trouble::Cut(_) => HubError::Broken {
+            Trouble::Silent { .. } | Trouble::Slow { .. } | Trouble::Cut(_) => HubError::Broken {
                 id,
                 place,
                 file,

@@ -86,6 +86,32 @@ fn silence_is_borne_for_a_while_and_then_told() {
 }
 
 #[test]
+fn bytes_that_only_drip_are_no_progress() {
+    let drips_where = [
+        |request: &Request| request.file() == Some(WEIGHTS) && !request.is_head(),
+        |request: &Request| request.file().is_none(),
+    ];
+    for (drips, file) in drips_where.into_iter().zip([WEIGHTS, "the list of files"]) {
+        let place = Place::new();
+        let hub = lying(move |request, reply| match drips(request) {
+            true => reply.then(Then::Drip(10)),
+            false => reply,
+        });
+        let begun = Instant::now();
+        let said = refused(&place, &hub);
+        assert!(begun.elapsed() < Duration::from_secs(40), "{said}");
+        assert!(
+            said.contains(&format!(
+                "HUB stopped sending {file} of `own/mod`: it sent "
+            )) && said.contains(" bytes in 1.")
+                && said.contains("to go on: hone pull own/mod")
+                && said.contains("where bytes only drip, try another network"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 #[cfg(unix)]
 fn ctrl_c_is_answered_while_the_network_is_silent() {
     let stall_where = [
