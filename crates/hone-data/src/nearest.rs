@@ -3,6 +3,10 @@
 //! Every refusal of a name offers the one that was probably meant; one notion of "near" serves columns of
 //! files, flags, models and adapters.
 
+use std::path::Path;
+
+use hone_ledger::words::{path_for_shell, quoted};
+
 /// The known name within a third of its length in edits, if there is one.
 pub fn nearest<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
@@ -33,6 +37,49 @@ pub fn several<'a>(asked: &str, known: impl IntoIterator<Item = &'a str>) -> Vec
         .take(3)
         .map(|(_, name)| name.to_owned())
         .collect()
+}
+
+/// What to do about a path that leads nowhere: the name beside it that was probably meant, or what there is.
+pub fn instead_of(path: &Path) -> String {
+    const SHOWN: usize = 8;
+    let dir = match path.parent() {
+        Some(dir) if dir != Path::new("") => dir,
+        _ => Path::new("."),
+    };
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return format!(
+            "check the path: {} is no directory that can be looked into",
+            dir.display()
+        );
+    };
+    let names = entries
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    let asked = path.file_name().unwrap_or_default().to_string_lossy();
+    if let Some(near) = nearest(&asked, names.iter().map(String::as_str)) {
+        return format!(
+            "did you mean {}?",
+            path_for_shell(&path.with_file_name(near))
+        );
+    }
+    let more = names.len().saturating_sub(SHOWN);
+    names.truncate(SHOWN);
+    let names: Vec<String> = names.iter().map(|name| quoted(name).to_string()).collect();
+    match (names.is_empty(), more) {
+        (true, _) => format!("check the path: {} is empty", dir.display()),
+        (false, 0) => format!(
+            "check the path: {} holds {}",
+            dir.display(),
+            names.join(", ")
+        ),
+        (false, more) => format!(
+            "check the path: {} holds {} and {more} more",
+            dir.display(),
+            names.join(", ")
+        ),
+    }
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours that lead from one to the other (optimal string

@@ -80,9 +80,24 @@ pub enum TokenizerError {
 }
 
 impl TokenizerError {
+    /// The same of the one file that the tokenizer was read from.
+    pub fn of_file(self, file: &'static str) -> Self {
+        match self {
+            Self::Malformed { .. } => Self::File {
+                file,
+                what: self.to_string(),
+            },
+            other => other,
+        }
+    }
+
     /// What to do next about the files of a model.
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::NotInGguf { .. } => vec![
+                "`hone export --to hf` keeps the tokenizer as it is: transformers and vLLM read it"
+                    .into(),
+            ],
             Self::NotConvertible { .. } | Self::UnknownClass { .. } => vec![SAVE.to_owned()],
             Self::UnknownToken { role, .. } => {
                 let key = role.to_lowercase();

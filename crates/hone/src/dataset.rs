@@ -171,10 +171,7 @@ pub fn preview(settings: &Settings) -> Result<Vec<(&'static str, String)>, Datas
 
 /// The files as a plan says them.
 pub fn files_line(files: &[FileReport]) -> String {
-    let line = |file: &FileReport| {
-        let rows = plural(file.rows, "row");
-        format!("{} ({rows}, {})", file.name(), file.shape)
-    };
+    let line = |file: &FileReport| format!("{} ({}, {})", file.name(), file.num_rows(), file.shape);
     files.iter().map(line).collect::<Vec<_>>().join(", ")
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use hone_ledger::words::{for_shell, quoted, quoted_to};
+use hone_ledger::words::{for_shell, path_for_shell, quoted, quoted_to};
 
 use super::{Doubt, Input, fields, guess};
 use crate::{Shape, nearest};
@@ -289,6 +289,21 @@ impl ReadError {
                 let near = near.map(|near| format!("did you mean --{flag} {}?", for_shell(near)));
                 let there = format!("there are {}", known.join(", "));
                 near.into_iter().chain([there]).collect()
+            }
+            Self::Unreadable { file, source } if source.kind() == io::ErrorKind::NotFound => {
+                vec![nearest::instead_of(file)]
+            }
+            Self::NoMatch { pattern, .. } => vec![nearest::instead_of(pattern)],
+            Self::Empty { .. } => vec!["write rows into it, such as one JSON object a line, or leave it out".into()],
+            Self::Utf16 { file } => vec![format!(
+                "iconv -f UTF-16 -t UTF-8 {} > FILE, and give that one",
+                path_for_shell(file)
+            )],
+            Self::NotJson { .. } | Self::Header { .. } | Self::OpenQuote { .. } => {
+                vec!["mend the file at that place, or write it again with the program that made it".into()]
+            }
+            Self::Parquet { .. } | Self::Damaged { .. } => {
+                vec!["fetch the file again, or write it again with the program that made it".into()]
             }
             _ => Vec::new(),
         }

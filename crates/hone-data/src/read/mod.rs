@@ -101,6 +101,20 @@ impl FileReport {
         layout::named(&self.file, self.list.as_deref())
     }
 
+    /// How many rows it has, and how many of them cannot be used: `4 rows, 2 of them unusable`.
+    pub fn num_rows(&self) -> String {
+        let all = self.rows + self.refused;
+        let rows = match all {
+            1 => "1 row".to_owned(),
+            all => format!("{all} rows"),
+        };
+        match self.refused {
+            0 => rows,
+            refused if refused == all => format!("{rows}, unusable"),
+            refused => format!("{rows}, {refused} of them unusable"),
+        }
+    }
+
     /// The share of its rows that cannot be used, 0 to 1.
     pub fn bad_share(&self) -> f64 {
         self.refused as f64 / (self.rows + self.refused).max(1) as f64

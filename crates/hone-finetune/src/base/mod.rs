@@ -29,7 +29,7 @@ pub use watch::{PullEvent, PullWatch, Unwatched};
 pub use wheel::WheelError;
 
 use hone_data::nearest::nearest;
-use hone_ledger::words::path_for_shell;
+use hone_ledger::words::{for_shell, path_for_shell};
 use hone_model::weights::PartName;
 use std::path::{Path, PathBuf};
 
@@ -120,15 +120,7 @@ impl BaseError {
             Self::NotPulled { name } => vec![format!("fetch it once: hone pull {name}")],
             Self::PartlyPulled { name, .. } => vec![format!("fetch the rest: hone pull {name}")],
             Self::NoSuchPath { .. } => vec![known_names()],
-            Self::NotAModel { holds, .. } if holds.is_empty() => {
-                vec!["the directory is empty".into()]
-            }
-            Self::NotAModel { path, holds } => {
-                let gguf = holds.iter().find(|name| name.ends_with(".gguf"));
-                let nested =
-                    gguf.map(|name| format!("did you mean {}?", path.join(name).display()));
-                vec![nested.unwrap_or_else(|| format!("it holds: {}", holds.join(", ")))]
-            }
+            Self::NotAModel { path, holds } => not_a_model(path, holds),
             Self::Unreadable { path, .. } => vec![format!(
                 "check whose it is and what you may do there: ls -ld {}",
                 path_for_shell(path)
@@ -149,6 +141,66 @@ impl BaseError {
             Self::Wheel(error) => error.hints(),
         }
     }
+}
+
+/// What to give in place of a directory that is no model, by what it holds.
+fn not_a_model(path: &Path, holds: &[String]) -> Vec<String> {
+    if holds.is_empty() {
+        return vec![format!(
+            "the directory is empty: give one with a model, or fetch one: hone pull {}",
+            CATALOGUE[0].name
+        )];
+    }
+    let holds_file = |name: &str| holds.iter().any(|held| held == name);
+    if path.join("config.json").is_dir() {
+        return vec![
+            "its config.json is a directory: give it another name, and put the model's file there"
+                .into(),
+        ];
+    }
+    if holds_file("adapter_config.json") {
+        return vec![adapter_in(path)];
+    }
+    let models = holds.iter().map(|name| path.join(name));
+    let models: Vec<String> = models
+        .filter(|inner| {
+            inner.join("config.json").is_file()
+                || (inner.extension().is_some_and(|end| end == "gguf") && inner.is_file())
+        })
+        .map(|inner| path_for_shell(&inner).to_string())
+        .collect();
+    let adapter = holds.iter().map(|name| path.join(name));
+    let mut adapters = adapter.filter(|inner| inner.join("adapter_config.json").is_file());
+    match (&models[..], adapters.next()) {
+        ([one], _) => vec![format!("did you mean {one}?")],
+        ([_, _, ..], _) => vec![format!("give the path of one of the models in it: {}", models.join(", "))],
+        ([], Some(adapter)) => vec![adapter_in(&adapter)],
+        ([], None) => vec![
+            format!("it holds: {}", holds.join(", ")),
+            "a model directory has config.json, a tokenizer and *.safetensors, as transformers' save_pretrained writes them; a GGUF file is \
+             given by its own path"
+                .into(),
+        ],
+    }
+}
+
+/// How an adapter is given, and the base that it names.
+fn adapter_in(dir: &Path) -> String {
+    let config = std::fs::read(dir.join("adapter_config.json"));
+    let config: serde_json::Value = config
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+        .unwrap_or_default();
+    let base = config["base_model_name_or_path"].as_str();
+    let base = base
+        .filter(|base| !base.trim().is_empty())
+        .unwrap_or("BASE");
+    format!(
+        "{} is an adapter: give its base as --model {} and the adapter as --adapter {}",
+        dir.display(),
+        for_shell(base),
+        path_for_shell(dir)
+    )
 }
 
 fn known_names() -> String {
@@ -337,6 +389,49 @@ mod tests {
             "{error}"
         );
         assert!(hints[0].ends_with("weights.gguf?"), "{hints:?}");
+    }
+
+    #[test]
+    fn a_directory_that_is_no_model_is_answered_with_what_to_give_instead() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().to_str().unwrap();
+        let hint = || refusal(place).1.join("\n");
+        assert!(hint().contains("is empty: give one"), "{}", hint());
+        std::fs::create_dir_all(dir.path().join("base")).unwrap();
+        assert!(
+            hint().contains("it holds: base\na model directory has config.json"),
+            "{}",
+            hint()
+        );
+        std::fs::write(dir.path().join("base/config.json"), "{}").unwrap();
+        assert!(hint().ends_with("/base?"), "{}", hint());
+        std::fs::create_dir_all(dir.path().join("other")).unwrap();
+        std::fs::write(dir.path().join("other/config.json"), "{}").unwrap();
+        assert!(
+            hint().contains("/base, ") && hint().ends_with("/other"),
+            "{}",
+            hint()
+        );
+        let named = r#"{"base_model_name_or_path": "own/base"}"#;
+        std::fs::write(dir.path().join("adapter_config.json"), named).unwrap();
+        let said = hint();
+        assert!(
+            said.contains(
+                "is an adapter: give its base as --model own/base and the adapter as --adapter /"
+            ),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_is_a_directory_is_told_as_that() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("config.json")).unwrap();
+        let (_, hints) = refusal(dir.path().to_str().unwrap());
+        assert!(
+            hints[0].contains("its config.json is a directory"),
+            "{hints:?}"
+        );
     }
 
     #[test]

@@ -187,6 +187,10 @@ impl OpenError {
             Self::NoTemplateInFile { .. } => vec!["give the .jinja file itself".into()],
             Self::Renderer { source, .. } => source.hints(),
             Self::Unreadable { path, source } => vec![match source.kind() {
+                ErrorKind::IsADirectory => format!(
+                    "give the directory another name, or take it away: {} is looked for as a file",
+                    path.display()
+                ),
                 ErrorKind::InvalidData => format!(
                     "write it again as UTF-8: iconv -f UTF-16 -t UTF-8 {0} > FILE.jinja, and --chat-template FILE.jinja",
                     path_for_shell(path)
@@ -573,6 +577,7 @@ impl OpenBase {
                 format!("the chat template prints a date, and the adapter does not say which it was trained with: {date} is used (--date)")
             }));
         }
+        notices.extend(unknown_ends(&weights, &renderer));
         notices.extend(different_ends(&weights, &renderer));
         Ok(Self {
             renderer,
@@ -683,16 +688,44 @@ fn read_tokenizer(
         eos: &weights.config().eos,
     };
     let tokenizer = match weights.tokenizer_json()? {
-        Some(json) => Tokenizer::from_json(&json),
+        Some(json) => Tokenizer::from_json(&json).map_err(|error| error.of_file("tokenizer.json")),
         None => older_tokenizer(weights, path, config.as_deref())?,
     };
     let tokenizer = tokenizer.map_err(fail)?;
     tokenizer.with_files(&files).map_err(fail)
 }
 
+/// What to know where a model's configuration ends texts with numbers that stand for no token.
+fn unknown_ends(weights: &BaseWeights, renderer: &Renderer) -> Option<String> {
+    let tokenizer = renderer.tokenizer();
+    let ends = weights.config().eos.iter();
+    let unknown: Vec<String> = ends
+        .filter(|id| tokenizer.token(**id).is_none())
+        .map(u32::to_string)
+        .collect();
+    let unknown = match &unknown[..] {
+        [] => return None,
+        unknown => unknown.join(", "),
+    };
+    let taught = match renderer.end_of_reply().or(tokenizer.eos()) {
+        Some(id) => match tokenizer.token(id) {
+            Some(token) => format!("replies end with {token} ({id})"),
+            None => format!("replies end with {id}"),
+        },
+        None => "nothing ends a reply".to_owned(),
+    };
+    Some(format!(
+        "the model's configuration ends texts with {unknown}, and its tokenizer has no such token (it has {}): {taught}; eos_token_id in \
+         config.json or generation_config.json should be the number of a token",
+        tokenizer.vocab_size()
+    ))
+}
+
 /// What to know where the files of a model name different tokens as the end of a text.
 fn different_ends(weights: &BaseWeights, renderer: &Renderer) -> Option<String> {
     let (ends, eos) = (&weights.config().eos, renderer.tokenizer().eos()?);
+    let is_known = |id: &u32| renderer.tokenizer().token(*id).is_some();
+    let ends: Vec<u32> = ends.iter().copied().filter(is_known).collect();
     if ends.is_empty() || ends.contains(&eos) {
         return None;
     }
@@ -711,7 +744,7 @@ fn different_ends(weights: &BaseWeights, renderer: &Renderer) -> Option<String> 
     Some(format!(
         "the model's configuration ends texts with {}, and its tokenizer with {}: replies are trained to end with {}, and \
          generation stops at any of {}",
-        list(ends),
+        list(&ends),
         named(eos),
         named(taught),
         list(renderer.stop_ids())
@@ -725,7 +758,8 @@ fn older_tokenizer(
     config: Option<&[u8]>,
 ) -> Result<Result<Tokenizer, TokenizerError>, OpenError> {
     if let Some(model) = weights.file("tokenizer.model")? {
-        return Ok(Tokenizer::from_sentence_piece(&model, config));
+        let tokenizer = Tokenizer::from_sentence_piece(&model, config);
+        return Ok(tokenizer.map_err(|error| error.of_file("tokenizer.model")));
     }
     match (weights.file("vocab.json")?, weights.file("merges.txt")?) {
         (Some(vocabulary), Some(merges)) => {

@@ -18,7 +18,9 @@ const OF_A_VOCABULARY: [&str; 6] = [
     "merges.txt",
 ];
 
-const OF_ANY_VOCABULARY: [&str; 1] = ["special_tokens_map.json"];
+const SPECIAL: &str = "special_tokens_map.json";
+
+const OF_ANY_VOCABULARY: [&str; 1] = [SPECIAL];
 
 /// Files that hold nothing but chat templates.
 const OF_TEMPLATES: [&str; 2] = [TEMPLATE_FILE, "chat_template.json"];
@@ -55,9 +57,10 @@ impl OpenBase {
             ),
             false => files.extend(self.template_files()),
         }
-        if !self.new_tokens.is_empty() || !self.form.is_the_models() {
+        let eos = self.unnamed_eos()?;
+        if !self.new_tokens.is_empty() || !self.form.is_the_models() || eos.is_some() {
             names.retain(|name| *name != CONFIG);
-            files.extend(self.changed_config()?);
+            files.extend(self.changed_config(eos)?);
         }
         for name in names {
             let bytes = self.weights.file(name)?;
@@ -116,13 +119,36 @@ impl OpenBase {
         }
     }
 
-    /// `tokenizer_config.json`, which may list added tokens once more, and the chat template.
-    fn changed_config(&self) -> Result<Option<(String, Vec<u8>)>, OpenError> {
-        let Some(bytes) = self.weights.file(CONFIG)? else {
-            return Ok(None);
+    /// The EOS where only the model's own configuration says which it is: programs that ask the tokenizer would not know it.
+    fn unnamed_eos(&self) -> Result<Option<String>, OpenError> {
+        for name in [CONFIG, SPECIAL] {
+            let file = self.weights.file(name)?.unwrap_or_default();
+            // It was read when the base was opened.
+            let file: Value = serde_json::from_slice(&file).unwrap_or_default();
+            if !file["eos_token"].is_null() {
+                return Ok(None);
+            }
+        }
+        let tokenizer = self.renderer.tokenizer();
+        // A SentencePiece model names its own.
+        let is_json = self.weights.file(VOCABULARY)?.is_some();
+        Ok(tokenizer
+            .eos()
+            .filter(|_| is_json)
+            .and_then(|id| tokenizer.token(id)))
+    }
+
+    /// `tokenizer_config.json`, which may list added tokens once more, the chat template, and `eos` where no file names it.
+    fn changed_config(&self, eos: Option<String>) -> Result<Option<(String, Vec<u8>)>, OpenError> {
+        let mut config: Map<String, Value> = match self.weights.file(CONFIG)? {
+            // It was read when the base was opened.
+            Some(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            None if eos.is_none() => return Ok(None),
+            None => Map::new(),
         };
-        // It was read when the base was opened.
-        let mut config: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+        if let Some(eos) = eos {
+            config.insert("eos_token".into(), eos.into());
+        }
         if !self.form.is_the_models() {
             config.insert("chat_template".into(), self.template_setting());
         }

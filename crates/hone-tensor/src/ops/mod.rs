@@ -118,6 +118,23 @@ pub enum TensorError {
     Stopped,
 }
 
+impl TensorError {
+    /// What the user can do next.
+    pub fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Threads { threads, .. } => {
+                let fewer =
+                    (*threads > 1).then(|| format!("--threads {} asks for fewer", threads / 2));
+                let limit = "the system gives no more processes or memory to this user: `ulimit -u` and `ulimit -v` say how much, \
+                             and programs that have ended give theirs back";
+                fewer.into_iter().chain([limit.to_owned()]).collect()
+            }
+            Self::Paged { .. } => vec!["TMPDIR names another directory for such files".into()],
+            Self::Device { .. } | Self::Stopped => Vec::new(),
+        }
+    }
+}
+
 /// Bytes of tensors on a device, frozen weights not counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {

@@ -11,6 +11,7 @@ use crate::refusal::Refusal;
 use crate::screen::{Talk, plural, say_to_all};
 use anyhow::{Context, Result};
 use hone_data::{Body, Reason, Record, encode_row};
+use hone_ledger::words::path_for_shell;
 use hone_model::arch::DecoderConfig;
 use hone_model::weights::BaseWeights;
 use hone_model::{
@@ -19,6 +20,7 @@ use hone_model::{
 use hone_text::{Renderer, Role};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -76,6 +78,9 @@ const FEWEST_ROWS: usize = 4;
 /// Tokens of the greedy continuations that other programs are compared by.
 const CONTINUATION: usize = 24;
 
+/// What `--prompts` takes.
+const PROMPTS: &str = "a line of a .txt file is a prompt, a row of any other a conversation, with a reply at its end or without";
+
 impl Prover {
     /// Texts: those that were asked for, else held-out rows of the run, else the built-in ones.
     pub fn prompts(&self, source: &Source, talk: Talk) -> Result<Prompts> {
@@ -113,13 +118,30 @@ impl Prover {
     }
 
     fn read_prompts(&self, file: &Path, source: &Source, talk: Talk) -> Result<Prompts> {
+        if !file.is_file() {
+            let what = match file.exists() {
+                true => "is not a file",
+                false => "is not there",
+            };
+            return Err(Refusal::usage(format!("--prompts {} {what}", file.display()))
+                .hint(PROMPTS)
+                .hint("leave --prompts out to replay rows that the run held out, or built-in texts")
+                .into());
+        }
         let mut left_out: Vec<String> = Vec::new();
         let renderer = &source.open.renderer;
         let context = context_of(source);
         let origin = |count: usize| format!("{} of {}", plural(count, "prompt"), file.display());
         let prompts = if file.extension().is_some_and(|end| end == "txt") {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("cannot read {}", file.display()))?;
+            let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+                ErrorKind::InvalidData => Refusal::failed(format!("{} is not UTF-8 text", file.display()))
+                    .hint(format!(
+                        "write it again as UTF-8, if it is UTF-16: iconv -f UTF-16 -t UTF-8 {} > prompts.txt",
+                        path_for_shell(file)
+                    ))
+                    .into(),
+                _ => anyhow::Error::new(error).context(format!("cannot read {}", file.display())),
+            })?;
             let lines: Vec<&str> = text
                 .lines()
                 .filter(|line| !line.trim().is_empty())
@@ -152,9 +174,7 @@ impl Prover {
                 .map(|first| format!("the first row: {first}"))
                 .into_iter()
                 .fold(refusal, Refusal::hint);
-            return Err(refusal
-                .hint("a line of a .txt file is a prompt, a row of any other a conversation, with a reply at its end or without")
-                .into());
+            return Err(refusal.hint(PROMPTS).into());
         }
         if let Some(first) = left_out.first() {
             talk.warn(format!(

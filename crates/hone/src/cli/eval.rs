@@ -235,7 +235,7 @@ fn print_scores(object: &Value) -> Result<()> {
         screen::data(format!(
             "{:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
             cell(task),
-            score["rows"]
+            score["rows"].to_string()
         ))?;
     }
     Ok(())

@@ -13,11 +13,12 @@ use crate::screen::{self, Talk};
 use anyhow::Result;
 use clap::ValueEnum;
 use hone_model::Merged;
+use hone_model::arch::Slot;
 use hone_model::export::{
     GgufKind, GgufMetadata, MergeDtype, read_gguf_adapter, read_mlx_adapter, write_gguf,
     write_gguf_adapter, write_mlx_adapter, write_safetensors,
 };
-use hone_model::weights::{BaseWeights, Slot};
+use hone_model::weights::BaseWeights;
 use hone_tensor::Format;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -20,7 +20,8 @@ use hone_model::weights::{WeightsError, WriterError};
 use hone_model::{
     AttachError, BeginError, CombineError, GenerateError, MergeError, PartsError, PeftError,
 };
-use hone_text::RenderError;
+use hone_tensor::TensorError;
+use hone_text::{RenderError, TokenizerError};
 use hone_train::TrainError;
 use std::io;
 
@@ -68,7 +69,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, Obstacle, FileReadError);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 

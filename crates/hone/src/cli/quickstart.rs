@@ -5,17 +5,19 @@
 
 use super::data::rust_lints_at_home;
 use super::eval::show_comparison;
-use super::failure::Exit;
+use super::failure::{Exit, Refusal};
 use super::interrupt::Interrupt;
 use super::progress::{Count, PullProgress};
 use super::train::{enter_registry, show_plan, show_summary};
 use crate::base::{self, BaseError, CATALOGUE, Home};
+use crate::data_flags::SideFlag;
 use crate::judge::{Verdict, per_task, rules};
 use crate::place::refuse_unwritable;
 use crate::plan::RawTrain;
 use crate::run::{Ended, Judgement, Prepared, Summary};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
+use hone_curate::recipe::Side;
 use hone_data::recipe::rust_lints::Written;
 use hone_data::{Body, Record};
 use hone_eval::harness::Rules;
@@ -64,6 +66,12 @@ const ALL_SECONDS: f64 = 450.0;
 impl Quickstart {
     /// Fetches, builds, trains, judges, reports.
     pub fn run(self, talk: Talk) -> Result<Exit> {
+        if !(self.minutes > 0.0 && self.minutes.is_finite()) {
+            let what = format!("--minutes is {}, but it has to be above 0", self.minutes);
+            return Err(Refusal::usage(what)
+                .hint("--minutes 1 is enough to see the whole road")
+                .into());
+        }
         let begun = Instant::now();
         let home = Home::from_env()?;
         let interrupt = Interrupt::listen(talk)?;
@@ -82,10 +90,10 @@ impl Quickstart {
             plural(written.train_rows, "row"),
             written.valid_rows
         ));
-        let HeldOut { watch, exam } = HeldOut::divide(&written)?;
+        let held_out = HeldOut::divide(&written)?;
 
         talk.say("3/5  plan, from two measured steps");
-        let asked = self.options(model, &written, watch, out.clone());
+        let asked = self.options(model, &written, &held_out, out.clone());
         let mut run = Prepared::new(&asked, None, false, &home)?;
         show_plan(&run.plan, false, talk);
 
@@ -113,7 +121,7 @@ impl Quickstart {
 
         talk.say("5/5  base and tuned model answer held-out rows");
         let left = ALL_SECONDS - begun.elapsed().as_secs_f64();
-        let judgement = judge(&mut run, &summary, exam, left.clamp(40.0, 110.0), talk)?;
+        let judgement = judge(&mut run, &summary, &held_out, left.clamp(40.0, 110.0), talk)?;
         let report = run.write_report(&summary, &judgement)?;
         show_comparison(&judgement.verdict.rows(), |line| {
             talk.say(line);
@@ -132,11 +140,22 @@ impl Quickstart {
     }
 
     /// What a newcomer would have to choose; the learning rate is the one that suits the base's width.
-    fn options(&self, model: &str, written: &Written, watch: PathBuf, out: PathBuf) -> RawTrain {
+    fn options(
+        &self,
+        model: &str,
+        written: &Written,
+        held_out: &HeldOut,
+        out: PathBuf,
+    ) -> RawTrain {
         RawTrain {
             model: Some(model.into()),
-            data: Some(vec![written.train.clone()]),
-            valid: Some(watch),
+            data: Some(vec![written.train.clone(), held_out.judging.clone()]),
+            // Not read but for what it asks, which training must not have seen.
+            side: Some(vec![SideFlag {
+                name: JUDGING.into(),
+                side: Some(Side::Test),
+            }]),
+            valid: Some(held_out.watch.clone()),
             out: Some(out),
             minutes: Some(self.minutes),
             batch_size: Some(4),
@@ -179,9 +198,16 @@ fn free_directory(wanted: &Path) -> PathBuf {
 /// The held-out rows, divided into those that watch and those that judge.
 struct HeldOut {
     watch: PathBuf,
-    /// One list per task.
+    /// The file of those that judge.
+    judging: PathBuf,
+    /// The same, one list per task.
     exam: Vec<Vec<Record>>,
+    /// How many there would be to judge by.
+    num_unwatched: usize,
 }
+
+/// The file of rows that judge, beside the dataset's own.
+const JUDGING: &str = "test.jsonl";
 
 impl HeldOut {
     fn divide(written: &Written) -> Result<Self> {
@@ -192,19 +218,29 @@ impl HeldOut {
         for record in reading.records {
             by_task.entry(record.task.clone()).or_default().push(record);
         }
-        let (mut watch, mut exam) = (String::new(), Vec::new());
+        let (mut watched, mut exam, mut num_unwatched) = (Vec::new(), Vec::new(), 0);
         for (task, mut records) in by_task {
             Seed::new(0).child(&task).stream().shuffle(&mut records);
-            let judging = records.split_off(WATCH_ROWS.min(records.len()));
-            for record in records {
-                watch.push_str(lines[record.source.line - 1]);
-                watch.push('\n');
-            }
-            exam.push(judging.into_iter().take(EXAM_ROWS).collect());
+            let mut judging = records.split_off(WATCH_ROWS.min(records.len()));
+            num_unwatched += judging.len();
+            judging.truncate(EXAM_ROWS);
+            watched.extend(records);
+            exam.push(judging);
         }
-        let path = written.valid.with_file_name("watch.jsonl");
-        write_whole(&path, watch.as_bytes())?;
-        Ok(Self { watch: path, exam })
+        let write = |name: &str, records: &mut dyn Iterator<Item = &Record>| -> Result<PathBuf> {
+            let path = written.valid.with_file_name(name);
+            let rows: String = records
+                .flat_map(|record| [lines[record.source.line - 1], "\n"])
+                .collect();
+            write_whole(&path, rows.as_bytes())?;
+            Ok(path)
+        };
+        Ok(Self {
+            watch: write("watch.jsonl", &mut watched.iter())?,
+            judging: write(JUDGING, &mut exam.iter().flatten())?,
+            exam,
+            num_unwatched,
+        })
     }
 }
 
@@ -212,15 +248,19 @@ impl HeldOut {
 fn judge(
     run: &mut Prepared,
     summary: &Summary,
-    exam: Vec<Vec<Record>>,
+    held_out: &HeldOut,
     seconds: f64,
     talk: Talk,
 ) -> Result<Judgement> {
-    let num_held_out: usize = exam.iter().map(Vec::len).sum();
+    let HeldOut {
+        exam,
+        num_unwatched,
+        ..
+    } = held_out;
     let task_seconds = seconds / exam.len().max(1) as f64;
     let (mut verdict, mut num_rows) = (Verdict::empty(), 0);
     let mut count = Count::start(talk);
-    for records in &exam {
+    for records in exam {
         let rules = Rules {
             with_loss: false,
             ..rules(longest_answer(run, records)?)
@@ -242,7 +282,7 @@ fn judge(
     }
     count.finish();
     let note = format!(
-        "{num_rows} of {num_held_out} held-out rows, none of which had a part in training or in choosing the adapter; greedy \
+        "{num_rows} of {num_unwatched} held-out rows, none of which had a part in training or in choosing the adapter; greedy \
          decoding, at most {EXAM_TOKENS} new tokens, fewer where the expected answers are short; exact match but for white space \
          at the ends; ranges are 95 % of paired bootstrap resamples",
     );
@@ -307,8 +347,18 @@ mod tests {
             train_rows: 0,
             valid_rows: 20,
         };
-        let HeldOut { watch, exam } = HeldOut::divide(&written).unwrap();
+        let HeldOut {
+            watch,
+            judging: file,
+            exam,
+            num_unwatched,
+        } = HeldOut::divide(&written).unwrap();
         let watching = hone_data::read(&[watch]).unwrap().records;
+        assert_eq!(num_unwatched, 20 - 2 * WATCH_ROWS);
+        assert_eq!(
+            hone_data::read(&[file]).unwrap().records.len(),
+            num_unwatched
+        );
         let judging: Vec<&Record> = exam.iter().flatten().collect();
         assert_eq!(
             (watching.len(), judging.len()),

@@ -24,8 +24,10 @@ pub enum PlanError {
         longest: usize,
         /// The longest row that would fit.
         fitting: usize,
-        /// Whether the base is held in 4 bits.
-        is_qlora: bool,
+        /// What of it is the program itself, with its tokenizer: no option makes that less.
+        program: Size,
+        /// Whether it would fit with the base in 4 bits, as far as can be told.
+        would_fit_qlora: bool,
         /// Whether it is a run that is continued, whose options are fixed.
         is_resumed: bool,
     },
@@ -38,22 +40,31 @@ impl PlanError {
             Self::Attach(error) | Self::Rehearsal(RehearsalError::Attach(error)) => error.hints(),
             Self::Rehearsal(RehearsalError::Load(LoadError::Weights(error))) => error.hints(),
             Self::Rehearsal(RehearsalError::Train(error)) => error.hints(),
-            Self::Rehearsal(RehearsalError::Load(_) | RehearsalError::Tensor(_)) => Vec::new(),
+            Self::Rehearsal(RehearsalError::Tensor(error)) => error.hints(),
+            Self::Rehearsal(RehearsalError::Load(_)) => Vec::new(),
             Self::NoMemory {
+                needed,
+                memory,
                 longest,
                 fitting,
-                is_qlora,
+                program,
+                would_fit_qlora,
                 is_resumed,
-                ..
             } => {
                 let is_free = !is_resumed;
                 let shorter = (is_free && *fitting >= 64).then(|| {
                     format!("--max-length {fitting} would fit; the longest row has {longest} tokens, longer ones are left out and listed")
                 });
-                let smaller = (is_free && !is_qlora)
+                let smaller = (is_free && *would_fit_qlora)
                     .then(|| "--method qlora holds the base in 4 bits".to_string());
-                let more =
-                    "--memory says how much may be used, if more is free than it seems".to_string();
+                let more = match memory.bytes <= program.bytes {
+                    true => format!(
+                        "the program itself, with its tokenizer, takes {program} of that, and no option makes it less: give it more than \
+                         {needed} with --memory"
+                    ),
+                    false => "--memory says how much may be used, if more is free than it seems"
+                        .to_string(),
+                };
                 shorter.into_iter().chain(smaller).chain([more]).collect()
             }
         }
@@ -109,7 +120,12 @@ impl SettingError {
             Self::PastContext { limit, .. } => {
                 vec![format!("--max-length {limit} is the most it takes")]
             }
-            _ => Vec::new(),
+            Self::Conflict { first, second } => {
+                vec![format!("leave out --{first} or --{second}")]
+            }
+            Self::OutOfRange { name, .. } => {
+                vec![format!("`hone train --help` says what --{name} is for")]
+            }
         }
     }
 }

@@ -20,6 +20,8 @@ const MICRO_BATCH_TOKENS: usize = 8192;
 pub(super) struct Held {
     pub program_bytes: usize,
     pub base_bytes: usize,
+    /// The same in 4 bits.
+    pub nf4_bytes: usize,
     pub moment_bytes: usize,
     /// The adapter of the lowest validation loss, beside the one that is trained.
     pub best_bytes: usize,
@@ -52,6 +54,7 @@ impl Fit {
             steps,
             begun,
             streams_base,
+            held,
             fixed_bytes: held.program_bytes
                 + held.moment_bytes
                 + held.best_bytes
@@ -67,7 +70,7 @@ impl Fit {
         let last = search(streamed);
         match last.run()? {
             Some(fit) => Ok(fit),
-            None => Err(last.refusal(!held.is_mapped)?),
+            None => Err(last.refusal()?),
         }
     }
 }
@@ -80,6 +83,7 @@ struct Search<'a> {
     /// The numbers of the run that is continued.
     begun: Option<&'a TrainingPlan>,
     streams_base: bool,
+    held: Held,
     fixed_bytes: usize,
 }
 
@@ -165,14 +169,21 @@ impl Search<'_> {
     }
 
     /// Why nothing fits, and what would.
-    fn refusal(&self, is_qlora: bool) -> Result<PlanError, PlanError> {
+    fn refusal(&self) -> Result<PlanError, PlanError> {
         let longest = self.rehearsed.longest();
         let needed = self.bytes(match self.begun {
             Some(begun) => self.layout(begun.max_tokens, 0),
             None => self.layout(longest, 0),
         })?;
         let fixed = self.fixed_bytes + self.rehearsed.standing_bytes();
-        let room = (self.settings.memory.value.bytes as usize).saturating_sub(fixed);
+        let budget = self.settings.memory.value.bytes as usize;
+        let room = budget.saturating_sub(fixed);
+        let base_bytes = match self.streams_base {
+            true => STREAMED_BYTES,
+            false => self.held.base_bytes,
+        };
+        // A base in 4 bits is in memory whole.
+        let with_qlora = needed - base_bytes + self.held.nf4_bytes;
         Ok(PlanError::NoMemory {
             needed: Size {
                 bytes: needed as u64,
@@ -180,7 +191,10 @@ impl Search<'_> {
             memory: self.settings.memory.value,
             longest,
             fitting: longest * room / (needed - fixed).max(1),
-            is_qlora,
+            program: Size {
+                bytes: self.held.program_bytes as u64,
+            },
+            would_fit_qlora: self.held.nf4_bytes < base_bytes && with_qlora <= budget,
             is_resumed: self.begun.is_some(),
         })
     }

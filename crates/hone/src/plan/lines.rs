@@ -3,6 +3,7 @@
 use super::chosen::{Chosen, Origin};
 use super::facts::PlanLine;
 use super::options::{Settings, shown};
+use super::rate::Rate;
 use super::table::{OptionInfo, typed};
 use super::train_plan::TrainPlan;
 use super::values::Method;
@@ -88,6 +89,10 @@ impl TrainPlan {
     }
 }
 
+/// What to know of a rate that was not asked for and is that of another method. "Few-Shot Parameter-Efficient Fine-Tuning Is
+/// Better and Cheaper than In-Context Learning" (2022) trains IA3 with 3e-3.
+const IA3_RATE: &str = "a rule for LoRA: IA3's authors took 3e-3, as --lr 3e-3 does";
+
 impl Settings {
     /// A line for every option that no line about something else tells of.
     fn lines(&self) -> Vec<PlanLine> {
@@ -116,7 +121,10 @@ impl Settings {
         let is_other = rate.whole_share() != 1.0 && !self.modules_to_save.value.is_empty();
         let of_whole = rate.of_whole().filter(|_| is_other);
         let of_whole = of_whole.map(|whole| format!("{whole:e} for fully trained modules"));
-        let all = [Some(rate.to_string()), of_b, of_whole];
+        // The formula was fitted to low-rank pairs; factors that start at one take larger steps.
+        let is_of_lora = self.ia3.value && matches!(rate, Rate::ByWidth(_));
+        let of_factors = is_of_lora.then(|| IA3_RATE.to_owned());
+        let all = [Some(rate.to_string()), of_b, of_whole, of_factors];
         all.into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 }

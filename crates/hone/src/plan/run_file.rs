@@ -95,10 +95,11 @@ impl RunFileError {
                 path_for_shell(path)
             ));
         }
-        match path.extension()?.to_str()? {
-            "yaml" | "yml" => Some(
+        match path.extension().and_then(|end| end.to_str()) {
+            Some("yaml" | "yml") => Some(
                 "a run file is TOML with the names of the flags, as in rank = 16; `hone train --help` lists them".into(),
             ),
+            _ if !path.exists() => Some(hone_data::nearest::instead_of(path)),
             _ => None,
         }
     }

@@ -108,6 +108,7 @@ impl TrainPlan {
             Held {
                 program_bytes: program_bytes(open),
                 base_bytes: open.loaded_bytes(base_format),
+                nf4_bytes: open.loaded_bytes(BaseFormat::Nf4),
                 moment_bytes: kind.resident_bytes(&lengths),
                 best_bytes: match dataset.valid.is_empty() {
                     true => 0,

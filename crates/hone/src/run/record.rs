@@ -198,8 +198,7 @@ impl RunRecord {
                 Value::Object(asked) => asked,
                 _ => return None,
             };
-            asked
-                .retain(|name, _| name != "out" && !OptionInfo::may_change(name));
+            asked.retain(|name, _| name != "out" && !OptionInfo::may_change(name));
             Some(asked)
         };
         let parts = [

@@ -235,7 +235,7 @@ fn files_that_are_not_what_they_should_be_are_named_with_what_to_do() {
         (
             "tokenizer.json",
             "<!DOCTYPE html>",
-            "hint: fetch the tokenizer again",
+            "hint: fetch tokenizer.json again",
         ),
     ] {
         copy(

@@ -10,6 +10,7 @@ mod files_beside;
 #[path = "../imitated_hub/mod.rs"]
 mod imitated_hub;
 mod kept_safe;
+mod messages;
 mod methods;
 mod one_reader;
 mod optimizer;

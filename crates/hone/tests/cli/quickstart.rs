@@ -140,6 +140,18 @@ fn one_command_leads_from_nothing_to_two_judged_models_without_a_question() {
     );
     assert_eq!(trained_on(&place, "--rule leak=drop").code, 0);
 
+    // Rows that judge are looked at as well as those that watch.
+    let skipped = |said: &str| -> usize {
+        let (before, _) = said.split_once(" rows skipped").unwrap();
+        before.rsplit(' ').next().unwrap().parse().unwrap()
+    };
+    let watched = trained_on(&place, "--rule leak=drop").stderr;
+    assert!(
+        skipped(&ran.stderr) > skipped(&watched),
+        "{}\n{watched}",
+        ran.stderr
+    );
+
     // The dataset is there now, and the next run goes into a directory of its own.
     let again = run(&place, "quickstart --minutes 0.01 --quiet");
     assert_eq!(again.code, 0, "{}", again.stderr);

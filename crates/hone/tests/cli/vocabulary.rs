@@ -315,7 +315,7 @@ fn a_sentencepiece_model_is_read_where_there_is_no_tokenizer_json() {
     place.write("older/tokenizer.model", "no model");
     let refusal = place.refusal("data show rows.jsonl --model older");
     assert!(
-        refusal.contains("the tokenizer of older: not a usable tokenizer"),
+        refusal.contains("the tokenizer of older: tokenizer.model: not a usable tokenizer"),
         "{refusal}"
     );
 }

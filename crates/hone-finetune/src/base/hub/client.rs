@@ -4,7 +4,7 @@
 //! a header says becomes a [`Told`] only after it was checked: etags and commits turn into names of files.
 
 use super::HubError;
-use super::pace::Pace;
+use super::pace::{Pace, TooSlow};
 use crate::base::watch::PullWatch;
 use hone_ledger::{WriteError, words::without_credentials};
 use std::fmt;
@@ -36,13 +36,8 @@ pub enum Trouble {
         seconds: f64,
     },
     /// Hardly anything came for a while.
-    #[error("it sent {bytes} bytes in {seconds} s")]
-    Slow {
-        /// What came.
-        bytes: u64,
-        /// In what time.
-        seconds: f64,
-    },
+    #[error(transparent)]
+    Slow(#[from] TooSlow),
     /// A connection that ended too early.
     #[error("the connection broke: {0}")]
     Cut(String),
@@ -86,7 +81,7 @@ impl Trouble {
     /// Whether the same question may be answered a moment later.
     pub fn may_pass(&self) -> bool {
         match self {
-            Self::Silent { .. } | Self::Slow { .. } | Self::Cut(_) => true,
+            Self::Silent { .. } | Self::Slow(_) | Self::Cut(_) => true,
             Self::Status {
                 code, wait_seconds, ..
             } => {

@@ -643,7 +643,7 @@ impl Pull<'_> {
         );
         match trouble {
             Trouble::Unreachable(reason) => HubError::Unreachable { id, place, reason },
-            Trouble::Silent { .. } | Trouble::Slow { .. } | Trouble::Cut(_) => HubError::Broken {
+            Trouble::Silent { .. } | Trouble::Slow(_) | Trouble::Cut(_) => HubError::Broken {
                 id,
                 place,
                 file,

@@ -136,12 +136,7 @@ pub fn files_in_lines(inputs: &Inputs, reports: &[FileReport]) -> Vec<String> {
         let side = input.side.map_or("-", Side::name);
         let report = reports.iter().find(|report| input.is_of(report));
         let what = report.map_or("not read".to_owned(), |report| {
-            format!(
-                "{}, {}, {}",
-                plural(report.rows, "row"),
-                report.shape,
-                report.format
-            )
+            format!("{}, {}, {}", report.num_rows(), report.shape, report.format)
         });
         let told = match input.side {
             Some(_) => format!(" ({})", input.told),
@@ -154,11 +149,11 @@ pub fn files_in_lines(inputs: &Inputs, reports: &[FileReport]) -> Vec<String> {
         .iter()
         .filter(|report| !inputs.files.iter().any(|input| input.is_of(report)))
         .map(|report| {
-            let rows = plural(report.rows, "row");
             format!(
-                "{:5}  {}: {rows}, {}, {}",
+                "{:5}  {}: {}, {}, {}",
                 side_of(report),
                 report.file.display(),
+                report.num_rows(),
                 report.shape,
                 report.format
             )

@@ -1,10 +1,12 @@
 //! `hone data diff`: which rows and which steps are different.
 
-use crate::cli::failure::Exit;
+use crate::cli::failure::{Exit, Refusal};
 use crate::screen::{self, plural};
 use anyhow::Result;
-use hone_curate::dataset::{DatasetDir, Difference, diff};
-use std::path::PathBuf;
+use hone_curate::dataset::{DatasetDir, Difference, diff, is_dataset};
+use hone_data::nearest::instead_of;
+use hone_ledger::words::path_for_shell;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `hone data diff`.
 #[derive(Debug, clap::Args)]
@@ -21,9 +23,32 @@ pub struct Diff {
     json: bool,
 }
 
+/// Refuses what is no dataset directory.
+fn refuse_other(dir: &Path) -> Result<()> {
+    if is_dataset(dir) {
+        return Ok(());
+    }
+    let refusal = match dir.exists() {
+        true => Refusal::usage(format!("{} is no dataset directory", dir.display())),
+        false => Refusal::usage(format!("{} is not there", dir.display())).hint(instead_of(dir)),
+    };
+    let from = match dir.exists() {
+        true => path_for_shell(dir).to_string(),
+        false => "ROWS".to_owned(),
+    };
+    Err(refusal
+        .hint(format!(
+            "datasets are compared that were built: hone data build --from {from} --out DIR"
+        ))
+        .into())
+}
+
 impl Diff {
     /// Compares the two.
     pub fn run(self) -> Result<Exit> {
+        for dir in [&self.first, &self.second] {
+            refuse_other(dir)?;
+        }
         let difference = diff(
             &DatasetDir::open(&self.first)?,
             &DatasetDir::open(&self.second)?,
