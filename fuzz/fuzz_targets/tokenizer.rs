@@ -2,24 +2,12 @@
 
 #![no_main]
 
-use std::sync::Once;
-
-use hone_fuzz::assert_one_line;
-use hone_text::{Tokenizer, is_guarded};
+use hone_fuzz::{assert_one_line, let_guarded_panics_pass};
+use hone_text::Tokenizer;
 use libfuzzer_sys::fuzz_target;
 
-/// libFuzzer's hook ends the process at any panic; one of the library that becomes an error is none of ours.
-static HOOK: Once = Once::new();
-
 fuzz_target!(|input: &[u8]| {
-    HOOK.call_once(|| {
-        let fatal = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if !is_guarded() {
-                fatal(panic);
-            }
-        }));
-    });
+    let_guarded_panics_pass();
     let is_json = input.trim_ascii_start().starts_with(b"{");
     let tokenizer = match is_json {
         true => Tokenizer::from_json(input),

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, Once};
 
 use hone_data::{ReadOptions, stream};
 use hone_model::arch::DecoderConfig;
@@ -149,8 +149,22 @@ pub fn open_and_run(path: &Path) {
     }
 }
 
+/// libFuzzer's hook ends the process at any panic; one of another's library that becomes an error is none of ours.
+pub fn let_guarded_panics_pass() {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let fatal = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !hone_text::is_guarded() && !hone_data::is_guarded() {
+                fatal(panic);
+            }
+        }));
+    });
+}
+
 /// Reads a file of rows of this name and of any bytes; whatever is refused of it is told in one short line.
 pub fn read_rows(name: &str, bytes: &[u8]) {
+    let_guarded_panics_pass();
     let file = write(name, bytes);
     let outcome = stream(&[file], &ReadOptions::default(), &mut |row| {
         if let Err(refused) = row {
