@@ -86,6 +86,42 @@ impl Numbered {
     }
 }
 
+/// What belongs to each of some hashes, one list behind the other.
+#[derive(Default)]
+pub(crate) struct Listed<T> {
+    pub hashes: Numbered,
+    /// Where the list of each ends; it begins where the one before ends.
+    ends: Vec<usize>,
+    items: Vec<T>,
+}
+
+impl<T: Copy + Ord + Send> Listed<T> {
+    /// Lists what comes with each hash, in order. A list that is not `kept` is empty.
+    pub fn of(mut pairs: Vec<(u64, T)>, kept: impl Fn(&[(u64, T)]) -> bool) -> Self {
+        pairs.par_sort_unstable();
+        let (mut hashes, mut ends, mut items) = (Vec::new(), Vec::new(), Vec::new());
+        for list in pairs.chunk_by(|a, b| a.0 == b.0) {
+            hashes.push(list[0].0);
+            if kept(list) {
+                items.extend(list.iter().map(|(_, item)| item));
+            }
+            ends.push(items.len());
+        }
+        drop(pairs);
+        Self {
+            hashes: Numbered::in_order(hashes),
+            ends,
+            items,
+        }
+    }
+
+    /// The list of the hash of a number.
+    pub fn list(&self, number: usize) -> &[T] {
+        let before = number.checked_sub(1);
+        &self.items[before.map_or(0, |before| self.ends[before])..self.ends[number]]
+    }
+}
+
 /// About how many hashes begin alike: as many as lie in one line of the processor's cache.
 const OF_ONE_BEGINNING: usize = 4;
 
@@ -140,6 +176,22 @@ mod tests {
                 prop_assert_eq!(numbered.number_of(hash), number);
             }
         }
+    }
+
+    #[test]
+    fn what_belongs_to_a_hash_is_listed_in_order_unless_it_is_too_much() {
+        let pairs = vec![(9, 2), (u64::MAX, 7), (9, 1), (5, 3), (5, 4), (5, 5)];
+        let listed = Listed::of(pairs, |list| list.len() < 3);
+        let list = |hash| {
+            listed
+                .hashes
+                .number_of(hash)
+                .map(|number| listed.list(number))
+        };
+        assert_eq!(list(9), Some(&[1, 2][..]));
+        assert_eq!(list(u64::MAX), Some(&[7][..]));
+        assert_eq!(list(5), Some(&[][..]));
+        assert_eq!(list(6), None);
     }
 
     #[test]

@@ -4,13 +4,12 @@ use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Leak;
 use super::reading::{Reading, Texts};
 use super::template::Template;
-use crate::hashes::Numbered;
+use crate::hashes::Listed;
 use crate::text::{Numbers, ngrams};
 use crate::{BadParam, Params};
 
@@ -66,16 +65,14 @@ pub(super) struct Grams {
     masks: Vec<OnceLock<Box<[bool]>>>,
     /// N-grams as they come, until all are there.
     added: Vec<(u64, Place)>,
-    numbers: Numbered,
-    /// Where the places of each n-gram end; they begin where those of the one before end.
-    ends: Vec<usize>,
-    places: Vec<Place>,
+    /// Where each begins, of those that are not too common to prove anything.
+    places: Listed<Place>,
     /// How many training rows have each.
     rows: Vec<AtomicU32>,
 }
 
 /// Where an n-gram begins: an evaluation row, and which of its words.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     row: u32,
     position: u32,
@@ -110,9 +107,7 @@ impl Grams {
             lengths: Vec::new(),
             masks: Vec::new(),
             added: Vec::new(),
-            numbers: Numbered::default(),
-            ends: Vec::new(),
-            places: Vec::new(),
+            places: Listed::default(),
             rows: Vec::new(),
         }
     }
@@ -153,28 +148,13 @@ impl Grams {
 
     /// To be called when all evaluation rows are there.
     pub fn finish(&mut self) {
-        let mut added = std::mem::take(&mut self.added);
-        added.par_sort_unstable();
         let common = self.rule.common_rows.unwrap_or(usize::MAX);
-        let mut hashes = Vec::new();
-        for same in added.chunk_by(|a, b| a.0 == b.0) {
-            hashes.push(same[0].0);
-            let rows = same.chunk_by(|a, b| a.1.row == b.1.row).count();
+        self.places = Listed::of(std::mem::take(&mut self.added), |places| {
             // What so many have proves nothing, and where they have it is of no use.
-            if rows <= common {
-                self.places.extend(same.iter().map(|(_, place)| place));
-            }
-            self.ends.push(self.places.len());
-        }
-        drop(added);
-        self.rows = hashes.iter().map(|_| AtomicU32::new(0)).collect();
-        self.numbers = Numbered::in_order(hashes);
-    }
-
-    /// Where an n-gram begins in evaluation rows.
-    fn places_of(&self, number: usize) -> &[Place] {
-        let before = number.checked_sub(1);
-        &self.places[before.map_or(0, |before| self.ends[before])..self.ends[number]]
+            places.chunk_by(|a, b| a.1.row == b.1.row).count() <= common
+        });
+        let count = self.places.hashes.len();
+        self.rows = (0..count).map(|_| AtomicU32::new(0)).collect();
     }
 
     /// Evaluation rows with too few words for a single n-gram.
@@ -247,7 +227,9 @@ impl Grams {
             .flat_map(move |(at, text)| {
                 ngrams(text.hashes(self.rule.numbers), self.rule.ngram)
                     .enumerate()
-                    .filter_map(move |(word, hash)| Some((at, word, self.numbers.number_of(hash)?)))
+                    .filter_map(move |(word, hash)| {
+                        Some((at, word, self.places.hashes.number_of(hash)?))
+                    })
             })
     }
 
@@ -259,7 +241,7 @@ impl Grams {
             if self.rows[number].load(Ordering::Relaxed) as usize > common {
                 continue;
             }
-            let shared = self.places_of(number).iter().map(|place| Shared {
+            let shared = self.places.list(number).iter().map(|place| Shared {
                 evaluation: place.row as usize,
                 position: place.position as usize,
                 text,

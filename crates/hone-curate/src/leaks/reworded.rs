@@ -14,7 +14,7 @@ use super::Leak;
 use super::reading::Reading;
 use super::template::Template;
 use crate::duplicates::wording::{NAME, NEGATION, NUMBER, ends_sentence, kind_of};
-use crate::hashes::Numbered;
+use crate::hashes::{Listed, Numbered};
 use crate::text::{Numbers, Words};
 use crate::{Action, BadParam, Doc, Family, Param, Params};
 
@@ -71,11 +71,8 @@ pub(super) struct Reworded {
     prompts: Vec<Option<Prompt>>,
     /// Their words that are not the template's, once somebody asks.
     own: Vec<OnceLock<Own>>,
-    /// Words by which prompts are listed.
-    listing: Numbered,
-    /// Where the prompts listed by each end; they begin where those of the one before end.
-    ends: Vec<usize>,
-    listed: Vec<u32>,
+    /// Prompts by the words that list them; by none that lists too many.
+    listed: Listed<u32>,
 }
 
 /// The words of a prompt, [`LONGEST`] at most.
@@ -96,9 +93,7 @@ impl Reworded {
             share,
             prompts: Vec::new(),
             own: Vec::new(),
-            listing: Numbered::default(),
-            ends: Vec::new(),
-            listed: Vec::new(),
+            listed: Listed::default(),
         }
     }
 
@@ -124,26 +119,10 @@ impl Reworded {
         }
         let rows = |word| words.number_of(word).map_or(0, |number| rows[number]);
         let prompts = self.prompts.par_iter().enumerate();
-        let mut listed: Vec<(u64, u32)> = prompts
+        let listed = prompts
             .filter_map(|(number, prompt)| Some((prompt.as_ref()?.rarest(rows), number as u32)))
-            .flat_map_iter(|(words, number)| words.into_iter().map(move |word| (word, number)))
-            .collect();
-        listed.par_sort_unstable();
-        let mut listing = Vec::new();
-        for same in listed.chunk_by(|a, b| a.0 == b.0) {
-            if same.len() <= LIST {
-                listing.push(same[0].0);
-                self.listed.extend(same.iter().map(|(_, number)| number));
-                self.ends.push(self.listed.len());
-            }
-        }
-        self.listing = Numbered::in_order(listing);
-    }
-
-    /// The prompts that are listed by the word of a number.
-    fn listed_by(&self, word: usize) -> &[u32] {
-        let before = word.checked_sub(1);
-        &self.listed[before.map_or(0, |before| self.ends[before])..self.ends[word]]
+            .flat_map_iter(|(words, number)| words.into_iter().map(move |word| (word, number)));
+        self.listed = Listed::of(listed.collect(), |prompts| prompts.len() <= LIST);
     }
 
     /// May a row ask what another row of this index does, of which this is all that it asks?
@@ -167,7 +146,7 @@ impl Reworded {
     fn candidates(&self, hashes: &[u64]) -> Vec<u32> {
         let mut words: Vec<usize> = hashes
             .iter()
-            .filter_map(|&word| self.listing.number_of(word))
+            .filter_map(|&word| self.listed.hashes.number_of(word))
             .collect();
         if words.len() < NEEDED {
             return Vec::new();
@@ -180,7 +159,7 @@ impl Reworded {
         }
         COUNTS.with_borrow_mut(|counts| {
             counts.resize(self.prompts.len().max(counts.len()), 0);
-            let lists = || words.iter().flat_map(|&word| self.listed_by(word));
+            let lists = || words.iter().flat_map(|&word| self.listed.list(word));
             let mut found = Vec::new();
             for &prompt in lists() {
                 let count = &mut counts[prompt as usize];
