@@ -17,12 +17,14 @@ mod experts;
 mod losses;
 mod norms;
 mod optimizers;
+mod plain;
 mod products;
 mod rotation;
 mod rows;
 
 pub use attention::packed;
 pub use experts::by_row;
+pub use plain::Plain;
 
 use hone_tensor::Device;
 

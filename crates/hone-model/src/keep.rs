@@ -1,4 +1,4 @@
-//! What the forward pass keeps for the way back, as it was or rounded to half the room.
+//! What the forward pass keeps for the backward pass, as it was or rounded to half the room.
 
 use hone_tensor::{Element, Tensor};
 use serde::{Deserialize, Serialize};
@@ -128,7 +128,7 @@ impl<T> Kept<T> {
 }
 
 impl Kept {
-    /// For the time until the way back.
+    /// For the time until the backward pass.
     pub fn hold(self, activations: Activations) -> Kept<Held> {
         self.map(|tensor| Held::new(tensor, activations))
     }

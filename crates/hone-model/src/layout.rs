@@ -26,7 +26,7 @@ pub struct Shortcuts {
     pub last_layer: bool,
     /// The head computes supervised rows only.
     pub supervised_head: bool,
-    /// The way back ends at the lowest adapted layer.
+    /// The backward pass ends at the lowest adapted layer.
     pub lowest_layer: bool,
 }
 

@@ -371,7 +371,7 @@ impl Model {
             true => asked.with_rows_apart(),
             false => asked,
         };
-        // The way back to the embedding needs the gradient of every row.
+        // The backward pass to the embedding needs the gradient of every row.
         shortcuts.distinct_tokens &= adapter.is_none_or(|own| own.embedding().is_empty());
         shortcuts
     }

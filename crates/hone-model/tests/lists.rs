@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use hone_conformance::Plain;
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{Adapter, BaseFormat, LoraConfig, Model, Packed, Shortcuts, StepOptions};
@@ -14,42 +15,7 @@ use hone_tensor::{
     StoredMatrix, Tensor, TensorError, Weight,
 };
 
-/// Plain loops.
-#[derive(Debug)]
-struct Plain;
-
-impl StorageOps for Plain {
-    fn name(&self) -> String {
-        "plain loops".into()
-    }
-
-    fn allocate(&self, element: Element, len: usize) -> Storage {
-        Box::new(vec![0u8; len * element.bytes()])
-    }
-
-    fn hold(&self, matrix: StoredMatrix) -> Storage {
-        Box::new(matrix)
-    }
-
-    fn read_row(&self, weight: &Weight, row: usize, out: &mut [f32]) {
-        let matrix: &StoredMatrix = weight.storage().downcast_ref().unwrap();
-        matrix.decode_row(row, 0..weight.cols(), out);
-    }
-
-    fn download_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, TensorError> {
-        Ok(tensor.storage().downcast_ref::<Vec<u8>>().unwrap().clone())
-    }
-
-    fn write_bytes(&self, bytes: &[u8], out: &mut Tensor) {
-        let room: &mut Vec<u8> = out.storage_mut().downcast_mut().unwrap();
-        room.copy_from_slice(bytes);
-    }
-}
-
-impl RowOps for Plain {}
-impl RotaryOps for Plain {}
-
-/// The same, reading lists from copies of its own.
+/// Plain loops that read lists from copies of their own.
 #[derive(Debug, Default)]
 struct Keeping {
     taken: AtomicUsize,

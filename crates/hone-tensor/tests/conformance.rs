@@ -2,55 +2,8 @@
 
 use std::sync::Arc;
 
-use hone_conformance::CHECKS;
-use hone_tensor::{
-    ActivationOps, AttentionOps, Device, Element, ExpertOps, LinearOps, LossOps, NormOps,
-    OptimizerOps, RotaryOps, RoundingOps, RowOps, Storage, StorageOps, StoredMatrix, Tensor,
-    TensorError, Weight,
-};
-
-/// Bytes in a vector, and nothing else of its own.
-#[derive(Debug)]
-struct Plain;
-
-impl StorageOps for Plain {
-    fn name(&self) -> String {
-        "plain loops".into()
-    }
-
-    fn allocate(&self, element: Element, len: usize) -> Storage {
-        Box::new(vec![0u8; len * element.bytes()])
-    }
-
-    fn hold(&self, matrix: StoredMatrix) -> Storage {
-        Box::new(matrix)
-    }
-
-    fn read_row(&self, weight: &Weight, row: usize, out: &mut [f32]) {
-        let matrix: &StoredMatrix = weight.storage().downcast_ref().unwrap();
-        matrix.decode_row(row, 0..weight.cols(), out);
-    }
-
-    fn download_bytes(&self, tensor: &Tensor) -> Result<Vec<u8>, TensorError> {
-        Ok(tensor.storage().downcast_ref::<Vec<u8>>().unwrap().clone())
-    }
-
-    fn write_bytes(&self, bytes: &[u8], out: &mut Tensor) {
-        let room: &mut Vec<u8> = out.storage_mut().downcast_mut().unwrap();
-        room.copy_from_slice(bytes);
-    }
-}
-
-impl LinearOps for Plain {}
-impl RowOps for Plain {}
-impl RoundingOps for Plain {}
-impl NormOps for Plain {}
-impl RotaryOps for Plain {}
-impl AttentionOps for Plain {}
-impl ActivationOps for Plain {}
-impl ExpertOps for Plain {}
-impl LossOps for Plain {}
-impl OptimizerOps for Plain {}
+use hone_conformance::{CHECKS, Plain};
+use hone_tensor::{Device, Element};
 
 fn conforms(device: &Device) {
     for check in CHECKS {

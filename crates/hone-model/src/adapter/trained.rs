@@ -47,7 +47,7 @@ pub(crate) trait Step: Trained {
     /// From what is given to it, `[rows, in]` or `[rows, out]`, to what it makes of it.
     fn forward(&self, at: &Through, y: &mut Tensor);
 
-    /// Whether the way back needs what was given to it.
+    /// Whether the backward pass needs what was given to it.
     fn needs_given(&self) -> bool;
 
     /// Adds its gradients, and returns that of what was given to it.
@@ -135,7 +135,7 @@ impl<'a> Through<'a> {
     }
 }
 
-/// A gradient on its way back: lent, or owned and free to be changed.
+/// A gradient in the backward pass: lent, or owned and free to be changed.
 pub(crate) enum Flow<'d> {
     Lent(&'d Tensor),
     Own(Tensor),

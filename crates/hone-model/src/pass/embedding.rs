@@ -34,7 +34,7 @@ impl<'a> Pass<'a> {
         hidden
     }
 
-    /// Whether the way back goes on to the embedding.
+    /// Whether the backward pass goes on to the embedding.
     pub(super) fn trains_embedding(&self) -> bool {
         self.active()
             .iter()

@@ -4,7 +4,7 @@
 //! rows; activations of all places lie in one tensor, so that the memory of a step does not depend on where rows go,
 //! but for what is alive while a single expert is at work.
 //!
-//! The share `w` that a row gives an expert is never multiplied into activations on the way back. With `y = w · D(a)` and
+//! The share `w` that a row gives an expert is never multiplied into activations in the backward pass. With `y = w · D(a)` and
 //! `D` linear, `dw = dy · D(a) = Dᵀ(dy) · a` and `da = w · Dᵀ(dy)`: one product through the frozen matrix serves both.
 
 use std::ops::Range;
@@ -115,7 +115,7 @@ impl<'a> Pass<'a> {
         (out, kept)
     }
 
-    /// Room for the narrow activations of all places, where they will be read on the way back.
+    /// Room for the narrow activations of all places, where they will be read in the backward pass.
     fn room_for_low(
         &self,
         index: usize,

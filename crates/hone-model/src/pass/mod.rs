@@ -44,7 +44,7 @@ pub(crate) struct Pass<'a> {
     pub stop: &'a StopSignal,
 }
 
-/// A layer on the way back: its input, and the rest if there was room.
+/// A layer in the backward pass: its input, and the rest if there was room.
 struct Trace {
     input: Held,
     kept: Option<Kept<Held>>,
@@ -57,7 +57,7 @@ pub(crate) struct Way {
     pub kept_layers: usize,
     /// In which form.
     pub activations: Activations,
-    /// The way back ends here; nothing below has an adapter.
+    /// The backward pass ends here; nothing below has an adapter.
     pub lowest: usize,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Pass<'a> {
         let mut hidden = entry;
         for layer in start..num_layers {
             self.stop.check()?;
-            // Below the lowest adapter nothing is read on the way back.
+            // Below the lowest adapter nothing is read in the backward pass.
             let on_the_way = layer >= way.lowest;
             let keep = on_the_way && layer >= num_layers.saturating_sub(way.kept_layers);
             let (output, kept) = self.layer(layer, &hidden, rows, None, keep);

@@ -169,7 +169,7 @@ impl Share<'_> {
     }
 }
 
-/// The way back through one layer's projections.
+/// The backward pass through one layer's projections.
 pub(super) struct Back<'a, 'b, 'g> {
     pub pass: &'b Pass<'a>,
     pub index: usize,
@@ -227,7 +227,7 @@ impl Back<'_, '_, '_> {
         dx
     }
 
-    /// The same for several shares: the way back through the base is one product where no adapter changes its input.
+    /// The same for several shares: the backward pass through the base is one product where no adapter changes its input.
     fn project_shares(
         &mut self,
         at: Projections<'_>,
