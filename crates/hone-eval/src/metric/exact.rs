@@ -44,6 +44,27 @@ pub fn token_f1(target: &str, prediction: &str) -> f64 {
     2.0 * precision * recall / (precision + recall)
 }
 
+/// Exact match and F1 against several answers of which any would do, as SQuAD's script takes the best of each.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Squad {
+    /// Whether one of the answers was given.
+    pub exact_match: bool,
+    /// The highest F1.
+    pub f1: f64,
+}
+
+/// SQuAD's two numbers; `None` without an answer to compare with.
+pub fn squad<S: AsRef<str>>(targets: &[S], prediction: &str) -> Option<Squad> {
+    let of = |target: &S| Squad {
+        exact_match: exact_match(target.as_ref(), prediction, Rule::Squad),
+        f1: token_f1(target.as_ref(), prediction),
+    };
+    targets.iter().map(of).reduce(|best, other| Squad {
+        exact_match: best.exact_match || other.exact_match,
+        f1: best.f1.max(other.f1),
+    })
+}
+
 fn shared_words(target: &[String], prediction: &[String]) -> usize {
     let mut left: HashMap<&str, usize> = HashMap::new();
     target
@@ -94,7 +115,7 @@ fn without_articles(text: &str) -> String {
 }
 
 /// Python's `str.split` also splits at the four ASCII separators.
-fn is_space(c: char) -> bool {
+pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
 }
 
