@@ -236,7 +236,7 @@ fn rows_by_content(dataset: &DatasetDir) -> Result<BTreeMap<ContentId, Side>, Da
 }
 
 fn id_of(record: &Record) -> ContentId {
-    ContentId::of(record.to_json().to_string().as_bytes())
+    ContentId::of(record.to_line().as_bytes())
 }
 
 /// How some rows begin and end, with what the rules about personal data see in them masked, as a report shows rows.

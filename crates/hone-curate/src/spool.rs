@@ -53,7 +53,7 @@ impl SpoolWriter {
 
     /// Writes down the next row.
     pub fn push(&mut self, record: &Record) -> io::Result<()> {
-        let row = record.to_json().to_string();
+        let row = record.to_line();
         self.file.write_all(row.as_bytes())?;
         let end = self.index.ends.last().unwrap_or(&0) + row.len() as u64;
         self.index.ends.push(end);
@@ -114,7 +114,7 @@ impl Spool {
 
     fn read(&self, row: usize) -> io::Result<Record> {
         let text = self.line(row)?;
-        let record = Record::from_json(&text).map_err(io::Error::other)?;
+        let record = Record::from_line(&text).map_err(io::Error::other)?;
         Ok(Record {
             source: self.source(row),
             ..record

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use hone_data::{FileReport, Kind};
 use hone_ledger::{ContentId, DirError, Hasher, Unpublished};
+use rayon::prelude::*;
 use serde_json::json;
 
 use crate::Loss;
@@ -17,7 +18,7 @@ use crate::dataset::{
 use crate::decisions::{Again, Told, class_lines, told};
 use crate::duplicates::near::NearOptions;
 use crate::mix::Portion;
-use crate::overview::{ClusterRow, FileRow, OriginRow, Overview, Portrait};
+use crate::overview::{ClusterRow, Drawn, FileRow, OriginRow, Overview, Portrait};
 use crate::pages::RulePage;
 use crate::recipe::{Curation, Side};
 use crate::tally::Tally;
@@ -318,28 +319,45 @@ type Rows = BTreeMap<Side, Vec<ContentId>>;
 fn write_rows(dir: &mut Unpublished, curated: &Curated) -> Result<(Rows, Portrait), WriteError> {
     let (mut rows, mut portrait) = (Rows::from([(Side::Train, Vec::new())]), Portrait::default());
     for side in Side::ALL {
-        let mut file = None;
-        for kept in curated.kept.iter().filter(|kept| kept.side == side) {
-            let line = row(curated, *kept, &mut portrait)?;
-            let file = match &mut file {
-                Some(file) => file,
-                None => file.insert(Lines::create(dir.path_of(&file_of(side)))?),
-            };
-            file.push(&line).map_err(|source| file.failed(source))?;
-            rows.entry(side)
-                .or_default()
-                .push(ContentId::of(line.as_bytes()));
+        let of_side = curated.kept.iter().filter(|kept| kept.side == side);
+        let of_side: Vec<&Kept> = of_side.collect();
+        if of_side.is_empty() {
+            continue;
         }
-        file.map(Lines::finish).transpose()?;
+        let ids = rows.entry(side).or_default();
+        let mut file = Lines::create(dir.path_of(&file_of(side)))?;
+        for batch in of_side.chunks(BATCH) {
+            let written = batch.par_iter().map(|kept| row(curated, kept));
+            for row in written.collect::<Result<Vec<_>, CurateError>>()? {
+                file.push(&row.line).map_err(|source| file.failed(source))?;
+                ids.push(row.id);
+                portrait.add(row.drawn);
+            }
+        }
+        file.finish()?;
     }
     Ok((rows, portrait))
 }
 
-fn row(curated: &Curated, kept: Kept, portrait: &mut Portrait) -> Result<String, CurateError> {
+/// Rows written together, on all threads.
+const BATCH: usize = 1024;
+
+/// A row as it is written, and what the report says of it.
+struct WrittenRow<'a> {
+    line: String,
+    id: ContentId,
+    drawn: Drawn<'a>,
+}
+
+fn row<'a>(curated: &Curated, kept: &'a Kept) -> Result<WrittenRow<'a>, CurateError> {
     let mut record = curated.spool.record(kept.row)?.into_owned();
     record.copies = kept.copies;
-    portrait.add(&record, &kept);
-    Ok(record.to_json().to_string())
+    let line = record.to_line();
+    Ok(WrittenRow {
+        id: ContentId::of(line.as_bytes()),
+        line,
+        drawn: Drawn::of(record, kept),
+    })
 }
 
 /// The id of rows in whatever order.

@@ -11,6 +11,7 @@ mod beside;
 mod encode;
 mod json;
 mod keys;
+mod line;
 pub mod nearest;
 mod order;
 mod pack;

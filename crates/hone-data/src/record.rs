@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hone_ledger::ContentId;
 use hone_text::{Conversation, RenderError, Role, Turn};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::Shape;
 
@@ -268,7 +268,8 @@ pub struct Count {
 impl Record {
     /// The id of what is trained on: equal text has equal ids, wherever it was read.
     pub fn content_id(&self) -> ContentId {
-        ContentId::of(self.body.to_json().to_string().as_bytes())
+        let body = serde_json::to_vec(&self.body.as_line()).expect("keys are texts");
+        ContentId::of(&body)
     }
 
     /// All its texts, first to last.
@@ -298,25 +299,12 @@ impl Record {
         }
     }
 
-    /// The record as a row of a dataset: its labels and its text, in a fixed order.
+    /// The same as [`Record::to_line`] writes it, as a value.
+    ///
+    /// # Panics
+    /// Never: all keys are texts.
     pub fn to_json(&self) -> Value {
-        let labels = [
-            ("task", Some(&self.task)),
-            ("group", self.group.as_ref()),
-            ("origin", self.origin.as_ref()),
-            ("licence", self.licence.as_ref()),
-        ];
-        let labels = labels
-            .into_iter()
-            .filter_map(|(name, label)| Some((name.to_owned(), label?.as_str().into())));
-        let mut row: Map<String, Value> = labels.collect();
-        if self.copies != 1 {
-            row.insert("copies".into(), self.copies.into());
-        }
-        if let Value::Object(body) = self.body.to_json() {
-            row.extend(body);
-        }
-        row.into()
+        serde_json::to_value(self.as_line()).expect("keys are texts")
     }
 }
 
@@ -353,26 +341,6 @@ impl Body {
             Self::Chat(chat) => Some(chat),
             Self::Unpaired(judged) => Some(&judged.conversation),
             _ => None,
-        }
-    }
-
-    fn to_json(&self) -> Value {
-        match self {
-            Self::Chat(chat) if chat.tools.is_empty() => json!({ "messages": chat }),
-            Self::Chat(chat) => json!({ "messages": chat, "tools": chat.tools }),
-            Self::Text(text) => json!({ "text": text }),
-            Self::Preference(pair) => {
-                let mut row = json!({ "prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected });
-                add_tools(&mut row, &pair.prompt);
-                row
-            }
-            Self::Unpaired(judged) => {
-                let (prompt, completion) = judged.conversation.turns.split_at(judged.num_prompt);
-                let mut row =
-                    json!({ "prompt": prompt, "completion": completion, "label": judged.is_good });
-                add_tools(&mut row, &judged.conversation);
-                row
-            }
         }
     }
 
@@ -419,12 +387,6 @@ impl Body {
                 .enumerate()
                 .map(move |(index, turn)| (place(index), turn))
         })
-    }
-}
-
-fn add_tools(row: &mut Value, conversation: &Conversation) {
-    if !conversation.tools.is_empty() {
-        row["tools"] = conversation.tools.clone().into();
     }
 }
 

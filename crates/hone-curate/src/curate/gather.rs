@@ -22,7 +22,7 @@ use super::table::{Fact, Table};
 use super::{CurateError, Noted, Tools, UsableRow, near_options};
 use crate::count::{Why, unusable};
 use crate::dataset::{DatasetDir, is_dataset};
-use crate::duplicates::{Fingerprint, Fingerprints};
+use crate::duplicates::{Fingerprint, Fingerprints, near};
 use crate::recipe::{Curation, RawSource, Side};
 use crate::redact::{Pseudonyms, StandIn};
 use crate::replaced::Replaced;
@@ -53,7 +53,10 @@ impl Table {
                 usable: tools.usable,
                 skips_unusable: tools.skips_unusable,
                 examiner: Examiner::new(&curation.rules, pseudonyms),
-                fingerprints: Fingerprints::new(&near_options(curation)?),
+                fingerprints: match curation.rule(near::DOC.name) {
+                    Some(_) => Fingerprints::new(&near_options(curation)?),
+                    None => Fingerprints::exact(),
+                },
                 languages: LanguageDetector::new(&mut Params::default())
                     .expect("its defaults are good"),
                 looks_for_names: curation.rule("person-name").is_some(),

@@ -51,17 +51,21 @@ pub struct Fingerprint {
 
 /// Makes fingerprints, the same ones on any thread.
 pub struct Fingerprints {
-    options: NearOptions,
-    minhash: MinHash,
+    /// Where nobody looks for near-duplicates, their part of a fingerprint is left empty.
+    near: Option<(NearOptions, MinHash)>,
 }
 
 impl Fingerprints {
     /// Fingerprints for a search of near-duplicates under these options.
     pub fn new(options: &NearOptions) -> Self {
         Self {
-            minhash: MinHash::new(options),
-            options: options.clone(),
+            near: Some((options.clone(), MinHash::new(options))),
         }
+    }
+
+    /// Fingerprints for a search of rows that say the same, without near-duplicates.
+    pub fn exact() -> Self {
+        Self { near: None }
     }
 
     /// The fingerprint of a row.
@@ -85,12 +89,11 @@ impl Fingerprints {
         let halves = halves(&said);
         let mut asked = prompt::ids(&said);
         let supervised = parts.iter().filter(|part| part.is_supervised());
-        let WordsOf {
-            shingles,
-            words,
-            lengths,
-            turning,
-        } = WordsOf::read(record, &self.options);
+        let near = self.near.as_ref().map(|(options, minhash)| {
+            let read = WordsOf::read(record, options);
+            (minhash.bands(&read.shingles), read)
+        });
+        let (bands, read) = near.unwrap_or_default();
         Fingerprint {
             row,
             is_held_out: false,
@@ -103,11 +106,11 @@ impl Fingerprints {
             reply: halves.map(|(_, reply)| ContentId::of(reply.as_bytes())),
             reply_words: halves.map_or(0, |(_, reply)| reply.split(' ').count()),
             supervised_bytes: supervised.map(|part| part.text.len()).sum(),
-            bands: self.minhash.bands(&shingles),
-            reads: words.iter().fold(0, |hash, word| mix(hash ^ word)),
-            words: rare::sample(&words),
-            lengths,
-            turning,
+            bands,
+            reads: read.words.iter().fold(0, |hash, word| mix(hash ^ word)),
+            words: rare::sample(&read.words),
+            lengths: read.lengths,
+            turning: read.turning,
             labels: labels(record),
         }
     }

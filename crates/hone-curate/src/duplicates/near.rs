@@ -572,6 +572,7 @@ impl Group {
 }
 
 /// The shingles of a row, each half as a sorted set.
+#[derive(Default)]
 pub(super) struct Shingles {
     asked: Vec<u64>,
     supervised: Vec<u64>,
@@ -581,6 +582,7 @@ pub(super) struct Shingles {
 const ASKED: u64 = 0x6173_6b65_645f_5f5f;
 
 /// What the words of a row say of it, read once.
+#[derive(Default)]
 pub(super) struct WordsOf {
     pub shingles: Shingles,
     /// The hashes of all words in order.

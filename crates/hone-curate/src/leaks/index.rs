@@ -275,11 +275,8 @@ pub(crate) fn related(
     let again = |row: &usize| {
         let record = rows.record(*row)?;
         let reading = Reading::of(&record, is_folded);
-        let again = |(grams, met): (&Grams, &Met)| {
-            let mut all = grams.ngrams_of(&reading);
-            all.retain(|&gram| met.again(gram));
-            all
-        };
+        let again =
+            |(grams, met): (&Grams, &Met)| grams.ngrams_of(&reading, |gram| met.again(gram));
         Ok(grams.iter().zip(&met).map(again).collect::<Vec<_>>())
     };
     let mut repeated: Vec<Vec<u64>> = vec![Vec::new(); grams.len()];
@@ -311,8 +308,8 @@ pub(crate) fn related(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// N-grams that several rows have, of those that rows after the first have: an index need not hold what one row has, nor what
-/// more than `common_rows` have, which proves nothing.
+/// N-grams that several rows have, of those that rows after the first have, and the first where they stand in it twice: an
+/// index need not hold what one row has, nor what more than `common_rows` have, which proves nothing.
 fn rare_enough(mut again: Vec<u64>, common_rows: Option<usize>) -> Numbered {
     again.par_sort_unstable();
     let common = common_rows.unwrap_or(usize::MAX);

@@ -137,13 +137,14 @@ impl Grams {
         self.masks.push(OnceLock::new());
     }
 
-    /// All n-grams of a row, for whoever decides which of them count.
-    pub fn ngrams_of(&self, reading: &Reading<'_>) -> Vec<u64> {
+    /// Those n-grams of a row that `counts`, each once. An n-gram that stands in it several times is asked about as often.
+    pub fn ngrams_of(&self, reading: &Reading<'_>, counts: impl Fn(u64) -> bool) -> Vec<u64> {
         let words = reading.joined(self.rule.texts, self.rule.numbers);
-        let mut all: Vec<u64> = ngrams(&words, self.rule.ngram).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+        let all = ngrams(&words, self.rule.ngram);
+        let mut counted: Vec<u64> = all.filter(|&gram| counts(gram)).collect();
+        counted.sort_unstable();
+        counted.dedup();
+        counted
     }
 
     /// To be called when all evaluation rows are there.

@@ -4,13 +4,18 @@
 //! makes one of every row. A run of words counts as such where more than a handful of evaluation rows have it, or more
 //! than a handful of training rows; the words under such runs are the template's, not the row's.
 
+use std::sync::OnceLock;
+
 use super::reading::{Kept, Reading, Texts};
 use crate::boilerplate::{Boilerplate, covered};
 
 /// Runs of words that many evaluation rows have, or many training rows.
 pub(super) struct Template {
     evaluation: Boilerplate,
-    train: Boilerplate,
+    /// Once there is one: rows of one set are not compared with others.
+    train: OnceLock<Boilerplate>,
+    /// About how many words the evaluation rows have.
+    words: usize,
     /// The words of each evaluation row of which something may be found.
     rows: Vec<Kept>,
 }
@@ -21,7 +26,8 @@ impl Template {
         let common_rows = u8::try_from(common_rows).unwrap_or(u8::MAX);
         Self {
             evaluation: Boilerplate::with_room(words, common_rows),
-            train: Boilerplate::with_room(words, common_rows),
+            train: OnceLock::new(),
+            words,
             rows: Vec::new(),
         }
     }
@@ -39,12 +45,18 @@ impl Template {
     /// Counts a training row for the runs that an evaluation row has too.
     pub fn note(&self, reading: &Reading<'_>) {
         let is_known = |run| self.evaluation.rows(run) > 0;
-        self.train.add_row(reading.words(), is_known);
+        let of_as_many = || Boilerplate::with_room(self.words, self.evaluation.common_rows);
+        self.train
+            .get_or_init(of_as_many)
+            .add_row(reading.words(), is_known);
     }
 
     /// Which of these words, given by the hashes that keep numbers, are the template's.
     pub fn mask(&self, words: &[u64]) -> Box<[bool]> {
-        covered(words, |run| self.evaluation.has(run) || self.train.has(run))
+        let train = self.train.get();
+        covered(words, |run| {
+            self.evaluation.has(run) || train.is_some_and(|train| train.has(run))
+        })
     }
 
     /// Which words of an evaluation row are the template's.

@@ -52,7 +52,8 @@ impl<'a> Bytes<'a> {
     }
 
     fn of(mut rest: Box<dyn Read + 'a>, head_bytes: usize) -> Self {
-        let mut head = Vec::new();
+        // Room that is not written to takes no memory, and what grows is there twice while it grows.
+        let mut head = Vec::with_capacity(head_bytes);
         let failed = rest
             .by_ref()
             .take(head_bytes as u64)

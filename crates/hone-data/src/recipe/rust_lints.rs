@@ -224,7 +224,7 @@ fn record(lint: &Lint, task: &str, question: String, answer: String) -> Record {
 fn lines(records: &[Record]) -> String {
     records
         .iter()
-        .map(|record| format!("{}\n", record.to_json()))
+        .map(|record| format!("{}\n", record.to_line()))
         .collect()
 }
 

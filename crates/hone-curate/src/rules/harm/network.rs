@@ -27,7 +27,7 @@ const PLACES: usize = WIDTHS * (WIDTHS + 1) / 2;
 const BEFORE: usize = 1;
 const BEHIND: usize = 4;
 /// Words that a thread keeps, of 2.5 KB each.
-const KEPT: usize = 4096;
+const KEPT: usize = 1024;
 
 /// What a word gives to each filter in each of its places.
 type Given = Rc<[i32]>;
