@@ -3,7 +3,6 @@
 //! A check of an adapter against a base and the use of it come through
 //! [`Layout::of_tensors`](super::Layout::of_tensors), so that what is found is what is refused, and nothing else is.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use hone_tensor::Device;
@@ -14,9 +13,8 @@ use super::finding::Finding;
 use super::fitting::tensor_of;
 use super::peft::PeftError;
 use super::provenance::Provenance;
-use super::raw::RawAdapter;
-use super::settings::Settings;
-use super::spelling::{Role, read_name};
+use super::raw::{Module, RawAdapter};
+use super::spelling::read_name;
 use super::{Adapter, LoraConfig, LoraParts};
 use crate::arch::DecoderConfig;
 use crate::weights::BaseWeights;
@@ -25,7 +23,6 @@ use crate::weights::BaseWeights;
 #[derive(Debug)]
 pub struct AdapterFiles {
     raw: RawAdapter,
-    settings: Settings,
     config: LoraConfig,
     provenance: Provenance,
 }
@@ -39,18 +36,12 @@ impl AdapterFiles {
     /// What has been read, if a check without a base finds no error.
     pub fn of(raw: RawAdapter) -> Result<Self, PeftError> {
         check_adapter(&raw, None).accept(raw.path())?;
-        let settings = Settings::read(&raw.config, &mut vec![]);
-        let modules = raw.modules(&settings, &mut vec![]);
-        let is_adapted = |parts: &BTreeMap<Role, _>| {
-            let kinds = [Role::A, Role::EmbeddingA, Role::Factors];
-            kinds.iter().any(|part| parts.contains_key(part))
-        };
-        let adapted = modules.iter().filter(|(_, parts)| is_adapted(parts));
-        let adapted = adapted.map(|(path, _)| path.clone()).collect();
+        let modules = raw.modules(&mut vec![]).into_values();
+        let adapted = modules.filter(Module::is_adapted);
+        let adapted = adapted.map(|module| module.path).collect();
         Ok(Self {
-            config: settings.config(adapted),
+            config: raw.settings.config(adapted),
             provenance: raw.provenance(),
-            settings,
             raw,
         })
     }
@@ -90,17 +81,17 @@ impl AdapterFiles {
         let layout = check
             .layout
             .expect("a check against a base says where everything goes");
-        let modules = self.raw.modules(&self.settings, &mut vec![]);
+        let modules = self.raw.modules(&mut vec![]);
         let mut adapter = Adapter::of_layout(self.config, layout, device);
         let mut flat = vec![0.0; adapter.num_parameters()];
         for matrix in adapter.matrices() {
-            let tensor = tensor_of(&matrix.name, &self.raw, &self.settings, &modules);
+            let tensor = tensor_of(&matrix.name, &self.raw, &modules);
             let tensor = tensor.expect("the check has found every tensor");
             let numbers = self.raw.numbers(tensor);
             let mut numbers = numbers.expect("the check has read every number");
             if !matrix.tokens.is_empty() {
                 let module = read_name(&matrix.name).map_or("", |spelled| spelled.module);
-                numbers = rising(self.settings.tokens_at(module), &numbers, matrix.cols);
+                numbers = rising(self.raw.settings.tokens_at(module), &numbers, matrix.cols);
             }
             matrix.place_from_disk(&numbers, &mut flat);
         }

@@ -17,7 +17,7 @@ use super::layout::Layout;
 use super::methods::METHODS;
 use super::peft::PeftError;
 use super::provenance::{SCALING, scaling_hash};
-use super::raw::{Module, Modules, RawAdapter, RawTensor};
+use super::raw::{Module, Modules, RawAdapter};
 use super::settings::{Settings, is_of_experts, layer_of};
 use super::spelling::{PREFIX, Role, read_name};
 use super::targets::{Names, target_matches};
@@ -54,15 +54,8 @@ impl AdapterCheck {
 
 /// Looks at everything that can be wrong with an adapter, with or without the base that it is for.
 pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterCheck {
-    let mut findings: Vec<Finding> = raw
-        .repeated_settings
-        .iter()
-        .map(|key| Finding::RepeatedSetting { key: key.clone() })
-        .collect();
-    let method = raw.config.get("peft_type").unwrap_or(&Value::Null);
-    if method != "LORA" && method != "IA3" {
-        let found = method.to_string();
-        findings.push(Finding::UnknownMethod { found });
+    let mut findings = raw.of_settings.clone();
+    if let Some(Finding::UnknownMethod { .. }) = findings.last() {
         let mut facts = Facts::default();
         facts.judge(&findings);
         return AdapterCheck {
@@ -71,22 +64,17 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
             layout: None,
         };
     }
-    let settings = Settings::read(&raw.config, &mut findings);
-    if let Some(method) = &settings.changes_base {
-        let method = method.clone();
-        findings.push(Finding::ChangesBase { method });
-    }
-    let modules = raw.modules(&settings, &mut findings);
+    let modules = raw.modules(&mut findings);
     let mut checker = Checker {
         raw,
-        settings: &settings,
+        settings: &raw.settings,
         modules: &modules,
         findings,
     };
     checker.look_at_names();
     checker.look_at_numbers();
-    for (path, parts) in &modules {
-        checker.look_at_module(path, parts);
+    for module in modules.values() {
+        checker.look_at_module(module);
     }
     checker.look_at_what_is_promised(base);
     checker.look_at_patterns();
@@ -101,7 +89,7 @@ pub fn check_adapter(raw: &RawAdapter, base: Option<CheckedBase>) -> AdapterChec
     let mut findings = checker.findings;
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity()));
     let mut check = AdapterCheck {
-        facts: Facts::of(&settings, &modules, raw, base),
+        facts: Facts::of(&modules, raw, base),
         findings,
         layout,
     };
@@ -148,91 +136,58 @@ impl<'a> Checker<'a> {
         self.findings.extend(found.iter().cloned());
     }
 
-    fn look_at_module(&mut self, path: &str, parts: &BTreeMap<Role, &RawTensor>) {
+    fn look_at_module(&mut self, module: &Module) {
+        let path = &module.path;
         if is_of_one_expert(path) {
             let what = "is on one expert by itself, as transformers 4 has them (load it with PEFT under transformers 5 and save it again)";
-            let tensors = parts.values().map(|tensor| tensor.name.clone());
-            let refused = tensors.map(|tensor| Finding::Unapplied {
-                tensor,
-                what: what.into(),
-            });
-            self.findings.extend(refused);
+            let tensors = module.tensors.values();
+            self.findings
+                .extend(tensors.map(|tensor| tensor.unapplied(what)));
             return;
         }
-        let module = self.module(path, parts);
         for (a, b) in [(Role::A, Role::B), (Role::EmbeddingA, Role::EmbeddingB)] {
             if module.has(&[a, b]) {
-                self.look_at_pair(path, parts, a, b);
+                self.look_at_pair(module, a, b);
             }
         }
-        if let Some(rows) = parts.get(&Role::TokenRows)
-            && rows.shape.first() != Some(&self.settings.tokens_at(path).len())
-        {
-            let count = self.settings.tokens_at(path).len();
-            self.report(Finding::Misshaped {
-                tensor: rows.name.clone(),
-                found: rows.shape.clone(),
-                must: format!(
-                    "[{count}, width], as `trainable_token_indices` names {count} tokens"
-                ),
-            });
+        let count = self.settings.tokens_at(path).len();
+        let rows = module.at(Role::TokenRows);
+        if let Some(rows) = rows.filter(|rows| rows.shape.first() != Some(&count)) {
+            self.report(rows.misshaped(format!(
+                "[{count}, width], as `trainable_token_indices` names {count} tokens"
+            )));
         }
-        for (role, tensor) in parts {
+        for (role, tensor) in &module.tensors {
             let mut methods = METHODS
                 .iter()
                 .filter(|method| method.roles().contains(role));
             let why = match methods.next() {
-                Some(method) => method.unexpected(*role, &module),
+                Some(method) => method.unexpected(*role, module),
                 None => Some("belongs to another method than LoRA"),
             };
-            if let Some(why) = why {
-                let (tensor, why) = (tensor.name.clone(), why.into());
-                self.report(Finding::Unexpected { tensor, why });
-            }
+            self.findings.extend(why.map(|why| tensor.unexpected(why)));
         }
-        for role in METHODS.iter().filter_map(|method| method.lacks(&module)) {
+        for role in METHODS.iter().filter_map(|method| method.lacks(module)) {
             self.report(Finding::missing(path, role));
         }
     }
 
-    fn module<'m>(&self, path: &'m str, tensors: &'m BTreeMap<Role, &'m RawTensor>) -> Module<'m>
-    where
-        'a: 'm,
-    {
-        Module {
-            path,
-            raw: self.raw,
-            settings: self.settings,
-            tensors,
-        }
-    }
-
     /// Both halves, two axes each, one rank, and that the one which the configuration gives.
-    fn look_at_pair(&mut self, path: &str, parts: &BTreeMap<Role, &RawTensor>, a: Role, b: Role) {
-        let mut ranks = Vec::new();
+    fn look_at_pair(&mut self, module: &Module, a: Role, b: Role) {
+        let (path, mut ranks) = (&module.path, Vec::new());
         for (role, rank_axis) in [(a, 0), (b, 1)] {
-            let Some(tensor) = parts.get(&role) else {
-                self.report(Finding::missing(path, role));
-                continue;
-            };
-            if tensor.shape.len() != 2 || tensor.len() == 0 {
-                self.report(Finding::Misshaped {
-                    tensor: tensor.name.clone(),
-                    found: tensor.shape.clone(),
-                    must: "a matrix with rows and columns".into(),
-                });
-                continue;
+            match module.at(role) {
+                None => self.report(Finding::missing(path, role)),
+                Some(tensor) if tensor.shape.len() != 2 || tensor.len() == 0 => {
+                    self.report(tensor.misshaped("a matrix with rows and columns"));
+                }
+                Some(tensor) => ranks.push((tensor, tensor.shape[rank_axis])),
             }
-            ranks.push((tensor, tensor.shape[rank_axis]));
         }
         if let [(_, a), (tensor, b)] = ranks[..]
             && a != b
         {
-            self.report(Finding::Misshaped {
-                tensor: tensor.name.clone(),
-                found: tensor.shape.clone(),
-                must: format!("[out, {a}], as its `A` has {a} rows"),
-            });
+            self.report(tensor.misshaped(format!("[out, {a}], as its `A` has {a} rows")));
             return;
         }
         let says = self.settings.rank_of(path);
@@ -243,66 +198,55 @@ impl<'a> Checker<'a> {
         };
         if let Some((_, found)) = ranks.first().filter(|(_, found)| is_wrong(*found)) {
             self.report(Finding::OtherRank {
-                module: path.to_owned(),
+                module: path.clone(),
                 says,
                 found: *found,
             });
         }
-        if let Some(magnitude) = parts.get(&Role::Magnitude)
-            && let Some(b) = parts.get(&b).filter(|b| b.shape.len() == 2)
+        if let Some(magnitude) = module.at(Role::Magnitude)
+            && let Some(b) = module.at(b).filter(|b| b.shape.len() == 2)
             && magnitude.shape != [b.shape[0]]
         {
-            self.report(Finding::Misshaped {
-                tensor: magnitude.name.clone(),
-                found: magnitude.shape.clone(),
-                must: format!("[{}], one length for each output", b.shape[0]),
-            });
+            let must = format!("[{}], one length for each output", b.shape[0]);
+            self.report(magnitude.misshaped(must));
         }
     }
 
     /// What the configuration promises and no tensor keeps. Of a base it is known whether it has such a module.
     fn look_at_what_is_promised(&mut self, base: Option<CheckedBase>) {
-        let has_whole = |(path, parts): (&String, &BTreeMap<Role, _>), name: &str| {
-            let is_whole =
-                parts.contains_key(&Role::Whole) || parts.contains_key(&Role::BaseWeight);
-            is_whole && self.settings.names_whole(name, path)
+        let has_whole = |module: &Module, name: &str| {
+            let is_whole = module.has(&[Role::Whole, Role::BaseWeight]);
+            is_whole && self.settings.names_whole(name, &module.path)
         };
-        let missing = self.settings.modules_to_save.iter();
-        let missing = missing.filter(|name| !self.modules.iter().any(|row| has_whole(row, name)));
-        let mut found: Vec<Finding> = missing
-            .map(|name| Finding::Missing {
-                tensor: format!("{PREFIX}….{name}.weight"),
-            })
-            .collect();
-        let is_on_one = |name: &str| {
-            let paths = self.modules.keys();
-            let sites = base.iter().flat_map(|base| base.config.sites());
-            let embedding = base
-                .iter()
-                .map(|base| base.config.names.embedding.0.to_owned());
-            let mut paths = paths
-                .cloned()
-                .chain(sites.map(|site| site.path()))
-                .chain(embedding);
-            let weight = |path: &str| target_matches(name, &format!("{path}.weight"));
-            paths.any(|path| target_matches(name, &path) || weight(&path))
-        };
-        let idle = |key, names: &[String]| -> Vec<Finding> {
-            let idle = names.iter().filter(|name| !is_on_one(name));
-            let name = |name: &String| Finding::IdleTarget {
-                key,
-                name: name.clone(),
+        let mut found = Vec::new();
+        for name in &self.settings.modules_to_save {
+            if !self.modules.values().any(|module| has_whole(module, name)) {
+                let tensor = format!("{PREFIX}….{name}.weight");
+                found.push(Finding::Missing { tensor });
+            }
+        }
+        let mut paths: Vec<String> = self.modules.keys().cloned().collect();
+        if let Some(CheckedBase { config, .. }) = base {
+            paths.extend(config.sites().into_iter().map(|site| site.path()));
+            paths.push(config.names.embedding.0.to_owned());
+        }
+        let is_idle = |name: &String| {
+            let names = |path: &String| {
+                target_matches(name, path) || target_matches(name, &format!("{path}.weight"))
             };
-            idle.map(name).collect()
+            !paths.iter().any(names)
         };
-        found.extend(idle("target_parameters", &self.settings.parameters));
+        let mut idle = |key, name: &String| {
+            let name = name.clone();
+            found.extend(is_idle(&name).then_some(Finding::IdleTarget { key, name }));
+        };
+        let parameters = self.settings.parameters.iter();
+        parameters.for_each(|name| idle("target_parameters", name));
         match &self.settings.targets {
             Names::List(names) => {
-                let expected = names
-                    .iter()
-                    .filter(|name| !self.settings.is_taken_back(name));
-                let expected: Vec<String> = expected.cloned().collect();
-                found.extend(idle("target_modules", &expected));
+                let is_due = |name: &&String| !self.settings.is_taken_back(name);
+                let due = names.iter().filter(is_due);
+                due.for_each(|name| idle("target_modules", name));
             }
             Names::Unsaid if self.settings.parameters.is_empty() => {
                 let what = "`target_modules` names nothing".into();
@@ -322,8 +266,8 @@ impl<'a> Checker<'a> {
             let what = format!("`{key}` is set beside `target_parameters`, which PEFT refuses");
             found.push(Finding::Contradiction { what });
         }
-        let has = |part| self.modules.values().any(|parts| parts.contains_key(&part));
-        if self.settings.token_rows && !has(Role::TokenRows) {
+        let mut modules = self.modules.values();
+        if self.settings.token_rows && !modules.any(|module| module.has(&[Role::TokenRows])) {
             let tensor = format!("{PREFIX}….token_adapter.trainable_tokens_delta");
             found.push(Finding::Missing { tensor });
         }
@@ -335,9 +279,8 @@ impl<'a> Checker<'a> {
     }
 
     fn look_at_patterns(&mut self) {
-        let adapted: Vec<String> = self.adapted();
+        let adapted = self.adapted();
         let adapted: Vec<String> = adapted
-            .iter()
             .map(|path| self.settings.pattern_path(path))
             .collect();
         let kinds = [
@@ -371,50 +314,32 @@ impl<'a> Checker<'a> {
     }
 
     /// Paths of the modules with an adapter.
-    fn adapted(&self) -> Vec<String> {
-        let is_adapted = |parts: &BTreeMap<Role, &RawTensor>| {
-            let kinds = [
-                Role::A,
-                Role::B,
-                Role::EmbeddingA,
-                Role::EmbeddingB,
-                Role::Factors,
-            ];
-            kinds.iter().any(|part| parts.contains_key(part))
-        };
-        let adapted = self.modules.iter().filter(|(_, parts)| is_adapted(parts));
-        adapted.map(|(path, _)| path.clone()).collect()
+    fn adapted(&self) -> impl Iterator<Item = &'a String> + use<'a> {
+        let adapted = self.modules.values().filter(|module| module.is_adapted());
+        adapted.map(|module| &module.path)
     }
 
     /// Without the model: a module that some layers have adapted, and others not.
     fn compare_layers(&mut self) {
-        let adapted = self.adapted();
-        let layers: BTreeSet<usize> = adapted.iter().filter_map(|path| layer_of(path)).collect();
         let mut of_kind: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
-        for path in &adapted {
+        for path in self.adapted() {
             if let Some(layer) = layer_of(path) {
                 let (_, kind) = path.split_once(&format!(".{layer}.")).unwrap_or(("", path));
                 of_kind.entry(kind).or_default().insert(layer);
             }
         }
-        let complete = |kind: &&str| of_kind[*kind].len() == layers.len();
-        let uneven: Vec<&str> = of_kind
-            .keys()
-            .filter(|kind| !complete(kind))
-            .copied()
-            .collect();
-        let lacking = uneven
-            .iter()
-            .flat_map(|kind| layers.difference(&of_kind[kind]));
-        let lacking: BTreeSet<usize> = lacking.copied().collect();
-        if !uneven.is_empty() {
-            let numbers: Vec<String> = lacking.iter().map(usize::to_string).collect();
-            let finding = Finding::Uneven {
-                modules: uneven.join(", "),
+        let all: BTreeSet<usize> = of_kind.values().flatten().copied().collect();
+        of_kind.retain(|_, layers| layers.len() < all.len());
+        let lacking = of_kind.values().flat_map(|layers| all.difference(layers));
+        let lacking: BTreeSet<&usize> = lacking.collect();
+        if !of_kind.is_empty() {
+            let numbers: Vec<String> = lacking.iter().map(ToString::to_string).collect();
+            let kinds: Vec<&str> = of_kind.keys().copied().collect();
+            self.report(Finding::Uneven {
+                modules: kinds.join(", "),
                 layers: format!("layer {}", numbers.join(", ")),
-                is_one: uneven.len() == 1,
-            };
-            self.report(finding);
+                is_one: kinds.len() == 1,
+            });
         }
     }
 
@@ -431,10 +356,8 @@ impl<'a> Checker<'a> {
         for ids in [&self.settings.token_ids, &self.settings.head_ids] {
             let mut sorted = ids.clone();
             sorted.sort_unstable();
-            let what = match (
-                sorted.last(),
-                sorted.windows(2).find(|pair| pair[0] == pair[1]),
-            ) {
+            let twice = sorted.windows(2).find(|pair| pair[0] == pair[1]);
+            let what = match (sorted.last(), twice) {
                 (Some(id), _) if *id as usize >= vocab_size => format!(
                     "`trainable_token_indices` names token {id}, and this model has {vocab_size}: was the vocabulary resized?"
                 ),
@@ -448,13 +371,7 @@ impl<'a> Checker<'a> {
         let missing = self.missing(config);
         let is_idle = missing.is_empty();
         self.findings.extend(missing);
-        let layout = Layout::of_tensors(
-            self.raw,
-            self.settings,
-            self.modules,
-            config,
-            &mut self.findings,
-        );
+        let layout = Layout::of_tensors(self.raw, self.modules, config, &mut self.findings);
         if is_idle && layout.is_empty() && !self.modules.is_empty() {
             let targets = self.raw.config.get("target_modules");
             let targets = targets.map_or("nothing".into(), Value::to_string);
@@ -481,16 +398,11 @@ impl<'a> Checker<'a> {
         }
         let linear = self
             .modules
-            .iter()
-            .filter(|(_, parts)| parts.contains_key(&Role::A));
-        let scaling = linear.map(|(path, _)| {
-            (
-                self.settings.pattern_path(path),
-                self.settings.scale_of(path),
-            )
-        });
-        let scaling: Vec<(String, f32)> = scaling.collect();
-        let scaling = scaling_hash(scaling.iter().map(|(path, scale)| (path.as_str(), *scale)));
+            .values()
+            .filter(|module| module.has(&[Role::A]));
+        let scaling = scaling_hash(linear.map(|Module { path, settings, .. }| {
+            (settings.pattern_path(path).into(), settings.scale_of(path))
+        }));
         let saved = self.raw.metadata.get(SCALING);
         if saved.is_some_and(|saved| *saved != scaling) {
             self.report(Finding::EditedScaling);
@@ -541,22 +453,20 @@ fn of_numbers(raw: &RawAdapter) -> Vec<Finding> {
 impl Checker<'_> {
     /// Tensors that must be there on `base`: PEFT would go on with what they begin with.
     fn missing(&self, base: &DecoderConfig) -> Vec<Finding> {
-        let none = BTreeMap::new();
-        let module_at = |path: &str| self.modules.get(path).unwrap_or(&none);
         let mut missing = Vec::new();
         for site in base.sites() {
-            let path = site.path();
-            let module = self.module(&path, module_at(&path));
+            let empty = Module::empty(site.path(), self.raw);
+            let module = self.modules.get(&empty.path).unwrap_or(&empty);
             let promised = METHODS
                 .iter()
-                .filter_map(|method| method.promised(site, &module, base));
-            missing.extend(promised.map(|role| Finding::missing(&path, role)));
+                .filter_map(|method| method.promised(site, module, base));
+            missing.extend(promised.map(|role| Finding::missing(&module.path, role)));
         }
-        let embedding = base.names.embedding.0;
-        let module = self.module(embedding, module_at(embedding));
+        let empty = Module::empty(base.names.embedding.0.to_owned(), self.raw);
+        let module = self.modules.get(&empty.path).unwrap_or(&empty);
         let is_due = module.is_target() && self.settings.feed_forward.is_none();
         if is_due && !module.has(&[Role::EmbeddingA, Role::EmbeddingB]) {
-            missing.push(Finding::missing(embedding, Role::EmbeddingA));
+            missing.push(Finding::missing(&module.path, Role::EmbeddingA));
         }
         missing
     }

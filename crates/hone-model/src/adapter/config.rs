@@ -198,6 +198,25 @@ pub enum TrainedBias {
     Adapted,
 }
 
+impl TrainedBias {
+    /// What PEFT calls them.
+    const IN_PEFT: [(Self, &str); 3] = [
+        (Self::None, "none"),
+        (Self::All, "all"),
+        (Self::Adapted, "lora_only"),
+    ];
+
+    pub(super) fn peft_name(self) -> &'static str {
+        let mut all = Self::IN_PEFT.into_iter();
+        all.find(|row| row.0 == self).map_or("", |row| row.1)
+    }
+
+    pub(super) fn of_peft(name: &str) -> Option<Self> {
+        let mut all = Self::IN_PEFT.into_iter();
+        all.find(|row| row.1 == name).map(|row| row.0)
+    }
+}
+
 /// PEFT writes null where there is no list.
 fn list_or_null<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
@@ -506,38 +525,37 @@ fn did_you_mean(near: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
-/// No matrix is so wide that a higher rank would change anything, and sums of sizes stay far below what can be counted.
-const MOST_RANK: usize = 1 << 20;
+/// What a rank may be: more than any layer is wide is no rank, and would only take memory.
+pub(super) const MOST_RANK: usize = 65536;
 
 impl LoraConfig {
     /// Refuses numbers that make no adapter.
     pub(super) fn check_numbers(&self) -> Result<(), AttachError> {
         let bad = |name, value: String, must| Err(AttachError::BadNumber { name, value, must });
-        if self.rank == 0 {
-            return bad("rank", "0".into(), "at least 1");
+        let own = self
+            .rank_pattern
+            .iter()
+            .map(|row| ("rank of a pattern", row.1));
+        for (name, rank) in std::iter::once(("rank", self.rank)).chain(own) {
+            match rank {
+                0 => return bad(name, "0".into(), "at least 1"),
+                1..=MOST_RANK => {}
+                _ => return bad(name, rank.to_string(), "at most 65536"),
+            }
         }
-        let own = self.rank_pattern.iter().map(|(_, rank)| *rank);
-        if let Some(rank) = own.chain([self.rank]).find(|rank| *rank > MOST_RANK) {
-            return bad("rank", rank.to_string(), "at most 1048576");
+        let own = self
+            .alpha_pattern
+            .iter()
+            .map(|row| ("alpha of a pattern", row.1));
+        for (name, alpha) in std::iter::once(("alpha", self.alpha)).chain(own) {
+            if !(alpha.is_finite() && alpha > 0.0) {
+                return bad(name, alpha.to_string(), "a positive number");
+            }
         }
-        if !(self.alpha.is_finite() && self.alpha > 0.0) {
-            return bad("alpha", self.alpha.to_string(), "a positive number");
+        match self.dropout {
+            dropout if (0.0..1.0).contains(&dropout) => Ok(()),
+            dropout => bad("dropout", dropout.to_string(), "at least 0 and below 1"),
         }
-        if !(0.0..1.0).contains(&self.dropout) {
-            return bad(
-                "dropout",
-                self.dropout.to_string(),
-                "at least 0 and below 1",
-            );
-        }
-        if let Some((_, rank)) = self.rank_pattern.iter().find(|(_, rank)| *rank == 0) {
-            return bad("rank of a pattern", rank.to_string(), "at least 1");
-        }
-        let is_bad = |alpha: &f32| !(alpha.is_finite() && *alpha > 0.0);
-        if let Some((_, alpha)) = self.alpha_pattern.iter().find(|(_, alpha)| is_bad(alpha)) {
-            return bad("alpha of a pattern", alpha.to_string(), "a positive number");
-        }
-        Ok(())
     }
 
     /// What the low-rank product is multiplied with.

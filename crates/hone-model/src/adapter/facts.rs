@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::config::TrainedBias;
 use super::finding::{Finding, Severity};
 use super::raw::{Modules, RawAdapter, RawTensor};
-use super::settings::{Settings, is_of_experts};
+use super::settings::is_of_experts;
 use super::spelling::{Role, read_name};
 use super::targets::{HEADS, Names, names_any};
 use crate::arch::DecoderConfig;
@@ -98,12 +98,8 @@ const LLAMA_LIKE: [&str; 7] = [
 ];
 
 impl Facts {
-    pub(crate) fn of(
-        settings: &Settings,
-        modules: &Modules,
-        raw: &RawAdapter,
-        base: Option<CheckedBase>,
-    ) -> Self {
+    pub(super) fn of(modules: &Modules, raw: &RawAdapter, base: Option<CheckedBase>) -> Self {
+        let settings = &raw.settings;
         let is_unsaid = |key: &&str| !raw.config.contains_key(*key);
         let mut facts = Self {
             tensors: raw.tensors.len() + raw.copies.len(),
@@ -124,27 +120,28 @@ impl Facts {
             ..Self::default()
         };
         let spelled = |tensor: &RawTensor| read_name(&tensor.name).map(|spelled| spelled.part);
-        for tensor in raw.copies.iter() {
-            facts.base_weights |= spelled(tensor) == Some(Role::BaseWeight);
-            facts
-                .copies
-                .extend((spelled(tensor) == Some(Role::Whole)).then(|| tensor.name.clone()));
+        for tensor in &raw.copies {
+            match spelled(tensor) {
+                Some(Role::BaseWeight) => facts.base_weights = true,
+                Some(Role::Whole) => facts.copies.push(tensor.name.clone()),
+                _ => {}
+            }
         }
         let (mut unusual, mut shapes) = (BTreeSet::new(), BTreeSet::new());
-        for (path, parts) in modules {
-            facts.embedding |= parts.contains_key(&Role::EmbeddingA);
-            facts.base_weights |= parts.contains_key(&Role::BaseWeight);
-            facts.dora |= parts.contains_key(&Role::Magnitude);
+        for (path, module) in modules {
+            facts.embedding |= module.has(&[Role::EmbeddingA]);
+            facts.base_weights |= module.has(&[Role::BaseWeight]);
+            facts.dora |= module.has(&[Role::Magnitude]);
             facts.experts |= is_of_experts(path);
-            facts.head |= parts.contains_key(&Role::A) && names_any(path, &HEADS);
-            let whole = parts.get(&Role::Whole);
-            if let Some(tensor) = whole.filter(|_| !settings.saves_whole(path)) {
-                facts.copies.push(tensor.name.clone());
+            facts.head |= module.has(&[Role::A]) && names_any(path, &HEADS);
+            match module.at(Role::Whole) {
+                Some(tensor) if settings.saves_whole(path) => {
+                    shapes.insert(tensor.shape.len());
+                }
+                Some(tensor) => facts.copies.push(tensor.name.clone()),
+                None => {}
             }
-            if let Some(tensor) = whole.filter(|_| settings.saves_whole(path)) {
-                shapes.insert(tensor.shape.len());
-            }
-            if !parts.contains_key(&Role::A) && !parts.contains_key(&Role::EmbeddingA) {
+            if !module.has(&[Role::A, Role::EmbeddingA]) {
                 continue;
             }
             let scale = settings.scale_of(path);

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use super::config::MOST_RANK;
 use super::finding::Finding;
 use super::raw::{Modules, RawAdapter, RawTensor};
-use super::settings::{MOST_RANK, Settings};
+use super::settings::Settings;
 use super::spelling::{Role, read_name};
 use super::table::Param;
 use crate::arch::{DecoderConfig, Site, slots};
@@ -24,14 +25,13 @@ impl<'a> Fitting<'a> {
     /// None of them placed yet.
     pub fn new(
         raw: &'a RawAdapter,
-        settings: &'a Settings,
         modules: &'a Modules<'a>,
         base: &'a DecoderConfig,
         findings: &'a mut Vec<Finding>,
     ) -> Self {
         Self {
             raw,
-            settings,
+            settings: &raw.settings,
             modules,
             base,
             findings,
@@ -41,15 +41,12 @@ impl<'a> Fitting<'a> {
 
     /// The tensor with a role at a module.
     pub fn at(&self, path: &str, part: Role) -> Option<&'a RawTensor> {
-        self.modules.get(path)?.get(&part).copied()
+        self.modules.get(path)?.at(part)
     }
 
     /// Says that a tensor is something that Hone does not apply.
     pub fn refuse(&mut self, tensor: &RawTensor, what: &str) {
-        self.findings.push(Finding::Unapplied {
-            tensor: tensor.name.clone(),
-            what: what.into(),
-        });
+        self.findings.push(tensor.unapplied(what));
     }
 
     /// The rank of a module's pair by its tensors, if it has one; of experts that of each.
@@ -59,14 +56,9 @@ impl<'a> Fitting<'a> {
         let (tensor, stacked) = a.or(b)?;
         let (found, rank) = (stacked.copied().unwrap_or(0), self.settings.rank_of(path));
         if copies > 1 && found != rank * copies {
-            self.findings.push(Finding::Misshaped {
-                tensor: tensor.name.clone(),
-                found: tensor.shape.clone(),
-                must: format!(
-                    "[{}, in], for the {copies} experts of this model",
-                    rank * copies
-                ),
-            });
+            let rows = rank * copies;
+            let must = format!("[{rows}, in], for the {copies} experts of this model");
+            self.findings.push(tensor.misshaped(must));
         }
         // A rank that no adapter has takes no memory; the check has told of it.
         let own = (1..=MOST_RANK).contains(&(found / copies));
@@ -110,7 +102,7 @@ impl<'a> Fitting<'a> {
     /// Whether every tensor has the shape of its place.
     pub fn compare_shapes(&mut self, params: &[Param]) {
         for matrix in params {
-            let tensor = tensor_of(&matrix.name, self.raw, self.settings, self.modules);
+            let tensor = tensor_of(&matrix.name, self.raw, self.modules);
             let Some(tensor) = tensor else {
                 continue;
             };
@@ -132,42 +124,33 @@ impl<'a> Fitting<'a> {
         let ends = [self.base.names.embedding.0, self.base.names.head.module];
         let sites: BTreeSet<String> = self.base.sites().into_iter().map(Site::path).collect();
         let stored: BTreeSet<String> = slots(self.base).map(|slot| slot.name).collect();
-        for (path, parts) in self.modules {
-            for (part, tensor) in parts {
+        for (path, module) in self.modules {
+            for (part, tensor) in &module.tensors {
                 let name = tensor.name.as_str();
                 let is_told = |finding: &Finding| finding.tensor() == Some(name);
                 if self.placed.contains(name) || self.findings.iter().any(is_told) {
                     continue;
                 }
-                let end = if let Role::Bias = part {
-                    "bias"
-                } else {
-                    "weight"
+                let (is_end, is_site) = (ends.contains(&path.as_str()), sites.contains(path));
+                let end = match part {
+                    Role::Bias => "bias",
+                    _ => "weight",
                 };
-                let unapplied = match part {
-                    Role::Whole | Role::BaseWeight if ends.contains(&path.as_str()) => {
-                        "is saved beside the adapter and is not the base's own matrix"
+                self.findings.push(match part {
+                    Role::Whole | Role::BaseWeight if is_end => tensor
+                        .unapplied("is saved beside the adapter and is not the base's own matrix"),
+                    Role::BaseWeight => {
+                        tensor.unapplied("is a matrix of the base, saved beside its adapter")
                     }
-                    Role::BaseWeight => "is a matrix of the base, saved beside its adapter",
                     Role::Whole | Role::Bias
-                        if !sites.contains(path) && stored.contains(&format!("{path}.{end}")) =>
+                        if !is_site && stored.contains(&format!("{path}.{end}")) =>
                     {
-                        "is of a trained norm"
+                        tensor.unapplied("is of a trained norm")
                     }
-                    _ if sites.contains(path) || ends.contains(&path.as_str()) => {
-                        let (tensor, why) = (name.to_owned(), "has no place on its module".into());
-                        self.findings.push(Finding::Unexpected { tensor, why });
-                        continue;
-                    }
-                    _ => {
-                        let tensor = name.to_owned();
-                        self.findings.push(Finding::NoModule { tensor });
-                        continue;
-                    }
-                };
-                self.findings.push(Finding::Unapplied {
-                    tensor: name.to_owned(),
-                    what: unapplied.into(),
+                    _ if is_site || is_end => tensor.unexpected("has no place on its module"),
+                    _ => Finding::NoModule {
+                        tensor: name.to_owned(),
+                    },
                 });
             }
         }
@@ -178,18 +161,14 @@ impl<'a> Fitting<'a> {
 pub(super) fn tensor_of<'a>(
     name: &str,
     raw: &RawAdapter,
-    settings: &Settings,
     modules: &Modules<'a>,
 ) -> Option<&'a RawTensor> {
     let spelled = read_name(name)?;
-    let parts = modules.get(&raw.path_of(spelled.module, settings))?;
+    let module = modules.get(&raw.path_of(spelled.module))?;
     let other = match spelled.part {
         Role::Bias => Role::BaseBias,
         Role::BaseBias => Role::Bias,
         part => part,
     };
-    parts
-        .get(&spelled.part)
-        .or_else(|| parts.get(&other))
-        .copied()
+    module.at(spelled.part).or_else(|| module.at(other))
 }

@@ -1,7 +1,6 @@
 //! Tokens that an adapter brings: its users added them to the tokenizer, and gave the base rows for them before it was trained.
 
 use super::raw::{RawAdapter, RawTensor};
-use super::settings::Settings;
 use super::spelling::{Role, read_name};
 use crate::arch::DecoderConfig;
 use crate::weights::NewRows;
@@ -33,11 +32,10 @@ impl RawAdapter {
 
     /// How many tokens there are if its single rows are trained rows of the model.
     fn named(&self, base: &DecoderConfig, known: usize) -> usize {
-        let settings = Settings::read(&self.config, &mut Vec::new());
         let mut ids: Vec<usize> = Vec::new();
         for (module, named) in [
-            (base.names.embedding.0, &settings.token_ids),
-            (base.names.head.module, &settings.head_ids),
+            (base.names.embedding.0, &self.settings.token_ids),
+            (base.names.head.module, &self.settings.head_ids),
         ] {
             let mut rows = self.part(module, &[Role::TokenRows]);
             if rows.any(|tensor| tensor.shape == [named.len(), base.d_model]) {

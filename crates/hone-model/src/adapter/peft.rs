@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use half::{bf16, f16};
 use hone_ledger::{WriteError, write_whole};
 use hone_tensor::TensorError;
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 
 use super::finding::Finding;
@@ -40,25 +41,31 @@ impl SaveDtype {
     /// Appends numbers, each rounded to the nearest, ties to even. The first that this type cannot hold comes back.
     pub(super) fn encode(self, numbers: &[f32], out: &mut Vec<u8>) -> Result<(), f32> {
         for &x in numbers {
+            let (bf16, f16) = (bf16::from_f32(x), f16::from_f32(x));
             let is_held = match self {
-                Self::F32 => {
-                    out.extend(x.to_le_bytes());
-                    x.is_finite()
-                }
-                Self::Bf16 => {
-                    out.extend(bf16::from_f32(x).to_le_bytes());
-                    bf16::from_f32(x).is_finite()
-                }
-                Self::F16 => {
-                    out.extend(f16::from_f32(x).to_le_bytes());
-                    f16::from_f32(x).is_finite()
-                }
+                Self::F32 => x.is_finite(),
+                Self::Bf16 => bf16.is_finite(),
+                Self::F16 => f16.is_finite(),
             };
             if !is_held {
                 return Err(x);
             }
+            match self {
+                Self::F32 => out.extend(x.to_le_bytes()),
+                Self::Bf16 => out.extend(bf16.to_le_bytes()),
+                Self::F16 => out.extend(f16.to_le_bytes()),
+            }
         }
         Ok(())
+    }
+
+    /// What safetensors calls it.
+    pub(super) fn stored(self) -> Dtype {
+        match self {
+            Self::F32 => Dtype::F32,
+            Self::Bf16 => Dtype::BF16,
+            Self::F16 => Dtype::F16,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! again and subtracted, exactly. DoRA changes a matrix by more than any narrow product, so the nearest of a given rank
 //! stands for it, and how much of the change that leaves out is told.
 
+use super::table::less;
 use super::{LoraPair, LoraParts};
 use crate::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
 use crate::weights::{BaseWeights, WeightsError};
@@ -54,8 +55,8 @@ impl LoraParts {
             *pair = LoraPair {
                 rank,
                 scale: 1.0,
-                a: near.a.iter().map(|x| *x as f32).collect(),
-                b: near.b.iter().map(|x| *x as f32).collect(),
+                a: rounded(&near.a),
+                b: rounded(&near.b),
                 bias: pair.baked().bias,
                 magnitude: None,
                 ..*pair
@@ -112,18 +113,14 @@ fn product(pair: &LoraPair) -> Vec<f64> {
 
 /// `[B −B₀]` and `[A; A₀]`.
 fn beside(pair: &LoraPair, start: &Pair) -> LoraPair {
-    let rank = pair.rank;
-    let mut a = pair.a.clone();
-    a.extend(start.a.iter().map(|x| *x as f32));
-    let rows = pair.b.chunks_exact(rank).zip(start.b.chunks_exact(rank));
-    let b = rows.flat_map(|(own, start)| {
-        let start = start.iter().map(|x| -*x as f32);
-        own.iter().copied().chain(start).collect::<Vec<f32>>()
-    });
     LoraPair {
-        rank: 2 * rank,
-        b: b.collect(),
-        a,
+        rank: 2 * pair.rank,
+        a: [pair.a.clone(), rounded(&start.a)].concat(),
+        b: less(&pair.b, &rounded(&start.b), pair.rank),
         ..pair.clone()
     }
+}
+
+fn rounded(numbers: &[f64]) -> Vec<f32> {
+    numbers.iter().map(|x| *x as f32).collect()
 }

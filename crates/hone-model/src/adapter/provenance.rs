@@ -1,5 +1,6 @@
 //! Where an adapter comes from, as it is kept beside its numbers.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use hone_ledger::ContentId;
@@ -29,7 +30,7 @@ pub(super) const SCALING: &str = "hone.scaling";
 
 /// A hash of what the product of each module is multiplied with, kept beside the numbers: an edit of rank, alpha or
 /// `use_rslora` in the configuration changes the model's answers and no tensor.
-pub(super) fn scaling_hash<'a>(scales: impl Iterator<Item = (&'a str, f32)>) -> String {
+pub(super) fn scaling_hash<'a>(scales: impl Iterator<Item = (Cow<'a, str>, f32)>) -> String {
     let mut lines: Vec<String> = scales
         // Three digits: an initialisation that is converted when it is saved moves the last ones.
         .map(|(path, scale)| format!("{path} {scale:.3e}\n"))

@@ -18,37 +18,52 @@ use super::provenance::Provenance;
 use super::settings::Settings;
 use super::spelling::{Role, read_name};
 use crate::one_line::{is_unruly, one_line, unruly_text};
-use crate::weights::{BaseWeights, unique};
+use crate::weights::{BaseWeights, Dtype, unique};
 
 /// The files of a PEFT adapter, read but not judged.
 #[derive(Debug)]
 pub struct RawAdapter {
     path: PathBuf,
-    pub(crate) config: Map<String, Value>,
-    /// Settings that the file gives more than once.
-    pub(crate) repeated_settings: Vec<String>,
-    pub(crate) tensors: Vec<RawTensor>,
+    pub(super) config: Map<String, Value>,
+    /// What the configuration means, and what is to be said of it.
+    pub(super) settings: Settings,
+    pub(super) of_settings: Vec<Finding>,
+    pub(super) tensors: Vec<RawTensor>,
     /// Copies of the base's own matrices that lie beside the adapter and are none of its tensors.
-    pub(crate) copies: Vec<RawTensor>,
-    pub(crate) metadata: HashMap<String, String>,
+    pub(super) copies: Vec<RawTensor>,
+    pub(super) metadata: HashMap<String, String>,
     data: Vec<u8>,
     /// What is to be said of its numbers, found once.
     pub(super) of_numbers: OnceLock<Vec<Finding>>,
 }
 
-/// The tensors of each module, by their part.
-pub(crate) type Modules<'a> = BTreeMap<String, BTreeMap<Role, &'a RawTensor>>;
+/// The modules of an adapter, by path.
+pub(crate) type Modules<'a> = BTreeMap<String, Module<'a>>;
 
 /// One module of an adapter with its tensors, and the settings that speak of it.
-#[derive(Clone, Copy)]
 pub(crate) struct Module<'a> {
-    pub path: &'a str,
-    pub raw: &'a RawAdapter,
+    pub path: String,
     pub settings: &'a Settings,
-    pub tensors: &'a BTreeMap<Role, &'a RawTensor>,
+    pub tensors: BTreeMap<Role, &'a RawTensor>,
+    raw: &'a RawAdapter,
 }
 
-impl Module<'_> {
+impl<'a> Module<'a> {
+    /// The module at `path`, as long as no tensor of it is known.
+    pub fn empty(path: String, raw: &'a RawAdapter) -> Self {
+        Self {
+            path,
+            settings: &raw.settings,
+            tensors: BTreeMap::new(),
+            raw,
+        }
+    }
+
+    /// Its tensor with a role.
+    pub fn at(&self, role: Role) -> Option<&'a RawTensor> {
+        self.tensors.get(&role).copied()
+    }
+
     /// Whether it has a tensor with one of these roles.
     pub fn has(&self, roles: &[Role]) -> bool {
         roles.iter().any(|role| self.tensors.contains_key(role))
@@ -59,19 +74,24 @@ impl Module<'_> {
         self.has(&[Role::A, Role::B, Role::EmbeddingA, Role::EmbeddingB])
     }
 
+    /// Whether it is a target: it has a pair, or factors.
+    pub fn is_adapted(&self) -> bool {
+        self.has_pair() || self.has(&[Role::Factors])
+    }
+
     /// Whether the settings say that it has no adapter.
     pub fn is_no_target(&self) -> bool {
-        self.settings.targets(self.path) == Some(false)
+        self.settings.targets(&self.path) == Some(false)
     }
 
     /// Whether the settings say that it has one.
     pub fn is_target(&self) -> bool {
-        self.settings.targets(self.path) == Some(true)
+        self.settings.targets(&self.path) == Some(true)
     }
 
     /// Shape and numbers of a tensor, which a check has read.
     pub fn held(&self, role: Role) -> Option<(Vec<usize>, Vec<f32>)> {
-        let tensor = self.tensors.get(&role)?;
+        let tensor = self.at(role)?;
         let numbers = self.raw.numbers(tensor);
         let numbers = numbers.expect("the check has read every number");
         Some((tensor.shape.clone(), numbers))
@@ -94,6 +114,27 @@ impl RawTensor {
     /// How many numbers it holds.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Says that its shape is none that it can have.
+    pub fn misshaped(&self, must: impl Into<String>) -> Finding {
+        Finding::Misshaped {
+            tensor: self.name.clone(),
+            found: self.shape.clone(),
+            must: must.into(),
+        }
+    }
+
+    /// Says that it does not belong where it is.
+    pub fn unexpected(&self, why: &str) -> Finding {
+        let (tensor, why) = (self.name.clone(), why.into());
+        Finding::Unexpected { tensor, why }
+    }
+
+    /// Says that it is something that Hone does not apply.
+    pub fn unapplied(&self, what: &str) -> Finding {
+        let (tensor, what) = (self.name.clone(), what.into());
+        Finding::Unapplied { tensor, what }
     }
 }
 
@@ -138,17 +179,19 @@ impl RawAdapter {
         if let Some(text) = unruly {
             return Err(damaged(CONFIG, not_one_line(text)));
         }
-        let repeated_settings = settings.repeated();
+        let mut of_settings = settings.repeated();
         // A finding tells of settings that are there twice; whatever is twice within one is lost already.
-        if repeated_settings.is_empty() {
+        if of_settings.is_empty() {
             unique::check(json).map_err(|error| damaged(CONFIG, error.to_string()))?;
         }
         let header = Header::parse(&file).map_err(|reason| damaged(WEIGHTS, reason))?;
         file.drain(..header.data_start);
+        let config = settings.0.into_iter().collect();
         Ok(Self {
             path: dir.to_path_buf(),
-            config: settings.0.into_iter().collect(),
-            repeated_settings,
+            settings: Settings::read(&config, &mut of_settings),
+            config,
+            of_settings,
             tensors: header.tensors,
             copies: vec![],
             metadata: header.metadata,
@@ -173,7 +216,6 @@ impl RawAdapter {
     /// vocabulary grew, or with `save_embedding_layers`. What `base`, grown if need be, has not itself is the adapter's and
     /// stays.
     pub fn leave_out_copies(&mut self, base: &BaseWeights) {
-        let settings = Settings::read(&self.config, &mut vec![]);
         let config = base.config();
         let (embedding, head) = (config.names.embedding.0, config.names.head.module);
         let of_base = |tensor: &RawTensor| {
@@ -183,7 +225,7 @@ impl RawAdapter {
                 .find(|end| *end == spelled.module)?;
             let may_be = match spelled.part {
                 Role::BaseWeight => true,
-                Role::Whole => !settings.saves_end(module, config),
+                Role::Whole => !self.settings.saves_end(module, config),
                 _ => false,
             };
             let own = if config.tied_head { embedding } else { module };
@@ -203,18 +245,17 @@ impl RawAdapter {
 
     /// Gives every tensor its place in a module. Of two in one place the last is there, and a finding tells of it; what is
     /// no tensor of an adapter has no place.
-    pub(crate) fn modules(&self, settings: &Settings, findings: &mut Vec<Finding>) -> Modules<'_> {
+    pub(super) fn modules(&self, findings: &mut Vec<Finding>) -> Modules<'_> {
         let mut modules = Modules::new();
         for tensor in &self.tensors {
             let Some(spelled) = read_name(&tensor.name) else {
-                let (tensor, why) = (tensor.name.clone(), "is no tensor of an adapter".into());
-                findings.push(Finding::Unexpected { tensor, why });
+                findings.push(tensor.unexpected("is no tensor of an adapter"));
                 continue;
             };
-            let parts = modules
-                .entry(self.path_of(spelled.module, settings))
-                .or_default();
-            if let Some(other) = parts.insert(spelled.part, tensor) {
+            let path = self.path_of(spelled.module);
+            let empty = || Module::empty(path.clone(), self);
+            let module = modules.entry(path.clone()).or_insert_with(empty);
+            if let Some(other) = module.tensors.insert(spelled.part, tensor) {
                 let how = match other.name == tensor.name {
                     true => "",
                     false => ", under two spellings",
@@ -227,13 +268,13 @@ impl RawAdapter {
     }
 
     /// The path of the parameter that a tensor's module stands for among its tensors.
-    pub(super) fn path_of(&self, module: &str, settings: &Settings) -> String {
+    pub(super) fn path_of(&self, module: &str) -> String {
         let has = |module: &str| {
             let mut tensors = self.tensors.iter();
             let spelled = |name| read_name(name).is_some_and(|spelled| spelled.module == module);
             tensors.any(|tensor| spelled(&tensor.name))
         };
-        settings.parameter_of(module, has)
+        self.settings.parameter_of(module, has)
     }
 
     /// Its numbers as f32, or `None` for types that are not floating-point numbers of 16 or 32 bits.
@@ -263,11 +304,14 @@ fn not_one_line(text: &str) -> String {
 struct Pairs(Vec<(String, Value)>);
 
 impl Pairs {
-    fn repeated(&self) -> Vec<String> {
+    fn repeated(&self) -> Vec<Finding> {
         let mut keys: Vec<&String> = self.0.iter().map(|(key, _)| key).collect();
         keys.sort();
         let twice = keys.windows(2).filter(|pair| pair[0] == pair[1]);
-        twice.map(|pair| pair[0].clone()).collect()
+        let key = |pair: &[&String]| pair[0].clone();
+        twice
+            .map(|pair| Finding::RepeatedSetting { key: key(pair) })
+            .collect()
     }
 }
 
@@ -363,15 +407,10 @@ fn read_entry(name: String, value: &Value) -> Result<RawTensor, String> {
     }
 }
 
-/// Bytes of one number; 0 for types not known here, whose size is then not compared.
+/// Bytes of one number; 0 for types that are not known or smaller, whose size is then not compared.
 fn size_of_type(dtype: &str) -> usize {
-    match dtype {
-        "F64" | "I64" | "U64" => 8,
-        "F32" | "I32" | "U32" => 4,
-        "F16" | "BF16" | "I16" | "U16" => 2,
-        "I8" | "U8" | "BOOL" => 1,
-        _ => 0,
-    }
+    let known = serde_json::from_value::<Dtype>(dtype.into());
+    known.map_or(0, |dtype| dtype.bitsize() / 8)
 }
 
 /// Tensors fill the data one after another: no gap, no overlap, nothing left over.

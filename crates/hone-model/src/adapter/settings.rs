@@ -3,10 +3,12 @@
 //! Reading goes on after a mistake, so that a check can name all of them; what could not be read stands at PEFT's
 //! default.
 
+use std::collections::BTreeSet;
+
 use regex::Regex;
 use serde_json::{Map, Value};
 
-use super::config::{Ia3, LoraConfig, Targets, TrainedBias, scale};
+use super::config::{Ia3, LoraConfig, MOST_RANK, Targets, TrainedBias, scale};
 use super::finding::Finding;
 use super::targets::{
     EMBEDDINGS, HEADS, Names, is_inside, names_any, path_pattern, target_matches,
@@ -63,39 +65,14 @@ impl Pattern {
     }
 }
 
-/// Keys of PEFT 0.21's configurations of LoRA and IA³ that are read here.
-const READ: [&str; 26] = [
-    "peft_type",
-    "r",
-    "lora_alpha",
-    "use_rslora",
-    "use_dora",
-    "lora_bias",
-    "bias",
-    "lora_dropout",
-    "target_modules",
-    "target_parameters",
-    "exclude_modules",
-    "feedforward_modules",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "ensure_weight_tying",
-    "trainable_token_indices",
-    "init_lora_weights",
-    "init_ia3_weights",
-    "fan_in_fan_out",
-    "base_model_name_or_path",
-    "revision",
-    "task_type",
-    "inference_mode",
-];
-
-/// Keys that change no number of a finished adapter.
-const HARMLESS: [&str; 10] = [
+/// Keys of PEFT 0.21's configurations of LoRA and IA³ that change no number of a finished adapter.
+const HARMLESS: [&str; 15] = [
     "auto_mapping",
+    "base_model_name_or_path",
+    "feedforward_modules",
+    "inference_mode",
+    "init_ia3_weights",
+    "revision",
     "peft_version",
     "loftq_config",
     "corda_config",
@@ -132,13 +109,20 @@ const TASKS: [&str; 6] = [
 const HARMLESS_INITS: [&str; 4] = ["gaussian", "eva", "orthogonal", "mica"];
 
 impl Settings {
-    /// Reads the configuration of a LoRA or an IA³; every mistake becomes a finding.
+    /// Reads the configuration of a LoRA or an IA³; every mistake becomes a finding. Of other methods nothing else is said.
     pub fn read(map: &Map<String, Value>, findings: &mut Vec<Finding>) -> Self {
-        let mut reader = Reader { map, findings };
-        let is_ia3 = map.get("peft_type").is_some_and(|method| method == "IA3");
-        reader.look_at_keys();
+        let mut reader = Reader {
+            map,
+            findings: Vec::new(),
+            read: BTreeSet::new(),
+        };
+        let method = reader.get("peft_type").unwrap_or(&Value::Null);
+        let is_ia3 = method == "IA3";
+        let must = "null, CAUSAL_LM or another of PEFT's tasks";
+        let is_task = |task: &Value| task.as_str().is_some_and(|task| TASKS.contains(&task));
+        reader.read("task_type", (), must, |task| is_task(task).then_some(()));
         let (token_ids, head_ids) = reader.token_ids();
-        Self {
+        let settings = Self {
             rank: reader.rank(),
             alpha: reader.number("lora_alpha", 8.0, "a number", |_| true) as f32,
             rank_stabilised: reader.flag("use_rslora"),
@@ -163,7 +147,14 @@ impl Settings {
             feed_forward: is_ia3.then(|| reader.feed_forward()),
             transposed: reader.flag("fan_in_fan_out"),
             changes_base: reader.changes_base(),
+        };
+        if method == "LORA" || is_ia3 {
+            reader.look_at_keys(findings);
+        } else {
+            let found = method.to_string();
+            findings.push(Finding::UnknownMethod { found });
         }
+        settings
     }
 
     /// What the adapter was asked to be, as far as a finished one still says. Where no list does, the modules that it is
@@ -362,9 +353,6 @@ fn both(one: Option<bool>, other: Option<bool>) -> Option<bool> {
     }
 }
 
-/// What a rank may be: more than any layer is wide is no rank, and would only take memory.
-pub(super) const MOST_RANK: usize = 65536;
-
 fn is_rank(rank: f64) -> bool {
     (1.0..=MOST_RANK as f64).contains(&rank) && rank.fract() == 0.0
 }
@@ -414,10 +402,17 @@ fn is_set(value: Option<&Value>) -> bool {
 
 struct Reader<'a> {
     map: &'a Map<String, Value>,
-    findings: &'a mut Vec<Finding>,
+    findings: Vec<Finding>,
+    /// Keys that were asked for: no others mean anything.
+    read: BTreeSet<&'static str>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn get(&mut self, key: &'static str) -> Option<&'a Value> {
+        self.read.insert(key);
+        self.map.get(key)
+    }
+
     fn bad(&mut self, key: &str, value: impl ToString, must: &'static str) {
         self.findings.push(Finding::BadSetting {
             key: key.to_owned(),
@@ -426,40 +421,38 @@ impl Reader<'_> {
         });
     }
 
-    fn look_at_keys(&mut self) {
+    /// What is to be said of keys that were not read, and then everything else.
+    fn look_at_keys(mut self, findings: &mut Vec<Finding>) {
         let (mut set, mut unset) = (Vec::new(), Vec::new());
         for (key, value) in self.map {
             let (name, is_set) = (&key.as_str(), is_set(Some(value)));
             if NOT_APPLIED.contains(name) {
                 if is_set {
                     let (key, value) = (key.clone(), value.to_string());
-                    self.findings.push(Finding::NotApplied { key, value });
+                    findings.push(Finding::NotApplied { key, value });
                 }
-            } else if !READ.contains(name) && !HARMLESS.contains(name) {
+            } else if !self.read.contains(name) && !HARMLESS.contains(name) {
                 let keys = if is_set { &mut set } else { &mut unset };
                 keys.push(key.clone());
             }
         }
         for (keys, are_set) in [(set, true), (unset, false)] {
             if !keys.is_empty() {
-                self.findings
-                    .push(Finding::UnknownSettings { keys, are_set });
+                findings.push(Finding::UnknownSettings { keys, are_set });
             }
         }
-        let must = "null, CAUSAL_LM or another of PEFT's tasks";
-        let is_task = |task: &Value| task.as_str().is_some_and(|task| TASKS.contains(&task));
-        self.read("task_type", (), must, |task| is_task(task).then_some(()));
+        findings.append(&mut self.findings);
     }
 
     /// A setting, or what it is where nothing is said; what cannot be read as `must` says is a finding.
     fn read<T>(
         &mut self,
-        key: &str,
+        key: &'static str,
         default: T,
         must: &'static str,
         read: impl Fn(&Value) -> Option<T>,
     ) -> T {
-        match self.map.get(key) {
+        match self.get(key) {
             None | Some(Value::Null) => default,
             Some(value) => read(value).unwrap_or_else(|| {
                 self.bad(key, value, must);
@@ -474,7 +467,7 @@ impl Reader<'_> {
 
     fn number(
         &mut self,
-        key: &str,
+        key: &'static str,
         default: f64,
         must: &'static str,
         fits: impl Fn(f64) -> bool,
@@ -482,23 +475,18 @@ impl Reader<'_> {
         self.read(key, default, must, |value| number(value, &fits))
     }
 
-    fn flag(&mut self, key: &str) -> bool {
+    fn flag(&mut self, key: &'static str) -> bool {
         self.read(key, false, "true or false", Value::as_bool)
     }
 
     fn bias(&mut self) -> TrainedBias {
         let must = "none, all or lora_only";
         self.read("bias", TrainedBias::None, must, |value| {
-            Some(match value.as_str()? {
-                "none" => TrainedBias::None,
-                "all" => TrainedBias::All,
-                "lora_only" => TrainedBias::Adapted,
-                _ => return None,
-            })
+            TrainedBias::of_peft(value.as_str()?)
         })
     }
 
-    fn texts(&mut self, key: &str) -> Vec<String> {
+    fn texts(&mut self, key: &'static str) -> Vec<String> {
         self.read(key, vec![], "a list of names", |value| {
             let items = value.as_array()?.iter();
             items.map(|item| item.as_str().map(str::to_owned)).collect()
@@ -506,7 +494,7 @@ impl Reader<'_> {
     }
 
     fn names(&mut self, key: &'static str) -> Names {
-        match self.map.get(key) {
+        match self.get(key) {
             Some(Value::String(text)) if text.eq_ignore_ascii_case("all-linear") => {
                 Names::AllLinear
             }
@@ -538,7 +526,7 @@ impl Reader<'_> {
     /// One name for the list of layers, or several; PEFT takes the first that a path has.
     fn layer_patterns(&mut self) -> Vec<Option<Regex>> {
         const KEY: &str = "layers_pattern";
-        let names = match self.map.get(KEY) {
+        let names = match self.get(KEY) {
             Some(Value::String(name)) if name.is_empty() => vec![],
             Some(Value::String(name)) => vec![name.clone()],
             _ => self.texts(KEY),
@@ -554,25 +542,28 @@ impl Reader<'_> {
     /// A list for the embedding, or lists by module: the embedding's and the head's.
     fn token_ids(&mut self) -> (Vec<u32>, Vec<u32>) {
         const KEY: &str = "trainable_token_indices";
-        match read_token_rows(self.map.get(KEY)) {
-            Ok(ids) => ids,
-            Err(TokenRowsError::NoList) => {
-                let must = "a list of tokens, or one for the embedding and one for the head";
-                self.bad(KEY, self.map[KEY].clone(), must);
-                (vec![], vec![])
-            }
-            Err(TokenRowsError::Elsewhere(module)) => {
-                let value = format!(
-                    "for `{}`, which is neither the embedding nor the head",
-                    one_line(module)
-                );
-                self.findings.push(Finding::NotApplied {
-                    key: KEY.to_owned(),
-                    value,
-                });
-                (vec![], vec![])
-            }
+        let by_module = self.get(KEY).and_then(Value::as_object);
+        let mut modules = by_module.into_iter().flat_map(Map::keys);
+        let is_end = |module: &str| names_any(module, &EMBEDDINGS) || names_any(module, &HEADS);
+        if let Some(module) = modules.find(|module| !is_end(module)) {
+            let (key, module) = (KEY.to_owned(), one_line(module));
+            let value = format!("for `{module}`, which is neither the embedding nor the head");
+            self.findings.push(Finding::NotApplied { key, value });
+            return (vec![], vec![]);
         }
+        let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+        let ids = |list: &Value| -> Option<Vec<u32>> { list.as_array()?.iter().map(id).collect() };
+        let of = |modules: &Map<String, Value>, names: &[&str]| {
+            let mut lists = modules
+                .iter()
+                .filter(|(module, _)| names_any(module, names));
+            lists.try_fold(vec![], |_, (_, list)| ids(list))
+        };
+        let must = "a list of tokens, or one for the embedding and one for the head";
+        self.read(KEY, (vec![], vec![]), must, |value| match value {
+            Value::Object(lists) => Some((of(lists, &EMBEDDINGS)?, of(lists, &HEADS)?)),
+            list => Some((ids(list)?, vec![])),
+        })
     }
 
     fn layers(&mut self) -> Vec<usize> {
@@ -617,48 +608,19 @@ impl Reader<'_> {
 
     fn changes_base(&mut self) -> Option<String> {
         let must = "true, false or the name of a method";
-        self.read("init_lora_weights", None, must, |value| match value {
+        let method = self.read("init_lora_weights", None, must, |value| match value {
             Value::Bool(_) => Some(None),
             Value::String(init) if HARMLESS_INITS.contains(&init.as_str()) => Some(None),
             Value::String(init) => Some(Some(init.clone())),
             _ => None,
-        })
+        })?;
+        let changed = method.clone();
+        self.findings.push(Finding::ChangesBase { method: changed });
+        Some(method)
     }
 }
 
 /// A finite number that fits.
 fn number(value: &Value, fits: impl Fn(f64) -> bool) -> Option<f64> {
     value.as_f64().filter(|x| x.is_finite() && fits(*x))
-}
-
-/// Why `trainable_token_indices` cannot be read.
-enum TokenRowsError<'a> {
-    NoList,
-    /// It names another module than the embedding and the head.
-    Elsewhere(&'a str),
-}
-
-/// Tokens whose rows are trained: of the embedding, and of the head where it is named too. A list is the embedding's.
-fn read_token_rows(value: Option<&Value>) -> Result<(Vec<u32>, Vec<u32>), TokenRowsError<'_>> {
-    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    let ids = |list: &Value| -> Result<Vec<u32>, TokenRowsError<'_>> {
-        let ids = list
-            .as_array()
-            .and_then(|list| list.iter().map(id).collect());
-        ids.ok_or(TokenRowsError::NoList)
-    };
-    let by_module = match value {
-        None | Some(Value::Null) => return Ok((vec![], vec![])),
-        Some(Value::Object(by_module)) => by_module,
-        Some(list) => return Ok((ids(list)?, vec![])),
-    };
-    let (mut of_embedding, mut of_head) = (vec![], vec![]);
-    for (module, list) in by_module {
-        match module {
-            module if names_any(module, &EMBEDDINGS) => of_embedding = ids(list)?,
-            module if names_any(module, &HEADS) => of_head = ids(list)?,
-            module => return Err(TokenRowsError::Elsewhere(module)),
-        }
-    }
-    Ok((of_embedding, of_head))
 }

@@ -42,6 +42,12 @@ impl Param {
         }
     }
 
+    /// The same at a linear layer, if there is one.
+    pub(super) fn at(self, site: impl Into<Option<Site>>) -> Self {
+        let site = site.into();
+        Self { site, ..self }
+    }
+
     /// How many numbers.
     pub fn size(&self) -> usize {
         self.rows * self.cols
@@ -91,6 +97,16 @@ impl Param {
 pub(super) fn transposed(numbers: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     let column = |col| (0..rows).map(move |row| numbers[row * cols + col]);
     (0..cols).flat_map(column).collect()
+}
+
+/// Rows of two matrices side by side, the second negated: the wide `B` of a product less another one.
+pub(super) fn less(left: &[f32], right: &[f32], cols: usize) -> Vec<f32> {
+    let rows = left.chunks_exact(cols).zip(right.chunks_exact(cols));
+    let row = |(left, right): (&[f32], &[f32])| {
+        let negated = right.iter().map(|x| -x);
+        left.iter().copied().chain(negated).collect::<Vec<f32>>()
+    };
+    rows.flat_map(row).collect()
 }
 
 /// What an adapter trains, in the order of the flat buffer.

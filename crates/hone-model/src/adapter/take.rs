@@ -9,8 +9,7 @@ use super::methods::METHODS;
 use super::parts::LoraParts;
 use super::peft::PeftError;
 use super::plain::REPEATABLE;
-use super::raw::{Module, RawAdapter};
-use super::settings::Settings;
+use super::raw::RawAdapter;
 use super::spelling::Role;
 use crate::weights::{BaseWeights, WeightsError};
 
@@ -94,29 +93,22 @@ impl LoraParts {
     }
 
     fn taken_apart(raw: &RawAdapter) -> Result<Self, PartsError> {
-        let settings = Settings::read(&raw.config, &mut vec![]);
         let mut all = Self {
-            dropout: settings.dropout,
+            dropout: raw.settings.dropout,
             provenance: raw.provenance(),
             ..Self::default()
         };
-        for (path, tensors) in raw.modules(&settings, &mut vec![]) {
-            if let Some(tensor) = tensors.get(&Role::Foreign) {
+        for module in raw.modules(&mut vec![]).values() {
+            if let Some(tensor) = module.at(Role::Foreign) {
                 return Err(PartsError::Untaken {
                     path: raw.path().to_path_buf(),
                     part: format!("`{}`", tensor.name),
                     verb: "taking an adapter apart",
                 });
             }
-            let module = Module {
-                path: &path,
-                raw,
-                settings: &settings,
-                tensors: &tensors,
-            };
             METHODS
                 .iter()
-                .for_each(|method| method.take(&module, &mut all));
+                .for_each(|method| method.take(module, &mut all));
         }
         Ok(all)
     }
@@ -124,8 +116,7 @@ impl LoraParts {
     /// Names for `target_modules` of an adapter on the same modules as `raw`: its own list, where that is one and
     /// nothing else narrows it, whole paths otherwise.
     pub fn target_names(&self, raw: &RawAdapter) -> Vec<String> {
-        let settings = Settings::read(&raw.config, &mut vec![]);
-        match settings.plain_targets() {
+        match raw.settings.plain_targets() {
             Some(names) => names.to_vec(),
             None => self.paths(),
         }

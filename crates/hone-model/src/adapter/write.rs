@@ -17,9 +17,10 @@ use super::peft::{CONFIG, PeftError, SaveDtype, WEIGHTS, make_dir};
 use super::provenance::{Provenance, SCALING, scaling_hash};
 use super::settings::{EXPERTS, is_of_experts, wrapped};
 use super::spelling::{PREFIX, Role};
-use super::table::Param;
+use super::table::{Param, less};
 use super::targets::{exact_names, target_matches};
 use crate::arch::{DecoderConfig, Site};
+use crate::weights::{TensorSpec, safetensors_header};
 
 /// Everything that the two files of an adapter say.
 #[derive(Default)]
@@ -73,7 +74,7 @@ impl PeftFiles {
         let scales = self
             .pairs
             .iter()
-            .map(|pair| (pair.path.as_str(), pair.scale));
+            .map(|pair| (pair.path.as_str().into(), pair.scale));
         metadata.insert(SCALING, scaling_hash(scales));
         let weights = to_safetensors(&self.params, &self.numbers, dtype, &metadata)?;
         let config = serde_json::to_string_pretty(&self.config());
@@ -103,7 +104,7 @@ impl PeftFiles {
         let mut written = json!({
             "alpha_pattern": alpha_pattern,
             "base_model_name_or_path": self.provenance.base_name,
-            "bias": bias_name(self.bias),
+            "bias": self.bias.peft_name(),
             "fan_in_fan_out": self.is_transposed,
             "inference_mode": true,
             "init_lora_weights": true,
@@ -252,7 +253,7 @@ impl Adapter {
                         rows *= 2;
                     }
                     Role::B => {
-                        own = beside(&own, &start, cols);
+                        own = less(&own, &start, cols);
                         cols *= 2;
                     }
                     _ => {}
@@ -452,26 +453,7 @@ fn last(path: &str) -> String {
     path.rsplit('.').next().unwrap_or(path).to_owned()
 }
 
-/// Rows of two matrices side by side, the second negated.
-fn beside(left: &[f32], right: &[f32], cols: usize) -> Vec<f32> {
-    let rows = left.chunks_exact(cols).zip(right.chunks_exact(cols));
-    let row = |(left, right): (&[f32], &[f32])| {
-        let negated = right.iter().map(|x| -x);
-        left.iter().copied().chain(negated).collect::<Vec<f32>>()
-    };
-    rows.flat_map(row).collect()
-}
-
-fn bias_name(bias: TrainedBias) -> &'static str {
-    match bias {
-        TrainedBias::None => "none",
-        TrainedBias::All => "all",
-        TrainedBias::Adapted => "lora_only",
-    }
-}
-
-/// The safetensors format: length of the header, header, numbers. The `safetensors` crate writes
-/// metadata in the random order of a hash map; here the same adapter gives the same bytes.
+/// A safetensors file: header, numbers.
 fn to_safetensors(
     matrices: &[Param],
     numbers: &[f32],
@@ -480,31 +462,23 @@ fn to_safetensors(
 ) -> Result<Vec<u8>, PeftError> {
     let mut sorted: Vec<&Param> = matrices.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let mut header = Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
-    let mut data = Vec::with_capacity(4 * numbers.len());
+    let spec = |matrix: &&Param| TensorSpec {
+        name: format!("{PREFIX}{}", matrix.name),
+        dtype: dtype.stored(),
+        shape: matrix.shape(),
+    };
+    let specs: Vec<TensorSpec> = sorted.iter().map(spec).collect();
+    let mut file = safetensors_header(&specs, metadata);
     for matrix in sorted {
-        let start = data.len();
         let part = &numbers[matrix.offset..][..matrix.size()];
         dtype
-            .encode(part, &mut data)
+            .encode(part, &mut file)
             .map_err(|value| PeftError::OutOfRange {
                 matrix: matrix.name.clone(),
                 value,
                 dtype,
             })?;
-        let entry = json!({
-            "dtype": dtype.name().to_uppercase(),
-            "shape": matrix.shape(),
-            "data_offsets": [start, data.len()],
-        });
-        header.insert(format!("{PREFIX}{}", matrix.name), entry);
     }
-    let mut header = Value::Object(header).to_string().into_bytes();
-    // Padded with spaces, so that the numbers begin at a multiple of eight bytes.
-    header.resize(header.len().next_multiple_of(8), b' ');
-    let mut file = (header.len() as u64).to_le_bytes().to_vec();
-    file.append(&mut header);
-    file.append(&mut data);
     Ok(file)
 }
 

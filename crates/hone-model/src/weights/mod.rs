@@ -37,5 +37,6 @@ pub use quantised::QuantisedError;
 pub use safetensors::Dtype;
 pub use sections::WriterError;
 pub use shards::{Shards, ShardsError};
+pub(crate) use shards_writer::header as safetensors_header;
 pub use shards_writer::{ShardsWriter, TensorSpec};
 pub use source::{BaseWeights, NewRows, WeightsError};

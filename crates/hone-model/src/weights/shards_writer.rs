@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use hone_ledger::{SealedFile, write_whole};
 use safetensors::Dtype;
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 
 use super::sections::{Section, Sections, WriterError};
@@ -266,8 +267,9 @@ fn named(shards: Vec<Vec<TensorSpec>>) -> Vec<Shard> {
         .collect()
 }
 
-/// Its length in eight bytes, then JSON, padded with blanks so that numbers begin at a multiple of eight.
-fn header(tensors: &[TensorSpec], metadata: &BTreeMap<String, String>) -> Vec<u8> {
+/// Its length in eight bytes, then JSON, padded with blanks so that numbers begin at a multiple of eight. The `safetensors`
+/// crate writes metadata in the random order of a hash map; here the same tensors give the same bytes.
+pub(crate) fn header(tensors: &[TensorSpec], metadata: &impl Serialize) -> Vec<u8> {
     let mut entries = serde_json::Map::new();
     entries.insert("__metadata__".into(), json!(metadata));
     let mut at = 0;

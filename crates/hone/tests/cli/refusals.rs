@@ -344,9 +344,9 @@ fn a_rank_that_no_memory_holds_is_refused_before_memory_is_asked_for() {
         ("1000000", "memory"),
         (
             "1000000000",
-            "adapter rank is 1000000000, and must be at most 1048576",
+            "adapter rank is 1000000000, and must be at most 65536",
         ),
-        ("18446744073709551615", "must be at most 1048576"),
+        ("18446744073709551615", "must be at most 65536"),
     ] {
         // What is mapped beyond 2 GB ends the process, whether it is touched or not.
         let line = format!(

@@ -55,7 +55,7 @@ impl Method for Bias {
     }
 
     fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str> {
-        let (settings, path) = (module.settings, module.path);
+        let (settings, path) = (module.settings, &module.path);
         match role {
             Role::BaseBias if settings.bias == TrainedBias::None => {
                 Some("is a bias of the base, but `bias` is none")
@@ -134,10 +134,8 @@ impl Trained for OwnBias {
             Some(_) => Role::BaseBias,
             None => Role::Bias,
         };
-        self.offset = table.place(Param {
-            site: Some(self.site),
-            ..Param::new(&self.site.path(), role, (1, self.out))
-        });
+        let param = Param::new(&self.site.path(), role, (1, self.out));
+        self.offset = table.place(param.at(self.site));
     }
 
     fn fill(&self, _: &Weight, bias: Option<&Tensor>, numbers: &mut Tensor) {

@@ -88,7 +88,7 @@ impl Method for Dora {
     }
 
     fn take(&self, module: &Module, parts: &mut LoraParts) {
-        if let Some(pair) = parts.pairs.get_mut(module.path) {
+        if let Some(pair) = parts.pairs.get_mut(&module.path) {
             pair.magnitude = module.held(Role::Magnitude).map(|held| held.1);
         }
     }
@@ -187,10 +187,8 @@ fn base_squares(device: &Device, weight: &Weight) -> Tensor {
 impl Trained for Magnitudes {
     fn place(&mut self, pair: Option<&LowRank>, table: &mut ParamTable) {
         self.pair = pair.cloned();
-        self.offset = table.place(Param {
-            site: Some(self.site),
-            ..Param::new(&self.site.path(), Role::Magnitude, (1, self.out))
-        });
+        let param = Param::new(&self.site.path(), Role::Magnitude, (1, self.out));
+        self.offset = table.place(param.at(self.site));
     }
 
     /// The lengths that rows have.

@@ -98,9 +98,9 @@ impl Method for Ia3 {
 
     fn take(&self, module: &Module, parts: &mut LoraParts) {
         if let Some((_, numbers)) = module.held(Role::Factors) {
-            let is_input = module.settings.scales_input(module.path);
+            let is_input = module.settings.scales_input(&module.path);
             let factors = Factors { numbers, is_input };
-            parts.factors.insert(module.path.to_owned(), factors);
+            parts.factors.insert(module.path.clone(), factors);
         }
     }
 
@@ -142,10 +142,8 @@ impl Trained for TrainedFactors {
             true => (1, self.count),
             false => (self.count, 1),
         };
-        self.offset = table.place(Param {
-            site: Some(self.site),
-            ..Param::new(&self.site.path(), Role::Factors, shape)
-        });
+        let param = Param::new(&self.site.path(), Role::Factors, shape);
+        self.offset = table.place(param.at(self.site));
     }
 
     /// Ones, which change nothing.

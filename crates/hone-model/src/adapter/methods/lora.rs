@@ -127,14 +127,14 @@ impl Method for Lora {
     }
 
     fn take(&self, module: &Module, parts: &mut LoraParts) {
-        let (path, settings) = (module.path, module.settings);
+        let (path, settings) = (&module.path, module.settings);
         let scale = settings.scale_of(path);
         if let (Some(a), Some(b)) = (module.held(Role::A), module.held(Role::B)) {
             let pair = LoraPair {
                 bias: module.held(Role::OutBias).map(|held| held.1),
                 ..LoraPair::of(a, b, scale)
             };
-            if settings.pattern_path(path) != path {
+            if settings.pattern_path(path) != *path {
                 parts.parameters.insert(path.to_owned());
             }
             match is_of_experts(path) {

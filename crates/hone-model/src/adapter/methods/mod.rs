@@ -18,7 +18,6 @@ use super::layout::{Layout, Wanted};
 use super::method::Method;
 use super::raw::{Modules, RawAdapter};
 use super::select::Asked;
-use super::settings::Settings;
 use crate::arch::DecoderConfig;
 
 /// Every method. Where two train at one projection, their numbers lie in this order.
@@ -60,14 +59,13 @@ impl Layout {
     /// cannot apply become findings; what is missing, a check has found.
     pub(super) fn of_tensors(
         raw: &RawAdapter,
-        settings: &Settings,
         modules: &Modules,
         base: &DecoderConfig,
         findings: &mut Vec<Finding>,
     ) -> Self {
-        let mut fitting = Fitting::new(raw, settings, modules, base, findings);
+        let mut fitting = Fitting::new(raw, modules, base, findings);
         let mut wanted = Wanted {
-            rank_stabilised: settings.rank_stabilised,
+            rank_stabilised: raw.settings.rank_stabilised,
             ..Wanted::default()
         };
         for site in base.sites() {

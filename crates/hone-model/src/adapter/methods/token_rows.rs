@@ -108,9 +108,9 @@ impl Method for TokenRows {
 
     fn take(&self, module: &Module, parts: &mut LoraParts) {
         if let Some((_, numbers)) = module.held(Role::TokenRows) {
-            let ids = module.settings.tokens_at(module.path).to_vec();
+            let ids = module.settings.tokens_at(&module.path).to_vec();
             let rows = TrainedRows { ids, numbers };
-            parts.token_rows.insert(module.path.to_owned(), rows);
+            parts.token_rows.insert(module.path.clone(), rows);
         }
     }
 

@@ -65,7 +65,7 @@ impl Method for Whole {
     }
 
     fn unexpected(&self, role: Role, module: &Module) -> Option<&'static str> {
-        let (settings, path) = (module.settings, module.path);
+        let (settings, path) = (module.settings, &module.path);
         // Of embedding and head PEFT saves copies that no setting names.
         let is_end = names_any(path, &EMBEDDINGS) || names_any(path, &HEADS);
         match role {
@@ -81,7 +81,7 @@ impl Method for Whole {
 
     fn promised(&self, site: Site, module: &Module, base: &DecoderConfig) -> Option<Role> {
         let is_tied = base.tied_head && site.is_head();
-        let is_due = module.settings.saves_whole(module.path) && !is_tied;
+        let is_due = module.settings.saves_whole(&module.path) && !is_tied;
         (is_due && !module.has(&[Role::Whole])).then_some(Role::Whole)
     }
 
@@ -175,10 +175,8 @@ impl OwnMatrix {
 
 impl Trained for OwnMatrix {
     fn place(&mut self, _: Option<&LowRank>, table: &mut ParamTable) {
-        self.offset = table.place(Param {
-            site: self.site,
-            ..Param::new(&self.path, Role::Whole, (self.rows, self.cols))
-        });
+        let param = Param::new(&self.path, Role::Whole, (self.rows, self.cols));
+        self.offset = table.place(param.at(self.site));
     }
 
     fn fill(&self, weight: &Weight, _: Option<&Tensor>, numbers: &mut Tensor) {
