@@ -150,25 +150,43 @@ impl Adapter {
         let held = rows_of(decoder.device(), weight)?;
         let (shape, rank) = ((member.out, member.width), member.rank);
         let scale = f64::from(member.scale);
-        Ok(match self.config.initial {
-            Initial::Random => unreachable!("a random start needs no decomposition"),
-            Initial::Pissa => leading_singular(&held, shape, rank).over(scale),
-            Initial::PissaRounds(rounds) => {
-                leading_singular_by_search(&held, shape, rank, rounds).over(scale)
-            }
-            // PEFT leaves Q and R as they are and subtracts `s·Q·R`.
-            Initial::Olora => leading_orthogonal(&held, shape, rank),
+        let from = match self.config.initial {
             Initial::Loftq => {
-                let matrix = base.matrix(&format!("{}.weight", member.site.stored_path()))?;
-                let mut lost = matrix.to_f32();
-                matrix.release();
-                for (lost, held) in lost.iter_mut().zip(&held) {
-                    *lost -= held;
-                }
-                leading_singular(&lost, shape, rank).over(scale)
+                let stored = numbers_of(base, &member.site.stored_path())?;
+                let lost = stored.iter().zip(&held).map(|(stored, held)| stored - held);
+                lost.collect()
             }
-        })
+            _ => held,
+        };
+        Ok(first_pair(self.config.initial, &from, shape, rank, scale))
     }
+}
+
+/// The pair of a matrix that an adapter begins with.
+pub(super) fn first_pair(
+    initial: Initial,
+    matrix: &[f32],
+    shape: (usize, usize),
+    rank: usize,
+    scale: f64,
+) -> Pair {
+    match initial {
+        Initial::Random => unreachable!("a random start needs no decomposition"),
+        Initial::Pissa | Initial::Loftq => leading_singular(matrix, shape, rank).over(scale),
+        Initial::PissaRounds(rounds) => {
+            leading_singular_by_search(matrix, shape, rank, rounds).over(scale)
+        }
+        // PEFT leaves Q and R as they are and subtracts `s·Q·R`.
+        Initial::Olora => leading_orthogonal(matrix, shape, rank),
+    }
+}
+
+/// The matrix of a module as it is stored.
+pub(super) fn numbers_of(base: &BaseWeights, path: &str) -> Result<Vec<f32>, WeightsError> {
+    let matrix = base.matrix(&format!("{path}.weight"))?;
+    let numbers = matrix.to_f32();
+    matrix.release();
+    Ok(numbers)
 }
 
 /// A frozen matrix as numbers on the host.

@@ -6,7 +6,7 @@ use super::fitting::Fitting;
 use super::layout::Wanted;
 use super::parts::LoraParts;
 use super::raw::Module;
-use super::runtimes::{Runtime, Said};
+use super::runtimes::Verdict;
 use super::select::Asked;
 use super::spelling::Role;
 use crate::arch::{DecoderConfig, Site};
@@ -54,6 +54,6 @@ pub(crate) trait Method: Sync {
     /// Takes its tensors of a module over into the mathematics of an adapter.
     fn take(&self, module: &Module, parts: &mut LoraParts);
 
-    /// Says what a program makes of it.
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said);
+    /// Says what vLLM and llama.cpp make of it.
+    fn judge(&self, facts: &Facts, said: &mut Verdict);
 }

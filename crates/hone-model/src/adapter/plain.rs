@@ -4,32 +4,33 @@
 //! again and subtracted, exactly. DoRA changes a matrix by more than any narrow product, so the nearest of a given rank
 //! stands for it, and how much of the change that leaves out is told.
 
+use super::begin::{first_pair, numbers_of};
 use super::table::less;
-use super::{LoraPair, LoraParts};
-use crate::decompose::{Pair, leading_orthogonal, leading_singular, leading_singular_by_search};
+use super::{Initial, LoraPair, LoraParts};
+use crate::decompose::{Pair, leading_singular_by_search};
 use crate::weights::{BaseWeights, WeightsError};
 
 /// Rounds of the search for the nearest product; more change the last digits.
 const ROUNDS: usize = 3;
 
-/// Initialisations whose start follows from the base alone.
-pub(super) const REPEATABLE: [&str; 2] = ["pissa", "olora"];
+/// An initialisation whose start follows from the base alone, by PEFT's name.
+pub(super) fn repeatable(method: &str) -> Option<Initial> {
+    let is_exact = |initial: &Initial| matches!(initial, Initial::Pissa | Initial::Olora);
+    method.parse().ok().filter(is_exact)
+}
 
 impl LoraParts {
     /// `s·(BA − B₀A₀)` in place of `s·BA`, of twice the rank, where `B₀A₀` is what `method` took out of the base.
     pub(super) fn less_its_start(
         &self,
         base: &BaseWeights,
-        method: &str,
+        method: Initial,
     ) -> Result<Self, WeightsError> {
         let mut plain = self.clone();
         for (path, pair) in &mut plain.pairs {
             let w = numbers_of(base, path)?;
             let shape = (pair.out, pair.width);
-            let start = match method {
-                "olora" => leading_orthogonal(&w, shape, pair.rank),
-                _ => leading_singular(&w, shape, pair.rank).over(f64::from(pair.scale)),
-            };
+            let start = first_pair(method, &w, shape, pair.rank, f64::from(pair.scale));
             *pair = beside(pair, &start);
         }
         Ok(plain)
@@ -71,13 +72,6 @@ impl LoraParts {
         let share = if all > 0.0 { (left / all).sqrt() } else { 0.0 };
         Ok((plain, share))
     }
-}
-
-fn numbers_of(base: &BaseWeights, path: &str) -> Result<Vec<f32>, WeightsError> {
-    let matrix = base.matrix(&format!("{path}.weight"))?;
-    let numbers = matrix.to_f32();
-    matrix.release();
-    Ok(numbers)
 }
 
 /// What DoRA adds to the matrix `w`: `m · (w + s·BA) / ‖w + s·BA‖ − w`, row by row.

@@ -54,10 +54,10 @@ impl Provenance {
     }
 
     pub(super) fn from_metadata(
-        metadata: Option<&HashMap<String, String>>,
+        metadata: &HashMap<String, String>,
         base_name: Option<String>,
     ) -> Self {
-        let get = |key| metadata.and_then(|m| m.get(key).map(one_line));
+        let get = |key| metadata.get(key).map(one_line);
         Self {
             base_name,
             base_fingerprint: get(FINGERPRINT),

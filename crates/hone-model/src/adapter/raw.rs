@@ -209,7 +209,7 @@ impl RawAdapter {
     pub fn provenance(&self) -> Provenance {
         let base_name = self.config.get("base_model_name_or_path");
         let base_name = base_name.and_then(Value::as_str).map(str::to_owned);
-        Provenance::from_metadata(Some(&self.metadata), base_name)
+        Provenance::from_metadata(&self.metadata, base_name)
     }
 
     /// Leaves out the copies of the base's own embedding and head that PEFT saves beside an adapter of them, where the

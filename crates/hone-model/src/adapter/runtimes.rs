@@ -7,24 +7,20 @@ use serde::Serialize;
 
 /// A program that can be given an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Runtime {
     /// Hone itself.
-    #[serde(rename = "hone")]
     Hone,
     /// Hugging Face PEFT.
-    #[serde(rename = "peft")]
     Peft,
     /// vLLM.
-    #[serde(rename = "vllm")]
     Vllm,
     /// llama.cpp, through its converter.
     #[serde(rename = "llama.cpp")]
     LlamaCpp,
     /// Ollama, given the safetensors.
-    #[serde(rename = "ollama")]
     Ollama,
     /// mlx-lm.
-    #[serde(rename = "mlx")]
     Mlx,
 }
 
@@ -93,53 +89,39 @@ pub struct Verdict {
     pub reasons: Vec<String>,
 }
 
-/// What a program would do, as it comes to light.
-pub(crate) struct Said {
-    pub outcome: Outcome,
-    pub reasons: Vec<String>,
-}
-
-impl Default for Said {
-    fn default() -> Self {
-        Self {
-            outcome: Outcome::Right,
-            reasons: vec![],
-        }
-    }
-}
-
-impl Said {
-    pub fn notes(&mut self, reason: impl Into<String>) {
+impl Verdict {
+    pub(super) fn notes(&mut self, reason: impl Into<String>) {
         self.reasons.push(reason.into());
     }
 
-    pub fn notes_if(&mut self, holds: bool, reason: &str) {
-        if holds {
-            self.notes(reason);
-        }
-    }
-
     /// What is refused is not read wrong any more.
-    pub fn refuses(&mut self, reason: &str) {
+    pub(super) fn refuses(&mut self, reason: impl Into<String>) {
         self.outcome = Outcome::Refuses;
         self.notes(reason);
     }
 
-    pub fn refuses_if(&mut self, holds: bool, reason: &str) {
-        if holds {
-            self.refuses(reason);
-        }
-    }
-
-    pub fn wrong(&mut self, reason: &str) {
+    pub(super) fn wrong(&mut self, reason: impl Into<String>) {
         if self.outcome == Outcome::Right {
             self.outcome = Outcome::Wrong;
         }
         self.notes(reason);
     }
 
-    pub fn wrong_if(&mut self, holds: bool, reason: &str) {
-        if holds {
+    /// Of one program alone, where it `holds`, as the others that end so.
+    pub(super) fn notes_if(&mut self, of: Runtime, holds: bool, reason: &str) {
+        if holds && self.runtime == of {
+            self.notes(reason);
+        }
+    }
+
+    pub(super) fn refuses_if(&mut self, of: Runtime, holds: bool, reason: &str) {
+        if holds && self.runtime == of {
+            self.refuses(reason);
+        }
+    }
+
+    pub(super) fn wrong_if(&mut self, of: Runtime, holds: bool, reason: &str) {
+        if holds && self.runtime == of {
             self.wrong(reason);
         }
     }

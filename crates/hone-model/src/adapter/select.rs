@@ -23,14 +23,22 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     pub fn of(config: &'a LoraConfig, base: &'a DecoderConfig) -> Result<Self, AttachError> {
         let (whole, embedding_whole) = select_whole(&config.whole, base)?;
-        let chosen = select(config, base)?;
-        let is_adapted = |site: &Site| !whole.contains(site);
+        let (mut sites, embedding, is_doubled) = select_by_name(config, base)?;
+        leave_out(&mut sites, config, base)?;
+        if sites.is_empty() && !embedding {
+            return Err(AttachError::BadNumber {
+                name: "targets",
+                value: "an empty list".into(),
+                must: "`all-linear` or names of projections",
+            });
+        }
+        sites.retain(|site| !whole.contains(site));
         Ok(Self {
             config,
             base,
-            sites: chosen.sites.into_iter().filter(is_adapted).collect(),
-            embedding: chosen.embedding && !embedding_whole,
-            is_doubled: chosen.is_doubled,
+            sites,
+            embedding: embedding && !embedding_whole,
+            is_doubled,
             whole,
             embedding_whole,
         })
@@ -89,57 +97,45 @@ impl LoraConfig {
     }
 }
 
-/// What targets name.
-struct Chosen {
-    sites: Vec<Site>,
-    embedding: bool,
-    is_doubled: bool,
-}
-
-/// The sites that a configuration names, in the order of the network.
-fn select(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, AttachError> {
-    let mut chosen = select_by_name(config, base)?;
+/// Leaves out what a configuration excludes, and layers that it does not name.
+fn leave_out(
+    sites: &mut Vec<Site>,
+    config: &LoraConfig,
+    base: &DecoderConfig,
+) -> Result<(), AttachError> {
     for name in &config.exclude {
         let is_named = |site: &Site| target_matches(name, &site.path());
-        if !chosen.sites.iter().any(is_named) {
+        if !sites.iter().any(is_named) {
             return Err(AttachError::Unmatched {
                 list: "the excluded modules",
                 name: name.clone(),
             });
         }
-        chosen.sites.retain(|site| !is_named(site));
+        sites.retain(|site| !is_named(site));
     }
     if let Some(layers) = config.layers {
         let inside = |site: &Site| layers.contains(site.layer_index(base.num_layers));
-        chosen.sites.retain(inside);
-        if chosen.sites.is_empty() {
-            return Err(AttachError::NoSuchLayer {
-                layers,
-                num_layers: base.num_layers,
-            });
+        sites.retain(inside);
+        if sites.is_empty() {
+            let num_layers = base.num_layers;
+            return Err(AttachError::NoSuchLayer { layers, num_layers });
         }
     }
-    if chosen.sites.is_empty() && !chosen.embedding {
-        return Err(AttachError::BadNumber {
-            name: "targets",
-            value: "an empty list".into(),
-            must: "`all-linear` or names of projections",
-        });
-    }
-    Ok(chosen)
+    Ok(())
 }
 
-fn select_by_name(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, AttachError> {
+/// What targets name, in the order of the network: linear layers, whether the embedding, and whether gates and ups of experts
+/// are named as two.
+fn select_by_name(
+    config: &LoraConfig,
+    base: &DecoderConfig,
+) -> Result<(Vec<Site>, bool, bool), AttachError> {
     let sites = base.sites();
     let names = match &config.targets {
         Targets::AllLinear => {
             let is_ia3 = config.ia3.is_some();
-            let is_meant = |site: &Site| is_linear(*site, is_ia3);
-            return Ok(Chosen {
-                sites: sites.into_iter().filter(is_meant).collect(),
-                embedding: false,
-                is_doubled: base.experts.is_some(),
-            });
+            let linear = sites.into_iter().filter(|site| is_linear(*site, is_ia3));
+            return Ok((linear.collect(), false, base.experts.is_some()));
         }
         Targets::Names(names) => names,
     };
@@ -158,11 +154,9 @@ fn select_by_name(config: &LoraConfig, base: &DecoderConfig) -> Result<Chosen, A
         }
     }
     let named = |path: &str| names.iter().any(|name| target_matches(name, path));
-    Ok(Chosen {
-        embedding: named(base.names.embedding.0),
-        sites: sites.into_iter().filter(|s| named(&s.path())).collect(),
-        is_doubled,
-    })
+    let chosen = sites.into_iter().filter(|site| named(&site.path()));
+    let embedding = named(base.names.embedding.0);
+    Ok((chosen.collect(), embedding, is_doubled))
 }
 
 /// Whether PEFT's `all-linear` means it. In a model with experts PEFT takes the names of an MLP's layers for the experts',

@@ -8,7 +8,7 @@ use super::finding::Finding;
 use super::methods::METHODS;
 use super::parts::LoraParts;
 use super::peft::PeftError;
-use super::plain::REPEATABLE;
+use super::plain::repeatable;
 use super::raw::RawAdapter;
 use super::spelling::Role;
 use crate::weights::{BaseWeights, WeightsError};
@@ -77,7 +77,7 @@ impl LoraParts {
         base: Option<&BaseWeights>,
     ) -> Result<Self, PartsError> {
         let method = check.facts.changes_base.as_deref();
-        let again = base.zip(method.filter(|method| REPEATABLE.contains(method)));
+        let again = base.zip(method.and_then(repeatable));
         let is_plain = |finding: &&Finding| match finding {
             Finding::NoPrefix { .. } => true,
             Finding::ChangesBase { .. } => again.is_some(),

@@ -48,7 +48,9 @@ pub(crate) trait Step: Trained {
     fn forward(&self, at: &Through, y: &mut Tensor);
 
     /// Whether the backward pass needs what was given to it.
-    fn needs_given(&self) -> bool;
+    fn needs_given(&self) -> bool {
+        true
+    }
 
     /// Adds its gradients, and returns that of what was given to it.
     fn backward<'d>(
@@ -88,10 +90,14 @@ pub(crate) trait Rows: Trained {
     );
 
     /// Whether it only adds to the rows, so that several adapters can.
-    fn is_additive(&self) -> bool;
+    fn is_additive(&self) -> bool {
+        false
+    }
 
     /// What it is to a head that shares the embedding's matrix.
-    fn at_tied_head(&self) -> Option<Box<dyn Matrix>>;
+    fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
+        None
+    }
 }
 
 /// What merging makes of a tensor of the base, whose rows come a few at a time.

@@ -5,7 +5,7 @@
 
 use super::facts::Facts;
 use super::methods::METHODS;
-use super::runtimes::{Outcome, Runtime, Said, Verdict};
+use super::runtimes::{Outcome, Runtime, Verdict};
 
 impl Facts {
     /// What each program would do.
@@ -18,108 +18,82 @@ impl Facts {
 
     /// What one program would do.
     pub fn verdict(&self, runtime: Runtime) -> Verdict {
-        let mut said = Said::default();
+        if runtime == Runtime::Ollama {
+            return self.in_ollama();
+        }
+        let mut said = Verdict {
+            runtime,
+            outcome: Outcome::Right,
+            reasons: vec![],
+        };
         let damage = self.damage.as_ref().filter(|_| runtime != Runtime::Hone);
         if let Some(damage) = damage {
-            said.wrong(&format!("the adapter itself is wrong: {damage}"));
+            said.wrong(format!("the adapter itself is wrong: {damage}"));
         }
         match runtime {
-            Runtime::Hone => self
-                .refusal
-                .iter()
-                .for_each(|refusal| said.refuses(refusal)),
+            Runtime::Hone => self.refusal.iter().for_each(|why| said.refuses(why)),
             Runtime::Peft => self.in_peft(&mut said),
-            Runtime::Vllm => self.in_vllm(&mut said),
-            Runtime::LlamaCpp => self.in_llama_cpp(&mut said),
-            Runtime::Ollama => self.in_ollama(&mut said),
+            Runtime::Vllm => {
+                self.in_others(&mut said, &["r", "lora_alpha", "target_modules"], "");
+            }
+            Runtime::LlamaCpp | Runtime::Ollama => {
+                self.in_others(&mut said, &["lora_alpha"], "alora_invocation_tokens");
+            }
             Runtime::Mlx => said.refuses("reads its own format: `hone export --to mlx` writes it"),
         }
-        Verdict {
-            runtime,
-            outcome: said.outcome,
-            reasons: said.reasons,
-        }
+        said
     }
 
-    fn in_peft(&self, said: &mut Said) {
-        said.wrong_if(
-            self.lacks_prefix,
-            "names without `base_model.model.` are passed over with one warning",
-        );
+    fn in_peft(&self, said: &mut Verdict) {
+        if self.lacks_prefix {
+            said.wrong("names without `base_model.model.` are passed over with one warning");
+        }
         if let Some(method) = &self.changes_base {
             said.notes(format!("repeats `{method}` on the base when it loads: right only with the same base, rank and precision"));
         }
     }
 
-    fn wrong_if_passed_over(&self, said: &mut Said, but: &str) {
-        for key in self.passed_over.iter().filter(|key| *key != but) {
-            said.wrong(&format!("`{key}` is passed over"));
-        }
-    }
-
-    fn refuses_if_unsaid(&self, said: &mut Said, wanted: &[&str]) {
-        for key in self
-            .unsaid
-            .iter()
-            .filter(|key| wanted.contains(key) && !self.ia3)
-        {
-            said.refuses(&format!("wants `{key}` to be set"));
-        }
-    }
-
-    fn in_vllm(&self, said: &mut Said) {
-        self.refuses_if_unsaid(said, &["r", "lora_alpha", "target_modules"]);
-        self.wrong_if_passed_over(said, "");
-        self.judge_methods(Runtime::Vllm, said);
+    /// vLLM and llama.cpp, which want settings to be `wanted`, and pass over those that PEFT applies, `but` one.
+    fn in_others(&self, said: &mut Verdict, wanted: &[&str], but: &str) {
+        let unsaid = self.unsaid.iter().filter(|key| wanted.contains(key));
+        unsaid
+            .filter(|_| !self.ia3)
+            .for_each(|key| said.refuses(format!("wants `{key}` to be set")));
+        let passed_over = self.passed_over.iter().filter(|key| *key != but);
+        passed_over.for_each(|key| said.wrong(format!("`{key}` is passed over")));
+        METHODS.iter().for_each(|method| method.judge(self, said));
         said.refuses_if(
+            Runtime::Vllm,
             self.lacks_prefix,
             "names without `base_model.model.` are refused",
         );
-        self.wrong_if_base_changed(said);
-        self.refuses_new_tokens(said);
-    }
-
-    fn in_llama_cpp(&self, said: &mut Said) {
-        self.refuses_if_unsaid(said, &["lora_alpha"]);
-        self.wrong_if_passed_over(said, "alora_invocation_tokens");
-        self.judge_methods(Runtime::LlamaCpp, said);
-        self.refuses_new_tokens(said);
-        self.wrong_if_base_changed(said);
-        if said.outcome == Outcome::Wrong {
-            said.notes("`hone export --to gguf-adapter` writes it with the scales in the numbers");
-        }
-    }
-
-    fn judge_methods(&self, runtime: Runtime, said: &mut Said) {
-        METHODS
-            .iter()
-            .for_each(|method| method.judge(self, runtime, said));
-    }
-
-    fn refuses_new_tokens(&self, said: &mut Said) {
-        said.refuses_if(
-            self.new_tokens > 0,
-            "has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has",
-        );
-    }
-
-    fn in_ollama(&self, said: &mut Said) {
-        self.in_llama_cpp(said);
-        said.refuses_if(
-            !self.unusual_modules.is_empty(),
-            &format!(
-                "its converter knows q, k, v, o, gate, up and down, not {}",
-                self.unusual_modules.join(", ")
-            ),
-        );
-        said.notes("one adapter for one model; a GGUF adapter in the Modelfile is the surer way");
-    }
-
-    fn wrong_if_base_changed(&self, said: &mut Said) {
         if let Some(method) = &self.changes_base {
-            said.wrong(&format!(
+            said.wrong(format!(
                 "`{method}` changed the base, and this is not done again here"
             ));
         }
+        if self.new_tokens > 0 {
+            said.refuses("has no rows for tokens beyond the base's vocabulary: `hone merge` makes a model that has");
+        }
+        let is_wrong = said.outcome == Outcome::Wrong;
+        said.notes_if(
+            Runtime::LlamaCpp,
+            is_wrong,
+            "`hone export --to gguf-adapter` writes it with the scales in the numbers",
+        );
+    }
+
+    /// As llama.cpp, with a converter of its own.
+    fn in_ollama(&self) -> Verdict {
+        let mut said = self.verdict(Runtime::LlamaCpp);
+        said.runtime = Runtime::Ollama;
+        if !self.unusual_modules.is_empty() {
+            said.refuses(format!(
+                "its converter knows q, k, v, o, gate, up and down, not {}",
+                self.unusual_modules.join(", ")
+            ));
+        }
+        said.notes("one adapter for one model; a GGUF adapter in the Modelfile is the surer way");
+        said
     }
 }

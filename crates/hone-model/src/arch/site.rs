@@ -115,6 +115,11 @@ impl DecoderConfig {
         blocks.chain([self.head()]).collect()
     }
 
+    /// The module path of a linear layer, or of the embedding.
+    pub(crate) fn path_of(&self, site: Option<Site>) -> String {
+        site.map_or_else(|| self.names.embedding.0.to_owned(), Site::path)
+    }
+
     /// `(out, in)` of a linear layer; of experts, of one of them.
     pub fn projection(&self, site: Site) -> (usize, usize) {
         self.place(site.place)

@@ -10,7 +10,7 @@ use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
@@ -93,12 +93,13 @@ impl Method for Bias {
         }
     }
 
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
-        match runtime {
-            Runtime::Vllm => said.refuses_if(facts.biases, "`bias` is refused"),
-            Runtime::LlamaCpp => said.refuses_if(facts.biases, "its converter refuses biases"),
-            _ => {}
-        }
+    fn judge(&self, facts: &Facts, said: &mut Verdict) {
+        said.refuses_if(Runtime::Vllm, facts.biases, "`bias` is refused");
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            facts.biases,
+            "its converter refuses biases",
+        );
     }
 }
 

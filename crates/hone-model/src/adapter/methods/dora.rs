@@ -16,7 +16,7 @@ use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
@@ -93,14 +93,13 @@ impl Method for Dora {
         }
     }
 
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
-        match runtime {
-            Runtime::Vllm => said.refuses_if(facts.dora, "DoRA is refused"),
-            Runtime::LlamaCpp => {
-                said.refuses_if(facts.dora, "its converter refuses DoRA's magnitudes");
-            }
-            _ => {}
-        }
+    fn judge(&self, facts: &Facts, said: &mut Verdict) {
+        said.refuses_if(Runtime::Vllm, facts.dora, "DoRA is refused");
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            facts.dora,
+            "its converter refuses DoRA's magnitudes",
+        );
     }
 }
 
@@ -215,10 +214,6 @@ impl Step for Magnitudes {
 
     fn forward(&self, at: &Through, y: &mut Tensor) {
         at.device().scale_cols(y, self.gain(at).factors.view());
-    }
-
-    fn needs_given(&self) -> bool {
-        true
     }
 
     fn backward<'d>(

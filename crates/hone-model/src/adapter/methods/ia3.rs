@@ -13,7 +13,7 @@ use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::{Factors, LoraParts};
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
@@ -104,14 +104,17 @@ impl Method for Ia3 {
         }
     }
 
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
-        match runtime {
-            Runtime::Vllm => said.refuses_if(facts.ia3, "methods other than LoRA are refused"),
-            Runtime::LlamaCpp => {
-                said.refuses_if(facts.ia3, "its converter refuses methods other than LoRA");
-            }
-            _ => {}
-        }
+    fn judge(&self, facts: &Facts, said: &mut Verdict) {
+        said.refuses_if(
+            Runtime::Vllm,
+            facts.ia3,
+            "methods other than LoRA are refused",
+        );
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            facts.ia3,
+            "its converter refuses methods other than LoRA",
+        );
     }
 }
 
@@ -162,10 +165,6 @@ impl Step for TrainedFactors {
 
     fn forward(&self, at: &Through, y: &mut Tensor) {
         at.device().scale_cols(y, at.row(self.offset, self.count));
-    }
-
-    fn needs_given(&self) -> bool {
-        true
     }
 
     fn backward<'d>(

@@ -13,13 +13,13 @@ use crate::adapter::method::Method;
 use crate::adapter::pairs::{LowRank, Member};
 use crate::adapter::parts::{LoraPair, LoraParts};
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
 use crate::adapter::settings::is_of_experts;
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable, transposed};
 use crate::adapter::targets::target_matches;
-use crate::adapter::trained::{Edit, EditRows, Matrix, Rows, Trained, row_by_row};
+use crate::adapter::trained::{Edit, EditRows, Rows, Trained, row_by_row};
 use crate::arch::{DecoderConfig, Group, Site};
 
 pub(super) struct Lora;
@@ -156,52 +156,38 @@ impl Method for Lora {
         }
     }
 
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+    fn judge(&self, facts: &Facts, said: &mut Verdict) {
         let rank = facts.max_rank();
-        match runtime {
-            Runtime::Vllm => {
-                said.wrong_if(
-                    facts.own_alphas,
-                    "`alpha_pattern` is passed over: one scale for all modules",
-                );
-                said.wrong_if(
-                    facts.own_ranks,
-                    "`rank_pattern` is passed over: one scale for all modules",
-                );
-                said.refuses_if(
-                    facts.experts,
-                    "pairs on experts (`target_parameters`) are read along other axes, which ends in a mismatch of shapes",
-                );
-                if rank > VLLM_RANK {
-                    said.notes(format!(
-                        "rank {rank} needs --max-lora-rank (its default is {VLLM_RANK})"
-                    ));
-                }
-            }
-            Runtime::LlamaCpp => {
-                said.refuses_if(
-                    facts.head && facts.tied,
-                    "embedding and head are one matrix there, which takes no pair of the head",
-                );
-                said.refuses_if(
-                    facts.embedding && facts.tied,
-                    "embedding and head are one matrix there, so that a pair of the embedding is taken for the head's too",
-                );
-                said.refuses_if(
-                    facts.experts,
-                    "its converter does not know pairs on experts (`target_parameters`); `hone export --to gguf-adapter` does",
-                );
-                said.wrong_if(
-                    facts.rank_stabilised && rank > 1,
-                    "its converter passes over `use_rslora`: the scale becomes alpha / rank",
-                );
-                said.wrong_if(
-                    facts.own_alphas,
-                    "its converter passes over `alpha_pattern`",
-                );
-            }
-            _ => {}
-        }
+        said.wrong_if(
+            Runtime::Vllm,
+            facts.own_alphas,
+            "`alpha_pattern` is passed over: one scale for all modules",
+        );
+        said.wrong_if(
+            Runtime::Vllm,
+            facts.own_ranks,
+            "`rank_pattern` is passed over: one scale for all modules",
+        );
+        said.refuses_if(Runtime::Vllm, facts.experts, "pairs on experts (`target_parameters`) are read along other axes, which ends in a mismatch of shapes");
+        let reason = format!("rank {rank} needs --max-lora-rank (its default is {VLLM_RANK})");
+        said.notes_if(Runtime::Vllm, rank > VLLM_RANK, &reason);
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            facts.head && facts.tied,
+            "embedding and head are one matrix there, which takes no pair of the head",
+        );
+        said.refuses_if(Runtime::LlamaCpp, facts.embedding && facts.tied, "embedding and head are one matrix there, so that a pair of the embedding is taken for the head's too");
+        said.refuses_if(Runtime::LlamaCpp, facts.experts, "its converter does not know pairs on experts (`target_parameters`); `hone export --to gguf-adapter` does");
+        said.wrong_if(
+            Runtime::LlamaCpp,
+            facts.rank_stabilised && rank > 1,
+            "its converter passes over `use_rslora`: the scale becomes alpha / rank",
+        );
+        said.wrong_if(
+            Runtime::LlamaCpp,
+            facts.own_alphas,
+            "its converter passes over `alpha_pattern`",
+        );
     }
 }
 
@@ -308,13 +294,9 @@ impl Rows for LowRankRows {
         device.scatter_add_window(&dlow, ids.all(), da);
     }
 
+    /// And so it is no pair of a head that is tied to the embedding.
     fn is_additive(&self) -> bool {
         true
-    }
-
-    /// The embedding's pair is no pair of the head.
-    fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
-        None
     }
 }
 

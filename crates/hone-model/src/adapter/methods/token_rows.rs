@@ -12,7 +12,7 @@ use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::{LoraParts, TrainedRows};
 use crate::adapter::raw::Module;
-use crate::adapter::runtimes::{Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::{Asked, known_tokens};
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
@@ -64,10 +64,13 @@ impl Method for TokenRows {
             ),
         ])?;
         if trains_head {
-            wanted.add_matrix(base.head(), OwnRows::of_head(base, head_rows));
+            wanted.add_matrix(
+                base.head(),
+                OwnRows::new(Some(base.head()), base, head_rows),
+            );
         }
         if trains_embedding {
-            wanted.add_rows(OwnRows::of_embedding(base, token_rows));
+            wanted.add_rows(OwnRows::new(None, base, token_rows));
         }
         Ok(())
     }
@@ -79,7 +82,7 @@ impl Method for TokenRows {
         let Some(tensor) = fitting.at(&path, Role::TokenRows).filter(|_| is_own) else {
             return;
         };
-        wanted.add_matrix(site, OwnRows::of_head(base, sorted(ids)));
+        wanted.add_matrix(site, OwnRows::new(Some(site), base, sorted(ids)));
         let other = fitting.at(&path, Role::A).or(whole_at(site, fitting));
         if other.is_some() {
             let what = "are trained rows beside another adapter of the head";
@@ -93,7 +96,7 @@ impl Method for TokenRows {
             return;
         };
         let ids = sorted(fitting.settings.tokens_at(path));
-        wanted.add_rows(OwnRows::of_embedding(fitting.base, ids));
+        wanted.add_rows(OwnRows::new(None, fitting.base, ids));
         let pair = fitting.at(path, Role::EmbeddingA);
         if pair.or(whole_embedding(fitting)).is_some() {
             let what = "are trained rows beside another adapter of the embedding";
@@ -114,17 +117,17 @@ impl Method for TokenRows {
         }
     }
 
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
-        match runtime {
-            Runtime::Vllm => said.notes_if(
-                facts.token_rows,
-                "rows of tokens need a version that has --max-lora-trainable-tokens",
-            ),
-            Runtime::LlamaCpp => {
-                said.refuses_if(facts.token_rows, "its converter refuses rows of tokens");
-            }
-            _ => {}
-        }
+    fn judge(&self, facts: &Facts, said: &mut Verdict) {
+        said.notes_if(
+            Runtime::Vllm,
+            facts.token_rows,
+            "rows of tokens need a version that has --max-lora-trainable-tokens",
+        );
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            facts.token_rows,
+            "its converter refuses rows of tokens",
+        );
     }
 }
 
@@ -147,18 +150,10 @@ pub(crate) struct OwnRows {
 }
 
 impl OwnRows {
-    pub fn of_head(base: &DecoderConfig, ids: Vec<u32>) -> Self {
+    pub fn new(site: Option<Site>, base: &DecoderConfig, ids: Vec<u32>) -> Self {
         Self {
-            site: Some(base.head()),
-            path: base.head().path(),
-            ..Self::of_embedding(base, ids)
-        }
-    }
-
-    pub fn of_embedding(base: &DecoderConfig, ids: Vec<u32>) -> Self {
-        Self {
-            site: None,
-            path: base.names.embedding.0.to_owned(),
+            path: base.path_of(site),
+            site,
             ids: ids.into(),
             width: base.d_model,
             offset: 0,
@@ -247,10 +242,6 @@ impl Rows for OwnRows {
         device.gather_rows(drows, at.all(), &mut own);
         let window = grads.window_mut(self.offset, self.ids.len(), self.width);
         device.scatter_add_window(&own, which.all(), window);
-    }
-
-    fn is_additive(&self) -> bool {
-        false
     }
 
     fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {

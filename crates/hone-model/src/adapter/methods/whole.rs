@@ -10,7 +10,7 @@ use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
 use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::{Module, RawTensor};
-use crate::adapter::runtimes::{Runtime, Said};
+use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
@@ -38,10 +38,10 @@ impl Method for Whole {
     fn ask(&self, asked: &Asked, wanted: &mut Wanted) -> Result<(), AttachError> {
         let base = asked.base;
         for site in &asked.whole {
-            wanted.add_matrix(*site, OwnMatrix::of_site(*site, base.projection(*site)));
+            wanted.add_matrix(*site, OwnMatrix::new(Some(*site), base));
         }
         if asked.embedding_whole {
-            wanted.add_rows(OwnMatrix::of_embedding(base));
+            wanted.add_rows(OwnMatrix::new(None, base));
         }
         Ok(())
     }
@@ -53,14 +53,14 @@ impl Method for Whole {
                 tensor,
                 "is a trained matrix of a base whose matrices lie transposed",
             ),
-            Some(_) => wanted.add_matrix(site, OwnMatrix::of_site(site, base.projection(site))),
+            Some(_) => wanted.add_matrix(site, OwnMatrix::new(Some(site), base)),
             None => {}
         }
     }
 
     fn fit_embedding(&self, fitting: &mut Fitting, wanted: &mut Wanted) {
         if whole_embedding(fitting).is_some() {
-            wanted.add_rows(OwnMatrix::of_embedding(fitting.base));
+            wanted.add_rows(OwnMatrix::new(None, fitting.base));
         }
     }
 
@@ -92,37 +92,35 @@ impl Method for Whole {
         }
     }
 
-    fn judge(&self, facts: &Facts, runtime: Runtime, said: &mut Said) {
+    fn judge(&self, facts: &Facts, said: &mut Verdict) {
         let is_saved = !facts.whole_modules.is_empty();
         let has_copies = !facts.copies.is_empty();
-        match runtime {
-            Runtime::Vllm => {
-                said.refuses_if(is_saved, "`modules_to_save` is refused");
-                said.refuses_if(
-                    facts.base_weights || has_copies,
-                    "matrices of the base (`base_layer.weight`, copies of embedding and head) are refused",
-                );
-            }
-            Runtime::LlamaCpp => {
-                said.refuses_if(
-                    is_saved && !facts.only_norms,
-                    "its converter refuses whole matrices (`modules_to_save`)",
-                );
-                said.refuses_if(
-                    has_copies,
-                    "its converter refuses whole matrices of embedding and head, also the base's own",
-                );
-                said.wrong_if(
-                    facts.only_norms,
-                    "trained norms are passed over when the adapter is loaded",
-                );
-                said.notes_if(
-                    facts.base_weights,
-                    "matrices of the base are left out, which is right unless the vocabulary grew",
-                );
-            }
-            _ => {}
-        }
+        said.refuses_if(Runtime::Vllm, is_saved, "`modules_to_save` is refused");
+        said.refuses_if(
+            Runtime::Vllm,
+            facts.base_weights || has_copies,
+            "matrices of the base (`base_layer.weight`, copies of embedding and head) are refused",
+        );
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            is_saved && !facts.only_norms,
+            "its converter refuses whole matrices (`modules_to_save`)",
+        );
+        said.refuses_if(
+            Runtime::LlamaCpp,
+            has_copies,
+            "its converter refuses whole matrices of embedding and head, also the base's own",
+        );
+        said.wrong_if(
+            Runtime::LlamaCpp,
+            facts.only_norms,
+            "trained norms are passed over when the adapter is loaded",
+        );
+        said.notes_if(
+            Runtime::LlamaCpp,
+            facts.base_weights,
+            "matrices of the base are left out, which is right unless the vocabulary grew",
+        );
     }
 }
 
@@ -152,22 +150,14 @@ pub(crate) struct OwnMatrix {
 }
 
 impl OwnMatrix {
-    pub fn of_site(site: Site, (rows, cols): (usize, usize)) -> Self {
+    pub fn new(site: Option<Site>, base: &DecoderConfig) -> Self {
+        let embedding = (base.vocab_size, base.d_model);
+        let (rows, cols) = site.map_or(embedding, |site| base.projection(site));
         Self {
-            site: Some(site),
-            path: site.path(),
+            path: base.path_of(site),
+            site,
             rows,
             cols,
-            offset: 0,
-        }
-    }
-
-    pub fn of_embedding(base: &DecoderConfig) -> Self {
-        Self {
-            site: None,
-            path: base.names.embedding.0.to_owned(),
-            rows: base.vocab_size,
-            cols: base.d_model,
             offset: 0,
         }
     }
@@ -220,10 +210,6 @@ impl Rows for OwnMatrix {
     fn backward(&self, _: &Tensor, ids: &Index, _: f32, drows: &Tensor, grads: &mut Tensor) {
         let window = grads.window_mut(self.offset, self.rows, self.cols);
         drows.device().scatter_add_window(drows, ids.all(), window);
-    }
-
-    fn is_additive(&self) -> bool {
-        false
     }
 
     fn at_tied_head(&self) -> Option<Box<dyn Matrix>> {
