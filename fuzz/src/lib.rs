@@ -7,7 +7,7 @@ use std::sync::{LazyLock, Once};
 use hone_data::{ReadOptions, stream};
 use hone_model::arch::DecoderConfig;
 use hone_model::weights::BaseWeights;
-use hone_model::{AdapterFiles, CheckedBase, LoraParts, Model, RawAdapter, check_adapter};
+use hone_model::{AdapterFiles, CheckedBase, AdapterWeights, Model, RawAdapter, check_adapter};
 use hone_tensor::Device;
 
 /// A directory for files that readers want on disk; in memory where that can be, because each input writes one.
@@ -110,8 +110,8 @@ impl Base {
                 assert_one_line(&finding.to_string());
             }
             for parts in [
-                LoraParts::of(&raw, &check),
-                LoraParts::repaired(&raw, &check, None),
+                AdapterWeights::of(&raw, &check),
+                AdapterWeights::repaired(&raw, &check, None),
             ] {
                 match parts {
                     Err(error) => assert_one_line(&error.to_string()),

@@ -5,8 +5,8 @@ use hone_ledger::{DirError, LockError, WriteError};
 use hone_model::export::ExportError;
 use hone_model::weights::WeightsError;
 use hone_model::{
-    ActiveError, AttachError, BatchError, BeginError, GenerateError, LoadError, MergeError,
-    PartsError, PeftError,
+    ActiveError, AdapterWeightsError, AttachError, BatchError, GenerateError, InitError, LoadError,
+    MergeError, PeftError,
 };
 use hone_tensor::TensorError;
 use hone_text::{RenderError, TokenizerError};
@@ -40,7 +40,7 @@ pub enum FineTuneError {
     Attach(#[from] AttachError),
     /// What a fresh adapter starts from.
     #[error(transparent)]
-    Begin(#[from] BeginError),
+    Init(#[from] InitError),
     /// Adapters that cannot be active together.
     #[error(transparent)]
     Active(#[from] ActiveError),
@@ -79,7 +79,7 @@ pub enum FineTuneError {
     NotOfThisBase(#[from] AdapterError),
     /// An adapter that cannot be worked into the base.
     #[error(transparent)]
-    Parts(#[from] PartsError),
+    AdapterWeights(#[from] AdapterWeightsError),
     /// Merging.
     #[error(transparent)]
     Merge(#[from] MergeError),
@@ -186,9 +186,9 @@ impl FineTuneError {
             Self::Weights(error) => error.hints(),
             Self::Adapter(error) => error.hints(),
             Self::Attach(error) => error.hints(),
-            Self::Begin(error) => error.hints(),
+            Self::Init(error) => error.hints(),
             Self::Active(error) => error.hints(),
-            Self::Parts(error) => error.hints(),
+            Self::AdapterWeights(error) => error.hints(),
             Self::Merge(error) => error.hints(),
             Self::Export(error) => error.hints(),
             Self::Read(error) => error.hints(),

@@ -112,9 +112,9 @@ pub use hone_model::arch::DecoderConfig;
 pub use hone_model::export::ExportError;
 pub use hone_model::weights::WeightsError;
 pub use hone_model::{
-    Activations, ActiveError, Adapter, AttachError, BaseFormat, BatchError, BeginError,
-    GenerateError, Ia3, Initial, LayerRange, LoadError, LoraConfig, LossSum, MergeError, Model,
-    PartsError, PeftError, SaveDtype, Targets, TrainedBias,
+    Activations, ActiveError, Adapter, AdapterWeightsError, AttachError, BaseFormat, BatchError,
+    GenerateError, Ia3, InitError, Initial, LayerRange, LoadError, LoraConfig, LossSum, MergeError,
+    Model, PeftError, SaveDtype, Targets, TrainedBias,
 };
 pub use hone_tensor::{Backend, Cost, Device, Rehearsal, Tensor, TensorError};
 pub use hone_text::{

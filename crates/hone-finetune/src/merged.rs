@@ -6,7 +6,7 @@ use hone_ledger::{Unpublished, WriteError, sweep_beside, write_whole};
 use hone_model::export::{MergeDtype, write_safetensors};
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    BaseFormat, CheckedBase, LoraParts, MergeBase, Merged, Model, RawAdapter, SaveDtype,
+    AdapterWeights, BaseFormat, CheckedBase, MergeBase, Merged, Model, RawAdapter, SaveDtype,
     check_adapter,
 };
 use serde_json::json;
@@ -148,7 +148,7 @@ impl PeftModel {
     }
 
     /// The active adapter as what it does to each matrix, through the files that others read.
-    fn parts(&self) -> Result<LoraParts, FineTuneError> {
+    fn parts(&self) -> Result<AdapterWeights, FineTuneError> {
         let beside = tempfile::tempdir()
             .map_err(|source| WriteError::new(&std::env::temp_dir(), 0, source))?;
         self.save_adapter(beside.path(), SaveDtype::F32)?;
@@ -160,7 +160,10 @@ impl PeftModel {
         };
         let mut raw = RawAdapter::read(beside.path())?;
         raw.leave_out_copies(&self.open.weights);
-        Ok(LoraParts::of(&raw, &check_adapter(&raw, Some(checked)))?)
+        Ok(AdapterWeights::of(
+            &raw,
+            &check_adapter(&raw, Some(checked)),
+        )?)
     }
 
     /// What the adapter was trained on.

@@ -36,7 +36,7 @@ pub fn get_peft_model(
     let seed = Seed::new(seed).child("adapter");
     let config = config.with_new_tokens(&open.new_ids(), model.config())?;
     let adapter = Adapter::new(config, model.config(), model.device(), seed)?;
-    model.begin(adapter, &open.weights)?;
+    model.init_and_attach(adapter, &open.weights)?;
     open.start_new_tokens(&mut model)?;
     Ok(PeftModel::new(open, model))
 }

@@ -34,7 +34,7 @@ pub struct Rehearsed<'a> {
     data: Data<'a>,
     sampler: Sampler,
     /// What finding the adapter's start takes, before there is a step.
-    begin_bytes: usize,
+    init_bytes: usize,
 }
 
 /// What a plan costs in floating-point operations.
@@ -71,9 +71,9 @@ impl<'a> Rehearsed<'a> {
         let mut model = Model::load(base, &device, BaseFormat::Stored, longest)?;
         let adapter = Adapter::unfilled(lora.clone(), model.config(), &device)?;
         model.attach(adapter);
-        let begin_bytes = Adapter::begin_bytes(lora, model.config())?;
+        let init_bytes = Adapter::init_bytes(lora, model.config())?;
         Ok(Self {
-            begin_bytes,
+            init_bytes,
             rehearsal,
             model,
             data,
@@ -108,7 +108,7 @@ impl<'a> Rehearsed<'a> {
         let mut steps = self.sampled(plan);
         steps.sort_by_key(|&(_, tokens)| std::cmp::Reverse(tokens));
         let mut peak_bytes = self.look(plan)?.memory.peak_bytes;
-        peak_bytes = peak_bytes.max(self.standing_bytes() + self.begin_bytes);
+        peak_bytes = peak_bytes.max(self.standing_bytes() + self.init_bytes);
         for &(step, _) in steps.iter().take(LARGEST_STEPS) {
             peak_bytes = peak_bytes.max(self.step(plan, step)?.memory.peak_bytes);
         }

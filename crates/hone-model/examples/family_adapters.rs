@@ -12,8 +12,8 @@ use hone_model::export::{
 };
 use hone_model::weights::{BaseWeights, Typed};
 use hone_model::{
-    Adapter, AdapterFiles, BaseFormat, LoraConfig, LoraParts, MergeBase, Merged, Model, Provenance,
-    SaveDtype,
+    Adapter, AdapterFiles, AdapterWeights, BaseFormat, LoraConfig, MergeBase, Merged, Model,
+    Provenance, SaveDtype,
 };
 use hone_tensor::Device;
 use serde_json::json;
@@ -101,7 +101,7 @@ fn write_as_gguf(weights: &BaseWeights, device: &Device, out: &Path) -> Result<(
         Err(ExportError::Unsupported { .. } | ExportError::Unsaid { .. }) => return Ok(()),
         Err(error) => return Err(error.into()),
     }
-    let parts = LoraParts::read(&out.join("adapter"), None)?;
+    let parts = AdapterWeights::read(&out.join("adapter"), None)?;
     let path = out.join("adapter.gguf");
     write_gguf_adapter(&parts, weights.config(), "tiny", &path)?;
     let mut model = Model::load(weights, device, BaseFormat::Stored, LLAMA_CPP_CONTEXT)?;

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use hone_ledger::Seed;
 
-use crate::adapter::{LoraPair, LoraParts};
+use crate::adapter::{AdapterWeights, LoraPair};
 use crate::narrow::narrow_svd;
 
 /// How adapters become one.
@@ -175,17 +175,20 @@ impl CombineError {
 }
 
 /// Makes one adapter of several.
-pub fn combine(parts: &[LoraParts], how: &Combination) -> Result<LoraParts, CombineError> {
+pub fn combine(
+    parts: &[AdapterWeights],
+    how: &Combination,
+) -> Result<AdapterWeights, CombineError> {
     check(parts, how)?;
     let paths: BTreeSet<&String> = parts.iter().flat_map(|parts| parts.pairs.keys()).collect();
-    let mut combined = LoraParts {
+    let mut combined = AdapterWeights {
         provenance: parts[0].provenance.clone(),
         parameters: parts
             .iter()
             .flat_map(|parts| &parts.parameters)
             .cloned()
             .collect(),
-        ..LoraParts::default()
+        ..AdapterWeights::default()
     };
     // What it was made by is a run no more.
     combined.provenance.run = None;
@@ -211,7 +214,7 @@ pub fn combine(parts: &[LoraParts], how: &Combination) -> Result<LoraParts, Comb
     Ok(combined)
 }
 
-fn check(parts: &[LoraParts], how: &Combination) -> Result<(), CombineError> {
+fn check(parts: &[AdapterWeights], how: &Combination) -> Result<(), CombineError> {
     if parts.is_empty() {
         return Err(CombineError::Nothing);
     }
@@ -245,7 +248,7 @@ fn check(parts: &[LoraParts], how: &Combination) -> Result<(), CombineError> {
     if how.rank.is_some() && how.kind != CombineKind::Svd {
         return Err(CombineError::Rank { kind });
     }
-    if let Some(part) = parts.iter().find_map(LoraParts::beyond_pairs) {
+    if let Some(part) = parts.iter().find_map(AdapterWeights::beyond_pairs) {
         return Err(CombineError::Part { part });
     }
     let mut bases = parts

@@ -62,9 +62,9 @@ pub(crate) fn not_finite(numbers: &[f32]) -> Option<f32> {
 impl Model {
     /// Says why what is computed for `ids` is not finite; reads every weight.
     pub fn why_not_finite(&self, ids: &[u32]) -> Result<NotFinite, TensorError> {
-        for worn in self.active() {
-            let flat = worn.adapter.parameters().to_vec()?;
-            for matrix in worn.adapter.matrices() {
+        for attached in self.active() {
+            let flat = attached.adapter.parameters().to_vec()?;
+            for matrix in attached.adapter.matrices() {
                 if let Some(value) = not_finite(&flat[matrix.offset..][..matrix.size()]) {
                     let tensor = matrix.name;
                     return Ok(NotFinite::Adapter { tensor, value });

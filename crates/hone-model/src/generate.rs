@@ -217,14 +217,14 @@ impl GenerateError {
 }
 
 /// One answer under way.
-struct Speaker {
+struct Sequence {
     prompt: usize,
     stream: Stream,
     ids: Vec<u32>,
     limit: usize,
 }
 
-impl Speaker {
+impl Sequence {
     fn new(prompt: usize, prompt_len: usize, settings: &Generation, max_positions: usize) -> Self {
         Self {
             prompt,
@@ -238,7 +238,7 @@ impl Speaker {
     }
 
     /// Takes the next token after `prompt` and what was said from its logits, or says why it stops.
-    fn listen(
+    fn sample_next(
         &mut self,
         logits: &[f32],
         settings: &Generation,
@@ -290,19 +290,22 @@ impl Model {
         let device = self.device().clone();
         device.scope(|| {
             let mut cache = Cache::new(self, slots, capacity);
-            let mut speakers: Vec<Option<Speaker>> = (0..slots).map(|_| None).collect();
+            let mut sequences: Vec<Option<Sequence>> = (0..slots).map(|_| None).collect();
             let mut answers: Vec<Option<Completion>> = vec![None; prompts.len()];
             let mut waiting = 0..prompts.len();
             loop {
-                for (slot, speaker) in speakers.iter_mut().enumerate().filter(|(_, s)| s.is_none())
+                for (slot, sequence) in sequences
+                    .iter_mut()
+                    .enumerate()
+                    .filter(|(_, s)| s.is_none())
                 {
                     cache.rewind(slot, 0);
-                    *speaker = waiting
-                        .next()
-                        .map(|p| Speaker::new(p, prompts[p].len(), settings, self.max_positions()));
+                    *sequence = waiting.next().map(|p| {
+                        Sequence::new(p, prompts[p].len(), settings, self.max_positions())
+                    });
                 }
                 let active: Vec<usize> = (0..slots)
-                    .filter(|&slot| speakers[slot].is_some())
+                    .filter(|&slot| sequences[slot].is_some())
                     .collect();
                 if active.is_empty() {
                     break;
@@ -310,28 +313,30 @@ impl Model {
                 let pieces: Vec<(usize, &[u32])> = active
                     .iter()
                     .map(|&slot| {
-                        let speaker = speakers[slot]
+                        let sequence = sequences[slot]
                             .as_ref()
-                            .expect("an active slot has a speaker");
-                        let last = speaker.ids.last().map(std::slice::from_ref);
-                        (slot, last.unwrap_or(&prompts[speaker.prompt]))
+                            .expect("an active slot has a sequence");
+                        let last = sequence.ids.last().map(std::slice::from_ref);
+                        (slot, last.unwrap_or(&prompts[sequence.prompt]))
                     })
                     .collect();
                 let logits = cache.extend(self, &pieces);
                 let (vocab, logits) = (logits.cols(), logits.to_vec()?);
                 for (&slot, logits) in active.iter().zip(logits.chunks_exact(vocab)) {
-                    let speaker = speakers[slot]
+                    let sequence = sequences[slot]
                         .as_mut()
-                        .expect("an active slot has a speaker");
-                    let prompt = (self, &prompts[speaker.prompt][..]);
-                    if let Some(stop) = speaker.listen(logits, settings, prompt)? {
-                        let speaker = speakers[slot].take().expect("an active slot has a speaker");
+                        .expect("an active slot has a sequence");
+                    let prompt = (self, &prompts[sequence.prompt][..]);
+                    if let Some(stop) = sequence.sample_next(logits, settings, prompt)? {
+                        let sequence = sequences[slot]
+                            .take()
+                            .expect("an active slot has a sequence");
                         let answer = Completion {
-                            ids: speaker.ids,
+                            ids: sequence.ids,
                             stop,
                         };
-                        done(speaker.prompt, &answer);
-                        answers[speaker.prompt] = Some(answer);
+                        done(sequence.prompt, &answer);
+                        answers[sequence.prompt] = Some(answer);
                     }
                 }
             }
@@ -392,18 +397,18 @@ impl Session {
         model.check_prompt(prompt)?;
         let device = model.device().clone();
         device.scope(|| {
-            let mut speaker = Speaker::new(0, prompt.len(), settings, model.max_positions());
+            let mut sequence = Sequence::new(0, prompt.len(), settings, model.max_positions());
             if settings.max_new_tokens == 0 {
                 return Ok(Completion {
                     ids: vec![],
                     stop: Stop::Length,
                 });
             }
-            let mut logits = self.listen(model, prompt);
+            let mut logits = self.sample_next(model, prompt);
             loop {
-                let stop = speaker.listen(&logits.to_vec()?, settings, (model, prompt))?;
+                let stop = sequence.sample_next(&logits.to_vec()?, settings, (model, prompt))?;
                 let said = !matches!(stop, Some(Stop::Token(_)));
-                let last = *speaker.ids.last().unwrap_or(&0);
+                let last = *sequence.ids.last().unwrap_or(&0);
                 let stop = if said && !say(last) {
                     stop.or(Some(Stop::Caller))
                 } else {
@@ -411,7 +416,7 @@ impl Session {
                 };
                 if let Some(stop) = stop {
                     return Ok(Completion {
-                        ids: speaker.ids,
+                        ids: sequence.ids,
                         stop,
                     });
                 }
@@ -422,7 +427,7 @@ impl Session {
     }
 
     /// Feeds what is new in `prompt`; at least its last token, whose logits are wanted.
-    fn listen(&mut self, model: &Model, prompt: &[u32]) -> Tensor {
+    fn sample_next(&mut self, model: &Model, prompt: &[u32]) -> Tensor {
         let same = self
             .ids
             .iter()

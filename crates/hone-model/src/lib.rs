@@ -25,10 +25,11 @@ mod weighted_sum;
 pub mod weights;
 
 pub use adapter::{
-    Adapter, AdapterCheck, AdapterFiles, AdapterSize, AttachError, BeginError, CheckedBase,
-    Factors, Facts, Finding, Ia3, Initial, LayerRange, LoraConfig, LoraPair, LoraParts, Outcome,
-    Param, PartsError, PeftError, Provenance, RateGroup, RawAdapter, Role, Runtime, SaveDtype,
-    Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter, write_beside,
+    Adapter, AdapterCheck, AdapterFiles, AdapterSize, AdapterWeights, AdapterWeightsError,
+    AttachError, CheckedBase, Factors, Facts, Finding, Ia3, InitError, Initial, LayerRange,
+    LoraConfig, LoraPair, Outcome, Param, PeftError, Provenance, RateGroup, RawAdapter, Role,
+    Runtime, SaveDtype, Severity, Targets, TrainedBias, TrainedRows, Verdict, check_adapter,
+    write_beside,
 };
 pub use arch::{Group, Site};
 pub use batch::{BatchError, LossSum, Packed};

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use hone_tensor::{Device, Format, StoredError, StoredMatrix, TensorError, nf4};
 
 use crate::adapter::{
-    AddedBias, Edit, Factors, Lengths, LoraPair, LoraParts, OwnNumbers, TrainedRows, expert_of,
+    AdapterWeights, AddedBias, Edit, Factors, Lengths, LoraPair, OwnNumbers, TrainedRows, expert_of,
 };
 use crate::arch::{DecoderConfig, Group, Site, Slot, slots};
 use crate::finite::not_finite;
@@ -126,7 +126,7 @@ impl<'a> Merged<'a> {
     /// Looks whether every part of the adapters has its place in the base; several are added one after another.
     pub fn new(
         base: &'a BaseWeights,
-        adapters: Vec<LoraParts>,
+        adapters: Vec<AdapterWeights>,
         kind: MergeBase,
         device: &Device,
     ) -> Result<Self, MergeError> {
@@ -139,7 +139,7 @@ impl<'a> Merged<'a> {
             edits: BTreeMap::new(),
         };
         let ends = merged.ends();
-        let changes_one_end = |parts: &LoraParts| {
+        let changes_one_end = |parts: &AdapterWeights| {
             let mut pairs = parts.embeddings.keys().chain(parts.pairs.keys());
             pairs.any(|path| ends.contains(&format!("{path}.weight")))
         };

@@ -150,11 +150,11 @@ impl Model {
             ..self.pass()
         };
         let lowest = groups.iter().map(Group::lowest_layer).min();
-        let way = self.way(options, lowest.unwrap_or(usize::MAX));
+        let backward = self.backward_options(options, lowest.unwrap_or(usize::MAX));
         let grads = &mut Grads(places);
         Ok(self.device().scope(|| {
             let entry = pass.embed(&layout.ids, &layout.rows.positions);
-            pass.nats_and_grads(&layout, (0, entry), way, grads)
+            pass.nll_and_grads(&layout, (0, entry), backward, grads)
         })?)
     }
 

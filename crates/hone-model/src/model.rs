@@ -2,14 +2,14 @@
 
 use hone_tensor::{Device, Tensor, TensorError};
 
-use crate::adapter::{Adapter, BeginError};
+use crate::adapter::{Adapter, InitError};
 use crate::arch::DecoderConfig;
 use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::keep::Activations;
 use crate::layout::{Layout, Shortcuts};
 use crate::pass::shares::{Grads, Share};
-use crate::pass::{Pass, Way};
+use crate::pass::{BackwardOptions, Pass};
 use crate::stop_signal::StopSignal;
 use crate::weights::BaseWeights;
 
@@ -18,13 +18,13 @@ use crate::weights::BaseWeights;
 pub struct Model {
     decoder: Decoder,
     format: BaseFormat,
-    worn: Vec<Worn>,
+    attached: Vec<AttachedAdapter>,
     stop: StopSignal,
 }
 
 /// An adapter on a model.
 #[derive(Debug)]
-pub(crate) struct Worn {
+pub(crate) struct AttachedAdapter {
     pub name: String,
     pub adapter: Adapter,
     /// What its contribution is multiplied with; zero while it is off.
@@ -109,7 +109,7 @@ impl Model {
         Ok(Self {
             decoder: Decoder::load(base, device, format, max_positions)?,
             format,
-            worn: vec![],
+            attached: vec![],
             stop: StopSignal::never(),
         })
     }
@@ -126,21 +126,25 @@ impl Model {
         Ok(Self {
             decoder: Decoder::load_as(base, device, format, max_positions, Some(like))?,
             format,
-            worn: vec![],
+            attached: vec![],
             stop: StopSignal::never(),
         })
     }
 
     /// Puts an adapter on the base, in place of any other. A fresh one takes lengths, biases and whole matrices from
-    /// the base; one that starts from the base's vectors goes through [`Self::begin`] instead.
+    /// the base; one that starts from the base's vectors goes through [`Self::init_and_attach`] instead.
     pub fn attach(&mut self, adapter: Adapter) {
-        self.worn.clear();
+        self.attached.clear();
         self.add(DEFAULT, adapter);
     }
 
     /// [`Self::attach`] for a fresh adapter, once its low-rank pairs are what the configuration says they start from;
     /// `base` is the files that this model was loaded from.
-    pub fn begin(&mut self, mut adapter: Adapter, base: &BaseWeights) -> Result<(), BeginError> {
+    pub fn init_and_attach(
+        &mut self,
+        mut adapter: Adapter,
+        base: &BaseWeights,
+    ) -> Result<(), InitError> {
         adapter.decompose(&self.decoder, base, self.format)?;
         self.attach(adapter);
         Ok(())
@@ -148,23 +152,26 @@ impl Model {
 
     /// Takes all adapters off, and gives back the first.
     pub fn detach(&mut self) -> Option<Adapter> {
-        let first = self.worn.drain(..).next();
-        first.map(|worn| worn.adapter)
+        let first = self.attached.drain(..).next();
+        first.map(|attached| attached.adapter)
     }
 
     /// Puts an adapter on the base under a name, in place of one of that name. The first one is on at once, later ones
     /// when they are asked for.
     pub fn add(&mut self, name: &str, mut adapter: Adapter) {
         adapter.fill_from(&self.decoder);
-        let had = self.worn.iter().position(|worn| worn.name == name);
-        let had = had.map_or(0.0, |place| self.worn.remove(place).weight);
-        let weight = match (self.worn.is_empty(), adapter.is_additive()) {
+        let had = self
+            .attached
+            .iter()
+            .position(|attached| attached.name == name);
+        let had = had.map_or(0.0, |place| self.attached.remove(place).weight);
+        let weight = match (self.attached.is_empty(), adapter.is_additive()) {
             (true, _) => 1.0,
             // One that does more than add may not stand where an adding one stood.
             (false, is_additive) => f32::from(u8::from(is_additive)) * had,
         };
         let name = name.to_owned();
-        self.worn.push(Worn {
+        self.attached.push(AttachedAdapter {
             name,
             adapter,
             weight,
@@ -173,14 +180,19 @@ impl Model {
 
     /// Takes one adapter off.
     pub fn remove(&mut self, name: &str) -> Option<Adapter> {
-        let place = self.worn.iter().position(|worn| worn.name == name)?;
-        Some(self.worn.remove(place).adapter)
+        let place = self
+            .attached
+            .iter()
+            .position(|attached| attached.name == name)?;
+        Some(self.attached.remove(place).adapter)
     }
 
     /// Names of the adapters and what each is multiplied with, in the order they were added.
     pub fn adapters(&self) -> Vec<(&str, f32)> {
-        let worn = self.worn.iter();
-        worn.map(|worn| (worn.name.as_str(), worn.weight)).collect()
+        let attached = self.attached.iter();
+        attached
+            .map(|attached| (attached.name.as_str(), attached.weight))
+            .collect()
     }
 
     /// Uses these adapters, each with a weight, and no others: their contributions are added up. No adapter at all
@@ -203,33 +215,36 @@ impl Model {
                 return Err(ActiveError::NotAdditive { name: name() });
             }
         }
-        for worn in &mut self.worn {
-            let asked = active.iter().find(|(name, _)| *name == worn.name);
-            worn.weight = asked.map_or(0.0, |(_, weight)| *weight);
+        for attached in &mut self.attached {
+            let asked = active.iter().find(|(name, _)| *name == attached.name);
+            attached.weight = asked.map_or(0.0, |(_, weight)| *weight);
         }
         Ok(())
     }
 
     /// Does something with the base alone; afterwards the same adapters are on again.
     pub fn with_adapter_disabled<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
-        let worn = std::mem::take(&mut self.worn);
+        let attached = std::mem::take(&mut self.attached);
         let result = work(self);
-        self.worn = worn;
+        self.attached = attached;
         result
     }
 
     /// The adapter that is on, if it is the only one and counts whole: the one that learns and is saved.
     pub fn adapter(&self) -> Option<&Adapter> {
         let mut on = self.active();
-        let worn = on.next().filter(|worn| worn.weight == 1.0)?;
-        on.next().is_none().then_some(&worn.adapter)
+        let attached = on.next().filter(|attached| attached.weight == 1.0)?;
+        on.next().is_none().then_some(&attached.adapter)
     }
 
     /// The same, for the optimiser.
     pub fn adapter_mut(&mut self) -> Option<&mut Adapter> {
         self.adapter()?;
-        let on = self.worn.iter_mut().find(|worn| worn.weight != 0.0);
-        on.map(|worn| &mut worn.adapter)
+        let on = self
+            .attached
+            .iter_mut()
+            .find(|attached| attached.weight != 0.0);
+        on.map(|attached| &mut attached.adapter)
     }
 
     /// Gives up a pass between two layers, with [`TensorError::Stopped`], once this is raised. Until then, and after
@@ -265,7 +280,9 @@ impl Model {
 
     /// A pass of all rows through the adapters that are on.
     pub(crate) fn pass(&self) -> Pass<'_> {
-        let active = self.active().map(|worn| (&worn.adapter, worn.weight));
+        let active = self
+            .active()
+            .map(|attached| (&attached.adapter, attached.weight));
         Pass {
             decoder: &self.decoder,
             shares: vec![Share {
@@ -277,17 +294,23 @@ impl Model {
     }
 
     /// The adapters that are on.
-    pub(crate) fn active(&self) -> impl Iterator<Item = &Worn> {
-        self.worn.iter().filter(|worn| worn.weight != 0.0)
+    pub(crate) fn active(&self) -> impl Iterator<Item = &AttachedAdapter> {
+        self.attached
+            .iter()
+            .filter(|attached| attached.weight != 0.0)
     }
 
     /// An adapter, on or off, with its name.
     pub(crate) fn named(&self, name: &str) -> Result<(&str, &Adapter), ActiveError> {
-        let found = self.worn.iter().find(|worn| worn.name == name);
-        let found = found.map(|worn| (worn.name.as_str(), &worn.adapter));
+        let found = self.attached.iter().find(|attached| attached.name == name);
+        let found = found.map(|attached| (attached.name.as_str(), &attached.adapter));
         found.ok_or_else(|| ActiveError::Unknown {
             name: name.to_owned(),
-            available: self.worn.iter().map(|worn| worn.name.clone()).collect(),
+            available: self
+                .attached
+                .iter()
+                .map(|attached| attached.name.clone())
+                .collect(),
         })
     }
 
@@ -306,11 +329,11 @@ impl Model {
         grads: &mut Tensor,
     ) -> Result<Vec<f64>, TensorError> {
         let (pass, layout) = self.step(&batch, options);
-        let way = self.way(options, self.lowest_adapted_layer());
+        let backward = self.backward_options(options, self.lowest_adapted_layer());
         self.device().scope(|| {
             let entry = pass.embed(&layout.ids, &layout.rows.positions);
             let grads = &mut Grads(vec![Some(grads)]);
-            pass.nats_and_grads(&layout, (0, entry), way, grads)
+            pass.nll_and_grads(&layout, (0, entry), backward, grads)
         })
     }
 
@@ -341,15 +364,20 @@ impl Model {
         grads: &mut Tensor,
     ) -> Result<Vec<f64>, TensorError> {
         let (pass, layout) = self.step(&batch, options);
-        let (start, way) = (
+        let (start, backward) = (
             self.lowest_adapted_layer(),
-            self.way(options, self.lowest_adapted_layer()),
+            self.backward_options(options, self.lowest_adapted_layer()),
         );
         self.device().scope(|| {
             let entry = pass.gather(entry, &layout.sources);
-            let lowest = way.lowest.max(start);
+            let lowest = backward.lowest.max(start);
             let grads = &mut Grads(vec![Some(grads)]);
-            pass.nats_and_grads(&layout, (start, entry), Way { lowest, ..way }, grads)
+            pass.nll_and_grads(
+                &layout,
+                (start, entry),
+                BackwardOptions { lowest, ..backward },
+                grads,
+            )
         })
     }
 
@@ -396,12 +424,12 @@ impl Model {
     }
 
     /// How far back a step goes whose lowest adapter is in this layer.
-    pub(crate) fn way(&self, options: StepOptions, lowest: usize) -> Way {
+    pub(crate) fn backward_options(&self, options: StepOptions, lowest: usize) -> BackwardOptions {
         let lowest = match options.shortcuts.lowest_layer {
             true => lowest.min(self.config().num_layers),
             false => 0,
         };
-        Way {
+        BackwardOptions {
             kept_layers: options.kept_layers,
             activations: options.activations,
             lowest,

@@ -55,12 +55,12 @@ impl PrefixTree {
 
     /// Common beginnings of [`LEAST_SHARED`] tokens or more stand once.
     pub fn shared(ids: &[u32], boundaries: &[usize]) -> Self {
-        let mut grove = Grove::default();
+        let mut builder = PrefixTreeBuilder::default();
         let ends: Vec<Option<usize>> = boundaries
             .windows(2)
-            .map(|pair| grove.insert(ids, pair[0], pair[1]))
+            .map(|pair| builder.insert(ids, pair[0], pair[1]))
             .collect();
-        grove.into_tree(&ends, boundaries)
+        builder.into_tree(&ends, boundaries)
     }
 
     /// How many rows there are.
@@ -86,12 +86,12 @@ impl PrefixTree {
 
 /// Trees under construction, in order of insertion.
 #[derive(Default)]
-struct Grove {
+struct PrefixTreeBuilder {
     segments: Vec<Segment>,
     roots: Vec<usize>,
 }
 
-impl Grove {
+impl PrefixTreeBuilder {
     /// Lays down tokens `[at, end)` of the batch; returns the segment that they end in.
     fn insert(&mut self, ids: &[u32], mut at: usize, end: usize) -> Option<usize> {
         let (mut parent, mut depth) = (None, 0);

@@ -3,7 +3,7 @@
 //! Combining works on `A` and `B`; what is compared here is the product that a model adds to its weights. No product is
 //! formed: the length of a sum of pairs follows from the products of its narrow matrices with themselves.
 
-use crate::adapter::{LoraPair, LoraParts};
+use crate::adapter::{AdapterWeights, LoraPair};
 use crate::combine::CombineKind;
 use std::collections::BTreeSet;
 
@@ -50,9 +50,9 @@ impl BesideSum {
 
 /// Each module of `combined` beside the sum of `parts`, each times its weight.
 pub fn beside_weighted_sum(
-    parts: &[LoraParts],
+    parts: &[AdapterWeights],
     weights: &[f32],
-    combined: &LoraParts,
+    combined: &AdapterWeights,
 ) -> Vec<BesideSum> {
     let of_parts = parts.iter().flat_map(|parts| parts.pairs.keys());
     let modules: BTreeSet<&String> = of_parts.chain(combined.pairs.keys()).collect();
@@ -154,8 +154,8 @@ mod tests {
         }
     }
 
-    fn adapter(rank: usize, seed: u64) -> LoraParts {
-        let mut parts = LoraParts::default();
+    fn adapter(rank: usize, seed: u64) -> AdapterWeights {
+        let mut parts = AdapterWeights::default();
         for (at, module) in ["q", "k"].into_iter().enumerate() {
             let pair = pair(rank, seed + at as u64);
             parts.pairs.insert(module.to_owned(), pair);

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    AdapterCheck, AdapterFiles, CheckedBase, Finding, LoraParts, Outcome, PeftError, RawAdapter,
-    Runtime, Severity, check_adapter,
+    AdapterCheck, AdapterFiles, AdapterWeights, CheckedBase, Finding, Outcome, PeftError,
+    RawAdapter, Runtime, Severity, check_adapter,
 };
 use hone_tensor::Device;
 use serde_json::{Map, Value, json};
@@ -664,7 +664,7 @@ fn every_program_is_told_apart() {
 #[test]
 fn a_fixed_adapter_has_one_scale_and_is_sound() {
     for name in ["tiny-llama-untied-patterns", "tiny-llama-untied-rslora"] {
-        let parts = LoraParts::read(&fixtures().join("adapters").join(name), None).unwrap();
+        let parts = AdapterWeights::read(&fixtures().join("adapters").join(name), None).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let fixed = parts.uniform();
         fixed
@@ -775,7 +775,7 @@ fn what_a_check_says_of_hone_is_what_attaching_and_merging_do() {
                 files.leave_out_copies(&base);
             }
             let attached = files.into_adapter(base.config(), &Device::cpu(1).unwrap());
-            let parts = LoraParts::of(&raw, &check);
+            let parts = AdapterWeights::of(&raw, &check);
             let verdict = check.facts.verdict(Runtime::Hone);
             assert_eq!(
                 verdict.outcome == Outcome::Right,

@@ -9,7 +9,7 @@ use hone_model::export::{
     write_gguf_adapter, write_safetensors,
 };
 use hone_model::weights::{BaseWeights, Gguf, Value};
-use hone_model::{AdapterFiles, BaseFormat, LoraParts, MergeBase, Merged, Model};
+use hone_model::{AdapterFiles, AdapterWeights, BaseFormat, MergeBase, Merged, Model};
 use hone_tensor::{Device, Format};
 use serde_json::json;
 
@@ -55,8 +55,8 @@ fn device() -> Device {
     Device::cpu(2).unwrap()
 }
 
-fn parts(family: &str) -> LoraParts {
-    LoraParts::read(&fixtures().join(family).join("adapter"), None).unwrap()
+fn parts(family: &str) -> AdapterWeights {
+    AdapterWeights::read(&fixtures().join(family).join("adapter"), None).unwrap()
 }
 
 /// Tokens of the text that all are asked about.
@@ -91,7 +91,7 @@ fn difference(a: &[f32], b: &[f32]) -> f32 {
 
 fn write(
     base: &BaseWeights,
-    adapters: Vec<LoraParts>,
+    adapters: Vec<AdapterWeights>,
     kind: &str,
     path: &Path,
 ) -> Result<(), ExportError> {

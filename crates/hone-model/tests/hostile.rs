@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use hone_model::arch::{DecoderConfig, slots};
 use hone_model::weights::BaseWeights;
-use hone_model::{AdapterFiles, LoraParts, RawAdapter};
+use hone_model::{AdapterFiles, AdapterWeights, RawAdapter};
 use hone_tensor::Device;
 use serde_json::{Value as Json, json};
 
@@ -183,7 +183,7 @@ impl Spoiled {
 
     /// What checking says, first of all.
     fn checking(&self) -> String {
-        let error = LoraParts::read(self.0.path(), None).expect_err("a hostile adapter");
+        let error = AdapterWeights::read(self.0.path(), None).expect_err("a hostile adapter");
         self.line(&error.to_string())
     }
 
@@ -343,7 +343,7 @@ fn hostile_settings_of_adapters_end_in_one_line() {
         let line = adapter.attaching();
         assert!(line.contains(part), "{key} = {value}: {line}");
         // Whoever checks may find less, since it has no base; it must not fall over.
-        if let Err(error) = LoraParts::read(adapter.0.path(), None) {
+        if let Err(error) = AdapterWeights::read(adapter.0.path(), None) {
             adapter.line(&error.to_string());
         }
     }

@@ -9,7 +9,7 @@ use hone_model::export::{
 };
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    AdapterFiles, BaseFormat, Combination, CombineError, CombineKind, LoraPair, LoraParts,
+    AdapterFiles, AdapterWeights, BaseFormat, Combination, CombineError, CombineKind, LoraPair,
     MergeBase, Merged, Model, RawAdapter, SaveDtype, combine,
 };
 use hone_tensor::{Device, Format};
@@ -64,8 +64,8 @@ fn base_for(adapter: &str, name: &str) -> BaseWeights {
     base
 }
 
-fn parts(name: &str) -> LoraParts {
-    LoraParts::read(&fixture(&format!("adapters/{name}")), None).unwrap()
+fn parts(name: &str) -> AdapterWeights {
+    AdapterWeights::read(&fixture(&format!("adapters/{name}")), None).unwrap()
 }
 
 fn device() -> Device {
@@ -157,13 +157,13 @@ fn merged_equals_base_plus_adapter() {
 #[test]
 fn shards_keep_the_bytes_of_what_no_adapter_touches_and_their_type() {
     let base = base("tiny-llama-untied-sharded");
-    let only_queries = LoraParts {
+    let only_queries = AdapterWeights {
         pairs: parts("tiny-llama-untied")
             .pairs
             .into_iter()
             .filter(|(path, _)| path.ends_with("q_proj"))
             .collect(),
-        ..LoraParts::default()
+        ..AdapterWeights::default()
     };
     let merged = Merged::new(&base, vec![only_queries], MergeBase::Original, &device()).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -381,7 +381,7 @@ fn product(pair: &LoraPair) -> Vec<f32> {
     (0..pair.out * pair.width).map(cell).collect()
 }
 
-fn assert_same_products(found: &LoraParts, want: &LoraParts, what: &str) {
+fn assert_same_products(found: &AdapterWeights, want: &AdapterWeights, what: &str) {
     assert!(found.pairs.keys().eq(want.pairs.keys()), "{what}");
     for (path, pair) in &want.pairs {
         let (x, y) = (product(&found.pairs[path]), product(pair));
@@ -504,7 +504,7 @@ fn what_cannot_be_combined_is_refused() {
     };
     let two = |a, b| [parts(a), parts(b)];
     let tied = || two("tiny-llama-tied", "tiny-llama-tied-other");
-    let refused = |parts: &[LoraParts], how: &Combination| combine(parts, how).unwrap_err();
+    let refused = |parts: &[AdapterWeights], how: &Combination| combine(parts, how).unwrap_err();
     use CombineKind::{Cat, Linear, Svd, Ties};
     assert!(matches!(
         refused(&tied(), &how(Linear, &[1.0], None)),

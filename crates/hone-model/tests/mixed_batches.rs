@@ -67,7 +67,7 @@ fn model(
         // What starts from the base's vectors is found by beginning with it.
         let mut alone = Model::load(&base, &device, format, 64).unwrap();
         let adapter = Adapter::new(config.clone(), model.config(), &device, Seed::new(1)).unwrap();
-        alone.begin(adapter, &base).unwrap();
+        alone.init_and_attach(adapter, &base).unwrap();
         let mut adapter = alone.detach().unwrap();
         let mut numbers = adapter.parameters().to_vec().unwrap();
         for number in &mut numbers {

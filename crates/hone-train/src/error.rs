@@ -86,9 +86,11 @@ pub enum TrainError {
     /// The optimizer cannot be made or used.
     #[error(transparent)]
     Optimizer(OptimizerError),
-    /// The adapter was put on without what it starts from.
-    #[error("the adapter is to start from vectors of its base, and was put on without them")]
-    NotBegun,
+    /// The adapter was attached without what it starts from.
+    #[error(
+        "the adapter is to be initialised from its base's singular vectors, and was attached without them"
+    )]
+    NotInitialized,
     /// The checkpoint belongs to another run.
     #[error("the checkpoint in `{}` was made with other data, another base or another plan", path.display())]
     OtherRun {
@@ -160,7 +162,7 @@ impl TrainError {
             Self::OtherOptimizer { made_with, .. } => vec![format!(
                 "--optimizer {made_with} continues it; a new --out starts again"
             )],
-            Self::NotBegun => vec!["put it on with `Model::begin`".into()],
+            Self::NotInitialized => vec!["attach it with `Model::init_and_attach`".into()],
             Self::NoIntactCheckpoint { .. } => vec!["start again with a new --out".into()],
             Self::Adapter(error) => error.hints(),
             _ => vec![],

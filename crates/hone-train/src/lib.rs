@@ -3,8 +3,8 @@
 //! A run is deterministic: shuffling and dropout are functions of the seed and the step, sums have a fixed
 //! order, and a checkpoint holds the rest. So interrupted equals uninterrupted, byte for byte.
 
+mod activation_cache;
 mod checkpoint;
-mod entries;
 mod error;
 mod event;
 mod identity;

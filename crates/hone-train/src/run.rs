@@ -10,8 +10,8 @@ use hone_ledger::{DirError, Seed};
 use hone_model::{LossSum, Model, Param, Role, StepOptions, StopSignal, write_beside};
 use hone_tensor::{Tensor, TensorError};
 
+use crate::activation_cache::ActivationCache;
 use crate::checkpoint::{Checkpoint, Due, Note};
-use crate::entries::Entries;
 use crate::error::TrainError;
 use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
 use crate::objective::supervised::{WeightedLoss, loss_and_grads, validate, with_packed};
@@ -245,8 +245,8 @@ fn begin(
     // A fresh adapter is the same each time, so what was judged or not before a stop can be judged after it.
     let unchanged = parameters(model)?;
     let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
-    if !adapter.has_begun() {
-        return Err(TrainError::NotBegun);
+    if !adapter.is_initialized() {
+        return Err(TrainError::NotInitialized);
     }
     let matrices = adapter.matrices();
     let lengths: Vec<usize> = matrices.iter().map(Param::size).collect();
@@ -323,11 +323,11 @@ fn entries(
     plan: &TrainingPlan,
     sampler: &Sampler,
     dir: &RunDir,
-) -> Result<Option<Entries>, TrainError> {
+) -> Result<Option<ActivationCache>, TrainError> {
     if !plan.activation_cache || plan.steps <= sampler.steps_per_epoch() {
         return Ok(None);
     }
-    Ok(Entries::new(model, data.train, &dir.path)?)
+    Ok(ActivationCache::new(model, data.train, &dir.path)?)
 }
 
 /// One optimiser step, counted from 0.
@@ -336,7 +336,7 @@ fn take_step(
     data: Data,
     plan: &TrainingPlan,
     sampler: &Sampler,
-    entries: &mut Option<Entries>,
+    entries: &mut Option<ActivationCache>,
     optimizer: &mut AdamW,
     step: usize,
 ) -> Result<Stepped, TrainError> {
@@ -381,7 +381,7 @@ fn accumulate(
     data: Data,
     plan: &TrainingPlan,
     batch: &[usize],
-    entries: &mut Option<Entries>,
+    entries: &mut Option<ActivationCache>,
     step: usize,
 ) -> Result<(WeightedLoss, Tensor), TrainError> {
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;

@@ -10,7 +10,7 @@ use hone_ledger::ContentId;
 use hone_ledger::words::{for_shell, path_for_shell};
 use hone_model::weights::{BaseWeights, Gguf, Malformed, NewRows, WeightsError};
 use hone_model::{
-    Adapter, AdapterFiles, BaseFormat, BeginError, Model, PeftError, Provenance, RawAdapter,
+    Adapter, AdapterFiles, BaseFormat, InitError, Model, PeftError, Provenance, RawAdapter,
 };
 use hone_text::{
     ChatTemplate, Date, GgufVocabulary, RenderError, Renderer, TemplateError, TemplateOption,
@@ -326,7 +326,7 @@ impl OpenBase {
     }
 
     /// Lets the trained rows of new tokens start from what spelt them, also where they lie in rows that the base had to spare.
-    pub fn start_new_tokens(&self, model: &mut Model) -> Result<(), BeginError> {
+    pub fn start_new_tokens(&self, model: &mut Model) -> Result<(), InitError> {
         if self.spellings.is_empty() {
             return Ok(());
         }

@@ -15,7 +15,7 @@ use super::peft::PeftError;
 use super::provenance::Provenance;
 use super::raw::{Module, RawAdapter};
 use super::spelling::read_name;
-use super::{Adapter, LoraConfig, LoraParts};
+use super::{Adapter, AdapterWeights, LoraConfig};
 use crate::arch::DecoderConfig;
 use crate::weights::BaseWeights;
 
@@ -100,7 +100,7 @@ impl AdapterFiles {
     }
 }
 
-impl LoraParts {
+impl AdapterWeights {
     /// Pairs as an adapter of a model: by the contents of the files that would be written, read as any others.
     pub fn to_adapter(&self, base: &DecoderConfig, device: &Device) -> Result<Adapter, PeftError> {
         let (config, weights) = self.to_files(super::SaveDtype::F32)?;

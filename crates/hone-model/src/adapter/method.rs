@@ -4,11 +4,11 @@ use super::config::{AttachError, LoraConfig};
 use super::facts::Facts;
 use super::fitting::Fitting;
 use super::layout::Wanted;
-use super::parts::LoraParts;
 use super::raw::Module;
 use super::runtimes::Verdict;
 use super::select::Asked;
 use super::spelling::Role;
+use super::weights::AdapterWeights;
 use crate::arch::{DecoderConfig, Site};
 
 /// A way of training a module.
@@ -52,7 +52,7 @@ pub(crate) trait Method: Sync {
     }
 
     /// Takes its tensors of a module over into the mathematics of an adapter.
-    fn take(&self, module: &Module, parts: &mut LoraParts);
+    fn take(&self, module: &Module, weights: &mut AdapterWeights);
 
     /// Says what vLLM and llama.cpp make of it.
     fn judge(&self, facts: &Facts, said: &mut Verdict);

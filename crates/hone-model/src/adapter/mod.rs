@@ -10,18 +10,17 @@
 //! and, for what is written, [`mod@write`].
 
 mod attach;
-mod begin;
 mod check;
 mod config;
 mod facts;
 mod finding;
 mod fitting;
 mod growth;
+mod init;
 mod layout;
 mod method;
 mod methods;
 mod pairs;
-mod parts;
 mod peft;
 mod plain;
 mod provenance;
@@ -35,29 +34,30 @@ mod take;
 mod targets;
 mod trained;
 mod verdicts;
+mod weights;
 mod write;
 
 pub use attach::AdapterFiles;
-pub use begin::BeginError;
 pub use check::{AdapterCheck, check_adapter};
 pub use config::{AttachError, Ia3, Initial, LayerRange, LoraConfig, Targets, TrainedBias};
 pub use facts::{CheckedBase, Facts};
 pub use finding::{Finding, Severity};
+pub use init::InitError;
 pub(crate) use layout::{Layout, Wanted};
 pub(crate) use methods::dora::Lengths;
 pub(crate) use methods::lora::AddedBias;
 pub(crate) use methods::whole::OwnNumbers;
 pub(crate) use pairs::{AdaptedGroup, LowRank};
-pub(crate) use parts::expert_of;
-pub use parts::{Factors, LoraPair, LoraParts, TrainedRows};
 pub use peft::{PeftError, SaveDtype, write_beside};
 pub use provenance::Provenance;
 pub use raw::RawAdapter;
 pub use runtimes::{Outcome, Runtime, Verdict};
 pub use spelling::{RateGroup, Role};
 pub use table::Param;
-pub use take::PartsError;
+pub use take::AdapterWeightsError;
 pub(crate) use trained::{AtSite, Edit, Flow, Rows, Stage, Step, Through, copy_of};
+pub(crate) use weights::expert_of;
+pub use weights::{AdapterWeights, Factors, LoraPair, TrainedRows};
 
 use hone_ledger::Seed;
 use hone_tensor::{Device, Tensor};

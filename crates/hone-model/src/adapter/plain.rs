@@ -4,9 +4,9 @@
 //! again and subtracted, exactly. DoRA changes a matrix by more than any narrow product, so the nearest of a given rank
 //! stands for it, and how much of the change that leaves out is told.
 
-use super::begin::{first_pair, numbers_of};
+use super::init::{first_pair, numbers_of};
 use super::table::less;
-use super::{Initial, LoraPair, LoraParts};
+use super::{AdapterWeights, Initial, LoraPair};
 use crate::decompose::{Pair, leading_singular_by_search};
 use crate::weights::{BaseWeights, WeightsError};
 
@@ -19,7 +19,7 @@ pub(super) fn repeatable(method: &str) -> Option<Initial> {
     method.parse().ok().filter(is_exact)
 }
 
-impl LoraParts {
+impl AdapterWeights {
     /// `s·(BA − B₀A₀)` in place of `s·BA`, of twice the rank, where `B₀A₀` is what `method` took out of the base.
     pub(super) fn less_its_start(
         &self,

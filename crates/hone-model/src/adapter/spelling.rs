@@ -64,7 +64,7 @@ impl Role {
 /// PEFT puts this before every module's path.
 pub(crate) const PREFIX: &str = "base_model.model.";
 
-/// A tensor's name, taken apart.
+/// A tensor's name, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Spelled<'a> {
     /// `model.layers.0.self_attn.q_proj`.
@@ -114,7 +114,7 @@ pub(super) fn written_end(role: Role) -> &'static str {
 
 const ADAPTER_NAME: &str = ".default";
 
-/// Takes a name apart; `None` when it ends like nothing that PEFT writes.
+/// Reads a name; `None` when it ends like nothing that PEFT writes.
 pub(crate) fn read_name(name: &str) -> Option<Spelled<'_>> {
     let (rest, has_prefix) = match name.strip_prefix(PREFIX) {
         Some(rest) => (rest, true),

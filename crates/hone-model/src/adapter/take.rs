@@ -1,69 +1,55 @@
 //! From the files of an adapter to the mathematics in them, once a check has found nothing that stands against it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::check::{AdapterCheck, check_adapter};
 use super::facts::CheckedBase;
 use super::finding::Finding;
 use super::methods::METHODS;
-use super::parts::LoraParts;
 use super::peft::PeftError;
 use super::plain::repeatable;
 use super::raw::RawAdapter;
-use super::spelling::Role;
+use super::weights::AdapterWeights;
 use crate::weights::{BaseWeights, WeightsError};
 
-/// Why an adapter cannot be taken apart.
+/// Why the weights of an adapter cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum PartsError {
+pub enum AdapterWeightsError {
     /// It cannot be read at all.
     #[error(transparent)]
     Peft(#[from] PeftError),
     /// The base that it is for.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// It has a part that this cannot be done with.
-    #[error("the adapter in `{}` has {part}, which {verb} does not take", path.display())]
-    Untaken {
-        /// Which adapter.
-        path: PathBuf,
-        /// What it has.
-        part: String,
-        /// What was to be done with it.
-        verb: &'static str,
-    },
 }
 
-impl PartsError {
+impl AdapterWeightsError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
             Self::Peft(error) => error.hints(),
             Self::Weights(error) => error.hints(),
-            Self::Untaken { .. } => {
-                vec!["merge it first: `hone merge` takes every part of an adapter".into()]
-            }
         }
     }
 }
 
-impl LoraParts {
+impl AdapterWeights {
     /// Reads an adapter directory that has to pass the check, against `base` if one is given.
-    pub fn read(dir: &Path, base: Option<CheckedBase>) -> Result<Self, PartsError> {
+    pub fn read(dir: &Path, base: Option<CheckedBase>) -> Result<Self, AdapterWeightsError> {
         let raw = RawAdapter::read(dir)?;
         let check = check_adapter(&raw, base);
         Self::of(&raw, &check)
     }
 
-    /// Takes apart what has been checked.
-    pub fn of(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, PartsError> {
+    /// The weights of what has been checked.
+    pub fn of(raw: &RawAdapter, check: &AdapterCheck) -> Result<Self, AdapterWeightsError> {
         check.accept(raw.path())?;
-        Self::taken_apart(raw)
+        Ok(Self::of_tensors(raw))
     }
 
     /// Refuses a base other than the one that the adapter in `dir` names, if it names one: the one check that needs the
     /// hash of the whole base, and so may come later than the others.
-    pub fn check_base(&self, dir: &Path, fingerprint: &str) -> Result<(), PartsError> {
+    pub fn check_base(&self, dir: &Path, fingerprint: &str) -> Result<(), AdapterWeightsError> {
         let other = Finding::other_base(&self.provenance, fingerprint);
         Ok(PeftError::refuse(dir, other.iter())?)
     }
@@ -75,7 +61,7 @@ impl LoraParts {
         raw: &RawAdapter,
         check: &AdapterCheck,
         base: Option<&BaseWeights>,
-    ) -> Result<Self, PartsError> {
+    ) -> Result<Self, AdapterWeightsError> {
         let method = check.facts.changes_base.as_deref();
         let again = base.zip(method.and_then(repeatable));
         let is_plain = |finding: &&Finding| match finding {
@@ -85,32 +71,25 @@ impl LoraParts {
         };
         let others = check.errors().filter(|finding| !is_plain(finding));
         PeftError::refuse(raw.path(), others)?;
-        let parts = Self::taken_apart(raw)?;
+        let weights = Self::of_tensors(raw);
         match again {
-            Some((base, method)) => Ok(parts.less_its_start(base, method)?),
-            None => Ok(parts),
+            Some((base, method)) => Ok(weights.less_its_start(base, method)?),
+            None => Ok(weights),
         }
     }
 
-    fn taken_apart(raw: &RawAdapter) -> Result<Self, PartsError> {
+    fn of_tensors(raw: &RawAdapter) -> Self {
         let mut all = Self {
             dropout: raw.settings.dropout,
             provenance: raw.provenance(),
             ..Self::default()
         };
         for module in raw.modules(&mut vec![]).values() {
-            if let Some(tensor) = module.at(Role::Foreign) {
-                return Err(PartsError::Untaken {
-                    path: raw.path().to_path_buf(),
-                    part: format!("`{}`", tensor.name),
-                    verb: "taking an adapter apart",
-                });
-            }
             METHODS
                 .iter()
                 .for_each(|method| method.take(module, &mut all));
         }
-        Ok(all)
+        all
     }
 
     /// Names for `target_modules` of an adapter on the same modules as `raw`: its own list, where that is one and

@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 use super::Adapter;
 use super::config::TrainedBias;
 use super::pairs::LowRank;
-use super::parts::{LoraParts, expert_of};
 use super::peft::{CONFIG, PeftError, SaveDtype, WEIGHTS, make_dir};
 use super::provenance::{Provenance, SCALING, scaling_hash};
 use super::settings::{EXPERTS, is_of_experts, wrapped};
 use super::spelling::{PREFIX, Role};
 use super::table::{Param, less};
 use super::targets::{exact_names, target_matches};
+use super::weights::{AdapterWeights, expert_of};
 use crate::arch::{DecoderConfig, Site};
 use crate::weights::{TensorSpec, safetensors_header};
 
@@ -360,7 +360,7 @@ impl Adapter {
     }
 }
 
-impl LoraParts {
+impl AdapterWeights {
     /// Writes a PEFT directory, configuration last. `targets` become `target_modules`.
     pub fn save(&self, dir: &Path, dtype: SaveDtype, targets: &[String]) -> Result<(), PeftError> {
         self.to_peft(targets).save(dir, dtype)

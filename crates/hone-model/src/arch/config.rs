@@ -50,7 +50,7 @@ pub struct DecoderConfig {
     /// How much of a head turns, from its beginning.
     pub rotary_dim: usize,
     /// Which columns turn together.
-    pub rope_pairs: Pairs,
+    pub rope_pairs: RopeLayout,
     /// Whether a learned vector for each position is added to the embedding.
     pub learned_positions: bool,
     /// What stands in each layer.
@@ -173,12 +173,13 @@ impl Activation {
 
 /// Which columns of a head turn together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pairs {
+pub enum RopeLayout {
     /// The first with the first of the second half.
-    Halves,
+    #[serde(rename = "halves")] // as the identities of runs have it
+    HalfSplit,
     /// The first with the second.
-    Neighbours,
+    #[serde(rename = "neighbours")]
+    Interleaved,
 }
 
 /// Most of what a size may be: products of two, and sums of a few of those, stay below 2^64.
@@ -217,7 +218,7 @@ impl DecoderConfig {
             },
             local_rope: None,
             rotary_dim: head_dim,
-            rope_pairs: Pairs::Halves,
+            rope_pairs: RopeLayout::HalfSplit,
             learned_positions: false,
             // A size that cannot be is refused later; until then it must not be allocated.
             layers: vec![LayerSpec::PLAIN; num_layers.min(MOST_PARTS)],

@@ -11,7 +11,7 @@ mod rope;
 mod site;
 mod slots;
 
-pub use config::{Activation, DecoderConfig, Experts, NormKind, Pairs, QueryKeyNorm};
+pub use config::{Activation, DecoderConfig, Experts, NormKind, QueryKeyNorm, RopeLayout};
 pub use layer::{Attention, Block, FeedForward, LayerSpec, Mixer, Positions};
 pub use names::{ExpertMatrix, ExpertNames, Group, Names, NormAt, NormName, Packing, Part, Place};
 pub use rope::{Rope, RopeScaling};

@@ -12,7 +12,7 @@ use hone_tensor::Format;
 
 use super::ExportError;
 use super::gguf_names::gguf_order;
-use crate::adapter::{LoraPair, LoraParts, expert_of};
+use crate::adapter::{AdapterWeights, LoraPair, expert_of};
 use crate::arch::{DecoderConfig, Site};
 use crate::weights::{Gguf, GgufTensor, GgufWriter, Malformed, Typed};
 
@@ -20,7 +20,7 @@ const FORMAT: &str = "a GGUF adapter";
 
 /// Writes a LoRA adapter for the base of this shape. Numbers are f32.
 pub fn write_gguf_adapter(
-    parts: &LoraParts,
+    parts: &AdapterWeights,
     base: &DecoderConfig,
     name: &str,
     path: &Path,
@@ -123,7 +123,10 @@ impl Stack<'_> {
 }
 
 /// What an adapter has on experts, tensor by tensor.
-fn stacks<'a>(parts: &'a LoraParts, base: &DecoderConfig) -> Result<Vec<Stack<'a>>, ExportError> {
+fn stacks<'a>(
+    parts: &'a AdapterWeights,
+    base: &DecoderConfig,
+) -> Result<Vec<Stack<'a>>, ExportError> {
     let mut by_parameter: BTreeMap<&str, BTreeMap<usize, &LoraPair>> = BTreeMap::new();
     for (path, pair) in &parts.pairs {
         if let Some((parameter, expert)) = expert_of(path) {
@@ -225,7 +228,7 @@ fn read_experts(
 }
 
 /// The alpha that most modules have, so that most keep their numbers to the last bit.
-fn alpha_of(parts: &LoraParts) -> f32 {
+fn alpha_of(parts: &AdapterWeights) -> f32 {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
     for pair in parts.pairs.values() {
         *counts
@@ -265,7 +268,7 @@ fn gguf_tensor(base: &DecoderConfig, module: &str) -> Result<String, ExportError
 }
 
 /// Reads a GGUF adapter back, for the base of this shape: what llama.cpp would apply.
-pub fn read_gguf_adapter(path: &Path, base: &DecoderConfig) -> Result<LoraParts, ExportError> {
+pub fn read_gguf_adapter(path: &Path, base: &DecoderConfig) -> Result<AdapterWeights, ExportError> {
     let gguf = Gguf::open(path)?;
     let malformed = ExportError::malformed(path);
     let unreadable = |reason: String| ExportError::Unreadable {
@@ -282,7 +285,7 @@ pub fn read_gguf_adapter(path: &Path, base: &DecoderConfig) -> Result<LoraParts,
         .f32("adapter.lora.alpha")
         .map_err(&malformed)?
         .unwrap_or(0.0);
-    let mut parts = LoraParts::default();
+    let mut parts = AdapterWeights::default();
     let mut left: Vec<&str> = gguf.tensors().map(|(name, _)| name).collect();
     for site in base.sites() {
         let module = site.path();

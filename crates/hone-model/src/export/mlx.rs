@@ -9,7 +9,7 @@ use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 
 use super::ExportError;
-use crate::adapter::{LoraPair, LoraParts, PeftError, expert_of};
+use crate::adapter::{AdapterWeights, LoraPair, PeftError, expert_of};
 use crate::arch::DecoderConfig;
 use crate::weights::WriterError;
 
@@ -20,7 +20,7 @@ const CONFIG: &str = "adapter_config.json";
 /// Writes `adapters.safetensors` and `adapter_config.json` into `dir`, which exists. mlx-lm has one rank and one scale
 /// for all modules; where they differ they go into the numbers.
 pub fn write_mlx_adapter(
-    parts: &LoraParts,
+    parts: &AdapterWeights,
     base: &DecoderConfig,
     dir: &Path,
 ) -> Result<(), ExportError> {
@@ -28,7 +28,7 @@ pub fn write_mlx_adapter(
         format: FORMAT,
         part,
     };
-    let pairs = LoraParts {
+    let pairs = AdapterWeights {
         pairs: BTreeMap::new(),
         ..parts.clone()
     };
@@ -103,7 +103,7 @@ fn shortest(x: f32) -> Value {
         .map_or(Value::Null, |x| json!(x))
 }
 
-fn to_bytes(parts: &LoraParts) -> Vec<u8> {
+fn to_bytes(parts: &AdapterWeights) -> Vec<u8> {
     let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
     let bytes = |values: &[f32]| {
         values
@@ -148,7 +148,7 @@ fn transposed(values: &[f32], rows: usize) -> Vec<f32> {
 }
 
 /// Reads an MLX adapter back: what mlx-lm would apply.
-pub fn read_mlx_adapter(dir: &Path) -> Result<LoraParts, ExportError> {
+pub fn read_mlx_adapter(dir: &Path) -> Result<AdapterWeights, ExportError> {
     let path = dir.join(WEIGHTS);
     let unreadable = |reason: String| ExportError::Unreadable {
         path: path.clone(),
@@ -174,7 +174,7 @@ pub fn read_mlx_adapter(dir: &Path) -> Result<LoraParts, ExportError> {
             chunks.map(|b| f32::from_le_bytes(*b)).collect(),
         ))
     };
-    let mut parts = LoraParts::default();
+    let mut parts = AdapterWeights::default();
     for name in tensors.names() {
         let Some(module) = name.strip_suffix(".lora_a") else {
             continue;

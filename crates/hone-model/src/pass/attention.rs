@@ -4,7 +4,7 @@ use hone_tensor::{AttentionGrads, AttentionSaved, Tensor};
 
 use super::projection::{Back, Projections};
 use super::{ASKED, Pass, take};
-use crate::arch::{Attention, Group, Pairs};
+use crate::arch::{Attention, Group, RopeLayout};
 use crate::decoder::AttentionWeights;
 use crate::keep::{KeptAttention, Lows};
 use crate::layout::Rows;
@@ -95,8 +95,8 @@ impl<'a> Pass<'a> {
         let (device, width) = (self.device(), config.head_dim);
         let positions = rows.positions.all();
         match config.rope_pairs {
-            Pairs::Halves => device.rope(x, width, positions, table, inverse),
-            Pairs::Neighbours => device.rope_interleaved(x, width, positions, table, inverse),
+            RopeLayout::HalfSplit => device.rope(x, width, positions, table, inverse),
+            RopeLayout::Interleaved => device.rope_interleaved(x, width, positions, table, inverse),
         }
     }
 

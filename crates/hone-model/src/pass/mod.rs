@@ -50,9 +50,9 @@ struct Trace {
     kept: Option<Kept<Held>>,
 }
 
-/// How much of the way is kept and gone back.
+/// What a backward pass needs, and how far it goes.
 #[derive(Clone, Copy)]
-pub(crate) struct Way {
+pub(crate) struct BackwardOptions {
     /// Layers, counted from the top, that keep their activations.
     pub kept_layers: usize,
     /// In which form.
@@ -82,11 +82,11 @@ impl<'a> Pass<'a> {
 
     /// Loss of each target, in nats, from what enters layer `start`; adds the gradients of their sum to
     /// `grads`, which is laid out like the adapter's parameters.
-    pub fn nats_and_grads(
+    pub fn nll_and_grads(
         &self,
         layout: &Layout,
         (start, entry): (usize, Tensor),
-        way: Way,
+        backward: BackwardOptions,
         grads: &mut Grads,
     ) -> Result<Vec<f64>, TensorError> {
         let (num_layers, rows, device) = (self.decoder.layers.len(), &layout.rows, self.device());
@@ -95,26 +95,26 @@ impl<'a> Pass<'a> {
         for layer in start..num_layers {
             self.stop.check()?;
             // Below the lowest adapter nothing is read in the backward pass.
-            let on_the_way = layer >= way.lowest;
-            let keep = on_the_way && layer >= num_layers.saturating_sub(way.kept_layers);
+            let is_needed = layer >= backward.lowest;
+            let keep = is_needed && layer >= num_layers.saturating_sub(backward.kept_layers);
             let (output, kept) = self.layer(layer, &hidden, rows, None, keep);
             let input = std::mem::replace(&mut hidden, output);
-            traces.push(on_the_way.then(|| Trace {
-                input: Held::new(input, way.activations),
-                kept: kept.map(|kept| kept.hold(way.activations)),
+            traces.push(is_needed.then(|| Trace {
+                input: Held::new(input, backward.activations),
+                kept: kept.map(|kept| kept.hold(backward.activations)),
             }));
         }
         let picked = self.gather(&hidden, &layout.head_rows);
         let out_rows = hidden.rows();
         drop(hidden);
         let (nats, dpicked) = self.head_loss(&picked, layout, Some(grads))?;
-        if way.lowest >= num_layers {
+        if backward.lowest >= num_layers {
             return Ok(nats);
         }
         let mut dhidden = device.zeros(out_rows, self.decoder.config.d_model);
         let dpicked = dpicked.expect("gradients were asked for");
         device.scatter_add_rows(&dpicked, layout.head_rows.all(), &mut dhidden);
-        for layer in (way.lowest..num_layers).rev() {
+        for layer in (backward.lowest..num_layers).rev() {
             self.stop.check()?;
             let Trace { input, kept } = traces
                 .pop()
@@ -126,7 +126,7 @@ impl<'a> Pass<'a> {
                     .1
                     .expect("the layer was told to keep")
             });
-            let needs_input = layer > way.lowest || self.trains_embedding();
+            let needs_input = layer > backward.lowest || self.trains_embedding();
             self.layer_backward(layer, &input, kept, rows, &mut dhidden, needs_input, grads);
         }
         self.embed_backward(&layout.ids, &dhidden, grads);

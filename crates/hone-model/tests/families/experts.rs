@@ -217,7 +217,7 @@ fn adapters_on_experts_are_combined_and_written_again() {
     for family in WITH_EXPERTS {
         let golden = Golden::of(family);
         let (ids, want) = (golden.ids(0), golden.numbers("tuned.logits.0"));
-        let parts = LoraParts::read(&path(family, "adapter"), None).unwrap();
+        let parts = AdapterWeights::read(&path(family, "adapter"), None).unwrap();
         let twice = [parts.clone(), parts.clone()];
         let combined = |kind| combine(&twice, &how(kind, &[0.25, 0.75])).unwrap();
         let all = [
@@ -353,7 +353,7 @@ fn what_is_wrong_with_an_adapter_on_experts_is_named() {
 
 #[test]
 fn an_mlx_adapter_has_no_place_for_experts() {
-    let parts = LoraParts::read(&path("mixtral", "adapter"), None).unwrap();
+    let parts = AdapterWeights::read(&path("mixtral", "adapter"), None).unwrap();
     let (base, dir) = (open("mixtral", "base"), tempfile::tempdir().unwrap());
     let error = write_mlx_adapter(&parts, base.config(), dir.path()).unwrap_err();
     assert_eq!(
@@ -407,7 +407,7 @@ fn experts_in_nf4_are_merged_as_they_were_trained() {
         let files = AdapterFiles::read(&path(family, "adapter")).unwrap();
         let adapter = files.into_adapter(model.config(), model.device()).unwrap();
         model.attach(adapter);
-        let parts = LoraParts::read(&path(family, "adapter"), None).unwrap();
+        let parts = AdapterWeights::read(&path(family, "adapter"), None).unwrap();
         let kind = MergeBase::DequantisedNf4;
         let merged = Merged::new(&base, vec![parts], kind, &device).unwrap();
         let dir = tempfile::tempdir().unwrap();

@@ -6,8 +6,8 @@ use hone_model::arch::DecoderConfig;
 use hone_model::export::{MergeDtype, write_mlx_adapter, write_safetensors};
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    Activations, Adapter, AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind,
-    Generation, LoraConfig, LoraParts, MergeBase, Merged, Model, Outcome, Packed, Provenance,
+    Activations, Adapter, AdapterFiles, AdapterWeights, BaseFormat, CheckedBase, Combination,
+    CombineKind, Generation, LoraConfig, MergeBase, Merged, Model, Outcome, Packed, Provenance,
     RawAdapter, Runtime, Sampling, SaveDtype, Session, Shortcuts, StepOptions, Targets,
     check_adapter, combine,
 };

@@ -3,9 +3,9 @@
 use hone_ledger::Seed;
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    Activations, Adapter, AdapterFiles, BaseFormat, Ia3, Initial, LoraConfig, LoraPair, LoraParts,
-    Model, Packed, Provenance, RawAdapter, SaveDtype, Shortcuts, StepOptions, Targets, TrainedBias,
-    check_adapter,
+    Activations, Adapter, AdapterFiles, AdapterWeights, BaseFormat, Ia3, Initial, LoraConfig,
+    LoraPair, Model, Packed, Provenance, RawAdapter, SaveDtype, Shortcuts, StepOptions, Targets,
+    TrainedBias, check_adapter,
 };
 use hone_tensor::{Device, Rehearsal, Tensor, nf4};
 use safetensors::tensor::TensorView;
@@ -88,7 +88,7 @@ fn tuned(case: &str, threads: usize) -> Model {
 
 fn fresh(model: &mut Model, name: &str, config: LoraConfig) {
     let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(1)).unwrap();
-    model.begin(adapter, &base(name)).unwrap();
+    model.init_and_attach(adapter, &base(name)).unwrap();
 }
 
 fn golden(file: &str, name: &str) -> Option<Vec<u8>> {
@@ -197,14 +197,14 @@ fn disturb(model: &mut Model) {
 }
 
 /// What the adapter on a model is, by way of the files it is saved as.
-fn taken_apart(model: &Model) -> LoraParts {
+fn taken_apart(model: &Model) -> AdapterWeights {
     let dir = tempfile::tempdir().unwrap();
     let (config, provenance) = (model.config(), Provenance::default());
     let adapter = model.adapter().unwrap();
     adapter
         .save(dir.path(), config, &provenance, SaveDtype::F32)
         .unwrap();
-    LoraParts::read(dir.path(), None).unwrap()
+    AdapterWeights::read(dir.path(), None).unwrap()
 }
 
 /// `scale · B A`.

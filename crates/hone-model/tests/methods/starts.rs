@@ -119,7 +119,7 @@ fn loftq_makes_up_for_what_nf4_takes_away() {
         ..LoraConfig::default()
     };
     let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(1)).unwrap();
-    let error = model.begin(adapter, &base("untied")).unwrap_err();
+    let error = model.init_and_attach(adapter, &base("untied")).unwrap_err();
     assert!(error.hints()[0].contains("qlora"), "{error}");
 }
 

@@ -60,7 +60,7 @@ fn with_sum_of_products(adapters: &[(&str, f32)]) -> Model {
     let mut numbers = model.adapter().unwrap().parameters().to_vec().unwrap();
     for (name, weight) in adapters {
         let dir = fixture(&format!("adapters/tiny-llama-{name}"));
-        for (path, pair) in LoraParts::read(&dir, None).unwrap().pairs {
+        for (path, pair) in AdapterWeights::read(&dir, None).unwrap().pairs {
             let name = format!("{path}.weight");
             let matrix = matrices.iter().find(|m| m.name == name).unwrap();
             let place = &mut numbers[matrix.offset..][..matrix.size()];
@@ -172,8 +172,8 @@ fn pissa_and_olora_saved_as_they_were_trained_become_plain_lora() {
         save_as_trained(&model, init, dir.path());
         let raw = RawAdapter::read(dir.path()).unwrap();
         let check = check_adapter(&raw, None);
-        assert!(LoraParts::repaired(&raw, &check, None).is_err());
-        let parts = LoraParts::repaired(&raw, &check, Some(&base("untied"))).unwrap();
+        assert!(AdapterWeights::repaired(&raw, &check, None).is_err());
+        let parts = AdapterWeights::repaired(&raw, &check, Some(&base("untied"))).unwrap();
         let found = with_parts("untied", &parts);
         let difference = greatest_difference(&found, &expected);
         assert!(difference < 1e-4, "{init}: {difference}");
@@ -181,7 +181,7 @@ fn pissa_and_olora_saved_as_they_were_trained_become_plain_lora() {
 }
 
 /// Logits of a base with the adapter that these parts are.
-fn with_parts(name: &str, parts: &LoraParts) -> Vec<f32> {
+fn with_parts(name: &str, parts: &AdapterWeights) -> Vec<f32> {
     let (mut model, dir) = (load(name, 1), tempfile::tempdir().unwrap());
     parts
         .save(dir.path(), SaveDtype::F32, &parts.paths())
@@ -197,7 +197,7 @@ fn dora_as_plain_lora_leaves_out_less_the_wider_it_is() {
     let model = tuned("tied-dora", 1);
     let expected = model.logits(&ids(2)).unwrap();
     let dir = fixture("adapters/tiny-llama-tied-dora");
-    let parts = LoraParts::read(&dir, None).unwrap();
+    let parts = AdapterWeights::read(&dir, None).unwrap();
     let mut before = f64::INFINITY;
     for rank in [2, 8, 32] {
         let (plain, left) = parts.without_magnitudes(&base("tied"), rank).unwrap();

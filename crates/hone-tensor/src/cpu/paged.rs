@@ -1,4 +1,4 @@
-//! Numbers in the pages of a nameless file: when memory is short the system writes them there, and the run goes on.
+//! Numbers in the pages of a anonymous temporary file: when memory is short the system writes them there, and the run goes on.
 
 use std::io;
 use std::path::Path;

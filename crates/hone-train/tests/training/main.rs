@@ -509,7 +509,7 @@ fn of_method(method: &str, threads: usize) -> Model {
     }
     let adapter = Adapter::new(config, model.config(), model.device(), Seed::new(5)).unwrap();
     let name = if method == "bias" { "bias" } else { "tied" };
-    model.begin(adapter, &base(name)).unwrap();
+    model.init_and_attach(adapter, &base(name)).unwrap();
     model
 }
 
@@ -557,5 +557,5 @@ fn an_adapter_without_what_it_starts_from_does_not_learn() {
     model.attach(adapter);
     let dir = tempfile::tempdir().unwrap();
     let error = run(&mut model, &plan(3), dir.path(), false, usize::MAX).outcome;
-    assert!(matches!(error, Err(TrainError::NotBegun)));
+    assert!(matches!(error, Err(TrainError::NotInitialized)));
 }

@@ -15,7 +15,7 @@ use hone_ledger::words::path_for_shell;
 use hone_model::arch::DecoderConfig;
 use hone_model::weights::BaseWeights;
 use hone_model::{
-    BaseFormat, Completion, Generation, LoraParts, Model, Reading, Sampling, Session,
+    AdapterWeights, BaseFormat, Completion, Generation, Model, Reading, Sampling, Session,
 };
 use hone_text::{Renderer, Role};
 use serde::{Deserialize, Serialize};
@@ -56,7 +56,7 @@ pub enum Written<'a> {
     /// A model: a GGUF file or a Hugging Face directory.
     Model(&'a Path),
     /// An adapter for the base, as it was read back, and its file or directory.
-    Adapter(&'a LoraParts, &'a Path),
+    Adapter(&'a AdapterWeights, &'a Path),
 }
 
 /// What is to be compared with: the reference, and what it makes of the texts.

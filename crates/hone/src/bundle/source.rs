@@ -11,8 +11,8 @@ use hone_ledger::{ContentId, Seed};
 use hone_model::export::MergeDtype;
 use hone_model::weights::{BaseWeights, WeightsError};
 use hone_model::{
-    AdapterFiles, BaseFormat, CheckedBase, Combination, CombineKind, LoraParts, MergeBase, Merged,
-    Model, RawAdapter, check_adapter, combine,
+    AdapterFiles, AdapterWeights, BaseFormat, CheckedBase, Combination, CombineKind, MergeBase,
+    Merged, Model, RawAdapter, check_adapter, combine,
 };
 use hone_tensor::Device;
 use hone_text::TemplateOption;
@@ -49,8 +49,8 @@ pub struct SourceArgs {
 pub struct Source {
     /// The base.
     pub open: OpenBase,
-    /// The adapters, taken apart.
-    pub parts: Vec<LoraParts>,
+    /// The weights of the adapters.
+    pub parts: Vec<AdapterWeights>,
     /// Numbers that they are added to.
     pub kind: MergeBase,
     /// Where it is computed.
@@ -126,7 +126,7 @@ impl SourceArgs {
         };
         let parts = adapters.into_iter().map(|mut raw| {
             raw.leave_out_copies(&open.weights);
-            LoraParts::of(&raw, &check_adapter(&raw, Some(checked)))
+            AdapterWeights::of(&raw, &check_adapter(&raw, Some(checked)))
         });
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         let all = || std::thread::available_parallelism().map_or(1, usize::from);
@@ -200,7 +200,7 @@ impl Source {
     }
 
     /// The one adapter; several as their exact sum.
-    pub fn adapter(&self) -> Result<LoraParts> {
+    pub fn adapter(&self) -> Result<AdapterWeights> {
         match &self.parts[..] {
             [] => Err(Refusal::usage("there is no adapter to export")
                 .hint("name one with --adapter DIR")

@@ -18,7 +18,7 @@ use hone_ledger::{DirError, LockError, Obstacle, ReadError as FileReadError, Wri
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
 use hone_model::{
-    AttachError, BeginError, CombineError, GenerateError, MergeError, PartsError, PeftError,
+    AdapterWeightsError, AttachError, CombineError, GenerateError, InitError, MergeError, PeftError,
 };
 use hone_tensor::TensorError;
 use hone_text::{RenderError, TokenizerError};
@@ -68,7 +68,7 @@ macro_rules! first_hints {
 /// The hints of the first link that has some. What the system refused to write is a link of its own, whatever it is wrapped
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
-    let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, BeginError, PeftError, PartsError,
+    let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, InitError, PeftError, AdapterWeightsError,
         CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }

@@ -146,7 +146,7 @@ fn load(plan: &TrainPlan, open: &OpenBase, max_positions: usize) -> Result<Model
     let mut model = Model::load(&open.weights, &device, plan.base_format, max_positions)?;
     let seed = Seed::new(plan.settings.seed.value).child("adapter");
     let adapter = Adapter::new(plan.lora.clone(), model.config(), &device, seed)?;
-    model.begin(adapter, &open.weights)?;
+    model.init_and_attach(adapter, &open.weights)?;
     open.start_new_tokens(&mut model)?;
     Ok(model)
 }

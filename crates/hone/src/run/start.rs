@@ -226,7 +226,7 @@ impl Prepared {
         let first_step = newest.map_or(0, |note| note.step);
         let training = &self.plan.training;
         let (steps, eval_every) = (training.steps, training.eval_every);
-        let mut witness = Witness {
+        let mut observer = RunObserver {
             log,
             base: (&self.open.weights, &self.fingerprint),
             line: LivingLine::start(talk, first_step, steps, eval_every),
@@ -238,10 +238,10 @@ impl Prepared {
             &self.plan.training,
             dir,
             is_resumed,
-            &mut witness,
+            &mut observer,
             stop,
         );
-        witness.line.finish();
+        observer.line.finish();
         match outcome? {
             Outcome::Interrupted { step } => Ok(Ended::Interrupted { step }),
             Outcome::Finished(finished) => {
@@ -324,7 +324,7 @@ impl Prepared {
 }
 
 /// Whoever hears of a run's events: the log first, then the person.
-struct Witness<'a> {
+struct RunObserver<'a> {
     log: EventLog,
     line: LivingLine,
     /// What is trained on, and its fingerprint as it was at the beginning.
@@ -333,7 +333,7 @@ struct Witness<'a> {
     untimed: Option<&'a TrainPlan>,
 }
 
-impl Sink for Witness<'_> {
+impl Sink for RunObserver<'_> {
     fn emit(&mut self, event: &Event) -> Result<(), Box<dyn Error + Send + Sync>> {
         let (base, fingerprint) = self.base;
         if !matches!(event, Event::Saved { .. }) {

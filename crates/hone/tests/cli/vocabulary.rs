@@ -179,7 +179,7 @@ fn rows_that_a_base_has_to_spare_start_from_the_spelling_too() {
     let tokenizer = hone_text::Tokenizer::from_json(&tokenizer).unwrap();
     let spellings = ["<part>", "<kit>"].map(|text| tokenizer.encode_plain(text).unwrap());
     let wanted = base.rows_spelt(&spellings).unwrap();
-    let parts = hone_model::LoraParts::read(&place.path("still/adapter"), None).unwrap();
+    let parts = hone_model::AdapterWeights::read(&place.path("still/adapter"), None).unwrap();
     for (module, rows) in [
         ("model.embed_tokens", wanted.embedding.unwrap()),
         ("lm_head", wanted.head.unwrap()),

@@ -8,13 +8,13 @@ use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
 use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
-use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::Module;
 use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
 use crate::adapter::trained::{Flow, Stage, Step, Through, Trained};
+use crate::adapter::weights::AdapterWeights;
 use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Bias;
@@ -86,10 +86,10 @@ impl Method for Bias {
         (is_due && !module.has(&[Role::Bias, Role::BaseBias])).then_some(role)
     }
 
-    fn take(&self, module: &Module, parts: &mut LoraParts) {
+    fn take(&self, module: &Module, weights: &mut AdapterWeights) {
         let own = [Role::Bias, Role::BaseBias].into_iter();
         if let Some(held) = own.filter_map(|role| module.held(role)).next() {
-            parts.whole.insert(format!("{}.bias", module.path), held);
+            weights.whole.insert(format!("{}.bias", module.path), held);
         }
     }
 

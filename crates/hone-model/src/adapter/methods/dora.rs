@@ -14,7 +14,6 @@ use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
 use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
-use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::Module;
 use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
@@ -23,6 +22,7 @@ use crate::adapter::table::{Param, ParamTable};
 use crate::adapter::trained::{
     Edit, EditRows, Flow, PANEL, Stage, Step, Through, Trained, panel, row_by_row,
 };
+use crate::adapter::weights::AdapterWeights;
 use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Dora;
@@ -87,8 +87,8 @@ impl Method for Dora {
         (is_due && !module.has(&[Role::Magnitude])).then_some(Role::Magnitude)
     }
 
-    fn take(&self, module: &Module, parts: &mut LoraParts) {
-        if let Some(pair) = parts.pairs.get_mut(&module.path) {
+    fn take(&self, module: &Module, weights: &mut AdapterWeights) {
+        if let Some(pair) = weights.pairs.get_mut(&module.path) {
             pair.magnitude = module.held(Role::Magnitude).map(|held| held.1);
         }
     }

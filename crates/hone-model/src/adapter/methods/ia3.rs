@@ -11,7 +11,6 @@ use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
 use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
-use crate::adapter::parts::{Factors, LoraParts};
 use crate::adapter::raw::Module;
 use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
@@ -19,6 +18,7 @@ use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
 use crate::adapter::targets::target_matches;
 use crate::adapter::trained::{Edit, EditRows, Flow, Stage, Step, Through, Trained, row_by_row};
+use crate::adapter::weights::{AdapterWeights, Factors};
 use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Ia3;
@@ -96,11 +96,11 @@ impl Method for Ia3 {
         (is_due && !module.has(&[Role::Factors])).then_some(Role::Factors)
     }
 
-    fn take(&self, module: &Module, parts: &mut LoraParts) {
+    fn take(&self, module: &Module, weights: &mut AdapterWeights) {
         if let Some((_, numbers)) = module.held(Role::Factors) {
             let is_input = module.settings.scales_input(&module.path);
             let factors = Factors { numbers, is_input };
-            parts.factors.insert(module.path.clone(), factors);
+            weights.factors.insert(module.path.clone(), factors);
         }
     }
 

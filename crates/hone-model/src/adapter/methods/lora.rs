@@ -11,7 +11,6 @@ use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
 use crate::adapter::method::Method;
 use crate::adapter::pairs::{LowRank, Member};
-use crate::adapter::parts::{LoraPair, LoraParts};
 use crate::adapter::raw::Module;
 use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
@@ -20,6 +19,7 @@ use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable, transposed};
 use crate::adapter::targets::target_matches;
 use crate::adapter::trained::{Edit, EditRows, Rows, Trained, row_by_row};
+use crate::adapter::weights::{AdapterWeights, LoraPair};
 use crate::arch::{DecoderConfig, Group, Site};
 
 pub(super) struct Lora;
@@ -126,7 +126,7 @@ impl Method for Lora {
         (is_due && !module.has(&[Role::A, Role::B])).then_some(Role::A)
     }
 
-    fn take(&self, module: &Module, parts: &mut LoraParts) {
+    fn take(&self, module: &Module, weights: &mut AdapterWeights) {
         let (path, settings) = (&module.path, module.settings);
         let scale = settings.scale_of(path);
         if let (Some(a), Some(b)) = (module.held(Role::A), module.held(Role::B)) {
@@ -135,14 +135,14 @@ impl Method for Lora {
                 ..LoraPair::of(a, b, scale)
             };
             if settings.pattern_path(path) != *path {
-                parts.parameters.insert(path.to_owned());
+                weights.parameters.insert(path.to_owned());
             }
             match is_of_experts(path) {
                 true => {
                     let experts = pair.rank / settings.rank_of(path).max(1);
-                    parts.pairs.extend(pair.by_expert(path, experts));
+                    weights.pairs.extend(pair.by_expert(path, experts));
                 }
-                false => drop(parts.pairs.insert(path.to_owned(), pair)),
+                false => drop(weights.pairs.insert(path.to_owned(), pair)),
             }
         }
         let halves = (module.held(Role::EmbeddingA), module.held(Role::EmbeddingB));
@@ -150,7 +150,7 @@ impl Method for Lora {
             let (vocab, rank, width) = (a_shape[1], a_shape[0], b_shape[0]);
             let a = (vec![vocab, rank], transposed(&a, rank, vocab));
             let b = (vec![rank, width], transposed(&b, width, rank));
-            parts
+            weights
                 .embeddings
                 .insert(path.to_owned(), LoraPair::of(b, a, scale));
         }

@@ -10,13 +10,13 @@ use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
 use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
-use crate::adapter::parts::{LoraParts, TrainedRows};
 use crate::adapter::raw::Module;
 use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::{Asked, known_tokens};
 use crate::adapter::spelling::Role;
 use crate::adapter::table::{Param, ParamTable};
 use crate::adapter::trained::{Edit, EditRows, Matrix, Rows, Through, Trained, row_by_row};
+use crate::adapter::weights::{AdapterWeights, TrainedRows};
 use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct TokenRows;
@@ -109,11 +109,11 @@ impl Method for TokenRows {
             .then_some("holds rows of tokens, but `trainable_token_indices` is not set")
     }
 
-    fn take(&self, module: &Module, parts: &mut LoraParts) {
+    fn take(&self, module: &Module, weights: &mut AdapterWeights) {
         if let Some((_, numbers)) = module.held(Role::TokenRows) {
             let ids = module.settings.tokens_at(&module.path).to_vec();
             let rows = TrainedRows { ids, numbers };
-            parts.token_rows.insert(module.path.clone(), rows);
+            weights.token_rows.insert(module.path.clone(), rows);
         }
     }
 

@@ -8,7 +8,6 @@ use crate::adapter::fitting::Fitting;
 use crate::adapter::layout::Wanted;
 use crate::adapter::method::Method;
 use crate::adapter::pairs::LowRank;
-use crate::adapter::parts::LoraParts;
 use crate::adapter::raw::{Module, RawTensor};
 use crate::adapter::runtimes::{Runtime, Verdict};
 use crate::adapter::select::Asked;
@@ -18,6 +17,7 @@ use crate::adapter::targets::{EMBEDDINGS, HEADS, names_any};
 use crate::adapter::trained::{
     Edit, EditRows, Matrix, PANEL, Rows, Through, Trained, panel, row_by_row,
 };
+use crate::adapter::weights::AdapterWeights;
 use crate::arch::{DecoderConfig, Site};
 
 pub(super) struct Whole;
@@ -85,10 +85,12 @@ impl Method for Whole {
         (is_due && !module.has(&[Role::Whole])).then_some(Role::Whole)
     }
 
-    fn take(&self, module: &Module, parts: &mut LoraParts) {
+    fn take(&self, module: &Module, weights: &mut AdapterWeights) {
         let own = [Role::Whole, Role::BaseWeight].into_iter();
         if let Some(held) = own.filter_map(|role| module.held(role)).next() {
-            parts.whole.insert(format!("{}.weight", module.path), held);
+            weights
+                .whole
+                .insert(format!("{}.weight", module.path), held);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::Family;
 use super::llama::{LLAMA, NAMES, NORMS, biases};
-use crate::arch::{Block, Names, NormAt, NormKind, Pairs, QueryKeyNorm, RopeScaling};
+use crate::arch::{Block, Names, NormAt, NormKind, QueryKeyNorm, RopeLayout, RopeScaling};
 use crate::weights::hf_fields::Only;
 
 const COHERE_NAMES: Names = Names {
@@ -33,7 +33,7 @@ pub const COHERE: Family = Family {
     common: |config| {
         config.block = Block::Parallel;
         config.norm = NormKind::LayerNoBias;
-        config.rope_pairs = Pairs::Neighbours;
+        config.rope_pairs = RopeLayout::Interleaved;
     },
     hf: |fields, config| {
         biases(fields, config)?;

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use crate::arch::{
-    Activation, Block, DecoderConfig, LayerSpec, NormKind, Pairs, QueryKeyNorm, Rope, RopeScaling,
+    Activation, Block, DecoderConfig, LayerSpec, NormKind, QueryKeyNorm, Rope, RopeLayout,
+    RopeScaling,
 };
 use crate::weights::ConfigError;
 use crate::weights::families::LLAMA_NAMES;
@@ -56,7 +57,7 @@ fn absent_fields_have_the_values_transformers_gives_them() {
         },
         local_rope: None,
         rotary_dim: 8,
-        rope_pairs: Pairs::Halves,
+        rope_pairs: RopeLayout::HalfSplit,
         learned_positions: false,
         layers: vec![LayerSpec::PLAIN; 2],
         experts: None,

@@ -7,7 +7,7 @@ use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_ledger::words::path_for_shell;
 use hone_model::{
-    AdapterCheck, CheckedBase, Finding, LoraParts, Outcome, RawAdapter, Runtime, SaveDtype,
+    AdapterCheck, AdapterWeights, CheckedBase, Finding, Outcome, RawAdapter, Runtime, SaveDtype,
     Severity, Verdict, check_adapter,
 };
 use serde_json::{Value, json};
@@ -161,7 +161,7 @@ impl Check {
         }
         refuse_used(out)?;
         let weights = open.map(|open| &open.weights);
-        let mut parts = LoraParts::repaired(raw, check, weights)?;
+        let mut parts = AdapterWeights::repaired(raw, check, weights)?;
         let has_lengths = parts.pairs.values().any(|pair| pair.magnitude.is_some());
         if let Some(weights) = weights.filter(|_| has_lengths && !is_of_pefts) {
             let left;

@@ -6,7 +6,7 @@ use crate::screen::{self, Talk, plural};
 use anyhow::Result;
 use hone_ledger::Seed;
 use hone_model::{
-    BesideSum, Combination, CombineKind, LoraParts, ROUNDING, SaveDtype, beside_weighted_sum,
+    AdapterWeights, BesideSum, Combination, CombineKind, ROUNDING, SaveDtype, beside_weighted_sum,
     combine,
 };
 use serde_json::{Value, json};
@@ -51,10 +51,10 @@ impl Combine {
     /// Reads, combines, writes.
     pub fn run(self, talk: Talk) -> Result<Exit> {
         refuse_used(&self.out)?;
-        let parts: Vec<LoraParts> = self
+        let parts: Vec<AdapterWeights> = self
             .adapters
             .iter()
-            .map(|dir| LoraParts::read(dir, None))
+            .map(|dir| AdapterWeights::read(dir, None))
             .collect::<Result<_, _>>()?;
         let how = Combination {
             kind: self.kind,
@@ -70,7 +70,7 @@ impl Combine {
         let made = begin(&self.out, "hone adapter combine", talk)?;
         combined.save(&made.dir(), SaveDtype::F32, &combined.paths())?;
         // What a program will read, not what is in memory.
-        let written = LoraParts::read(&made.dir(), None)?;
+        let written = AdapterWeights::read(&made.dir(), None)?;
         let proof = Proof::of(&parts, &how, &written);
         proof.refuse_wrong()?;
         made.publish_without_manifest()?;
@@ -109,7 +109,7 @@ struct Proof {
 }
 
 impl Proof {
-    fn of(parts: &[LoraParts], how: &Combination, written: &LoraParts) -> Self {
+    fn of(parts: &[AdapterWeights], how: &Combination, written: &AdapterWeights) -> Self {
         Self {
             kind: how.kind,
             modules: beside_weighted_sum(parts, &how.weights, written),

@@ -15,7 +15,7 @@ use crate::weights::{BaseWeights, NewRows, WeightsError};
 
 /// Why an adapter cannot begin with the base's own numbers.
 #[derive(Debug, thiserror::Error)]
-pub enum BeginError {
+pub enum InitError {
     /// LoftQ makes up for what NF4 takes away, and the base is held as it is.
     #[error("the base is not held in NF4, so there is nothing that LoftQ could make up for")]
     NotQuantised,
@@ -27,7 +27,7 @@ pub enum BeginError {
     Tensor(#[from] TensorError),
 }
 
-impl BeginError {
+impl InitError {
     /// What to do next.
     pub fn hints(&self) -> Vec<String> {
         match self {
@@ -40,12 +40,12 @@ impl BeginError {
 
 impl Adapter {
     /// Whether it could be trained as it is: it is not still waiting for numbers of a base.
-    pub fn has_begun(&self) -> bool {
+    pub fn is_initialized(&self) -> bool {
         self.is_decomposed
     }
 
     /// Bytes on the host that finding what an adapter starts from takes at once, for plans.
-    pub fn begin_bytes(config: &LoraConfig, base: &DecoderConfig) -> Result<usize, AttachError> {
+    pub fn init_bytes(config: &LoraConfig, base: &DecoderConfig) -> Result<usize, AttachError> {
         if config.initial == Initial::Random {
             return Ok(0);
         }
@@ -117,12 +117,12 @@ impl Adapter {
         decoder: &Decoder,
         base: &BaseWeights,
         format: BaseFormat,
-    ) -> Result<(), BeginError> {
+    ) -> Result<(), InitError> {
         if self.is_decomposed {
             return Ok(());
         }
         if self.config.initial == Initial::Loftq && format != BaseFormat::Nf4 {
-            return Err(BeginError::NotQuantised);
+            return Err(InitError::NotQuantised);
         }
         let mut numbers = self.parameters.to_vec()?;
         for member in self.members() {
@@ -145,7 +145,7 @@ impl Adapter {
         member: &LowRank,
         decoder: &Decoder,
         base: &BaseWeights,
-    ) -> Result<Pair, BeginError> {
+    ) -> Result<Pair, InitError> {
         let weight = &decoder.at(member.site).weight;
         let held = rows_of(decoder.device(), weight)?;
         let (shape, rank) = ((member.out, member.width), member.rank);

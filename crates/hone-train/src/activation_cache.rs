@@ -1,7 +1,7 @@
 //! What enters the lowest adapted layer, kept from epoch to epoch.
 //!
 //! Below the lowest adapter nothing ever changes, so an example's activations there are the same each
-//! time it is seen. They are kept in pages of a nameless file, which may leave memory, and epochs after
+//! time it is seen. They are kept in pages of a anonymous temporary file, which may leave memory, and epochs after
 //! the first compute only the layers above.
 
 use std::path::Path;
@@ -11,14 +11,14 @@ use hone_model::{Model, Packed};
 use hone_tensor::{Index, Tensor, TensorError};
 
 /// One row for each token of the training examples.
-pub(crate) struct Entries {
+pub(crate) struct ActivationCache {
     rows: Tensor,
     /// Where each example begins, and the end.
     starts: Vec<usize>,
     known: Vec<bool>,
 }
 
-impl Entries {
+impl ActivationCache {
     /// Room for all examples, in a file under `dir`; `None` where the lowest layer has an adapter.
     pub fn new(
         model: &Model,

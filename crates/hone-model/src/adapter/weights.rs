@@ -10,7 +10,7 @@ use super::spelling::PREFIX;
 
 /// The pieces of a checked adapter, by module.
 #[derive(Clone, Debug, Default)]
-pub struct LoraParts {
+pub struct AdapterWeights {
     /// Adapted linear layers, by path: `model.layers.0.self_attn.q_proj`. Of experts each has its own, by the path of the
     /// parameter and its number: `model.layers.0.mlp.experts.down_proj[3]`.
     pub pairs: BTreeMap<String, LoraPair>,
@@ -73,7 +73,7 @@ pub struct TrainedRows {
 /// Shape and numbers of a tensor.
 type Held = (Vec<usize>, Vec<f32>);
 
-impl LoraParts {
+impl AdapterWeights {
     /// The first part that is more than a pair of matrices, in the user's words.
     pub fn beyond_pairs(&self) -> Option<String> {
         if let Some(name) = self.whole.keys().next() {
@@ -272,11 +272,11 @@ mod tests {
 
     #[test]
     fn a_uniform_adapter_has_the_same_products() {
-        let mut parts = LoraParts::default();
-        parts.pairs.insert("a".into(), pair(1, 2.0));
-        parts.pairs.insert("b".into(), pair(4, 0.5));
-        let uniform = parts.uniform();
-        for (path, pair) in &parts.pairs {
+        let mut weights = AdapterWeights::default();
+        weights.pairs.insert("a".into(), pair(1, 2.0));
+        weights.pairs.insert("b".into(), pair(4, 0.5));
+        let uniform = weights.uniform();
+        for (path, pair) in &weights.pairs {
             let same = &uniform.pairs[path];
             assert_eq!((same.rank, same.scale), (4, 1.0));
             assert_eq!(product(same), product(pair), "{path}");
