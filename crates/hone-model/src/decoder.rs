@@ -397,7 +397,7 @@ impl Loader<'_> {
 
     fn bias(&self, site: Site, path: &str) -> Result<Option<Tensor>, LoadError> {
         let len = self.config.projection(site).0;
-        match self.config.has_bias(site.group()) {
+        match self.config.has_bias(site) {
             true => Ok(Some(
                 self.tensor(&self.vector(&format!("{path}.bias"), len)?),
             )),

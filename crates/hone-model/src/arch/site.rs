@@ -120,11 +120,6 @@ impl DecoderConfig {
         site.map_or_else(|| self.names.embedding.0.to_owned(), Site::path)
     }
 
-    /// `(out, in)` of a linear layer; of experts, of one of them.
-    pub fn projection(&self, site: Site) -> (usize, usize) {
-        self.place(site.place)
-    }
-
     /// What GGUF calls the tensors of a site of experts, each with its outputs.
     pub(crate) fn gguf_experts(&self, site: Site) -> Vec<(String, usize)> {
         let layer = site.layer.filter(|_| site.group().is_of_experts());

@@ -4,7 +4,8 @@ use hone_tensor::Columns;
 
 use super::config::{DecoderConfig, Experts, QueryKeyNorm};
 use super::layer::{FeedForward, LayerSpec, Mixer};
-use super::names::{ExpertMatrix, Group, NormAt, Packing, Part, Place};
+use super::names::{ExpertMatrix, Group, NormAt, Packing, Part};
+use super::site::Site;
 
 /// A tensor the configuration calls for; a vector has one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,27 +48,29 @@ fn layer_slots(config: &DecoderConfig, layer: usize) -> Vec<Slot> {
             None => continue,
         }
     }
-    for place in config
-        .groups(layer)
-        .flat_map(|group| config.names.group(group))
-    {
-        if place.group.is_of_experts() {
-            continue;
-        }
-        let (rows, cols) = config.place(place);
-        slots.push(slot(&within(place.stored), "weight", rows, cols));
-        let bias = config.has_bias(place.group);
-        slots.extend(bias.then(|| slot(&within(place.stored), "bias", 1, rows)));
+    let groups = config.groups(layer);
+    let sites = groups.flat_map(|group| config.group_sites(layer, group));
+    for site in sites.filter(|site| !site.group().is_of_experts()) {
+        let (rows, cols) = config.projection(site);
+        slots.push(slot(&site.stored_path(), "weight", rows, cols));
+        let bias = config.has_bias(site);
+        slots.extend(bias.then(|| slot(&site.stored_path(), "bias", 1, rows)));
     }
     if let Some(experts) = config.experts_of(layer) {
         let names = config.names.experts.as_ref();
         let matrices = names.expect(EXPERTS).matrices.iter();
         slots.extend((0..experts.count).flat_map(|expert| {
-            matrices.clone().map(move |matrix| Slot {
-                name: config.expert_tensor(layer, expert, matrix),
-                rows: config.part_width(matrix.part, true),
-                cols: config.expert_cols(matrix.part, experts),
-                expert: Some((expert, matrix.part)),
+            matrices.clone().map(move |matrix| {
+                let (rows, cols) = match matrix.part {
+                    Part::Down => (config.d_model, experts.d_ff),
+                    _ => (experts.d_ff, config.d_model),
+                };
+                Slot {
+                    name: config.expert_tensor(layer, expert, matrix),
+                    rows,
+                    cols,
+                    expert: Some((expert, matrix.part)),
+                }
             })
         }));
     }
@@ -127,11 +130,10 @@ impl DecoderConfig {
     }
 
     /// `(out, in)` of a linear layer; of experts, of one of them.
-    pub(crate) fn place(&self, place: &Place) -> (usize, usize) {
-        let in_expert = place.group.is_of_experts();
-        let widths = place.parts.iter();
-        let out = widths.map(|part| self.part_width(*part, in_expert)).sum();
-        let width = match place.group {
+    pub fn projection(&self, site: Site) -> (usize, usize) {
+        let parts = site.place().parts.iter();
+        let out = parts.map(|part| self.part_width(site, *part)).sum();
+        let width = match site.group() {
             Group::AttentionIn | Group::MlpIn | Group::Head | Group::Router | Group::ExpertsIn => {
                 self.d_model
             }
@@ -177,14 +179,9 @@ impl DecoderConfig {
         format!("{layers}.{layer}.{list}.{expert}.{name}.weight")
     }
 
-    fn expert_cols(&self, part: Part, experts: Experts) -> usize {
-        match part {
-            Part::Down => experts.d_ff,
-            _ => self.d_model,
-        }
-    }
-
-    fn part_width(&self, part: Part, in_expert: bool) -> usize {
+    /// Outputs of one part of a linear layer. A site knows its layer, so that layers can come to differ in them.
+    fn part_width(&self, site: Site, part: Part) -> usize {
+        let in_expert = site.group().is_of_experts();
         match part {
             Part::Router => self.experts.map_or(0, |experts| experts.count),
             Part::Gate | Part::Up if in_expert => self.experts.map_or(0, |experts| experts.d_ff),
@@ -197,11 +194,10 @@ impl DecoderConfig {
     }
 
     /// Where the parts of a fused linear layer lie in its outputs, in their order.
-    pub(crate) fn columns(&self, place: &Place) -> Vec<Columns> {
-        let in_expert = place.group.is_of_experts();
-        let parts = place.parts.iter();
-        let widths = parts.map(|part| self.part_width(*part, in_expert));
-        let count = match place.packing {
+    pub(crate) fn columns(&self, site: Site) -> Vec<Columns> {
+        let parts = site.place().parts.iter();
+        let widths = parts.map(|part| self.part_width(site, *part));
+        let count = match site.place().packing {
             Packing::Blocks => 1,
             Packing::ByKeyHead => self.num_kv_heads,
         };
@@ -220,8 +216,8 @@ impl DecoderConfig {
         columns.collect()
     }
 
-    pub(crate) fn has_bias(&self, group: Group) -> bool {
-        match group {
+    pub(crate) fn has_bias(&self, site: Site) -> bool {
+        match site.group() {
             Group::AttentionIn => self.attention_bias,
             Group::AttentionOut => self.output_bias,
             Group::MlpIn | Group::MlpOut => self.mlp_bias,

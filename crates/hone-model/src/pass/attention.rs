@@ -121,7 +121,7 @@ impl<'a> Pass<'a> {
         };
         let division = first.map_or(&rows.division, |first| &first.division);
         let (outs, low) = self.project(at, read, division);
-        let [mut q, mut k, v] = take(self.split(Group::AttentionIn, outs));
+        let [mut q, mut k, v] = take(self.split(index, Group::AttentionIn, outs));
         let raw = weights.query_key_norms.as_ref().map(|[query, key]| {
             let normed = [self.norm(&q, query), self.norm(&k, key)];
             let [q_normed, k_normed] = normed;
@@ -193,7 +193,7 @@ impl<'a> Pass<'a> {
             }
         }
         let division = first.map_or(&rows.division, |first| &first.division);
-        let dys = self.merge(Group::AttentionIn, vec![dq, dk, dv]);
+        let dys = self.merge(back.index, Group::AttentionIn, vec![dq, dk, dv]);
         let norm = self.decoder.layers[back.index].mixer_norm.as_ref();
         let normed = norm.map(|norm| self.norm(input, norm));
         back.project(

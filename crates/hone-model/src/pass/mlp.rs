@@ -22,7 +22,7 @@ impl<'a> Pass<'a> {
         let read = normed.as_ref().unwrap_or(x);
         let (outs, low_in) = self.project(at(Group::MlpIn, into), read, division);
         drop(normed);
-        let (gate, up) = gate_and_up(self.split(Group::MlpIn, outs));
+        let (gate, up) = gate_and_up(self.split(index, Group::MlpIn, outs));
         let active = self.activate(gate.as_ref(), &up);
         let (outs, low_out) = self.project(at(Group::MlpOut, out), &active, division);
         let [out] = take(outs);
@@ -60,7 +60,7 @@ impl<'a> Pass<'a> {
         };
         drop(dout);
         let dparts = self.activate_backward(dactive, kept.gate.as_ref(), &kept.up);
-        let dys = self.merge(Group::MlpIn, dparts);
+        let dys = self.merge(back.index, Group::MlpIn, dparts);
         let normed = norm.map(|norm| self.norm(x, norm));
         let read = normed.as_ref().unwrap_or(x);
         let dys: Vec<&Tensor> = dys.iter().collect();

@@ -6,13 +6,13 @@ use super::Pass;
 use crate::arch::Group;
 
 impl Pass<'_> {
-    /// Outputs of a group's linear layers as its parts, queries, keys and values for example; those that are fused
+    /// Outputs of the linear layers of a group of layer `index` as its parts, queries, keys and values for example; those that are fused
     /// come apart.
-    pub(super) fn split(&self, group: Group, outs: Vec<Tensor>) -> Vec<Tensor> {
+    pub(super) fn split(&self, index: usize, group: Group, outs: Vec<Tensor>) -> Vec<Tensor> {
         let config = &self.decoder.config;
-        let places = config.names.group(group).zip(outs);
-        let parts = places.flat_map(|(place, out)| {
-            if place.parts.len() == 1 {
+        let sites = config.group_sites(index, group).zip(outs);
+        let parts = sites.flat_map(|(site, out)| {
+            if site.place().parts.len() == 1 {
                 return vec![out];
             }
             let part = |columns: Columns| {
@@ -20,21 +20,21 @@ impl Pass<'_> {
                 self.device().split_columns(&out, columns, &mut part);
                 part
             };
-            config.columns(place).into_iter().map(part).collect()
+            config.columns(site).into_iter().map(part).collect()
         });
         parts.collect()
     }
 
     /// The reverse of [`Self::split`], for gradients.
-    pub(super) fn merge(&self, group: Group, parts: Vec<Tensor>) -> Vec<Tensor> {
+    pub(super) fn merge(&self, index: usize, group: Group, parts: Vec<Tensor>) -> Vec<Tensor> {
         let config = &self.decoder.config;
         let mut parts = parts.into_iter();
-        let places = config.names.group(group).map(|place| {
+        let outs = config.group_sites(index, group).map(|site| {
             let mut part = || parts.next().expect("a gradient for each part");
-            if place.parts.len() == 1 {
+            if site.place().parts.len() == 1 {
                 return part();
             }
-            let (width, columns) = (config.place(place).0, config.columns(place));
+            let (width, columns) = (config.projection(site).0, config.columns(site));
             let first = part();
             let mut out = self.device().empty(first.rows(), width);
             self.device().merge_columns(&first, columns[0], &mut out);
@@ -43,6 +43,6 @@ impl Pass<'_> {
             }
             out
         });
-        places.collect()
+        outs.collect()
     }
 }

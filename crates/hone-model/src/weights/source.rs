@@ -21,7 +21,7 @@ use super::pointer;
 use super::shards::{Shards, ShardsError};
 use super::unchanged::{Change, Stamp};
 use super::unique;
-use crate::arch::{DecoderConfig, Part, Slot, slots};
+use crate::arch::{DecoderConfig, Group, Part, Slot, slots};
 
 /// A base model's weights and what belongs to them.
 #[derive(Clone, Debug)]
@@ -600,13 +600,13 @@ impl DecoderConfig {
     /// transformers 5 has gates above ups in one parameter in memory, and some programs write it so.
     fn stacked_in_directory(&self, slot: &Slot) -> Option<Stacked> {
         let (_, part) = slot.expert?;
-        let mut places = self.names.places.iter();
-        let place =
-            places.find(|place| place.group.is_of_experts() && place.parts.contains(&part))?;
-        let layer = self.names.layer_of(&slot.name)?;
+        let layer = self.names.layer_of(&slot.name)?.parse().ok()?;
+        let groups = [Group::ExpertsIn, Group::ExpertsOut].into_iter();
+        let mut sites = groups.flat_map(|group| self.group_sites(layer, group));
+        let site = sites.find(|site| site.place().parts.contains(&part))?;
         Some(Stacked {
-            name: format!("{}.{layer}.{}", self.names.layers, place.module),
-            rows_of_expert: self.place(place).0,
+            name: site.path(),
+            rows_of_expert: self.projection(site).0,
             first_row: match part {
                 Part::Up => slot.rows,
                 _ => 0,

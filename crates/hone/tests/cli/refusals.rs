@@ -341,7 +341,7 @@ fn a_rate_that_the_engine_cannot_hold_is_refused_by_its_option() {
 fn a_rank_that_no_memory_holds_is_refused_before_memory_is_asked_for() {
     let place = place_with_rows();
     for (rank, told) in [
-        ("1000000", "memory"),
+        ("65536", "memory"),
         (
             "1000000000",
             "adapter rank is 1000000000, and must be at most 65536",

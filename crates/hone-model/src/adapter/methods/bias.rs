@@ -38,7 +38,7 @@ impl Method for Bias {
         // PEFT means the biases of norms too.
         let of_norms = asked.config.bias == TrainedBias::All && base.norm.has_bias();
         together([(of_norms, "all biases", "norms that have biases")])?;
-        let mut with_bias = all.into_iter().filter(|site| base.has_bias(site.group()));
+        let mut with_bias = all.into_iter().filter(|site| base.has_bias(*site));
         let first = with_bias.next().ok_or(AttachError::NoBias)?;
         for site in std::iter::once(first).chain(with_bias) {
             wanted.add_step(site, OwnBias::new(site, base));
@@ -49,7 +49,7 @@ impl Method for Bias {
     fn fit(&self, site: Site, fitting: &mut Fitting, wanted: &mut Wanted) {
         let path = site.path();
         let own = [Role::Bias, Role::BaseBias].map(|role| fitting.at(&path, role));
-        if own.iter().any(Option::is_some) && fitting.base.has_bias(site.group()) {
+        if own.iter().any(Option::is_some) && fitting.base.has_bias(site) {
             wanted.add_step(site, OwnBias::new(site, fitting.base));
         }
     }
@@ -78,7 +78,7 @@ impl Method for Bias {
             TrainedBias::All => true,
             TrainedBias::Adapted => is_target,
         };
-        let is_due = is_trained && base.has_bias(site.group());
+        let is_due = is_trained && base.has_bias(site);
         let role = match is_target {
             true => Role::BaseBias,
             false => Role::Bias,
