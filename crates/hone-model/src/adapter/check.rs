@@ -289,26 +289,24 @@ impl<'a> Checker<'a> {
         ];
         for (key, patterns) in kinds {
             for (at, pattern) in patterns.iter().enumerate() {
-                let hits: Vec<&String> =
-                    adapted.iter().filter(|path| pattern.picks(path)).collect();
+                let hits = adapted.iter().filter(|path| pattern.picks(path));
+                let hits: Vec<&String> = hits.collect();
                 if hits.is_empty() {
                     let pattern = pattern.key.clone();
                     self.report(Finding::IdlePattern { key, pattern });
                 }
-                let later = patterns[at + 1..]
-                    .iter()
-                    .filter(|later| later.value != pattern.value);
-                let both = later
-                    .filter_map(|later| Some((later, hits.iter().find(|path| later.picks(path))?)));
-                let overlaps: Vec<Finding> = both
-                    .map(|(later, module)| Finding::OverlappingPatterns {
+                let later = patterns[at + 1..].iter();
+                let mut others = later.filter(|later| later.value != pattern.value);
+                let overlap = others
+                    .find_map(|later| Some((later, hits.iter().find(|path| later.picks(path))?)));
+                if let Some((later, module)) = overlap {
+                    self.report(Finding::OverlappingPatterns {
                         key,
                         first: pattern.key.clone(),
                         second: later.key.clone(),
                         module: (*module).clone(),
-                    })
-                    .collect();
-                self.findings.extend(overlaps.into_iter().take(1));
+                    });
+                }
             }
         }
     }

@@ -123,7 +123,7 @@ impl Settings {
         reader.read("task_type", (), must, |task| is_task(task).then_some(()));
         let (token_ids, head_ids) = reader.token_ids();
         let settings = Self {
-            rank: reader.rank(),
+            rank: reader.number("r", 8.0, A_RANK, is_rank) as usize,
             alpha: reader.number("lora_alpha", 8.0, "a number", |_| true) as f32,
             rank_stabilised: reader.flag("use_rslora"),
             dora: reader.flag("use_dora") && !is_ia3,
@@ -459,10 +459,6 @@ impl<'a> Reader<'a> {
                 default
             }),
         }
-    }
-
-    fn rank(&mut self) -> usize {
-        self.number("r", 8.0, A_RANK, is_rank) as usize
     }
 
     fn number(
