@@ -1,6 +1,6 @@
 //! Lists that ops read beside numbers: tokens, rows, positions, targets, and the spans of attention.
 //!
-//! A batch makes each of them once, and every layer reads it, there and back. So a device may keep a list in a form of its
+//! A batch makes each of them once, and every layer reads it, forward and backward. So a device may keep a list in a form of its
 //! own, made when an op first asks for it ([`List::held`]): one transfer for a batch, not one for each op. A device
 //! whose ops read the host's memory asks for nothing and pays nothing.
 

@@ -96,8 +96,14 @@ pub struct AdamWConfig {
     /// Greatest global norm of a gradient; 0 does not clip.
     pub clip: f32,
     /// How many times as fast `B` learns as `A` (LoRA+, Hayou et al. 2024); `None` for alike.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub faster: Option<f64>,
+    // `faster` is what the identities of runs say.
+    #[serde(
+        rename = "faster",
+        alias = "lora_plus_ratio",
+        default,
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub lora_plus_ratio: Option<f64>,
     /// What the rate of fully trained modules is multiplied with; `None` for alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub whole: Option<f64>,
@@ -137,7 +143,7 @@ impl AdamWConfig {
             ("clip", clip, not_negative, "a number of at least 0"),
             (
                 "lora_plus_ratio",
-                self.faster.unwrap_or(1.0),
+                self.lora_plus_ratio.unwrap_or(1.0),
                 positive,
                 "a positive number",
             ),
@@ -157,7 +163,7 @@ impl AdamWConfig {
     fn factor(&self, role: Role) -> f64 {
         let of_role = match role.rate_group() {
             RateGroup::General => None,
-            RateGroup::LoraPlus => self.faster,
+            RateGroup::LoraPlus => self.lora_plus_ratio,
             RateGroup::Module => self.whole,
         };
         of_role.unwrap_or(1.0)
@@ -173,7 +179,7 @@ impl Default for AdamWConfig {
             eps: 1e-8,
             weight_decay: 0.0,
             clip: 1.0,
-            faster: None,
+            lora_plus_ratio: None,
             whole: None,
         }
     }
@@ -425,8 +431,11 @@ mod tests {
         let tensors = [(3, A), (4, A), (5, B), (6, Bias), (7, A), (8, Whole)];
         let config = AdamWConfig::default();
         assert_eq!(runs(config, &tensors), [(33, 1.0)]);
-        let faster = Some(16.0);
-        let config = AdamWConfig { faster, ..config };
+        let lora_plus_ratio = Some(16.0);
+        let config = AdamWConfig {
+            lora_plus_ratio,
+            ..config
+        };
         assert_eq!(runs(config, &tensors), [(7, 1.0), (11, 16.0), (15, 1.0)]);
         let whole = Some(0.1);
         let config = AdamWConfig { whole, ..config };
@@ -468,7 +477,7 @@ mod tests {
             ),
             (
                 AdamWConfig {
-                    faster: Some(0.0),
+                    lora_plus_ratio: Some(0.0),
                     ..fine
                 },
                 "lora_plus_ratio",

@@ -207,7 +207,7 @@ fn replies_inside_a_prompt_are_context_unless_they_ask_to_be_supervised() {
 }
 
 #[test]
-fn a_weight_of_nothing_keeps_a_reply_from_being_learnt_and_one_changes_nothing() {
+fn a_weight_of_nothing_keeps_a_reply_from_being_trained_on_and_one_changes_nothing() {
     let supervised = |weight: &str| {
         let row = format!(
             r#"{{"messages": [{{"role": "user", "content": "q", "weight": 0}}, {{"role": "assistant", "content": "a"{weight}}}]}}"#

@@ -1,4 +1,4 @@
-//! The attention of a block, there and back.
+//! The attention of a block, forward and backward.
 
 use hone_tensor::{AttentionGrads, AttentionSaved, Tensor};
 

@@ -1,4 +1,4 @@
-//! The experts of a block, there and back: a router sends each row to a few MLPs, and what they give is added up.
+//! The experts of a block, forward and backward: a router sends each row to a few MLPs, and what they give is added up.
 //!
 //! A *place* is one row at one expert. Places lie expert by expert, so that each expert's matrices are read once for all its
 //! rows; activations of all places lie in one tensor, so that the memory of a step does not depend on where rows go,

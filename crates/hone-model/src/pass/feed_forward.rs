@@ -1,4 +1,4 @@
-//! What works on each token of a block by itself, there and back: one MLP in [`mlp`](super::mlp), experts in
+//! What works on each token of a block by itself, forward and backward: one MLP in [`mlp`](super::mlp), experts in
 //! [`experts`](super::experts), chosen here.
 
 use hone_tensor::Tensor;

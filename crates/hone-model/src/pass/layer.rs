@@ -1,4 +1,4 @@
-//! One block of the decoder, there and back: a mixer and a feed-forward, and how they are added to the stream.
+//! One block of the decoder, forward and backward: a mixer and a feed-forward, and how they are added to the stream.
 
 use hone_tensor::Tensor;
 

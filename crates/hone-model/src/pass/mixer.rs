@@ -1,4 +1,4 @@
-//! What mixes the tokens of a block, there and back: a file for each kind, chosen here.
+//! What mixes the tokens of a block, forward and backward: a file for each kind, chosen here.
 
 use hone_tensor::Tensor;
 

@@ -1,4 +1,4 @@
-//! The MLP of a block that all tokens go through, there and back.
+//! The MLP of a block that all tokens go through, forward and backward.
 
 use hone_tensor::Tensor;
 

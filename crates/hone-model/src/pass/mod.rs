@@ -1,4 +1,4 @@
-//! A pass through the decoder, there and back, with the derivatives written by hand.
+//! A pass through the decoder, forward and backward, with the derivatives written by hand.
 //!
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or

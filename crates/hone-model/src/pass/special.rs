@@ -1,4 +1,4 @@
-//! What an adapter trains at a projection beside a low-rank pair, there and back.
+//! What an adapter trains at a projection beside a low-rank pair, forward and backward.
 //!
 //! In the order in which an input goes through: steps on the input, the matrix or what stands in its place, the low-rank
 //! pair (elsewhere), steps on the outputs, among them the bias. What each does is its method's; here they are strung

@@ -1,4 +1,4 @@
-//! Moving numbers without computing with them: rows by index, there and back, and bf16 for safekeeping.
+//! Moving numbers without computing with them: rows by index, gathered and scattered, and bf16 for safekeeping.
 
 use half::bf16;
 use rayon::prelude::*;

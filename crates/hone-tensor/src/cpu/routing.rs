@@ -1,4 +1,4 @@
-//! A router's choice of experts for each row, there and back, and the loops over rows that go with it.
+//! A router's choice of experts for each row, forward and backward, and the loops over rows that go with it.
 //!
 //! Every row is worked on by itself and in one order, so where it goes depends neither on its company nor on the
 //! number of threads.

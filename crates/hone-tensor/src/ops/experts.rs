@@ -1,4 +1,4 @@
-//! A router's choice of experts, there and back.
+//! A router's choice of experts, forward and backward.
 
 use std::ops::Range;
 

@@ -4,7 +4,7 @@ use super::{StorageOps, host, put};
 use crate::index::Indices;
 use crate::tensor::Tensor;
 
-/// Rotary embedding, there and back.
+/// Rotary embedding, forward and backward.
 pub trait RotaryOps: StorageOps {
     /// Rotary embedding, half-split pairs, in place (Su et al. 2021). `table` is `[positions, rotary width]`,
     /// cosines then sines; a head's columns past the rotary width stay as they are. `inverse` rotates back, which is

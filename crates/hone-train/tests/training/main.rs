@@ -519,7 +519,7 @@ fn resume_equals_uninterrupted_for_every_method_and_two_rates() {
     for method in ["dora", "pissa", "bias", "whole", "rows", "ia3"] {
         for kind in kinds {
             let mut plan = plan_with(kind, 7);
-            plan.optimizer.faster = Some(4.0);
+            plan.optimizer.lora_plus_ratio = Some(4.0);
             let whole = tempfile::tempdir().unwrap();
             let mut model = of_method(method, 3);
             let before = model.adapter().unwrap().parameters().to_vec().unwrap();

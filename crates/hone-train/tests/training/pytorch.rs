@@ -152,7 +152,7 @@ fn a_faster_b_learns_as_pefts_lora_plus() {
         optimizer: AdamWConfig {
             weight_decay: 0.01,
             clip: 0.0,
-            faster: golden["ratio"].as_f64(),
+            lora_plus_ratio: golden["ratio"].as_f64(),
             ..AdamWConfig::default()
         },
         ..plan(6)

@@ -235,7 +235,7 @@ pub(super) fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> Trai
             kind: settings.optimizer.value,
             weight_decay: settings.weight_decay.value,
             clip: settings.clip.value as f32,
-            faster: Some(settings.lora_plus.value).filter(|ratio| *ratio != 1.0),
+            lora_plus_ratio: Some(settings.lora_plus.value).filter(|ratio| *ratio != 1.0),
             whole: Some(rate.whole_share())
                 .filter(|share| *share != 1.0 && !settings.modules_to_save.value.is_empty()),
             ..AdamWConfig::default()

@@ -38,7 +38,7 @@ fn files_that_are_not_data_are_refused_by_name_and_line() {
 }
 
 #[test]
-fn rows_that_cannot_be_learnt_are_counted_and_listed() {
+fn rows_that_cannot_be_trained_on_are_counted_and_listed() {
     let place = Place::new();
     let long = "many words ".repeat(200);
     let rows = format!(

@@ -319,7 +319,7 @@ fn qlora_trains_on_a_base_in_four_bits() {
 }
 
 #[test]
-fn plain_texts_are_learnt_whole_and_continued_in_the_report() {
+fn plain_texts_are_trained_on_whole_and_continued_in_the_report() {
     let place = Place::new();
     let text = |i: usize| format!("{{\"text\":\"Note {i}: the lamp is on the table.\"}}");
     let rows: Vec<String> = (0..20).map(text).collect();

@@ -1,6 +1,6 @@
 //! The methods of fine-tuning: each is one file and its line in [`METHODS`].
 //!
-//! A method owns what it trains (roles, shapes), what that begins with, its arithmetic there and back, what merging makes of
+//! A method owns what it trains (roles, shapes), what that begins with, its arithmetic forward and backward, what merging makes of
 //! it, and what can be done with it, as [`Method`] asks it. The rest of the crate goes through the table and knows no method
 //! by name.
 
