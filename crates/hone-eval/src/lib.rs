@@ -4,3 +4,4 @@ pub mod harness;
 pub mod ifd;
 pub mod metric;
 pub mod report;
+pub mod statistics;

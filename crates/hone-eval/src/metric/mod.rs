@@ -12,3 +12,4 @@ pub mod lm_eval;
 pub mod porter;
 pub mod repetition;
 pub mod rouge;
+pub mod scores;
