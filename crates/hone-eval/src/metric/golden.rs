@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::bleu::{self, Bleu};
 use super::chrf::{self, Chrf};
 use super::classification::Confusion;
+use super::ifeval::{self, Instruction};
 use super::lm_eval::{ExactMatch, last_number, strict_number};
 use super::{exact, porter, rouge};
 
@@ -270,4 +271,46 @@ fn scores_of_labels_are_those_of_scikit_learn() {
             assert_eq!(counts, numbers(&case["confusion"][at]));
         }
     }
+}
+
+/// Counts agreement as well: where models of language decide, it is not whole.
+#[test]
+fn instructions_are_judged_as_by_lm_eval() {
+    let mut rows = rows("metrics_ifeval.json", 150).into_iter();
+    let head = rows.next().unwrap();
+    let listed = head["instructions"].as_array().unwrap();
+    let read = |pair: &Value| Instruction::read(pair[0].as_str().unwrap(), &pair[1]).unwrap();
+    let instructions: Vec<Instruction> = listed.iter().map(read).collect();
+    let kinds: std::collections::BTreeSet<&str> = listed
+        .iter()
+        .map(|pair| pair[0].as_str().unwrap())
+        .collect();
+    assert_eq!(kinds.len(), 25);
+    let models_from = head["models_of_language_from"].as_u64().unwrap() as usize;
+    // Of a few words neither side can tell a language, so long answers are counted apart.
+    let (mut judged, mut same) = ([0; 2], [0; 2]);
+    for row in rows {
+        let row = texts(&row);
+        let ours = [
+            ifeval::strict(&instructions, row[0]),
+            ifeval::loose(&instructions, row[0]),
+        ];
+        for (ours, theirs) in ours.iter().zip(&row[1..]) {
+            for (at, theirs) in theirs.bytes().map(|digit| digit == b'1').enumerate() {
+                let ours = ours.instructions[at];
+                if at < models_from {
+                    assert_eq!(ours, theirs, "{} of {:?}", listed[at], row[0]);
+                } else {
+                    let is_long = usize::from(row[0].chars().count() >= 50);
+                    judged[is_long] += 1;
+                    same[is_long] += usize::from(ours == theirs);
+                }
+            }
+        }
+    }
+    let shares = [0, 1].map(|at| same[at] as f64 / f64::from(judged[at]));
+    assert!(
+        shares[0] > 0.95 && shares[1] > 0.98,
+        "{shares:?} of {judged:?}"
+    );
 }

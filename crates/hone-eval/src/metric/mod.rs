@@ -8,8 +8,11 @@ pub mod distance;
 pub mod exact;
 #[cfg(test)]
 mod golden;
+pub mod ifeval;
+pub mod json;
 pub mod lm_eval;
 pub mod porter;
 pub mod repetition;
 pub mod rouge;
 pub mod scores;
+pub mod tool_call;
