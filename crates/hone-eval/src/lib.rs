@@ -1,4 +1,4 @@
-//! Judging: tasks, metrics, comparisons.
+//! Judging: tasks, metrics, statistics, comparisons.
 
 pub mod harness;
 pub mod ifd;

@@ -7,6 +7,7 @@ use super::chrf::{self, Chrf};
 use super::classification::Confusion;
 use super::ifeval::{self, Instruction};
 use super::lm_eval::{ExactMatch, last_number, strict_number};
+use super::schema::Schema;
 use super::{exact, porter, rouge};
 
 fn golden(name: &str) -> Value {
@@ -313,4 +314,23 @@ fn instructions_are_judged_as_by_lm_eval() {
         shares[0] > 0.95 && shares[1] > 0.98,
         "{shares:?} of {judged:?}"
     );
+}
+
+#[test]
+fn values_are_valid_as_by_jsonschema() {
+    let mut rows = rows("metrics_schema.json", 40).into_iter();
+    let values = rows.next().unwrap()["values"].as_array().unwrap().clone();
+    assert!(values.len() > 40);
+    for row in rows {
+        let schema = Schema::read(&row[0]).unwrap();
+        for (value, theirs) in values.iter().zip(row[1].as_str().unwrap().bytes()) {
+            let ours = schema.check(value);
+            assert_eq!(
+                ours.is_ok(),
+                theirs == b'1',
+                "{value} by {}: {ours:?}",
+                row[0]
+            );
+        }
+    }
 }

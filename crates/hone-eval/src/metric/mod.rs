@@ -14,5 +14,6 @@ pub mod lm_eval;
 pub mod porter;
 pub mod repetition;
 pub mod rouge;
+pub mod schema;
 pub mod scores;
 pub mod tool_call;

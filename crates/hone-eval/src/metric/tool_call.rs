@@ -170,6 +170,8 @@ mod tests {
         let score = compare(std::slice::from_ref(&a), &[a.clone(), a.clone()]);
         assert!(!score.names && !score.calls);
         assert_eq!(score.call_f1, 2.0 / 3.0);
+        let twice = compare(&[a.clone(), a.clone()], std::slice::from_ref(&a));
+        assert_eq!((twice.call_f1, twice.argument_f1), (2.0 / 3.0, 2.0 / 3.0));
         let nothing = compare(&[], &[]);
         assert!(nothing.calls && nothing.call_f1 == 1.0);
         assert!(!compare(&[], &[a]).names);
