@@ -127,8 +127,8 @@ fn a_step_gives_each_list_to_the_device_once() {
     let [taken, asked] =
         [&keeping.taken, &keeping.asked].map(|count| count.load(Ordering::Relaxed));
     // Tokens, positions, and the rows of the head; positions turn queries and keys of each layer three times.
-    assert_eq!(taken, 3);
-    assert_eq!(asked, 3 + 2 * 2 * 3);
+    assert_eq!(taken, 3, "lists taken");
+    assert_eq!(asked, 3 + 2 * 2 * 3, "lists read");
     let of_cpu = step(&Device::cpu(1).unwrap());
     for (ours, cpus) in nats.iter().zip(&of_cpu) {
         assert!((ours - cpus).abs() < 1e-4, "{ours} is not {cpus}");
