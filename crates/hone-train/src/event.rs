@@ -59,7 +59,7 @@ pub struct Stepped {
     pub peak_bytes: usize,
 }
 
-/// One look at the held-out examples.
+/// One evaluation of the validation set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Validated {
     /// Steps taken before it.
@@ -70,7 +70,7 @@ pub struct Validated {
     pub tokens: u64,
     /// The same for each task.
     pub tasks: Vec<TaskLoss>,
-    /// Whether no earlier look was better.
+    /// Whether no earlier one was better.
     pub best: bool,
     /// Time it took.
     pub seconds: f64,

@@ -97,7 +97,7 @@ fn go(
         mut best,
         damaged,
     } = begin(model, data, plan, dir, resume)?;
-    let mut entries = entries(model, data, plan, &sampler, dir)?;
+    let mut cache = activation_cache(model, data, plan, &sampler, dir)?;
     model.device().reset_peak();
 
     let mut step = first_step;
@@ -107,11 +107,13 @@ fn go(
         // long it takes, should not wait for them.
         while let Some(&next) = due.first() {
             let judged = match next {
-                Due::Changed => look(model, data, plan, dir, step, &mut totals, &mut best, sink),
+                Due::Changed => {
+                    evaluate(model, data, plan, dir, step, &mut totals, &mut best, sink)
+                }
                 Due::Unchanged => {
                     let before = unchanged.take().expect("kept until it is judged");
                     let changed = exchange_parameters(model, &before)?;
-                    let judged = look(model, data, plan, dir, 0, &mut totals, &mut best, sink);
+                    let judged = evaluate(model, data, plan, dir, 0, &mut totals, &mut best, sink);
                     exchange_parameters(model, &changed)?;
                     judged
                 }
@@ -137,7 +139,7 @@ fn go(
             data,
             plan,
             &sampler,
-            &mut entries,
+            &mut cache,
             &mut optimizer,
             step,
         );
@@ -317,7 +319,7 @@ fn begin(
 }
 
 /// A place for what enters the lowest adapted layer, if some example is seen twice and there is use for it.
-fn entries(
+fn activation_cache(
     model: &Model,
     data: Data,
     plan: &TrainingPlan,
@@ -336,13 +338,13 @@ fn take_step(
     data: Data,
     plan: &TrainingPlan,
     sampler: &Sampler,
-    entries: &mut Option<ActivationCache>,
+    cache: &mut Option<ActivationCache>,
     optimizer: &mut AdamW,
     step: usize,
 ) -> Result<Stepped, TrainError> {
     let started = Instant::now();
     let batch = sampler.batch(step);
-    let (loss, grads) = accumulate(model, data, plan, &batch, entries, step)?;
+    let (loss, grads) = accumulate(model, data, plan, &batch, cache, step)?;
     let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
     let lr = plan.learning_rate.at(step);
     let parameters = model
@@ -381,7 +383,7 @@ fn accumulate(
     data: Data,
     plan: &TrainingPlan,
     batch: &[usize],
-    entries: &mut Option<ActivationCache>,
+    cache: &mut Option<ActivationCache>,
     step: usize,
 ) -> Result<(WeightedLoss, Tensor), TrainError> {
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
@@ -398,11 +400,9 @@ fn accumulate(
         };
         let (part, after) = rest.split_at(batch.num_examples());
         rest = after;
-        let entry = match entries {
+        let entry = match cache {
             None => None,
-            Some(entries) => Some(with_packed(batch, |packed| {
-                entries.of(model, part, packed)
-            })?),
+            Some(cache) => Some(with_packed(batch, |packed| cache.of(model, part, packed))?),
         };
         let part = loss_and_grads(model, batch, options, entry.as_ref(), &mut grads)?;
         if !part.nats.is_finite() {
@@ -456,8 +456,8 @@ impl TrainingPlan {
     }
 }
 
-/// Judges the held-out examples and keeps the adapter if it is the best so far.
-fn look(
+/// Evaluates the validation set and keeps the adapter if it is the best so far.
+fn evaluate(
     model: &Model,
     data: Data,
     plan: &TrainingPlan,

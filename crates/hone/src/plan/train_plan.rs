@@ -429,7 +429,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_take_no_more_than_a_sixth_of_a_time_budget() {
+    fn validations_take_no_more_than_a_sixth_of_a_time_budget() {
         let quick = Pace {
             step_seconds: 3.0,
             look_seconds: 0.5,
