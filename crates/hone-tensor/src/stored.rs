@@ -426,6 +426,19 @@ impl StoredMatrix {
         &self.bytes()[self.stored_row(row) * self.row_bytes..][..self.row_bytes]
     }
 
+    /// The stored bytes of some rows, if they lie there one after the other.
+    #[cfg(target_arch = "x86_64")]
+    pub(crate) fn run_of_rows(&self, rows: Range<usize>) -> Option<&[u8]> {
+        let first = (self.first_row + rows.start) * self.row_bytes;
+        let bytes = &self.bytes()[first..][..rows.len() * self.row_bytes];
+        self.order.is_none().then_some(bytes)
+    }
+
+    /// Are its bytes read from disk as they are used?
+    pub(crate) fn is_streamed(&self) -> bool {
+        self.is_streamed
+    }
+
     fn stored_row(&self, row: usize) -> usize {
         let row = self.first_row + row;
         self.order.as_ref().map_or(row, |order| order[row] as usize)

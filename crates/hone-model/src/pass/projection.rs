@@ -4,7 +4,7 @@
 //! train at a projection is in [`special`](super::special); rows with adapters of their own are in
 //! [`shares`](super::shares).
 
-use hone_tensor::Tensor;
+use hone_tensor::{Tensor, Weight};
 
 use super::Pass;
 use super::shares::{Grads, Share, shares_of};
@@ -75,12 +75,18 @@ impl<'a> Pass<'a> {
         at: Projections<'_>,
         x: &Tensor,
     ) -> (Vec<Tensor>, Option<Tensor>) {
+        let is_plain = at
+            .with_special(share)
+            .all(|(_, _, special)| special.is_none());
         let through =
             |(_, projection, special): (usize, &Projection, Option<Special>)| match special {
                 Some(special) => special.through(x),
                 None => self.product(projection, x),
             };
-        let mut outs: Vec<Tensor> = at.with_special(share).map(through).collect();
+        let mut outs: Vec<Tensor> = match is_plain {
+            true => self.products(at.all, x),
+            false => at.with_special(share).map(through).collect(),
+        };
         let low = self.adapt(share, at, x, &mut outs);
         (outs, low)
     }
@@ -91,6 +97,18 @@ impl<'a> Pass<'a> {
         self.device()
             .linear(x.view(), &projection.weight, &mut y, false);
         y
+    }
+
+    /// `x·Wᵀ` for each projection.
+    fn products(&self, all: &[Projection], x: &Tensor) -> Vec<Tensor> {
+        let empty = |projection: &Projection| {
+            let width = projection.weight.rows();
+            self.device().empty(x.rows(), width)
+        };
+        let mut outs: Vec<Tensor> = all.iter().map(empty).collect();
+        let weights: Vec<&Weight> = all.iter().map(|projection| &*projection.weight).collect();
+        self.device().linears(x.view(), &weights, &mut outs);
+        outs
     }
 
     /// `x·Wᵀ` of all shares at once, each with the input that its adapter makes of `x`.

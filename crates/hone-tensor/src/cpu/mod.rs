@@ -2,6 +2,8 @@
 
 mod attention;
 mod columns;
+#[cfg(target_arch = "x86_64")]
+mod few_rows;
 mod gelu;
 mod layer_norm;
 mod moving;
@@ -233,6 +235,21 @@ impl LinearOps for Cpu {
                 accumulate,
             };
             self.product(x, Right::StoredTransposed(&band), band.rows(), target);
+        }
+    }
+
+    fn linears(&self, x: MatRef, weights: &[&Weight], outs: &mut [Tensor]) {
+        assert_eq!(weights.len(), outs.len(), "an output for each weight");
+        // Where a few rows are multiplied the threads wait for each other after every weight. A weight that is read from
+        // disk as it is used has the memory for one of its parts, not for those of several.
+        let is_short = x.shape().0 <= product::FEW;
+        if is_short && !weights.iter().any(|weight| stored(weight).is_streamed()) {
+            let outs = weights.par_iter().zip(outs);
+            let all = outs.map(|(weight, out)| self.linear(x, weight, out, false));
+            return self.threads.install(|| all.collect());
+        }
+        for (weight, out) in weights.iter().zip(outs) {
+            self.linear(x, weight, out, false);
         }
     }
 

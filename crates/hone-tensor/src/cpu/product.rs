@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::few_rows;
 use super::pool::Pool;
 use super::simd::{self, Left, Out, Panels, Shared, TILE_COLS, TILE_ROWS};
 use crate::stored::StoredMatrix;
@@ -23,6 +25,8 @@ const DEPTH: usize = 320;
 const WIDTH: usize = 1024;
 /// Rows a thread works on at a time: its piece of the left operand stays in the second-level cache.
 const HEIGHT: usize = 96;
+/// Rows of input for which the input is not worth packing.
+pub const FEW: usize = 16;
 /// Columns that one packing task expands, or one block of the stored format where that is longer.
 const GROUP: usize = 64;
 /// Rows of a weight that a task expands at a time when there are few rows of input.
@@ -79,6 +83,14 @@ pub fn product(
     }
     check_bounds(height, depth, width, &left, &target);
     match right {
+        #[cfg(target_arch = "x86_64")]
+        Right::StoredTransposed(weight) if few_rows::suits(height, weight) => {
+            let step = block_depth(depth, &right);
+            few_rows::product(height, left, weight, step, &mut { target });
+        }
+        Right::StoredTransposed(_) if height <= FEW / 2 => {
+            by_columns(height, depth, width, left, right, target)
+        }
         Right::StoredTransposed(weight) if height <= HEIGHT => {
             by_weight_rows(pool, height, depth, left, weight, target)
         }

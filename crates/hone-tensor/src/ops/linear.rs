@@ -23,6 +23,14 @@ pub trait LinearOps: StorageOps {
         }
         put(self, out, &y);
     }
+    /// `outs[i] = x · Wᵢᵀ` for weights that read one input: each as [`LinearOps::linear`], or all at once where starting
+    /// costs as much as the product.
+    fn linears(&self, x: MatRef, weights: &[&Weight], outs: &mut [Tensor]) {
+        assert_eq!(weights.len(), outs.len(), "an output for each weight");
+        for (weight, out) in weights.iter().zip(outs) {
+            self.linear(x, weight, out, false);
+        }
+    }
     /// `dx (+)= dy · W`: `[t, out] × [out, in] → [t, in]`.
     fn linear_backward(&self, dy: MatRef, weight: &Weight, dx: &mut Tensor, accumulate: bool) {
         check_linear_backward(dy, weight, dx);
