@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::product::Dense;
+use super::operands::Dense;
 use super::rows::by_rows;
 use super::simd::vectorised;
 

@@ -25,7 +25,7 @@ use std::arch::x86_64::{
 };
 use std::ops::Range;
 
-use super::product::{Dense, Target};
+use super::operands::{Dense, Target};
 use super::simd::{Shared, Simd};
 use crate::quant::Format;
 use crate::stored::StoredMatrix;

@@ -7,6 +7,7 @@ mod few_rows;
 mod gelu;
 mod layer_norm;
 mod moving;
+mod operands;
 mod paged;
 mod pool;
 mod product;
@@ -35,10 +36,11 @@ use crate::ops::{
 use crate::stored::StoredMatrix;
 use crate::tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};
 use attention::Sided;
+use operands::{Dense, Target};
 use paged::Paged;
 pub(crate) use pool::size_class;
 use pool::{Buffer, Pool};
-use product::{Dense, Right, Target};
+use product::Right;
 
 /// A fixed number of threads and a pool of buffers.
 #[derive(Debug)]

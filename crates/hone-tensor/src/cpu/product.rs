@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
 use super::few_rows;
+use super::operands::{Dense, Target};
 use super::pool::Pool;
 use super::simd::{self, Left, Out, Panels, Shared, TILE_COLS, TILE_ROWS};
 use crate::stored::StoredMatrix;
@@ -32,17 +33,6 @@ const GROUP: usize = 64;
 /// Rows of a weight that a task expands at a time when there are few rows of input.
 const WEIGHT_ROWS: usize = 48;
 
-/// A dense operand: element `(i, j)` is `data[i * row + j * col]`.
-#[derive(Clone, Copy)]
-pub struct Dense<'a> {
-    /// The numbers.
-    pub data: &'a [f32],
-    /// Distance between rows.
-    pub row: usize,
-    /// Distance between columns.
-    pub col: usize,
-}
-
 /// The right operand, `[depth, width]`.
 #[derive(Clone, Copy)]
 pub enum Right<'a> {
@@ -52,20 +42,6 @@ pub enum Right<'a> {
     Stored(&'a StoredMatrix),
     /// `Wᵀ`, for `x · Wᵀ`.
     StoredTransposed(&'a StoredMatrix),
-}
-
-/// Where the result goes: element `(i, j)` is `data[i * row + j * col]`.
-pub struct Target<'a> {
-    /// The numbers.
-    pub data: &'a mut [f32],
-    /// Distance between rows.
-    pub row: usize,
-    /// Distance between columns.
-    pub col: usize,
-    /// Multiplies the product.
-    pub alpha: f32,
-    /// Whether to add to what is there.
-    pub accumulate: bool,
 }
 
 /// `target (+)= alpha · left · right`, `[height, depth] × [depth, width]`.
