@@ -48,14 +48,28 @@ fn is_title(c: char) -> bool {
 
 /// How many of a text's tokens are in capitals.
 pub fn capital_words(text: &str) -> usize {
+    let sentences = split_sentences(text);
+    let pieces = sentences
+        .into_iter()
+        .flat_map(|sentence| pieces(without_final_dot(sentence)));
     let mut count = 0;
-    for piece in pieces(text) {
+    for piece in pieces {
         let (stem, clitics) = without_clitics(piece);
         count += clitics.iter().filter(|clitic| is_upper(clitic)).count();
         let halves = if is_two_words(stem) { 2 } else { 1 };
         count += if is_upper(stem) { halves } else { 0 };
     }
     count
+}
+
+/// The dot at the end of a sentence is a token; one within it, as in `U.S. law`, belongs to its word.
+fn without_final_dot(sentence: &str) -> &str {
+    let closers = |c: char| is_space(c) || "])}>\"'»”’".contains(c);
+    let bare = sentence.trim_end_matches(closers);
+    match bare.strip_suffix('.') {
+        Some(bare) if !bare.ends_with('.') => bare,
+        _ => sentence,
+    }
 }
 
 /// The text at white space and at the signs that are tokens of their own.
@@ -112,12 +126,15 @@ fn is_two_words(word: &str) -> bool {
     two.iter().any(|two| word.eq_ignore_ascii_case(two))
 }
 
-/// How many sentences there are: one more than there are ends with something after them.
+/// How many sentences there are.
 pub fn sentences(text: &str) -> usize {
-    let text = text.trim_matches(is_space);
-    let mut count = usize::from(!text.is_empty());
-    let mut rest = text;
-    let mut start = 0;
+    split_sentences(text).len()
+}
+
+/// The text at the ends of sentences that have something after them.
+fn split_sentences(text: &str) -> Vec<&str> {
+    let mut rest = text.trim_matches(is_space);
+    let (mut sentences, mut start) = (vec![], 0);
     while let Some(at) = rest[start..].find(['.', '?', '!']) {
         let end = start + at + 1;
         let after = rest[end..].chars().next();
@@ -132,11 +149,12 @@ pub fn sentences(text: &str) -> usize {
             break;
         }
         if ends_sentence(&rest[..end], following) {
-            count += 1;
+            sentences.push(&rest[..rest.len() - following.len()]);
             (rest, start) = (following, 0);
         }
     }
-    count
+    sentences.extend((!rest.is_empty()).then_some(rest));
+    sentences
 }
 
 /// What comes after an end, without the quotes and brackets that close it.
@@ -215,6 +233,8 @@ mod tests {
             ("CANNOT", 2),
             ("X:Y 1:2 ÉTÉ 42", 3),
             ("A:1B", 1),
+            ("IT'S. And IT'S.", 4),
+            ("U.S. law is IT'S", 3),
             ("lower Title", 0),
             ("IT’S", 2),
             ("A--B...C", 3),
