@@ -95,7 +95,7 @@ const SCIKIT_LEARN: &str = "scikit-learn 1.9.1";
 const LM_EVAL: &str = "lm_eval 0.4.13";
 
 /// Every metric of this library.
-pub const METRICS: [Metric; 27] = [
+pub const METRICS: [Metric; 29] = [
     Metric::mean("exact_match", "equality, but for white space at the ends"),
     Metric::mean("squad_exact_match", "SQuAD's evaluation script"),
     Metric::mean("squad_f1", "SQuAD's evaluation script"),
@@ -128,6 +128,9 @@ pub const METRICS: [Metric; 27] = [
     Metric::mean("tool_call", "equality of names and arguments, in any order"),
     Metric::mean("ifeval_prompt_strict", LM_EVAL),
     Metric::mean("ifeval_prompt_loose", LM_EVAL),
+    // Over all instructions of all prompts, some of which have several.
+    Metric::counts("ifeval_instruction_strict", LM_EVAL, (0.0, 1.0)),
+    Metric::counts("ifeval_instruction_loose", LM_EVAL, (0.0, 1.0)),
     Metric {
         higher_is_better: false,
         range: (0.0, f64::INFINITY),
