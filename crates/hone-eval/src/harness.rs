@@ -180,6 +180,15 @@ impl Exam {
         Ok(self)
     }
 
+    /// The task and the reference of each row that will be asked and scored.
+    pub fn references(&self) -> impl Iterator<Item = (&str, &str)> {
+        let scored = self.questions.iter().filter(|question| question.is_scored);
+        scored.map(|question| {
+            let task = self.examples[question.example].task;
+            (self.tasks[task].as_str(), question.reference.as_str())
+        })
+    }
+
     /// Rows that will be judged.
     pub fn num_rows(&self) -> usize {
         self.examples.len()

@@ -1,7 +1,10 @@
 //! Judging: tasks, metrics, statistics, comparisons.
 
+pub mod answers;
 pub mod harness;
 pub mod ifd;
+pub mod labels;
 pub mod metric;
 pub mod report;
+pub mod scored;
 pub mod statistics;

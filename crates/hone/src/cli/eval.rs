@@ -8,6 +8,7 @@ use crate::base::OpenBase;
 use crate::curation::{count_line, tell_remarks};
 use crate::data_flags::{DataFlags, KeyArgs, chosen_inputs};
 use crate::judge::{judge_both, per_task};
+use crate::place::{begin, refuse_used};
 use crate::report::TaskRow;
 use crate::screen::{self, Talk, plural};
 use crate::sifted::{SieveArgs, Sifted};
@@ -15,11 +16,15 @@ use anyhow::Result;
 use clap::ValueEnum;
 use hone_curate::Sifting;
 use hone_data::{Record, Side};
-use hone_eval::harness::{Exam, Rules};
+use hone_eval::answers::{AnswerLine, Said};
+use hone_eval::harness::{Exam, Judged, Rules};
+use hone_eval::labels::Labelled;
 use hone_eval::metric::exact::Rule;
-use hone_ledger::Seed;
+use hone_eval::scored::{self, BY_REFERENCE, Scored};
 use hone_ledger::words::{on_terminal, shortened_to};
+use hone_ledger::{Seed, WriteError};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Arguments of `hone eval`.
@@ -54,6 +59,14 @@ pub struct Eval {
     /// Answers written at the same time; more need more memory
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     slots: u16,
+    /// Further metrics by which answers are scored against their references; may be given more than once. docs/metrics.md
+    /// says whose definitions they follow
+    #[arg(long = "metric", value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(BY_REFERENCE))]
+    metrics: Vec<String>,
+    /// Directory for the report, which must not exist: answers.jsonl has each row's prompt, reference, answers and scores,
+    /// report.json every number
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
     /// End with one JSON object
     #[arg(long)]
     json: bool,
@@ -68,12 +81,18 @@ enum Match {
 impl Eval {
     /// Judges, and prints a table or an object.
     pub fn run(self, talk: Talk) -> Result<Exit> {
+        self.out.as_deref().map_or(Ok(()), refuse_used)?;
         let open = self.model.open(talk)?;
         let sifted = self.sifted(&open, talk)?;
         let count = sifted.count.clone();
         let records = self.records(sifted, talk)?;
         let limit = open.weights.config().context_len;
         let exam = Exam::set(&open.renderer, &records, self.sieve.max_length.min(limit));
+        // Before a model has answered for minutes.
+        scored::check(&self.metrics, exam.references()).map_err(|error| {
+            Refusal::usage(error.to_string())
+                .hint("take the metric out, or judge by rows whose replies are of that kind")
+        })?;
         let rules = Rules {
             max_new_tokens: self.max_tokens,
             slots: usize::from(self.slots),
@@ -93,11 +112,26 @@ impl Eval {
             })?;
             progress_line.finish();
             open.weights.check_unchanged(None)?;
-            return self.print(
-                json!({ "tasks": per_task(&judged), "model": "base", "count": count }),
-                &[],
-                talk,
-            );
+            let labels = Labelled::per_task(&judged);
+            let scored = scored::per_task(&self.metrics, &judged, None, Seed::new(0))?;
+            let object = json!({
+                "tasks": per_task(&judged),
+                "metrics": scored,
+                "labels": { "base": labels },
+                "model": "base",
+                "count": count,
+            });
+            self.write(&records, &judged, &[], &object, talk)?;
+            if self.json {
+                screen::data_json(&object)?;
+                return Ok(Exit::Done);
+            }
+            print_scores(&object)?;
+            print_metrics(&scored)?;
+            for (task, base) in &labels {
+                show_labels(task, base, None)?;
+            }
+            return Ok(Exit::Done);
         };
         let adapter = open.read_adapter(&model, dir)?;
         let told = |who: &str, progress| progress_line.tell(who, progress);
@@ -105,16 +139,81 @@ impl Eval {
         progress_line.finish();
         open.weights.check_unchanged(None)?;
         let (base, tuned) = (per_task(&verdict.base), per_task(&verdict.tuned));
+        let labels = [&verdict.base, &verdict.tuned].map(|judged| Labelled::per_task(judged));
+        let tuned_rows = Some(&verdict.tuned[..]);
+        let scored = scored::per_task(&self.metrics, &verdict.base, tuned_rows, Seed::new(0))?;
         let object = json!({
             "tasks": tuned,
             "model": "tuned",
             "base": { "tasks": base },
             "tuned": { "tasks": tuned },
             "comparisons": verdict.comparisons,
+            "metrics": scored,
+            "labels": { "base": labels[0], "tuned": labels[1] },
             "refused": count.read - count.usable,
             "count": count,
         });
-        self.print(object, &verdict.rows(), talk)
+        self.write(&records, &verdict.base, &verdict.tuned, &object, talk)?;
+        if self.json {
+            screen::data_json(&object)?;
+            return Ok(Exit::Done);
+        }
+        let mut rows = verdict.rows();
+        for (task, scored) in &scored {
+            // Behind the task's own lines.
+            let behind = rows.iter().rposition(|row| row.task == *task);
+            let at = behind.map_or(rows.len(), |last| last + 1);
+            rows.splice(at..at, scored.iter().map(|scored| metric_row(task, scored)));
+        }
+        show_comparison(&rows, screen::data)?;
+        talk.say("range: 95 % of resamples of the rows");
+        talk.say(format!(
+            "better and worse are told line by line: of 20 lines without a difference, one is told to have one; here are {}",
+            rows.len()
+        ));
+        for (task, base) in &labels[0] {
+            show_labels(task, base, labels[1].get(task))?;
+        }
+        Ok(Exit::Done)
+    }
+
+    /// Writes the report, if one is asked for: all of it or nothing.
+    fn write(
+        &self,
+        records: &[Record],
+        base: &[Judged],
+        tuned: &[Judged],
+        object: &Value,
+        talk: Talk,
+    ) -> Result<()> {
+        let Some(out) = &self.out else {
+            return Ok(());
+        };
+        let mut dir = begin(out, "hone eval", talk)?;
+        let mut lines = String::new();
+        for (at, judged) in base.iter().enumerate() {
+            let line = AnswerLine {
+                base: Some(Said::of(judged)),
+                tuned: tuned.get(at).map(Said::of),
+                ..AnswerLine::of(records, judged)
+            };
+            lines += &serde_json::to_string(&line)?;
+            lines.push('\n');
+        }
+        let report = format!("{object:#}\n");
+        for (name, text) in [("answers.jsonl", lines), ("report.json", report)] {
+            let path = dir.path_of(name);
+            let bytes = text.len() as u64;
+            std::fs::write(&path, text).map_err(|source| WriteError::new(&path, bytes, source))?;
+        }
+        let adapter = self
+            .model
+            .adapter
+            .as_ref()
+            .map(|dir| dir.display().to_string());
+        dir.publish(json!({ "kind": "evaluation", "adapter": adapter, "rows": base.len() }))?;
+        talk.say(format!("answers and scores: {}", out.display()));
+        Ok(())
     }
 
     /// Why no row is left, and what would change that.
@@ -202,18 +301,6 @@ impl Eval {
         records.truncate(num_rows);
         Ok(records)
     }
-
-    fn print(&self, object: Value, rows: &[TaskRow], talk: Talk) -> Result<Exit> {
-        if self.json {
-            screen::data_json(&object)?;
-        } else if rows.is_empty() {
-            print_scores(&object)?;
-        } else {
-            show_comparison(rows, screen::data)?;
-            talk.say("range: 95 % of paired bootstrap resamples of the rows");
-        }
-        Ok(Exit::Done)
-    }
 }
 
 fn print_scores(object: &Value) -> Result<()> {
@@ -241,6 +328,108 @@ fn print_scores(object: &Value) -> Result<()> {
     Ok(())
 }
 
+/// Base beside tuned by a metric that was asked for.
+fn metric_row(task: &str, scored: &Scored) -> TaskRow {
+    let Scored { base, tuned, .. } = scored;
+    let number = |value: f64| format!("{value:.3}");
+    let (words, verdict) = scored.difference.map_or((String::new(), ""), |difference| {
+        let verdict = match difference.is_clear() {
+            false => "unclear",
+            true if (difference.value > 0.0) == scored.metric.higher_is_better => "better",
+            true => "worse",
+        };
+        let words = match difference.interval {
+            Some(range) => format!(
+                "{:+.3} ({:+.3} to {:+.3})",
+                difference.value, range.0, range.1
+            ),
+            None => format!("{:+.3}", difference.value),
+        };
+        (words, verdict)
+    });
+    TaskRow {
+        task: task.to_owned(),
+        metric: scored.metric.name.into(),
+        rows: base.rows,
+        base: number(base.value),
+        tuned: tuned.map_or_else(String::new, |tuned| number(tuned.value)),
+        difference: words,
+        verdict,
+    }
+}
+
+/// One model by the metrics that were asked for.
+fn print_metrics(scored: &BTreeMap<String, Vec<Scored>>) -> Result<()> {
+    for (task, scored) in scored {
+        for Scored { metric, base, .. } in scored {
+            let range = base.interval.map_or_else(String::new, |range| {
+                format!(" ({:.3} to {:.3})", range.0, range.1)
+            });
+            screen::data(format!(
+                "{:20} {:>6} {:20} {:.3}{range}",
+                cell(task),
+                base.rows,
+                metric.name,
+                base.value
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// How a task of labels was answered, one line for each model, and what was mistaken for what.
+fn show_labels(task: &str, base: &Labelled, tuned: Option<&Labelled>) -> Result<()> {
+    let (label, share) = &base.majority;
+    screen::data(String::new())?;
+    screen::data(format!(
+        "{}: {} labels; always `{}` would be right in {share:.3} of {} rows",
+        cell(task),
+        base.per_label.len(),
+        cell(label),
+        base.confusion.rows(),
+    ))?;
+    screen::data(format!(
+        "{:6} {:>9} {:>9} {:>7}  answers that are no label",
+        "model", "accuracy", "macro F1", "MCC"
+    ))?;
+    let models = [("base", Some(base)), ("tuned", tuned)];
+    let models = models
+        .into_iter()
+        .filter_map(|(name, model)| Some((name, model?)));
+    for (name, model) in models.clone() {
+        screen::data(format!(
+            "{name:6} {:>9.3} {:>9.3} {:>7.3}  {} of {}",
+            model.accuracy,
+            model.macro_f1,
+            model.mcc,
+            model.unparseable,
+            model.confusion.rows(),
+        ))?;
+    }
+    for (name, model) in models {
+        let mistaken = model.mistaken();
+        let told = mistaken
+            .iter()
+            .take(MISTAKES)
+            .map(|(gold, answer, count)| format!("`{}` as `{}` {count}", cell(gold), cell(answer)));
+        let told: Vec<String> = told.collect();
+        match (
+            told.is_empty(),
+            2 * model.unparseable > model.confusion.rows(),
+        ) {
+            (_, true) => screen::data(format!(
+                "{name}: most answers are no label at all, so it fails by the form of its answers; what it knows is not told by this"
+            ))?,
+            (true, false) => {}
+            (false, false) => screen::data(format!("{name} took {}", told.join(", ")))?,
+        }
+    }
+    Ok(())
+}
+
+/// Mistakes that are told; all are in the report.
+const MISTAKES: usize = 5;
+
 /// A task's name in a table, where rows may have chosen a very long one.
 fn cell(task: &str) -> String {
     shortened_to(&on_terminal(task), 60).into_owned()
@@ -251,9 +440,13 @@ pub fn show_comparison(
     rows: &[TaskRow],
     say: impl Fn(String) -> std::io::Result<()>,
 ) -> Result<()> {
+    let width = rows.iter().map(|row| row.metric.len()).max().unwrap_or(0);
+    let width = width.max(12);
     let line = |cells: [&str; 7]| {
         let [task, metric, rows, base, tuned, difference, verdict] = cells;
-        format!("{task:16} {metric:12} {rows:>5} {base:>8} {tuned:>8}  {difference:26} {verdict}")
+        format!(
+            "{task:16} {metric:width$} {rows:>5} {base:>8} {tuned:>8}  {difference:26} {verdict}"
+        )
     };
     say(line([
         "task",

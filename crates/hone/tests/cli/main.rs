@@ -6,6 +6,7 @@ mod command;
 mod curation;
 mod decisions;
 mod deploy;
+mod evaluation;
 mod files_beside;
 #[path = "../imitated_hub/mod.rs"]
 mod imitated_hub;

@@ -1,0 +1,369 @@
+//! Answers scored by the metrics that somebody names, task by task, with how sure one can be.
+
+use std::collections::BTreeMap;
+
+use hone_ledger::Seed;
+use serde::Serialize;
+
+use crate::harness::Judged;
+use crate::metric::bleu::{self, Bleu};
+use crate::metric::chrf::{self, Chrf};
+use crate::metric::distance::{edit_distance, edit_similarity};
+use crate::metric::exact::{Rule, exact_match, token_f1};
+use crate::metric::scores::{Metric, OverRows, Scores};
+use crate::metric::{json, lm_eval, rouge, tool_call};
+use crate::statistics::estimate::Estimate;
+use crate::statistics::paired::PairedDifference;
+
+/// Names of the metrics that need a reference and an answer and nothing else.
+pub const BY_REFERENCE: [&str; 18] = [
+    "squad_exact_match",
+    "squad_f1",
+    "lm_eval_exact_match",
+    "gsm8k_strict",
+    "gsm8k_flexible",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "rougeLsum",
+    "bleu",
+    "chrf",
+    "chrf++",
+    "edit_similarity",
+    "edit_distance",
+    "json_parse",
+    "json_equal",
+    "json_field_f1",
+    "tool_call",
+];
+
+/// One metric on one task.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Scored {
+    /// Which one, and how to read it.
+    pub metric: Metric,
+    /// What has to be quoted beside the score, where its authors ask for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signature: Option<String>,
+    /// The base's score.
+    pub base: Estimate,
+    /// The tuned model's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tuned: Option<Estimate>,
+    /// Tuned minus base, row by row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub difference: Option<PairedDifference>,
+}
+
+/// A metric that has nothing to score.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NothingToScore {
+    /// No such metric, or one that needs more than a reference.
+    #[error("`{0}` is no metric that a reference and an answer are enough for")]
+    Unknown(String),
+    /// The references of a task are not what the metric is about.
+    #[error("`{metric}` has nothing to compare in task `{task}`: no reference {lacks}")]
+    NoReference {
+        /// The metric.
+        metric: &'static str,
+        /// The task.
+        task: String,
+        /// What a reference would be.
+        lacks: &'static str,
+    },
+}
+
+/// What a metric keeps of each row.
+enum Rows {
+    Means(Vec<Option<f64>>),
+    Bleu(Vec<bleu::Counts>),
+    Chrf(Chrf, Vec<chrf::Counts>),
+}
+
+const BLEU: Bleu = Bleu {
+    lowercase: false,
+    effective_order: false,
+};
+
+/// The scores of each task by these metrics, in their order; of the rows of both models that were asked. A task of which
+/// nothing was asked has none.
+///
+/// # Errors
+/// A name that is none of [`BY_REFERENCE`], and a task none of whose references is what a metric compares.
+pub fn per_task(
+    metrics: &[String],
+    base: &[Judged],
+    tuned: Option<&[Judged]>,
+    seed: Seed,
+) -> Result<BTreeMap<String, Vec<Scored>>, NothingToScore> {
+    type Asked<'a> = Vec<[(&'a str, &'a str); 2]>;
+    let mut tasks: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
+    for (at, row) in base.iter().enumerate() {
+        let other = tuned.map_or(row, |tuned| &tuned[at]);
+        let (Some(_), Some(said), Some(other)) =
+            (row.score.exact_match, &row.answer, &other.answer)
+        else {
+            continue;
+        };
+        let pair = [said, other].map(|answer| (answer.reference.as_str(), answer.text.as_str()));
+        tasks.entry(&row.score.task).or_default().push(pair);
+    }
+    let mut scored = BTreeMap::new();
+    for (task, rows) in tasks {
+        let of = |name: &String| {
+            let metric = known(name)?;
+            let [base, other] = [0, 1].map(|model| rows_of(metric, rows.iter().map(|r| r[model])));
+            let seed = seed.child(task).child(name);
+            let is_compared = tuned.is_some();
+            let scored = score(metric, (base, other), is_compared, seed);
+            scored.ok_or_else(|| no_reference(metric, task))
+        };
+        let all = metrics.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        scored.insert(task.to_owned(), all);
+    }
+    Ok(scored)
+}
+
+/// Have these metrics something to compare in every task? So that it is known before a model answers.
+///
+/// # Errors
+/// As [`per_task`].
+pub fn check<'a>(
+    metrics: &[String],
+    references: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<(), NothingToScore> {
+    let mut tasks: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    references.for_each(|(task, reference)| tasks.entry(task).or_default().push(reference));
+    for name in metrics {
+        let metric = known(name)?;
+        let mut rouge = rouge::Scorer::new(false);
+        let mut compares = |reference: &str| match metric.over_rows {
+            OverRows::Mean => of_row(name, reference, "", &mut rouge).is_some(),
+            OverRows::Counts => true,
+        };
+        for (task, references) in &tasks {
+            if !references.iter().any(|reference| compares(reference)) {
+                return Err(no_reference(metric, task));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn known(name: &str) -> Result<Metric, NothingToScore> {
+    let metric = Metric::named(name).filter(|_| BY_REFERENCE.contains(&name));
+    metric.ok_or_else(|| NothingToScore::Unknown(name.to_owned()))
+}
+
+fn no_reference(metric: Metric, task: &str) -> NothingToScore {
+    NothingToScore::NoReference {
+        metric: metric.name,
+        task: task.to_owned(),
+        lacks: match metric.name {
+            "tool_call" => "is a tool call",
+            _ => "is JSON",
+        },
+    }
+}
+
+fn rows_of<'a>(metric: Metric, rows: impl Iterator<Item = (&'a str, &'a str)>) -> Rows {
+    let mut rouge = rouge::Scorer::new(false);
+    match metric.name {
+        "bleu" => Rows::Bleu(rows.map(|(r, said)| BLEU.counts(&[r], said)).collect()),
+        "chrf" | "chrf++" => {
+            let chrf = match metric.name {
+                "chrf" => Chrf::Letters,
+                _ => Chrf::Words,
+            };
+            Rows::Chrf(
+                chrf,
+                rows.map(|(r, said)| chrf.counts(&[r], said)).collect(),
+            )
+        }
+        name => Rows::Means(
+            rows.map(|(reference, said)| of_row(name, reference, said, &mut rouge))
+                .collect(),
+        ),
+    }
+}
+
+/// One row's score; `None` where the reference is not what the metric compares.
+fn of_row(name: &str, reference: &str, said: &str, rouge: &mut rouge::Scorer) -> Option<f64> {
+    let yes = |is_so: bool| Some(f64::from(is_so));
+    match name {
+        "squad_exact_match" => yes(exact_match(reference, said, Rule::Squad)),
+        "squad_f1" => Some(token_f1(reference, said)),
+        "lm_eval_exact_match" => yes(lm_eval::ExactMatch::default().matches(reference, said)),
+        "gsm8k_strict" => yes(lm_eval::gsm8k(reference, said).strict),
+        "gsm8k_flexible" => yes(lm_eval::gsm8k(reference, said).flexible),
+        "rouge1" => Some(rouge.rouge_n(1, reference, said).f),
+        "rouge2" => Some(rouge.rouge_n(2, reference, said).f),
+        "rougeL" => Some(rouge.score(reference, said).rouge_l.f),
+        "rougeLsum" => Some(rouge.score(reference, said).rouge_lsum.f),
+        "edit_similarity" => Some(edit_similarity(reference, said)),
+        "edit_distance" => Some(edit_distance(reference, said) as f64),
+        "json_parse" => yes(json::read(said).value.is_some()),
+        "json_equal" | "json_field_f1" => {
+            let expected = json::read(reference).value?;
+            let score = json::fields(&expected, json::read(said).value.as_ref());
+            match name {
+                "json_equal" => yes(score.equal),
+                _ => Some(f1(score.precision, score.recall)),
+            }
+        }
+        "tool_call" => {
+            let expected = tool_call::read(reference)?;
+            let said = tool_call::read(said);
+            yes(said.is_some_and(|said| tool_call::compare(&expected, &said).calls))
+        }
+        _ => None,
+    }
+}
+
+fn f1(precision: f64, recall: f64) -> f64 {
+    match precision + recall {
+        0.0 => 0.0,
+        sum => 2.0 * precision * recall / sum,
+    }
+}
+
+fn score(metric: Metric, rows: (Rows, Rows), is_compared: bool, seed: Seed) -> Option<Scored> {
+    let scored = |signature, base, tuned: Option<Estimate>, difference| Scored {
+        metric,
+        signature,
+        base,
+        tuned: tuned.filter(|_| is_compared),
+        difference: Option::filter(difference, |_| is_compared),
+    };
+    Some(match rows {
+        (Rows::Means(base), Rows::Means(tuned)) => {
+            let [base, tuned] = [base, tuned].map(|rows| Scores { metric, rows });
+            let difference = base.compare(&tuned, seed).ok()?;
+            let (base, tuned) = (base.estimate(seed)?, tuned.estimate(seed));
+            scored(None, base, tuned, difference)
+        }
+        (Rows::Bleu(base), Rows::Bleu(tuned)) => {
+            let sum = |counts: bleu::Counts| BLEU.score(&counts).bleu;
+            let (base, tuned, difference) = by_counts(&base, &tuned, seed, sum);
+            scored(Some(BLEU.signature(Some(1))), base?, tuned, difference)
+        }
+        (Rows::Chrf(chrf, base), Rows::Chrf(_, tuned)) => {
+            let sum = |counts: chrf::Counts| chrf.score(&counts);
+            let (base, tuned, difference) = by_counts(&base, &tuned, seed, sum);
+            scored(Some(chrf.signature(Some(1))), base?, tuned, difference)
+        }
+        _ => unreachable!("both models are scored by one metric"),
+    })
+}
+
+type ByCounts = (Option<Estimate>, Option<Estimate>, Option<PairedDifference>);
+
+/// A score that is made of the counts of all rows.
+fn by_counts<C: Clone + Sync + std::iter::Sum<C>>(
+    base: &[C],
+    tuned: &[C],
+    seed: Seed,
+    score: impl Fn(C) -> f64 + Sync + Send,
+) -> ByCounts {
+    let of = |rows: &[C], drawn: &[usize]| score(drawn.iter().map(|at| rows[*at].clone()).sum());
+    let sides = [base, tuned];
+    (
+        Estimate::by(base.len(), seed, |drawn| of(base, drawn)),
+        Estimate::by(tuned.len(), seed, |drawn| of(tuned, drawn)),
+        PairedDifference::by(base.len(), seed, |drawn| {
+            let counts = drawn
+                .iter()
+                .map(|&(row, is_tuned)| sides[usize::from(is_tuned)][row].clone());
+            score(counts.sum())
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::Answer;
+    use crate::report::RowScore;
+    use hone_model::Stop;
+
+    fn judged(rows: &[(&str, &str)]) -> Vec<Judged> {
+        let row = |(row, &(reference, text)): (usize, &(&str, &str))| Judged {
+            score: RowScore {
+                row,
+                task: "t".into(),
+                nats: 0.0,
+                tokens: 0,
+                exact_match: Some(reference == text),
+                rouge_l: None,
+            },
+            answer: Some(Answer {
+                asked: String::new(),
+                text: text.into(),
+                reference: reference.into(),
+                stop: Stop::Length,
+            }),
+        };
+        rows.iter().enumerate().map(row).collect()
+    }
+
+    #[test]
+    fn every_metric_by_reference_scores_what_is_right_best() {
+        let call = r#"{"name":"f","arguments":{"a":1}}"#;
+        let references = [call; 6];
+        let right = judged(&references.map(|text| (text, text)));
+        let wrong = judged(&references.map(|text| (text, "#### 12")));
+        let names = BY_REFERENCE.map(str::to_owned);
+        let scored = per_task(&names, &wrong, Some(&right), Seed::new(0)).unwrap();
+        for scored in &scored["t"] {
+            let (metric, tuned) = (scored.metric, scored.tuned.unwrap().value);
+            if metric.name.starts_with("gsm8k") {
+                continue;
+            }
+            let best = match metric.higher_is_better {
+                true => metric.range.1,
+                false => metric.range.0,
+            };
+            assert!((tuned - best).abs() < 1e-9, "{}: {tuned}", metric.name);
+            let difference = scored.difference.unwrap();
+            assert_eq!(
+                difference.value,
+                tuned - scored.base.value,
+                "{}",
+                metric.name
+            );
+            assert_eq!(
+                difference.value > 0.0,
+                metric.higher_is_better,
+                "{}",
+                metric.name
+            );
+        }
+        assert!(scored["t"].iter().any(|scored| scored.signature.is_some()));
+    }
+
+    #[test]
+    fn one_model_has_no_difference() {
+        let rows = judged(&[("a b c", "a b"), ("d", "e")]);
+        let scored = per_task(&["squad_f1".into()], &rows, None, Seed::new(0)).unwrap();
+        let scored = &scored["t"][0];
+        assert_eq!((scored.tuned, scored.difference), (None, None));
+        assert!((scored.base.value - 0.4 / 1.0).abs() < 0.1, "{scored:?}");
+    }
+
+    #[test]
+    fn a_metric_without_a_reference_for_it_is_refused() {
+        let rows = judged(&[("words", "words")]);
+        let error = |name: &str| {
+            let metrics = [name.to_owned()];
+            let before = check(&metrics, [("t", "words")].into_iter()).unwrap_err();
+            let after = per_task(&metrics, &rows, None, Seed::new(0)).unwrap_err();
+            assert_eq!(before, after);
+            after.to_string()
+        };
+        assert_eq!(
+            error("json_equal"),
+            "`json_equal` has nothing to compare in task `t`: no reference is JSON"
+        );
+        assert!(error("ifeval_prompt_strict").contains("is no metric that a reference"));
+    }
+}

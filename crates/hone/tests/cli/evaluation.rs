@@ -1,0 +1,125 @@
+//! `hone eval`: answers that are kept, metrics that are asked for, and tasks of labels.
+
+use crate::command::Place;
+use serde_json::Value;
+
+fn lines(place: &Place, name: &str) -> Vec<Value> {
+    let text = std::fs::read_to_string(place.path(name)).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn trained(place: &Place) {
+    place.examples("rows.jsonl", 16);
+    place.ok("train --model {tied} --data rows.jsonl --lr 1e-2 --max-length 256 --out run");
+}
+
+#[test]
+fn every_answer_of_both_models_is_kept_with_its_scores() {
+    let place = Place::new();
+    trained(&place);
+    let eval = "eval --model {tied} --adapter run/adapter --data rows.jsonl --max-tokens 6 --metric bleu --metric squad_f1";
+    let ran = place.ok(&format!("{eval} --out report --json"));
+
+    let answers = lines(&place, "report/answers.jsonl");
+    assert_eq!(answers.len(), 16);
+    let first = &answers[0];
+    assert!(
+        first["source"].as_str().unwrap().ends_with("rows.jsonl:1"),
+        "{first}"
+    );
+    assert_eq!(first["prompt"][0]["content"], "Say the number 0");
+    assert_eq!(first["reference"], "It is 0.");
+    for model in ["base", "tuned"] {
+        let said = &first[model];
+        assert!(
+            said["text"].is_string() && said["stop"].is_string(),
+            "{said}"
+        );
+        assert!(said["loss"].as_f64().unwrap() > 0.0);
+        assert!(said["exact_match"].is_boolean() && said["rougeL"].is_number());
+    }
+
+    let report = std::fs::read(place.path("report/report.json")).unwrap();
+    let report: Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report, ran.json(), "the report is what is said");
+    let metrics = report["metrics"]["even"].as_array().unwrap();
+    assert_eq!(metrics[0]["metric"]["name"], "bleu");
+    assert!(
+        metrics[0]["signature"]
+            .as_str()
+            .unwrap()
+            .contains("tok:13a")
+    );
+    for metric in metrics {
+        let value = |model: &str| metric[model]["value"].as_f64().unwrap();
+        let difference = metric["difference"]["value"].as_f64().unwrap();
+        assert!(
+            (difference - (value("tuned") - value("base"))).abs() < 1e-9,
+            "{metric}"
+        );
+    }
+
+    // The same answers whatever stands in a batch, and whatever the number of threads.
+    place.ok(&format!("{eval} --out again --slots 1 --threads 1"));
+    assert_eq!(lines(&place, "again/answers.jsonl"), answers);
+    let error = place.refusal(&format!("{eval} --out report"));
+    assert!(error.contains("report exists already"), "{error}");
+}
+
+#[test]
+fn a_table_has_a_line_for_each_metric_that_was_asked_for() {
+    let place = Place::new();
+    trained(&place);
+    let both = "eval --model {tied} --adapter run/adapter --data rows.jsonl --max-tokens 4 --metric chrf --metric squad_exact_match";
+    let ran = place.ok(both);
+    let table: Vec<&str> = ran.stdout.lines().collect();
+    let tasks = |name: &str| table.iter().filter(|line| line.starts_with(name)).count();
+    assert_eq!((tasks("even "), tasks("odd ")), (5, 5), "{}", ran.stdout);
+    assert!(
+        table[1].starts_with("even             loss"),
+        "{}",
+        ran.stdout
+    );
+    assert!(table[5].contains("squad_exact_match"), "{}", ran.stdout);
+    assert!(ran.stderr.contains("here are 10"), "{}", ran.stderr);
+
+    let one = place.ok("eval --model {tied} --data rows.jsonl --max-tokens 4 --metric chrf");
+    assert!(one.stdout.contains("chrf"), "{}", one.stdout);
+}
+
+#[test]
+fn a_metric_that_has_nothing_to_compare_is_refused_before_the_model_answers() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 4);
+    let error = place.refusal("eval --model {tied} --data rows.jsonl --metric json_equal");
+    let first = "error: `json_equal` has nothing to compare in task `even`: no reference is JSON\nhint: take the metric out";
+    assert!(error.starts_with(first), "{error}");
+    let error = place.refusal("eval --model {tied} --data rows.jsonl --metric rouge7");
+    assert!(
+        error.contains("rouge7") && error.contains("rougeLsum"),
+        "{error}"
+    );
+}
+
+#[test]
+fn labels_are_told_with_the_share_that_the_commonest_would_reach() {
+    let place = Place::new();
+    let row = |i: usize| {
+        let label = if i.is_multiple_of(3) { "idea" } else { "bug" };
+        format!(r#"{{"task":"tickets","instruction":"Ticket {i}","output":"{label}"}}"#)
+    };
+    let rows: Vec<String> = (0..12).map(row).collect();
+    place.write("rows.jsonl", &rows.join("\n"));
+    let ran = place.ok("eval --model {tied} --data rows.jsonl --max-tokens 3");
+    let told = "tickets: 2 labels; always `bug` would be right in 0.667 of 12 rows";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
+    assert!(ran.stdout.contains("12 of 12"), "{}", ran.stdout);
+    assert!(
+        ran.stdout
+            .contains("base: most answers are no label at all"),
+        "{}",
+        ran.stdout
+    );
+}
