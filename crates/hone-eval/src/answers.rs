@@ -17,6 +17,9 @@ pub struct AnswerLine<'a> {
     pub prompt: &'a [Turn],
     /// What should be said; of a text, the text.
     pub reference: &'a str,
+    /// Was the tuned model trained on the prompt? Left out where that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trained_on: Option<bool>,
     /// What the base said.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<Said<'a>>,
@@ -73,6 +76,7 @@ impl<'a> AnswerLine<'a> {
             task: &judged.score.task,
             prompt,
             reference,
+            trained_on: None,
             base: None,
             tuned: None,
         }

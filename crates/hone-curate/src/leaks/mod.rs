@@ -25,12 +25,14 @@ pub(crate) mod prompt;
 mod reading;
 mod reworded;
 mod template;
+mod trained;
 mod tulu3;
 
 pub(crate) use index::related;
 pub use index::{Index, find};
 pub use overlap::Overlap;
 pub use reading::Texts;
+pub use trained::TrainedPrompts;
 
 /// The family's rules.
 pub const RULES: &[Entry] = &[

@@ -79,6 +79,11 @@ pub(crate) fn ids(said: &[(&Part<'_>, &str)]) -> Vec<u64> {
     prompts.map(|(id, _)| id.prefix()).collect()
 }
 
+/// The prefixes of the ids of all prompts of a record, first to last.
+pub(super) fn prefixes(record: &Record) -> impl Iterator<Item = u64> {
+    prompts(record).into_iter().map(|(id, _)| id.prefix())
+}
+
 /// The ids of all prompts of a record, each with its last text; a text trained on whole is its own.
 fn prompts(record: &Record) -> Vec<(ContentId, Part<'_>)> {
     prompts_of(record.parts().map(|part| (part, same_but_case(part.text))))

@@ -10,11 +10,13 @@ use crate::data_flags::{DataFlags, KeyArgs, chosen_inputs};
 use crate::judge::{judge_both, per_task};
 use crate::place::{begin, refuse_used};
 use crate::report::TaskRow;
+use crate::run::TRAINED_PROMPTS;
 use crate::screen::{self, Talk, plural};
 use crate::sifted::{SieveArgs, Sifted};
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use hone_curate::Sifting;
+use hone_curate::leaks::TrainedPrompts;
 use hone_data::{Record, Side};
 use hone_eval::answers::{AnswerLine, Said};
 use hone_eval::harness::{Exam, Judged, Rules};
@@ -78,6 +80,28 @@ enum Match {
     Squad,
 }
 
+/// Which rows an adapter was trained on.
+struct Seen {
+    rows: Vec<bool>,
+}
+
+impl Seen {
+    fn count(&self) -> usize {
+        self.rows.iter().filter(|seen| **seen).count()
+    }
+
+    /// What stands above every table of such rows.
+    fn line(&self) -> Option<String> {
+        let count = self.count();
+        (count > 0).then(|| {
+            format!(
+                "contaminated: the adapter was trained on the prompts of {count} of these {}, so scores tell what it remembers; judge by rows that it has not seen",
+                plural(self.rows.len(), "row")
+            )
+        })
+    }
+}
+
 impl Eval {
     /// Judges, and prints a table or an object.
     pub fn run(self, talk: Talk) -> Result<Exit> {
@@ -86,6 +110,7 @@ impl Eval {
         let sifted = self.sifted(&open, talk)?;
         let count = sifted.count.clone();
         let records = self.records(sifted, talk)?;
+        let seen = self.seen(&records, talk)?;
         let limit = open.weights.config().context_len;
         let exam = Exam::set(&open.renderer, &records, self.sieve.max_length.min(limit));
         // Before a model has answered for minutes.
@@ -121,7 +146,7 @@ impl Eval {
                 "model": "base",
                 "count": count,
             });
-            self.write(&records, &judged, &[], &object, talk)?;
+            self.write((&records, None), &judged, &[], &object, talk)?;
             if self.json {
                 screen::data_json(&object)?;
                 return Ok(Exit::Done);
@@ -150,13 +175,23 @@ impl Eval {
             "comparisons": verdict.comparisons,
             "metrics": scored,
             "labels": { "base": labels[0], "tuned": labels[1] },
+            "trained_on": seen.as_ref().map(Seen::count),
             "refused": count.read - count.usable,
             "count": count,
         });
-        self.write(&records, &verdict.base, &verdict.tuned, &object, talk)?;
+        self.write(
+            (&records, seen.as_ref()),
+            &verdict.base,
+            &verdict.tuned,
+            &object,
+            talk,
+        )?;
         if self.json {
             screen::data_json(&object)?;
             return Ok(Exit::Done);
+        }
+        if let Some(line) = seen.as_ref().and_then(Seen::line) {
+            screen::data(line)?;
         }
         let mut rows = verdict.rows();
         for (task, scored) in &scored {
@@ -177,10 +212,48 @@ impl Eval {
         Ok(Exit::Done)
     }
 
+    /// Which of the rows the adapter was trained on, told before it answers; `None` where that is not known.
+    fn seen(&self, records: &[Record], talk: Talk) -> Result<Option<Seen>> {
+        let Some(adapter) = &self.model.adapter else {
+            return Ok(None);
+        };
+        // Of RUN/adapter, RUN/last and RUN/checkpoints/step-N, which are links or not.
+        let real = adapter.canonicalize().unwrap_or_else(|_| adapter.clone());
+        let runs = [adapter.as_path(), &real];
+        let mut places = runs
+            .into_iter()
+            .flat_map(|dir| dir.ancestors().skip(1).take(2));
+        let path = places.find_map(|run| {
+            let path = run.join(TRAINED_PROMPTS);
+            path.is_file().then_some(path)
+        });
+        let Some(path) = path else {
+            talk.say(format!(
+                "whether {} was trained on these rows is not known: it does not lie in the directory of a run",
+                adapter.display()
+            ));
+            return Ok(None);
+        };
+        let read = TrainedPrompts::read(&path);
+        let trained = read.with_context(|| format!("{} cannot be read", path.display()))?;
+        let trained = trained.unwrap_or_default();
+        let seen = Seen {
+            rows: records.iter().map(|record| trained.has(record)).collect(),
+        };
+        match seen.count() {
+            0 => talk.say("none of these rows was trained on"),
+            count => talk.warn(format!(
+                "the adapter was trained on the prompts of {count} of these {}",
+                plural(records.len(), "row")
+            )),
+        }
+        Ok(Some(seen))
+    }
+
     /// Writes the report, if one is asked for: all of it or nothing.
     fn write(
         &self,
-        records: &[Record],
+        (records, seen): (&[Record], Option<&Seen>),
         base: &[Judged],
         tuned: &[Judged],
         object: &Value,
@@ -195,6 +268,7 @@ impl Eval {
             let line = AnswerLine {
                 base: Some(Said::of(judged)),
                 tuned: tuned.get(at).map(Said::of),
+                trained_on: seen.map(|seen| seen.rows[judged.score.row]),
                 ..AnswerLine::of(records, judged)
             };
             lines += &serde_json::to_string(&line)?;

@@ -39,8 +39,10 @@ pub fn has_remains(dir: &Path) -> Option<&'static str> {
 
 /// The first thing in `dir` that a run would write over, if there is one: a report or a list that is none of its own.
 pub fn has_others(dir: &Path) -> Option<&'static str> {
-    let names = [super::REPORT, super::SKIPPED].into_iter();
-    let mut names = names.filter(|name| dir.join(name).symlink_metadata().is_ok());
+    let names = [super::REPORT, super::SKIPPED, super::TRAINED_PROMPTS];
+    let mut names = names
+        .into_iter()
+        .filter(|name| dir.join(name).symlink_metadata().is_ok());
     names.next()
 }
 

@@ -9,6 +9,7 @@ use crate::plan::{Size, TrainPlan};
 use crate::refusal::Refusal;
 use crate::screen::{LivingLine, Moment, Talk, plural};
 use anyhow::Result;
+use hone_curate::leaks::TrainedPrompts;
 use hone_ledger::{ContentId, EventLog, Lock, RunStatus, WriteError, read_events, sweep};
 use hone_model::weights::BaseWeights;
 use hone_model::{NotFinite, Provenance, StopSignal};
@@ -27,6 +28,9 @@ pub const EVENTS: &str = "events.jsonl";
 pub const REPORT: &str = "report.html";
 /// Rows that were not used, and why.
 pub const SKIPPED: &str = "skipped.txt";
+
+/// The prompts that are trained on, by which `hone eval` knows rows that an adapter has seen; see [`TrainedPrompts`].
+pub const TRAINED_PROMPTS: &str = "trained-prompts.bin";
 
 /// How a run ended.
 pub enum Ended {
@@ -71,6 +75,7 @@ impl Prepared {
         }
         let mut record = self.record();
         record.write(&out)?;
+        self.keep_prompts(&out)?;
         begun(&out);
         dir.record = Some(record.to_json()?);
         let outcome = self.run_loop(&dir, newest.as_ref(), talk, stop);
@@ -266,6 +271,16 @@ impl Prepared {
         Ok(hone_ledger::write_whole(
             &out.join(SKIPPED),
             (lines.join("\n") + "\n").as_bytes(),
+        )?)
+    }
+
+    /// The prompts of the training set, in a file beside the results.
+    fn keep_prompts(&self, out: &Path) -> Result<()> {
+        let trained = &self.dataset.records[..self.dataset.num_train];
+        let prompts = TrainedPrompts::of(trained).to_bytes();
+        Ok(hone_ledger::write_whole(
+            &out.join(TRAINED_PROMPTS),
+            &prompts,
         )?)
     }
 

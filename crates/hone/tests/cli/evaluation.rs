@@ -78,11 +78,11 @@ fn a_table_has_a_line_for_each_metric_that_was_asked_for() {
     let tasks = |name: &str| table.iter().filter(|line| line.starts_with(name)).count();
     assert_eq!((tasks("even "), tasks("odd ")), (5, 5), "{}", ran.stdout);
     assert!(
-        table[1].starts_with("even             loss"),
+        table[2].starts_with("even             loss"),
         "{}",
         ran.stdout
     );
-    assert!(table[5].contains("squad_exact_match"), "{}", ran.stdout);
+    assert!(table[6].contains("squad_exact_match"), "{}", ran.stdout);
     assert!(ran.stderr.contains("here are 10"), "{}", ran.stderr);
 
     let one = place.ok("eval --model {tied} --data rows.jsonl --max-tokens 4 --metric chrf");
@@ -121,5 +121,56 @@ fn labels_are_told_with_the_share_that_the_commonest_would_reach() {
             .contains("base: most answers are no label at all"),
         "{}",
         ran.stdout
+    );
+}
+
+#[test]
+fn rows_that_an_adapter_was_trained_on_are_marked_above_the_table() {
+    let place = Place::new();
+    trained(&place);
+    let fresh: Vec<String> = (100..104)
+        .map(|i| format!(r#"{{"instruction":"Say the number {i}","output":"It is {i}."}}"#))
+        .collect();
+    place.write("fresh.jsonl", &fresh.join("\n"));
+    // The same prompt in other letters, with another answer.
+    let seen = r#"{"instruction":"say the  number 2","output":"Two."}"#;
+    place.write(
+        "mixed.jsonl",
+        &[&fresh.join("\n"), seen].map(str::to_owned).join("\n"),
+    );
+    let eval = |adapter: &str, rows: &str| {
+        place.ok(&format!(
+            "eval --model {{tied}} --adapter {adapter} --data {rows} --max-tokens 3"
+        ))
+    };
+    for adapter in ["run/adapter", "run/last"] {
+        let clean = eval(adapter, "fresh.jsonl");
+        assert!(!clean.stdout.contains("contaminated"), "{}", clean.stdout);
+        assert!(clean.stderr.contains("none of these rows was trained on"));
+        let mixed = eval(adapter, "mixed.jsonl");
+        let first = "contaminated: the adapter was trained on the prompts of 1 of these 5 rows";
+        assert!(mixed.stdout.starts_with(first), "{}", mixed.stdout);
+    }
+    place.ok(
+        "eval --model {tied} --adapter run/adapter --data mixed.jsonl --max-tokens 3 --out report",
+    );
+    let marks: Vec<Value> = lines(&place, "report/answers.jsonl")
+        .iter()
+        .map(|line| line["trained_on"].clone())
+        .collect();
+    assert_eq!(marks, [false, false, false, false, true].map(Value::from));
+
+    std::fs::rename(place.path("run/adapter"), place.path("moved")).unwrap();
+    let moved = eval("moved", "mixed.jsonl");
+    assert!(
+        moved
+            .stderr
+            .contains("is not known: it does not lie in the directory of a run")
+    );
+    std::fs::write(place.path("run/trained-prompts.bin"), "odd").unwrap();
+    let error = place.refusal("eval --model {tied} --adapter run/last --data mixed.jsonl");
+    assert!(
+        error.contains("trained-prompts.bin cannot be read"),
+        "{error}"
     );
 }
