@@ -7,9 +7,12 @@
 use std::collections::HashSet;
 
 use hone_data::{Body, Example, Record, Refused, TooLong, encode, within_budget};
+use hone_ledger::{ContentId, Hasher};
 use hone_model::{Completion, GenerateError, Generation, Model, NotFinite, Packed, Sampling, Stop};
 use hone_tensor::TensorError;
 use hone_text::{Renderer, Role, TokenizerError};
+
+use serde::{Deserialize, Serialize};
 
 use crate::metric::exact::{Rule, exact_match};
 use crate::metric::rouge::rouge_l;
@@ -54,7 +57,7 @@ pub struct Rules {
 }
 
 /// What became of one row.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judged {
     /// Its numbers.
     pub score: RowScore,
@@ -63,7 +66,7 @@ pub struct Judged {
 }
 
 /// An answer beside its reference.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// What was asked: the last thing the user said, or the beginning of a text.
     pub asked: String,
@@ -187,6 +190,42 @@ impl Exam {
             let task = self.examples[question.example].task;
             (self.tasks[task].as_str(), question.reference.as_str())
         })
+    }
+
+    /// The id of all that a sitting depends on but for the model and its tokenizer: the same rows under the same rules have
+    /// the same id.
+    pub fn id(&self, rules: &Rules) -> ContentId {
+        let mut hasher = Hasher::new();
+        let mut add = |bytes: &[u8]| {
+            hasher.update(&(bytes.len() as u64).to_le_bytes());
+            hasher.update(bytes);
+        };
+        let numbers = |numbers: &[u32]| -> Vec<u8> {
+            numbers.iter().flat_map(|id| id.to_le_bytes()).collect()
+        };
+        // Slots change the speed alone.
+        let Rules {
+            max_new_tokens,
+            slots: _,
+            exact,
+            with_loss,
+        } = rules;
+        add(format!("{max_new_tokens} {exact:?} {with_loss}").as_bytes());
+        for example in &self.examples {
+            add(&numbers(&example.ids));
+            let supervised = example.supervised.iter().map(|is| u8::from(*is));
+            add(&supervised.collect::<Vec<u8>>());
+            add(self.tasks[example.task].as_bytes());
+            add(&example.row.to_le_bytes());
+        }
+        for question in &self.questions {
+            add(&question.example.to_le_bytes());
+            add(question.asked.as_bytes());
+            add(&numbers(&question.prompt));
+            add(question.reference.as_bytes());
+            add(&[u8::from(question.is_scored)]);
+        }
+        hasher.finish()
     }
 
     /// Rows that will be judged.

@@ -5,6 +5,7 @@
 
 use hone_ledger::{Seed, Stream};
 use hone_tensor::{Index, Span, Tensor, TensorError};
+use serde::{Deserialize, Serialize};
 
 use crate::arch::LayerSpec;
 use crate::finite::{NotFinite, not_finite};
@@ -127,7 +128,7 @@ pub struct Generation {
 }
 
 /// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stop {
     /// A stop token came.
     Token(u32),

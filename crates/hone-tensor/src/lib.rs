@@ -22,3 +22,8 @@ pub use quant::{Format, ScaleGrid, int4, nf4};
 pub use rehearsal::{Cost, Rehearsal};
 pub use stored::{BAND_BYTES, Bytes, StoredError, StoredMatrix};
 pub use tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};
+
+/// The instructions that this processor computes with on the CPU; results of one kind of instructions are the same anywhere.
+pub fn instruction_set() -> &'static str {
+    cpu::simd::Simd::best().name()
+}

@@ -34,12 +34,7 @@ pub fn judge_both(
     let base = exam.sit(model, renderer, rules, |progress| told("base", progress))?;
     model.attach(adapter);
     let tuned = exam.sit(model, renderer, rules, |progress| told("tuned", progress))?;
-    let comparisons = compare(&scores(&base), &scores(&tuned), Seed::new(0))?;
-    Ok(Verdict {
-        base,
-        tuned,
-        comparisons,
-    })
+    Verdict::new(base, tuned)
 }
 
 /// The numbers of judged rows.
@@ -53,7 +48,8 @@ pub fn per_task(judged: &[Judged]) -> BTreeMap<String, TaskScore> {
 }
 
 impl Verdict {
-    fn new(base: Vec<Judged>, tuned: Vec<Judged>) -> Result<Self> {
+    /// What both made of one exam.
+    pub fn new(base: Vec<Judged>, tuned: Vec<Judged>) -> Result<Self> {
         let comparisons = compare(&scores(&base), &scores(&tuned), Seed::new(0))?;
         Ok(Self {
             base,

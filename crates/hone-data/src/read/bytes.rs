@@ -95,6 +95,18 @@ impl<'a> Bytes<'a> {
         self.was_packed
     }
 
+    /// Lets the memory of what was taken from the beginning go, a piece at a time.
+    fn let_go(&mut self) {
+        const PIECE: u64 = 1 << 20;
+        let taken = self.head.position();
+        if taken >= PIECE {
+            let head = self.head.get_mut();
+            head.drain(..taken as usize);
+            head.shrink_to_fit();
+            self.head.set_position(0);
+        }
+    }
+
     /// All of it, to be read on.
     pub fn buffered(self) -> BufReader<Self> {
         BufReader::with_capacity(1 << 16, self)
@@ -105,6 +117,7 @@ impl Read for Bytes<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let taken = self.head.read(out)?;
         if taken > 0 || out.is_empty() {
+            self.let_go();
             return Ok(taken);
         }
         // The beginning is the longest row; what is read needs it no longer.
@@ -141,5 +154,28 @@ impl<R: Read> Read for Counted<'_, R> {
         let bytes = self.inner.read(out)?;
         self.taken.set(self.taken.get() + bytes as u64);
         Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_let_go_was_read_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("rows");
+        let written: Vec<u8> = (0..5_000_000_u32)
+            .map(|at| (at.wrapping_mul(at) >> 9) as u8)
+            .collect();
+        std::fs::write(&file, &written).unwrap();
+        let taken = Cell::new(0);
+        let mut bytes = Bytes::open(&file, &taken).unwrap();
+        assert_eq!(bytes.head(), written);
+        let mut read = vec![0; 1_500_000];
+        bytes.read_exact(&mut read).unwrap();
+        assert_eq!(bytes.head(), &written[1_500_000..]);
+        bytes.buffered().read_to_end(&mut read).unwrap();
+        assert_eq!((read, taken.get()), (written, 5_000_000));
     }
 }

@@ -58,6 +58,11 @@ impl Home {
         self.root.join("datasets")
     }
 
+    /// Answers of evaluations, a file for each model and set of rows.
+    pub fn evaluations(&self) -> PathBuf {
+        self.root.join("evaluations")
+    }
+
     /// The registry of runs.
     pub fn registry(&self) -> PathBuf {
         self.root.join("runs.sqlite")

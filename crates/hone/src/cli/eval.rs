@@ -4,10 +4,11 @@ use super::failure::{Exit, Refusal};
 use super::generate::at_least_one;
 use super::model::ModelArgs;
 use super::progress::Count;
-use crate::base::OpenBase;
+use crate::base::{Home, OpenBase};
 use crate::curation::{count_line, tell_remarks};
 use crate::data_flags::{DataFlags, KeyArgs, chosen_inputs};
-use crate::judge::{judge_both, per_task};
+use crate::judge::{Verdict, per_task};
+use crate::kept_answers::KeptAnswers;
 use crate::place::{begin, refuse_used};
 use crate::report::TaskRow;
 use crate::run::TRAINED_PROMPTS;
@@ -25,9 +26,10 @@ use hone_eval::metric::exact::Rule;
 use hone_eval::scored::{self, BY_REFERENCE, Scored};
 use hone_ledger::words::{on_terminal, shortened_to};
 use hone_ledger::{Seed, WriteError};
+use hone_model::Model;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `hone eval`.
 #[derive(Debug, clap::Args)]
@@ -65,6 +67,9 @@ pub struct Eval {
     /// says whose definitions they follow
     #[arg(long = "metric", value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(BY_REFERENCE))]
     metrics: Vec<String>,
+    /// Ask again, and do not take answers that an earlier evaluation of the same rows has left in HONE_HOME
+    #[arg(long)]
+    fresh: bool,
     /// Directory for the report, which must not exist: answers.jsonl has each row's prompt, reference, answers and scores,
     /// report.json every number
     #[arg(long, value_name = "DIR")]
@@ -78,6 +83,56 @@ pub struct Eval {
 enum Match {
     Strict,
     Squad,
+}
+
+/// The models on their way through one exam.
+struct Sitting<'a> {
+    args: &'a Eval,
+    open: &'a OpenBase,
+    exam: &'a Exam,
+    rules: &'a Rules,
+    /// Loaded once somebody has to answer.
+    model: Option<Model>,
+    talk: Talk,
+}
+
+impl Sitting<'_> {
+    /// What a model makes of the exam, or made of it before.
+    fn answers(&mut self, who: &str, adapter: Option<&Path>) -> Result<Vec<Judged>> {
+        let paper = (self.exam, self.rules);
+        // An adapter that cannot be read is told by whoever reads it.
+        let kept = KeptAnswers::of(&Home::from_env()?, self.open, adapter, paper).ok();
+        let read = kept.as_ref().filter(|_| !self.args.fresh);
+        if let Some(judged) = read.and_then(|kept| kept.read(self.exam)) {
+            self.talk.say(format!(
+                "{who}: answers of an earlier evaluation of the same rows (--fresh asks again)"
+            ));
+            return Ok(judged);
+        }
+        let (exam, open, args) = (self.exam, self.open, self.args);
+        let model = match &mut self.model {
+            Some(model) => model,
+            unloaded => {
+                let limit = open.weights.config().context_len;
+                let positions = exam.max_positions(self.rules).min(limit);
+                unloaded.insert(args.model.load_plain(open, positions)?)
+            }
+        };
+        if let Some(dir) = adapter {
+            let adapter = open.read_adapter(model, dir)?;
+            model.attach(adapter);
+        }
+        let mut progress = Count::start(self.talk);
+        let told = |at| progress.tell(who, at);
+        let judged = exam.sit(model, &open.renderer, self.rules, told)?;
+        progress.finish();
+        if let Some(Err(error)) = kept.map(|kept| kept.keep(&judged)) {
+            self.talk.warn(format!(
+                "the answers are not kept for a next time: {error:#}"
+            ));
+        }
+        Ok(judged)
+    }
 }
 
 /// Which rows an adapter was trained on.
@@ -127,15 +182,16 @@ impl Eval {
             },
             with_loss: true,
         };
-        let mut model = self
-            .model
-            .load_plain(&open, exam.max_positions(&rules).min(limit))?;
-        let mut progress_line = Count::start(talk);
+        let mut sitting = Sitting {
+            args: &self,
+            open: &open,
+            exam: &exam,
+            rules: &rules,
+            model: None,
+            talk,
+        };
+        let judged = sitting.answers("base", None)?;
         let Some(dir) = &self.model.adapter else {
-            let judged = exam.sit(&model, &open.renderer, &rules, |progress| {
-                progress_line.tell("base", progress)
-            })?;
-            progress_line.finish();
             open.weights.check_unchanged(None)?;
             let labels = Labelled::per_task(&judged);
             let scored = scored::per_task(&self.metrics, &judged, None, Seed::new(0))?;
@@ -158,10 +214,7 @@ impl Eval {
             }
             return Ok(Exit::Done);
         };
-        let adapter = open.read_adapter(&model, dir)?;
-        let told = |who: &str, progress| progress_line.tell(who, progress);
-        let verdict = judge_both(&mut model, adapter, &open.renderer, &exam, &rules, told)?;
-        progress_line.finish();
+        let verdict = Verdict::new(judged, sitting.answers("tuned", Some(dir))?)?;
         open.weights.check_unchanged(None)?;
         let (base, tuned) = (per_task(&verdict.base), per_task(&verdict.tuned));
         let labels = [&verdict.base, &verdict.tuned].map(|judged| Labelled::per_task(judged));

@@ -44,7 +44,7 @@ To begin: hone quickstart, or hone train --model smollm2-135m-instruct --data ro
 Exit codes: 0 done, 1 failed, 2 wrong command line, run file or recipe, 3 interrupted and saved,
 4 looked and found something to decide (data check, data build), a difference (data diff) or a fault (adapter check),
 5 a file of weights was cut short by another program.
-Fetched models and built datasets are kept in HONE_HOME (default: $XDG_CACHE_HOME/hone or ~/.cache/hone).";
+Fetched models, built datasets and answers of evaluations are kept in HONE_HOME (default: $XDG_CACHE_HOME/hone or ~/.cache/hone).";
 
 #[derive(Debug, Subcommand)]
 enum Verb {

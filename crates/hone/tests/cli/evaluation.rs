@@ -62,7 +62,7 @@ fn every_answer_of_both_models_is_kept_with_its_scores() {
     }
 
     // The same answers whatever stands in a batch, and whatever the number of threads.
-    place.ok(&format!("{eval} --out again --slots 1 --threads 1"));
+    place.ok(&format!("{eval} --out again --slots 1 --threads 1 --fresh"));
     assert_eq!(lines(&place, "again/answers.jsonl"), answers);
     let error = place.refusal(&format!("{eval} --out report"));
     assert!(error.contains("report exists already"), "{error}");
@@ -173,4 +173,54 @@ fn rows_that_an_adapter_was_trained_on_are_marked_above_the_table() {
         error.contains("trained-prompts.bin cannot be read"),
         "{error}"
     );
+}
+
+#[test]
+fn the_same_evaluation_again_and_a_second_adapter_do_not_ask_the_base_again() {
+    const KEPT: &str = "answers of an earlier evaluation of the same rows";
+    let place = Place::new();
+    trained(&place);
+    let eval = "eval --model {tied} --data rows.jsonl --max-tokens 4 --json";
+    let kept = |ran: &crate::command::Ran| -> Vec<String> {
+        let lines = ran.stderr.lines().filter(|line| line.contains(KEPT));
+        lines
+            .map(|line| line.split(':').next().unwrap().to_owned())
+            .collect()
+    };
+    let first = place.ok(&format!("{eval} --adapter run/adapter"));
+    assert_eq!(kept(&first), [""; 0]);
+    let again = place.ok(&format!(
+        "{eval} --adapter run/adapter --slots 2 --threads 1"
+    ));
+    assert_eq!(kept(&again), ["base", "tuned"]);
+    assert_eq!(again.json(), first.json());
+    // The last adapter is another one, the base is the same.
+    place.ok("train --model {tied} --data rows.jsonl --lr 2e-2 --max-length 256 --out other");
+    let other = place.ok(&format!("{eval} --adapter other/adapter"));
+    assert_eq!(kept(&other), ["base"]);
+    assert_ne!(other.json()["tuned"], first.json()["tuned"]);
+    assert_eq!(kept(&place.ok(eval)), ["base"]);
+
+    // Whatever the answers depend on asks again.
+    for change in ["--max-tokens 5", "--match squad", "--rows 9", "--fresh"] {
+        let line = eval.replace(
+            "--max-tokens 4 ",
+            if change.contains("tokens") {
+                ""
+            } else {
+                "--max-tokens 4 "
+            },
+        );
+        assert_eq!(
+            kept(&place.ok(&format!("{line} {change}"))),
+            [""; 0],
+            "{change}"
+        );
+    }
+    for entry in std::fs::read_dir(place.path("home/evaluations")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "[]").unwrap();
+    }
+    let damaged = place.ok(eval);
+    assert_eq!(kept(&damaged), [""; 0], "a damaged file is made again");
+    assert_eq!(kept(&place.ok(eval)), ["base"]);
 }
