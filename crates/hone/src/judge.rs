@@ -6,6 +6,7 @@ use hone_eval::harness::{Answer, Exam, Judged, Progress, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_eval::metric::repetition::Repetition;
 use hone_eval::report::{Comparison, Difference, RowScore, TaskScore, compare};
+use hone_eval::scored::Scored;
 use hone_ledger::Seed;
 use hone_model::{Adapter, Model, Stop};
 use hone_text::Renderer;
@@ -160,8 +161,8 @@ fn rows_of(comparison: &Comparison) -> Vec<TaskRow> {
             rows: comparison.base.rows,
             base: format!("{:.3}", base?),
             tuned: format!("{:.3}", tuned?),
-            difference: words(&difference),
-            verdict: verdict(&difference, lower_is_better),
+            difference: words(difference.value, difference.interval),
+            verdict: verdict(difference.is_clear(), difference.value, lower_is_better),
         })
     };
     let rows = [
@@ -184,18 +185,37 @@ fn rows_of(comparison: &Comparison) -> Vec<TaskRow> {
     rows.into_iter().flatten().collect()
 }
 
-fn words(difference: &Difference) -> String {
-    match difference.interval {
-        Some((low, high)) => format!("{:+.3} ({low:+.3} to {high:+.3})", difference.value),
-        None => format!("{:+.3}", difference.value),
+/// The table's line for a metric that was asked for.
+pub fn metric_row(task: &str, scored: &Scored) -> TaskRow {
+    let number = |value: f64| format!("{value:.3}");
+    let lower_is_better = !scored.metric.higher_is_better;
+    let difference = scored.difference.as_ref();
+    TaskRow {
+        task: task.to_owned(),
+        metric: scored.metric.name.into(),
+        rows: scored.base.rows,
+        base: number(scored.base.value),
+        tuned: scored
+            .tuned
+            .map_or_else(String::new, |tuned| number(tuned.value)),
+        difference: difference.map_or_else(String::new, |difference| {
+            words(difference.value, difference.interval)
+        }),
+        verdict: difference.map_or("", |difference| {
+            verdict(difference.is_clear(), difference.value, lower_is_better)
+        }),
     }
 }
 
-fn verdict(difference: &Difference, lower_is_better: bool) -> &'static str {
-    match (
-        difference.is_clear(),
-        (difference.value < 0.0) == lower_is_better,
-    ) {
+fn words(value: f64, interval: Option<(f64, f64)>) -> String {
+    match interval {
+        Some((low, high)) => format!("{value:+.3} ({low:+.3} to {high:+.3})"),
+        None => format!("{value:+.3}"),
+    }
+}
+
+fn verdict(is_clear: bool, value: f64, lower_is_better: bool) -> &'static str {
+    match (is_clear, (value < 0.0) == lower_is_better) {
         (false, _) => "unclear",
         (true, true) => "better",
         (true, false) => "worse",

@@ -7,7 +7,7 @@ use super::progress::Count;
 use crate::base::{Home, OpenBase};
 use crate::curation::{count_line, tell_remarks};
 use crate::data_flags::{DataFlags, KeyArgs, chosen_inputs};
-use crate::judge::{Verdict, per_task};
+use crate::judge::{Verdict, metric_row, per_task};
 use crate::kept_answers::KeptAnswers;
 use crate::place::{begin, refuse_used};
 use crate::report::TaskRow;
@@ -91,43 +91,52 @@ struct Sitting<'a> {
     open: &'a OpenBase,
     exam: &'a Exam,
     rules: &'a Rules,
+    kept: KeptAnswers<'a>,
     /// Loaded once somebody has to answer.
     model: Option<Model>,
     talk: Talk,
 }
 
 impl Sitting<'_> {
-    /// What a model makes of the exam, or made of it before.
-    fn answers(&mut self, who: &str, adapter: Option<&Path>) -> Result<Vec<Judged>> {
-        let paper = (self.exam, self.rules);
-        // An adapter that cannot be read is told by whoever reads it.
-        let kept = KeptAnswers::of(&Home::from_env()?, self.open, adapter, paper).ok();
-        let read = kept.as_ref().filter(|_| !self.args.fresh);
-        if let Some(judged) = read.and_then(|kept| kept.read(self.exam)) {
-            self.talk.say(format!(
+    /// What the base, or an adapter on it, made of the exam before.
+    fn kept(&self, adapter: Option<&Path>) -> Result<Option<Vec<Judged>>> {
+        match self.args.fresh {
+            true => Ok(None),
+            false => self.kept.read(adapter),
+        }
+    }
+
+    fn model(&mut self) -> Result<&mut Model> {
+        Ok(match &mut self.model {
+            Some(model) => model,
+            unloaded => {
+                let limit = self.open.weights.config().context_len;
+                let positions = self.exam.max_positions(self.rules).min(limit);
+                unloaded.insert(self.args.model.load_plain(self.open, positions)?)
+            }
+        })
+    }
+
+    /// What the model, as it is now, makes of the exam, unless that is known.
+    fn answers(
+        &mut self,
+        who: &str,
+        adapter: Option<&Path>,
+        kept: Option<Vec<Judged>>,
+    ) -> Result<Vec<Judged>> {
+        let (exam, open, rules, talk) = (self.exam, self.open, self.rules, self.talk);
+        if let Some(judged) = kept {
+            talk.say(format!(
                 "{who}: answers of an earlier evaluation of the same rows (--fresh asks again)"
             ));
             return Ok(judged);
         }
-        let (exam, open, args) = (self.exam, self.open, self.args);
-        let model = match &mut self.model {
-            Some(model) => model,
-            unloaded => {
-                let limit = open.weights.config().context_len;
-                let positions = exam.max_positions(self.rules).min(limit);
-                unloaded.insert(args.model.load_plain(open, positions)?)
-            }
-        };
-        if let Some(dir) = adapter {
-            let adapter = open.read_adapter(model, dir)?;
-            model.attach(adapter);
-        }
-        let mut progress = Count::start(self.talk);
+        let mut progress = Count::start(talk);
         let told = |at| progress.tell(who, at);
-        let judged = exam.sit(model, &open.renderer, self.rules, told)?;
+        let judged = exam.sit(self.model()?, &open.renderer, rules, told)?;
         progress.finish();
-        if let Some(Err(error)) = kept.map(|kept| kept.keep(&judged)) {
-            self.talk.warn(format!(
+        if let Err(error) = self.kept.keep(adapter, &judged) {
+            talk.warn(format!(
                 "the answers are not kept for a next time: {error:#}"
             ));
         }
@@ -187,11 +196,25 @@ impl Eval {
             open: &open,
             exam: &exam,
             rules: &rules,
+            kept: KeptAnswers::of(&Home::from_env()?, &open, &exam, &rules)?,
             model: None,
             talk,
         };
-        let judged = sitting.answers("base", None)?;
-        let Some(dir) = &self.model.adapter else {
+        let tuned = match &self.model.adapter {
+            None => None,
+            Some(dir) => {
+                let kept = sitting.kept(Some(dir))?;
+                // What is wrong with an adapter is told before the base answers for minutes.
+                let adapter = match &kept {
+                    Some(_) => None,
+                    None => Some(open.read_adapter(sitting.model()?, dir)?),
+                };
+                Some((dir, kept, adapter))
+            }
+        };
+        let kept = sitting.kept(None)?;
+        let judged = sitting.answers("base", None, kept)?;
+        let Some((dir, kept, adapter)) = tuned else {
             open.weights.check_unchanged(None)?;
             let labels = Labelled::per_task(&judged);
             let scored = scored::per_task(&self.metrics, &judged, None, Seed::new(0))?;
@@ -214,7 +237,10 @@ impl Eval {
             }
             return Ok(Exit::Done);
         };
-        let verdict = Verdict::new(judged, sitting.answers("tuned", Some(dir))?)?;
+        if let Some(adapter) = adapter {
+            sitting.model()?.attach(adapter);
+        }
+        let verdict = Verdict::new(judged, sitting.answers("tuned", Some(dir), kept)?)?;
         open.weights.check_unchanged(None)?;
         let (base, tuned) = (per_task(&verdict.base), per_task(&verdict.tuned));
         let labels = [&verdict.base, &verdict.tuned].map(|judged| Labelled::per_task(judged));
@@ -453,36 +479,6 @@ fn print_scores(object: &Value) -> Result<()> {
         ))?;
     }
     Ok(())
-}
-
-/// Base beside tuned by a metric that was asked for.
-fn metric_row(task: &str, scored: &Scored) -> TaskRow {
-    let Scored { base, tuned, .. } = scored;
-    let number = |value: f64| format!("{value:.3}");
-    let (words, verdict) = scored.difference.map_or((String::new(), ""), |difference| {
-        let verdict = match difference.is_clear() {
-            false => "unclear",
-            true if (difference.value > 0.0) == scored.metric.higher_is_better => "better",
-            true => "worse",
-        };
-        let words = match difference.interval {
-            Some(range) => format!(
-                "{:+.3} ({:+.3} to {:+.3})",
-                difference.value, range.0, range.1
-            ),
-            None => format!("{:+.3}", difference.value),
-        };
-        (words, verdict)
-    });
-    TaskRow {
-        task: task.to_owned(),
-        metric: scored.metric.name.into(),
-        rows: base.rows,
-        base: number(base.value),
-        tuned: tuned.map_or_else(String::new, |tuned| number(tuned.value)),
-        difference: words,
-        verdict,
-    }
 }
 
 /// One model by the metrics that were asked for.

@@ -1,6 +1,7 @@
 //! `hone eval`: answers that are kept, metrics that are asked for, and tasks of labels.
 
 use crate::command::Place;
+use crate::kept_safe::copied_base;
 use serde_json::Value;
 
 fn lines(place: &Place, name: &str) -> Vec<Value> {
@@ -223,4 +224,20 @@ fn the_same_evaluation_again_and_a_second_adapter_do_not_ask_the_base_again() {
     let damaged = place.ok(eval);
     assert_eq!(kept(&damaged), [""; 0], "a damaged file is made again");
     assert_eq!(kept(&place.ok(eval)), ["base"]);
+}
+
+#[test]
+fn an_adapter_of_another_base_is_refused_before_the_base_answers() {
+    let place = Place::new();
+    place.examples("rows.jsonl", 16);
+    let weights = copied_base(&place);
+    place.ok("train --model base --data rows.jsonl --max-length 256 --out run");
+    // Another number somewhere: a base of the same shape.
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    let error = place.refusal("eval --model base --adapter run/adapter --data rows.jsonl");
+    assert!(error.contains("another base"), "{error}");
+    let has_asked = place.path("home/evaluations").exists();
+    assert!(!has_asked, "the base has answered first");
 }

@@ -642,7 +642,7 @@ fn the_library_trains_where_nobody_else_does() {
 }
 
 /// A copy of the untied fixture.
-fn copied_base(place: &Place) -> std::path::PathBuf {
+pub fn copied_base(place: &Place) -> std::path::PathBuf {
     let base = place.path("base");
     std::fs::create_dir(&base).unwrap();
     for entry in std::fs::read_dir(fixtures().join("models/tiny-llama-untied")).unwrap() {
