@@ -65,6 +65,15 @@ pub struct Judged {
     pub answer: Option<Answer>,
 }
 
+impl Judged {
+    /// The reference and what was said, where an answer is scored.
+    pub(crate) fn scored(&self) -> Option<(&str, &str)> {
+        self.score.exact_match?;
+        let answer = self.answer.as_ref()?;
+        Some((&answer.reference, &answer.text))
+    }
+}
+
 /// An answer beside its reference.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {

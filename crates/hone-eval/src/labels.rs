@@ -65,10 +65,11 @@ impl Labelled {
     /// How the rows of each task were labelled, where its references are labels.
     pub fn per_task(judged: &[Judged]) -> BTreeMap<String, Self> {
         let mut tasks: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
-        for row in judged.iter().filter(|row| row.score.exact_match.is_some()) {
-            let Some(answer) = &row.answer else { continue };
-            let said = (answer.reference.trim(), answer.text.trim());
-            tasks.entry(&row.score.task).or_default().push(said);
+        for row in judged {
+            if let Some((reference, said)) = row.scored() {
+                let said = (reference.trim(), said.trim());
+                tasks.entry(&row.score.task).or_default().push(said);
+            }
         }
         let of = |(task, rows): (&str, Vec<(&str, &str)>)| {
             Some((task.to_owned(), Self::of(rows.into_iter())?))

@@ -96,32 +96,43 @@ pub fn per_task(
     tuned: Option<&[Judged]>,
     seed: Seed,
 ) -> Result<BTreeMap<String, Vec<Scored>>, NothingToScore> {
-    type Asked<'a> = Vec<[(&'a str, &'a str); 2]>;
-    let mut tasks: BTreeMap<&str, Asked<'_>> = BTreeMap::new();
-    for (at, row) in base.iter().enumerate() {
-        let other = tuned.map_or(row, |tuned| &tuned[at]);
-        let (Some(_), Some(said), Some(other)) =
-            (row.score.exact_match, &row.answer, &other.answer)
-        else {
-            continue;
-        };
-        let pair = [said, other].map(|answer| (answer.reference.as_str(), answer.text.as_str()));
-        tasks.entry(&row.score.task).or_default().push(pair);
-    }
+    let (base, tuned) = (by_task(base), tuned.map(by_task));
     let mut scored = BTreeMap::new();
-    for (task, rows) in tasks {
+    for (task, base) in &base {
+        let tuned = tuned.as_ref().map(|tuned| &tuned[task]);
         let of = |name: &String| {
             let metric = known(name)?;
-            let [base, other] = [0, 1].map(|model| rows_of(metric, rows.iter().map(|r| r[model])));
             let seed = seed.child(task).child(name);
-            let is_compared = tuned.is_some();
-            let scored = score(metric, (base, other), is_compared, seed);
-            scored.ok_or_else(|| no_reference(metric, task))
+            let (base, tuned) = (
+                Rows::of(metric, base),
+                tuned.map(|rows| Rows::of(metric, rows)),
+            );
+            let nothing = || no_reference(metric, task);
+            Ok(Scored {
+                metric,
+                signature: base.signature(),
+                base: base.estimate(metric, seed).ok_or_else(nothing)?,
+                tuned: tuned
+                    .as_ref()
+                    .and_then(|tuned| tuned.estimate(metric, seed)),
+                difference: tuned.and_then(|tuned| base.compare(&tuned, metric, seed)),
+            })
         };
         let all = metrics.iter().map(of).collect::<Result<Vec<_>, _>>()?;
-        scored.insert(task.to_owned(), all);
+        scored.insert((*task).to_owned(), all);
     }
     Ok(scored)
+}
+
+/// References and answers of the rows of each task that are scored.
+fn by_task(judged: &[Judged]) -> BTreeMap<&str, Vec<(&str, &str)>> {
+    let mut tasks: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for row in judged {
+        if let Some(pair) = row.scored() {
+            tasks.entry(&row.score.task).or_default().push(pair);
+        }
+    }
+    tasks
 }
 
 /// Have these metrics something to compare in every task? So that it is known before a model answers.
@@ -166,25 +177,94 @@ fn no_reference(metric: Metric, task: &str) -> NothingToScore {
     }
 }
 
-fn rows_of<'a>(metric: Metric, rows: impl Iterator<Item = (&'a str, &'a str)>) -> Rows {
-    let mut rouge = rouge::Scorer::new(false);
-    match metric.name {
-        "bleu" => Rows::Bleu(rows.map(|(r, said)| BLEU.counts(&[r], said)).collect()),
-        "chrf" | "chrf++" => {
-            let chrf = match metric.name {
-                "chrf" => Chrf::Letters,
-                _ => Chrf::Words,
-            };
-            Rows::Chrf(
-                chrf,
-                rows.map(|(r, said)| chrf.counts(&[r], said)).collect(),
-            )
+impl Rows {
+    fn of(metric: Metric, rows: &[(&str, &str)]) -> Self {
+        let rows = rows.iter();
+        let chrf = |chrf: Chrf| {
+            let counts = rows
+                .clone()
+                .map(|(reference, said)| chrf.counts(&[reference], said));
+            Self::Chrf(chrf, counts.collect())
+        };
+        match metric.name {
+            "bleu" => {
+                let counts = rows.map(|(reference, said)| BLEU.counts(&[reference], said));
+                Self::Bleu(counts.collect())
+            }
+            "chrf" => chrf(Chrf::Letters),
+            "chrf++" => chrf(Chrf::Words),
+            name => {
+                let mut rouge = rouge::Scorer::new(false);
+                let scores =
+                    rows.map(|(reference, said)| of_row(name, reference, said, &mut rouge));
+                Self::Means(scores.collect())
+            }
         }
-        name => Rows::Means(
-            rows.map(|(reference, said)| of_row(name, reference, said, &mut rouge))
-                .collect(),
-        ),
     }
+
+    fn signature(&self) -> Option<String> {
+        match self {
+            Self::Means(_) => None,
+            Self::Bleu(_) => Some(BLEU.signature(Some(1))),
+            Self::Chrf(chrf, _) => Some(chrf.signature(Some(1))),
+        }
+    }
+
+    fn estimate(&self, metric: Metric, seed: Seed) -> Option<Estimate> {
+        match self {
+            Self::Means(rows) => Scores {
+                metric,
+                rows: rows.clone(),
+            }
+            .estimate(seed),
+            Self::Bleu(rows) => Estimate::by(rows.len(), seed, |drawn| {
+                bleu_of(drawn.iter().map(|at| rows[*at]))
+            }),
+            Self::Chrf(chrf, rows) => Estimate::by(rows.len(), seed, |drawn| {
+                chrf.score(&drawn.iter().map(|at| rows[*at]).sum())
+            }),
+        }
+    }
+
+    /// Tuned minus base, of rows of one metric.
+    fn compare(&self, tuned: &Self, metric: Metric, seed: Seed) -> Option<PairedDifference> {
+        match (self, tuned) {
+            (Self::Means(base), Self::Means(tuned)) => {
+                let scores = |rows: &[Option<f64>]| Scores {
+                    metric,
+                    rows: rows.to_vec(),
+                };
+                scores(base).compare(&scores(tuned), seed).ok()?
+            }
+            (Self::Bleu(base), Self::Bleu(tuned)) => {
+                PairedDifference::by(base.len(), seed, |drawn| {
+                    bleu_of(chosen(drawn, base, tuned))
+                })
+            }
+            (Self::Chrf(chrf, base), Self::Chrf(_, tuned)) => {
+                PairedDifference::by(base.len(), seed, |drawn| {
+                    chrf.score(&chosen(drawn, base, tuned).sum())
+                })
+            }
+            _ => unreachable!("both models are scored by one metric"),
+        }
+    }
+}
+
+fn bleu_of(counts: impl Iterator<Item = bleu::Counts>) -> f64 {
+    BLEU.score(&counts.sum()).bleu
+}
+
+/// The counts of rows that were drawn, each of the base or of the tuned model.
+fn chosen<'a, C: Copy>(
+    drawn: &'a [(usize, bool)],
+    base: &'a [C],
+    tuned: &'a [C],
+) -> impl Iterator<Item = C> + 'a {
+    let side = move |is_tuned| if is_tuned { tuned } else { base };
+    drawn
+        .iter()
+        .map(move |&(row, is_tuned)| side(is_tuned)[row])
 }
 
 /// One row's score; `None` where the reference is not what the metric compares.
@@ -198,7 +278,7 @@ fn of_row(name: &str, reference: &str, said: &str, rouge: &mut rouge::Scorer) ->
         "gsm8k_flexible" => yes(lm_eval::gsm8k(reference, said).flexible),
         "rouge1" => Some(rouge.rouge_n(1, reference, said).f),
         "rouge2" => Some(rouge.rouge_n(2, reference, said).f),
-        "rougeL" => Some(rouge.score(reference, said).rouge_l.f),
+        "rougeL" => Some(rouge::rouge_l(reference, said).f),
         "rougeLsum" => Some(rouge.score(reference, said).rouge_lsum.f),
         "edit_similarity" => Some(edit_similarity(reference, said)),
         "edit_distance" => Some(edit_distance(reference, said) as f64),
@@ -208,7 +288,7 @@ fn of_row(name: &str, reference: &str, said: &str, rouge: &mut rouge::Scorer) ->
             let score = json::fields(&expected, json::read(said).value.as_ref());
             match name {
                 "json_equal" => yes(score.equal),
-                _ => Some(f1(score.precision, score.recall)),
+                _ => Some(score.f1),
             }
         }
         "tool_call" => {
@@ -218,65 +298,6 @@ fn of_row(name: &str, reference: &str, said: &str, rouge: &mut rouge::Scorer) ->
         }
         _ => None,
     }
-}
-
-fn f1(precision: f64, recall: f64) -> f64 {
-    match precision + recall {
-        0.0 => 0.0,
-        sum => 2.0 * precision * recall / sum,
-    }
-}
-
-fn score(metric: Metric, rows: (Rows, Rows), is_compared: bool, seed: Seed) -> Option<Scored> {
-    let scored = |signature, base, tuned: Option<Estimate>, difference| Scored {
-        metric,
-        signature,
-        base,
-        tuned: tuned.filter(|_| is_compared),
-        difference: Option::filter(difference, |_| is_compared),
-    };
-    Some(match rows {
-        (Rows::Means(base), Rows::Means(tuned)) => {
-            let [base, tuned] = [base, tuned].map(|rows| Scores { metric, rows });
-            let difference = base.compare(&tuned, seed).ok()?;
-            let (base, tuned) = (base.estimate(seed)?, tuned.estimate(seed));
-            scored(None, base, tuned, difference)
-        }
-        (Rows::Bleu(base), Rows::Bleu(tuned)) => {
-            let sum = |counts: bleu::Counts| BLEU.score(&counts).bleu;
-            let (base, tuned, difference) = by_counts(&base, &tuned, seed, sum);
-            scored(Some(BLEU.signature(Some(1))), base?, tuned, difference)
-        }
-        (Rows::Chrf(chrf, base), Rows::Chrf(_, tuned)) => {
-            let sum = |counts: chrf::Counts| chrf.score(&counts);
-            let (base, tuned, difference) = by_counts(&base, &tuned, seed, sum);
-            scored(Some(chrf.signature(Some(1))), base?, tuned, difference)
-        }
-        _ => unreachable!("both models are scored by one metric"),
-    })
-}
-
-type ByCounts = (Option<Estimate>, Option<Estimate>, Option<PairedDifference>);
-
-/// A score that is made of the counts of all rows.
-fn by_counts<C: Clone + Sync + std::iter::Sum<C>>(
-    base: &[C],
-    tuned: &[C],
-    seed: Seed,
-    score: impl Fn(C) -> f64 + Sync + Send,
-) -> ByCounts {
-    let of = |rows: &[C], drawn: &[usize]| score(drawn.iter().map(|at| rows[*at].clone()).sum());
-    let sides = [base, tuned];
-    (
-        Estimate::by(base.len(), seed, |drawn| of(base, drawn)),
-        Estimate::by(tuned.len(), seed, |drawn| of(tuned, drawn)),
-        PairedDifference::by(base.len(), seed, |drawn| {
-            let counts = drawn
-                .iter()
-                .map(|&(row, is_tuned)| sides[usize::from(is_tuned)][row].clone());
-            score(counts.sum())
-        }),
-    )
 }
 
 #[cfg(test)]

@@ -37,14 +37,7 @@ impl ExactMatch {
             let pattern = pattern.as_ref();
             let regex = Regex::new(pattern).map_err(|error| BadPattern {
                 pattern: pattern.to_string(),
-                // The regex crate draws the pattern with a mark under it; the last line says what is wrong.
-                reason: error
-                    .to_string()
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ")
-                    .to_string(),
+                reason: super::wrong_in_pattern(&error),
             })?;
             self.regexes_to_ignore.push(regex);
         }

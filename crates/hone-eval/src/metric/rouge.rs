@@ -188,7 +188,7 @@ impl Scorer {
     ///
     /// With `t[i][j]` the length for the first `i` and `j` tokens, column `j` keeps one bit for each `i`: 0 where
     /// `t[i][j] = t[i-1][j] + 1`. Where the tokens at `i` and `j` differ, that is the case exactly when
-    /// `t[i][j-1] > t[i-1][j]`, which is what the way back asks; so the table itself is never needed.
+    /// `t[i][j-1] > t[i-1][j]`, which is what the back-tracking asks; so the table itself is never needed.
     fn trace(&self, line: &[u32], other: &[u32], words: usize, common: &mut [bool]) {
         let mut columns = vec![u64::MAX; words];
         columns.reserve(words * other.len());
@@ -434,7 +434,7 @@ mod tests {
         assert_eq!(Scorer::new(false).score_multi::<&str>(&[], "a"), None);
     }
 
-    /// The table that `rouge_score` fills, and its way back through it.
+    /// The table that `rouge_score` fills, and its back-tracking through it.
     fn slow_trace(line: &[u32], other: &[u32]) -> (usize, Vec<bool>) {
         let mut table = vec![vec![0; other.len() + 1]; line.len() + 1];
         for i in 1..=line.len() {

@@ -177,13 +177,7 @@ impl Walk<'_> {
         let regex = Regex::new(pattern).map_err(|error| BadSchema::Pattern {
             place: place.to_string(),
             pattern: pattern.to_string(),
-            reason: error
-                .to_string()
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ")
-                .to_string(),
+            reason: crate::metric::wrong_in_pattern(&error),
         })?;
         self.patterns.insert(pattern.to_string(), regex);
         Ok(())
