@@ -244,7 +244,7 @@ pub fn features(text: &str) -> Vec<f32> {
 }
 
 /// FNV-1a, mixed once more because its high bits are poor.
-pub(crate) fn hash(word: &str) -> u64 {
+fn hash(word: &str) -> u64 {
     let fnv = word.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });

@@ -119,10 +119,7 @@ impl Record {
             turns,
             tools: Vec::new(),
         };
-        let with_tools = |turns| Conversation {
-            turns,
-            tools: tools.clone(),
-        };
+        let with_tools = |turns| Conversation { turns, tools };
         let body = match (text, messages, prompt, chosen, rejected, completion, label) {
             (Some(text), None, None, None, None, None, None) => Body::Text(text),
             (None, Some(messages), None, None, None, None, None) => {

@@ -26,8 +26,10 @@ const DEPTH: usize = 320;
 const WIDTH: usize = 1024;
 /// Rows a thread works on at a time: its piece of the left operand stays in the second-level cache.
 const HEIGHT: usize = 96;
-/// Rows of input for which the input is not worth packing.
+/// Rows of input that are few: a product is so short then that starting it counts.
 pub const FEW: usize = 16;
+/// Rows of input for which the weight is packed and not the input, which would fill half a panel at most.
+const UNPACKED: usize = TILE_COLS / 2;
 /// Columns that one packing task expands, or one block of the stored format where that is longer.
 const GROUP: usize = 64;
 /// Rows of a weight that a task expands at a time when there are few rows of input.
@@ -64,7 +66,7 @@ pub fn product(
             let step = block_depth(depth, &right);
             few_rows::product(height, left, weight, step, &mut { target });
         }
-        Right::StoredTransposed(_) if height <= FEW / 2 => {
+        Right::StoredTransposed(_) if height <= UNPACKED => {
             by_columns(height, depth, width, left, right, target)
         }
         Right::StoredTransposed(weight) if height <= HEIGHT => {
