@@ -4,7 +4,7 @@
 //! decide which adapter is kept are not among the rows that judge it.
 
 use super::data::rust_lints_at_home;
-use super::eval::show_comparison;
+use super::eval::tables::show_comparison;
 use super::failure::{Exit, Refusal};
 use super::interrupt::Interrupt;
 use super::progress::{Count, PullProgress};

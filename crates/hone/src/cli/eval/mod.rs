@@ -1,5 +1,10 @@
 //! `hone eval`: loss, exact match and ROUGE-L per task, for a base and, beside it, an adapter on it.
 
+mod seen;
+pub mod tables;
+
+use self::seen::Seen;
+use self::tables::{print_metrics, print_scores, show_comparison, show_labels};
 use super::failure::{Exit, Refusal};
 use super::generate::at_least_one;
 use super::model::ModelArgs;
@@ -10,25 +15,20 @@ use crate::data_flags::{DataFlags, KeyArgs, chosen_inputs};
 use crate::judge::{Verdict, metric_row, per_task};
 use crate::kept_answers::KeptAnswers;
 use crate::place::{begin, refuse_used};
-use crate::report::TaskRow;
-use crate::run::TRAINED_PROMPTS;
 use crate::screen::{self, Talk, plural};
 use crate::sifted::{SieveArgs, Sifted};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 use hone_curate::Sifting;
-use hone_curate::leaks::TrainedPrompts;
 use hone_data::{Record, Side};
 use hone_eval::answers::{AnswerLine, Said};
 use hone_eval::harness::{Exam, Judged, Rules};
 use hone_eval::labels::Labelled;
 use hone_eval::metric::exact::Rule;
-use hone_eval::scored::{self, BY_REFERENCE, Scored};
-use hone_ledger::words::{on_terminal, shortened_to};
+use hone_eval::scored::{self, BY_REFERENCE};
 use hone_ledger::{Seed, WriteError};
 use hone_model::Model;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Arguments of `hone eval`.
@@ -144,28 +144,6 @@ impl Sitting<'_> {
     }
 }
 
-/// Which rows an adapter was trained on.
-struct Seen {
-    rows: Vec<bool>,
-}
-
-impl Seen {
-    fn count(&self) -> usize {
-        self.rows.iter().filter(|seen| **seen).count()
-    }
-
-    /// What stands above every table of such rows.
-    fn line(&self) -> Option<String> {
-        let count = self.count();
-        (count > 0).then(|| {
-            format!(
-                "contaminated: the adapter was trained on the prompts of {count} of these {}, so scores tell what it remembers; judge by rows that it has not seen",
-                plural(self.rows.len(), "row")
-            )
-        })
-    }
-}
-
 impl Eval {
     /// Judges, and prints a table or an object.
     pub fn run(self, talk: Talk) -> Result<Exit> {
@@ -174,7 +152,10 @@ impl Eval {
         let sifted = self.sifted(&open, talk)?;
         let count = sifted.count.clone();
         let records = self.records(sifted, talk)?;
-        let seen = self.seen(&records, talk)?;
+        let seen = match &self.model.adapter {
+            Some(adapter) => Seen::by(adapter, &records, talk)?,
+            None => None,
+        };
         let limit = open.weights.config().context_len;
         let exam = Exam::set(&open.renderer, &records, self.sieve.max_length.min(limit));
         // Before a model has answered for minutes.
@@ -289,44 +270,6 @@ impl Eval {
             show_labels(task, base, labels[1].get(task))?;
         }
         Ok(Exit::Done)
-    }
-
-    /// Which of the rows the adapter was trained on, told before it answers; `None` where that is not known.
-    fn seen(&self, records: &[Record], talk: Talk) -> Result<Option<Seen>> {
-        let Some(adapter) = &self.model.adapter else {
-            return Ok(None);
-        };
-        // Of RUN/adapter, RUN/last and RUN/checkpoints/step-N, which are links or not.
-        let real = adapter.canonicalize().unwrap_or_else(|_| adapter.clone());
-        let runs = [adapter.as_path(), &real];
-        let mut places = runs
-            .into_iter()
-            .flat_map(|dir| dir.ancestors().skip(1).take(2));
-        let path = places.find_map(|run| {
-            let path = run.join(TRAINED_PROMPTS);
-            path.is_file().then_some(path)
-        });
-        let Some(path) = path else {
-            talk.say(format!(
-                "whether {} was trained on these rows is not known: it does not lie in the directory of a run",
-                adapter.display()
-            ));
-            return Ok(None);
-        };
-        let read = TrainedPrompts::read(&path);
-        let trained = read.with_context(|| format!("{} cannot be read", path.display()))?;
-        let trained = trained.unwrap_or_default();
-        let seen = Seen {
-            rows: records.iter().map(|record| trained.has(record)).collect(),
-        };
-        match seen.count() {
-            0 => talk.say("none of these rows was trained on"),
-            count => talk.warn(format!(
-                "the adapter was trained on the prompts of {count} of these {}",
-                plural(records.len(), "row")
-            )),
-        }
-        Ok(Some(seen))
     }
 
     /// Writes the report, if one is asked for: all of it or nothing.
@@ -454,143 +397,4 @@ impl Eval {
         records.truncate(num_rows);
         Ok(records)
     }
-}
-
-fn print_scores(object: &Value) -> Result<()> {
-    let number = |value: &Value| {
-        value
-            .as_f64()
-            .map_or("-".to_string(), |value| format!("{value:.3}"))
-    };
-    screen::data(format!(
-        "{:20} {:>6} {:>8} {:>12} {:>8}",
-        "task", "rows", "loss", "exact match", "ROUGE-L"
-    ))?;
-    for (task, score) in object["tasks"].as_object().into_iter().flatten() {
-        let (loss, exact, rouge) = (
-            number(&score["loss"]),
-            number(&score["exact_match"]),
-            number(&score["rougeL"]),
-        );
-        screen::data(format!(
-            "{:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
-            cell(task),
-            score["rows"].to_string()
-        ))?;
-    }
-    Ok(())
-}
-
-/// One model by the metrics that were asked for.
-fn print_metrics(scored: &BTreeMap<String, Vec<Scored>>) -> Result<()> {
-    for (task, scored) in scored {
-        for Scored { metric, base, .. } in scored {
-            let range = base.interval.map_or_else(String::new, |range| {
-                format!(" ({:.3} to {:.3})", range.0, range.1)
-            });
-            screen::data(format!(
-                "{:20} {:>6} {:20} {:.3}{range}",
-                cell(task),
-                base.rows,
-                metric.name,
-                base.value
-            ))?;
-        }
-    }
-    Ok(())
-}
-
-/// How a task of labels was answered, one line for each model, and what was mistaken for what.
-fn show_labels(task: &str, base: &Labelled, tuned: Option<&Labelled>) -> Result<()> {
-    let (label, share) = &base.majority;
-    screen::data(String::new())?;
-    screen::data(format!(
-        "{}: {} labels; always `{}` would be right in {share:.3} of {} rows",
-        cell(task),
-        base.per_label.len(),
-        cell(label),
-        base.confusion.rows(),
-    ))?;
-    screen::data(format!(
-        "{:6} {:>9} {:>9} {:>7}  answers that are no label",
-        "model", "accuracy", "macro F1", "MCC"
-    ))?;
-    let models = [("base", Some(base)), ("tuned", tuned)];
-    let models = models
-        .into_iter()
-        .filter_map(|(name, model)| Some((name, model?)));
-    for (name, model) in models.clone() {
-        screen::data(format!(
-            "{name:6} {:>9.3} {:>9.3} {:>7.3}  {} of {}",
-            model.accuracy,
-            model.macro_f1,
-            model.mcc,
-            model.unparseable,
-            model.confusion.rows(),
-        ))?;
-    }
-    for (name, model) in models {
-        let mistaken = model.mistaken();
-        let told = mistaken
-            .iter()
-            .take(MISTAKES)
-            .map(|(gold, answer, count)| format!("`{}` as `{}` {count}", cell(gold), cell(answer)));
-        let told: Vec<String> = told.collect();
-        match (
-            told.is_empty(),
-            2 * model.unparseable > model.confusion.rows(),
-        ) {
-            (_, true) => screen::data(format!(
-                "{name}: most answers are no label at all, so it fails by the form of its answers; what it knows is not told by this"
-            ))?,
-            (true, false) => {}
-            (false, false) => screen::data(format!("{name} took {}", told.join(", ")))?,
-        }
-    }
-    Ok(())
-}
-
-/// Mistakes that are told; all are in the report.
-const MISTAKES: usize = 5;
-
-/// A task's name in a table, where rows may have chosen a very long one.
-fn cell(task: &str) -> String {
-    shortened_to(&on_terminal(task), 60).into_owned()
-}
-
-/// Base beside tuned, one line per task and metric.
-pub fn show_comparison(
-    rows: &[TaskRow],
-    say: impl Fn(String) -> std::io::Result<()>,
-) -> Result<()> {
-    let width = rows.iter().map(|row| row.metric.len()).max().unwrap_or(0);
-    let width = width.max(12);
-    let line = |cells: [&str; 7]| {
-        let [task, metric, rows, base, tuned, difference, verdict] = cells;
-        format!(
-            "{task:16} {metric:width$} {rows:>5} {base:>8} {tuned:>8}  {difference:26} {verdict}"
-        )
-    };
-    say(line([
-        "task",
-        "metric",
-        "rows",
-        "base",
-        "tuned",
-        "difference",
-        "",
-    ]))?;
-    for row in rows {
-        let count = row.rows.to_string();
-        say(line([
-            &cell(&row.task),
-            &row.metric,
-            &count,
-            &row.base,
-            &row.tuned,
-            &row.difference,
-            row.verdict,
-        ]))?;
-    }
-    Ok(())
 }

@@ -1,0 +1,150 @@
+//! What an evaluation shows on the screen: scores of one model, base beside tuned, and how labels were given.
+
+use crate::report::TaskRow;
+use crate::screen;
+use anyhow::Result;
+use hone_eval::labels::Labelled;
+use hone_eval::scored::Scored;
+use hone_ledger::words::{on_terminal, shortened_to};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// Loss, exact match and ROUGE-L of one model.
+pub fn print_scores(object: &Value) -> Result<()> {
+    let number = |value: &Value| {
+        value
+            .as_f64()
+            .map_or("-".to_string(), |value| format!("{value:.3}"))
+    };
+    screen::data(format!(
+        "{:20} {:>6} {:>8} {:>12} {:>8}",
+        "task", "rows", "loss", "exact match", "ROUGE-L"
+    ))?;
+    for (task, score) in object["tasks"].as_object().into_iter().flatten() {
+        let (loss, exact, rouge) = (
+            number(&score["loss"]),
+            number(&score["exact_match"]),
+            number(&score["rougeL"]),
+        );
+        screen::data(format!(
+            "{:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
+            cell(task),
+            score["rows"].to_string()
+        ))?;
+    }
+    Ok(())
+}
+
+/// One model by the metrics that were asked for.
+pub fn print_metrics(scored: &BTreeMap<String, Vec<Scored>>) -> Result<()> {
+    for (task, scored) in scored {
+        for Scored { metric, base, .. } in scored {
+            let range = base.interval.map_or_else(String::new, |range| {
+                format!(" ({:.3} to {:.3})", range.0, range.1)
+            });
+            screen::data(format!(
+                "{:20} {:>6} {:20} {:.3}{range}",
+                cell(task),
+                base.rows,
+                metric.name,
+                base.value
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+/// How a task of labels was answered, one line for each model, and what was mistaken for what.
+pub fn show_labels(task: &str, base: &Labelled, tuned: Option<&Labelled>) -> Result<()> {
+    let (label, share) = &base.majority;
+    screen::data(String::new())?;
+    screen::data(format!(
+        "{}: {} labels; always `{}` would be right in {share:.3} of {} rows",
+        cell(task),
+        base.per_label.len(),
+        cell(label),
+        base.confusion.rows(),
+    ))?;
+    screen::data(format!(
+        "{:6} {:>9} {:>9} {:>7}  answers that are no label",
+        "model", "accuracy", "macro F1", "MCC"
+    ))?;
+    let models = [("base", Some(base)), ("tuned", tuned)];
+    let models = models
+        .into_iter()
+        .filter_map(|(name, model)| Some((name, model?)));
+    for (name, model) in models.clone() {
+        screen::data(format!(
+            "{name:6} {:>9.3} {:>9.3} {:>7.3}  {} of {}",
+            model.accuracy,
+            model.macro_f1,
+            model.mcc,
+            model.unparseable,
+            model.confusion.rows(),
+        ))?;
+    }
+    for (name, model) in models {
+        let mistaken = model.mistaken();
+        let told = mistaken
+            .iter()
+            .take(MISTAKES)
+            .map(|(gold, answer, count)| format!("`{}` as `{}` {count}", cell(gold), cell(answer)));
+        let told: Vec<String> = told.collect();
+        match (
+            told.is_empty(),
+            2 * model.unparseable > model.confusion.rows(),
+        ) {
+            (_, true) => screen::data(format!(
+                "{name}: most answers are no label at all, so it fails by the form of its answers; what it knows is not told by this"
+            ))?,
+            (true, false) => {}
+            (false, false) => screen::data(format!("{name} took {}", told.join(", ")))?,
+        }
+    }
+    Ok(())
+}
+
+/// Mistakes that are told; all are in the report.
+const MISTAKES: usize = 5;
+
+/// A task's name in a table, where rows may have chosen a very long one.
+fn cell(task: &str) -> String {
+    shortened_to(&on_terminal(task), 60).into_owned()
+}
+
+/// Base beside tuned, one line per task and metric.
+pub fn show_comparison(
+    rows: &[TaskRow],
+    say: impl Fn(String) -> std::io::Result<()>,
+) -> Result<()> {
+    let width = rows.iter().map(|row| row.metric.len()).max().unwrap_or(0);
+    let width = width.max(12);
+    let line = |cells: [&str; 7]| {
+        let [task, metric, rows, base, tuned, difference, verdict] = cells;
+        format!(
+            "{task:16} {metric:width$} {rows:>5} {base:>8} {tuned:>8}  {difference:26} {verdict}"
+        )
+    };
+    say(line([
+        "task",
+        "metric",
+        "rows",
+        "base",
+        "tuned",
+        "difference",
+        "",
+    ]))?;
+    for row in rows {
+        let count = row.rows.to_string();
+        say(line([
+            &cell(&row.task),
+            &row.metric,
+            &count,
+            &row.base,
+            &row.tuned,
+            &row.difference,
+            row.verdict,
+        ]))?;
+    }
+    Ok(())
+}
