@@ -1,6 +1,8 @@
 //! Attention of packed sequences, with windows, caps and longer keys.
 
-use hone_tensor::{AttentionGrads, AttentionSaved, Device, Heads, Span, Spans, Tensor};
+use hone_tensor::{
+    AttentionGrads, AttentionSaved, Device, Heads, Index, PAGE, Span, Spans, Tensor,
+};
 
 use crate::{assert_close, noise, numeric_gradient, wide};
 
@@ -133,6 +135,70 @@ pub fn queries_at_the_end_of_longer_keys_see_all_before_them(device: &Device) {
         );
         let want = attention(&wide(&q), &wide(&k), &wide(&v), &spans, heads);
         assert_close("cached attention", &out.to_vec().unwrap(), &want, 2e-6);
+    }
+}
+
+/// The same keys in pages that lie in another order give what they give side by side.
+pub fn keys_in_pages_are_found(device: &Device) {
+    const WIDTH: usize = 8;
+    for window in [None, Some(20)] {
+        let heads = Heads {
+            num_heads: 4,
+            num_kv_heads: 2,
+            head_dim: WIDTH,
+            scale: 0.3,
+            window,
+            cap: None,
+        };
+        // One token of 37, a part of 70, and all of 7: three pages, five and one.
+        let (queries, keys) = ([1, 40, 7], [37, 70, 7]);
+        let table: Vec<u32> = vec![8, 2, 5, 0, 7, 3, 9, 1, 4];
+        let (mut spans, mut side_by_side) = (Vec::new(), Vec::new());
+        let (mut query_start, mut page) = (0, 0);
+        for (query_len, key_len) in queries.into_iter().zip(keys) {
+            let span = Span {
+                query_start,
+                query_len,
+                key_start: page * PAGE,
+                key_len,
+            };
+            spans.push(span);
+            query_start += query_len;
+            page += key_len.div_ceil(PAGE);
+        }
+        for page in &table {
+            side_by_side.extend((0..PAGE).map(|at| *page as usize * PAGE + at));
+        }
+        let cols = heads.num_kv_heads * WIDTH;
+        let (q, k, v) = (
+            noise(query_start * 4 * WIDTH, 21),
+            noise(10 * PAGE * cols, 22),
+            noise(10 * PAGE * cols, 23),
+        );
+        let spans = Spans::from(spans);
+        let side = |data: &[f32]| device.tensor(10 * PAGE, cols, data);
+        let (q, k, v) = (
+            device.tensor(query_start, 4 * WIDTH, &q),
+            side(&k),
+            side(&v),
+        );
+        let out = || device.empty(query_start, 4 * WIDTH);
+        let (mut paged, mut plain) = (out(), out());
+        let table = Index::from(table);
+        device.attention_paged(&q, (&k, &v), table.all(), &spans, heads, &mut paged);
+        let rows: Index = side_by_side.into_iter().collect();
+        let gathered = |x: &Tensor| {
+            let mut beside = device.empty(rows.len(), cols);
+            device.gather_rows(x, rows.all(), &mut beside);
+            beside
+        };
+        let (k, v) = (gathered(&k), gathered(&v));
+        device.attention(&q, &k, &v, &spans, heads, &mut plain, None);
+        assert_eq!(
+            paged.to_vec().unwrap(),
+            plain.to_vec().unwrap(),
+            "window {window:?}"
+        );
     }
 }
 

@@ -58,6 +58,7 @@ pub const CHECKS: &[Check] = checks! {
         a_narrow_table_turns_the_beginning_of_a_head_and_neighbours_turn_together;
     attention:
         attention_agrees_with_a_loop_whatever_the_lengths
+        keys_in_pages_are_found
         queries_at_the_end_of_longer_keys_see_all_before_them
         attention_gradients_by_finite_differences
         attention_gradients_of_long_sequences_agree_with_a_loop

@@ -11,6 +11,8 @@ use crate::batch::Packed;
 use crate::decoder::{Decoder, Layer, MixerWeights, Norm, Projection};
 use crate::layout::{Layout, Shortcuts};
 use crate::model::Model;
+use crate::pass::Pass;
+use crate::pass::shares::Share;
 
 /// Why a model gives numbers that are not finite.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -62,9 +64,22 @@ pub(crate) fn not_finite(numbers: &[f32]) -> Option<f32> {
 impl Model {
     /// Says why what is computed for `ids` is not finite; reads every weight.
     pub fn why_not_finite(&self, ids: &[u32]) -> Result<NotFinite, TensorError> {
-        for attached in self.active() {
-            let flat = attached.adapter.parameters().to_vec()?;
-            for matrix in attached.adapter.matrices() {
+        self.why_not_finite_in(self.active_share(), ids)
+    }
+
+    /// The same for what goes through these adapters.
+    pub(crate) fn why_not_finite_in(
+        &self,
+        share: Share,
+        ids: &[u32],
+    ) -> Result<NotFinite, TensorError> {
+        let pass = Pass {
+            shares: vec![share],
+            ..self.pass()
+        };
+        for (adapter, _) in pass.active() {
+            let flat = adapter.parameters().to_vec()?;
+            for matrix in adapter.matrices() {
                 if let Some(value) = not_finite(&flat[matrix.offset..][..matrix.size()]) {
                     let tensor = matrix.name;
                     return Ok(NotFinite::Adapter { tensor, value });
@@ -74,11 +89,11 @@ impl Model {
         if let Some((tensor, value)) = self.decoder().not_finite()? {
             return Ok(NotFinite::Base { tensor, value });
         }
-        let place = self.overflows_in(ids)?;
+        let place = self.overflows_in(&pass, ids)?;
         Ok(NotFinite::Overflow { place })
     }
 
-    fn overflows_in(&self, ids: &[u32]) -> Result<String, TensorError> {
+    fn overflows_in(&self, pass: &Pass, ids: &[u32]) -> Result<String, TensorError> {
         let last = ids.len().saturating_sub(1);
         let batch = Packed {
             ids,
@@ -89,7 +104,6 @@ impl Model {
         };
         let layout = Layout::new(&batch, Shortcuts::NONE);
         self.device().scope(|| {
-            let pass = self.pass();
             let mut hidden = pass.embed(&layout.ids, &layout.rows.positions);
             for layer in 0..self.config().num_layers {
                 hidden = pass.layer(layer, &hidden, &layout.rows, None, false).0;

@@ -75,6 +75,8 @@ pub(crate) struct Rows {
     pub spans: Spans,
     /// The row that each key of `spans` is, where that is not the key's own number.
     pub keys: Option<Index>,
+    /// The pages of a cache that the keys of `spans` lie in, where they do.
+    pub pages: Index,
     /// The first layer's rows by distinct token.
     pub first: Option<Distinct>,
     /// The only rows that matter after the last layer's keys and values.
@@ -89,6 +91,7 @@ impl Rows {
             positions,
             spans,
             keys: None,
+            pages: Index::default(),
             first: None,
             last: None,
             division: vec![],
@@ -208,12 +211,10 @@ impl Layout {
             .flatten();
         Self {
             rows: Rows {
-                positions: positions(&tree),
-                spans: spans.into(),
                 keys: keys.map(|keys| keys.into_iter().collect()),
                 first,
                 last,
-                division: vec![],
+                ..Rows::new(positions(&tree), spans.into())
             },
             ids: ids.into(),
             sources: tree.sources.into_iter().collect(),

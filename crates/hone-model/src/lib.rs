@@ -36,12 +36,16 @@ pub use batch::{BatchError, LossSum, Packed};
 pub use combine::{Combination, CombineError, CombineKind, combine};
 pub use decoder::{BaseFormat, Decoder, LoadError};
 pub use finite::NotFinite;
-pub use generate::{Completion, GenerateError, Generation, Sampling, Session, Stop};
+pub use generate::{
+    Completion, Engine, EngineLimits, GenerateError, Generation, Request, Sampling, SequenceEvent,
+    SequenceId, Session, Stop,
+};
 pub use keep::Activations;
 pub use layout::Shortcuts;
 pub use merge::{MergeBase, MergeError, Merged, Residual};
 pub use mixed::MixedError;
 pub use model::{ActiveError, Model, StepOptions};
+pub use pass::shares::Adapters;
 pub use reading::Reading;
 pub use stop_signal::StopSignal;
 pub use weighted_sum::{BesideSum, ROUNDING, beside_weighted_sum};

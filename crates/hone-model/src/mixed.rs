@@ -11,7 +11,7 @@ use crate::batch::Packed;
 use crate::layout::{Layout, Shortcuts};
 use crate::model::{ActiveError, Model, StepOptions};
 use crate::pass::Pass;
-use crate::pass::shares::{Grads, Share};
+use crate::pass::shares::{Adapters, Grads, Share};
 
 /// Why a batch cannot go through the adapters asked for.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +63,16 @@ impl MixedError {
     }
 }
 
+fn refuse_unmixable(name: &str, adapter: &Adapter) -> Result<(), MixedError> {
+    match adapter.unmixable() {
+        None => Ok(()),
+        Some(part) => Err(MixedError::Unmixable {
+            name: name.to_owned(),
+            part,
+        }),
+    }
+}
+
 /// The sequences of a batch that have the same adapter.
 struct Group<'a> {
     adapter: Option<(&'a str, &'a Adapter)>,
@@ -87,6 +97,40 @@ impl<'a> Group<'a> {
 }
 
 impl Model {
+    /// Rows that go through the adapters that are on.
+    pub(crate) fn active_share(&self) -> Share<'_> {
+        let active = self.active().map(|own| (&own.adapter, own.weight));
+        Share::of(active.collect())
+    }
+
+    /// Rows that go through these adapters.
+    pub(crate) fn share_of(&self, adapters: &Adapters) -> Result<Share<'_>, ActiveError> {
+        Ok(match adapters {
+            Adapters::Active => self.active_share(),
+            Adapters::None => Share::of(vec![]),
+            Adapters::Named(name) => Share::of(vec![(self.named(name)?.1, 1.0)]),
+        })
+    }
+
+    /// Whether rows that go through these adapters can stand in one batch with rows that go through others.
+    ///
+    /// # Errors
+    /// An adapter that there is none of, and one that changes what all rows of a batch share.
+    pub fn check_mixes(&self, adapters: &Adapters) -> Result<(), MixedError> {
+        let active: Vec<(&str, &Adapter)> = match adapters {
+            Adapters::Active => self
+                .active()
+                .map(|own| (&*own.name, &own.adapter))
+                .collect(),
+            Adapters::None => vec![],
+            Adapters::Named(name) => vec![self.named(name)?],
+        };
+        for (name, adapter) in active {
+            refuse_unmixable(name, adapter)?;
+        }
+        Ok(())
+    }
+
     /// As [`Self::nats`], each sequence of the batch with the adapter of this name, or with the base alone, whatever adapters
     /// are on. Each number is, to the bit, that of a batch of this adapter's sequences alone.
     ///
@@ -184,10 +228,7 @@ impl Model {
         }
         let mixed = groups.iter().filter(|_| groups.len() > 1);
         for (name, adapter) in mixed.filter_map(|group| group.adapter) {
-            if let Some(part) = adapter.unmixable() {
-                let name = name.to_owned();
-                return Err(MixedError::Unmixable { name, part });
-            }
+            refuse_unmixable(name, adapter)?;
         }
         Ok(groups)
     }

@@ -8,7 +8,7 @@ use crate::batch::Packed;
 use crate::decoder::{BaseFormat, Decoder, LoadError};
 use crate::keep::Activations;
 use crate::layout::{Layout, Shortcuts};
-use crate::pass::shares::{Grads, Share};
+use crate::pass::shares::Grads;
 use crate::pass::{BackwardOptions, Pass};
 use crate::stop_signal::StopSignal;
 use crate::weights::BaseWeights;
@@ -280,15 +280,9 @@ impl Model {
 
     /// A pass of all rows through the adapters that are on.
     pub(crate) fn pass(&self) -> Pass<'_> {
-        let active = self
-            .active()
-            .map(|attached| (&attached.adapter, attached.weight));
         Pass {
             decoder: &self.decoder,
-            shares: vec![Share {
-                active: active.collect(),
-                dropout: None,
-            }],
+            shares: vec![self.active_share()],
             stop: &self.stop,
         }
     }

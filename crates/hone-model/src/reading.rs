@@ -82,7 +82,7 @@ impl Model {
         rows: Range<usize>,
     ) -> Result<Vec<f32>, GenerateError> {
         let rows: Index = rows.collect();
-        let logits = || self.pass().logits(&reading.hidden, &rows).to_vec();
+        let logits = || self.pass().logits(&reading.hidden, &rows, &[]).to_vec();
         Ok(self.device().scope(logits)?)
     }
 

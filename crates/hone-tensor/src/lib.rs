@@ -15,8 +15,9 @@ pub use index::{Index, Indices, List, Span, Spans};
 pub use moment8::Moment8;
 pub use ops::{
     ActivationOps, AdamWStep, AttentionGrads, AttentionOps, AttentionSaved, Backend, Columns,
-    DropoutMask, ExpertOps, Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps,
-    OptimizerOps, RotaryOps, RoundingOps, Routing, RowOps, StorageOps, TensorError, TopK,
+    DropoutMask, ExpertOps, FEW_QUERIES, Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory,
+    NormOps, OptimizerOps, PAGE, RotaryOps, RoundingOps, Routing, RowOps, StorageOps, TensorError,
+    TopK,
 };
 pub use quant::{Format, ScaleGrid, int4, nf4};
 pub use rehearsal::{Cost, Rehearsal};

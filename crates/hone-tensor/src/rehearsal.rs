@@ -188,6 +188,17 @@ impl AttentionOps for Rehearsal {
     ) {
         self.over_scores(2.0, spans, heads);
     }
+    fn attention_paged(
+        &self,
+        _: &Tensor,
+        _: (&Tensor, &Tensor),
+        _: Indices,
+        spans: &Spans,
+        heads: Heads,
+        _: &mut Tensor,
+    ) {
+        self.over_scores(2.0, spans, heads);
+    }
     fn attention_backward(
         &self,
         _: AttentionSaved,

@@ -63,9 +63,9 @@ impl<'a> Pass<'a> {
                 device.attention(&q, k, v, spans, heads, &mut attended, lse.as_mut());
             }
             Some(cache) => {
-                cache.append(&k, &v, &rows.spans);
-                let (k, v) = (&cache.keys, &cache.values);
-                device.attention(&q, k, v, spans, heads, &mut attended, None);
+                cache.append(&k, &v, &rows.spans, &rows.pages);
+                let (sides, pages) = ((&cache.keys, &cache.values), rows.pages.all());
+                device.attention_paged(&q, sides, pages, spans, heads, &mut attended);
             }
         }
         let at = Projections {

@@ -133,18 +133,38 @@ impl<'a> Pass<'a> {
         Ok(nats)
     }
 
-    /// Logits of the chosen rows of a hidden state that has passed all layers.
-    pub fn logits(&self, hidden: &Tensor, rows: &Index) -> Tensor {
+    /// Logits of the chosen rows of a hidden state that has passed all layers; `division` says how these divide among the
+    /// shares, where there are several.
+    pub fn logits(&self, hidden: &Tensor, rows: &Index, division: &[usize]) -> Tensor {
         let normed = self.norm(&self.gather(hidden, rows), &self.decoder.final_norm);
-        let [all] = &self.shares[..] else {
-            unreachable!("logits are asked for by passes of one share");
-        };
-        let (outs, _) = self.project_share(all, self.head(), &normed);
+        let (outs, _) = self.project(self.head(), &normed, division);
         let [mut logits] = take(outs);
-        if let Some(cap) = self.decoder.config.logit_cap {
-            self.device().soft_cap(&mut logits, cap);
-        }
+        self.cap_logits(&mut logits, false);
         logits
+    }
+
+    /// Loss of the target of each of the chosen rows, which belong to one share, in nats.
+    pub fn nats_of(
+        &self,
+        share: usize,
+        hidden: &Tensor,
+        rows: &Index,
+        targets: &Index,
+    ) -> Result<Vec<f64>, TensorError> {
+        let mut nats = Vec::with_capacity(rows.len());
+        let chunk = head_chunk_rows(self.decoder.config.vocab_size);
+        for first in (0..rows.len()).step_by(chunk) {
+            self.stop.check()?;
+            let part = first..rows.len().min(first + chunk);
+            let picked = self.gather_part(hidden, rows.part(part.clone()));
+            let normed = self.norm(&picked, &self.decoder.final_norm);
+            let (outs, _) = self.project_share(&self.shares[share], self.head(), &normed);
+            let [mut logits] = take(outs);
+            self.cap_logits(&mut logits, false);
+            let targets = targets.part(part);
+            nats.extend(self.device().cross_entropy(&mut logits, targets, false)?);
+        }
+        Ok(nats)
     }
 
     /// The head.

@@ -11,12 +11,34 @@ use hone_tensor::Tensor;
 use super::Pass;
 use crate::adapter::Adapter;
 
+/// The adapters that a sequence goes through.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Adapters {
+    /// Those that are on.
+    #[default]
+    Active,
+    /// None: the base alone.
+    None,
+    /// The one of this name, on or off.
+    Named(String),
+}
+
 /// The adapters of some rows.
 pub(crate) struct Share<'a> {
     /// Those that are on, and how strongly; none for the base.
     pub active: Vec<(&'a Adapter, f32)>,
     /// Probability and seed, while training.
     pub dropout: Option<(f32, u64)>,
+}
+
+impl<'a> Share<'a> {
+    /// Rows of which nothing is dropped.
+    pub fn of(active: Vec<(&'a Adapter, f32)>) -> Self {
+        Self {
+            active,
+            dropout: None,
+        }
+    }
 }
 
 /// Gradients of the adapter of each share, where it has one that learns.
@@ -32,7 +54,7 @@ impl Grads<'_> {
 
 impl<'a> Pass<'a> {
     /// The adapters of all rows, where all have the same.
-    pub(super) fn active(&self) -> &[(&'a Adapter, f32)] {
+    pub fn active(&self) -> &[(&'a Adapter, f32)] {
         match &self.shares[..] {
             [all] => &all.active,
             _ => &[],

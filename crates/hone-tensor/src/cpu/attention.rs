@@ -13,10 +13,12 @@ use rayon::prelude::*;
 use super::pool::{Buffer, Pool};
 use super::simd::{self, Left, Out, Panels, Shared, TILE_COLS, TILE_ROWS};
 use crate::index::Span;
-use crate::ops::Heads;
+use crate::ops::{FEW_QUERIES, Heads, PAGE};
 
 /// Query rows of a square: a multiple of the register tile's height.
 const QUERIES: usize = 48;
+/// Rows of a square that are summed up over the keys together: the tallest register tile.
+const ROW_GROUP: usize = 2 * TILE_ROWS;
 /// Key columns of a square: a panel of so many values stays in the first-level cache, a square in the second.
 const KEYS: usize = 256;
 /// Distance between rows of a square: an odd number of cache lines, so that a column is spread over the sets.
@@ -24,8 +26,6 @@ const STRIDE: usize = KEYS + TILE_COLS;
 /// With more queries than this, the query heads of one key head are tasks of their own. The number of
 /// threads must not decide it: sums would round differently.
 const LONG: usize = 1024;
-/// With no more queries than this, as in generation, plain dot products are quicker than packing.
-const FEW_QUERIES: usize = 4;
 
 /// One matrix of heads side by side, `[tokens, heads · head_dim]`.
 #[derive(Clone, Copy)]
@@ -36,6 +36,8 @@ pub struct Sided<'a> {
     pub num_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
+    /// Where tokens lie in pages: the page of each [`PAGE`] tokens. Otherwise a token is a row.
+    pub pages: Option<&'a [u32]>,
 }
 
 impl<'a> Sided<'a> {
@@ -43,9 +45,13 @@ impl<'a> Sided<'a> {
         self.num_heads * self.head_dim
     }
 
-    /// From one head of one token to the end.
+    /// From one head of one token to the end; the tokens of its page follow.
     fn from(&self, token: usize, head: usize) -> &'a [f32] {
-        &self.data[token * self.row() + head * self.head_dim..]
+        let row = match self.pages {
+            None => token,
+            Some(pages) => pages[token / PAGE] as usize * PAGE + token % PAGE,
+        };
+        &self.data[row * self.row() + head * self.head_dim..]
     }
 
     /// One head of one token.
@@ -53,7 +59,7 @@ impl<'a> Sided<'a> {
         &self.from(token, head)[..self.head_dim]
     }
 
-    /// The same head of this token and those after it, as a left operand.
+    /// The same head of this token and those after it, as a left operand; tokens that lie in pages have none.
     fn left(&self, token: usize, head: usize) -> Left {
         Left {
             start: self.from(token, head).as_ptr(),
@@ -93,6 +99,7 @@ pub fn forward(
         };
         let mut square = Forward { head, out, lse };
         if task.span.query_len <= FEW_QUERIES {
+            // Plain dot products are quicker than packing.
             square.few_queries(pool);
         } else {
             square.run(pool);
@@ -181,7 +188,7 @@ impl<'a> HeadView<'a> {
         (0..self.task.span.query_len).step_by(QUERIES)
     }
 
-    /// The transpose of the keys (or values) as panels of sixteen keys, `[head_dim, 16]` each.
+    /// The transpose of the keys (or values) as panels of sixteen keys, `[head_dim, 16]` each. A page holds whole panels.
     fn pack_transposed(&self, pool: &Arc<Pool>, side: Sided<'a>) -> Buffer {
         let (width, len) = (self.heads.head_dim, self.task.span.key_len);
         let mut panels = pool.take(len.next_multiple_of(TILE_COLS) * width);
@@ -255,15 +262,19 @@ impl Square {
         self.visible(0) / TILE_COLS * TILE_COLS
     }
 
-    /// Groups of rows that see more: first row, rows, and the columns that the last of them sees.
+    /// Groups of rows: first row, rows, and the columns that the last of them sees.
+    fn row_groups(self, height: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..self.rows).step_by(height).map(move |row| {
+            let rows = height.min(self.rows - row);
+            (row, rows, self.visible(row + rows - 1))
+        })
+    }
+
+    /// Those that see more than the common columns.
     fn ragged_rows(self) -> impl Iterator<Item = (usize, usize, usize)> {
-        (0..self.rows)
-            .step_by(TILE_ROWS)
-            .map(move |row| {
-                let rows = TILE_ROWS.min(self.rows - row);
-                (row, rows, self.visible(row + rows - 1))
-            })
-            .filter(move |&(.., end)| end > self.common())
+        let common = self.common();
+        self.row_groups(TILE_ROWS)
+            .filter(move |&(.., end)| end > common)
     }
 
     /// Groups of columns past the common ones: first column, columns, and the first row that sees any.
@@ -317,31 +328,20 @@ impl Square {
         width: usize,
         out: Out,
     ) {
-        let run = |row: usize, rows: usize, col: usize, end: usize, accumulate: bool| {
+        for (row, rows, end) in self.row_groups(ROW_GROUP) {
             let left = Left {
-                start: square[row * STRIDE + col..].as_ptr(),
+                start: square[row * STRIDE..].as_ptr(),
                 row: STRIDE,
                 step: 1,
             };
             let panels = Panels {
-                start: panels[(self.key + col) * TILE_COLS..].as_ptr(),
+                start: panels[self.key * TILE_COLS..].as_ptr(),
                 next: key_len * TILE_COLS,
             };
+            // One sum from the first key to the last: where it were cut would depend on the rows around, and so would its
+            // rounding, and tokens read in parts would not give what they give when read at once.
             // SAFETY: the caller's promise; a square has `QUERIES × STRIDE` elements.
-            unsafe {
-                let out = Out {
-                    accumulate,
-                    ..out.at(row, 0)
-                };
-                simd::multiply(end - col, left, panels, rows, width, out);
-            }
-        };
-        let common = self.common();
-        if common > 0 {
-            run(0, self.rows, 0, common, out.accumulate);
-        }
-        for (row, rows, end) in self.ragged_rows() {
-            run(row, rows, common, end, out.accumulate || common > 0);
+            unsafe { simd::multiply(end, left, panels, rows, width, out.at(row, 0)) };
         }
     }
 
@@ -530,10 +530,10 @@ fn cap_scores(scores: &mut [f32], cap: f32) {
     }
 }
 
-/// Zeros where the other rows and columns of a register tile reach past the diagonal.
+/// Zeros where the other rows and columns of a group reach past the diagonal.
 #[inline(always)]
 fn hide(row: &mut [f32], visible: usize) {
-    let end = (visible + TILE_ROWS).min(row.len());
+    let end = (visible + ROW_GROUP).min(row.len());
     row[visible..end].fill(0.0);
 }
 

@@ -29,9 +29,9 @@ use crate::ops::{
     Gelu, Heads, LayerNorm, LinearOps, LossOps, Memory, NormOps, OptimizerOps, RotaryOps,
     RoundingOps, Routing, RowOps, StorageOps, TensorError, TopK, assert_same_shape, check_bias,
     check_column_factors, check_columns, check_divide, check_dot_cols, check_dot_rows, check_embed,
-    check_gather, check_layer_norm, check_linear, check_linear_backward, check_places, check_rms,
-    check_rope, check_rounding, check_row_factors, check_scatter, check_spans, check_top,
-    run_length,
+    check_gather, check_layer_norm, check_linear, check_linear_backward, check_paged, check_places,
+    check_rms, check_rope, check_rounding, check_row_factors, check_scatter, check_spans,
+    check_top, run_length,
 };
 use crate::stored::StoredMatrix;
 use crate::tensor::{Element, MatMut, MatRef, Storage, Tensor, Weight};
@@ -145,6 +145,7 @@ fn sided(tensor: &Tensor, head_dim: usize) -> Sided<'_> {
         data: numbers(tensor),
         num_heads: tensor.cols() / head_dim,
         head_dim,
+        pages: None,
     }
 }
 
@@ -540,7 +541,7 @@ impl AttentionOps for Cpu {
         out: &mut Tensor,
         lse: Option<&mut Tensor>,
     ) {
-        check_spans(spans, q, k);
+        check_spans(spans, q.rows(), k.rows());
         assert_same_shape(q, out);
         assert_same_shape(k, v);
         let written = attention::Written {
@@ -553,6 +554,32 @@ impl AttentionOps for Cpu {
         });
     }
 
+    fn attention_paged(
+        &self,
+        q: &Tensor,
+        (k, v): (&Tensor, &Tensor),
+        pages: Indices,
+        spans: &Spans,
+        heads: Heads,
+        out: &mut Tensor,
+    ) {
+        check_paged(spans, q, (k, v), pages);
+        assert_same_shape(q, out);
+        let written = attention::Written {
+            out: numbers_mut(out),
+            lse: None,
+        };
+        let pages = Some(pages.on_host());
+        let paged = |tensor| Sided {
+            pages,
+            ..sided(tensor, heads.head_dim)
+        };
+        self.threads.install(|| {
+            let q = sided(q, heads.head_dim);
+            attention::forward(&self.pool, q, paged(k), paged(v), spans, heads, written)
+        });
+    }
+
     fn attention_backward(
         &self,
         saved: AttentionSaved,
@@ -561,7 +588,7 @@ impl AttentionOps for Cpu {
         heads: Heads,
         grads: AttentionGrads,
     ) {
-        check_spans(spans, saved.q, saved.k);
+        check_spans(spans, saved.q.rows(), saved.k.rows());
         let AttentionGrads { dq, dk, dv } = grads;
         assert_same_shape(saved.q, dq);
         assert_same_shape(saved.k, dk);

@@ -1,8 +1,15 @@
 //! Causal attention over the sequences of a packed batch.
 
 use super::{StorageOps, assert_same_shape, host, put};
-use crate::index::{Span, Spans};
+use crate::index::{Indices, Span, Spans};
 use crate::tensor::Tensor;
+
+/// Tokens of a page: keys and values of sequences that grow are taken so many at a time.
+pub const PAGE: usize = 16;
+
+/// A span of no more queries than this, as in generation, may be rounded otherwise than one of more. Beyond that, each query
+/// gives the same bits whatever queries stand beside it.
+pub const FEW_QUERIES: usize = 4;
 
 /// The shape of grouped-query attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -60,41 +67,30 @@ pub trait AttentionOps: StorageOps {
         out: &mut Tensor,
         lse: Option<&mut Tensor>,
     ) {
-        check_spans(spans, q, k);
+        check_spans(spans, q.rows(), k.rows());
         assert_same_shape(q, out);
         assert_same_shape(k, v);
-        let (Some(q), Some(k), Some(v)) = (host(self, q), host(self, k), host(self, v)) else {
-            return;
-        };
-        let Some(mut y) = host(self, out) else {
-            return;
-        };
-        let mut sums = lse.as_ref().and_then(|lse| host(self, lse));
-        let sides = Sides {
-            q: &q,
-            k: &k,
-            heads,
-        };
-        for (row, head, first, scores) in sides.rows(spans) {
-            let (shares, sum) = softmax(&scores);
-            let width = heads.head_dim;
-            for i in 0..width {
-                let value = |key: usize| f64::from(v[sides.key(first + key, head) + i]);
-                let mean = shares
-                    .iter()
-                    .enumerate()
-                    .map(|(key, share)| share * value(key));
-                y[sides.query(row, head) + i] = mean.sum::<f64>() as f32;
-            }
-            if let Some(sums) = &mut sums {
-                sums[row * heads.num_heads + head] = sum as f32;
-            }
-        }
-        put(self, out, &y);
-        if let (Some(lse), Some(sums)) = (lse, sums) {
-            put(self, lse, &sums);
-        }
+        on_host(self, q, (k, v, None), spans, heads, out, lse);
     }
+
+    /// [`AttentionOps::attention`] without a backward pass, where keys and values lie in pages of [`PAGE`] tokens: a key of
+    /// `spans` is a place in `pages` counted in tokens, and each entry of `pages` is the number of a page. The keys of a span
+    /// begin at the beginning of a page. Gives the bits that the same keys give side by side.
+    fn attention_paged(
+        &self,
+        q: &Tensor,
+        (k, v): (&Tensor, &Tensor),
+        pages: Indices,
+        spans: &Spans,
+        heads: Heads,
+        out: &mut Tensor,
+    ) {
+        check_paged(spans, q, (k, v), pages);
+        assert_same_shape(q, out);
+        let pages = Some(pages.on_host());
+        on_host(self, q, (k, v, pages), spans, heads, out, None);
+    }
+
     /// Gradients of [`AttentionOps::attention`]; scores are recomputed block by block from `lse`.
     fn attention_backward(
         &self,
@@ -104,7 +100,7 @@ pub trait AttentionOps: StorageOps {
         heads: Heads,
         grads: AttentionGrads,
     ) {
-        check_spans(spans, saved.q, saved.k);
+        check_spans(spans, saved.q.rows(), saved.k.rows());
         let AttentionGrads { dq, dk, dv } = grads;
         assert_same_shape(saved.q, dq);
         assert_same_shape(saved.k, dk);
@@ -130,6 +126,7 @@ pub trait AttentionOps: StorageOps {
                 q: &q,
                 k: &k,
                 heads,
+                pages: None,
             },
             heads.head_dim,
         );
@@ -171,19 +168,75 @@ pub trait AttentionOps: StorageOps {
     }
 }
 
-/// The promise of both.
-pub(crate) fn check_spans(spans: &[Span], q: &Tensor, k: &Tensor) {
+/// Attention in plain loops.
+fn on_host<D: StorageOps + ?Sized>(
+    device: &D,
+    q: &Tensor,
+    (k, v, pages): (&Tensor, &Tensor, Option<&[u32]>),
+    spans: &[Span],
+    heads: Heads,
+    out: &mut Tensor,
+    lse: Option<&mut Tensor>,
+) {
+    let (Some(q), Some(k), Some(v)) = (host(device, q), host(device, k), host(device, v)) else {
+        return;
+    };
+    let Some(mut y) = host(device, out) else {
+        return;
+    };
+    let mut sums = lse.as_ref().and_then(|lse| host(device, lse));
+    let sides = Sides {
+        q: &q,
+        k: &k,
+        heads,
+        pages,
+    };
+    for (row, head, first, scores) in sides.rows(spans) {
+        let (shares, sum) = softmax(&scores);
+        let width = heads.head_dim;
+        for i in 0..width {
+            let value = |key: usize| f64::from(v[sides.key(first + key, head) + i]);
+            let mean = shares
+                .iter()
+                .enumerate()
+                .map(|(key, share)| share * value(key));
+            y[sides.query(row, head) + i] = mean.sum::<f64>() as f32;
+        }
+        if let Some(sums) = &mut sums {
+            sums[row * heads.num_heads + head] = sum as f32;
+        }
+    }
+    put(device, out, &y);
+    if let (Some(lse), Some(sums)) = (lse, sums) {
+        put(device, lse, &sums);
+    }
+}
+
+/// The promise of all: so many query rows and keys are there.
+pub(crate) fn check_spans(spans: &[Span], queries: usize, keys: usize) {
     for span in spans {
         assert!(
             span.query_len >= 1 && span.query_len <= span.key_len,
             "a query sees itself"
         );
         assert!(
-            span.query_start + span.query_len <= q.rows()
-                && span.key_start + span.key_len <= k.rows(),
+            span.query_start + span.query_len <= queries && span.key_start + span.key_len <= keys,
             "spans inside the batch"
         );
     }
+}
+
+/// The promise where keys lie in pages.
+pub(crate) fn check_paged(spans: &[Span], q: &Tensor, (k, v): (&Tensor, &Tensor), pages: Indices) {
+    assert_same_shape(k, v);
+    check_spans(spans, q.rows(), pages.len() * PAGE);
+    let has_page = |page: &u32| (*page as usize + 1) * PAGE <= k.rows();
+    assert!(
+        pages.on_host().iter().all(has_page),
+        "pages inside the cache"
+    );
+    let is_first = |span: &Span| span.key_start.is_multiple_of(PAGE);
+    assert!(spans.iter().all(is_first), "keys begin with a page");
 }
 
 /// Queries and keys of all heads, on the host.
@@ -191,6 +244,8 @@ struct Sides<'a> {
     q: &'a [f32],
     k: &'a [f32],
     heads: Heads,
+    /// The page of each [`PAGE`] keys, where they lie in pages.
+    pages: Option<&'a [u32]>,
 }
 
 impl Sides<'_> {
@@ -202,6 +257,10 @@ impl Sides<'_> {
     /// Where the key that a query head reads begins in its row.
     fn key(&self, row: usize, head: usize) -> usize {
         let group = self.heads.num_heads / self.heads.num_kv_heads;
+        let row = match self.pages {
+            None => row,
+            Some(pages) => pages[row / PAGE] as usize * PAGE + row % PAGE,
+        };
         (row * self.heads.num_kv_heads + head / group) * self.heads.head_dim
     }
 

@@ -1,5 +1,7 @@
 //! One batch with rows of several adapters and of none: each row is what it would be alone, to the bit.
 
+mod sequences;
+
 use std::path::PathBuf;
 
 use hone_ledger::Seed;
