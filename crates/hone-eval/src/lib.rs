@@ -7,4 +7,5 @@ pub mod labels;
 pub mod metric;
 pub mod report;
 pub mod scored;
+pub mod sitting;
 pub mod statistics;

@@ -7,8 +7,9 @@ use hone_eval::metric::exact::Rule;
 use hone_eval::metric::repetition::Repetition;
 use hone_eval::report::{Comparison, Difference, RowScore, TaskScore, compare};
 use hone_eval::scored::Scored;
+use hone_eval::sitting::Candidate;
 use hone_ledger::Seed;
-use hone_model::{Adapter, Model, Stop};
+use hone_model::{Adapter, Adapters, Model, Stop};
 use hone_text::Renderer;
 use std::collections::BTreeMap;
 
@@ -22,19 +23,22 @@ pub struct Verdict {
     pub comparisons: Vec<Comparison>,
 }
 
-/// Has the model sit the exam without and with the adapter; afterwards the adapter is on it again.
+/// Has the model sit the exam without and with the adapter, which is on it afterwards.
 pub fn judge_both(
     model: &mut Model,
     adapter: Adapter,
     renderer: &Renderer,
     exam: &Exam,
     rules: &Rules,
-    mut told: impl FnMut(&str, Progress) + Send,
+    mut told: impl FnMut(Progress) + Send,
 ) -> Result<Verdict> {
-    model.detach();
-    let base = exam.sit(model, renderer, rules, |progress| told("base", progress))?;
     model.attach(adapter);
-    let tuned = exam.sit(model, renderer, rules, |progress| told("tuned", progress))?;
+    let both = [Adapters::None, Adapters::Active].map(|adapters| Candidate {
+        adapters,
+        known: vec![],
+    });
+    let judged = exam.sit_together(model, renderer, rules, &both, |heard| told(heard.progress))?;
+    let [base, tuned] = <[_; 2]>::try_from(judged).expect("two sat it");
     Verdict::new(base, tuned)
 }
 

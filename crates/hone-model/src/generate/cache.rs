@@ -28,7 +28,7 @@ struct Slot {
 }
 
 /// Tokens that follow what a slot holds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Piece<'a> {
     pub slot: usize,
     /// Which of the shares it belongs to; pieces come in their order.
@@ -36,8 +36,8 @@ pub(super) struct Piece<'a> {
     pub ids: &'a [u32],
     /// The token, counted in `ids`, after which the logits of the next one are wanted.
     pub next: Option<usize>,
-    /// The first token, counted in `ids`, whose follower is scored, and what follows it and those behind it.
-    pub scored: (usize, &'a [u32]),
+    /// The tokens, counted in `ids`, whose followers are scored, and what follows each.
+    pub scored: Vec<(usize, u32)>,
 }
 
 /// What was asked for, in the order of the pieces.
@@ -158,12 +158,12 @@ impl Cache {
                 let pieces = pieces.iter().enumerate();
                 pieces.filter(|(_, piece)| piece.share == share)
             };
-            let targets = own().flat_map(|(_, piece)| piece.scored.1);
-            let targets: Vec<u32> = targets.copied().collect();
+            let targets = own().flat_map(|(_, piece)| &piece.scored);
+            let targets: Vec<u32> = targets.map(|(_, target)| *target).collect();
             let all = pass.nats_of(share, &hidden, rows, &targets.into())?;
             let mut all = all.into_iter();
             for (place, piece) in own() {
-                nats[place] = all.by_ref().take(piece.scored.1.len()).collect();
+                nats[place] = all.by_ref().take(piece.scored.len()).collect();
             }
         }
         let mut logits = vec![];
@@ -242,8 +242,7 @@ impl Laid {
         self.ids.extend(piece.ids);
         self.pages.extend(&slot.pages[..slot.len.div_ceil(PAGE)]);
         self.spans.push(span);
-        let (from, targets) = piece.scored;
-        let scored = from..from + targets.len();
+        let scored = piece.scored.iter().map(|(at, _)| *at);
         for at in piece.next.into_iter().chain(scored) {
             self.asked_spans.push(Span {
                 query_start: self.asked.len(),
@@ -253,10 +252,9 @@ impl Laid {
             });
             self.asked.push(first + at);
         }
-        let end = self.asked.len();
-        self.scored[piece.share].extend(end - targets.len()..end);
-        self.next
-            .extend(piece.next.map(|_| end - targets.len() - 1));
+        let first_scored = self.asked.len() - piece.scored.len();
+        self.scored[piece.share].extend(first_scored..self.asked.len());
+        self.next.extend(piece.next.map(|_| first_scored - 1));
     }
 
     /// The batch for a network whose last layer computes only the rows that feed a logit, or all of them.

@@ -20,8 +20,10 @@ use crate::pass::shares::Adapters;
 pub struct Request {
     /// The tokens that are there, one at least.
     pub prompt: Vec<u32>,
-    /// A continuation whose tokens are scored before anything is generated; it is no part of what is generated.
-    pub scored: Vec<u32>,
+    /// Tokens behind the prompt that may be scored before anything is generated; they are no part of what is generated.
+    pub continuation: Vec<u32>,
+    /// Which tokens are scored by what comes before them: places in the prompt with its continuation, rising, none of them 0.
+    pub scored: Vec<usize>,
     /// Which adapters it goes through.
     pub adapters: Adapters,
     /// When to stop, and how to choose until then. Without new tokens it is scored only.
@@ -35,6 +37,7 @@ impl Request {
     pub fn new(prompt: Vec<u32>) -> Self {
         Self {
             prompt,
+            continuation: vec![],
             scored: vec![],
             adapters: Adapters::Active,
             generation: Generation {
@@ -50,8 +53,11 @@ impl Request {
         self.generation.max_new_tokens > 0
     }
 
-    fn num_tokens(&self) -> usize {
-        self.prompt.len() + self.scored.len()
+    /// How many tokens of the prompt and its continuation are read.
+    fn num_read(&self) -> usize {
+        let last_scored = self.scored.last().copied().unwrap_or(0);
+        let prompt = if self.speaks() { self.prompt.len() } else { 0 };
+        last_scored.max(prompt)
     }
 }
 
@@ -129,10 +135,11 @@ pub enum SequenceEvent {
 struct Sequence {
     id: SequenceId,
     request: Request,
-    /// The prompt and what is scored behind it.
+    /// The prompt and its continuation.
     input: Vec<u32>,
-    /// How much of `input` was read.
+    /// How much of `input` was read, of so much.
     read: usize,
+    num_read: usize,
     nats: Vec<f64>,
     /// After the prompt, kept while the rest is scored.
     first: Option<Vec<f32>>,
@@ -146,7 +153,8 @@ impl Sequence {
         let stream = seed.child("sampling").index(request.number).stream();
         Self {
             id,
-            input: [&request.prompt[..], &request.scored].concat(),
+            input: [&request.prompt[..], &request.continuation].concat(),
+            num_read: request.num_read(),
             request,
             read: 0,
             nats: vec![],
@@ -170,7 +178,7 @@ impl Sequence {
     }
 
     fn is_reading(&self) -> bool {
-        self.read < self.input.len()
+        self.read < self.num_read
     }
 
     /// What it brings to a step in which so many tokens have room: none while it waits.
@@ -182,27 +190,30 @@ impl Sequence {
                 share: 0,
                 ids: last,
                 next: Some(0),
-                scored: (0, &[]),
+                scored: vec![],
             });
         }
         let prompt = self.request.prompt.len();
         // A prompt so short that attention would round it otherwise in one piece with what is scored is read alone.
-        let rest = match prompt < LEAST && self.read == 0 {
+        let is_short = self.request.speaks() && prompt < LEAST;
+        let rest = match is_short && self.read == 0 {
             true => prompt,
-            false => self.input.len() - self.read,
+            false => self.num_read - self.read,
         };
         let part = part_of(rest, room);
         let (start, end) = (self.read, self.read + part);
-        // The token before each that is scored, and before the first that is generated.
-        let from = start.max(prompt - 1);
-        let to = end.min(self.input.len() - 1).max(from);
-        let next = (start..end).contains(&(prompt - 1)) && self.request.speaks();
+        let speaks_after = |at: usize| self.request.speaks() && at == prompt - 1;
+        let next = (start..end).find(|at| speaks_after(*at));
+        let scored = self.request.scored.iter();
+        let scored = scored.filter(|place| (start..end).contains(&(**place - 1)));
         (part > 0).then(|| Piece {
             slot,
             share: 0,
             ids: &self.input[start..end],
-            next: next.then(|| prompt - 1 - start),
-            scored: (from - start, &self.input[from + 1..to + 1]),
+            next: next.map(|at| at - start),
+            scored: scored
+                .map(|place| (place - 1 - start, self.input[*place]))
+                .collect(),
         })
     }
 }
@@ -259,9 +270,16 @@ impl<'m> Engine<'m> {
     /// What cannot be continued: no prompt, one that fills the context, tokens and adapters that the model does not have, and an
     /// adapter that cannot stand beside those of the other sequences.
     pub fn add(&mut self, request: Request) -> Result<SequenceId, GenerateError> {
-        let tokens = request.num_tokens();
+        let tokens = request.prompt.len() + request.continuation.len();
         self.model.check_prompt(&request.prompt)?;
-        self.model.check_ids(&request.scored)?;
+        self.model.check_ids(&request.continuation)?;
+        let mut last = 0;
+        for &place in &request.scored {
+            if place <= last || place >= tokens {
+                return Err(GenerateError::ScoredPlace { place, tokens });
+            }
+            last = place;
+        }
         let limit = self.model.max_positions();
         if tokens > limit {
             return Err(GenerateError::PromptTooLong { tokens, limit });
@@ -338,7 +356,10 @@ impl<'m> Engine<'m> {
             };
             // So much is read, at least, that attention rounds it as if nothing were shared.
             let prompt = &sequence.request.prompt;
-            let sharable = prompt.len().saturating_sub(LEAST);
+            let sharable = prompt.len().min(sequence.num_read).saturating_sub(LEAST);
+            // A token is scored by reading the one before it.
+            let first_scored = sequence.request.scored.first();
+            let sharable = first_scored.map_or(sharable, |first| sharable.min(first - 1));
             let adapters = &sequence.request.adapters;
             let shared = self.beginnings.shared(adapters, &prompt[..sharable]);
             if shared != Shared::default() {
@@ -385,7 +406,7 @@ impl<'m> Engine<'m> {
                 }
             };
         }
-        pieces.sort_by_key(|piece| piece.share);
+        pieces.sort_by_key(|piece: &Piece| piece.share);
         let shares = adapters.iter().map(|adapters| model.share_of(adapters));
         let shares = shares.collect::<Result<Vec<_>, _>>();
         let read = cache.read(model, shares.map_err(MixedError::Active)?, &pieces)?;
@@ -434,7 +455,8 @@ impl<'m> Engine<'m> {
                     return self.fail(slot, events);
                 }
                 events.push(SequenceEvent::Scored { id, number, nats });
-                self.cache.rewind(slot, sequence.request.prompt.len());
+                let prompt = sequence.request.prompt.len().min(sequence.read);
+                self.cache.rewind(slot, prompt);
             }
             logits = sequence.first.take();
         }

@@ -83,6 +83,16 @@ pub enum GenerateError {
         /// What fits.
         limit: usize,
     },
+    /// A token is to be scored that is not there, or has nothing before it, or is named out of order.
+    #[error(
+        "token {place} cannot be scored: of {tokens} tokens those from 1 on can, each once and in their order"
+    )]
+    ScoredPlace {
+        /// Which.
+        place: usize,
+        /// How many there are.
+        tokens: usize,
+    },
     /// A token that the model does not have.
     #[error("token {id} is not in the model's vocabulary of {vocab_size}")]
     UnknownToken {
@@ -123,7 +133,7 @@ impl GenerateError {
             }
             Self::NotFinite { cause, .. } => cause.hints(),
             Self::Adapters(error) => error.hints(),
-            Self::Tensor(_) => vec![],
+            Self::Tensor(_) | Self::ScoredPlace { .. } => vec![],
         }
     }
 }

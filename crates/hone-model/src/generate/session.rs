@@ -103,7 +103,7 @@ impl Session {
             share: 0,
             ids,
             next: is_asked.then(|| ids.len() - 1),
-            scored: (0, &[]),
+            scored: vec![],
         };
         let shares = model.pass().shares;
         let read = self.cache.read(model, shares, &[piece]);

@@ -67,9 +67,13 @@ fn requests(names: &[&str]) -> Vec<Request> {
         let prompt = [&beginnings[number / 2 % 4][..], &end].concat();
         let name = names.get(number % (names.len() + 1));
         let temperature = f32::from(number.is_multiple_of(3));
+        let continuation = ids(number % 4 * 2);
+        let first = prompt.len() - usize::from(number % 8 == 7 && prompt.len() > 20) * 3;
+        let end = prompt.len() + continuation.len();
         Request {
+            scored: (first..end).skip(usize::from(number % 8 == 5)).collect(),
             prompt,
-            scored: ids(number % 4 * 2),
+            continuation,
             adapters: name.map_or(Adapters::None, |name| Adapters::Named((*name).into())),
             generation: Generation {
                 max_new_tokens: number % 7,
@@ -152,13 +156,20 @@ fn what_is_scored_is_the_loss_and_leaves_what_is_generated_alone() {
         assert_eq!(told.end, scored[&number].end, "{number}");
     }
     for request in requests.iter().filter(|request| !request.scored.is_empty()) {
-        let ids = [&request.prompt[..], &request.scored].concat();
-        let first = request.prompt.len() - 1;
+        let ids = [&request.prompt[..], &request.continuation].concat();
         let batch = Packed {
             ids: &ids,
             boundaries: &[0, ids.len()],
-            rows: &(first..ids.len() - 1).collect::<Vec<_>>(),
-            targets: &request.scored,
+            rows: &request
+                .scored
+                .iter()
+                .map(|place| place - 1)
+                .collect::<Vec<_>>(),
+            targets: &request
+                .scored
+                .iter()
+                .map(|place| ids[*place])
+                .collect::<Vec<_>>(),
             weights: None,
         };
         let name = match &request.adapters {
@@ -224,13 +235,22 @@ fn a_request_of_nothing_ends_at_once_and_what_cannot_be_continued_is_refused() {
     let none = refused(&mut engine, Request::new(vec![]));
     assert!(none.contains("no tokens"), "{none}");
     let long = Request {
-        scored: vec![1; 60],
+        continuation: vec![1; 60],
         ..Request::new(vec![1; 10])
     };
     let long = refused(&mut engine, long);
     assert!(long.contains("70 tokens"), "{long}");
+    for scored in [vec![0], vec![2], vec![1, 1]] {
+        let place = Request {
+            scored,
+            ..Request::new(vec![1, 2])
+        };
+        let place = refused(&mut engine, place);
+        assert!(place.contains("cannot be scored"), "{place}");
+    }
     let named = |name: &str| Request {
         adapters: Adapters::Named(name.into()),
+        continuation: vec![1],
         scored: vec![1],
         ..Request::new(vec![1])
     };
@@ -240,6 +260,7 @@ fn a_request_of_nothing_ends_at_once_and_what_cannot_be_continued_is_refused() {
     engine.add(named("experts")).unwrap();
     let base = Request {
         adapters: Adapters::None,
+        continuation: vec![1],
         scored: vec![1],
         ..Request::new(vec![1])
     };

@@ -2,7 +2,7 @@
 
 use super::interrupt::Interrupt;
 use crate::base::{PullEvent, PullWatch};
-use crate::screen::{Talk, plural};
+use crate::screen::{Talk, duration, plural};
 use hone_eval::harness::Progress;
 use hone_ledger::words::on_terminal;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 pub struct Count {
     bar: ProgressBar,
     talk: Talk,
+    started: Instant,
     last_line: Instant,
 }
 
@@ -31,13 +32,24 @@ impl Count {
         Self {
             bar,
             talk,
+            started: Instant::now(),
             last_line: Instant::now(),
         }
     }
 
-    /// Tells how far an exam is.
+    /// Tells how far an exam is, and how long it will take yet.
     pub fn tell(&mut self, who: &str, progress: Progress) {
-        self.tell_of(progress.done, progress.total, &format!("{who} model"));
+        let Progress { done, total } = progress;
+        let left = match done * 10 < total {
+            // The first rows tell too little.
+            true => String::new(),
+            false => {
+                let each = self.started.elapsed().as_secs_f64() / done as f64;
+                let left = each * (total - done) as f64;
+                format!(", {} left", duration(left))
+            }
+        };
+        self.tell_of(done, total, &format!("{who}{left}"));
     }
 
     /// Tells how far something is.

@@ -273,8 +273,8 @@ fn judge(
                 break;
             }
             let exam = run.set_exam(records);
-            let answered = run.judge(summary, &exam, &rules, |who, progress| {
-                count.tell(who, progress)
+            let answered = run.judge(summary, &exam, &rules, |progress| {
+                count.tell_of(progress.done, progress.total, "base and tuned")
             })?;
             verdict = verdict.join(num_rows, answered)?;
             num_rows += records.len();

@@ -51,7 +51,7 @@ impl Prepared {
         let exam = self
             .set_exam(&records)
             .with_continuations(&self.open.renderer)?;
-        let verdict = self.judge(summary, &exam, &rules(SAMPLE_TOKENS), |_, _| {})?;
+        let verdict = self.judge(summary, &exam, &rules(SAMPLE_TOKENS), |_| {})?;
         Ok(Judgement {
             verdict,
             note,
@@ -74,7 +74,7 @@ impl Prepared {
         summary: &Summary,
         exam: &Exam,
         rules: &Rules,
-        told: impl FnMut(&str, Progress) + Send,
+        told: impl FnMut(Progress) + Send,
     ) -> Result<Verdict> {
         let files = AdapterFiles::read(&summary.adapter)?;
         let adapter = files.into_adapter(self.model.config(), self.model.device())?;

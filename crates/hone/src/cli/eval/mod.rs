@@ -132,7 +132,7 @@ impl Sitting<'_> {
             return Ok(judged);
         }
         let mut progress = Count::start(talk);
-        let told = |at| progress.tell(who, at);
+        let told = |at| progress.tell(&format!("{who} model"), at);
         let judged = exam.sit(self.model()?, &open.renderer, rules, told)?;
         progress.finish();
         if let Err(error) = self.kept.keep(adapter, &judged) {
