@@ -43,10 +43,15 @@ impl Sampler {
         ((self.steps_per_epoch() as f64 * epochs).round() as usize).max(1)
     }
 
+    /// The examples of an epoch, counted from 0, in their order.
+    pub fn epoch(&self, epoch: usize) -> Vec<usize> {
+        order(self.num_examples, self.seed, epoch as u64)
+    }
+
     /// The examples of a step, counted from 0.
     pub fn batch(&self, step: usize) -> Vec<usize> {
         let (epoch, position) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        let order = order(self.num_examples, self.seed, epoch as u64);
+        let order = self.epoch(epoch);
         let start = position * self.batch_size;
         order[start..self.num_examples.min(start + self.batch_size)].to_vec()
     }

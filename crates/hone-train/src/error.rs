@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::path::PathBuf;
 
+use hone_ledger::WriteError;
 use hone_model::PeftError;
 use hone_tensor::TensorError;
 
@@ -118,6 +119,9 @@ pub enum TrainError {
     /// Checkpoints cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The losses of rows cannot be written.
+    #[error(transparent)]
+    RowLosses(#[from] WriteError),
     /// The adapter cannot be written.
     #[error(transparent)]
     Adapter(#[from] PeftError),

@@ -2,34 +2,26 @@
 //!
 //! What a loss is made of is the objective's; see `objective/`.
 
-use std::path::Path;
 use std::time::Instant;
 
 use hone_data::{Batch, Example, Sampler, micro_batches, within_budget};
-use hone_ledger::{DirError, Seed};
-use hone_model::{LossSum, Model, Param, Role, StepOptions, StopSignal, write_beside};
+use hone_ledger::Seed;
+use hone_model::{LossSum, Model, StepOptions, StopSignal};
 use hone_tensor::{Tensor, TensorError};
 
 use crate::activation_cache::ActivationCache;
+use crate::begin::begin;
 use crate::checkpoint::{Checkpoint, Due, Note};
+use crate::data::Data;
 use crate::error::TrainError;
 use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
-use crate::objective::supervised::{WeightedLoss, loss_and_grads, validate, with_packed};
+use crate::objective::supervised::{WeightedLoss, nll_and_grads, validate, with_packed};
 use crate::optimizer::{AdamW, OptimizerError};
+use crate::parameters::{exchange_parameters, parameters, save_adapter};
 use crate::plan::TrainingPlan;
+use crate::row_losses::{RowLoss, RowLossFile, row_means};
 use crate::run_dir::RunDir;
 use crate::totals::Totals;
-
-/// What a run learns from and is judged by.
-#[derive(Clone, Copy, Debug)]
-pub struct Data<'a> {
-    /// Examples to learn from.
-    pub train: &'a [Example],
-    /// Held-out examples; may be none.
-    pub valid: &'a [Example],
-    /// Names of the tasks that examples refer to.
-    pub tasks: &'a [String],
-}
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +68,28 @@ pub fn train(
     outcome
 }
 
+/// A run between two steps.
+struct Run<'a> {
+    model: &'a mut Model,
+    data: Data<'a>,
+    plan: &'a TrainingPlan,
+    dir: &'a RunDir,
+    sink: &'a mut dyn Sink,
+    sampler: Sampler,
+    cache: Option<ActivationCache>,
+    rows: RowLossFile,
+    optimizer: AdamW,
+    /// Steps taken.
+    step: usize,
+    totals: Totals,
+    /// Validations that the last step still owes.
+    due: Vec<Due>,
+    /// The adapter before the first step, where it is still to be judged.
+    unchanged: Option<Vec<f32>>,
+    /// The adapter of the lowest validation loss so far.
+    best: Option<Vec<f32>>,
+}
+
 fn go(
     model: &mut Model,
     data: Data,
@@ -88,81 +102,65 @@ fn go(
     plan.check()?;
     check(model, data)?;
     let sampler = plan.sampler(data.train.len())?;
-    let Start {
-        mut optimizer,
-        first_step,
-        mut totals,
-        mut due,
-        mut unchanged,
-        mut best,
-        damaged,
-    } = begin(model, data, plan, dir, resume)?;
-    let mut cache = activation_cache(model, data, plan, &sampler, dir)?;
+    let start = begin(model, data, plan, dir, resume)?;
+    let seen = start.totals.examples as usize;
+    let rows = RowLossFile::open(&dir.path, data.train, &sampler, seen)?;
+    let cache = activation_cache(model, data, plan, &sampler, dir)?;
     model.device().reset_peak();
-
-    let mut step = first_step;
-    let mut is_saved = due.is_empty();
+    let mut run = Run {
+        model,
+        data,
+        plan,
+        dir,
+        sink,
+        sampler,
+        cache,
+        rows,
+        optimizer: start.optimizer,
+        step: start.first_step,
+        totals: start.totals,
+        due: start.due,
+        unchanged: start.unchanged,
+        best: start.best,
+    };
+    let mut is_saved = run.due.is_empty();
     loop {
         // What the held-out rows say of the unchanged adapter is asked after the first step: that a run works, and how
         // long it takes, should not wait for them.
-        while let Some(&next) = due.first() {
-            let judged = match next {
-                Due::Changed => {
-                    evaluate(model, data, plan, dir, step, &mut totals, &mut best, sink)
-                }
-                Due::Unchanged => {
-                    let before = unchanged.take().expect("kept until it is judged");
-                    let changed = exchange_parameters(model, &before)?;
-                    let judged = evaluate(model, data, plan, dir, 0, &mut totals, &mut best, sink);
-                    exchange_parameters(model, &changed)?;
-                    judged
-                }
-            };
+        while let Some(&next) = run.due.first() {
+            let judged = run.evaluate(next);
             if unless_stopped(judged)?.is_none() {
-                return interrupted(model, &optimizer, dir, step, totals, due, &mut best, sink);
+                return run.interrupted();
             }
-            due.remove(0);
+            run.due.remove(0);
         }
-        let last = step == plan.steps;
-        if !is_saved && (step % plan.save_every == 0 || last) {
-            save(model, &optimizer, dir, step, totals, vec![], &mut best)?;
-            emit(sink, Event::Saved { step })?;
+        let last = run.step == plan.steps;
+        if !is_saved && (run.step % plan.save_every == 0 || last) {
+            run.save()?;
         }
         if last {
             break;
         }
         if stop.is_raised() {
-            return interrupted(model, &optimizer, dir, step, totals, due, &mut best, sink);
+            return run.interrupted();
         }
-        let taken = take_step(
-            model,
-            data,
-            plan,
-            &sampler,
-            &mut cache,
-            &mut optimizer,
-            step,
-        );
-        let Some(stepped) = unless_stopped(taken)? else {
-            return interrupted(model, &optimizer, dir, step, totals, due, &mut best, sink);
-        };
-        totals.add(&stepped);
-        emit(sink, Event::Stepped(stepped))?;
-        step += 1;
+        if unless_stopped(run.take_step())?.is_none() {
+            return run.interrupted();
+        }
         is_saved = false;
-        due = due_after(step, data, plan);
+        run.due = due_after(run.step, data, plan);
     }
 
-    save_adapter(model, &dir.last(), dir)?;
+    save_adapter(run.model, &dir.last(), dir)?;
     if data.valid.is_empty() {
-        save_adapter(model, &dir.adapter(), dir)?;
+        save_adapter(run.model, &dir.adapter(), dir)?;
     }
-    let peak_bytes = model.device().memory().peak_bytes;
+    let peak_bytes = run.model.device().memory().peak_bytes;
     Ok(Outcome::Finished(Finished {
-        totals,
-        steps: plan.steps,
+        totals: run.totals,
+        steps: run.step,
         peak_bytes,
-        damaged,
+        damaged: start.damaged,
     }))
 }
 
@@ -187,135 +185,147 @@ fn unless_stopped<T>(result: Result<T, TrainError>) -> Result<Option<T>, TrainEr
     }
 }
 
-/// Saves what there is after so many steps, and what they still owe.
-fn interrupted(
-    model: &Model,
-    optimizer: &AdamW,
-    dir: &RunDir,
-    step: usize,
-    totals: Totals,
-    due: Vec<Due>,
-    best: &mut Option<Vec<f32>>,
-    sink: &mut dyn Sink,
-) -> Result<Outcome, TrainError> {
-    save(model, optimizer, dir, step, totals, due, best)?;
-    emit(sink, Event::Saved { step })?;
-    Ok(Outcome::Interrupted { step })
-}
-
-struct Start {
-    optimizer: AdamW,
-    first_step: usize,
-    totals: Totals,
-    /// Validations that the checkpoint still owes.
-    due: Vec<Due>,
-    /// The adapter before the first step, where it is still to be judged.
-    unchanged: Option<Vec<f32>>,
-    /// The adapter of the lowest validation loss so far.
-    best: Option<Vec<f32>>,
-    damaged: usize,
-}
-
-impl Note {
-    /// Refuses to go on from the checkpoint of another run, or with an optimiser that cannot use its moments.
-    pub fn refuse_other(&self, dir: &RunDir, plan: &TrainingPlan) -> Result<(), TrainError> {
-        let path = dir.checkpoints();
-        let (made_with, asked) = (self.optimizer, plan.optimizer.kind);
-        if !asked.has_state_of(made_with) {
-            return Err(TrainError::OtherOptimizer {
-                path,
-                made_with,
-                asked,
-            });
-        }
-        match self.identity == dir.identity {
-            true => Ok(()),
-            false => Err(TrainError::OtherRun { path }),
-        }
+impl Run<'_> {
+    /// Saves what there is, and what is still owed.
+    fn interrupted(&mut self) -> Result<Outcome, TrainError> {
+        self.save()?;
+        Ok(Outcome::Interrupted { step: self.step })
     }
-}
 
-/// From nothing, or from the newest intact checkpoint.
-fn begin(
-    model: &mut Model,
-    data: Data,
-    plan: &TrainingPlan,
-    dir: &RunDir,
-    resume: bool,
-) -> Result<Start, TrainError> {
-    let device = model.device().clone();
-    // A fresh adapter is the same each time, so what was judged or not before a stop can be judged after it.
-    let unchanged = parameters(model)?;
-    let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
-    if !adapter.is_initialized() {
-        return Err(TrainError::NotInitialized);
+    fn emit(&mut self, event: Event) -> Result<(), TrainError> {
+        self.sink.emit(&event).map_err(TrainError::Sink)
     }
-    let matrices = adapter.matrices();
-    let lengths: Vec<usize> = matrices.iter().map(Param::size).collect();
-    let of_matrix = |matrix: &Param| (matrix.size(), matrix.role());
-    let tensors: Vec<(usize, Role)> = matrices.iter().map(of_matrix).collect();
-    let (found, damaged) = if resume {
-        Checkpoint::newest(&dir.checkpoints())?
-    } else {
-        (None, vec![])
-    };
-    let Some(checkpoint) = found else {
-        let path = dir.checkpoints();
-        let reason = |error: &DirError| TrainError::NoIntactCheckpoint {
-            path,
-            reason: error.to_string(),
+
+    /// Takes the next optimiser step.
+    fn take_step(&mut self) -> Result<(), TrainError> {
+        let started = Instant::now();
+        let (data, step) = (self.data, self.step);
+        let batch = self.sampler.batch(step);
+        let accumulated = accumulate(self.model, data, self.plan, &batch, &mut self.cache, step)?;
+        let Accumulated { loss, grads, rows } = accumulated;
+        let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
+        let lr = self.plan.learning_rate.at(step);
+        let parameters = self
+            .model
+            .adapter_mut()
+            .ok_or(TrainError::NoAdapter)?
+            .parameters_mut();
+        let grad_norm = match self.optimizer.step(parameters, &grads, loss.weight, lr) {
+            Err(OptimizerError::NonFiniteGradient) => Err(TrainError::NonFiniteGradient {
+                step: step + 1,
+                rows: examples.iter().map(|e| e.row).collect(),
+            }),
+            Err(OptimizerError::NonFiniteParameters { lr }) => {
+                Err(TrainError::NonFiniteParameters { step: step + 1, lr })
+            }
+            stepped => Ok(stepped?),
+        }?;
+        let stepped = Stepped {
+            step: step + 1,
+            epoch: step / self.sampler.steps_per_epoch(),
+            loss: loss
+                .mean()
+                .expect("encoding keeps only examples with a supervised token"),
+            lr,
+            grad_norm,
+            examples: examples.len(),
+            tokens: examples.iter().map(|e| e.ids.len()).sum(),
+            supervised_tokens: loss.tokens,
+            seconds: started.elapsed().as_secs_f64(),
+            peak_bytes: self.model.device().memory().peak_bytes,
         };
-        if let Some(error) = damaged.first() {
-            return Err(reason(error));
+        let seen = batch.iter().zip(rows);
+        let rows: Vec<RowLoss> = seen.map(|(&row, loss)| RowLoss { row, loss }).collect();
+        self.rows.append(&rows)?;
+        self.totals.add(&stepped);
+        self.emit(Event::Stepped(stepped))?;
+        self.step += 1;
+        Ok(())
+    }
+
+    /// Does a validation that is due.
+    fn evaluate(&mut self, due: Due) -> Result<(), TrainError> {
+        match due {
+            Due::Changed => self.evaluate_at(self.step),
+            Due::Unchanged => {
+                let before = self.unchanged.take().expect("kept until it is judged");
+                let changed = exchange_parameters(self.model, &before)?;
+                let judged = self.evaluate_at(0);
+                exchange_parameters(self.model, &changed)?;
+                judged
+            }
         }
-        let optimizer = AdamW::new(plan.optimizer, &tensors, &device, &dir.path)?;
-        return Ok(Start {
-            optimizer,
-            first_step: 0,
-            totals: Totals::default(),
-            due: vec![],
-            unchanged: (!data.valid.is_empty()).then_some(unchanged),
-            best: None,
-            damaged: 0,
-        });
-    };
-    checkpoint.note.refuse_other(dir, plan)?;
-    let made_with = checkpoint.note.optimizer;
-    let numbers = adapter.num_parameters();
-    if checkpoint.parameters.len() != numbers
-        || checkpoint
-            .best
-            .as_ref()
-            .is_some_and(|best| best.len() != numbers)
-        || checkpoint.first.len() != made_with.num_words(&lengths)
-    {
-        return Err(TrainError::OtherRun {
-            path: dir.checkpoints(),
-        });
     }
-    Checkpoint::tidy(&dir.checkpoints(), checkpoint.note.step)?;
-    device.write(&checkpoint.parameters, adapter.parameters_mut());
-    let Note {
-        step, totals, due, ..
-    } = checkpoint.note;
-    let mut optimizer = AdamW::new(plan.optimizer, &tensors, &device, &dir.path)?;
-    optimizer.restore(&checkpoint.first, &checkpoint.second, step as u64);
-    if let Some(best) = &checkpoint.best {
-        // What lies there may be damaged, gone, or of a step that was lost.
-        let current = exchange_parameters(model, best)?;
-        save_adapter(model, &dir.adapter(), dir)?;
-        exchange_parameters(model, &current)?;
+
+    /// Evaluates the validation set and keeps the adapter if it is the best so far.
+    fn evaluate_at(&mut self, step: usize) -> Result<(), TrainError> {
+        let Self {
+            data, plan, dir, ..
+        } = *self;
+        if data.valid.is_empty() {
+            return Ok(());
+        }
+        let started = Instant::now();
+        let tasks = validate(self.model, data.valid, data.tasks, plan.max_tokens)?;
+        let mut sum = LossSum::default();
+        for (_, part) in &tasks {
+            sum += *part;
+        }
+        let loss = sum
+            .mean()
+            .expect("held-out examples have supervised tokens");
+        let is_best = self.totals.judge(step, loss);
+        if is_best {
+            save_adapter(self.model, &dir.adapter(), dir)?;
+            self.best = Some(parameters(self.model)?);
+        }
+        let task = |(task, sum): (String, LossSum)| {
+            Some(TaskLoss {
+                task,
+                loss: sum.mean()?,
+                tokens: sum.tokens,
+            })
+        };
+        let tasks = tasks.into_iter().filter_map(task).collect();
+        let seconds = started.elapsed().as_secs_f64();
+        self.totals.validation_seconds += seconds;
+        self.emit(Event::Validated(Validated {
+            step,
+            loss,
+            tokens: sum.tokens,
+            tasks,
+            best: is_best,
+            seconds,
+        }))
     }
-    let is_unjudged = step == 0 || due.contains(&Due::Unchanged);
-    Ok(Start {
-        optimizer,
-        first_step: step,
-        totals,
-        due,
-        unchanged: (is_unjudged && !data.valid.is_empty()).then_some(unchanged),
-        best: checkpoint.best,
-        damaged: damaged.len(),
-    })
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.rows.sync()?;
+        // What is written is copied first; the room of activations is free between two steps.
+        self.model.device().trim();
+        let parameters = parameters(self.model)?;
+        let (first, second) = self.optimizer.moments()?;
+        let note = Note {
+            step: self.step,
+            identity: self.dir.identity.clone(),
+            optimizer: self.optimizer.kind(),
+            totals: self.totals,
+            due: self.due.clone(),
+        };
+        let checkpoint = Checkpoint {
+            note,
+            parameters,
+            first,
+            second,
+            // Lent, so that it is not in memory twice.
+            best: self.best.take(),
+            record: self.dir.record.clone(),
+        };
+        let saved = checkpoint.save(&self.dir.checkpoints());
+        self.best = checkpoint.best;
+        saved?;
+        self.emit(Event::Saved { step: self.step })
+    }
 }
 
 /// A place for what enters the lowest adapted layer, if some example is seen twice and there is use for it.
@@ -332,49 +342,12 @@ fn activation_cache(
     Ok(ActivationCache::new(model, data.train, &dir.path)?)
 }
 
-/// One optimiser step, counted from 0.
-fn take_step(
-    model: &mut Model,
-    data: Data,
-    plan: &TrainingPlan,
-    sampler: &Sampler,
-    cache: &mut Option<ActivationCache>,
-    optimizer: &mut AdamW,
-    step: usize,
-) -> Result<Stepped, TrainError> {
-    let started = Instant::now();
-    let batch = sampler.batch(step);
-    let (loss, grads) = accumulate(model, data, plan, &batch, cache, step)?;
-    let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
-    let lr = plan.learning_rate.at(step);
-    let parameters = model
-        .adapter_mut()
-        .ok_or(TrainError::NoAdapter)?
-        .parameters_mut();
-    let grad_norm = match optimizer.step(parameters, &grads, loss.weight, lr) {
-        Err(OptimizerError::NonFiniteGradient) => Err(TrainError::NonFiniteGradient {
-            step: step + 1,
-            rows: examples.iter().map(|e| e.row).collect(),
-        }),
-        Err(OptimizerError::NonFiniteParameters { lr }) => {
-            Err(TrainError::NonFiniteParameters { step: step + 1, lr })
-        }
-        stepped => Ok(stepped?),
-    }?;
-    Ok(Stepped {
-        step: step + 1,
-        epoch: step / sampler.steps_per_epoch(),
-        loss: loss
-            .mean()
-            .expect("encoding keeps only examples with a supervised token"),
-        lr,
-        grad_norm,
-        examples: examples.len(),
-        tokens: examples.iter().map(|e| e.ids.len()).sum(),
-        supervised_tokens: loss.tokens,
-        seconds: started.elapsed().as_secs_f64(),
-        peak_bytes: model.device().memory().peak_bytes,
-    })
+/// What a step's micro-batches came to.
+struct Accumulated {
+    loss: WeightedLoss,
+    grads: Tensor,
+    /// The mean loss of each row, in the order of the batch.
+    rows: Vec<f32>,
 }
 
 /// Loss and gradient sums over a step's micro-batches.
@@ -385,11 +358,11 @@ fn accumulate(
     batch: &[usize],
     cache: &mut Option<ActivationCache>,
     step: usize,
-) -> Result<(WeightedLoss, Tensor), TrainError> {
+) -> Result<Accumulated, TrainError> {
     let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
     let examples: Vec<&Example> = batch.iter().map(|&i| &data.train[i]).collect();
     let mut grads = model.device().zeros(1, adapter.num_parameters());
-    let mut loss = WeightedLoss::default();
+    let (mut loss, mut rows) = (WeightedLoss::default(), Vec::with_capacity(batch.len()));
     let mut rest = batch;
     for (micro, batch) in plan.deal(&examples).iter().enumerate() {
         let options = StepOptions {
@@ -404,7 +377,8 @@ fn accumulate(
             None => None,
             Some(cache) => Some(with_packed(batch, |packed| cache.of(model, part, packed))?),
         };
-        let part = loss_and_grads(model, batch, options, entry.as_ref(), &mut grads)?;
+        let nats = nll_and_grads(model, batch, options, entry.as_ref(), &mut grads)?;
+        let part = WeightedLoss::of(batch, &nats);
         if !part.nats.is_finite() {
             return Err(TrainError::NonFiniteLoss {
                 step: step + 1,
@@ -412,8 +386,9 @@ fn accumulate(
             });
         }
         loss += part;
+        rows.extend(row_means(batch, &nats));
     }
-    Ok((loss, grads))
+    Ok(Accumulated { loss, grads, rows })
 }
 
 /// Where the dropout masks of a micro-batch come from: each step, and each part of it, has its own.
@@ -454,57 +429,6 @@ impl TrainingPlan {
         }
         batches
     }
-}
-
-/// Evaluates the validation set and keeps the adapter if it is the best so far.
-fn evaluate(
-    model: &Model,
-    data: Data,
-    plan: &TrainingPlan,
-    dir: &RunDir,
-    step: usize,
-    totals: &mut Totals,
-    best: &mut Option<Vec<f32>>,
-    sink: &mut dyn Sink,
-) -> Result<(), TrainError> {
-    if data.valid.is_empty() {
-        return Ok(());
-    }
-    let started = Instant::now();
-    let tasks = validate(model, data.valid, data.tasks, plan.max_tokens)?;
-    let mut sum = LossSum::default();
-    for (_, part) in &tasks {
-        sum += *part;
-    }
-    let loss = sum
-        .mean()
-        .expect("held-out examples have supervised tokens");
-    let is_best = totals.judge(step, loss);
-    if is_best {
-        save_adapter(model, &dir.adapter(), dir)?;
-        *best = Some(parameters(model)?);
-    }
-    let task = |(task, sum): (String, LossSum)| {
-        Some(TaskLoss {
-            task,
-            loss: sum.mean()?,
-            tokens: sum.tokens,
-        })
-    };
-    let tasks = tasks.into_iter().filter_map(task).collect();
-    let seconds = started.elapsed().as_secs_f64();
-    totals.validation_seconds += seconds;
-    emit(
-        sink,
-        Event::Validated(Validated {
-            step,
-            loss,
-            tokens: sum.tokens,
-            tasks,
-            best: is_best,
-            seconds,
-        }),
-    )
 }
 
 /// Seconds that loss and gradients of a step take, counted from 0; nothing is changed.
@@ -560,64 +484,4 @@ fn check(model: &Model, data: Data) -> Result<(), TrainError> {
         }
         None => Ok(()),
     }
-}
-
-/// The adapter's numbers.
-fn parameters(model: &Model) -> Result<Vec<f32>, TrainError> {
-    let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
-    Ok(adapter.parameters().to_vec()?)
-}
-
-/// Gives the adapter other numbers, and returns those it had.
-fn exchange_parameters(model: &mut Model, others: &[f32]) -> Result<Vec<f32>, TrainError> {
-    let had = parameters(model)?;
-    let device = model.device().clone();
-    let adapter = model.adapter_mut().ok_or(TrainError::NoAdapter)?;
-    device.write(others, adapter.parameters_mut());
-    Ok(had)
-}
-
-fn save(
-    model: &Model,
-    optimizer: &AdamW,
-    dir: &RunDir,
-    step: usize,
-    totals: Totals,
-    due: Vec<Due>,
-    best: &mut Option<Vec<f32>>,
-) -> Result<(), TrainError> {
-    // What is written is copied first; the room of activations is free between two steps.
-    model.device().trim();
-    let parameters = parameters(model)?;
-    let (first, second) = optimizer.moments()?;
-    let note = Note {
-        step,
-        identity: dir.identity.clone(),
-        optimizer: optimizer.kind(),
-        totals,
-        due,
-    };
-    let checkpoint = Checkpoint {
-        note,
-        parameters,
-        first,
-        second,
-        // Lent, so that it is not in memory twice.
-        best: best.take(),
-        record: dir.record.clone(),
-    };
-    let saved = checkpoint.save(&dir.checkpoints());
-    *best = checkpoint.best;
-    Ok(saved?)
-}
-
-fn save_adapter(model: &Model, path: &Path, dir: &RunDir) -> Result<(), TrainError> {
-    model.device().trim();
-    let adapter = model.adapter().ok_or(TrainError::NoAdapter)?;
-    write_beside(path, &dir.beside)?;
-    Ok(adapter.save(path, model.config(), &dir.provenance, dir.save_dtype)?)
-}
-
-fn emit(sink: &mut dyn Sink, event: Event) -> Result<(), TrainError> {
-    sink.emit(&event).map_err(TrainError::Sink)
 }

@@ -25,7 +25,7 @@ impl WeightedLoss {
     }
 
     /// Of the targets of a batch, whose losses are `nats`, in their order.
-    fn of(batch: &Batch, nats: &[f64]) -> Self {
+    pub fn of(batch: &Batch, nats: &[f64]) -> Self {
         let mut loss = Self::default();
         for (target, nats) in batch.targets.iter().zip(nats) {
             let weight = f64::from(target.weight);
@@ -57,11 +57,25 @@ pub fn loss_and_grads(
     entry: Option<&Tensor>,
     grads: &mut Tensor,
 ) -> Result<WeightedLoss, TensorError> {
-    let nats = with_packed(batch, |packed| match entry {
+    let nats = nll_and_grads(model, batch, options, entry, grads)?;
+    Ok(WeightedLoss::of(batch, &nats))
+}
+
+/// The same, with the loss of each target in place of their sum: nats, in the order of the targets and without weights.
+///
+/// # Errors
+/// The device failed, or was asked to stop.
+pub fn nll_and_grads(
+    model: &Model,
+    batch: &Batch,
+    options: StepOptions,
+    entry: Option<&Tensor>,
+    grads: &mut Tensor,
+) -> Result<Vec<f64>, TensorError> {
+    with_packed(batch, |packed| match entry {
         None => model.loss_and_grads(packed, options, grads),
         Some(entry) => model.loss_and_grads_above(entry, packed, options, grads),
-    })?;
-    Ok(WeightedLoss::of(batch, &nats))
+    })
 }
 
 /// Hands a batch to the engine, which wants rows, targets and weights apart.

@@ -9,8 +9,8 @@ use hone_model::{
 };
 use hone_tensor::Device;
 use hone_train::{
-    AdamWConfig, Data, Event, LearningRate, OptimizerKind, Outcome, RunDir, Schedule, TrainError,
-    TrainingPlan, train,
+    AdamWConfig, Data, Event, LearningRate, OptimizerKind, Outcome, ROW_LOSSES, RowLosses, RunDir,
+    Schedule, TrainError, TrainingPlan, train,
 };
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -136,14 +136,14 @@ fn run(model: &mut Model, plan: &TrainingPlan, dir: &Path, resume: bool, stop_af
     Run { events, outcome }
 }
 
-/// The bytes of the best and the last adapter.
+/// The bytes of the best and the last adapter, and of the losses of rows.
 fn adapters(dir: &Path) -> Vec<Vec<u8>> {
-    ["adapter", "last"]
-        .iter()
-        .flat_map(|which| {
-            ["adapter_config.json", "adapter_model.safetensors"]
-                .map(|file| std::fs::read(dir.join(which).join(file)).unwrap())
-        })
+    let files = ["adapter", "last"].iter().flat_map(|which| {
+        ["adapter_config.json", "adapter_model.safetensors"].map(|file| dir.join(which).join(file))
+    });
+    files
+        .chain([dir.join(ROW_LOSSES)])
+        .map(|file| std::fs::read(file).unwrap())
         .collect()
 }
 
@@ -370,6 +370,44 @@ fn one_thread_equals_two() {
         adapters(dir.path())
     };
     assert!(bytes(1) == bytes(2));
+}
+
+#[test]
+fn every_row_has_a_loss_in_every_epoch_and_their_mean_is_the_steps() {
+    let dir = tempfile::tempdir().unwrap();
+    // Eighteen examples in batches of four, dealt into three parts: five steps an epoch, the last one of two rows.
+    let plan = TrainingPlan {
+        accumulate: 3,
+        learning_rate: LearningRate::new(3e-2, Schedule::Constant, 0.0, 15),
+        ..plan(15)
+    };
+    let run = run(&mut fresh(1, 0.0), &plan, dir.path(), false, usize::MAX);
+    let losses_of_rows = RowLosses::read(dir.path()).unwrap().unwrap();
+    let by_row = losses_of_rows.by_row();
+    assert!(by_row.iter().all(|epochs| epochs.len() == 3));
+    assert!(by_row.iter().all(|epochs| epochs[2] < epochs[0]));
+    let mut records = losses_of_rows.records.iter();
+    for loss in losses(&run.events) {
+        let rows = if records.len() % 18 == 2 { 2 } else { 4 };
+        let (mut nats, mut tokens) = (0.0, 0.0);
+        for record in records.by_ref().take(rows) {
+            let supervised = f64::from(losses_of_rows.tokens[record.row]);
+            nats += f64::from(record.loss) * supervised;
+            tokens += supervised;
+        }
+        assert!((nats / tokens - loss).abs() < 1e-6, "{loss}");
+    }
+    // A second opinion: what a row loses alone, before anything was learned.
+    let (set, fresh) = (examples(18, 1), fresh(1, 0.0));
+    for record in &losses_of_rows.records[..4] {
+        let batch = hone_data::pack(&[&set[record.row]]);
+        let nats = hone_train::with_packed(&batch, |packed| fresh.nats(packed)).unwrap();
+        let alone = nats.iter().sum::<f64>() / nats.len() as f64;
+        assert!(
+            (alone - f64::from(record.loss)).abs() < 1e-6,
+            "{alone} and {record:?}"
+        );
+    }
 }
 
 #[test]
