@@ -72,6 +72,7 @@ pub const CHECKS: &[Check] = checks! {
         dropout_keeps_its_share_scales_it_and_repeats;
     losses:
         cross_entropy_and_its_gradient
+        divergence_is_that_of_a_loop_and_nothing_between_equals
         a_logit_that_is_not_finite_makes_the_loss_not_finite;
     rows:
         rows_are_gathered_added_back_and_biased

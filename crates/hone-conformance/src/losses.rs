@@ -42,3 +42,31 @@ pub fn a_logit_that_is_not_finite_makes_the_loss_not_finite(device: &Device) {
         }
     }
 }
+
+pub fn divergence_is_that_of_a_loop_and_nothing_between_equals(device: &Device) {
+    let (rows, vocab) = (3, 1061);
+    let p: Vec<f32> = noise(rows * vocab, 25).iter().map(|x| 10.0 * x).collect();
+    let moved = noise(rows * vocab, 26);
+    let q: Vec<f32> = p.iter().zip(&moved).map(|(p, x)| p + 3.0 * x).collect();
+    let nats = |p: &[f32], q: &[f32]| {
+        let (mut p, mut q) = (device.tensor(rows, vocab, p), device.tensor(rows, vocab, q));
+        device.divergence(&mut p, &mut q).unwrap()
+    };
+    let shares = |row: &[f64]| -> Vec<f64> {
+        let sum: f64 = row.iter().map(|x| x.exp()).sum();
+        row.iter().map(|x| x.exp() / sum).collect()
+    };
+    let (wide_p, wide_q) = (wide(&p), wide(&q));
+    let by_loop = wide_p.chunks(vocab).zip(wide_q.chunks(vocab));
+    let by_loop = by_loop.map(|(p, q)| {
+        let pairs = shares(p).into_iter().zip(shares(q));
+        pairs.map(|(p, q)| p * (p / q).ln()).sum::<f64>()
+    });
+    for (got, want) in nats(&p, &q).iter().zip(by_loop) {
+        assert!((got - want).abs() < 1e-5 * want, "{got} and {want}");
+    }
+    assert_eq!(nats(&p, &p), [0.0; 3]);
+    let mut bad = q;
+    bad[vocab + 7] = f32::NAN;
+    assert!(nats(&p, &bad)[1].is_nan() && nats(&bad, &p)[1].is_nan());
+}

@@ -7,7 +7,7 @@ use hone_data::{Example, Sampler};
 use hone_model::weights::BaseWeights;
 use hone_model::{Adapter, AttachError, BaseFormat, LoadError, LoraConfig, Model};
 use hone_tensor::{Cost, Rehearsal, TensorError};
-use hone_train::{Data, TrainError, TrainingPlan, measure_step, validate};
+use hone_train::{Data, TrainError, TrainingPlan, Validation, measure_step};
 
 /// Why a run cannot be rehearsed.
 #[derive(Debug, thiserror::Error)]
@@ -44,8 +44,20 @@ pub struct Work {
     pub first_step: f64,
     /// An average step.
     pub mean_step: f64,
-    /// A look at all held-out rows.
+    /// A validation of all rows.
     pub look: f64,
+    /// What comes once beside them: the base reads the same rows.
+    pub base_look: f64,
+}
+
+/// What validations take.
+struct Looks {
+    /// The base's reading, once.
+    base: Cost,
+    /// Each of them.
+    look: Cost,
+    /// What is kept of the base's reading, from the first validation on.
+    kept_bytes: usize,
 }
 
 /// Steps that stand for a long epoch: its order is shuffled anew for each one asked for.
@@ -107,10 +119,16 @@ impl<'a> Rehearsed<'a> {
     pub fn peak_bytes(&self, plan: &TrainingPlan) -> Result<usize, RehearsalError> {
         let mut steps = self.sampled(plan);
         steps.sort_by_key(|&(_, tokens)| std::cmp::Reverse(tokens));
-        let mut peak_bytes = self.look(plan)?.memory.peak_bytes;
+        let Looks {
+            base,
+            look,
+            kept_bytes,
+        } = self.looks(plan)?;
+        let mut peak_bytes = base.memory.peak_bytes.max(look.memory.peak_bytes);
         peak_bytes = peak_bytes.max(self.standing_bytes() + self.init_bytes);
         for &(step, _) in steps.iter().take(LARGEST_STEPS) {
-            peak_bytes = peak_bytes.max(self.step(plan, step)?.memory.peak_bytes);
+            let step_bytes = self.step(plan, step)?.memory.peak_bytes;
+            peak_bytes = peak_bytes.max(step_bytes + kept_bytes);
         }
         Ok(peak_bytes)
     }
@@ -122,10 +140,16 @@ impl<'a> Rehearsed<'a> {
         for &(step, _) in &steps {
             sum += self.step(plan, step)?.flops;
         }
+        let all = TrainingPlan {
+            eval_rows: None,
+            ..plan.clone()
+        };
+        let Looks { base, look, .. } = self.looks(&all)?;
         Ok(Work {
             first_step: self.step(plan, 0)?.flops,
             mean_step: sum / steps.len() as f64,
-            look: self.look(plan)?.flops,
+            look: look.flops,
+            base_look: base.flops,
         })
     }
 
@@ -136,12 +160,20 @@ impl<'a> Rehearsed<'a> {
         Ok(cost)
     }
 
-    fn look(&self, plan: &TrainingPlan) -> Result<Cost, RehearsalError> {
-        let Data { valid, tasks, .. } = self.data;
-        let rehearse = || validate(&self.model, valid, tasks, plan.max_tokens);
-        let (result, cost) = self.rehearsal.of(rehearse);
+    fn looks(&self, plan: &TrainingPlan) -> Result<Looks, RehearsalError> {
+        let mut validation = Validation::new(self.data, plan);
+        let mut told = |_, _| {};
+        let read = || validation.read_base(&self.model, &mut told);
+        let (result, base) = self.rehearsal.of(read);
         result?;
-        Ok(cost)
+        let rehearse = || validation.look(&self.model, &mut |_, _| {});
+        let (result, look) = self.rehearsal.of(rehearse);
+        result?;
+        Ok(Looks {
+            base,
+            look,
+            kept_bytes: 4 * self.model.config().d_model * validation.num_watched(),
+        })
     }
 
     /// Steps evenly spread over the first epoch, with their tokens.

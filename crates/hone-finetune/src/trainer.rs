@@ -39,6 +39,12 @@ pub struct TrainerConfig {
     pub kept_layers: Option<usize>,
     /// Steps between evaluations of the validation set; ten a run if not said.
     pub eval_steps: Option<usize>,
+    /// Rows of the validation set that are evaluated, a sample of each task; all if not said.
+    pub eval_rows: Option<usize>,
+    /// The run ends after so many evaluations in a row that were not better; it takes all steps if not said.
+    pub patience: Option<usize>,
+    /// By more than this, in nats per supervised token, a validation loss has to be lower to be better for `patience`.
+    pub min_improvement: f64,
     /// Steps between checkpoints; as the evaluations if not said.
     pub save_steps: Option<usize>,
     /// Root of shuffling and dropout.
@@ -59,6 +65,9 @@ impl Default for TrainerConfig {
             optimizer: AdamWConfig::default(),
             kept_layers: None,
             eval_steps: None,
+            eval_rows: None,
+            patience: None,
+            min_improvement: 0.0,
             save_steps: None,
             seed: 0,
             save_dtype: SaveDtype::F32,
@@ -88,6 +97,8 @@ impl TrainerConfig {
             ),
             ("eval_steps", self.eval_steps.unwrap_or(1)),
             ("save_steps", self.save_steps.unwrap_or(1)),
+            ("eval_rows", self.eval_rows.unwrap_or(1)),
+            ("patience", self.patience.unwrap_or(1)),
         ] {
             SettingError::unless(value > 0, name, value, "at least 1")?;
         }
@@ -134,6 +145,9 @@ impl TrainerConfig {
             },
             seed: self.seed,
             eval_every,
+            eval_rows: self.eval_rows,
+            patience: self.patience,
+            min_improvement: self.min_improvement,
             save_every: self.save_steps.unwrap_or(eval_every).max(1),
         };
         plan.check()?;

@@ -21,6 +21,7 @@ mod prefix;
 mod reading;
 mod state;
 mod stop_signal;
+mod watched;
 mod weighted_sum;
 pub mod weights;
 

@@ -37,6 +37,15 @@ pub struct TrainingPlan {
     pub seed: u64,
     /// Steps between looks at the held-out examples.
     pub eval_every: usize,
+    /// Rows of the validation set that are evaluated, a sample of each task; all where nothing is said.
+    #[serde(default)]
+    pub eval_rows: Option<usize>,
+    /// The run ends after so many validations in a row that were not better by more than `min_improvement`.
+    #[serde(default)]
+    pub patience: Option<usize>,
+    /// In nats per supervised token.
+    #[serde(default)]
+    pub min_improvement: f64,
     /// Steps between checkpoints.
     pub save_every: usize,
 }
@@ -55,10 +64,15 @@ impl TrainingPlan {
             ("gradient_accumulation_steps", self.accumulate),
             ("max_tokens", self.max_tokens),
             ("eval_steps", self.eval_every),
+            ("eval_rows", self.eval_rows.unwrap_or(1)),
+            ("patience", self.patience.unwrap_or(1)),
             ("save_steps", self.save_every),
         ] {
             SettingError::unless(value > 0, name, value, "at least 1")?;
         }
+        let least = self.min_improvement;
+        let is_least = least.is_finite() && least >= 0.0;
+        SettingError::unless(is_least, "min_improvement", least, "0 or more")?;
         let is_sane = (1..=MOST_STEPS).contains(&self.steps);
         SettingError::unless(
             is_sane,

@@ -14,14 +14,15 @@ use crate::begin::begin;
 use crate::checkpoint::{Checkpoint, Due, Note};
 use crate::data::Data;
 use crate::error::TrainError;
-use crate::event::{Event, Sink, Stepped, TaskLoss, Validated};
-use crate::objective::supervised::{WeightedLoss, nll_and_grads, validate, with_packed};
+use crate::event::{Event, Sink, Stepped, StoppedEarly, TaskLoss, Validated};
+use crate::objective::supervised::{WeightedLoss, nll_and_grads, with_packed};
 use crate::optimizer::{AdamW, OptimizerError};
 use crate::parameters::{exchange_parameters, parameters, save_adapter};
 use crate::plan::TrainingPlan;
 use crate::row_losses::{RowLoss, RowLossFile, row_means};
 use crate::run_dir::RunDir;
 use crate::totals::Totals;
+use crate::validation::Validation;
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,6 +79,7 @@ struct Run<'a> {
     sampler: Sampler,
     cache: Option<ActivationCache>,
     rows: RowLossFile,
+    validation: Validation,
     optimizer: AdamW,
     /// Steps taken.
     step: usize,
@@ -116,6 +118,7 @@ fn go(
         sampler,
         cache,
         rows,
+        validation: Validation::new(data, plan),
         optimizer: start.optimizer,
         step: start.first_step,
         totals: start.totals,
@@ -134,8 +137,11 @@ fn go(
             }
             run.due.remove(0);
         }
-        let last = run.step == plan.steps;
-        if !is_saved && (run.step % plan.save_every == 0 || last) {
+        let last = run.step == plan.steps || run.is_out_of_patience();
+        if !is_saved && (run.step.is_multiple_of(plan.save_every) || last) {
+            if run.step < plan.steps && last {
+                run.tell_of_early_stop()?;
+            }
             run.save()?;
         }
         if last {
@@ -190,6 +196,32 @@ impl Run<'_> {
     fn interrupted(&mut self) -> Result<Outcome, TrainError> {
         self.save()?;
         Ok(Outcome::Interrupted { step: self.step })
+    }
+
+    /// Whether enough validations were no better.
+    fn is_out_of_patience(&self) -> bool {
+        let waited = self.totals.waited;
+        self.plan
+            .patience
+            .is_some_and(|patience| waited >= patience)
+    }
+
+    fn tell_of_early_stop(&mut self) -> Result<(), TrainError> {
+        let Totals {
+            waited,
+            best_step,
+            valid_loss_best,
+            to_beat,
+            ..
+        } = self.totals;
+        self.emit(Event::StoppedEarly(StoppedEarly {
+            step: self.step,
+            waited,
+            min_improvement: self.plan.min_improvement,
+            to_beat: to_beat.unwrap_or(f64::NAN),
+            best_step,
+            best_loss: valid_loss_best.unwrap_or(f64::NAN),
+        }))
     }
 
     fn emit(&mut self, event: Event) -> Result<(), TrainError> {
@@ -259,41 +291,40 @@ impl Run<'_> {
 
     /// Evaluates the validation set and keeps the adapter if it is the best so far.
     fn evaluate_at(&mut self, step: usize) -> Result<(), TrainError> {
-        let Self {
-            data, plan, dir, ..
-        } = *self;
-        if data.valid.is_empty() {
-            return Ok(());
-        }
         let started = Instant::now();
-        let tasks = validate(self.model, data.valid, data.tasks, plan.max_tokens)?;
-        let mut sum = LossSum::default();
-        for (_, part) in &tasks {
-            sum += *part;
-        }
+        let (validation, sink) = (&mut self.validation, &mut *self.sink);
+        let mut told = |done, total| sink.validating(step, done, total);
+        validation.read_base(self.model, &mut told)?;
+        let look = validation.look(self.model, &mut told)?;
+        let sum = look.loss();
         let loss = sum
             .mean()
             .expect("held-out examples have supervised tokens");
         let is_best = self.totals.judge(step, loss);
         if is_best {
-            save_adapter(self.model, &dir.adapter(), dir)?;
+            save_adapter(self.model, &self.dir.adapter(), self.dir)?;
             self.best = Some(parameters(self.model)?);
         }
-        let task = |(task, sum): (String, LossSum)| {
+        let task = |(task, sum): (&String, LossSum)| {
             Some(TaskLoss {
-                task,
+                task: task.clone(),
                 loss: sum.mean()?,
                 tokens: sum.tokens,
             })
         };
-        let tasks = tasks.into_iter().filter_map(task).collect();
+        let tasks = self.data.tasks.iter().zip(look.tasks);
+        let tasks = tasks.filter_map(task).collect();
         let seconds = started.elapsed().as_secs_f64();
         self.totals.validation_seconds += seconds;
+        self.totals.count_divergence(look.divergence);
+        self.totals.wait(loss, self.plan.min_improvement);
         self.emit(Event::Validated(Validated {
             step,
             loss,
             tokens: sum.tokens,
             tasks,
+            rows: self.validation.num_rows(),
+            divergence: look.divergence,
             best: is_best,
             seconds,
         }))

@@ -27,6 +27,15 @@ pub struct Totals {
     pub valid_loss_best: Option<f64>,
     /// Steps taken when it was lowest.
     pub best_step: usize,
+    /// Divergence from the base when it was last measured, in nats a prompt token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<f64>,
+    /// Validations since one that was better by enough.
+    #[serde(default)]
+    pub waited: usize,
+    /// The loss of that one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to_beat: Option<f64>,
 }
 
 impl Totals {
@@ -45,6 +54,20 @@ impl Totals {
         self.supervised_tokens += stepped.supervised_tokens;
         self.nats += stepped.loss * stepped.supervised_tokens as f64;
         self.seconds += stepped.seconds;
+    }
+
+    /// Takes note of how far the base was moved.
+    pub(crate) fn count_divergence(&mut self, divergence: Option<f64>) {
+        self.divergence = divergence.or(self.divergence);
+    }
+
+    /// Counts a validation for patience: one whose loss is lower by more than `least` than that of the last one that was
+    /// begins the count anew.
+    pub(crate) fn wait(&mut self, loss: f64, least: f64) {
+        match self.to_beat {
+            Some(to_beat) if loss >= to_beat - least => self.waited += 1,
+            _ => (self.waited, self.to_beat) = (0, Some(loss)),
+        }
     }
 
     /// Takes note of a held-out loss; says whether it is the best.

@@ -128,12 +128,6 @@ const TABLE: &[Row] = &[
         ),
     ),
     (
-        "early_stopping_patience early_stopping early_stopping_threshold",
-        Here::Never(
-            "a run takes all its steps, and adapter/ is the one with the lowest validation loss",
-        ),
-    ),
-    (
         "trust_remote_code",
         Here::Never("no code from a model's repository is ever run"),
     ),

@@ -3,10 +3,10 @@
 //! The base is frozen, so the backward pass forms gradients for the adapter's matrices and for
 //! activations, and for nothing else. Each layer either keeps what its backward pass will read or
 //! keeps only its input and runs forward again; the numbers are the same either way.
-//! Ten pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
+//! Eleven pages: this one goes through the network and its loss, [`embedding`] is where tokens come in, [`layer`] goes
 //! through one block, which is a mixer and a feed-forward. [`mixer`] and [`feed_forward`] choose a page for each kind,
 //! [`attention`], [`mlp`] and [`experts`]; [`projection`] goes through linear layers with the adapters on them, [`shares`]
-//! divides the rows among adapters, and [`special`] says what more than a low-rank pair may be trained there.
+//! divides the rows among adapters, [`special`] says what more than a low-rank pair may be trained there, and [`watched`] compares what comes out with the base.
 
 mod attention;
 mod embedding;
@@ -19,6 +19,7 @@ mod parts;
 mod projection;
 pub(crate) mod shares;
 mod special;
+mod watched;
 
 use std::ops::Range;
 
@@ -64,10 +65,16 @@ pub(crate) struct BackwardOptions {
 impl<'a> Pass<'a> {
     /// Loss of each target, in nats.
     pub fn nats(&self, layout: &Layout) -> Result<Vec<f64>, TensorError> {
+        Ok(self.nats_and_picked(layout)?.0)
+    }
+
+    /// Loss of each target, and what leaves the last layer in the head rows.
+    fn nats_and_picked(&self, layout: &Layout) -> Result<(Vec<f64>, Tensor), TensorError> {
         let hidden = self.below(self.decoder.layers.len(), layout)?;
         let picked = self.gather(&hidden, &layout.head_rows);
         drop(hidden);
-        Ok(self.head_loss(&picked, layout, None)?.0)
+        let (nats, _) = self.head_loss(&picked, layout, None)?;
+        Ok((nats, picked))
     }
 
     /// What enters layer `end`.

@@ -749,6 +749,19 @@ impl LossOps for Cpu {
             .install(|| rows::cross_entropy(logits, cols, targets.on_host(), backward)))
     }
 
+    fn divergence(
+        &self,
+        logits: &mut Tensor,
+        others: &mut Tensor,
+    ) -> Result<Vec<f64>, TensorError> {
+        assert_same_shape(logits, others);
+        let cols = logits.cols();
+        let (logits, others) = (numbers_mut(logits), numbers_mut(others));
+        Ok(self
+            .threads
+            .install(|| rows::divergence(logits, others, cols)))
+    }
+
     fn sum_squares(&self, x: &Tensor) -> Result<f64, TensorError> {
         Ok(self.threads.install(|| rows::sum_squares(numbers(x))))
     }

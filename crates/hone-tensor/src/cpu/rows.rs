@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::simd::{exp, tanh, vectorised};
+use super::simd::{dot, exp, tanh, vectorised};
 use crate::ops::DropoutMask;
 
 /// Elements that a task should have at least, so that starting it costs less than doing it.
@@ -300,6 +300,42 @@ fn row_nats(row: &mut [f32], target: usize, backward: bool) -> f64 {
         row[target] -= 1.0;
     }
     f64::from(max) + sum.ln() - f64::from(wanted)
+}
+
+/// `Σ p ln(p / q)` of each row, in nats; both logits are overwritten.
+pub fn divergence(logits: &mut [f32], others: &mut [f32], cols: usize) -> Vec<f64> {
+    let mut nats = vec![0.0; logits.len() / cols.max(1)];
+    logits
+        .par_chunks_exact_mut(cols)
+        .zip(others.par_chunks_exact_mut(cols))
+        .zip(&mut nats)
+        .for_each(|((p, q), nats)| *nats = row_divergence(p, q));
+    nats
+}
+
+/// With `d` the difference of the logits, the sum is the mean of `d` under `p` less the difference of the log-sums: equal
+/// logits give an exact zero.
+fn row_divergence(p: &mut [f32], q: &mut [f32]) -> f64 {
+    let (Some(max_p), Some(max_q)) = (finite_max(p), finite_max(q)) else {
+        return f64::NAN;
+    };
+    let sum_q = sum_exp(q, max_q, false);
+    difference(p, q);
+    let sum_p = sum_exp(p, max_p, true);
+    let blocks = p.chunks(1024).zip(q.chunks(1024));
+    let mean: f64 = blocks.map(|(p, d)| f64::from(dot(p, d))).sum::<f64>() / sum_p;
+    let log_sums = (f64::from(max_p) + sum_p.ln()) - (f64::from(max_q) + sum_q.ln());
+    // Where hardly anything differs, rounding may leave less than nothing.
+    (mean - log_sums).max(0.0)
+}
+
+vectorised! {
+    /// `other = row - other`.
+    fn difference(row: &[f32], other: &mut [f32]) {
+        for (other, x) in other.iter_mut().zip(row) {
+            *other = x - *other;
+        }
+    }
 }
 
 /// Keeps an element when its own hash says so: the mask needs no memory and no order.

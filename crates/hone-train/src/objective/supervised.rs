@@ -3,8 +3,8 @@
 //! A target counts by its weight: gradients and losses are sums of `weight · nats`, and the mean divides by the sum of
 //! the weights. Where every weight is 1, that is the mean over tokens.
 
-use hone_data::{Batch, Example, within_budget};
-use hone_model::{LossSum, Model, Packed, StepOptions};
+use hone_data::Batch;
+use hone_model::{Model, Packed, StepOptions};
 use hone_tensor::{Tensor, TensorError};
 
 /// What batches lost, as sums: they add over micro-batches and are divided once.
@@ -94,24 +94,4 @@ pub fn with_packed<R>(batch: &Batch, work: impl FnOnce(Packed) -> R) -> R {
         targets: &targets,
         weights: is_weighted.then_some(&weights),
     })
-}
-
-/// Loss of each task over some examples, in micro-batches of at most `max_tokens`. A validation set measures tokens, so each
-/// counts once whatever its weight.
-pub fn validate(
-    model: &Model,
-    examples: &[Example],
-    tasks: &[String],
-    max_tokens: usize,
-) -> Result<Vec<(String, LossSum)>, TensorError> {
-    let mut sums = vec![LossSum::default(); tasks.len()];
-    for (task, sum) in sums.iter_mut().enumerate() {
-        let of_task: Vec<&Example> = examples.iter().filter(|e| e.task == task).collect();
-        for batch in within_budget(&of_task, max_tokens) {
-            *sum += with_packed(&batch, |packed| model.nats(packed))?
-                .into_iter()
-                .collect();
-        }
-    }
-    Ok(tasks.iter().cloned().zip(sums).collect())
 }

@@ -57,7 +57,7 @@ fn told_and_left(
     let mut sink = |event: &Event| match event {
         Event::Stepped(stepped) => told.push((stepped.step, false, stepped.loss.to_string())),
         Event::Validated(look) => told.push((look.step, true, look.loss.to_string())),
-        Event::Saved { .. } | Event::Resumed(_) => {}
+        Event::StoppedEarly(_) | Event::Saved { .. } | Event::Resumed(_) => {}
     };
     let mut model = fresh(1, 0.0);
     let dir = run_dir(dir);

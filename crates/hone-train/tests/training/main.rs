@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 mod interrupted;
 mod optimizers;
 mod pytorch;
+mod watching;
 
 fn fixture(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -90,6 +91,9 @@ fn plan(steps: usize) -> TrainingPlan {
         },
         seed: 11,
         eval_every: 5,
+        eval_rows: None,
+        patience: None,
+        min_improvement: 0.0,
         save_every: 3,
     }
 }

@@ -357,12 +357,7 @@ mod tests {
     #[test]
     fn what_other_programs_have_and_hone_has_not_is_said_to_be_that() {
         let hint = |name: &str| said(&format!("hone train --{name}"))[1].clone();
-        for name in [
-            "train_on_inputs",
-            "neftune_noise_alpha",
-            "early_stopping_patience",
-            "deepspeed",
-        ] {
+        for name in ["train_on_inputs", "neftune_noise_alpha", "deepspeed"] {
             let hint = hint(name);
             assert!(
                 hint.starts_with("Hone has nothing of the kind: "),

@@ -15,6 +15,7 @@ pub struct Facts {
     pub training_set: PlanLine,
     pub tasks: PlanLine,
     pub validation_set: PlanLine,
+    pub validations: PlanLine,
     pub adapter: PlanLine,
     pub steps: PlanLine,
     pub memory: PlanLine,
@@ -38,6 +39,7 @@ impl Facts {
             training_set,
             tasks,
             validation_set,
+            validations,
             adapter,
             steps,
             memory,
@@ -47,7 +49,7 @@ impl Facts {
             notes,
         } = self;
         let base = [model, template, end_of_reply];
-        let data = [data, rows, training_set, tasks, validation_set];
+        let data = [data, rows, training_set, tasks, validation_set, validations];
         let run = [adapter, steps, memory, disk, optimizer_state];
         let lines = base.into_iter().chain(data).chain(run);
         lines.chain(time).chain(notes)

@@ -242,6 +242,9 @@ pub(super) fn training_plan(settings: &Settings, steps: usize, fit: Fit) -> Trai
         },
         seed: settings.seed.value,
         eval_every,
+        eval_rows: settings.eval_rows.value,
+        patience: settings.patience.value,
+        min_improvement: settings.min_improvement.value,
         save_every,
     }
 }

@@ -64,6 +64,7 @@ impl TrainPlan {
             facts.rows.clone(),
             facts.training_set.clone(),
             facts.validation_set.clone(),
+            facts.validations.clone(),
             line("adapter", adapter, settings.method.origin),
             line("learning rate", rate, settings.lr.origin),
             line("steps", steps, facts.steps.origin),
@@ -81,6 +82,10 @@ impl TrainPlan {
             // What they come to in a run of so many steps.
             match line.name.as_str() {
                 "eval-every" => line.value = plural(self.training.eval_every, "step"),
+                "eval-rows" => {
+                    let sampled = self.training.eval_rows.map(|rows| rows.to_string());
+                    line.value = sampled.unwrap_or_else(|| "all".into());
+                }
                 "save-every" => line.value = plural(self.training.save_every, "step"),
                 _ => {}
             }

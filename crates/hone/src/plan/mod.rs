@@ -3,6 +3,7 @@
 //! [`RawTrain`] is what a person wrote, as flags or in a run file. [`Settings`] is every option decided, with its
 //! origin. [`TrainPlan`] is what will happen, once the settings have met a model and a dataset.
 
+mod cadence;
 mod chosen;
 mod error;
 mod facts;

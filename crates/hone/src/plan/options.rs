@@ -321,11 +321,30 @@ options! { |given, machine|
         example 0.1;
         elsewhere "wd adam_weight_decay";
 
-    /// Steps between validations; ten a run if not given, fewer where --minutes is short
+    /// Steps between validations; ten a run if not given, fewer where they would take more than a tenth of its steps' time
     eval_every "STEPS": usize;
         range "at least 1", |steps, _| *steps >= 1;
         example 7;
         elsewhere "eval_steps steps_per_eval eval_interval eval_step val_check_interval evals_per_epoch", "a number of optimizer steps";
+
+    /// Rows of the validation set that are evaluated, of each task its share, chosen by the seed; if not given, all, or so many that validations take a tenth of the steps' time
+    eval_rows "N": usize;
+        range "at least 1", |rows, _| *rows >= 1;
+        example 2;
+        elsewhere "max_eval_samples eval_limit val_batches eval_iters eval_batches", "a number of rows";
+
+    /// End the run after so many validations in a row that were not better; the best adapter is kept
+    patience "N": usize;
+        otherwise "all steps are taken";
+        range "at least 1", |validations, _| *validations >= 1;
+        example 2;
+        elsewhere "early_stopping_patience early_stopping early_stop";
+
+    /// By more than this, in nats per supervised token, validation loss has to fall to be better for --patience
+    min_improvement "NATS": f64 = 0.001;
+        range "0 or more", |least, _| least.is_finite() && *least >= 0.0;
+        example 0.01;
+        elsewhere "early_stopping_threshold early_stopping_min_delta min_delta";
 
     /// Steps between checkpoints; as --eval-every if not given
     save_every "STEPS": usize;

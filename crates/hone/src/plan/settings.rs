@@ -118,7 +118,8 @@ impl Settings {
         })
     }
 
-    /// Steps between validations, and between checkpoints, of a run of this many: about ten a run where nobody says.
+    /// Steps between validations, and between checkpoints, of a run of this many: about ten a run where nobody says. What
+    /// validations cost may ask for fewer, which a plan settles.
     pub fn intervals(&self, num_steps: usize) -> (usize, usize) {
         let tenth = num_steps.div_ceil(10).max(1);
         let [eval, save] = [&self.eval_every, &self.save_every].map(|every| every.value);

@@ -3,6 +3,7 @@
 //! Two things are worked out here and shown before anything starts: whether the run fits into memory, and how long it
 //! takes. A run that does not fit is refused with what would.
 
+use super::cadence::Cadence;
 use super::chosen::{Chosen, Origin};
 use super::error::PlanError;
 use super::facts::{Facts, PlanLine};
@@ -42,6 +43,8 @@ pub struct TrainPlan {
     pub streams_base: bool,
     /// What there is to compute.
     pub work: Work,
+    /// Rows of the validation set.
+    pub valid_rows: usize,
     /// What the run will write: checkpoints, adapters, and pages of the optimiser's.
     pub disk: Size,
     /// Base, data and template in one hash.
@@ -127,6 +130,7 @@ impl TrainPlan {
             memory: fit.memory,
             streams_base: fit.streams_base,
             work: rehearsed.work(&training)?,
+            valid_rows: dataset.valid.len(),
             disk: disk_needed(&training, &lengths),
             settings,
             lora,
@@ -135,8 +139,9 @@ impl TrainPlan {
             content,
             identity: String::new(),
         };
-        if let Some(begun) = begun {
-            plan.repeat(begun);
+        match begun {
+            Some(begun) => plan.repeat(begun),
+            None => plan.pace_validations(),
         }
         plan.identity = plan.identify();
         plan.facts = plan.describe(open, dataset, size, state_line(kind, &lengths));
@@ -147,32 +152,107 @@ impl TrainPlan {
     pub fn fit_into_time(&mut self, dataset: &Dataset, first_step_seconds: f64) {
         let pace = Pace::of(self.work, first_step_seconds);
         if let Some(minutes) = self.settings.minutes.value {
-            let (steps, looks) = pace.within(minutes * 60.0);
-            let fit = Fit {
-                max_tokens: self.training.max_tokens,
-                kept_layers: self.training.kept_layers,
-                memory: self.memory,
-                streams_base: self.streams_base,
-            };
-            self.training = training_plan(&self.settings, steps.min(self.training.steps), fit);
+            let (seconds, most) = (minutes * 60.0, self.training.steps);
+            // As if validations took their whole share; what they do not take is left for more steps.
+            self.take_steps(pace.steps_in(seconds / 1.1).min(most));
+            self.pace_validations();
+            let validations = self.num_validations();
+            let left = seconds - self.validation_seconds(pace);
+            self.take_steps(pace.steps_in(left).min(most));
             if self.settings.eval_every.value.is_none() {
-                self.training.eval_every = self.training.steps.div_ceil(looks);
+                self.training.eval_every = self.training.steps.div_ceil(validations);
             }
             let steps = self.steps_line(dataset);
             self.facts.steps = PlanLine::new("steps", steps, Origin::Measured);
+            self.facts.validations = self.validations_line();
             self.identity = self.identify();
         }
         let time = self.time_at(first_step_seconds);
         self.facts.time = Some(PlanLine::new("time", time, Origin::Measured));
     }
 
+    /// The plan of so many steps; which rows are evaluated stays as it was settled.
+    fn take_steps(&mut self, steps: usize) {
+        let fit = Fit {
+            max_tokens: self.training.max_tokens,
+            kept_layers: self.training.kept_layers,
+            memory: self.memory,
+            streams_base: self.streams_base,
+        };
+        let eval_rows = self.training.eval_rows;
+        self.training = training_plan(&self.settings, steps, fit);
+        self.training.eval_rows = eval_rows;
+    }
+
+    /// Settles how often the run is validated, and on how many rows.
+    fn pace_validations(&mut self) {
+        let steps = self.training.steps;
+        let cadence = Cadence {
+            steps,
+            of_steps: steps as f64 * self.work.mean_step,
+            of_look: self.work.look,
+            rows: self.valid_rows,
+            asked_every: self.settings.eval_every.value,
+            asked_rows: self.settings.eval_rows.value,
+        };
+        (self.training.eval_every, self.training.eval_rows) = cadence.settle();
+    }
+
+    /// Validations after a step.
+    fn num_validations(&self) -> usize {
+        self.training.steps.div_ceil(self.training.eval_every)
+    }
+
+    /// Rows that each validation evaluates.
+    fn evaluated_rows(&self) -> usize {
+        let sampled = self.training.eval_rows.unwrap_or(self.valid_rows);
+        sampled.min(self.valid_rows)
+    }
+
+    /// Time of all validations: one before the first step, the base's reading, and those that come after steps.
+    fn validation_seconds(&self, pace: Pace) -> f64 {
+        let looks = (1 + self.num_validations()) as f64;
+        let part = self.evaluated_rows() as f64 / self.valid_rows.max(1) as f64;
+        part * (looks * pace.look_seconds + pace.base_seconds)
+    }
+
+    fn validations_line(&self) -> PlanLine {
+        let line = |value: String| PlanLine::new("validations", value, Origin::Derived);
+        if self.valid_rows == 0 {
+            return line("none, as there is no validation set".into());
+        }
+        let rows = match self.evaluated_rows() {
+            rows if rows < self.valid_rows => {
+                format!("{rows} of {} rows, chosen by the seed", self.valid_rows)
+            }
+            rows => format!("all {}", plural(rows, "row")),
+        };
+        // The share does not depend on how fast the machine is.
+        let pace = Pace::of(self.work, self.work.first_step);
+        let share = self.validation_seconds(pace)
+            / (self.training.steps as f64 * pace.step_seconds).max(1e-9);
+        let stop = match self.training.patience {
+            None => String::new(),
+            Some(patience) => format!(
+                "; the run ends after {} that {} not better by more than {}",
+                plural(patience, "validation"),
+                if patience == 1 { "is" } else { "are" },
+                self.training.min_improvement
+            ),
+        };
+        line(format!(
+            "{} of {rows}: about {:.0} % of the steps' time{stop}",
+            1 + self.num_validations(),
+            100.0 * share
+        ))
+    }
+
     /// How long the run takes in all, by the time of its first step.
     pub fn time_at(&self, first_step_seconds: f64) -> String {
         let pace = Pace::of(self.work, first_step_seconds);
-        let steps = self.training.steps;
-        let looks = 1 + steps.div_ceil(self.training.eval_every);
-        let seconds = steps as f64 * pace.step_seconds + looks as f64 * pace.look_seconds;
-        let included = match pace.look_seconds {
+        let validation_seconds = self.validation_seconds(pace);
+        let seconds = self.training.steps as f64 * pace.step_seconds + validation_seconds;
+        let included = match validation_seconds {
             0.0 => "",
             _ => ", validations included",
         };
@@ -295,6 +375,7 @@ impl TrainPlan {
                 dataset.validation_line(),
                 validation_origin,
             ),
+            validations: self.validations_line(),
             adapter: line("adapter", adapter, Origin::Derived),
             steps: line("steps", self.steps_line(dataset), Origin::Derived),
             memory: line("memory needed", memory, Origin::Derived),
@@ -311,8 +392,10 @@ impl TrainPlan {
 struct Pace {
     /// An average step.
     step_seconds: f64,
-    /// A look at all held-out rows.
+    /// A validation of all rows.
     look_seconds: f64,
+    /// The base's reading of the same rows.
+    base_seconds: f64,
 }
 
 impl Pace {
@@ -322,17 +405,13 @@ impl Pace {
         Self {
             step_seconds: seconds_per_flop * work.mean_step,
             look_seconds: seconds_per_flop * work.look,
+            base_seconds: seconds_per_flop * work.base_look,
         }
     }
 
-    /// Steps and looks that fit into a time. Looks are ten, or fewer where they would take more than a sixth of it.
-    fn within(self, seconds: f64) -> (usize, usize) {
-        let looks = (seconds / 6.0 / self.look_seconds.max(1e-9))
-            .clamp(2.0, 10.0)
-            .floor();
-        let left = seconds - (looks + 1.0) * self.look_seconds;
-        let steps = (left / self.step_seconds.max(1e-9)).max(1.0) as usize;
-        (steps, looks as usize)
+    /// Steps that fit into a time, at least one.
+    fn steps_in(self, seconds: f64) -> usize {
+        (seconds / self.step_seconds.max(1e-9)).max(1.0) as usize
     }
 }
 
@@ -422,28 +501,4 @@ fn lora_config(settings: &Settings) -> LoraConfig {
 fn own<T>(patterns: &[Own], of_value: impl Fn(f64) -> T) -> Vec<(String, T)> {
     let pair = |own: &Own| (own.name.clone(), of_value(own.value));
     patterns.iter().map(pair).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn validations_take_no_more_than_a_sixth_of_a_time_budget() {
-        let quick = Pace {
-            step_seconds: 3.0,
-            look_seconds: 0.5,
-        };
-        assert_eq!(quick.within(300.0), (98, 10));
-        let slow = Pace {
-            step_seconds: 3.0,
-            look_seconds: 10.0,
-        };
-        assert_eq!(slow.within(300.0), (80, 5));
-        let hopeless = Pace {
-            step_seconds: 60.0,
-            look_seconds: 60.0,
-        };
-        assert_eq!(hopeless.within(60.0), (1, 2));
-    }
 }

@@ -8,4 +8,4 @@ mod start;
 pub use prepare::{Begun, Prepared, data, tidy};
 pub use record::{RUN_JSON, RUN_LOCK, RunRecord, Summary, has_remains, now_unix};
 pub use report::Judgement;
-pub use start::{EVENTS, Ended, REPORT, SKIPPED, TRAINED_PROMPTS};
+pub use start::{EVENTS, Ended, REPORT, SKIPPED, TRAIN_ROWS, TRAINED_PROMPTS};

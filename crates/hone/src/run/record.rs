@@ -7,7 +7,7 @@ use crate::plan::{OptionInfo, PlanLine, RawTrain, TrainPlan};
 use crate::refusal::Refusal;
 use anyhow::{Context, Result, anyhow, ensure};
 use hone_ledger::{ContentId, RunStatus, write_whole};
-use hone_train::{Checkpoint, RunIdentity, TrainingPlan};
+use hone_train::{Checkpoint, ROW_LOSSES, RunIdentity, TrainingPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -39,7 +39,13 @@ pub fn has_remains(dir: &Path) -> Option<&'static str> {
 
 /// The first thing in `dir` that a run would write over, if there is one: a report or a list that is none of its own.
 pub fn has_others(dir: &Path) -> Option<&'static str> {
-    let names = [super::REPORT, super::SKIPPED, super::TRAINED_PROMPTS];
+    let names = [
+        super::REPORT,
+        super::SKIPPED,
+        super::TRAINED_PROMPTS,
+        super::TRAIN_ROWS,
+        ROW_LOSSES,
+    ];
     let mut names = names
         .into_iter()
         .filter(|name| dir.join(name).symlink_metadata().is_ok());
@@ -108,6 +114,12 @@ pub struct Summary {
     pub valid_loss_best: Option<f64>,
     /// Steps taken when it was lowest.
     pub best_step: usize,
+    /// How far the last validation found the adapter to have moved its base on prompts: KL(tuned‖base), in nats a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divergence: Option<f64>,
+    /// Why not all steps were taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_early: Option<String>,
     /// Directory of the adapter.
     pub adapter: PathBuf,
 }

@@ -101,6 +101,7 @@ impl Prepared {
             page.warnings.push(warning);
         }
         page.warnings.extend(overfitting(&valid));
+        page.warnings.extend(summary.stopped_early.clone());
         (page.train, page.valid) = (train, valid);
         let path = out.join(REPORT);
         write_whole(&path, page.render()?.as_bytes())?;
@@ -180,6 +181,15 @@ fn headlines(summary: &Summary, plan: &[crate::plan::PlanLine]) -> Vec<Headline>
             "mean over the run".into(),
         ));
     }
+    if let Some(divergence) = summary.divergence {
+        let note =
+            "KL(tuned‖base) on prompts of the validation set at the last validation, nats a token";
+        headlines.push(headline(
+            "Moved from the base",
+            format!("{divergence:.4}"),
+            note.into(),
+        ));
+    }
     let speed = format!("{:.0} tokens a second", summary.tokens_per_second);
     let beside = match summary.validation_seconds {
         0.0 => speed,
@@ -247,7 +257,7 @@ fn curves(events: &[Event]) -> (Vec<Point>, Vec<Point>) {
         match event {
             Event::Stepped(stepped) => train.push((stepped.step, stepped.loss)),
             Event::Validated(look) => valid.push((look.step, look.loss)),
-            Event::Saved { .. } | Event::Resumed(_) => {}
+            Event::StoppedEarly(_) | Event::Saved { .. } | Event::Resumed(_) => {}
         }
     }
     (train, valid)

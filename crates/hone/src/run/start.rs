@@ -32,6 +32,9 @@ pub const SKIPPED: &str = "skipped.txt";
 /// The prompts that are trained on, by which `hone eval` knows rows that an adapter has seen; see [`TrainedPrompts`].
 pub const TRAINED_PROMPTS: &str = "trained-prompts.bin";
 
+/// Where each training row was read, a line each, in the order of [`hone_train::RowLoss::row`].
+pub const TRAIN_ROWS: &str = "train-rows.txt";
+
 /// How a run ended.
 pub enum Ended {
     /// All steps were taken.
@@ -76,6 +79,7 @@ impl Prepared {
         let mut record = self.record();
         record.write(&out)?;
         self.keep_prompts(&out)?;
+        self.list_rows(&out)?;
         begun(&out);
         dir.record = Some(record.to_json()?);
         let outcome = self.run_loop(&dir, newest.as_ref(), talk, stop);
@@ -257,9 +261,25 @@ impl Prepared {
                     ));
                 }
                 let peak = self.peak_memory_bytes();
-                Ok(Ended::Finished(summary(&finished, dir.adapter(), peak)))
+                let mut summary = summary(&finished, dir.adapter(), peak);
+                if finished.steps < steps {
+                    summary.stopped_early = self.why_stopped_early()?;
+                }
+                Ok(Ended::Finished(summary))
             }
         }
+    }
+
+    /// What the log says of a run that did not take all its steps.
+    fn why_stopped_early(&self) -> Result<Option<String>> {
+        let events = read_events::<Event>(&self.plan.settings.out.value.join(EVENTS))?.rows;
+        let mut told = events.iter().rev();
+        let why = told.find_map(|event| match event {
+            Event::StoppedEarly(stopped) => Some(stopped.to_string()),
+            _ => None,
+        });
+        let lost = || "stopped early, as validations were no better".to_owned();
+        Ok(Some(why.unwrap_or_else(lost)))
     }
 
     /// Every row that is not used, with its reason, in a file beside the results.
@@ -272,6 +292,25 @@ impl Prepared {
             &out.join(SKIPPED),
             (lines.join("\n") + "\n").as_bytes(),
         )?)
+    }
+
+    /// Where the rows that are trained on were read, in a file beside the results.
+    fn list_rows(&self, out: &Path) -> Result<()> {
+        let path = out.join(TRAIN_ROWS);
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        let is_whole = found.lines().count() == self.dataset.train.len();
+        if self.resumed.is_some() && is_whole {
+            // The same rows, named as they were when the run began.
+            return Ok(());
+        }
+        let mut lines = String::new();
+        for example in &self.dataset.train {
+            let source = self.dataset.records[example.row].source.to_string();
+            // A name may hold whatever it likes, but a row has one line.
+            lines.push_str(&source.replace(['\n', '\r'], " "));
+            lines.push('\n');
+        }
+        Ok(hone_ledger::write_whole(&path, lines.as_bytes())?)
     }
 
     /// The prompts of the training set, in a file beside the results.
@@ -380,12 +419,20 @@ impl Sink for RunObserver<'_> {
                     ),
                     (step, false) => format!("validation after step {step}: {:.4}", look.loss),
                 };
-                self.line.say(&line);
+                let moved = look.divergence.filter(|_| look.step > 0);
+                let moved = moved.map_or(String::new(), |kl| format!("; KL from the base {kl:.4}"));
+                self.line.say(&(line + &moved));
+                self.line.show_divergence(look.divergence);
             }
+            Event::StoppedEarly(stopped) => self.line.say(&stopped.to_string()),
             Event::Saved { .. } => self.log.sync()?,
             Event::Resumed(_) => {}
         }
         Ok(())
+    }
+
+    fn validating(&mut self, _: usize, done: usize, total: usize) {
+        self.line.tell_of_look(done, total);
     }
 }
 
@@ -471,6 +518,8 @@ fn summary(finished: &Finished, adapter: PathBuf, peak_memory_bytes: u64) -> Sum
         valid_loss_first: totals.valid_loss_first,
         valid_loss_best: totals.valid_loss_best,
         best_step: totals.best_step,
+        divergence: totals.divergence,
+        stopped_early: None,
         adapter,
     }
 }

@@ -33,6 +33,8 @@ pub struct LivingLine {
     last_line: Option<Instant>,
     /// The newest steps, as many as the shown loss is a mean of.
     recent: VecDeque<Moment>,
+    /// How far the adapter has moved its base, as the last validation found.
+    divergence: Option<f64>,
 }
 
 /// What there is to do, and how long it has taken so far.
@@ -96,6 +98,7 @@ impl LivingLine {
             },
             last_line: None,
             recent: VecDeque::new(),
+            divergence: None,
         }
     }
 
@@ -128,6 +131,22 @@ impl LivingLine {
         self.pace.look_seconds += seconds;
     }
 
+    /// Tells how many rows of a validation are done.
+    pub fn tell_of_look(&mut self, done: usize, total: usize) {
+        let words = format!("validation: {done} of {total} rows");
+        if self.talk.is_live() {
+            self.bar.set_message(words);
+        } else if self.last_line.is_some_and(|at| at.elapsed() >= LOG_EVERY) {
+            self.last_line = Some(Instant::now());
+            self.talk.say(words);
+        }
+    }
+
+    /// Shows from now on how far the adapter has moved its base.
+    pub fn show_divergence(&mut self, divergence: Option<f64>) {
+        self.divergence = divergence;
+    }
+
     /// Says a line that stays above the living one.
     pub fn say(&self, line: &str) {
         self.bar.suspend(|| self.talk.say(line));
@@ -139,8 +158,10 @@ impl LivingLine {
     }
 
     fn words(&self, moment: Moment) -> String {
+        let moved = self.divergence;
+        let moved = moved.map_or(String::new(), |kl| format!("  KL {kl:.3}"));
         format!(
-            "{}  {:.0} tok/s  {:.2} GB  {} left",
+            "{}{moved}  {:.0} tok/s  {:.2} GB  {} left",
             self.loss(),
             self.pace.speed(),
             moment.memory_bytes as f64 / 1e9,

@@ -28,3 +28,4 @@ mod strangers;
 mod streaming;
 mod usable;
 mod vocabulary;
+mod watching;

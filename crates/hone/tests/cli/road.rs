@@ -16,13 +16,15 @@ fn keys(object: &Value) -> Vec<&str> {
         .collect()
 }
 
-/// The files of the best and the last adapter, byte for byte.
+/// The files of the best and the last adapter and what is kept of rows, byte for byte.
 fn adapters(dir: &Path) -> Vec<Vec<u8>> {
     let files = ["adapter_config.json", "adapter_model.safetensors"];
     let read = |name: &str| files.map(|file| std::fs::read(dir.join(name).join(file)).unwrap());
+    let of_rows = ["row-losses.bin", "train-rows.txt"];
     ["adapter", "last"]
         .iter()
         .flat_map(|name| read(name))
+        .chain(of_rows.map(|file| std::fs::read(dir.join(file)).unwrap()))
         .collect()
 }
 

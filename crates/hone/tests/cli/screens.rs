@@ -339,7 +339,7 @@ fn a_plan_is_a_screenful_and_verbose_shows_the_rest() {
         lines.map(str::to_owned).collect()
     };
     let short = lines(&place.ok(plan).stderr);
-    assert!(short.len() <= 12, "{short:#?}");
+    assert!(short.len() <= 13, "{short:#?}");
     let names: Vec<&str> = short
         .iter()
         .filter_map(|line| line.trim().split("  ").next())
@@ -353,6 +353,7 @@ fn a_plan_is_a_screenful_and_verbose_shows_the_rest() {
             "rows read",
             "training set",
             "validation set",
+            "validations",
             "adapter",
             "learning rate",
             "steps",
@@ -361,7 +362,7 @@ fn a_plan_is_a_screenful_and_verbose_shows_the_rest() {
             "options"
         ]
     );
-    assert!(short[11].ends_with("rank 4 (flag)"), "{}", short[11]);
+    assert!(short[12].ends_with("rank 4 (flag)"), "{}", short[12]);
     let whole = lines(&place.ok(&format!("{plan} -v")).stderr);
     for name in ["rank", "alpha", "warmup-ratio", "optimizer state", "seed"] {
         assert!(
