@@ -33,8 +33,8 @@ pub use order::{Sampler, order};
 pub use pack::{Batch, Target, micro_batches, pack, within_budget};
 pub use read::{
     Choices, ChunkOptions, Chunking, Doubt, FileReport, Format, Input, Inputs, MAX_LINE_BYTES,
-    PassedOver, Progress, ReadError, ReadOptions, Reading, Told, check_named, fields, is_guarded,
-    read, stream, stream_files,
+    PassedOver, PlainError, Progress, ReadError, ReadOptions, Reading, Told, check_named, fields,
+    is_guarded, plain_rows, read, stream, stream_files,
 };
 pub use record::{
     Body, Count, Kind, Part, Place, Preference, Reason, Record, Refused, Source, Unpaired, counts,

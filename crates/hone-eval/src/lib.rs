@@ -9,3 +9,4 @@ pub mod report;
 pub mod scored;
 pub mod sitting;
 pub mod statistics;
+pub mod task;

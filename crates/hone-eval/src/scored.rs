@@ -74,10 +74,12 @@ pub enum NothingToScore {
 }
 
 /// What a metric keeps of each row.
-enum Rows {
+pub(crate) enum Rows {
     Means(Vec<Option<f64>>),
     Bleu(Vec<bleu::Counts>),
     Chrf(Chrf, Vec<chrf::Counts>),
+    /// Two numbers that are summed over the rows and divided once, and what the quotient becomes.
+    Quotient(Vec<(f64, f64)>, fn(f64) -> f64),
 }
 
 const BLEU: Bleu = Bleu {
@@ -110,7 +112,7 @@ pub fn per_task(
             let nothing = || no_reference(metric, task);
             Ok(Scored {
                 metric,
-                signature: base.signature(),
+                signature: base.signature(Some(1)),
                 base: base.estimate(metric, seed).ok_or_else(nothing)?,
                 tuned: tuned
                     .as_ref()
@@ -179,38 +181,56 @@ fn no_reference(metric: Metric, task: &str) -> NothingToScore {
 
 impl Rows {
     fn of(metric: Metric, rows: &[(&str, &str)]) -> Self {
+        let rows = rows
+            .iter()
+            .map(|&(reference, said)| (vec![reference], said));
+        Self::of_any(metric, &rows.collect::<Vec<_>>())
+    }
+
+    /// Of answers that may be right in several ways: the reference that it is nearest to counts, and BLEU and chrF know
+    /// several by themselves.
+    pub fn of_any(metric: Metric, rows: &[(Vec<&str>, &str)]) -> Self {
         let rows = rows.iter();
         let chrf = |chrf: Chrf| {
             let counts = rows
                 .clone()
-                .map(|(reference, said)| chrf.counts(&[reference], said));
+                .map(|(references, said)| chrf.counts(references, said));
             Self::Chrf(chrf, counts.collect())
         };
         match metric.name {
             "bleu" => {
-                let counts = rows.map(|(reference, said)| BLEU.counts(&[reference], said));
+                let counts = rows.map(|(references, said)| BLEU.counts(references, said));
                 Self::Bleu(counts.collect())
             }
             "chrf" => chrf(Chrf::Letters),
             "chrf++" => chrf(Chrf::Words),
             name => {
                 let mut rouge = rouge::Scorer::new(false);
-                let scores =
-                    rows.map(|(reference, said)| of_row(name, reference, said, &mut rouge));
+                let better = |best: f64, score: f64| match metric.higher_is_better {
+                    true => best.max(score),
+                    false => best.min(score),
+                };
+                let scores = rows.map(|(references, said)| {
+                    let scores = references
+                        .iter()
+                        .filter_map(|reference| of_row(name, reference, said, &mut rouge));
+                    scores.reduce(better)
+                });
                 Self::Means(scores.collect())
             }
         }
     }
 
-    fn signature(&self) -> Option<String> {
+    /// What is quoted beside the score of rows with so many references each; `None` where that differs.
+    pub fn signature(&self, references: Option<usize>) -> Option<String> {
         match self {
-            Self::Means(_) => None,
-            Self::Bleu(_) => Some(BLEU.signature(Some(1))),
-            Self::Chrf(chrf, _) => Some(chrf.signature(Some(1))),
+            Self::Means(_) | Self::Quotient(..) => None,
+            Self::Bleu(_) => Some(BLEU.signature(references)),
+            Self::Chrf(chrf, _) => Some(chrf.signature(references)),
         }
     }
 
-    fn estimate(&self, metric: Metric, seed: Seed) -> Option<Estimate> {
+    pub fn estimate(&self, metric: Metric, seed: Seed) -> Option<Estimate> {
         match self {
             Self::Means(rows) => Scores {
                 metric,
@@ -223,11 +243,14 @@ impl Rows {
             Self::Chrf(chrf, rows) => Estimate::by(rows.len(), seed, |drawn| {
                 chrf.score(&drawn.iter().map(|at| rows[*at]).sum())
             }),
+            Self::Quotient(rows, finish) => Estimate::by(rows.len(), seed, |drawn| {
+                finish(quotient(drawn.iter().map(|at| rows[*at])))
+            }),
         }
     }
 
     /// Tuned minus base, of rows of one metric.
-    fn compare(&self, tuned: &Self, metric: Metric, seed: Seed) -> Option<PairedDifference> {
+    pub fn compare(&self, tuned: &Self, metric: Metric, seed: Seed) -> Option<PairedDifference> {
         match (self, tuned) {
             (Self::Means(base), Self::Means(tuned)) => {
                 let scores = |rows: &[Option<f64>]| Scores {
@@ -246,9 +269,19 @@ impl Rows {
                     chrf.score(&chosen(drawn, base, tuned).sum())
                 })
             }
+            (Self::Quotient(base, finish), Self::Quotient(tuned, _)) => {
+                PairedDifference::by(base.len(), seed, |drawn| {
+                    finish(quotient(chosen(drawn, base, tuned)))
+                })
+            }
             _ => unreachable!("both models are scored by one metric"),
         }
     }
+}
+
+fn quotient(rows: impl Iterator<Item = (f64, f64)>) -> f64 {
+    let (above, below) = rows.fold((0.0, 0.0), |sum, row| (sum.0 + row.0, sum.1 + row.1));
+    above / below
 }
 
 fn bleu_of(counts: impl Iterator<Item = bleu::Counts>) -> f64 {

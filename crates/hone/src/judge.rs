@@ -151,7 +151,8 @@ fn sample(task: &str, before: &Answer, after: &Answer) -> Sample {
     }
 }
 
-fn rows_of(comparison: &Comparison) -> Vec<TaskRow> {
+/// The lines of one task: loss, exact match and ROUGE-L.
+pub fn rows_of(comparison: &Comparison) -> Vec<TaskRow> {
     let (base, tuned) = (&comparison.base, &comparison.tuned);
     let row = |metric: &str,
                base: Option<f64>,

@@ -3,24 +3,33 @@
 
 use crate::base::{Home, OpenBase};
 use anyhow::Result;
-use hone_eval::harness::{Exam, Judged, Rules};
 use hone_ledger::{ContentId, Hasher, write_private};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 /// Raised when the same model would answer or be scored otherwise.
 const VERSION: u32 = 1;
 
-/// The files of one exam, on one base and adapters on it. A name is the id of everything that the answers depend on.
-pub struct KeptAnswers<'a> {
-    exam: &'a Exam,
+/// The answers of one base and of adapters on it.
+pub struct KeptAnswers {
     dir: PathBuf,
-    /// All but the adapter.
+    /// All that every answer depends on.
     id: Hasher,
 }
 
-impl<'a> KeptAnswers<'a> {
+/// Which questions, and how many answers there have to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// The id of all that a sitting depends on but for the model and its tokenizer.
+    pub id: ContentId,
+    /// Rows or questions.
+    pub rows: usize,
+}
+
+impl KeptAnswers {
     /// For the base that is open. Reads all of it once.
-    pub fn of(home: &Home, open: &OpenBase, exam: &'a Exam, rules: &Rules) -> Result<Self> {
+    pub fn of(home: &Home, open: &OpenBase) -> Result<Self> {
         let tokenizer = open.renderer.tokenizer().to_json();
         let mut id = Hasher::new();
         for what in [
@@ -29,20 +38,19 @@ impl<'a> KeptAnswers<'a> {
             open.weights.fingerprint()?.to_string(),
             ContentId::of(tokenizer.as_bytes()).to_string(),
             format!("{:?}", open.renderer.stop_ids()),
-            exam.id(rules).to_string(),
         ] {
             id.update(format!("{what}\n").as_bytes());
         }
         Ok(Self {
-            exam,
             dir: home.evaluations(),
             id,
         })
     }
 
-    /// The file of the base, or of an adapter on it.
-    fn path(&self, adapter: Option<&Path>) -> Result<PathBuf> {
+    /// The file of the base, or of an adapter on it. Its name is the id of everything that the answers depend on.
+    fn path(&self, asked: Asked, adapter: Option<&Path>) -> Result<PathBuf> {
         let mut id = self.id.clone();
+        id.update(format!("{}\n", asked.id).as_bytes());
         if let Some(dir) = adapter {
             for name in ["adapter_config.json", "adapter_model.safetensors"] {
                 let file = ContentId::of_file(&dir.join(name))?;
@@ -53,18 +61,25 @@ impl<'a> KeptAnswers<'a> {
     }
 
     /// The answers, if they are there. A file that is damaged is none: it is made again.
-    pub fn read(&self, adapter: Option<&Path>) -> Result<Option<Vec<Judged>>> {
-        let read = std::fs::read(self.path(adapter)?).ok();
-        let judged = read.and_then(|bytes| serde_json::from_slice::<Vec<Judged>>(&bytes).ok());
-        Ok(judged.filter(|judged| judged.len() == self.exam.num_rows()))
+    pub fn read<A: DeserializeOwned>(
+        &self,
+        asked: Asked,
+        adapter: Option<&Path>,
+    ) -> Result<Option<Vec<A>>> {
+        let read = std::fs::read(self.path(asked, adapter)?).ok();
+        let answers = read.and_then(|bytes| serde_json::from_slice::<Vec<A>>(&bytes).ok());
+        Ok(answers.filter(|answers| answers.len() == asked.rows))
     }
 
     /// Keeps the answers, which hold the user's rows: for nobody else to read.
-    pub fn keep(&self, adapter: Option<&Path>, judged: &[Judged]) -> Result<()> {
+    pub fn keep<A: Serialize>(
+        &self,
+        asked: Asked,
+        adapter: Option<&Path>,
+        answers: &[A],
+    ) -> Result<()> {
         std::fs::create_dir_all(&self.dir)?;
-        Ok(write_private(
-            &self.path(adapter)?,
-            &serde_json::to_vec(judged)?,
-        )?)
+        let path = self.path(asked, adapter)?;
+        Ok(write_private(&path, &serde_json::to_vec(answers)?)?)
     }
 }

@@ -29,6 +29,7 @@ pub use inputs::Inputs;
 pub(crate) use layout::words::words;
 pub use layout::{Choices, Doubt, Input, PassedOver, Told};
 pub use options::{Progress, ReadOptions, fields};
+pub use plain::{PlainError, plain_rows};
 
 mod arrow;
 mod bytes;
@@ -44,6 +45,7 @@ mod lines;
 mod open;
 mod options;
 mod parquet;
+mod plain;
 mod prose;
 mod row;
 mod table;

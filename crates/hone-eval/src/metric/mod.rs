@@ -19,7 +19,7 @@ pub mod scores;
 pub mod tool_call;
 
 /// What is wrong with a pattern: the crate draws it with a mark under the place, and says why in its last line.
-fn wrong_in_pattern(error: &regex::Error) -> String {
+pub(crate) fn wrong_in_pattern(error: &regex::Error) -> String {
     let drawn = error.to_string();
     let last = drawn.lines().last().unwrap_or_default();
     last.trim_start_matches("error: ").to_string()

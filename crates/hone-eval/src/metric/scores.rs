@@ -83,6 +83,13 @@ impl Metric {
         }
     }
 
+    const fn lower_is_better(self) -> Self {
+        Self {
+            higher_is_better: false,
+            ..self
+        }
+    }
+
     /// The metric of a name.
     pub fn named(name: &str) -> Option<Self> {
         METRICS.into_iter().find(|metric| metric.name == name)
@@ -95,7 +102,7 @@ const SCIKIT_LEARN: &str = "scikit-learn 1.9.1";
 const LM_EVAL: &str = "lm_eval 0.4.13";
 
 /// Every metric of this library.
-pub const METRICS: [Metric; 29] = [
+pub const METRICS: [Metric; 38] = [
     Metric::mean("exact_match", "equality, but for white space at the ends"),
     Metric::mean("squad_exact_match", "SQuAD's evaluation script"),
     Metric::mean("squad_f1", "SQuAD's evaluation script"),
@@ -132,10 +139,22 @@ pub const METRICS: [Metric; 29] = [
     Metric::counts("ifeval_instruction_strict", LM_EVAL, (0.0, 1.0)),
     Metric::counts("ifeval_instruction_loose", LM_EVAL, (0.0, 1.0)),
     Metric {
-        higher_is_better: false,
         range: (0.0, f64::INFINITY),
-        ..Metric::mean("edit_distance", "Levenshtein's distance")
+        ..Metric::mean("edit_distance", "Levenshtein's distance").lower_is_better()
     },
+    // Of tasks: a choice by its likelihood, as it is, for each letter, for each byte, and against how likely it is by itself.
+    Metric::mean("acc", LM_EVAL),
+    Metric::mean("acc_norm", LM_EVAL),
+    Metric::mean("acc_bytes", LM_EVAL),
+    Metric::mean("acc_mutual_info", LM_EVAL),
+    Metric {
+        range: (0.0, 2.0),
+        ..Metric::mean("brier_score", LM_EVAL).lower_is_better()
+    },
+    Metric::counts("perplexity", LM_EVAL, (1.0, f64::INFINITY)).lower_is_better(),
+    Metric::counts("word_perplexity", LM_EVAL, (1.0, f64::INFINITY)).lower_is_better(),
+    Metric::counts("byte_perplexity", LM_EVAL, (1.0, f64::INFINITY)).lower_is_better(),
+    Metric::counts("bits_per_byte", LM_EVAL, (0.0, f64::INFINITY)).lower_is_better(),
 ];
 
 #[cfg(test)]

@@ -468,7 +468,7 @@ fn explain(error: &minijinja::Error, limits: Limits) -> TemplateError {
 }
 
 /// Jinja2 as transformers runs it, where minijinja by itself does otherwise.
-fn speak_python(environment: &mut Environment<'static>) {
+pub(crate) fn speak_python(environment: &mut Environment<'static>) {
     environment
         .set_formatter(|out, _, value| out.write_str(&python::text(value)?).map_err(Into::into));
     environment.set_unknown_method_callback(python_text::method);
@@ -647,7 +647,7 @@ fn raise_exception(message: &str) -> Result<Value, minijinja::Error> {
     ))
 }
 
-fn one_line(error: &minijinja::Error) -> String {
+pub(crate) fn one_line(error: &minijinja::Error) -> String {
     let line = error
         .line()
         .map(|line| format!(" (line {line} of the template)"))
@@ -666,9 +666,9 @@ fn syntax_error(error: &minijinja::Error) -> TemplateError {
 }
 
 /// Takes bytes up to a limit, then refuses.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
+pub(crate) struct Bounded {
+    pub bytes: Vec<u8>,
+    pub limit: usize,
 }
 
 impl Write for Bounded {

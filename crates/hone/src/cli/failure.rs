@@ -14,6 +14,7 @@ use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
 use hone_eval::harness::ExamError;
 use hone_eval::ifd::IfdError;
+use hone_eval::task::TaskError;
 use hone_ledger::{DirError, LockError, Obstacle, ReadError as FileReadError, WriteError};
 use hone_model::export::ExportError;
 use hone_model::weights::{WeightsError, WriterError};
@@ -69,7 +70,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, InitError, PeftError, AdapterWeightsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, TaskError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 
@@ -80,8 +81,10 @@ fn hint_of_system(link: &(dyn std::error::Error + 'static)) -> Option<String> {
 
 fn exit_of(error: &anyhow::Error) -> Exit {
     let of_link = |link: &(dyn std::error::Error + 'static)| {
-        let is_usage =
-            link.is::<RunFileError>() || link.is::<SettingError>() || link.is::<CurationError>();
+        let is_usage = link.is::<RunFileError>()
+            || link.is::<SettingError>()
+            || link.is::<CurationError>()
+            || link.is::<TaskError>();
         // Nothing went wrong: somebody has to decide.
         let is_open =
             |error: &CurationWriteError| matches!(error, CurationWriteError::Dropped { .. });

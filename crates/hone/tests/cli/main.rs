@@ -26,6 +26,7 @@ mod sides;
 mod strangers;
 #[cfg(target_os = "linux")]
 mod streaming;
+mod tasks;
 mod usable;
 mod vocabulary;
 mod watching;

@@ -14,8 +14,9 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// Which of the rows the adapter was trained on, told before it answers; `None` where that is not known.
-    pub fn by(adapter: &Path, records: &[Record], talk: Talk) -> Result<Option<Self>> {
+    /// Which of the rows the adapter was trained on, told before it answers; `None` where that is not known. `of` says whose
+    /// rows they are, ` of capitals`, where there are others.
+    pub fn by(adapter: &Path, records: &[Record], of: &str, talk: Talk) -> Result<Option<Self>> {
         // Of RUN/adapter, RUN/last and RUN/checkpoints/step-N, which are links or not.
         let real = adapter
             .canonicalize()
@@ -30,7 +31,7 @@ impl Seen {
         });
         let Some(path) = path else {
             talk.say(format!(
-                "whether {} was trained on these rows is not known: it does not lie in the directory of a run",
+                "whether {} was trained on these rows{of} is not known: it does not lie in the directory of a run",
                 adapter.display()
             ));
             return Ok(None);
@@ -42,9 +43,10 @@ impl Seen {
             rows: records.iter().map(|record| trained.has(record)).collect(),
         };
         match seen.count() {
-            0 => talk.say("none of these rows was trained on"),
+            0 if of.is_empty() => talk.say("none of these rows was trained on"),
+            0 => talk.say(format!("none of the rows{of} was trained on")),
             count => talk.warn(format!(
-                "the adapter was trained on the prompts of {count} of these {}",
+                "the adapter was trained on the prompts of {count} of these {}{of}",
                 plural(records.len(), "row")
             )),
         }

@@ -1,35 +1,56 @@
 //! What an evaluation shows on the screen: scores of one model, base beside tuned, and how labels were given.
 
+use crate::judge::per_task;
 use crate::report::TaskRow;
 use crate::screen;
 use anyhow::Result;
+use hone_eval::harness::Judged;
 use hone_eval::labels::Labelled;
 use hone_eval::scored::Scored;
+use hone_eval::task::TaskScored;
 use hone_ledger::words::{on_terminal, shortened_to};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// Loss, exact match and ROUGE-L of one model.
-pub fn print_scores(object: &Value) -> Result<()> {
-    let number = |value: &Value| {
-        value
-            .as_f64()
-            .map_or("-".to_string(), |value| format!("{value:.3}"))
-    };
+pub fn print_scores(judged: &[Judged]) -> Result<()> {
+    let number = |value: Option<f64>| value.map_or("-".to_string(), |value| format!("{value:.3}"));
     screen::data(format!(
         "{:20} {:>6} {:>8} {:>12} {:>8}",
         "task", "rows", "loss", "exact match", "ROUGE-L"
     ))?;
-    for (task, score) in object["tasks"].as_object().into_iter().flatten() {
+    for (task, score) in per_task(judged) {
         let (loss, exact, rouge) = (
-            number(&score["loss"]),
-            number(&score["exact_match"]),
-            number(&score["rougeL"]),
+            number(score.loss),
+            number(score.exact_match),
+            number(score.rouge_l),
         );
         screen::data(format!(
             "{:20} {:>6} {loss:>8} {exact:>12} {rouge:>8}",
+            cell(&task),
+            score.rows
+        ))?;
+    }
+    Ok(())
+}
+
+/// One model by the scores of a task.
+pub fn print_task(task: &str, scores: &[TaskScored]) -> Result<()> {
+    let width = scores.iter().map(|score| score.label().len()).max();
+    let width = width.unwrap_or_default().max(20);
+    for score in scores {
+        let base = &score.scored.base;
+        let error = base
+            .standard_error
+            .map_or_else(String::new, |error| format!(" ± {error:.3}"));
+        let range = base.interval.map_or_else(String::new, |range| {
+            format!(" ({:.3} to {:.3})", range.0, range.1)
+        });
+        screen::data(format!(
+            "{:20} {:>6} {:width$} {:.3}{error}{range}",
             cell(task),
-            score["rows"].to_string()
+            base.rows,
+            score.label(),
+            base.value
         ))?;
     }
     Ok(())
