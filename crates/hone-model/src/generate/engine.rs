@@ -28,6 +28,8 @@ pub struct Request {
     pub adapters: Adapters,
     /// When to stop, and how to choose until then. Without new tokens it is scored only.
     pub generation: Generation,
+    /// Whether the probabilities of what is said are told.
+    pub log_probabilities: bool,
     /// Which of the sequences of one seed this is: each draws other numbers.
     pub number: u64,
 }
@@ -45,6 +47,7 @@ impl Request {
                 stop_ids: vec![],
                 sampling: Sampling::GREEDY,
             },
+            log_probabilities: false,
             number: 0,
         }
     }
@@ -70,6 +73,9 @@ pub struct EngineLimits {
     pub tokens: usize,
     /// Tokens of prompts that are remembered for others that begin alike.
     pub remembered: usize,
+    /// Those who wait begin once so many places are free: 1 answers each soonest, more read several prompts in one step, which
+    /// unpacks the weights once for all of them.
+    pub beginning: usize,
 }
 
 impl EngineLimits {
@@ -79,6 +85,7 @@ impl EngineLimits {
             sequences,
             tokens: 512,
             remembered: 1024,
+            beginning: sequences.div_ceil(4),
         }
     }
 }
@@ -108,8 +115,8 @@ pub enum SequenceEvent {
         number: u64,
         /// The token; one that ends the answer is not said.
         token: u32,
-        /// The natural logarithm of the probability that the model gave it, before temperature and cuts.
-        log_probability: f64,
+        /// The natural logarithm of the probability that the model gave it, before temperature and cuts, if it was asked for.
+        log_probability: Option<f64>,
     },
     /// It is done and gone.
     Ended {
@@ -248,6 +255,7 @@ impl<'m> Engine<'m> {
         let limits = EngineLimits {
             sequences: limits.sequences.max(1),
             tokens: limits.tokens.max(LEAST_ROOM),
+            beginning: limits.beginning.min(limits.sequences),
             remembered: match model.exact(Shortcuts::ALL).shared_prefix {
                 true => limits.remembered,
                 false => 0,
@@ -343,6 +351,10 @@ impl<'m> Engine<'m> {
     fn begin_waiting(&mut self) -> Vec<SequenceEvent> {
         let mut done = Vec::new();
         let is_silent = |own: &Sequence| !own.request.speaks() && own.request.scored.is_empty();
+        let free = self.slots.iter().filter(|slot| slot.is_none()).count();
+        if free < self.limits.beginning {
+            return done;
+        }
         for slot in 0..self.slots.len() {
             while self.waiting.front().is_some_and(is_silent) {
                 let silent = self.waiting.pop_front();
@@ -476,12 +488,14 @@ impl<'m> Engine<'m> {
         let token = choose(&logits, *sampling, &mut sequence.stream);
         let is_end = stop_ids.contains(&token);
         if !is_end {
+            let asked = sequence.request.log_probabilities;
+            let log_probability = asked.then(|| log_probability(&logits, token));
             sequence.said.push(token);
             events.push(SequenceEvent::Said {
                 id,
                 number,
                 token,
-                log_probability: log_probability(&logits, token),
+                log_probability,
             });
         }
         let limit = self.model.max_positions() - sequence.request.prompt.len();

@@ -36,7 +36,7 @@ fn run(engine: &mut Engine) -> BTreeMap<u64, Told> {
                     ..
                 } => {
                     let said = &mut told.entry(number).or_default().said;
-                    said.push((token, log_probability.to_bits()));
+                    said.push((token, log_probability.unwrap().to_bits()));
                 }
                 SequenceEvent::Ended {
                     number, completion, ..
@@ -83,6 +83,7 @@ fn requests(names: &[&str]) -> Vec<Request> {
                     ..Sampling::GREEDY
                 },
             },
+            log_probabilities: true,
             number: number as u64,
         }
     };
@@ -93,6 +94,7 @@ const LIMITS: EngineLimits = EngineLimits {
     sequences: 9,
     tokens: 64,
     remembered: 128,
+    beginning: 1,
 };
 
 #[test]
@@ -106,6 +108,7 @@ fn a_sequence_says_the_same_alone_and_in_any_company() {
             sequences: 1,
             tokens: 512,
             remembered: 0,
+            beginning: 1,
         };
         let alone = requests
             .iter()
@@ -118,6 +121,7 @@ fn a_sequence_says_the_same_alone_and_in_any_company() {
             EngineLimits {
                 sequences: 40,
                 tokens: 512,
+                beginning: 10,
                 ..LIMITS
             },
             EngineLimits {

@@ -54,6 +54,15 @@ impl<'a> Sided<'a> {
         &self.data[row * self.row() + head * self.head_dim..]
     }
 
+    /// One head of the tokens that lie side by side from this one on, of so many, and how many these are.
+    fn run(&self, token: usize, head: usize, len: usize) -> (&'a [f32], usize) {
+        let len = match self.pages {
+            None => len,
+            Some(_) => len.min(PAGE - token % PAGE),
+        };
+        (self.from(token, head), len)
+    }
+
     /// One head of one token.
     fn at(&self, token: usize, head: usize) -> &'a [f32] {
         &self.from(token, head)[..self.head_dim]
@@ -151,14 +160,6 @@ struct HeadView<'a> {
 impl<'a> HeadView<'a> {
     fn query_heads(&self) -> std::ops::Range<usize> {
         self.task.first_head..self.task.first_head + self.task.num_heads
-    }
-
-    fn key(&self, key: usize) -> &'a [f32] {
-        self.k.at(self.task.span.key_start + key, self.task.kv_head)
-    }
-
-    fn value(&self, key: usize) -> &'a [f32] {
-        self.v.at(self.task.span.key_start + key, self.task.kv_head)
     }
 
     fn query(&self, query: usize, head: usize) -> &'a [f32] {
@@ -445,8 +446,14 @@ impl Forward<'_> {
                 let hidden = visible.saturating_sub(head.heads.window.unwrap_or(usize::MAX));
                 let scores = &mut scores.as_mut_slice()[..visible - hidden];
                 let q = head.query(query, query_head);
-                for (key, score) in scores.iter_mut().enumerate() {
-                    *score = head.heads.scale * simd::dot(q, head.key(hidden + key));
+                let (first, row) = (head.task.span.key_start + hidden, head.k.row());
+                let mut key = 0;
+                while key < scores.len() {
+                    let left = scores.len() - key;
+                    let (keys, count) = head.k.run(first + key, head.task.kv_head, left);
+                    let scores = &mut scores[key..][..count];
+                    simd::dots(keys, row, q, head.heads.scale, scores);
+                    key += count;
                 }
                 if let Some(cap) = head.heads.cap {
                     cap_scores(scores, cap);
@@ -455,8 +462,12 @@ impl Forward<'_> {
                 running.soften(scores);
                 let sums = sums.as_mut_slice();
                 sums.fill(0.0);
-                for (key, &weight) in scores.iter().enumerate() {
-                    simd::axpy(weight, head.value(hidden + key), sums);
+                let mut key = 0;
+                while key < scores.len() {
+                    let left = scores.len() - key;
+                    let (values, count) = head.v.run(first + key, head.task.kv_head, left);
+                    simd::add_weighted(values, row, &scores[key..][..count], sums);
+                    key += count;
                 }
                 self.write_row(query_head, query, sums, running);
             }

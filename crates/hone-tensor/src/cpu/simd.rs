@@ -462,29 +462,68 @@ pub fn tanh(x: f32) -> f32 {
 }
 
 vectorised! {
-    /// Dot product in eight interleaved partial sums, so that its order is the same on every target.
+    /// Dot product in 32 interleaved partial sums, so that its order is the same on every target.
     pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-        let mut sums = [0.0f32; 32];
-        let (a32, a_rest) = a.as_chunks::<32>();
-        let (b32, b_rest) = b.as_chunks::<32>();
-        for (x, y) in a32.iter().zip(b32) {
-            for i in 0..32 {
-                sums[i] += x[i] * y[i];
-            }
-        }
-        let mut total = 0.0;
-        for (x, y) in a_rest.iter().zip(b_rest) {
-            total += x * y;
-        }
-        let mut width = 16;
-        while width > 0 {
-            for i in 0..width {
-                sums[i] += sums[i + width];
-            }
-            width /= 2;
-        }
-        total + sums[0]
+        dot_of(a, b)
     }
+}
+
+vectorised! {
+    /// `out = alpha · rows · x`, each as [`dot`] gives it; the rows begin `stride` apart.
+    pub fn dots(rows: &[f32], stride: usize, x: &[f32], alpha: f32, out: &mut [f32]) {
+        for (row, out) in out.iter_mut().enumerate() {
+            *out = alpha * dot_of(x, &rows[row * stride..][..x.len()]);
+        }
+    }
+}
+
+vectorised! {
+    /// `sums += weights · rows`, row after row; the rows begin `stride` apart.
+    pub fn add_weighted(rows: &[f32], stride: usize, weights: &[f32], sums: &mut [f32]) {
+        let (blocks, rest) = sums.as_chunks_mut::<64>();
+        let done = blocks.len() * 64;
+        for (block, out) in blocks.iter_mut().enumerate() {
+            // Held in registers over all rows.
+            let mut sums = *out;
+            for (row, weight) in weights.iter().enumerate() {
+                let row: &[f32; 64] = rows[row * stride + block * 64..].first_chunk().expect("as wide as the sums");
+                for i in 0..64 {
+                    sums[i] += weight * row[i];
+                }
+            }
+            *out = sums;
+        }
+        for (row, weight) in weights.iter().enumerate() {
+            for (sum, x) in rest.iter_mut().zip(&rows[row * stride + done..]) {
+                *sum += weight * x;
+            }
+        }
+    }
+}
+
+/// See [`dot`].
+#[inline(always)]
+fn dot_of(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 32];
+    let (a32, a_rest) = a.as_chunks::<32>();
+    let (b32, b_rest) = b.as_chunks::<32>();
+    for (x, y) in a32.iter().zip(b32) {
+        for i in 0..32 {
+            sums[i] += x[i] * y[i];
+        }
+    }
+    let mut total = 0.0;
+    for (x, y) in a_rest.iter().zip(b_rest) {
+        total += x * y;
+    }
+    let mut width = 16;
+    while width > 0 {
+        for i in 0..width {
+            sums[i] += sums[i + width];
+        }
+        width /= 2;
+    }
+    total + sums[0]
 }
 
 vectorised! {
