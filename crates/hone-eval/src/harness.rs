@@ -3,7 +3,7 @@
 //! An exam is set once and sat by each model ([`crate::sitting`]), so base and tuned model see the same ids. What the last assistant turn says is the reference; rows
 //! that do not end in one, and plain texts, have a loss and no answer.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use hone_data::{Body, Example, Record, Refused, TooLong, encode};
 use hone_ledger::{ContentId, Hasher};
@@ -235,6 +235,15 @@ impl Exam {
     /// Rows that will be judged.
     pub fn num_rows(&self) -> usize {
         self.examples.len()
+    }
+
+    /// What was judged of its rows, once for each, in their order; of other rows nothing.
+    pub fn in_order(&self, judged: Vec<Judged>) -> Vec<Judged> {
+        let mut by_row: BTreeMap<usize, Judged> = BTreeMap::new();
+        by_row.extend(judged.into_iter().map(|judged| (judged.score.row, judged)));
+        let rows = self.examples.iter();
+        rows.filter_map(|example| by_row.remove(&example.row))
+            .collect()
     }
 
     /// The most tokens a model has to be loaded for.

@@ -1,15 +1,19 @@
-//! What a model made of an exam, kept from one evaluation to the next: a second adapter costs its own answers only, and
-//! the same evaluation again costs nothing.
+//! What a model made of an exam, kept from one evaluation to the next: a second adapter costs its own answers only, the same
+//! evaluation again costs nothing, and one that was broken off goes on where it was.
+//!
+//! A file has a line for each answer, written as it comes.
 
 use crate::base::{Home, OpenBase};
 use anyhow::Result;
 use hone_ledger::{ContentId, Hasher, write_private};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Raised when the same model would answer or be scored otherwise.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// The answers of one base and of adapters on it.
 pub struct KeptAnswers {
@@ -57,29 +61,92 @@ impl KeptAnswers {
                 id.update(format!("{name} {file}\n").as_bytes());
             }
         }
-        Ok(self.dir.join(format!("{}.json", id.finish())))
+        Ok(self.dir.join(format!("{}.jsonl", id.finish())))
     }
 
-    /// The answers, if they are there. A file that is damaged is none: it is made again.
+    /// The answers that are there, as many as the file has before it is damaged or was broken off.
+    pub fn read_some<A: DeserializeOwned>(
+        &self,
+        asked: Asked,
+        adapter: Option<&Path>,
+    ) -> Result<Vec<A>> {
+        let read = std::fs::read(self.path(asked, adapter)?).unwrap_or_default();
+        let lines = read.split_inclusive(|byte| *byte == b'\n');
+        let whole = lines.filter_map(|line| line.strip_suffix(b"\n"));
+        let answers = whole.map_while(|line| serde_json::from_slice(line).ok());
+        Ok(answers.collect())
+    }
+
+    /// All answers, if they are there.
     pub fn read<A: DeserializeOwned>(
         &self,
         asked: Asked,
         adapter: Option<&Path>,
     ) -> Result<Option<Vec<A>>> {
-        let read = std::fs::read(self.path(asked, adapter)?).ok();
-        let answers = read.and_then(|bytes| serde_json::from_slice::<Vec<A>>(&bytes).ok());
-        Ok(answers.filter(|answers| answers.len() == asked.rows))
+        let answers = self.read_some(asked, adapter)?;
+        Ok((answers.len() == asked.rows).then_some(answers))
     }
 
-    /// Keeps the answers, which hold the user's rows: for nobody else to read.
+    /// Keeps these answers, which hold the user's rows: for nobody else to read. More can follow.
     pub fn keep<A: Serialize>(
         &self,
         asked: Asked,
         adapter: Option<&Path>,
         answers: &[A],
-    ) -> Result<()> {
+    ) -> Result<Keeper> {
         std::fs::create_dir_all(&self.dir)?;
         let path = self.path(asked, adapter)?;
-        Ok(write_private(&path, &serde_json::to_vec(answers)?)?)
+        let mut lines = Vec::new();
+        for answer in answers {
+            serde_json::to_writer(&mut lines, answer)?;
+            lines.push(b'\n');
+        }
+        write_private(&path, &lines)?;
+        Ok(Keeper {
+            file: File::options().append(true).open(&path)?,
+        })
+    }
+}
+
+/// A file that answers are added to as they come.
+#[derive(Debug)]
+pub struct Keeper {
+    file: File,
+}
+
+impl Keeper {
+    /// Adds one: all of its line at once, so that a run that is killed leaves whole lines but for the last.
+    pub fn add<A: Serialize>(&mut self, answer: &A) -> Result<()> {
+        let mut line = serde_json::to_vec(answer)?;
+        line.push(b'\n');
+        Ok(self.file.write_all(&line)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_was_broken_off_gives_its_whole_lines_and_goes_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = KeptAnswers {
+            dir: dir.path().join("evaluations"),
+            id: Hasher::new(),
+        };
+        let asked = Asked {
+            id: ContentId::of(b"rows"),
+            rows: 3,
+        };
+        assert_eq!(kept.read_some::<u32>(asked, None).unwrap(), [] as [u32; 0]);
+        let mut keeper = kept.keep(asked, None, &[7_u32]).unwrap();
+        keeper.add(&8_u32).unwrap();
+        keeper.file.write_all(b"9").unwrap();
+        assert_eq!(kept.read_some::<u32>(asked, None).unwrap(), [7, 8]);
+        assert_eq!(kept.read::<u32>(asked, None).unwrap(), None);
+        let known = kept.read_some::<u32>(asked, None).unwrap();
+        let mut keeper = kept.keep(asked, None, &known).unwrap();
+        keeper.add(&9_u32).unwrap();
+        assert_eq!(kept.read(asked, None).unwrap(), Some(vec![7_u32, 8, 9]));
     }
 }

@@ -227,6 +227,31 @@ fn the_same_evaluation_again_and_a_second_adapter_do_not_ask_the_base_again() {
 }
 
 #[test]
+fn an_evaluation_that_was_killed_goes_on_where_it_was() {
+    let place = Place::new();
+    trained(&place);
+    let eval = "eval --model {tied} --data rows.jsonl --adapter run/adapter --max-tokens 4 --json";
+    let whole = place.ok(eval);
+    let mut cuts = [1_usize, 3].into_iter();
+    for entry in std::fs::read_dir(place.path("home/evaluations")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        // Some whole lines, in the order in which they were done, and the beginning of one.
+        let lines: Vec<&str> = text.split_inclusive('\n').collect();
+        let (kept, rest) = lines.split_at(cuts.next().unwrap());
+        std::fs::write(&path, kept.concat() + &rest[0][..9]).unwrap();
+    }
+    let resumed = place.ok(eval);
+    let broken_off = |rows: usize| format!("answers to {rows} of");
+    let said = |rows| resumed.stderr.contains(&broken_off(rows));
+    assert!(said(1) && said(3), "{}", resumed.stderr);
+    assert_eq!(resumed.json(), whole.json());
+    let again = place.ok(eval);
+    assert!(!again.stderr.contains("broken off"), "{}", again.stderr);
+    assert_eq!(again.json(), whole.json());
+}
+
+#[test]
 fn an_adapter_of_another_base_is_refused_before_the_base_answers() {
     let place = Place::new();
     place.examples("rows.jsonl", 16);

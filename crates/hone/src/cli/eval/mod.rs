@@ -11,7 +11,7 @@ mod tasks;
 pub use self::arguments::Eval;
 use self::judged::JudgedRows;
 use self::rows::RowExam;
-use self::sitting::{Questions, RowsUnder, Sitting};
+use self::sitting::{RowsUnder, Sitting};
 use self::tables::{print_metrics, print_scores, print_task, show_comparison, show_labels};
 use self::tasks::{TaskPaper, TaskResult};
 use super::failure::{Exit, Refusal};
@@ -20,7 +20,6 @@ use crate::kept_answers::KeptAnswers;
 use crate::place::{begin, refuse_used};
 use crate::screen::{self, Talk};
 use anyhow::Result;
-use hone_eval::harness::Judged;
 use hone_eval::task::Reply;
 use hone_ledger::WriteError;
 use serde_json::{Map, Value, json};
@@ -54,7 +53,7 @@ impl Eval {
             rules: &rows.rules,
         });
         let positions = papers.iter().map(|paper| paper.paper.max_positions());
-        let positions = positions.chain(rows.iter().map(Questions::max_positions));
+        let positions = positions.chain(rows.iter().map(RowsUnder::max_positions));
         let mut sitting = Sitting {
             args: &self,
             open: &open,
@@ -71,27 +70,26 @@ impl Eval {
             }
             _ => None,
         };
-        let base = sitting.all("base", None, rows.as_ref(), &papers)?;
-        let tuned = match adapter {
+        let base_tasks = sitting.tasks("base", None, &papers)?;
+        if let Some(adapter) = attached {
+            sitting.model()?.attach(adapter);
+        }
+        let of_rows = match &rows {
             None => None,
-            Some(dir) => {
-                if let Some(adapter) = attached {
-                    sitting.model()?.attach(adapter);
-                }
-                Some(sitting.all("tuned", Some(dir), rows.as_ref(), &papers)?)
-            }
+            Some(rows) => Some(sitting.rows(rows, adapter)?),
+        };
+        let tuned_tasks = match adapter {
+            None => None,
+            Some(dir) => Some(sitting.tasks("tuned", Some(dir), &papers)?),
         };
         open.weights.check_unchanged(None)?;
-        let (base_rows, base_tasks) = base;
-        let (tuned_rows, tuned_tasks) =
-            tuned.map_or((None, None), |(rows, tasks)| (rows, Some(tasks)));
         let mut tuned_tasks = tuned_tasks.map(Vec::into_iter);
         let results = papers.iter().zip(base_tasks);
         let results: Vec<TaskResult<'_>> = results
             .map(|(paper, base)| paper.result(base, tuned_tasks.as_mut().and_then(Iterator::next)))
             .collect();
-        let judged = match (exam, base_rows) {
-            (Some(exam), Some(base)) => Some(JudgedRows::new(&self, exam, base, tuned_rows)?),
+        let judged = match (exam, of_rows) {
+            (Some(exam), Some((base, tuned))) => Some(JudgedRows::new(&self, exam, base, tuned)?),
             _ => None,
         };
         let told = self.told(judged.as_ref(), &results)?;
@@ -174,9 +172,6 @@ impl Eval {
     }
 }
 
-/// What a model made of the rows, if there are some, and of each task.
-type Replies = (Option<Vec<Judged>>, Vec<Vec<Reply>>);
-
 impl Sitting<'_> {
     /// Is all of it known that an adapter would be asked?
     fn knows_all(
@@ -186,7 +181,7 @@ impl Sitting<'_> {
         adapter: &Path,
     ) -> Result<bool> {
         if let Some(rows) = rows
-            && self.known(rows, Some(adapter))?.is_none()
+            && !self.knows_rows(rows, adapter)?
         {
             return Ok(false);
         }
@@ -201,21 +196,13 @@ impl Sitting<'_> {
         Ok(true)
     }
 
-    /// Everything that the model, as it is now, is asked.
-    fn all(
+    /// What the model, as it is now, makes of each task.
+    fn tasks(
         &mut self,
         who: &str,
         adapter: Option<&Path>,
-        rows: Option<&RowsUnder<'_>>,
         papers: &[TaskPaper],
-    ) -> Result<Replies> {
-        let judged = match rows {
-            None => None,
-            Some(rows) => {
-                let known = self.known(rows, adapter)?;
-                Some(self.replies(who, adapter, rows, known)?)
-            }
-        };
+    ) -> Result<Vec<Vec<Reply>>> {
         let mut replies = Vec::with_capacity(papers.len());
         for paper in papers {
             let questions = paper.questions(self.args);
@@ -223,7 +210,7 @@ impl Sitting<'_> {
             let who = format!("{}, {who}", paper.task.definition.name);
             replies.push(self.replies(&who, adapter, &questions, known)?);
         }
-        Ok((judged, replies))
+        Ok(replies)
     }
 }
 

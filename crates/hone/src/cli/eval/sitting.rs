@@ -6,33 +6,11 @@ use crate::cli::progress::Count;
 use crate::kept_answers::{Asked, KeptAnswers};
 use crate::screen::Talk;
 use anyhow::Result;
-use hone_eval::harness::{Exam, ExamError, Judged, Progress, Rules};
+use hone_eval::harness::{Exam, Judged, Rules};
+use hone_eval::sitting::{Candidate, Heard};
 use hone_eval::task::{Paper, Reply};
-use hone_model::Model;
-use hone_text::Renderer;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use hone_model::{Adapters, Model};
 use std::path::Path;
-
-/// Something that a model can be asked.
-pub trait Questions {
-    /// What it makes of one row or question.
-    type Reply: Serialize + DeserializeOwned;
-
-    /// What is asked, and how often.
-    fn asked(&self) -> Asked;
-
-    /// The most tokens a model has to be loaded for.
-    fn max_positions(&self) -> usize;
-
-    /// Has a model reply to all of it.
-    fn sit(
-        &self,
-        model: &Model,
-        renderer: &Renderer,
-        told: impl FnMut(Progress) + Send,
-    ) -> Result<Vec<Self::Reply>, ExamError>;
-}
 
 /// Rows under the rules that they are judged by.
 pub struct RowsUnder<'a> {
@@ -40,9 +18,8 @@ pub struct RowsUnder<'a> {
     pub rules: &'a Rules,
 }
 
-impl Questions for RowsUnder<'_> {
-    type Reply = Judged;
-
+impl RowsUnder<'_> {
+    /// What is asked, and how often.
     fn asked(&self) -> Asked {
         Asked {
             id: self.exam.id(self.rules),
@@ -50,17 +27,9 @@ impl Questions for RowsUnder<'_> {
         }
     }
 
-    fn max_positions(&self) -> usize {
+    /// The most tokens a model has to be loaded for.
+    pub fn max_positions(&self) -> usize {
         self.exam.max_positions(self.rules)
-    }
-
-    fn sit(
-        &self,
-        model: &Model,
-        renderer: &Renderer,
-        told: impl FnMut(Progress) + Send,
-    ) -> Result<Vec<Judged>, ExamError> {
-        self.exam.sit(model, renderer, self.rules, told)
     }
 }
 
@@ -70,32 +39,14 @@ pub struct PaperIn<'a> {
     pub slots: usize,
 }
 
-impl Questions for PaperIn<'_> {
-    type Reply = Reply;
-
+impl PaperIn<'_> {
     fn asked(&self) -> Asked {
         Asked {
             id: self.paper.id(),
             rows: self.paper.num_questions(),
         }
     }
-
-    fn max_positions(&self) -> usize {
-        self.paper.max_positions()
-    }
-
-    fn sit(
-        &self,
-        model: &Model,
-        renderer: &Renderer,
-        told: impl FnMut(Progress) + Send,
-    ) -> Result<Vec<Reply>, ExamError> {
-        self.paper.sit(model, renderer, self.slots, told)
-    }
 }
-
-/// What an adapter, or the base, made of something before; nothing where it is not known.
-pub type Known<Q> = Option<Vec<<Q as Questions>::Reply>>;
 
 /// The models on their way.
 pub struct Sitting<'a> {
@@ -111,7 +62,11 @@ pub struct Sitting<'a> {
 
 impl Sitting<'_> {
     /// What the base, or an adapter on it, made of the questions before.
-    pub fn known<Q: Questions>(&self, questions: &Q, adapter: Option<&Path>) -> Result<Known<Q>> {
+    pub fn known(
+        &self,
+        questions: &PaperIn<'_>,
+        adapter: Option<&Path>,
+    ) -> Result<Option<Vec<Reply>>> {
         match self.args.fresh {
             true => Ok(None),
             false => self.kept.read(questions.asked(), adapter),
@@ -130,14 +85,99 @@ impl Sitting<'_> {
         })
     }
 
+    /// What base and tuned model, side by side, make of the rows. What is known of an earlier evaluation is not asked again;
+    /// what is new is kept row by row.
+    pub fn rows(
+        &mut self,
+        rows: &RowsUnder<'_>,
+        adapter: Option<&Path>,
+    ) -> Result<(Vec<Judged>, Option<Vec<Judged>>)> {
+        let (open, talk, asked) = (self.open, self.talk, rows.asked());
+        let mut candidates = vec![(None, self.candidate(rows, None)?)];
+        if adapter.is_some() {
+            candidates.push((adapter, self.candidate(rows, adapter)?));
+        }
+        let mut keepers = Vec::new();
+        for (place, (adapter, candidate)) in candidates.iter().enumerate() {
+            let (who, known) = (WHO[place], candidate.known.len());
+            if known == asked.rows {
+                talk.say(format!(
+                    "{who}: answers of an earlier evaluation of the same rows (--fresh asks again)"
+                ));
+            } else if known > 0 {
+                talk.say(format!(
+                    "{who}: answers to {known} of {} rows are those of an evaluation that was broken off",
+                    asked.rows
+                ));
+            }
+            let keeper = self.kept.keep(asked, *adapter, &candidate.known);
+            keepers.push(keeper.map_err(|error| not_kept(&error, talk)).ok());
+        }
+        let candidates: Vec<Candidate> = candidates.into_iter().map(|own| own.1).collect();
+        let asks: Vec<&str> = candidates
+            .iter()
+            .zip(WHO)
+            .filter_map(|(own, who)| (own.known.len() < asked.rows).then_some(who))
+            .collect();
+        let mut judged = match asks.is_empty() {
+            true => candidates.into_iter().map(|own| own.known).collect(),
+            false => {
+                let who = asks.join(" and ");
+                let mut progress = Count::start(talk);
+                let told = |heard: Heard| {
+                    progress.tell(&who, heard.progress);
+                    let Some((place, judged)) = heard.done else {
+                        return;
+                    };
+                    if let Some(keeper) = &mut keepers[place]
+                        && let Err(error) = keeper.add(judged)
+                    {
+                        not_kept(&error, talk);
+                        keepers[place] = None;
+                    }
+                };
+                let model = &*self.model()?;
+                let exam = rows.exam;
+                let judged =
+                    exam.sit_together(model, &open.renderer, rows.rules, &candidates, told)?;
+                progress.finish();
+                judged
+            }
+        };
+        let tuned = (judged.len() > 1).then(|| judged.remove(1));
+        Ok((judged.remove(0), tuned))
+    }
+
+    /// Is all of it known that the base, or an adapter on it, would be asked of the rows?
+    pub fn knows_rows(&self, rows: &RowsUnder<'_>, adapter: &Path) -> Result<bool> {
+        let candidate = self.candidate(rows, Some(adapter))?;
+        Ok(candidate.known.len() == rows.exam.num_rows())
+    }
+
+    fn candidate(&self, rows: &RowsUnder<'_>, adapter: Option<&Path>) -> Result<Candidate> {
+        let known = match self.args.fresh {
+            true => vec![],
+            false => rows
+                .exam
+                .in_order(self.kept.read_some(rows.asked(), adapter)?),
+        };
+        Ok(Candidate {
+            adapters: match adapter {
+                None => Adapters::None,
+                Some(_) => Adapters::Active,
+            },
+            known,
+        })
+    }
+
     /// What the model, as it is now, makes of the questions, unless that is known.
-    pub fn replies<Q: Questions>(
+    pub fn replies(
         &mut self,
         who: &str,
         adapter: Option<&Path>,
-        questions: &Q,
-        known: Known<Q>,
-    ) -> Result<Vec<Q::Reply>> {
+        questions: &PaperIn<'_>,
+        known: Option<Vec<Reply>>,
+    ) -> Result<Vec<Reply>> {
         let (open, talk) = (self.open, self.talk);
         if let Some(replies) = known {
             talk.say(format!(
@@ -146,14 +186,22 @@ impl Sitting<'_> {
             return Ok(replies);
         }
         let mut progress = Count::start(talk);
-        let told = |at| progress.tell(&format!("{who} model"), at);
-        let replies = questions.sit(self.model()?, &open.renderer, told)?;
+        let told = |at| progress.tell(who, at);
+        let PaperIn { paper, slots } = *questions;
+        let replies = paper.sit(self.model()?, &open.renderer, slots, told)?;
         progress.finish();
         if let Err(error) = self.kept.keep(questions.asked(), adapter, &replies) {
-            talk.warn(format!(
-                "the answers are not kept for a next time: {error:#}"
-            ));
+            not_kept(&error, talk);
         }
         Ok(replies)
     }
+}
+
+/// The models, by their place among those who sit.
+const WHO: [&str; 2] = ["base", "tuned"];
+
+fn not_kept(error: &anyhow::Error, talk: Talk) {
+    talk.warn(format!(
+        "the answers are not kept for a next time: {error:#}"
+    ));
 }
