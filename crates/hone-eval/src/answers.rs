@@ -42,6 +42,8 @@ pub struct Said<'a> {
     pub rouge_l: Option<f64>,
     /// Nats for each supervised token of the reference.
     pub loss: Option<f64>,
+    /// How many those are.
+    pub loss_tokens: u64,
 }
 
 impl<'a> Said<'a> {
@@ -54,6 +56,7 @@ impl<'a> Said<'a> {
             exact_match: score.exact_match,
             rouge_l: score.rouge_l,
             loss: (score.tokens > 0).then(|| score.nats / score.tokens as f64),
+            loss_tokens: score.tokens,
         }
     }
 }

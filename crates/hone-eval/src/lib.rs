@@ -1,6 +1,7 @@
 //! Judging: tasks, metrics, statistics, comparisons.
 
 pub mod answers;
+pub mod evaluation;
 pub mod harness;
 pub mod ifd;
 pub mod labels;

@@ -2,6 +2,7 @@
 
 use crate::report::{Sample, TaskRow};
 use anyhow::Result;
+use hone_eval::evaluation::Compared;
 use hone_eval::harness::{Answer, Exam, Judged, Progress, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_eval::metric::repetition::Repetition;
@@ -190,6 +191,27 @@ pub fn rows_of(comparison: &Comparison) -> Vec<TaskRow> {
     rows.into_iter().flatten().collect()
 }
 
+/// The table's lines for one model alone.
+pub fn score_rows(task: &str, score: &TaskScore) -> Vec<TaskRow> {
+    let row = |metric: &str, value: Option<f64>| {
+        Some(TaskRow {
+            task: task.to_owned(),
+            metric: metric.into(),
+            rows: score.rows,
+            base: format!("{:.3}", value?),
+            tuned: String::new(),
+            difference: String::new(),
+            verdict: "",
+        })
+    };
+    let rows = [
+        row("loss", score.loss),
+        row("exact match", score.exact_match),
+        row("ROUGE-L", score.rouge_l),
+    ];
+    rows.into_iter().flatten().collect()
+}
+
 /// The table's line for a metric that was asked for.
 pub fn metric_row(task: &str, scored: &Scored) -> TaskRow {
     let number = |value: f64| format!("{value:.3}");
@@ -212,6 +234,24 @@ pub fn metric_row(task: &str, scored: &Scored) -> TaskRow {
     }
 }
 
+/// The table's line for a metric of two evaluations.
+pub fn compared_row(compared: &Compared) -> TaskRow {
+    let number = |value: f64| format!("{value:.3}");
+    TaskRow {
+        task: compared.task.clone(),
+        metric: compared.metric.clone(),
+        rows: compared.rows,
+        base: number(compared.first),
+        tuned: number(compared.second),
+        difference: words(compared.difference, compared.interval),
+        verdict: verdict(
+            compared.is_clear,
+            compared.difference,
+            !compared.higher_is_better,
+        ),
+    }
+}
+
 fn words(value: f64, interval: Option<(f64, f64)>) -> String {
     match interval {
         Some((low, high)) => format!("{value:+.3} ({low:+.3} to {high:+.3})"),
@@ -219,9 +259,12 @@ fn words(value: f64, interval: Option<(f64, f64)>) -> String {
     }
 }
 
+/// The verdict on a difference that chance may explain.
+pub const UNCLEAR: &str = "unclear";
+
 fn verdict(is_clear: bool, value: f64, lower_is_better: bool) -> &'static str {
     match (is_clear, (value < 0.0) == lower_is_better) {
-        (false, _) => "unclear",
+        (false, _) => UNCLEAR,
         (true, true) => "better",
         (true, false) => "worse",
     }

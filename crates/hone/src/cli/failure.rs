@@ -12,6 +12,7 @@ use hone_curate::recipe::RecipeError as CurationError;
 use hone_curate::{CurateError, WriteError as CurationWriteError};
 use hone_data::ReadError;
 use hone_data::recipe::rust_lints::RecipeError;
+use hone_eval::evaluation::EvaluationError;
 use hone_eval::harness::ExamError;
 use hone_eval::ifd::IfdError;
 use hone_eval::task::TaskError;
@@ -70,7 +71,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, InitError, PeftError, AdapterWeightsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, IfdError, TaskError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, EvaluationError, IfdError, TaskError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 

@@ -5,10 +5,12 @@
 
 mod adapter;
 mod chat;
+mod compare;
 mod data;
 mod eval;
 mod export;
 mod failure;
+mod gate;
 mod generate;
 mod interrupt;
 mod logits;
@@ -42,7 +44,7 @@ const EXIT_CODES: &str = "\
 To begin: hone quickstart, or hone train --model smollm2-135m-instruct --data rows.jsonl --out runs/first
 
 Exit codes: 0 done, 1 failed, 2 wrong command line, run file or recipe, 3 interrupted and saved,
-4 looked and found something to decide (data check, data build), a difference (data diff) or a fault (adapter check),
+4 looked and found something to decide (data check, data build), a difference (data diff), a fault (adapter check) or a condition that does not hold (gate),
 5 a file of weights was cut short by another program.
 Fetched models, built datasets and answers of evaluations are kept in HONE_HOME (default: $XDG_CACHE_HOME/hone or ~/.cache/hone).";
 
@@ -57,6 +59,10 @@ enum Verb {
     Train(Box<train::Train>),
     /// Score a model, and an adapter beside it
     Eval(eval::Eval),
+    /// Compare models of two evaluations, row by row
+    Compare(compare::Compare),
+    /// Look whether a model fulfils conditions, for scripts
+    Gate(gate::Gate),
     /// Answer a prompt
     Generate(generate::Generate),
     /// Talk with a model
@@ -144,6 +150,8 @@ pub fn run() -> ExitCode {
         Verb::Pull(verb) => verb.run(talk),
         Verb::Train(verb) => verb.run(talk),
         Verb::Eval(verb) => verb.run(talk),
+        Verb::Compare(verb) => verb.run(talk),
+        Verb::Gate(verb) => verb.run(talk),
         Verb::Data(verb) => verb.run(talk),
         Verb::Merge(verb) => verb.run(talk),
         Verb::Export(verb) => verb.run(talk),

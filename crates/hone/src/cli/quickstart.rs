@@ -123,7 +123,7 @@ impl Quickstart {
         let left = ALL_SECONDS - begun.elapsed().as_secs_f64();
         let judgement = judge(&mut run, &summary, &held_out, left.clamp(40.0, 110.0), talk)?;
         let report = run.write_report(&summary, &judgement)?;
-        show_comparison(&judgement.verdict.rows(), |line| {
+        show_comparison(&judgement.verdict.rows(), ["base", "tuned"], |line| {
             talk.say(line);
             Ok(())
         })?;

@@ -96,14 +96,20 @@ pub struct PlanRow {
 impl Page {
     /// The page as HTML.
     pub fn render(&self) -> Result<String, minijinja::Error> {
-        let mut engine = Environment::new();
-        // The name ends in .html: that is what turns escaping on.
-        engine.add_template("report.html", include_str!("report.html"))?;
+        let engine = engine("report.html", include_str!("report.html"))?;
         let chart = loss_chart(&self.train, &self.valid).map(Value::from_safe_string);
         engine
             .get_template("report.html")?
             .render(context! { page => Serde(self), chart, version => env!("CARGO_PKG_VERSION") })
     }
+}
+
+/// A page's template, with the style that all pages have. A name ends in .html: that is what turns escaping on.
+pub fn engine<'t>(name: &'t str, template: &'t str) -> Result<Environment<'t>, minijinja::Error> {
+    let mut engine = Environment::new();
+    engine.add_template("style.css", include_str!("style.css"))?;
+    engine.add_template(name, template)?;
+    Ok(engine)
 }
 
 #[cfg(test)]

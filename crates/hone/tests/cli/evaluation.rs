@@ -78,12 +78,12 @@ fn a_table_has_a_line_for_each_metric_that_was_asked_for() {
     let table: Vec<&str> = ran.stdout.lines().collect();
     let tasks = |name: &str| table.iter().filter(|line| line.starts_with(name)).count();
     assert_eq!((tasks("even "), tasks("odd ")), (5, 5), "{}", ran.stdout);
-    assert!(
-        table[2].starts_with("even             loss"),
-        "{}",
-        ran.stdout
-    );
-    assert!(table[6].contains("squad_exact_match"), "{}", ran.stdout);
+    // What changed by more than chance comes first.
+    for (line, task) in [(table[2], "even"), (table[3], "odd")] {
+        let is_loss = line.starts_with(&format!("{task:16} loss"));
+        assert!(is_loss && line.ends_with("better"), "{}", ran.stdout);
+    }
+    assert!(table[7].contains("squad_exact_match"), "{}", ran.stdout);
     assert!(ran.stderr.contains("here are 10"), "{}", ran.stderr);
 
     let one = place.ok("eval --model {tied} --data rows.jsonl --max-tokens 4 --metric chrf");
@@ -265,4 +265,141 @@ fn an_adapter_of_another_base_is_refused_before_the_base_answers() {
     assert!(error.contains("another base"), "{error}");
     let has_asked = place.path("home/evaluations").exists();
     assert!(!has_asked, "the base has answered first");
+}
+
+#[test]
+fn a_report_has_a_page_with_scores_and_answers() {
+    let place = Place::new();
+    trained(&place);
+    place.ok(
+        "eval --model {tied} --data rows.jsonl --adapter run/adapter --max-tokens 4 --out both",
+    );
+    let page = std::fs::read_to_string(place.path("both/report.html")).unwrap();
+    assert!(
+        !page.contains("<script") && !page.contains("http"),
+        "it needs nothing"
+    );
+    let answers = lines(&place, "both/answers.jsonl").len();
+    assert_eq!(page.matches("class=\"card sample").count(), answers);
+    assert!(page.contains("Difference (95 %)") && page.contains("exact match"));
+    place.ok("eval --model {tied} --data rows.jsonl --max-tokens 4 --out base");
+    let page = std::fs::read_to_string(place.path("base/report.html")).unwrap();
+    assert!(page.contains("loss") && !page.contains("Tuned"));
+}
+
+#[test]
+fn two_evaluations_are_compared_on_the_rows_that_both_have() {
+    let place = Place::new();
+    trained(&place);
+    let eval = "eval --model {tied} --data rows.jsonl --max-tokens 4 --metric chrf";
+    place.ok(&format!("{eval} --adapter run/adapter --out both"));
+    let own = place
+        .ok(&format!("{eval} --adapter run/adapter --json"))
+        .json();
+    // What one directory says of its two models is what the evaluation said.
+    let compared = place.ok("compare both --json").json();
+    let metrics = compared["comparisons"][0]["comparison"]["metrics"]
+        .as_array()
+        .unwrap()
+        .clone();
+    let loss = metrics.iter().find(|own| own["metric"] == "loss").unwrap();
+    let said = &own["comparisons"][0];
+    for (name, want) in [
+        ("first", &said["base"]["loss"]),
+        ("second", &said["tuned"]["loss"]),
+    ] {
+        let difference = loss[name].as_f64().unwrap() - want.as_f64().unwrap();
+        assert!(difference.abs() < 1e-9, "{name}: {loss}, {said}");
+    }
+    let ends = [&loss["interval"], &said["loss"]["interval"]];
+    let [low, high] = ends.map(|ends| ends[0].as_f64().unwrap());
+    assert!((low - high).abs() < 1e-9, "{ends:?}");
+    assert!(metrics.iter().any(|own| own["metric"] == "chrf"));
+
+    // Rows in another order, and fewer of them.
+    let rows = std::fs::read_to_string(place.path("rows.jsonl")).unwrap();
+    let fewer: Vec<&str> = rows.lines().rev().skip(4).collect();
+    place.write("fewer.jsonl", &(fewer.join("\n") + "\n"));
+    place.ok("eval --model {tied} --data fewer.jsonl --max-tokens 4 --out fewer");
+    let compared = place.ok("compare both:base fewer");
+    assert!(
+        compared.stderr.contains(&format!(
+            "{} rows that both have; 4 are of the first",
+            fewer.len()
+        )),
+        "{}",
+        compared.stderr
+    );
+    let same: Vec<&str> = compared
+        .stdout
+        .lines()
+        .filter(|line| line.contains("+0.000"))
+        .collect();
+    assert_eq!(same.len(), 6, "{}", compared.stdout);
+
+    let refused = |command: &str, code: i32| {
+        let ran = place.run(command);
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        ran.stderr
+    };
+    assert!(refused("compare fewer", 1).contains("no answers of a tuned model"));
+    assert!(refused("compare run", 1).contains("answers.jsonl cannot be read"));
+    place.write(
+        "other.jsonl",
+        "{\"prompt\": \"What else is there to say?\", \"completion\": \"Nothing.\"}\n",
+    );
+    place.ok("eval --model {tied} --data other.jsonl --max-tokens 4 --out other");
+    assert!(refused("compare both other", 1).contains("no row in common"));
+    place.write("both/answers.jsonl", "{}\n");
+    assert!(refused("compare both", 1).contains("answers.jsonl, line 1"));
+}
+
+#[test]
+fn a_gate_passes_by_its_conditions_alone() {
+    let place = Place::new();
+    trained(&place);
+    place.ok(
+        "eval --model {tied} --data rows.jsonl --max-tokens 4 --adapter run/adapter --out both",
+    );
+    let gate = |conditions: &str| {
+        let ran = place.run(&format!("gate both {conditions}"));
+        (ran.code, ran.stdout, ran.stderr)
+    };
+    let task = "even";
+    let (code, said, error) = gate(&format!("--win {task}:loss --keep {task}=1"));
+    assert_eq!(code, 0, "{said} {error}");
+    assert!(
+        said.contains(&format!("holds  {task}:loss wins: better")),
+        "{said}"
+    );
+    let (code, said, _) = gate(&format!("--win {task}:exact_match --keep {task}:loss=0"));
+    assert_eq!(code, 4, "{said}");
+    assert!(
+        said.contains("FAILS") && said.contains("holds") && said.contains("1 of 2"),
+        "{said}"
+    );
+    let (code, said, _) = gate(&format!(
+        "--reach {task}:loss=100 --reach {task}:exact_match=0.999"
+    ));
+    assert_eq!(code, 4, "{said}");
+    // The other way round the base would lose.
+    let back = place.run(&format!(
+        "gate both:tuned both:base --keep {task}:loss=0.001 --json"
+    ));
+    assert_eq!(
+        (back.code, &back.json()["passes"]),
+        (4, &serde_json::Value::Bool(false))
+    );
+    for (conditions, why) in [
+        ("", "no condition"),
+        ("--win nothing", "no such task or metric"),
+        ("--win even", "could mean several"),
+        ("--keep even=x", "not understood"),
+        ("--keep=-1", "0 or more"),
+        ("--reach 3", "not understood"),
+    ] {
+        let (code, said, error) = gate(conditions);
+        assert_eq!(code, 2, "{conditions}: {said} {error}");
+        assert!(error.contains(why), "{conditions}: {error}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::arguments::Eval;
 use super::rows::RowExam;
 use super::seen::Seen;
-use crate::judge::{Verdict, metric_row, per_task};
+use crate::judge::{Verdict, metric_row, per_task, rows_of, score_rows};
 use crate::report::TaskRow;
 use anyhow::Result;
 use hone_eval::answers::{AnswerLine, Said};
@@ -92,10 +92,15 @@ impl JudgedRows {
         }
     }
 
-    /// The lines of a table of two models.
+    /// The lines of a table of one model or two.
     pub fn rows(&self) -> Vec<TaskRow> {
-        let comparisons = self.tuned.iter().flat_map(|(_, comparisons)| comparisons);
-        let mut rows: Vec<TaskRow> = comparisons.flat_map(crate::judge::rows_of).collect();
+        let mut rows: Vec<TaskRow> = match &self.tuned {
+            Some((_, comparisons)) => comparisons.iter().flat_map(rows_of).collect(),
+            None => per_task(&self.base)
+                .iter()
+                .flat_map(|(task, score)| score_rows(task, score))
+                .collect(),
+        };
         for (task, scored) in &self.scored {
             // Behind the task's own lines.
             let behind = rows.iter().rposition(|row| row.task == *task);

@@ -18,8 +18,10 @@ use super::failure::{Exit, Refusal};
 use crate::base::Home;
 use crate::kept_answers::KeptAnswers;
 use crate::place::{begin, refuse_used};
+use crate::report::EvaluationPage;
 use crate::screen::{self, Talk};
 use anyhow::Result;
+use hone_eval::evaluation::{ANSWERS, Evaluation, REPORT};
 use hone_eval::task::Reply;
 use hone_ledger::WriteError;
 use serde_json::{Map, Value, json};
@@ -93,7 +95,8 @@ impl Eval {
             _ => None,
         };
         let told = self.told(judged.as_ref(), &results)?;
-        self.write(&told, talk)?;
+        let page = self.page(judged.as_ref(), &results);
+        self.write(&told, page, talk)?;
         if self.json {
             screen::data_json(&Value::Object(told.object))?;
             return Ok(Exit::Done);
@@ -149,14 +152,49 @@ impl Eval {
         Ok(told)
     }
 
+    /// The scores as a page shows them.
+    fn page(&self, judged: Option<&JudgedRows>, tasks: &[TaskResult<'_>]) -> EvaluationPage {
+        let has_tuned = self.model.adapter.is_some();
+        let mut scores = judged.map_or_else(Vec::new, JudgedRows::rows);
+        scores.extend(tasks.iter().flat_map(TaskResult::rows));
+        let adapter = self.model.adapter.as_ref();
+        let data = self.data.iter().chain(&self.tasks);
+        let data: Vec<String> = data.map(|file| file.display().to_string()).collect();
+        let note = match has_tuned {
+            true => format!(
+                "Difference: tuned less base, with the range of 95 % of resamples of the rows; grey where chance may explain it. Lines are judged one by one: of 20 lines without a difference one is told to have one, and here are {}.",
+                scores.len()
+            ),
+            false => String::new(),
+        };
+        EvaluationPage {
+            title: match adapter {
+                None => self.model.model.clone(),
+                Some(adapter) => format!("{} with {}", self.model.model, adapter.display()),
+            },
+            subtitle: format!("judged by {}", data.join(", ")),
+            warnings: contaminated(judged, tasks),
+            has_tuned,
+            scores,
+            note,
+            ..EvaluationPage::default()
+        }
+    }
+
     /// Writes the report, if one is asked for: all of it or nothing.
-    fn write(&self, told: &Told, talk: Talk) -> Result<()> {
+    fn write(&self, told: &Told, page: EvaluationPage, talk: Talk) -> Result<()> {
         let Some(out) = &self.out else {
             return Ok(());
         };
         let mut dir = begin(out, "hone eval", talk)?;
         let report = serde_json::to_string_pretty(&told.object)? + "\n";
-        for (name, text) in [("answers.jsonl", &told.answers), ("report.json", &report)] {
+        let evaluation = Evaluation::of(out, &told.answers, &report)?;
+        let page = page.with_answers(&evaluation).render()?;
+        for (name, text) in [
+            (ANSWERS, &told.answers),
+            (REPORT, &report),
+            ("report.html", &page),
+        ] {
             let path = dir.path_of(name);
             let bytes = text.len() as u64;
             std::fs::write(&path, text).map_err(|source| WriteError::new(&path, bytes, source))?;
@@ -231,16 +269,21 @@ fn show_one(judged: Option<&JudgedRows>, tasks: &[TaskResult<'_>]) -> Result<()>
     Ok(())
 }
 
+/// What stands above tables of rows that the adapter was trained on.
+fn contaminated(judged: Option<&JudgedRows>, tasks: &[TaskResult<'_>]) -> Vec<String> {
+    let of_rows = judged.and_then(|judged| judged.exam.seen.as_ref()?.line());
+    let of_tasks = tasks.iter().filter_map(TaskResult::contaminated);
+    of_rows.into_iter().chain(of_tasks).collect()
+}
+
 /// The table of two models.
 fn show_both(judged: Option<&JudgedRows>, tasks: &[TaskResult<'_>], talk: Talk) -> Result<()> {
-    let contaminated = judged.and_then(|judged| judged.exam.seen.as_ref()?.line());
-    let of_tasks = tasks.iter().filter_map(TaskResult::contaminated);
-    for line in contaminated.into_iter().chain(of_tasks) {
+    for line in contaminated(judged, tasks) {
         screen::data(line)?;
     }
     let mut rows = judged.map_or_else(Vec::new, JudgedRows::rows);
     rows.extend(tasks.iter().flat_map(TaskResult::rows));
-    show_comparison(&rows, screen::data)?;
+    show_comparison(&rows, ["base", "tuned"], screen::data)?;
     talk.say("range: 95 % of resamples of the rows");
     talk.say(format!(
         "better and worse are told line by line: of 20 lines without a difference, one is told to have one; here are {}",

@@ -1,5 +1,6 @@
 //! What an evaluation shows on the screen: scores of one model, base beside tuned, and how labels were given.
 
+use crate::judge::UNCLEAR;
 use crate::judge::per_task;
 use crate::report::TaskRow;
 use crate::screen;
@@ -133,9 +134,10 @@ fn cell(task: &str) -> String {
     shortened_to(&on_terminal(task), 60).into_owned()
 }
 
-/// Base beside tuned, one line per task and metric.
+/// Two models side by side, one line per task and metric: those that differ by more than chance first.
 pub fn show_comparison(
     rows: &[TaskRow],
+    [first, second]: [&str; 2],
     say: impl Fn(String) -> std::io::Result<()>,
 ) -> Result<()> {
     let width = rows.iter().map(|row| row.metric.len()).max().unwrap_or(0);
@@ -150,12 +152,14 @@ pub fn show_comparison(
         "task",
         "metric",
         "rows",
-        "base",
-        "tuned",
+        first,
+        second,
         "difference",
         "",
     ]))?;
-    for row in rows {
+    let (unclear, clear): (Vec<&TaskRow>, Vec<&TaskRow>) =
+        rows.iter().partition(|row| row.verdict == UNCLEAR);
+    for row in clear.into_iter().chain(unclear) {
         let count = row.rows.to_string();
         say(line([
             &cell(&row.task),
