@@ -457,7 +457,8 @@ fn of_difference(
 
 /// The scores of questions, which each line has by name.
 fn of_questions(pairs: &[(&Line, &Said, &Said)], seed: Seed) -> Vec<Compared> {
-    let mut scores: BTreeMap<(&str, &str), (Vec<f64>, Vec<f64>)> = BTreeMap::new();
+    type Pairs = (Vec<f64>, Vec<f64>);
+    let mut scores: BTreeMap<(&str, &str), Pairs> = BTreeMap::new();
     for (line, first, second) in pairs {
         for (name, own) in &first.scores {
             if let Some(other) = second.scores.get(name) {
