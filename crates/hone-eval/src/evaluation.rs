@@ -486,6 +486,82 @@ fn of_questions(pairs: &[(&Line, &Said, &Said)], seed: Seed) -> Vec<Compared> {
     compared.collect()
 }
 
+/// A row that two models answered, or one, for a judge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    /// The task.
+    pub task: String,
+    /// Where the row was read.
+    pub source: String,
+    /// All that was asked.
+    pub asked: String,
+    /// What should be said.
+    pub expected: String,
+    /// What the first model said.
+    pub first: String,
+    /// What the second said.
+    pub second: Option<String>,
+}
+
+/// The rows that both models answered, or all of one, in the order of the first.
+///
+/// # Errors
+/// None is common, or none was answered.
+pub fn pairs(first: Model<'_>, second: Option<Model<'_>>) -> Result<Vec<Pair>, EvaluationError> {
+    let other: Option<BTreeMap<_, _>> = second.map(|own| own.answers().into_iter().collect());
+    let pair = |(question, (line, said)): (Question<'_>, (&Line, &Said))| {
+        let answer = |said: &Said| said.text.clone().or(said.answers.first().cloned());
+        let second = match &other {
+            None => None,
+            Some(other) => Some(answer(other.get(&question)?.1)?),
+        };
+        Some(Pair {
+            task: line.task.clone(),
+            source: line.source.clone(),
+            asked: line.asked_whole(),
+            expected: line.expected(),
+            first: answer(said)?,
+            second,
+        })
+    };
+    let pairs: Vec<Pair> = first.answers().into_iter().filter_map(pair).collect();
+    match pairs.is_empty() {
+        true => Err(EvaluationError::NothingInCommon {
+            first: first.evaluation.dir.clone(),
+            second: second.unwrap_or(first).evaluation.dir.clone(),
+        }),
+        false => Ok(pairs),
+    }
+}
+
+impl Line {
+    /// All turns, each with who says it; a text as it is.
+    fn asked_whole(&self) -> String {
+        match &self.prompt {
+            Value::String(text) => text.clone(),
+            Value::Array(turns) => {
+                let turn = |turn: &Value| {
+                    let of = |name: &str| turn[name].as_str().unwrap_or_default().to_owned();
+                    format!("{}: {}", of("role"), of("content"))
+                };
+                turns.iter().map(turn).collect::<Vec<_>>().join("\n\n")
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn expected(&self) -> String {
+        let target = self.target.as_ref().map(|target| match target {
+            Value::Array(all) => {
+                let texts = all.iter().map(|text| text.as_str().unwrap_or_default());
+                texts.collect::<Vec<_>>().join("\n")
+            }
+            other => other.to_string(),
+        });
+        self.reference.clone().or(target).unwrap_or_default()
+    }
+}
+
 /// A row as a page shows it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Shown {
@@ -542,23 +618,16 @@ fn shown_of(line: &Line) -> Option<Shown> {
         Value::Array(turns) => {
             let last = turns.iter().rfind(|turn| turn["role"] == "user");
             let last = last.or(turns.last());
-            let text = last.and_then(|turn| turn["text"].as_str().or(turn["content"].as_str()));
+            let text = last.and_then(|turn| turn["content"].as_str());
             text.unwrap_or_default().to_owned()
         }
         _ => String::new(),
     };
-    let target = line.target.as_ref().map(|target| match target {
-        Value::Array(all) => {
-            let texts = all.iter().map(|text| text.as_str().unwrap_or_default());
-            texts.collect::<Vec<_>>().join("\n")
-        }
-        other => other.to_string(),
-    });
     Some(Shown {
         task: line.task.clone(),
         source: line.source.clone(),
         asked,
-        expected: line.reference.clone().or(target).unwrap_or_default(),
+        expected: line.expected(),
         base,
         tuned,
         right,

@@ -4,6 +4,7 @@ pub mod answers;
 pub mod evaluation;
 pub mod harness;
 pub mod ifd;
+pub mod judging;
 pub mod labels;
 pub mod metric;
 pub mod report;

@@ -70,11 +70,7 @@ impl KeptAnswers {
         asked: Asked,
         adapter: Option<&Path>,
     ) -> Result<Vec<A>> {
-        let read = std::fs::read(self.path(asked, adapter)?).unwrap_or_default();
-        let lines = read.split_inclusive(|byte| *byte == b'\n');
-        let whole = lines.filter_map(|line| line.strip_suffix(b"\n"));
-        let answers = whole.map_while(|line| serde_json::from_slice(line).ok());
-        Ok(answers.collect())
+        Ok(Keeper::lines(&self.path(asked, adapter)?))
     }
 
     /// All answers, if they are there.
@@ -94,17 +90,7 @@ impl KeptAnswers {
         adapter: Option<&Path>,
         answers: &[A],
     ) -> Result<Keeper> {
-        std::fs::create_dir_all(&self.dir)?;
-        let path = self.path(asked, adapter)?;
-        let mut lines = Vec::new();
-        for answer in answers {
-            serde_json::to_writer(&mut lines, answer)?;
-            lines.push(b'\n');
-        }
-        write_private(&path, &lines)?;
-        Ok(Keeper {
-            file: File::options().append(true).open(&path)?,
-        })
+        Keeper::begin(&self.path(asked, adapter)?, answers)
     }
 }
 
@@ -115,6 +101,30 @@ pub struct Keeper {
 }
 
 impl Keeper {
+    /// What a file has before it is damaged or was broken off; nothing if it is not there.
+    pub fn lines<A: DeserializeOwned>(path: &Path) -> Vec<A> {
+        let read = std::fs::read(path).unwrap_or_default();
+        let lines = read.split_inclusive(|byte| *byte == b'\n');
+        let whole = lines.filter_map(|line| line.strip_suffix(b"\n"));
+        whole
+            .map_while(|line| serde_json::from_slice(line).ok())
+            .collect()
+    }
+
+    /// Begins a file anew with these answers, for nobody else to read.
+    pub fn begin<A: Serialize>(path: &Path, answers: &[A]) -> Result<Self> {
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        let mut lines = Vec::new();
+        for answer in answers {
+            serde_json::to_writer(&mut lines, answer)?;
+            lines.push(b'\n');
+        }
+        write_private(path, &lines)?;
+        Ok(Self {
+            file: File::options().append(true).open(path)?,
+        })
+    }
+
     /// Adds one: all of its line at once, so that a run that is killed leaves whole lines but for the last.
     pub fn add<A: Serialize>(&mut self, answer: &A) -> Result<()> {
         let mut line = serde_json::to_vec(answer)?;

@@ -27,6 +27,7 @@ pub mod data_flags;
 pub mod dataset;
 mod elsewhere;
 pub mod judge;
+mod judging;
 mod kept_answers;
 pub mod machine;
 mod meant;

@@ -5,6 +5,7 @@
 //! that holds the truth in 90 of 100 cases would be worse than none.
 
 pub mod bootstrap;
+pub mod corrected;
 pub mod estimate;
 pub mod holm;
 mod normal;

@@ -50,6 +50,11 @@ impl Named {
         Ok(self.evaluation.model(self.which)?)
     }
 
+    /// Whether it is one model, because it is named or there is no other.
+    pub fn is_single(&self) -> bool {
+        self.which.is_some() || self.evaluation.model(Some(Which::Tuned)).is_err()
+    }
+
     /// The base beside the tuned model, where one directory has both.
     pub fn both(&self) -> Result<(Model<'_>, Model<'_>)> {
         if self.which.is_some() {

@@ -5,6 +5,7 @@
 
 use crate::base::{AdapterError, BaseError, FilesError, NoHome, OpenError};
 use crate::dataset::DatasetError;
+use crate::judging::{EndpointError, JudgeError};
 use crate::plan::{PlanError, RunFileError, SettingError};
 pub use crate::refusal::{Exit, Refusal};
 use crate::screen::say_to_all;
@@ -71,7 +72,7 @@ macro_rules! first_hints {
 /// in; where only the system's own error is left, it is said what to do about that.
 fn hints_of(error: &anyhow::Error) -> Vec<String> {
     let known = first_hints!(error; Refusal, DatasetError, ReadError, CurationError, CurateError, CurationWriteError, PlanError, RecipeError, TrainError, BaseError, NoHome, OpenError, AdapterError, FilesError, RunFileError, SettingError, WeightsError, AttachError, InitError, PeftError, AdapterWeightsError,
-        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, EvaluationError, IfdError, TaskError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
+        CombineError, MergeError, ExportError, WriterError, DirError, LockError, WriteError, GenerateError, ExamError, EvaluationError, EndpointError, JudgeError, IfdError, TaskError, RenderError, TokenizerError, TensorError, Obstacle, FileReadError);
     known.unwrap_or_else(|| error.chain().find_map(hint_of_system).into_iter().collect())
 }
 

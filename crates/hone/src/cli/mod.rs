@@ -13,6 +13,7 @@ mod failure;
 mod gate;
 mod generate;
 mod interrupt;
+mod judge;
 mod logits;
 mod merge;
 mod model;
@@ -63,6 +64,8 @@ enum Verb {
     Compare(compare::Compare),
     /// Look whether a model fulfils conditions, for scripts
     Gate(gate::Gate),
+    /// Have a language model judge the answers of evaluations
+    Judge(judge::Judge),
     /// Answer a prompt
     Generate(generate::Generate),
     /// Talk with a model
@@ -152,6 +155,7 @@ pub fn run() -> ExitCode {
         Verb::Eval(verb) => verb.run(talk),
         Verb::Compare(verb) => verb.run(talk),
         Verb::Gate(verb) => verb.run(talk),
+        Verb::Judge(verb) => verb.run(talk),
         Verb::Data(verb) => verb.run(talk),
         Verb::Merge(verb) => verb.run(talk),
         Verb::Export(verb) => verb.run(talk),

@@ -10,6 +10,7 @@ mod evaluation;
 mod files_beside;
 #[path = "../imitated_hub/mod.rs"]
 mod imitated_hub;
+mod judge;
 mod kept_safe;
 mod messages;
 mod methods;
