@@ -100,7 +100,7 @@ fn evaluated(place: &Place) {
         let said = |text: String| json!({ "text": text, "exact_match": false, "rougeL": 0.1, "loss": 1.0, "loss_tokens": 3 });
         json!({
             "source": format!("rows.jsonl:{row}"),
-            "task": if row % 2 == 0 { "even" } else { "odd" },
+            "task": if row.is_multiple_of(2) { "even" } else { "odd" },
             "prompt": [{ "role": "user", "content": format!("Question {row}?") }],
             "reference": "The reference.",
             "base": said(format!("poor answer {row}")),
