@@ -1,6 +1,7 @@
 //! Judging: tasks, metrics, statistics, comparisons.
 
 pub mod answers;
+pub mod diagnosis;
 pub mod evaluation;
 pub mod harness;
 pub mod ifd;

@@ -7,6 +7,7 @@ mod adapter;
 mod chat;
 mod compare;
 mod data;
+mod diagnose;
 mod eval;
 mod export;
 mod failure;
@@ -80,6 +81,8 @@ enum Verb {
     /// Check an adapter, repair it, make one of several
     #[command(subcommand)]
     Adapter(adapter::Adapter),
+    /// Tell whether a run has overfitted, memorized or forgotten, and what to change
+    Diagnose(Box<diagnose::Diagnose>),
     /// List the runs of this machine
     Runs(runs::Runs),
     /// Print logits
@@ -160,6 +163,7 @@ pub fn run() -> ExitCode {
         Verb::Merge(verb) => verb.run(talk),
         Verb::Export(verb) => verb.run(talk),
         Verb::Adapter(verb) => verb.run(talk),
+        Verb::Diagnose(verb) => verb.run(talk),
         Verb::Runs(verb) => verb.run(talk),
         Verb::Generate(verb) => verb.run(talk),
         Verb::Chat(verb) => verb.run(talk),

@@ -9,9 +9,10 @@ use crate::place::refuse_unwritable;
 use crate::plan::{Machine, Origin, PlanLine, RawTrain, Settings, Size, TrainPlan, read_run_file};
 use crate::refusal::Refusal;
 use crate::registry;
-use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, SKIPPED, Summary, tidy};
+use crate::run::{Begun, Ended, Prepared, REPORT, RUN_JSON, SKIPPED, Summary, Told, tidy};
 use crate::screen::{self, Talk, duration, plural};
 use anyhow::Result;
+use hone_eval::diagnosis::{Weight, rows};
 use hone_ledger::words::{for_shell, path_for_shell};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -114,6 +115,7 @@ impl Train {
                 let judgement = run.sample(&summary)?;
                 let report = run.write_report(&summary, &judgement)?;
                 show_summary(&summary, &report, &run.plan.settings.model.value, talk);
+                show_diagnosis(&run.plan.settings.out.value, talk)?;
                 if self.json {
                     screen::data_json(&summary)?;
                 }
@@ -288,6 +290,32 @@ pub fn show_summary(summary: &Summary, report: &Path, model: &str, talk: Talk) {
         for_shell(model),
         path_for_shell(&summary.adapter)
     ));
+}
+
+/// What the run's numbers say of it, without asking its model anything.
+fn show_diagnosis(out: &Path, talk: Talk) -> Result<()> {
+    let diagnosis = Told::read(out)?.short();
+    talk.say(format!("diagnosis  {}", diagnosis.sentence()));
+    let matters = diagnosis.findings.iter();
+    for finding in matters.filter(|finding| finding.weight < Weight::Note) {
+        talk.say(format!("  {}", finding.what));
+        finding
+            .change
+            .iter()
+            .for_each(|change| talk.say(format!("  {change}")));
+    }
+    if let Some(rows) = diagnosis
+        .rows
+        .as_ref()
+        .filter(|rows| !rows.listed.is_empty())
+    {
+        talk.say(format!("  {}", rows::summary(rows)));
+    }
+    talk.say(format!(
+        "  hone diagnose {} asks the model as well",
+        path_for_shell(out)
+    ));
+    Ok(())
 }
 
 /// Notes the run in the registry. No run depends on it, so trouble is told, to the quiet too, and forgotten.

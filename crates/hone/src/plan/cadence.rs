@@ -1,8 +1,8 @@
 //! How often a run is validated and on how many rows, so that watching it costs little beside training it.
 //!
 //! Where nobody says, validations take at most a tenth of the time of the steps, by the operations that a rehearsal counted:
-//! ten validations of all rows if that is little enough, of a sample if not, and fewer of them where the sample would be too
-//! small to tell anything. Two are always made, before the first step and after the last, whatever they cost.
+//! ten validations of all rows if that is little enough, of a sample if not, and fewer of them, but four, where the sample would
+//! be too small to tell much. Two are always made, before the first step and after the last, whatever they cost.
 
 /// What validations may take of the steps' time.
 const SHARE: f64 = 0.1;
@@ -12,6 +12,9 @@ const USUAL: usize = 10;
 
 /// Fewer rows tell too little for the number of validations to stay.
 const ENOUGH_ROWS: usize = 64;
+
+/// Fewer validations tell no course, so that rows are given up for them.
+const FEW: usize = 4;
 
 /// Fewer rows are not evaluated, whatever it costs.
 const LEAST_ROWS: usize = 16;
@@ -51,7 +54,13 @@ impl Cadence {
                 if rows >= ENOUGH_ROWS.min(self.rows) {
                     return (every(usual), sampled(rows));
                 }
-                let looks = self.looks_for(ENOUGH_ROWS);
+                let looks = match self.looks_for(ENOUGH_ROWS) {
+                    few if few < FEW => match self.rows_for(FEW.min(self.steps)) {
+                        rows if rows >= LEAST_ROWS.min(self.rows) => FEW.min(self.steps),
+                        _ => self.looks_for(LEAST_ROWS),
+                    },
+                    looks => looks,
+                };
                 let rows = self.rows_for(looks).max(LEAST_ROWS);
                 (every(looks), sampled(rows))
             }
@@ -115,6 +124,10 @@ mod tests {
         let (every, rows) = dear.settle();
         assert_eq!((every, rows), (25, Some(70)));
         assert!(share(dear) <= SHARE);
+        // Forty rows would leave one validation.
+        let small = cadence(2.6, 40);
+        assert_eq!(small.settle(), (25, Some(25)));
+        assert!(share(small) <= SHARE);
         // A set that is small and dear: each row is as long as a step.
         assert_eq!(cadence(40.0, 40).settle(), (100, Some(16)));
         assert_eq!(cadence(40.0, 10).settle(), (100, None));

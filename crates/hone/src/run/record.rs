@@ -45,6 +45,8 @@ pub fn has_others(dir: &Path) -> Option<&'static str> {
         super::TRAINED_PROMPTS,
         super::TRAIN_ROWS,
         ROW_LOSSES,
+        super::DIAGNOSIS[0],
+        super::DIAGNOSIS[1],
     ];
     let mut names = names
         .into_iter()

@@ -1,5 +1,6 @@
 //! `report.html` of a finished run, from its record, its events, and what both models said.
 
+use super::diagnose::Told;
 use super::prepare::Prepared;
 use super::record::{RunRecord, Summary};
 use super::start::{EVENTS, REPORT, missing_steps};
@@ -9,6 +10,7 @@ use crate::report::{Headline, Page, PlanRow, Point};
 use crate::screen::{duration, plural};
 use anyhow::Result;
 use hone_data::Record;
+use hone_eval::diagnosis::Weight;
 use hone_eval::harness::{Exam, Progress, Rules};
 use hone_ledger::words::{for_shell, path_for_shell};
 use hone_ledger::{read_events, write_whole};
@@ -100,7 +102,13 @@ impl Prepared {
             let warning = format!("{EVENTS} has nothing of {missing}: the curves lack them");
             page.warnings.push(warning);
         }
-        page.warnings.extend(overfitting(&valid));
+        let findings = Told::read(out)?.short().findings.into_iter();
+        let matters = findings.filter(|finding| finding.weight < Weight::Note);
+        page.warnings
+            .extend(matters.map(|finding| match finding.change {
+                Some(change) => format!("{}: {change}", finding.what),
+                None => finding.what,
+            }));
         page.warnings.extend(summary.stopped_early.clone());
         (page.train, page.valid) = (train, valid);
         let path = out.join(REPORT);
@@ -261,29 +269,4 @@ fn curves(events: &[Event]) -> (Vec<Point>, Vec<Point>) {
         }
     }
     (train, valid)
-}
-
-/// A sentence when validation loss has turned up again.
-fn overfitting(valid: &[Point]) -> Option<String> {
-    let (best_step, best) = *valid.iter().min_by(|a, b| a.1.total_cmp(&b.1))?;
-    let (_, last) = *valid.last()?;
-    (last > best * 1.01).then(|| {
-        format!("validation loss rose after step {best_step}, from {best:.3} to {last:.3}: the adapter kept is that of step {best_step}")
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_curve_that_turns_up_again_is_remarked_on() {
-        let warning = overfitting(&[(0, 3.0), (10, 1.0), (20, 1.2)]).unwrap();
-        assert!(
-            warning.contains("after step 10, from 1.000 to 1.200"),
-            "{warning}"
-        );
-        assert_eq!(overfitting(&[(0, 3.0), (10, 1.0), (20, 1.001)]), None);
-        assert_eq!(overfitting(&[]), None);
-    }
 }

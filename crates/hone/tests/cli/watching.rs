@@ -81,9 +81,9 @@ fn a_dear_validation_set_is_sampled_and_the_plan_says_so() {
     let all = std::fs::read_to_string(place.path("all.jsonl")).unwrap();
     let rows: Vec<&str> = all.split_inclusive('\n').collect();
     place.write("rows.jsonl", &rows[..40].concat());
-    place.write("valid.jsonl", &rows[40..].concat());
+    place.write("held.jsonl", &rows[40..].concat());
     let plan = |options: &str| {
-        let plan = "train --model {tied} --data rows.jsonl --valid valid.jsonl --dry-run --rule leak=report -v";
+        let plan = "train --model {tied} --data rows.jsonl --valid held.jsonl --dry-run --rule leak=report -v";
         let said = place.ok(&format!("{plan} {options}")).stderr;
         let line = |name: &str| {
             let found = said.lines().find(|line| line.trim().starts_with(name));
@@ -113,4 +113,199 @@ fn a_dear_validation_set_is_sampled_and_the_plan_says_so() {
         line.contains(" of 30 of ") && rows.contains("(flag)"),
         "{line} {rows}"
     );
+}
+
+/// A letter after the other, as a seed has it.
+struct Letters(u64);
+
+impl Letters {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+
+    fn word(&mut self, letters: usize) -> String {
+        let mut letter = || char::from(b'a' + self.below(16) as u8);
+        (0..letters).map(|_| letter()).collect()
+    }
+}
+
+fn row(prompt: &str, reply: &str) -> String {
+    serde_json::json!({ "prompt": prompt, "completion": reply }).to_string() + "\n"
+}
+
+/// Rows of which none tells anything about another.
+fn noise(count: usize, seed: u64) -> String {
+    let mut letters = Letters(seed);
+    (0..count)
+        .map(|_| row(&letters.word(6), &letters.word(24)))
+        .collect()
+}
+
+/// Rows that follow a rule: what is said is said again.
+fn rule(count: usize, seed: u64) -> String {
+    const WORDS: [&str; 12] = [
+        "amber", "river", "stone", "cloud", "paper", "green", "seven", "winter", "garden",
+        "copper", "silver", "bridge",
+    ];
+    let mut letters = Letters(seed);
+    let mut word = || WORDS[letters.below(12) as usize];
+    let mut of = |number: usize| {
+        let (a, b) = (word(), word());
+        row(
+            &format!("Say {a} {b} {number}"),
+            &format!("{a} {b}, {a} {b}"),
+        )
+    };
+    (0..count).map(&mut of).collect()
+}
+
+const AS_THEY_ARE: &str = "--rule reworded-prompt=report --rule near-duplicate=report --rule leak=report --rule exact-duplicate=report";
+
+#[test]
+fn a_run_that_was_trained_too_long_on_thirty_rows_is_called_overfitted() {
+    let place = Place::new();
+    place.write("rows.jsonl", &noise(30, 1));
+    place.write("held.jsonl", &noise(20, 2));
+    let ran = place.ok(&format!(
+        "train --model {{tied}} --data rows.jsonl --valid held.jsonl --epochs 40 --lr 1e-2 --rank 32 --out run --json {AS_THEY_ARE}"
+    ));
+    let said = &ran.stderr;
+    assert!(said.contains("diagnosis  overfitted"), "{said}");
+    assert!(said.contains("validation loss rose from"), "{said}");
+    let report = std::fs::read_to_string(place.path("run/report.html")).unwrap();
+    assert!(report.contains("validation loss rose from"));
+    let best_step = ran.json()["best_step"].as_u64().unwrap();
+    assert!(best_step < 60, "{best_step}");
+
+    let diagnosis = place.ok("diagnose run --json --rows 20").json();
+    assert_eq!(diagnosis["verdict"], "overfitted");
+    assert_eq!(diagnosis["recommended"]["adapter"], "adapter");
+    assert_eq!(diagnosis["recommended"]["step"], best_step);
+    let first = &diagnosis["findings"][0];
+    assert_eq!(first["rule"], "validation-rose");
+    let change = first["change"].as_str().unwrap();
+    assert!(change.contains("epochs in place of 40.0"), "{change}");
+    for name in ["base", "tuned", "references"] {
+        assert_eq!(diagnosis["outputs"][name]["texts"], 20, "{name}");
+    }
+    assert!(diagnosis["forgetting"]["texts"].as_u64().unwrap() >= 20);
+    let words = std::fs::read_to_string(place.path("run/diagnosis.md")).unwrap();
+    assert!(words.starts_with("# Diagnosis\n\noverfitted"), "{words}");
+    let kept: Value =
+        serde_json::from_str(&std::fs::read_to_string(place.path("run/diagnosis.json")).unwrap())
+            .unwrap();
+    assert_eq!(kept, diagnosis);
+    // The same run says the same again, in words, on another number of threads.
+    let again = place.ok("diagnose run --rows 20 --threads 1");
+    assert!(
+        again.stdout.contains("take adapter/: it is that of step"),
+        "{}",
+        again.stdout
+    );
+    assert_eq!(
+        std::fs::read_to_string(place.path("run/diagnosis.md")).unwrap(),
+        words
+    );
+}
+
+/// The verdict on a run that goes on and on over thirty rows of nothing to learn.
+fn overtrained(place: &Place, seed: u64) -> Value {
+    place.write("rows.jsonl", &noise(30, 2 * seed));
+    place.write("held.jsonl", &noise(20, 2 * seed + 1));
+    let _ = std::fs::remove_dir_all(place.path("run"));
+    place.ok(&format!(
+        "train --model {{tied}} --data rows.jsonl --valid held.jsonl --epochs 40 --lr 1e-2 --rank 32 --seed {seed} --out run {AS_THEY_ARE}"
+    ));
+    place.ok("diagnose run --json").json()
+}
+
+/// The verdict on a run that has rows enough and is not trained too long.
+fn sound(place: &Place, seed: u64) -> Value {
+    place.write("rows.jsonl", &rule(240, seed));
+    place.write("held.jsonl", &rule(40, 1000 + seed));
+    let _ = std::fs::remove_dir_all(place.path("run"));
+    place.ok(&format!(
+        "train --model {{tied}} --data rows.jsonl --valid held.jsonl --epochs 3 --seed {seed} --out run {AS_THEY_ARE}"
+    ));
+    place.ok("diagnose run --json").json()
+}
+
+#[test]
+fn a_sound_run_is_not_called_anything_else() {
+    let place = Place::new();
+    for seed in 0..2 {
+        let diagnosis = sound(&place, seed);
+        assert_eq!(diagnosis["verdict"], "sound", "{seed}: {diagnosis}");
+    }
+}
+
+/// What `docs/watching.md` states; `cargo test --test cli -- --ignored false_alarms` measures it again.
+#[test]
+#[ignore = "twenty runs"]
+fn false_alarms_over_twenty_seeds() {
+    let place = Place::new();
+    let of = |seed| sound(&place, seed)["verdict"].as_str().unwrap().to_owned();
+    let verdicts: Vec<String> = (0..20).map(of).collect();
+    let alarms = verdicts
+        .iter()
+        .filter(|verdict| *verdict != "sound")
+        .count();
+    let overfitted = (0..20).filter(|seed| overtrained(&place, *seed)["verdict"] == "overfitted");
+    let found = overfitted.count();
+    println!(
+        "{alarms} of 20 sound runs are called something else, {found} of 20 overtrained ones overfitted: {verdicts:?}"
+    );
+    assert!(alarms <= 1 && found >= 19, "{verdicts:?}");
+}
+
+#[test]
+fn a_passage_that_is_repeated_is_found_and_fresh_ones_are_not() {
+    let place = Place::new();
+    let passage = row("the key", "the seven grey boats left at dawn");
+    let rows: String = noise(40, 3)
+        .lines()
+        .map(|line| format!("{line}\n{passage}"))
+        .collect();
+    place.write("rows.jsonl", &rows);
+    place.write("held.jsonl", &noise(12, 4));
+    place.ok(&format!(
+        "train --model {{tied}} --data rows.jsonl --valid held.jsonl --epochs 15 --lr 1e-2 --rank 32 --out run {AS_THEY_ARE}"
+    ));
+    let diagnosis = place.ok("diagnose run --last --json --rows 31").json();
+    let by_heart = diagnosis["memorization"]["by_heart"].as_array().unwrap();
+    assert!(!by_heart.is_empty(), "{diagnosis}");
+    for found in by_heart {
+        let source = found["source"].as_str().unwrap();
+        let line: usize = source.rsplit(':').next().unwrap().parse().unwrap();
+        assert_eq!(line % 2, 0, "{source} is no copy of the passage");
+    }
+    let at = &diagnosis["memorization"]["at"][0];
+    assert_eq!(
+        (&at["valid"]["extracted"], &at["base"]["extracted"]),
+        (&0.into(), &0.into())
+    );
+    assert_eq!(at["valid"]["rows"], 12);
+}
+
+#[test]
+fn a_diagnosis_of_what_is_no_run_says_what_to_type() {
+    let place = Place::new();
+    let refused = place.refusal("diagnose nowhere");
+    assert!(refused.contains("there is no run in nowhere"), "{refused}");
+    place.examples("rows.jsonl", 40);
+    place.ok(&format!("{TRAIN} --out run"));
+    place.write("empty.txt", " \n");
+    let refused = place.refusal("diagnose run --text empty.txt");
+    assert!(refused.contains("holds no text"), "{refused}");
+    place.write(
+        "own.txt",
+        "A text of my own, about nothing.\n\nAnother one.\n",
+    );
+    let diagnosis = place.ok("diagnose run --text own.txt --json").json();
+    assert_eq!(diagnosis["forgetting"]["texts"], 2);
+    assert_eq!(diagnosis["forgetting"]["origin"], "own.txt");
 }
