@@ -18,8 +18,9 @@ pub const PREFIXES: [usize; 3] = [0, 16, 32];
 pub const LENGTH: usize = 50;
 /// … or all that are left, if there are so many.
 pub const LEAST: usize = 12;
-/// Of one test in a hundred, chance alone would say so.
+/// Of one test in a hundred, chance alone would say so; of one in twenty, that it is worth a look.
 const LEVEL: f64 = 0.01;
+const SEEN: f64 = 0.05;
 
 /// For each token of a reply, whether it is the most likely one after what stands before it.
 pub type Hits = Vec<bool>;
@@ -154,12 +155,19 @@ fn finding(figures: &Figures) -> Option<Finding> {
         return None;
     }
     let share = |group: Extracted| group.extracted as f64 / group.rows.max(1) as f64;
-    // Where validation rows are written as often, the replies follow from their prompts.
-    let clearest = at.iter().max_by(|a, b| {
-        let more = |at: &AtPrefix| share(at.train) - share(at.valid);
-        more(a).total_cmp(&more(b)).then(b.prefix.cmp(&a.prefix))
-    })?;
-    if share(clearest.train) < 2.0 * share(clearest.valid) {
+    let more = |at: &AtPrefix| share(at.train) - share(at.valid);
+    let clearest = at
+        .iter()
+        .filter(|at| at.train.extracted > 0)
+        .min_by(|a, b| {
+            let by_chance = |at: &AtPrefix| at.p.unwrap_or(1.0);
+            let by_share = more(b).total_cmp(&more(a));
+            by_chance(a).total_cmp(&by_chance(b)).then(by_share)
+        })?;
+    // Where validation rows are written so as well, the replies follow from their prompts, unless the test says otherwise.
+    let is_none_fresh = at.iter().all(|at| at.valid.extracted == 0);
+    let is_seen = clearest.p.is_none_or(|p| p < SEEN);
+    if !is_none_fresh && !is_seen {
         return None;
     }
     let examples: Vec<&str> = by_heart

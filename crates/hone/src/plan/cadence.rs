@@ -1,11 +1,12 @@
 //! How often a run is validated and on how many rows, so that watching it costs little beside training it.
 //!
-//! Where nobody says, validations take at most a tenth of the time of the steps, by the operations that a rehearsal counted:
+//! Where nobody says, validations take at most about a tenth of the time of the steps, by the operations that a rehearsal counted:
 //! ten validations of all rows if that is little enough, of a sample if not, and fewer of them, but four, where the sample would
 //! be too small to tell much. Two are always made, before the first step and after the last, whatever they cost.
 
-/// What validations may take of the steps' time.
-const SHARE: f64 = 0.1;
+/// What validations may take of the steps' operations: a tenth of their time, since an operation of a validation takes up to a
+/// quarter longer (30 s of validations beside 184 s of steps where 13 % were counted).
+const SHARE: f64 = 0.08;
 
 /// Validations in a run, where they cost little.
 const USUAL: usize = 10;
@@ -114,7 +115,7 @@ mod tests {
     #[test]
     fn a_large_set_is_sampled_and_validated_as_often() {
         let large = cadence(5.0, 2000);
-        assert_eq!(large.settle(), (10, Some(333)));
+        assert_eq!(large.settle(), (10, Some(266)));
         assert!(share(large) <= SHARE);
     }
 
@@ -122,11 +123,11 @@ mod tests {
     fn where_a_sample_would_be_too_small_there_are_fewer_validations() {
         let dear = cadence(5.0, 212);
         let (every, rows) = dear.settle();
-        assert_eq!((every, rows), (25, Some(70)));
+        assert_eq!((every, rows), (25, Some(56)));
         assert!(share(dear) <= SHARE);
         // Forty rows would leave one validation.
         let small = cadence(2.6, 40);
-        assert_eq!(small.settle(), (25, Some(25)));
+        assert_eq!(small.settle(), (25, Some(20)));
         assert!(share(small) <= SHARE);
         // A set that is small and dear: each row is as long as a step.
         assert_eq!(cadence(40.0, 40).settle(), (100, Some(16)));
@@ -144,8 +145,8 @@ mod tests {
             cadence.settle()
         };
         assert_eq!(asked(Some(3), Some(9)), (3, Some(9)));
-        assert_eq!(asked(Some(50), None), (50, Some(1000)));
-        assert_eq!(asked(None, Some(1000)), (50, Some(1000)));
+        assert_eq!(asked(Some(50), None), (50, Some(800)));
+        assert_eq!(asked(None, Some(500)), (25, Some(500)));
         assert_eq!(asked(None, Some(5000)), (100, None));
         assert_eq!(asked(Some(3), Some(5000)), (3, None));
     }
