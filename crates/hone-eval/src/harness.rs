@@ -20,7 +20,7 @@ use crate::report::RowScore;
 #[derive(Debug)]
 pub struct Exam {
     pub(crate) examples: Vec<Example>,
-    tasks: Vec<String>,
+    pub(crate) tasks: Vec<String>,
     /// Where the row of each example was read.
     pub(crate) places: Vec<String>,
     pub(crate) questions: Vec<Question>,

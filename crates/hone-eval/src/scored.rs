@@ -126,6 +126,22 @@ pub fn per_task(
     Ok(scored)
 }
 
+/// Scores that a command gave to answers, one of each row, of one model or of two.
+pub fn by_scorer(base: Vec<f64>, tuned: Option<Vec<f64>>, seed: Seed) -> Option<Scored> {
+    let metric = Metric::named("scorer").expect("it is in the list");
+    let rows = |scores: Vec<f64>| Rows::Means(scores.into_iter().map(Some).collect());
+    let (base, tuned) = (rows(base), tuned.map(rows));
+    Some(Scored {
+        metric,
+        signature: None,
+        base: base.estimate(metric, seed)?,
+        tuned: tuned
+            .as_ref()
+            .and_then(|tuned| tuned.estimate(metric, seed)),
+        difference: tuned.and_then(|tuned| base.compare(&tuned, metric, seed)),
+    })
+}
+
 /// References and answers of the rows of each task that are scored.
 fn by_task(judged: &[Judged]) -> BTreeMap<&str, Vec<(&str, &str)>> {
     let mut tasks: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();

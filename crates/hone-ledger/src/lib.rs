@@ -4,6 +4,7 @@
 //! promises that what is read back is what was written, or an error that names the file.
 
 mod aside;
+pub mod child;
 mod content;
 mod dir;
 mod events;

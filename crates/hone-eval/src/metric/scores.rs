@@ -102,7 +102,7 @@ const SCIKIT_LEARN: &str = "scikit-learn 1.9.1";
 const LM_EVAL: &str = "lm_eval 0.4.13";
 
 /// Every metric of this library.
-pub const METRICS: [Metric; 38] = [
+pub const METRICS: [Metric; 40] = [
     Metric::mean("exact_match", "equality, but for white space at the ends"),
     Metric::mean("squad_exact_match", "SQuAD's evaluation script"),
     Metric::mean("squad_f1", "SQuAD's evaluation script"),
@@ -142,6 +142,14 @@ pub const METRICS: [Metric; 38] = [
         range: (0.0, f64::INFINITY),
         ..Metric::mean("edit_distance", "Levenshtein's distance").lower_is_better()
     },
+    Metric {
+        range: (f64::NEG_INFINITY, f64::INFINITY),
+        ..Metric::mean("scorer", "a command that the user names")
+    },
+    Metric::mean(
+        "accuracy_among_labels",
+        "the likeliest of the labels as the whole reply",
+    ),
     // Of tasks: a choice by its likelihood, as it is, for each letter, for each byte, and against how likely it is by itself.
     Metric::mean("acc", LM_EVAL),
     Metric::mean("acc_norm", LM_EVAL),

@@ -40,6 +40,11 @@ impl Kind {
         }
     }
 
+    /// Whether its questions are answered in words.
+    pub fn is_answered(self) -> bool {
+        self == Self::GenerateUntil
+    }
+
     /// The kind of a name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
@@ -61,6 +66,8 @@ pub struct Definition {
     pub kind: Kind,
     /// The file of the rows that are asked.
     pub rows: PathBuf,
+    /// A command that scores answers, as its words stand in the file.
+    pub scorer: Option<String>,
     pub(super) prompt: Prompt,
     pub(super) target: Option<Target>,
     pub(super) choices: Option<Choices>,

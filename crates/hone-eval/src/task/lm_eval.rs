@@ -183,6 +183,7 @@ impl Definition {
             name,
             version,
             about: None,
+            scorer: None,
             kind,
             rows,
             prompt: Prompt::Text(prompt),

@@ -8,6 +8,7 @@
 //! scores: how examples are put before a question, where a choice is cut from its prompt, how ties are broken. There is no
 //! Python: what asks for it is refused by its name.
 
+pub mod among_labels;
 pub mod definition;
 mod error;
 mod filter;
@@ -22,6 +23,7 @@ mod python_random;
 mod questions;
 mod scoring;
 mod sitting;
+pub mod slices;
 mod text;
 pub mod toml;
 
@@ -29,7 +31,7 @@ pub use definition::{Definition, Kind};
 pub use error::TaskError;
 pub use paper::Paper;
 pub use questions::{Question, Task};
-pub use scoring::{RowReport, TaskScored, report_rows, scored};
+pub use scoring::{RowReport, TaskScored, filtered, report_rows, scored};
 pub use sitting::Reply;
 
 /// What Python's `str.isspace`, `strip` and `\s` take for white space.

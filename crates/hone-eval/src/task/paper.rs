@@ -13,7 +13,7 @@ use super::{TaskError, is_space};
 
 /// A sequence of which the last tokens are judged.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Judging {
+pub(crate) struct Judging {
     /// Which question it belongs to.
     pub question: usize,
     pub ids: Vec<u32>,
@@ -108,6 +108,24 @@ impl Paper {
             paper.cut += usize::from(speller.cut > cut_before);
         }
         Ok(paper)
+    }
+
+    /// Sequences of which the ends are judged, and where each question stands.
+    pub(crate) fn of_judgings(requests: Vec<Judging>, places: Vec<String>) -> Self {
+        Self {
+            requests,
+            prompts: Vec::new(),
+            generation: Generation {
+                until: Vec::new(),
+                max_tokens: 0,
+                temperature: 0.0,
+                seed: 0,
+                repeats: 1,
+            },
+            asks_for_greedy: false,
+            places,
+            cut: 0,
+        }
     }
 
     /// The most tokens a model has to be loaded for.

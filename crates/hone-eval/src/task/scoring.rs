@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use hone_ledger::Seed;
 use serde::Serialize;
 
-use super::definition::Kind;
 use super::filter::Filter;
 use super::is_space;
 use super::metrics::{How, TaskMetric};
@@ -66,6 +65,18 @@ pub fn scored(
         }
     }
     all
+}
+
+/// What is left of the answers to each question, by filter; a task without filters has one without a name.
+pub fn filtered(task: &Task, replies: &[Reply]) -> Vec<(Option<String>, Vec<String>)> {
+    let filters = task.definition.filters.iter();
+    filters
+        .map(|filter| {
+            let name = (!filter.is_none()).then(|| filter.name.clone());
+            let left = replies.iter().map(|reply| filter.apply(&reply.answers));
+            (name, left.collect())
+        })
+        .collect()
 }
 
 /// How many answers are right, where it is equally many for all questions.
@@ -294,7 +305,7 @@ fn num_words(text: &str) -> usize {
 }
 
 /// The first of the greatest, as numpy's `argmax` has it.
-fn most(values: impl Iterator<Item = f64>) -> usize {
+pub(crate) fn most(values: impl Iterator<Item = f64>) -> usize {
     let mut best = (0, f64::NEG_INFINITY);
     for (at, value) in values.enumerate() {
         if value > best.1 {
@@ -325,13 +336,6 @@ fn brier(question: &Question, reply: &Reply) -> f64 {
     let distance =
         |(at, nats): (usize, &f64)| ((nats - top).exp() / sum - is_right(question, at)).powi(2);
     own.iter().enumerate().map(distance).sum()
-}
-
-impl Kind {
-    /// Whether its questions are answered in words.
-    pub fn is_answered(self) -> bool {
-        self == Self::GenerateUntil
-    }
 }
 
 #[cfg(test)]

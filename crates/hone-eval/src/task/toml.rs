@@ -45,8 +45,14 @@ impl Definition {
         });
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
         let metrics = metrics(&mut keys, "metrics", "name", kind)?;
+        let scorer = keys.text("scorer")?;
+        if scorer.is_some() && !kind.is_answered() {
+            let what = format!("is for tasks of kind {}", Kind::GenerateUntil.name());
+            return Err(keys.wrong("scorer", what));
+        }
         keys.finish()?;
         let definition = Self {
+            scorer,
             file: file.into(),
             name,
             version,

@@ -123,6 +123,28 @@ fn labels_are_told_with_the_share_that_the_commonest_would_reach() {
         "{}",
         ran.stdout
     );
+    // A small random model's favourite among two labels is one of them always.
+    let among = "the right label is the likeliest of all in ";
+    assert!(ran.stdout.contains(among), "{}", ran.stdout);
+    let report = place.ok("eval --model {tied} --data rows.jsonl --max-tokens 3 --json");
+    let among = &report.json()["labels"]["among"]["tickets"];
+    let value = among["base"]["value"].as_f64().unwrap();
+    assert_eq!(
+        (among["base"]["rows"].as_u64(), value >= 0.0),
+        (Some(12), true)
+    );
+    assert!(
+        ran.stdout.contains(&format!("{value:>13.3}  12 of 12")),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(
+        report
+            .stderr
+            .matches("answers of an earlier evaluation")
+            .count(),
+        2
+    );
 }
 
 #[test]

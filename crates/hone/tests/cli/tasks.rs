@@ -289,3 +289,107 @@ fn what_is_wrong_with_a_task_is_one_line_before_a_model_is_opened() {
         "{metric}"
     );
 }
+
+#[test]
+#[cfg(unix)]
+fn a_command_scores_answers_and_may_fail_on_some() {
+    let place = Place::new();
+    trained(&place);
+    // Right is what has the reference in it; row 3 takes for ever.
+    let script = "read -r row; case \"$row\" in *'number 3\"'*) sleep 60;; *'number 5\"'*) cat /dev/zero;; *number*) echo 0.5;; esac";
+    place.write("score.sh", script);
+    let eval = "eval --model {tied} --adapter run/adapter --data rows.jsonl --max-tokens 3";
+    let ran = place.ok(&format!(
+        "{eval} --scorer 'sh score.sh' --scorer-seconds 1 --out report"
+    ));
+    let line = ran
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("odd ") && line.contains("scorer"));
+    let line = line.unwrap_or_else(|| panic!("{}", ran.stdout));
+    // Six of eight odd rows have 0.5.
+    assert!(
+        line.contains(" 0.375 ") && line.contains("unclear"),
+        "{line}"
+    );
+    let told = "base: the scorer failed on 2 of 16 answers, which count as 0; the first: ";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    assert!(
+        ran.stderr
+            .contains("rows.jsonl:4: it ran for more than 1 s"),
+        "{}",
+        ran.stderr
+    );
+    let report = std::fs::read_to_string(place.path("report/report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["metrics"]["even"][0]["base"]["value"], 0.5);
+
+    let error = place.refusal(&format!("{eval} --scorer 'sh -c \"echo fine\"'"));
+    let whole =
+        "error: the scorer `sh -c echo fine` said `fine`, which is no number (rows.jsonl:1)\n";
+    assert!(error.starts_with(whole), "{error}");
+    let error = place.refusal(&format!("{eval} --scorer ./no-such-program"));
+    assert!(
+        error.starts_with("error: the scorer `./no-such-program` begins with no program"),
+        "{error}"
+    );
+
+    // A task names a command beside it.
+    capitals(&place);
+    std::fs::create_dir(place.path("own")).unwrap();
+    place.write("own/right.sh", "grep -q '\"target\":\\[\"It is 1.\"\\]'\n");
+    place.write(
+        "own/say.toml",
+        "kind = \"generate_until\"\nrows = \"../rows-of-task.jsonl\"\nprompt = \"{{ n }}\"\ntarget = \"It is {{ n }}.\"\nmetrics = []\nscorer = \"sh right.sh\"\n[generation]\nmax-tokens = 2\n",
+    );
+    let ran = place.ok("eval --model {tied} --task own/say.toml --json");
+    let score = &ran.json()["task_files"][0]["scores"][0];
+    assert_eq!(
+        (&score["metric"]["name"], &score["base"]["value"]),
+        (&"scorer".into(), &0.125.into())
+    );
+}
+
+#[test]
+fn parts_of_rows_and_questions_have_scores_of_their_own() {
+    let place = Place::new();
+    trained(&place);
+    capitals(&place);
+    let eval = "eval --model {tied} --adapter run/adapter --task numbers.toml --data rows.jsonl --max-tokens 3";
+    let ran = place.ok(&format!("{eval} --by half --by length --out report"));
+    let lines = |start: &str| {
+        ran.stdout
+            .lines()
+            .filter(|line| line.starts_with(start))
+            .count()
+    };
+    assert_eq!(
+        (lines("numbers, half 0"), lines("numbers, half 1")),
+        (2, 2),
+        "{}",
+        ran.stdout
+    );
+    assert_eq!(lines("length 1: up to 10 words"), 3, "{}", ran.stdout);
+    let told = "by half: 4 more lines, of which one in 20 is told to differ by chance alone; they are not corrected for that";
+    assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    let report = std::fs::read_to_string(place.path("report/report.json")).unwrap();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let halves = &report["by"]["half"]["task_files"];
+    let acc = |half: &str| halves[format!("numbers, half {half}")][0]["base"].clone();
+    let whole = report["task_files"][0]["scores"][0]["base"]["value"]
+        .as_f64()
+        .unwrap();
+    assert_eq!(
+        (acc("0")["rows"].as_u64(), acc("1")["rows"].as_u64()),
+        (Some(4), Some(4))
+    );
+    let mean = (acc("0")["value"].as_f64().unwrap() + acc("1")["value"].as_f64().unwrap()) / 2.0;
+    assert!((mean - whole).abs() < 1e-12);
+    let one = place.ok("eval --model {tied} --task numbers.toml --by half");
+    assert!(one.stdout.contains("numbers, half 1"), "{}", one.stdout);
+    let error = place.refusal(&format!("{eval} --by halve"));
+    assert!(
+        error.starts_with("error: --by halve: no row of a task has such a key"),
+        "{error}"
+    );
+}

@@ -1,13 +1,17 @@
 //! Arguments of `hone eval`.
 
+use super::scorer::ScorerLimits;
 use crate::cli::generate::at_least_one;
 use crate::cli::model::ModelArgs;
 use crate::data_flags::{DataFlags, KeyArgs};
+use crate::plan::Size;
 use crate::sifted::SieveArgs;
 use clap::ValueEnum;
 use hone_data::Side;
 use hone_eval::scored::BY_REFERENCE;
+use hone_eval::task::slices::SliceBy;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Arguments of `hone eval`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +56,20 @@ pub struct Eval {
     /// says whose definitions they follow
     #[arg(long = "metric", value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(BY_REFERENCE))]
     pub metrics: Vec<String>,
+    /// Scores of parts of the rows as well: by task, source, length or language, or by a key of a task's rows; may be given
+    /// more than once
+    #[arg(long, value_name = "WHAT")]
+    pub by: Vec<SliceBy>,
+    /// Command that scores each answer to the rows of --data, without a shell: it is given a JSON object on its standard input
+    /// (task, source, prompt, reference, answer) and says a number, or ends with 0 (right) or 1 (wrong); docs/tasks.md
+    #[arg(long, value_name = "COMMAND")]
+    pub scorer: Option<String>,
+    /// How long a scorer may take for one answer
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub scorer_seconds: u64,
+    /// How much address space a scorer may have, such as 500MB; on Linux
+    #[arg(long, value_name = "SIZE", default_value = "1GiB")]
+    pub scorer_memory: Size,
     /// Ask again, and do not take answers that an earlier evaluation of the same rows has left in HONE_HOME
     #[arg(long)]
     pub fresh: bool,
@@ -68,4 +86,14 @@ pub struct Eval {
 pub enum Match {
     Strict,
     Squad,
+}
+
+impl Eval {
+    /// What a scorer may use up for one answer.
+    pub fn scorer_limits(&self) -> ScorerLimits {
+        ScorerLimits {
+            time: Duration::from_secs(self.scorer_seconds),
+            memory_bytes: self.scorer_memory.bytes,
+        }
+    }
 }

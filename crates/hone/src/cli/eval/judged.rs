@@ -2,15 +2,18 @@
 
 use super::arguments::Eval;
 use super::rows::RowExam;
+use super::scorer::{Scorer, ToScore};
 use super::seen::Seen;
 use crate::judge::{Verdict, metric_row, per_task, rows_of, score_rows};
 use crate::report::TaskRow;
+use crate::screen::Talk;
 use anyhow::Result;
 use hone_eval::answers::{AnswerLine, Said};
 use hone_eval::harness::Judged;
 use hone_eval::labels::Labelled;
 use hone_eval::report::Comparison;
 use hone_eval::scored::{self, Scored};
+use hone_eval::task::Reply;
 use hone_ledger::Seed;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
@@ -20,11 +23,13 @@ pub struct JudgedRows {
     pub exam: RowExam,
     pub base: Vec<Judged>,
     /// The tuned model's, and how they compare.
-    tuned: Option<(Vec<Judged>, Vec<Comparison>)>,
+    pub tuned: Option<(Vec<Judged>, Vec<Comparison>)>,
     /// By the metrics that were asked for, task by task.
     pub scored: BTreeMap<String, Vec<Scored>>,
     /// Of tasks of labels, how base and tuned model gave them.
     pub labels: (BTreeMap<String, Labelled>, BTreeMap<String, Labelled>),
+    /// Of those, in what share of the rows the right label is the likeliest.
+    pub among: BTreeMap<String, Scored>,
 }
 
 impl JudgedRows {
@@ -34,10 +39,29 @@ impl JudgedRows {
         exam: RowExam,
         base: Vec<Judged>,
         tuned: Option<Vec<Judged>>,
+        (base_among, tuned_among): (Option<Vec<Reply>>, Option<Vec<Reply>>),
+        talk: Talk,
     ) -> Result<Self> {
-        let scored = scored::per_task(&args.metrics, &base, tuned.as_deref(), Seed::new(0))?;
+        let mut scored = scored::per_task(&args.metrics, &base, tuned.as_deref(), Seed::new(0))?;
+        if let Some(scorer) = &exam.scorer {
+            let base = by_task(scorer, &exam, &base, "base", talk)?;
+            let tuned = match &tuned {
+                None => None,
+                Some(tuned) => Some(by_task(scorer, &exam, tuned, "tuned", talk)?),
+            };
+            for (task, base) in base {
+                let tuned = tuned.as_ref().and_then(|tuned| tuned.get(&task).cloned());
+                let seed = Seed::new(0).child(&task).child("scorer");
+                let score = scored::by_scorer(base, tuned, seed);
+                scored.entry(task).or_default().extend(score);
+            }
+        }
         let of_tuned = tuned.as_deref().map(Labelled::per_task);
         let labels = (Labelled::per_task(&base), of_tuned.unwrap_or_default());
+        let among = match (&exam.among, &base_among) {
+            (Some(among), Some(base)) => among.scored(base, tuned_among.as_deref(), Seed::new(0)),
+            _ => BTreeMap::new(),
+        };
         let (base, tuned) = match tuned {
             None => (base, None),
             Some(tuned) => {
@@ -55,6 +79,7 @@ impl JudgedRows {
             tuned,
             scored,
             labels,
+            among,
         })
     }
 
@@ -66,7 +91,7 @@ impl JudgedRows {
             None => json!({
                 "tasks": base,
                 "metrics": self.scored,
-                "labels": { "base": self.labels.0 },
+                "labels": { "base": self.labels.0, "among": self.among },
                 "model": "base",
                 "count": count,
             }),
@@ -79,7 +104,7 @@ impl JudgedRows {
                     "tuned": { "tasks": tuned },
                     "comparisons": comparisons,
                     "metrics": self.scored,
-                    "labels": { "base": self.labels.0, "tuned": self.labels.1 },
+                    "labels": { "base": self.labels.0, "tuned": self.labels.1, "among": self.among },
                     "trained_on": seen.as_ref().map(Seen::count),
                     "refused": count.read - count.usable,
                     "count": count,
@@ -127,4 +152,39 @@ impl JudgedRows {
         }
         Ok(lines)
     }
+}
+
+/// What a command makes of the answers to the rows of each task.
+fn by_task(
+    scorer: &Scorer,
+    exam: &RowExam,
+    judged: &[Judged],
+    who: &str,
+    talk: Talk,
+) -> Result<BTreeMap<String, Vec<f64>>> {
+    let scored = judged.iter().filter(|row| row.score.exact_match.is_some());
+    let scored: Vec<&Judged> = scored.filter(|row| row.answer.is_some()).collect();
+    let to_score = |judged: &&Judged| {
+        let line = AnswerLine::of(&exam.records, judged);
+        ToScore {
+            place: line.source.clone(),
+            told: json!({
+                "task": line.task,
+                "source": line.source,
+                "prompt": line.prompt,
+                "reference": line.reference,
+                "answer": judged.answer.as_ref().map(|answer| &answer.text),
+            }),
+        }
+    };
+    let answers: Vec<ToScore> = scored.iter().map(to_score).collect();
+    let scores = scorer.score(&answers, who, talk)?;
+    let mut tasks: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+    for (judged, score) in scored.iter().zip(scores) {
+        tasks
+            .entry(judged.score.task.clone())
+            .or_default()
+            .push(score);
+    }
+    Ok(tasks)
 }

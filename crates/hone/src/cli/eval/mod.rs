@@ -3,15 +3,18 @@
 mod arguments;
 mod judged;
 mod rows;
+mod scorer;
 mod seen;
 mod sitting;
+mod slices;
 pub mod tables;
 mod tasks;
 
 pub use self::arguments::Eval;
 use self::judged::JudgedRows;
 use self::rows::RowExam;
-use self::sitting::{RowsUnder, Sitting};
+use self::sitting::{PaperIn, RowsUnder, Sitting};
+use self::slices::Slices;
 use self::tables::{print_metrics, print_scores, print_task, show_comparison, show_labels};
 use self::tasks::{TaskPaper, TaskResult};
 use super::failure::{Exit, Refusal};
@@ -23,6 +26,7 @@ use crate::screen::{self, Talk};
 use anyhow::Result;
 use hone_eval::evaluation::{ANSWERS, Evaluation, REPORT};
 use hone_eval::task::Reply;
+use hone_eval::task::slices::SliceBy;
 use hone_ledger::WriteError;
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -50,11 +54,24 @@ impl Eval {
             .into_iter()
             .map(|task| TaskPaper::set(task, &self, &open, talk))
             .collect::<Result<Vec<_>>>()?;
+        for by in &self.by {
+            Slices::check(by, exam.as_ref(), &papers)?;
+        }
         let rows = exam.as_ref().map(|rows| RowsUnder {
             exam: &rows.exam,
             rules: &rows.rules,
         });
         let positions = papers.iter().map(|paper| paper.paper.max_positions());
+        let among = exam.as_ref().and_then(|rows| rows.among.as_ref());
+        let among = among.map(|among| PaperIn {
+            paper: among.paper(),
+            slots: usize::from(self.slots),
+        });
+        let put = Put {
+            among: among.as_ref(),
+            papers: &papers,
+        };
+        let positions = positions.chain(among.iter().map(|among| among.paper.max_positions()));
         let positions = positions.chain(rows.iter().map(RowsUnder::max_positions));
         let mut sitting = Sitting {
             args: &self,
@@ -67,12 +84,12 @@ impl Eval {
         let adapter = self.model.adapter.as_deref();
         // What is wrong with an adapter is told before the base answers for minutes.
         let attached = match adapter {
-            Some(dir) if !sitting.knows_all(rows.as_ref(), &papers, dir)? => {
+            Some(dir) if !sitting.knows_all(rows.as_ref(), put, dir)? => {
                 Some(open.read_adapter(sitting.model()?, dir)?)
             }
             _ => None,
         };
-        let base_tasks = sitting.tasks("base", None, &papers)?;
+        let base = sitting.papers("base", None, put)?;
         if let Some(adapter) = attached {
             sitting.model()?.attach(adapter);
         }
@@ -80,21 +97,37 @@ impl Eval {
             None => None,
             Some(rows) => Some(sitting.rows(rows, adapter)?),
         };
-        let tuned_tasks = match adapter {
+        let tuned = match adapter {
             None => None,
-            Some(dir) => Some(sitting.tasks("tuned", Some(dir), &papers)?),
+            Some(dir) => Some(sitting.papers("tuned", Some(dir), put)?),
         };
         open.weights.check_unchanged(None)?;
-        let mut tuned_tasks = tuned_tasks.map(Vec::into_iter);
-        let results = papers.iter().zip(base_tasks);
+        let (tuned_among, tuned_papers) =
+            tuned.map_or((None, None), |tuned| (tuned.among, Some(tuned.papers)));
+        let mut tuned_papers = tuned_papers.map(Vec::into_iter);
+        let results = papers.iter().zip(base.papers);
         let results: Vec<TaskResult<'_>> = results
-            .map(|(paper, base)| paper.result(base, tuned_tasks.as_mut().and_then(Iterator::next)))
-            .collect();
+            .map(|(paper, base)| {
+                paper.result(base, tuned_papers.as_mut().and_then(Iterator::next), talk)
+            })
+            .collect::<Result<_>>()?;
+        let among = (base.among, tuned_among);
         let judged = match (exam, of_rows) {
-            (Some(exam), Some((base, tuned))) => Some(JudgedRows::new(&self, exam, base, tuned)?),
+            (Some(exam), Some((base, tuned))) => {
+                Some(JudgedRows::new(&self, exam, base, tuned, among, talk)?)
+            }
             _ => None,
         };
-        let told = self.told(judged.as_ref(), &results)?;
+        let slices = self.by.iter();
+        let slices = slices.map(|by| Ok((by, Slices::of(by, judged.as_ref(), &results)?)));
+        let slices: Vec<(&SliceBy, Slices)> = slices.collect::<Result<_>>()?;
+        let mut told = self.told(judged.as_ref(), &results)?;
+        if !slices.is_empty() {
+            let by = slices
+                .iter()
+                .map(|(by, slices)| (by.to_string(), slices.object()));
+            told.object.insert("by".into(), Value::Object(by.collect()));
+        }
         let page = self.page(judged.as_ref(), &results);
         self.write(&told, page, talk)?;
         if self.json {
@@ -105,6 +138,9 @@ impl Eval {
             None => show_one(judged.as_ref(), &results)?,
             Some(_) => show_both(judged.as_ref(), &results, talk)?,
         }
+        for (_, slices) in &slices {
+            slices.show(adapter.is_some(), talk)?;
+        }
         Ok(Exit::Done)
     }
 
@@ -112,6 +148,11 @@ impl Eval {
         if self.data.is_empty() && !self.metrics.is_empty() {
             return Err(Refusal::usage("--metric is about the rows of --data")
                 .hint("`metrics` in a task's file says what a task is scored by")
+                .into());
+        }
+        if self.data.is_empty() && self.scorer.is_some() {
+            return Err(Refusal::usage("--scorer is about the rows of --data")
+                .hint("`scorer` in a task's file names a command for its answers")
                 .into());
         }
         if self.tasks.is_empty() && self.apply_chat_template {
@@ -210,12 +251,26 @@ impl Eval {
     }
 }
 
+/// What is put to a model beside rows.
+#[derive(Clone, Copy)]
+struct Put<'a> {
+    /// The labels of the rows.
+    among: Option<&'a PaperIn<'a>>,
+    papers: &'a [TaskPaper],
+}
+
+/// What a model made of it.
+struct Replies {
+    among: Option<Vec<Reply>>,
+    papers: Vec<Vec<Reply>>,
+}
+
 impl Sitting<'_> {
     /// Is all of it known that an adapter would be asked?
     fn knows_all(
         &self,
         rows: Option<&RowsUnder<'_>>,
-        papers: &[TaskPaper],
+        put: Put<'_>,
         adapter: &Path,
     ) -> Result<bool> {
         if let Some(rows) = rows
@@ -223,30 +278,32 @@ impl Sitting<'_> {
         {
             return Ok(false);
         }
-        for paper in papers {
-            if self
-                .known(&paper.questions(self.args), Some(adapter))?
-                .is_none()
-            {
+        let papers = put.papers.iter().map(|paper| paper.questions(self.args));
+        for questions in put.among.copied().into_iter().chain(papers) {
+            if self.known(&questions, Some(adapter))?.is_none() {
                 return Ok(false);
             }
         }
         Ok(true)
     }
 
-    /// What the model, as it is now, makes of each task.
-    fn tasks(
-        &mut self,
-        who: &str,
-        adapter: Option<&Path>,
-        papers: &[TaskPaper],
-    ) -> Result<Vec<Vec<Reply>>> {
-        let mut replies = Vec::with_capacity(papers.len());
-        for paper in papers {
+    /// What the model, as it is now, makes of labels and tasks.
+    fn papers(&mut self, who: &str, adapter: Option<&Path>, put: Put<'_>) -> Result<Replies> {
+        let mut replies = Replies {
+            among: None,
+            papers: Vec::with_capacity(put.papers.len()),
+        };
+        if let Some(among) = put.among {
+            let known = self.known(among, adapter)?;
+            let who = format!("labels, {who}");
+            replies.among = Some(self.replies(&who, adapter, among, known)?);
+        }
+        for paper in put.papers {
             let questions = paper.questions(self.args);
             let known = self.known(&questions, adapter)?;
             let who = format!("{}, {who}", paper.task.definition.name);
-            replies.push(self.replies(&who, adapter, &questions, known)?);
+            let made = self.replies(&who, adapter, &questions, known)?;
+            replies.papers.push(made);
         }
         Ok(replies)
     }
@@ -263,7 +320,7 @@ fn show_one(judged: Option<&JudgedRows>, tasks: &[TaskResult<'_>]) -> Result<()>
     }
     if let Some(judged) = judged {
         for (task, base) in &judged.labels.0 {
-            show_labels(task, base, None)?;
+            show_labels(task, base, None, judged.among.get(task))?;
         }
     }
     Ok(())
@@ -291,7 +348,8 @@ fn show_both(judged: Option<&JudgedRows>, tasks: &[TaskResult<'_>], talk: Talk) 
     ));
     if let Some(judged) = judged {
         for (task, base) in &judged.labels.0 {
-            show_labels(task, base, judged.labels.1.get(task))?;
+            let tuned = judged.labels.1.get(task);
+            show_labels(task, base, tuned, judged.among.get(task))?;
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The rows of an evaluation: which are judged by, and why others are not.
 
 use super::arguments::{Eval, Match};
+use super::scorer::Scorer;
 use super::seen::Seen;
 use crate::base::OpenBase;
 use crate::curation::{count_line, tell_remarks};
@@ -14,6 +15,7 @@ use hone_data::{Record, Side};
 use hone_eval::harness::{Exam, Rules};
 use hone_eval::metric::exact::Rule;
 use hone_eval::scored;
+use hone_eval::task::among_labels::AmongLabels;
 use hone_ledger::Seed;
 
 /// Rows as they are put to the models.
@@ -25,6 +27,10 @@ pub struct RowExam {
     pub seen: Option<Seen>,
     pub exam: Exam,
     pub rules: Rules,
+    /// A command that scores answers.
+    pub scorer: Option<Scorer>,
+    /// Of tasks of labels: how likely each label is.
+    pub among: Option<AmongLabels>,
 }
 
 impl RowExam {
@@ -53,7 +59,14 @@ impl RowExam {
             },
             with_loss: true,
         };
+        let among = AmongLabels::set(&open.renderer, &records, &exam);
+        let scorer = match &args.scorer {
+            None => None,
+            Some(words) => Some(Scorer::new(words, None, args.scorer_limits())?),
+        };
         Ok(Self {
+            scorer,
+            among,
             records,
             count,
             seen,

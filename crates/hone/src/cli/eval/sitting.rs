@@ -34,6 +34,7 @@ impl RowsUnder<'_> {
 }
 
 /// A paper, and how many answers are written at the same time.
+#[derive(Clone, Copy)]
 pub struct PaperIn<'a> {
     pub paper: &'a Paper,
     pub slots: usize,

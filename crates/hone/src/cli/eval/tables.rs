@@ -76,8 +76,14 @@ pub fn print_metrics(scored: &BTreeMap<String, Vec<Scored>>) -> Result<()> {
     Ok(())
 }
 
-/// How a task of labels was answered, one line for each model, and what was mistaken for what.
-pub fn show_labels(task: &str, base: &Labelled, tuned: Option<&Labelled>) -> Result<()> {
+/// How a task of labels was answered, one line for each model, and what was mistaken for what. `among` is the share of rows
+/// in which the right label is the likeliest.
+pub fn show_labels(
+    task: &str,
+    base: &Labelled,
+    tuned: Option<&Labelled>,
+    among: Option<&Scored>,
+) -> Result<()> {
     let (label, share) = &base.majority;
     screen::data(String::new())?;
     screen::data(format!(
@@ -88,16 +94,21 @@ pub fn show_labels(task: &str, base: &Labelled, tuned: Option<&Labelled>) -> Res
         base.confusion.rows(),
     ))?;
     screen::data(format!(
-        "{:6} {:>9} {:>9} {:>7}  answers that are no label",
-        "model", "accuracy", "macro F1", "MCC"
+        "{:6} {:>9} {:>9} {:>7} {:>13}  answers that are no label",
+        "model", "accuracy", "macro F1", "MCC", "among labels"
     ))?;
-    let models = [("base", Some(base)), ("tuned", tuned)];
+    let of_tuned = among.and_then(|among| among.tuned);
+    let models = [
+        ("base", Some(base), among.map(|among| among.base)),
+        ("tuned", tuned, of_tuned),
+    ];
     let models = models
         .into_iter()
-        .filter_map(|(name, model)| Some((name, model?)));
-    for (name, model) in models.clone() {
+        .filter_map(|(name, model, among)| Some((name, model?, among.map(|among| among.value))));
+    for (name, model, among) in models.clone() {
+        let among = among.map_or_else(|| "-".to_owned(), |among| format!("{among:.3}"));
         screen::data(format!(
-            "{name:6} {:>9.3} {:>9.3} {:>7.3}  {} of {}",
+            "{name:6} {:>9.3} {:>9.3} {:>7.3} {among:>13}  {} of {}",
             model.accuracy,
             model.macro_f1,
             model.mcc,
@@ -105,25 +116,39 @@ pub fn show_labels(task: &str, base: &Labelled, tuned: Option<&Labelled>) -> Res
             model.confusion.rows(),
         ))?;
     }
-    for (name, model) in models {
+    for (name, model, among) in models {
+        if 2 * model.unparseable > model.confusion.rows() {
+            screen::data(by_form(name, among, *share))?;
+            continue;
+        }
         let mistaken = model.mistaken();
         let told = mistaken
             .iter()
             .take(MISTAKES)
             .map(|(gold, answer, count)| format!("`{}` as `{}` {count}", cell(gold), cell(answer)));
         let told: Vec<String> = told.collect();
-        match (
-            told.is_empty(),
-            2 * model.unparseable > model.confusion.rows(),
-        ) {
-            (_, true) => screen::data(format!(
-                "{name}: most answers are no label at all, so it fails by the form of its answers; what it knows is not told by this"
-            ))?,
-            (true, false) => {}
-            (false, false) => screen::data(format!("{name} took {}", told.join(", ")))?,
+        if !told.is_empty() {
+            screen::data(format!("{name} took {}", told.join(", ")))?;
         }
     }
     Ok(())
+}
+
+/// What is said of a model that hardly ever answers with a label.
+fn by_form(name: &str, among: Option<f64>, majority: f64) -> String {
+    let form = "most answers are no label at all, so it fails by the form of its answers";
+    match among {
+        None => format!("{name}: {form}; what it knows is not told by this"),
+        Some(among) => {
+            let more = match among > majority {
+                true => "more than",
+                false => "no more than",
+            };
+            format!(
+                "{name}: {form}; the right label is the likeliest of all in {among:.3} of the rows, {more} always giving the commonest"
+            )
+        }
+    }
 }
 
 /// Mistakes that are told; all are in the report.

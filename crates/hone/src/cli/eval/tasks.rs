@@ -1,6 +1,7 @@
 //! The tasks of an evaluation: files that are read, put to the models, and scored.
 
 use super::arguments::Eval;
+use super::scorer::{Scorer, ToScore};
 use super::seen::Seen;
 use super::sitting::PaperIn;
 use crate::base::OpenBase;
@@ -9,9 +10,14 @@ use crate::refusal::Refusal;
 use crate::report::TaskRow;
 use crate::screen::{Talk, plural};
 use anyhow::Result;
-use hone_eval::task::{Definition, Paper, Reply, Task, TaskError, TaskScored, report_rows, scored};
+use hone_eval::scored::by_scorer;
+use hone_eval::task::slices::SliceBy;
+use hone_eval::task::{
+    Definition, Paper, Reply, Task, TaskError, TaskScored, filtered, report_rows, scored,
+};
 use hone_ledger::{Seed, mistyped};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// A task as it is put to the models.
@@ -22,6 +28,7 @@ pub struct TaskPaper {
     pub paper: Paper,
     /// Which questions the adapter was trained on.
     pub seen: Option<Seen>,
+    scorer: Option<Scorer>,
 }
 
 /// What models made of a task.
@@ -127,7 +134,24 @@ impl TaskPaper {
             Some(adapter) => Seen::by(adapter, &task.records(), &format!(" of {name}"), talk)?,
             None => None,
         };
-        Ok(Self { task, paper, seen })
+        let scorer = match &task.definition.scorer {
+            None => None,
+            Some(words) => {
+                let dir = task.definition.file.parent().unwrap_or(Path::new(""));
+                let dir = if dir == Path::new("") {
+                    Path::new(".")
+                } else {
+                    dir
+                };
+                Some(Scorer::new(words, Some(dir), args.scorer_limits())?)
+            }
+        };
+        Ok(Self {
+            task,
+            paper,
+            seen,
+            scorer,
+        })
     }
 
     /// What is put to a model.
@@ -139,15 +163,63 @@ impl TaskPaper {
     }
 
     /// Scores what models made of it.
-    pub fn result(&self, base: Vec<Reply>, tuned: Option<Vec<Reply>>) -> TaskResult<'_> {
+    pub fn result(
+        &self,
+        base: Vec<Reply>,
+        tuned: Option<Vec<Reply>>,
+        talk: Talk,
+    ) -> Result<TaskResult<'_>> {
         let every: Vec<usize> = (0..self.task.questions.len()).collect();
-        let scores = scored(&self.task, &every, &base, tuned.as_deref(), Seed::new(0));
-        TaskResult {
+        let mut scores = scored(&self.task, &every, &base, tuned.as_deref(), Seed::new(0));
+        if let Some(scorer) = &self.scorer {
+            scores.extend(self.by_scorer(scorer, &base, tuned.as_deref(), talk)?);
+        }
+        Ok(TaskResult {
             asked: self,
             base,
             tuned,
             scores,
+        })
+    }
+
+    /// What the task's own command makes of the answers, after each filter.
+    fn by_scorer(
+        &self,
+        scorer: &Scorer,
+        base: &[Reply],
+        tuned: Option<&[Reply]>,
+        talk: Talk,
+    ) -> Result<Vec<TaskScored>> {
+        let name = &self.task.definition.name;
+        let score = |who: &str, answers: &[String]| {
+            let questions = self.task.questions.iter().zip(answers);
+            let answers = questions.map(|(question, answer)| ToScore {
+                place: question.source.to_string(),
+                told: json!({
+                    "task": name,
+                    "source": question.source.to_string(),
+                    "row": question.fields,
+                    "prompt": question.asked,
+                    "target": question.gold.shown(&question.choices),
+                    "answer": answer,
+                }),
+            });
+            let answers: Vec<ToScore> = answers.collect();
+            scorer.score(&answers, &format!("{name}, {who}"), talk)
+        };
+        let mut tuned = tuned.map(|tuned| filtered(&self.task, tuned).into_iter());
+        let mut all = Vec::new();
+        for (filter, answers) in filtered(&self.task, base) {
+            let base = score("base", &answers)?;
+            let tuned = match tuned.as_mut().and_then(Iterator::next) {
+                None => None,
+                Some((_, answers)) => Some(score("tuned", &answers)?),
+            };
+            let seed = Seed::new(0).child(name).child("scorer");
+            let scored = by_scorer(base, tuned, seed);
+            all.extend(scored.map(|scored| TaskScored { filter, scored }));
         }
+        Ok(all)
     }
 }
 
@@ -155,6 +227,22 @@ impl TaskResult<'_> {
     /// What it is called.
     pub fn name(&self) -> &str {
         &self.asked.task.definition.name
+    }
+
+    /// The scores of its parts, each by its name.
+    pub fn by(&self, by: &SliceBy) -> Vec<(String, Vec<TaskScored>)> {
+        let mut parts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (at, question) in self.asked.task.questions.iter().enumerate() {
+            if let Some(part) = by.of_question(self.name(), question) {
+                parts.entry(part).or_default().push(at);
+            }
+        }
+        let score = |(part, chosen): (String, Vec<usize>)| {
+            let (base, tuned) = (&self.base, self.tuned.as_deref());
+            let scores = scored(&self.asked.task, &chosen, base, tuned, Seed::new(0));
+            (format!("{}, {by} {part}", self.name()), scores)
+        };
+        parts.into_iter().map(score).collect()
     }
 
     /// What stands above a table of questions that were trained on.
