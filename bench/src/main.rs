@@ -5,6 +5,7 @@
 //! counted by `4·N + 6·N_lora + attention + 4·V·d` on supervised rows; work done twice is not counted.
 
 mod decode;
+mod llama_cpp;
 mod measure;
 mod ops;
 mod scaling;
@@ -36,6 +37,9 @@ struct Arguments {
     /// How often each figure is taken.
     #[arg(long, default_value_t = 5)]
     repeats: usize,
+    /// Directory with node-llama-cpp, to read and write the same tokens with llama.cpp; the base has to be a GGUF file.
+    #[arg(long)]
+    llama_cpp: Option<PathBuf>,
     /// Only these parts.
     #[arg(long, num_args = 1.., value_parser = ["ops", "step", "shortcuts", "scaling", "decode"])]
     only: Vec<String>,
@@ -87,6 +91,10 @@ fn main() -> Result<()> {
     }
     if wanted("decode") {
         figures.extend(decode::all(&base, &device, arguments.repeats)?);
+        if let Some(dir) = &arguments.llama_cpp {
+            let on = (&device, arguments.threads);
+            figures.extend(llama_cpp::beside(&base, dir, on, arguments.repeats)?);
+        }
     }
     print_table(&figures, roofline);
     let rows: Vec<_> = figures

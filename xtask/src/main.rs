@@ -14,6 +14,7 @@ mod circles;
 mod deploy;
 mod fuzz;
 mod layers;
+mod node;
 mod pages;
 mod python;
 mod same;
@@ -172,6 +173,15 @@ fn run(task: Task) -> Result<()> {
 }
 
 fn bench(root: &Path, arguments: &[String]) -> Result<()> {
+    // What of others stands beside it.
+    let mut beside = Vec::new();
+    let only = arguments.iter().any(|argument| argument == "--only");
+    if !only || arguments.iter().any(|argument| argument == "decode") {
+        match node::llama_cpp(root) {
+            Ok(place) => beside = vec!["--llama-cpp".into(), place.into_os_string()],
+            Err(error) => println!("skipped: llama.cpp beside Hone, since {error:#}"),
+        }
+    }
     let status = cargo()
         .args([
             "run",
@@ -182,6 +192,7 @@ fn bench(root: &Path, arguments: &[String]) -> Result<()> {
             "--",
         ])
         .args(arguments)
+        .args(beside)
         .current_dir(root)
         .status()?;
     ensure!(

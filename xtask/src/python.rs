@@ -450,7 +450,7 @@ fn made_from(name: &str, pins: &[Pins]) -> Result<PathBuf> {
 }
 
 /// `HONE_CACHE`, or the user's cache directory.
-fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let set = |name| {
         env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -98,22 +98,24 @@ pub fn forward(
 ) {
     let out = Shared(written.out.as_mut_ptr());
     let lse = written.lse.map(|lse| Shared(lse.as_mut_ptr()));
-    tasks(spans, heads).into_par_iter().for_each(|task| {
-        let head = HeadView {
-            q,
-            k,
-            v,
-            heads,
-            task,
-        };
-        let mut square = Forward { head, out, lse };
-        if task.span.query_len <= FEW_QUERIES {
-            // Plain dot products are quicker than packing.
-            square.few_queries(pool);
-        } else {
-            square.run(pool);
-        }
-    });
+    tasks(spans, heads, FEW_QUERIES)
+        .into_par_iter()
+        .for_each(|task| {
+            let head = HeadView {
+                q,
+                k,
+                v,
+                heads,
+                task,
+            };
+            let mut square = Forward { head, out, lse };
+            if task.span.query_len <= FEW_QUERIES {
+                // Plain dot products are quicker than packing.
+                square.few_queries(pool);
+            } else {
+                square.run(pool);
+            }
+        });
 }
 
 /// Query heads of one sequence that share a key head, all of them or one.
@@ -131,12 +133,14 @@ impl Task {
     }
 }
 
-/// Longest sequences first, so that the threads finish together.
-fn tasks(spans: &[Span], heads: Heads) -> Vec<Task> {
+/// Longest sequences first, so that the threads finish together. Query heads of up to so many queries are `apart`: they have
+/// nothing in common.
+fn tasks(spans: &[Span], heads: Heads, apart: usize) -> Vec<Task> {
     let group = heads.num_heads / heads.num_kv_heads;
     let mut tasks = Vec::new();
     for &span in spans {
-        let num_heads = if span.query_len > LONG { 1 } else { group };
+        let is_apart = span.query_len > LONG || span.query_len <= apart;
+        let num_heads = if is_apart { 1 } else { group };
         tasks.extend((0..heads.num_heads).step_by(num_heads).map(|head| Task {
             span,
             kv_head: head / group,
@@ -602,7 +606,7 @@ pub struct Grads<'a> {
 pub fn backward(pool: &Arc<Pool>, saved: Saved, spans: &[Span], heads: Heads, grads: Grads) {
     let dq = Shared(grads.dq.as_mut_ptr());
     let (dk, dv) = (Shared(grads.dk.as_mut_ptr()), Shared(grads.dv.as_mut_ptr()));
-    let parts: Vec<Option<Part>> = tasks(spans, heads)
+    let parts: Vec<Option<Part>> = tasks(spans, heads, 0)
         .into_par_iter()
         .map(|task| {
             let head = HeadView {
