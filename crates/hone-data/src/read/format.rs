@@ -83,7 +83,10 @@ pub(super) fn task_of(file: &Path) -> String {
     }
     let folders = file.ancestors().skip(1).filter_map(Path::file_name);
     let folders = folders.map(|folder| folder.to_string_lossy().into_owned());
-    let mut says_more = folders.filter(|folder| folder != "data" && !is_a_side(folder));
+    let mut says_more = folders.filter(|folder| {
+        let is_hidden = folder.starts_with('.');
+        folder != "data" && !is_hidden && !is_a_side(folder)
+    });
     says_more.next().unwrap_or_else(|| "rows".to_owned())
 }
 

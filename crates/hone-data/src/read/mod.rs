@@ -368,7 +368,11 @@ impl<'a> Sorted<'a> {
     fn new(input: &'a Input, rows: &Rows<'_>, options: &'a ReadOptions<'a>) -> Self {
         let file = &*input.file;
         let own_task = match rows.format.has_rows() {
-            true => format::task_of(file),
+            // The same file has the same task by whatever path it is named: a run that is resumed names it by its whole path.
+            true => match std::path::absolute(file) {
+                Ok(whole) => format::task_of(&whole),
+                Err(_) => format::task_of(file),
+            },
             // A folder of documents is one task, not as many as there are documents.
             false => "text".to_owned(),
         };

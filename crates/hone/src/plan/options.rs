@@ -346,7 +346,7 @@ options! { |given, machine|
         example 0.01;
         elsewhere "early_stopping_threshold early_stopping_min_delta min_delta";
 
-    /// Steps between checkpoints; as --eval-every if not given
+    /// Steps between checkpoints; as --eval-every if that is given, else about ten in a run
     save_every "STEPS": usize;
         range "at least 1", |steps, _| *steps >= 1;
         on resume Free "when checkpoints are made";

@@ -395,3 +395,30 @@ fn quiet_means_quiet() {
     let ran = place.ok(&format!("{TRAIN} --out run --quiet"));
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""));
 }
+
+#[test]
+fn a_run_of_files_named_by_their_side_goes_on_and_is_diagnosed() {
+    let place = Place::new();
+    place.examples("train.jsonl", 12);
+    place.examples("valid.jsonl", 6);
+    // Rows that name their task themselves would hide how a file names it.
+    for name in ["train.jsonl", "valid.jsonl"] {
+        let text = std::fs::read_to_string(place.path(name)).unwrap();
+        let untold = text.lines().map(|line| {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            row.as_object_mut().unwrap().remove("task");
+            row.to_string() + "\n"
+        });
+        place.write(name, &untold.collect::<String>());
+    }
+    let train = "train --model {tied} --data train.jsonl --valid valid.jsonl --max-length 256 --max-steps 4 --save-every 2 --out run";
+    place.ok(train);
+    let whole = std::fs::read(place.path("run/adapter/adapter_model.safetensors")).unwrap();
+    std::fs::remove_dir_all(place.path("run/checkpoints/step-000004")).ok();
+    place.ok("train --resume --out run");
+    assert_eq!(
+        std::fs::read(place.path("run/adapter/adapter_model.safetensors")).unwrap(),
+        whole
+    );
+    place.ok("diagnose run");
+}
