@@ -188,7 +188,7 @@ fn rows_that_an_adapter_was_trained_on_are_marked_above_the_table() {
     assert!(
         moved
             .stderr
-            .contains("is not known: it does not lie in the directory of a run")
+            .contains("is not known: no run has left trained-prompts.bin beside it")
     );
     std::fs::write(place.path("run/trained-prompts.bin"), "odd").unwrap();
     let error = place.refusal("eval --model {tied} --adapter run/last --data mixed.jsonl");

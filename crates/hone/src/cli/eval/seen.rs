@@ -31,7 +31,7 @@ impl Seen {
         });
         let Some(path) = path else {
             talk.say(format!(
-                "whether {} was trained on these rows{of} is not known: it does not lie in the directory of a run",
+                "whether {} was trained on these rows{of} is not known: no run has left {TRAINED_PROMPTS} beside it",
                 adapter.display()
             ));
             return Ok(None);
