@@ -30,6 +30,10 @@ pub struct Evaluation {
     lines: Vec<Line>,
     /// Metrics that were asked for, beside those that every row has.
     metrics: Vec<String>,
+    /// Every score that the report has, by task and name.
+    scores: Vec<(String, String)>,
+    /// How answers were made and matched.
+    rules: Value,
 }
 
 /// Which model of an evaluation.
@@ -112,7 +116,7 @@ pub enum EvaluationError {
         dir: PathBuf,
     },
     /// Two evaluations asked different things.
-    #[error("{first} and {second} have no row in common")]
+    #[error("{first} and {second} have no row in common that both have answered in words")]
     NothingInCommon {
         /// The one.
         first: PathBuf,
@@ -192,6 +196,10 @@ pub struct Comparison {
     pub only_first: usize,
     /// Rows that only the second has.
     pub only_second: usize,
+    /// Scores that both reports have and that their lines do not: they cannot be compared row by row.
+    pub not_compared: Vec<String>,
+    /// Whether answers were made and matched by different rules, which makes scores differ by itself.
+    pub rules_differ: bool,
 }
 
 impl Evaluation {
@@ -226,19 +234,34 @@ impl Evaluation {
         });
         let report: Value =
             serde_json::from_str(report).map_err(|error| malformed(REPORT, error.line(), error))?;
-        let tasks = report["metrics"].as_object().into_iter().flatten();
-        let named = tasks.flat_map(|(_, scored)| scored.as_array().into_iter().flatten());
-        let named = named.filter_map(|scored| scored["metric"]["name"].as_str());
-        let mut metrics: Vec<String> = Vec::new();
-        for name in named {
-            if !metrics.iter().any(|known| known == name) {
-                metrics.push(name.to_owned());
+        let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+        let name = |scored: &Value| scored["metric"]["name"].as_str().map(str::to_owned);
+        let (mut metrics, mut scores) = (Vec::new(), Vec::new());
+        for (task, scored) in report["metrics"].as_object().into_iter().flatten() {
+            for name in list(scored).iter().filter_map(name) {
+                scores.push((task.clone(), name.clone()));
+                if !metrics.contains(&name) {
+                    metrics.push(name);
+                }
+            }
+        }
+        for file in list(&report["task_files"]) {
+            let task = file["task"].as_str().unwrap_or_default();
+            for scored in list(&file["scores"]) {
+                let filter = scored["filter"].as_str().filter(|filter| *filter != "none");
+                let own = name(&scored).map(|name| match filter {
+                    Some(filter) => format!("{name},{filter}"),
+                    None => name,
+                });
+                scores.extend(own.map(|name| (task.to_owned(), name)));
             }
         }
         Ok(Self {
             dir: dir.to_owned(),
             lines: lines.collect::<Result<_, _>>()?,
             metrics,
+            scores,
+            rules: report["rules"].clone(),
         })
     }
 
@@ -267,8 +290,9 @@ impl Evaluation {
     }
 }
 
-/// What was asked: the task, all that the model was given, and which of several equal rows it is.
-type Question<'a> = (&'a str, ContentId, usize);
+/// What was asked: all that the model was given and what was expected, and which of several equal rows it is. Not the task, which
+/// is called otherwise where a file is.
+type Question = (ContentId, usize);
 
 impl<'a> Model<'a> {
     /// Where it was evaluated, and which of the models there.
@@ -284,7 +308,7 @@ impl<'a> Model<'a> {
     }
 
     /// Its answers in their order, each with what was asked; of a row that stands there twice, the first and the second.
-    fn answers(&self) -> Vec<(Question<'a>, (&'a Line, &'a Said))> {
+    fn answers(&self) -> Vec<(Question, (&'a Line, &'a Said))> {
         let (mut all, mut seen) = (Vec::new(), BTreeMap::new());
         for line in &self.evaluation.lines {
             let Some(said) = self.said(line) else {
@@ -292,8 +316,8 @@ impl<'a> Model<'a> {
             };
             let asked = serde_json::json!([line.prompt, line.reference, line.target, line.choices]);
             let id = ContentId::of(asked.to_string().as_bytes());
-            let times = seen.entry((line.task.as_str(), id)).or_insert(0);
-            all.push(((line.task.as_str(), id, *times), (line, said)));
+            let times = seen.entry(id).or_insert(0);
+            all.push(((id, *times), (line, said)));
             *times += 1;
         }
         all
@@ -328,8 +352,8 @@ pub fn compare(first: Model<'_>, second: Model<'_>) -> Result<Comparison, Evalua
         .collect()
     };
     let (a, b) = (
-        judged(|(line, first, _)| judged_of(line, first)),
-        judged(|(line, _, second)| judged_of(line, second)),
+        judged(|(line, first, second)| judged_of(line, first, second)),
+        judged(|(line, first, second)| judged_of(line, second, first)),
     );
     let scores = |judged: &[Judged]| -> Vec<RowScore> {
         judged.iter().map(|judged| judged.score.clone()).collect()
@@ -337,7 +361,10 @@ pub fn compare(first: Model<'_>, second: Model<'_>) -> Result<Comparison, Evalua
     let seed = Seed::new(0);
     // The same rows in the same order: each pair is of a row of either kind.
     let of_rows = report::compare(&scores(&a), &scores(&b), seed).unwrap_or_default();
-    let common = |name: &&String| second.evaluation.metrics.contains(name);
+    let common = |name: &&String| {
+        let is_known = scored::BY_REFERENCE.contains(&name.as_str());
+        is_known && second.evaluation.metrics.contains(name)
+    };
     let names: Vec<String> = first
         .evaluation
         .metrics
@@ -353,7 +380,19 @@ pub fn compare(first: Model<'_>, second: Model<'_>) -> Result<Comparison, Evalua
         metrics.extend(own.filter_map(|scored| of_scored(&comparison.task, scored)));
     }
     metrics.extend(of_questions(&pairs, seed));
+    let is_compared = |task: &str, name: &str| {
+        let mut own = metrics.iter();
+        own.any(|own| own.task == task && own.metric == name)
+    };
+    let both = first.evaluation.scores.iter();
+    let both = both.filter(|own| second.evaluation.scores.contains(own));
+    let not_compared = both
+        .filter(|(task, name)| !is_compared(task, name))
+        .map(|(task, name)| format!("{task}:{name}"))
+        .collect();
     Ok(Comparison {
+        not_compared,
+        rules_differ: first.evaluation.rules != second.evaluation.rules,
         metrics,
         rows: pairs.len(),
         only_first: num_first - pairs.len(),
@@ -361,15 +400,19 @@ pub fn compare(first: Model<'_>, second: Model<'_>) -> Result<Comparison, Evalua
     })
 }
 
-/// What a model made of a row; nothing of a question of a task, which has scores of its own.
-fn judged_of(line: &Line, said: &Said) -> Option<Judged> {
+/// What a model made of a row; nothing of a question of a task, which has scores of its own. A loss counts where both have one.
+fn judged_of(line: &Line, said: &Said, other: &Said) -> Option<Judged> {
     let reference = line.reference.as_ref()?;
+    let tokens = match (said.loss, other.loss) {
+        (Some(_), Some(_)) => said.loss_tokens,
+        _ => 0,
+    };
     Some(Judged {
         score: RowScore {
             row: 0,
             task: line.task.clone(),
-            nats: said.loss.unwrap_or(0.0) * said.loss_tokens as f64,
-            tokens: said.loss_tokens,
+            nats: said.loss.unwrap_or(0.0) * tokens as f64,
+            tokens,
             exact_match: said.exact_match,
             rouge_l: said.rouge_l,
         },
@@ -509,7 +552,7 @@ pub struct Pair {
 /// None is common, or none was answered.
 pub fn pairs(first: Model<'_>, second: Option<Model<'_>>) -> Result<Vec<Pair>, EvaluationError> {
     let other: Option<BTreeMap<_, _>> = second.map(|own| own.answers().into_iter().collect());
-    let pair = |(question, (line, said)): (Question<'_>, (&Line, &Said))| {
+    let pair = |(question, (line, said)): (Question, (&Line, &Said))| {
         let answer = |said: &Said| said.text.clone().or(said.answers.first().cloned());
         let second = match &other {
             None => None,

@@ -113,7 +113,7 @@ pub struct Comparison {
 pub struct Difference {
     /// On the rows at hand.
     pub value: f64,
-    /// The range; `None` for a single row, of which there is only one resample.
+    /// The range; `None` of fewer than [`FEWEST_ROWS`] rows.
     pub interval: Option<(f64, f64)>,
 }
 
@@ -196,7 +196,7 @@ fn compare_task(task: &str, pairs: &[Pair<'_>], seed: Seed) -> Comparison {
         }
     }
     let [losses, exact_matches, rouges] = resampled.map(|all| {
-        if pairs.len() > 1 {
+        if pairs.len() >= FEWEST_ROWS {
             middle_95(all)
         } else {
             None
@@ -216,6 +216,10 @@ fn compare_task(task: &str, pairs: &[Pair<'_>], seed: Seed) -> Comparison {
 
 /// Enough for a range stable in its second digit.
 const RESAMPLES: usize = 1000;
+
+/// Of fewer rows that all change the same way, which happens by chance too often, resamples do so too: their range would say
+/// more than they know.
+pub const FEWEST_ROWS: usize = 6;
 
 fn scores(pairs: &[Pair<'_>]) -> (TaskScore, TaskScore) {
     (

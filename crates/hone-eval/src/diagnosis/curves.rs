@@ -39,6 +39,10 @@ pub struct Curves {
     pub steps_per_epoch: usize,
     /// Steps taken.
     pub steps: usize,
+    /// Whether the run stopped before its end.
+    pub is_unfinished: bool,
+    /// Rows that were held out, where that is known.
+    pub held_out: usize,
 }
 
 /// What was looked at.
@@ -60,6 +64,8 @@ pub struct Figures {
     pub best_step: usize,
     /// The last validation loss.
     pub valid_last: Option<f64>,
+    /// Steps taken by then.
+    pub last_step: usize,
     /// Mean training loss between the validation before the best one and the best one.
     pub train_at_best: Option<f64>,
     /// Mean training loss since the last but one validation.
@@ -76,13 +82,39 @@ impl Curves {
             by_heart(&figures),
             few_rows_often(&figures),
             self.still_falling(&figures),
-            (figures.validations < 2).then(|| {
-                let what = "there are no validations to compare: nothing tells whether other rows get better".into();
-                Finding::new("no-validations", Weight::Warning, what)
-                    .change("hold rows out: --valid-share 0.1, or --valid FILE")
-            }),
+            self.unfinished(),
+            self.no_validations(&figures),
         ];
         (figures, findings.into_iter().flatten().collect())
+    }
+
+    fn unfinished(&self) -> Option<Finding> {
+        self.is_unfinished.then(|| {
+            let what = format!("the run stopped after step {} and is not finished: what is said here is of that much", self.steps);
+            Finding::new("unfinished", Weight::Warning, what)
+                .change("hone train --resume goes on with it")
+        })
+    }
+
+    fn no_validations(&self, figures: &Figures) -> Option<Finding> {
+        (figures.validations < 2).then(|| {
+            let nothing = "nothing tells whether other rows get better";
+            let what = match (figures.validations, self.held_out) {
+                (0, 0) => format!("no rows were held out: {nothing}"),
+                (0, rows) => format!(
+                    "events.jsonl has no validation, although {rows} rows were held out: {nothing}"
+                ),
+                _ => format!(
+                    "there is only one validation, after step {}: {nothing}",
+                    figures.best_step
+                ),
+            };
+            let finding = Finding::new("no-validations", Weight::Warning, what);
+            match self.held_out {
+                0 => finding.change("hold rows out: --valid-share 0.1, or --valid FILE"),
+                _ => finding,
+            }
+        })
     }
 
     fn figures(&self) -> Figures {
@@ -100,6 +132,7 @@ impl Curves {
             valid_best: best.map(|best| best.1),
             best_step,
             valid_last: finite().next_back().map(|last| last.1),
+            last_step,
             train_at_best: self.train_until(best_step),
             train_last: self.train_until(last_step),
         }
@@ -215,9 +248,18 @@ impl Figures {
                 why: "it is the only one, that of the last step".into(),
             };
         };
-        let last = self.valid_last.filter(|_| step < self.steps);
+        if self.validations == 1 && step < self.steps {
+            return Recommended {
+                adapter: "last",
+                step: self.steps,
+                why: format!(
+                    "it is that of the last step; adapter/ is that of step {step}, the only one that was validated"
+                ),
+            };
+        }
+        let last = self.valid_last.filter(|_| step < self.last_step);
         let beside = last.map_or(String::new(), |last| {
-            format!(" ({last:.3} after step {})", self.steps)
+            format!(" ({last:.3} after step {})", self.last_step)
         });
         Recommended {
             adapter,
@@ -241,6 +283,7 @@ mod tests {
             rows: 30,
             steps_per_epoch: 4,
             steps,
+            ..Curves::default()
         }
     }
 

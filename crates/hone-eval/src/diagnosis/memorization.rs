@@ -18,6 +18,8 @@ pub const PREFIXES: [usize; 3] = [0, 16, 32];
 pub const LENGTH: usize = 50;
 /// … or all that are left, if there are so many.
 pub const LEAST: usize = 12;
+/// Of fewer training rows, without others to compare with, nothing is certain.
+const FEWEST: usize = 5;
 /// Of one test in a hundred, chance alone would say so; of one in twenty, that it is worth a look.
 const LEVEL: f64 = 0.01;
 const SEEN: f64 = 0.05;
@@ -176,8 +178,12 @@ fn finding(figures: &Figures) -> Option<Finding> {
         .map(|row| row.source.as_str())
         .collect();
     let dots = if by_heart.len() > 3 { ", …" } else { "" };
+    let fresh = match clearest.valid.rows {
+        0 => "no validation row is long enough to compare with".to_owned(),
+        rows => format!("{} of {rows} validation rows", clearest.valid.extracted),
+    };
     let what = format!(
-        "{} written by heart (up to {length} tokens after {} given ones: {} of {} training rows, {} of {} validation rows, {} by the base): {}{dots}",
+        "{} written by heart (up to {length} tokens after {} given ones: {} of {} training rows, {fresh}, {} by the base): {}{dots}",
         match by_heart.len() {
             1 => "1 training row is".to_owned(),
             count => format!("{} are", plural(count, "training row")),
@@ -185,15 +191,13 @@ fn finding(figures: &Figures) -> Option<Finding> {
         clearest.prefix,
         clearest.train.extracted,
         clearest.train.rows,
-        clearest.valid.extracted,
-        clearest.valid.rows,
         clearest.base.extracted,
         examples.join(", ")
     );
     // By the test, or, where there is nothing to test against, by half of the rows.
     let is_clear = match clearest.p {
         Some(p) => p < LEVEL,
-        None => share(clearest.train) >= 0.5,
+        None => clearest.train.rows >= FEWEST && share(clearest.train) >= 0.5,
     };
     let weight = if is_clear {
         Weight::Problem

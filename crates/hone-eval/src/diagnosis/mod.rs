@@ -151,9 +151,7 @@ impl Diagnosis {
             Verdict::Overfitted => {
                 "overfitted: it learned its training rows beyond what helps with others".into()
             }
-            Verdict::Memorized => {
-                "it writes training rows by heart, more often than rows it has not seen".into()
-            }
+            Verdict::Memorized => "it writes training rows by heart".into(),
             Verdict::LearnedNothing => "it learned nothing that helps with other rows".into(),
             Verdict::Problem => "not overfitted, but something is wrong".into(),
             Verdict::Sound => "sound: nothing speaks against it".into(),

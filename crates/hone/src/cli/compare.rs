@@ -132,6 +132,15 @@ pub fn tell_rows(comparison: &Comparison, talk: Talk) {
         only_second,
         ..
     } = comparison;
+    if comparison.rules_differ {
+        talk.warn("the two were made or matched by different rules (--max-tokens, --match), which makes scores differ by itself");
+    }
+    if !comparison.not_compared.is_empty() {
+        talk.warn(format!(
+            "not compared, since answers.jsonl has no score of each row: {}",
+            comparison.not_compared.join(", ")
+        ));
+    }
     if only_first + only_second > 0 {
         talk.warn(format!(
             "compared on the {rows} rows that both have; {only_first} are of the first alone, {only_second} of the second"

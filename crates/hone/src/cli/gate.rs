@@ -5,6 +5,7 @@ use super::failure::{Exit, Refusal};
 use crate::screen::{self, Talk};
 use anyhow::Result;
 use hone_eval::evaluation::{Compared, Comparison, compare};
+use hone_eval::report::FEWEST_ROWS;
 use serde::Serialize;
 use serde_json::json;
 
@@ -58,7 +59,21 @@ impl Gate {
         newer.warn_of_contamination(talk);
         let comparison = compare(a, b)?;
         tell_rows(&comparison, talk);
-        let mut checked = Vec::new();
+        let mut checked = vec![Checked {
+            condition: "the second answered every row of the first".into(),
+            holds: comparison.only_first == 0,
+            why: match comparison.only_first {
+                0 => format!("{} rows", comparison.rows),
+                missing => format!("{missing} rows are of the first alone"),
+            },
+        }];
+        if comparison.rules_differ {
+            checked.push(Checked {
+                condition: "both were made and matched by the same rules".into(),
+                holds: false,
+                why: "--max-tokens or --match differ".into(),
+            });
+        }
         for asked in &self.win {
             let metrics = one(&comparison, "--win", asked)?;
             checked.push(wins(asked, metrics));
@@ -175,13 +190,14 @@ fn is_loss(compared: &Compared) -> bool {
 fn range(compared: &Compared) -> String {
     match compared.interval {
         Some((low, high)) => format!("{:+.3} ({low:+.3} to {high:+.3})", compared.difference),
-        None => format!("{:+.3} of a single row", compared.difference),
+        None => format!("{:+.3}", compared.difference),
     }
 }
 
 fn wins(asked: &str, compared: &Compared) -> Checked {
-    let holds = compared.is_clear && compared.is_better();
+    let holds = compared.is_clear && compared.is_better() && compared.rows >= FEWEST_ROWS;
     let word = match (holds, compared.is_clear) {
+        _ if compared.rows < FEWEST_ROWS => "too few rows to tell",
         (true, _) => "better",
         (false, true) => "worse",
         (false, false) => "no clear difference",
@@ -215,12 +231,19 @@ fn keeps(comparison: &Comparison, asked: &str) -> Result<Vec<Checked>> {
             all.into_iter().filter(is_meant).collect()
         }
     };
+    if metrics.is_empty() {
+        return Err(Refusal::usage(format!(
+            "--keep {asked} is about no metric of these evaluations"
+        ))
+        .hint("name one as TASK:METRIC; a loss counts only where it is named")
+        .into());
+    }
     let check = |own: &Compared| Checked {
         condition: format!("{}:{} loses {most} at most", own.task, own.metric),
-        holds: own.loss_at_most() <= most,
-        why: match own.interval {
-            Some(_) => range(own),
-            None => "a single row proves nothing".into(),
+        holds: own.rows >= FEWEST_ROWS && own.loss_at_most() <= most,
+        why: match own.rows >= FEWEST_ROWS {
+            true => range(own),
+            false => format!("{} rows prove nothing", own.rows),
         },
     };
     Ok(metrics.into_iter().map(check).collect())

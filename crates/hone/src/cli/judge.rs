@@ -127,6 +127,16 @@ impl Judge {
             pairs.truncate(rows);
         }
         let rated = self.rated_rows()?;
+        let unknown = rated
+            .keys()
+            .filter(|source| pairs.iter().all(|pair| pair.source != **source));
+        let unknown: Vec<&str> = unknown.map(String::as_str).collect();
+        if let Some(first) = unknown.first() {
+            talk.warn(format!(
+                "{} of --rated is not among the rows that are judged, so it counts for nothing: {first}",
+                plural(unknown.len(), "row")
+            ));
+        }
         let key = std::env::var(&self.key_variable).ok();
         let timeout = Duration::from_secs(self.timeout);
         let endpoint = Endpoint::new(&self.endpoint, &self.judge, key, timeout, self.tries)?;
@@ -162,7 +172,9 @@ impl Judge {
         }
         progress.finish();
         if judged.is_empty() {
-            return Err(Refusal::failed("no row was judged").into());
+            return Err(Refusal::failed("no row was judged")
+                .hint("--budget has to allow for one row, in both orders")
+                .into());
         }
         let names = (first.name(), second.map(|second| second.name()));
         let report = self.report(
@@ -174,7 +186,7 @@ impl Judge {
         );
         self.write(&judged, &judge, &report, talk)?;
         talk.say(format!(
-            "{} asked, {} tokens; the others were known",
+            "{} asked, {} tokens",
             plural(judge.asked, "question"),
             count(judge.spent)
         ));
@@ -242,7 +254,25 @@ impl Judge {
                 Refusal::failed(format!("{}, line {}: {error}", path.display(), at + 1))
                     .hint(r#"an example: {"source": "rows.jsonl:7", "better": "second"}"#)
             })?;
-            rated.insert(row.source, row.better);
+            if !matches!(row.better, Verdict::First | Verdict::Second | Verdict::Tie) {
+                return Err(Refusal::failed(format!(
+                    "{}, line {}: better is first, second or tie",
+                    path.display(),
+                    at + 1
+                ))
+                .into());
+            }
+            let before = rated.insert(row.source.clone(), row.better);
+            if before.is_some_and(|before| before != row.better) {
+                return Err(Refusal::failed(format!(
+                    "{}, line {}: {} is rated in two ways",
+                    path.display(),
+                    at + 1,
+                    row.source
+                ))
+                .hint("leave one line for each row")
+                .into());
+            }
         }
         Ok(rated)
     }
@@ -445,7 +475,7 @@ fn estimate(estimate: Option<Estimate>) -> String {
 fn unreadable(count: u64, rows: usize) -> Result<()> {
     if count > 0 {
         screen::data(format!(
-            "  {count} replies without a verdict among {rows} rows do not count; transcript.jsonl of --out has them"
+            "  {count} without a verdict, of {rows} rows, do not count; transcript.jsonl of --out has what was said"
         ))?;
     }
     Ok(())

@@ -3,6 +3,7 @@
 //! The rules are `hone-eval`'s; here is where their numbers come from: events, losses of rows, and passes over rows.
 
 use super::prepare::Prepared;
+use super::record::RunRecord;
 use super::start::{EVENTS, TRAIN_ROWS};
 use crate::judge::{Verdict, judge_both, rules};
 use crate::refusal::Refusal;
@@ -14,7 +15,7 @@ use hone_eval::diagnosis::memorization::{self, Hits, TrainRow};
 use hone_eval::diagnosis::outputs::{Compared, Habits};
 use hone_eval::diagnosis::{Diagnosis, Finding, rows};
 use hone_eval::harness::{Answer, Exam, Judged, Progress};
-use hone_ledger::read_events;
+use hone_ledger::{RunStatus, read_events};
 use hone_model::{AdapterFiles, Model, Stop};
 use hone_train::{Event, RowLosses, with_packed};
 use std::fs;
@@ -109,7 +110,9 @@ impl Prepared {
         mut told: impl FnMut(&str, usize, usize) + Send,
     ) -> Result<Diagnosis> {
         let out = self.plan.settings.out.value.clone();
-        let run = Told::read(&out)?;
+        let mut run = Told::read(&out)?;
+        run.curves.is_unfinished = RunRecord::read(&out)?.status != RunStatus::Finished;
+        run.curves.held_out = self.dataset.valid.len();
         let path = out.join(depth.which);
         if !path.is_dir() {
             let what = format!(

@@ -2,7 +2,7 @@
 
 use crate::command::Place;
 use crate::kept_safe::copied_base;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn lines(place: &Place, name: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(place.path(name)).unwrap();
@@ -397,7 +397,7 @@ fn a_gate_passes_by_its_conditions_alone() {
     let (code, said, _) = gate(&format!("--win {task}:exact_match --keep {task}:loss=0"));
     assert_eq!(code, 4, "{said}");
     assert!(
-        said.contains("FAILS") && said.contains("holds") && said.contains("1 of 2"),
+        said.contains("FAILS") && said.contains("holds") && said.contains("1 of 3"),
         "{said}"
     );
     let (code, said, _) = gate(&format!(
@@ -424,4 +424,58 @@ fn a_gate_passes_by_its_conditions_alone() {
         assert_eq!(code, 2, "{conditions}: {said} {error}");
         assert!(error.contains(why), "{conditions}: {error}");
     }
+}
+
+#[test]
+fn a_gate_does_not_pass_by_what_is_missing() {
+    let place = Place::new();
+    trained(&place);
+    let eval = "eval --model {tied} --data rows.jsonl --max-tokens 4";
+    place.ok(&format!("{eval} --adapter run/adapter --out both"));
+    let gate = |command: &str| {
+        let ran = place.run(&format!("gate {command}"));
+        (ran.code, ran.stdout + &ran.stderr)
+    };
+    // Rows that the second lacks.
+    place.ok(&format!(
+        "{eval} --adapter run/adapter --rows 9 --out fewer"
+    ));
+    let (code, said) = gate("both fewer --keep 1");
+    assert!(
+        code == 4 && said.contains("FAILS  the second answered every row"),
+        "{said}"
+    );
+    // Answers that were cut otherwise.
+    place.ok(
+        "eval --model {tied} --data rows.jsonl --max-tokens 3 --adapter run/adapter --out shorter",
+    );
+    let (code, said) = gate("both shorter --keep 1");
+    assert!(
+        code == 4 && said.contains("FAILS  both were made and matched by the same rules"),
+        "{said}"
+    );
+    // So few rows that they change one way by chance.
+    place.ok(&format!("{eval} --adapter run/adapter --rows 2 --out two"));
+    let lines = lines(&place, "two/answers.jsonl");
+    let task = lines[0]["task"].as_str().unwrap();
+    let (code, said) = gate(&format!("two --win {task}:loss --keep {task}:loss=100"));
+    assert!(
+        code == 4 && said.contains("3 conditions fail") | said.contains("2 of 3"),
+        "{said}"
+    );
+    // A metric of all rows at once.
+    place.write(
+        "task.toml",
+        "name = \"all\"\nkind = \"generate_until\"\nrows = \"pairs.jsonl\"\nprompt = \"{{ ask }}\"\ntarget = \"say\"\nmetrics = [\"bleu\"]\n",
+    );
+    let row = |at: usize| {
+        json!({ "ask": format!("Word {at}"), "say": format!("word {at}") }).to_string() + "\n"
+    };
+    place.write("pairs.jsonl", &(0..7).map(row).collect::<String>());
+    place.ok("eval --model {tied} --task task.toml --adapter run/adapter --out task");
+    let (code, said) = gate("task --keep 1");
+    assert!(
+        code == 2 && said.contains("is about no metric") && said.contains("all:bleu"),
+        "{said}"
+    );
 }

@@ -197,7 +197,7 @@ fn answers_are_rated_one_by_one_too() {
         server.address
     ));
     assert!(
-        one.stdout.contains("first 7.000") && one.stdout.contains("1 replies without"),
+        one.stdout.contains("first 7.000") && one.stdout.contains("1 without a verdict"),
         "{}",
         one.stdout
     );

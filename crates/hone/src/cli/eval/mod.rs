@@ -24,6 +24,7 @@ use crate::place::{begin, refuse_used};
 use crate::report::EvaluationPage;
 use crate::screen::{self, Talk};
 use anyhow::Result;
+use clap::ValueEnum;
 use hone_eval::evaluation::{ANSWERS, Evaluation, REPORT};
 use hone_eval::task::Reply;
 use hone_eval::task::slices::SliceBy;
@@ -175,6 +176,12 @@ impl Eval {
             told.answers = judged.answer_lines()?;
             told.rows = judged.base.len();
         }
+        let matched = self.rule.to_possible_value();
+        let rules = json!({
+            "max_tokens": self.max_tokens,
+            "match": matched.map(|rule| rule.get_name().to_owned()),
+        });
+        told.object.insert("rules".into(), rules);
         if !tasks.is_empty() {
             let of_tasks = tasks.iter().map(TaskResult::object).collect();
             told.object.insert("task_files".into(), of_tasks);
