@@ -79,6 +79,9 @@ fn changed(bytes: &[u8]) -> Vec<u8> {
         seed: 0,
         eval_every: 2,
         save_every: 2,
+        eval_rows: None,
+        patience: None,
+        min_improvement: 0.0,
     };
     let record = RunRecord {
         hone: "0".into(),
