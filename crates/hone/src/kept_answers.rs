@@ -8,6 +8,8 @@ use anyhow::Result;
 use hone_ledger::{ContentId, Hasher, write_private};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,11 +17,16 @@ use std::path::{Path, PathBuf};
 /// Raised when the same model would answer or be scored otherwise.
 const VERSION: u32 = 2;
 
+/// What an adapter is.
+const ADAPTER_FILES: [&str; 2] = ["adapter_config.json", "adapter_model.safetensors"];
+
 /// The answers of one base and of adapters on it.
 pub struct KeptAnswers {
     dir: PathBuf,
     /// All that every answer depends on.
     id: Hasher,
+    /// What is known of adapters: they are read once.
+    adapters: RefCell<HashMap<PathBuf, [ContentId; 2]>>,
 }
 
 /// Which questions, and how many answers there have to be.
@@ -48,6 +55,7 @@ impl KeptAnswers {
         Ok(Self {
             dir: home.evaluations(),
             id,
+            adapters: RefCell::default(),
         })
     }
 
@@ -56,12 +64,21 @@ impl KeptAnswers {
         let mut id = self.id.clone();
         id.update(format!("{}\n", asked.id).as_bytes());
         if let Some(dir) = adapter {
-            for name in ["adapter_config.json", "adapter_model.safetensors"] {
-                let file = ContentId::of_file(&dir.join(name))?;
+            for (name, file) in ADAPTER_FILES.iter().zip(self.files_of(dir)?) {
                 id.update(format!("{name} {file}\n").as_bytes());
             }
         }
         Ok(self.dir.join(format!("{}.jsonl", id.finish())))
+    }
+
+    fn files_of(&self, adapter: &Path) -> Result<[ContentId; 2]> {
+        if let Some(known) = self.adapters.borrow().get(adapter) {
+            return Ok(*known);
+        }
+        let [config, weights] = ADAPTER_FILES.map(|name| ContentId::of_file(&adapter.join(name)));
+        let files = [config?, weights?];
+        self.adapters.borrow_mut().insert(adapter.into(), files);
+        Ok(files)
     }
 
     /// The answers that are there, as many as the file has before it is damaged or was broken off.
@@ -143,6 +160,7 @@ mod tests {
         let kept = KeptAnswers {
             dir: dir.path().join("evaluations"),
             id: Hasher::new(),
+            adapters: RefCell::default(),
         };
         let asked = Asked {
             id: ContentId::of(b"rows"),

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 
-use hone_ledger::{Seed, Stream};
 use hone_tensor::PAGE;
 
 use super::cache::{Cache, LEAST, LEAST_ROOM, Piece, part_of};
 use super::pages::{Beginnings, Shared};
-use super::sampling::{choose, log_probability};
+use super::sampling::{Answer, log_probability};
 use super::{Completion, GenerateError, Generation, Sampling, Stop};
 use crate::finite::not_finite;
 use crate::layout::Shortcuts;
@@ -150,37 +149,30 @@ struct Sequence {
     nats: Vec<f64>,
     /// After the prompt, kept while the rest is scored.
     first: Option<Vec<f32>>,
-    said: Vec<u32>,
-    stream: Stream,
+    answer: Answer,
 }
 
 impl Sequence {
-    fn new(id: SequenceId, request: Request) -> Self {
-        let seed = Seed::new(request.generation.sampling.seed);
-        let stream = seed.child("sampling").index(request.number).stream();
+    fn new(id: SequenceId, request: Request, max_positions: usize) -> Self {
+        let limit = max_positions - request.prompt.len();
         Self {
             id,
+            answer: Answer::new(&request.generation, request.number, limit),
             input: [&request.prompt[..], &request.continuation].concat(),
             num_read: request.num_read(),
             request,
             read: 0,
             nats: vec![],
             first: None,
-            said: vec![],
-            stream,
         }
     }
 
     /// It says no more.
     fn ended(self, stop: Stop) -> SequenceEvent {
-        let completion = Completion {
-            ids: self.said,
-            stop,
-        };
         SequenceEvent::Ended {
             id: self.id,
             number: self.request.number,
-            completion,
+            completion: self.answer.ended(stop),
         }
     }
 
@@ -191,7 +183,7 @@ impl Sequence {
     /// What it brings to a step in which so many tokens have room: none while it waits.
     fn piece(&self, slot: usize, room: usize) -> Option<Piece<'_>> {
         if !self.is_reading() {
-            let last = self.said.last().map(std::slice::from_ref)?;
+            let last = self.answer.ids.last().map(std::slice::from_ref)?;
             return (room > 0).then_some(Piece {
                 slot,
                 share: 0,
@@ -295,7 +287,7 @@ impl<'m> Engine<'m> {
         self.check_adapters(&request.adapters)?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
-        self.waiting.push_back(Sequence::new(id, request));
+        self.waiting.push_back(Sequence::new(id, request, limit));
         Ok(id)
     }
 
@@ -480,32 +472,16 @@ impl<'m> Engine<'m> {
         if not_finite(&logits).is_some() {
             return self.fail(slot, events);
         }
-        let Generation {
-            max_new_tokens,
-            stop_ids,
-            sampling,
-        } = &sequence.request.generation;
-        let token = choose(&logits, *sampling, &mut sequence.stream);
-        let is_end = stop_ids.contains(&token);
-        if !is_end {
+        let (token, stop) = sequence.answer.take(&logits, &sequence.request.generation);
+        if let Some(token) = token {
             let asked = sequence.request.log_probabilities;
-            let log_probability = asked.then(|| log_probability(&logits, token));
-            sequence.said.push(token);
             events.push(SequenceEvent::Said {
                 id,
                 number,
                 token,
-                log_probability,
+                log_probability: asked.then(|| log_probability(&logits, token)),
             });
         }
-        let limit = self.model.max_positions() - sequence.request.prompt.len();
-        let said = sequence.said.len();
-        let stop = match () {
-            _ if is_end => Some(Stop::Token(token)),
-            _ if said >= *max_new_tokens => Some(Stop::Length),
-            _ if said >= limit => Some(Stop::Context),
-            _ => None,
-        };
         if let Some(stop) = stop {
             let done = self.leave(slot);
             events.extend(done.map(|own| own.ended(stop)));
@@ -516,7 +492,7 @@ impl<'m> Engine<'m> {
     /// Takes a sequence out whose numbers are none, and says why.
     fn fail(&mut self, slot: usize, events: &mut Vec<SequenceEvent>) -> Result<(), GenerateError> {
         let sequence = self.leave(slot).expect("it failed");
-        let ids = [&sequence.input[..], &sequence.said].concat();
+        let ids = [&sequence.input[..], &sequence.answer.ids].concat();
         let adapters = &sequence.request.adapters;
         let share = self.model.share_of(adapters).map_err(MixedError::Active)?;
         let cause = self.model.why_not_finite_in(share, &ids)?;

@@ -1,6 +1,8 @@
 //! How the next token is chosen from the logits.
 
-use hone_ledger::Stream;
+use hone_ledger::{Seed, Stream};
+
+use super::{Completion, Generation, Stop};
 
 /// How the next token is chosen.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,8 +27,49 @@ impl Sampling {
     };
 }
 
+/// An answer as far as it has come.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub ids: Vec<u32>,
+    /// So many tokens fill the context.
+    limit: usize,
+    stream: Stream,
+}
+
+impl Answer {
+    /// Nothing said yet, of the sequence of this number.
+    pub fn new(settings: &Generation, number: u64, limit: usize) -> Self {
+        let seed = Seed::new(settings.sampling.seed);
+        Self {
+            ids: vec![],
+            limit,
+            stream: seed.child("sampling").index(number).stream(),
+        }
+    }
+
+    /// Takes the next token from its logits, if it is no end, and says why the answer stops, if it does.
+    pub fn take(&mut self, logits: &[f32], settings: &Generation) -> (Option<u32>, Option<Stop>) {
+        let token = choose(logits, settings.sampling, &mut self.stream);
+        if settings.stop_ids.contains(&token) {
+            return (None, Some(Stop::Token(token)));
+        }
+        self.ids.push(token);
+        let stop = match self.ids.len() {
+            said if said >= settings.max_new_tokens => Some(Stop::Length),
+            said if said >= self.limit => Some(Stop::Context),
+            _ => None,
+        };
+        (Some(token), stop)
+    }
+
+    pub fn ended(self, stop: Stop) -> Completion {
+        let ids = self.ids;
+        Completion { ids, stop }
+    }
+}
+
 /// The index of the greatest logit, or one drawn from the softened, cut distribution.
-pub(super) fn choose(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> u32 {
+fn choose(logits: &[f32], sampling: Sampling, stream: &mut Stream) -> u32 {
     let greatest = || {
         let better = |best: usize, i: usize| if logits[i] > logits[best] { i } else { best };
         (0..logits.len()).fold(0, better) as u32
@@ -70,7 +113,6 @@ pub(super) fn log_probability(logits: &[f32], id: u32) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    use hone_ledger::Seed;
 
     use super::*;
 

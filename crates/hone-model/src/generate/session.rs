@@ -1,9 +1,7 @@
 //! A conversation that remembers: what a new prompt shares with the last one is not computed again.
 
-use hone_ledger::Seed;
-
 use super::cache::{Cache, Piece, part_of};
-use super::sampling::choose;
+use super::sampling::Answer;
 use super::{Completion, GenerateError, Generation, Stop};
 use crate::finite::not_finite;
 use crate::model::Model;
@@ -36,38 +34,25 @@ impl Session {
         mut say: impl FnMut(u32) -> bool + Send,
     ) -> Result<Completion, GenerateError> {
         model.check_prompt(prompt)?;
-        let (mut ids, limit) = (Vec::new(), model.max_positions() - prompt.len());
+        let mut answer = Answer::new(settings, 0, model.max_positions() - prompt.len());
         if settings.max_new_tokens == 0 {
-            let stop = Stop::Length;
-            return Ok(Completion { ids, stop });
+            return Ok(answer.ended(Stop::Length));
         }
-        let seed = Seed::new(settings.sampling.seed);
-        let mut stream = seed.child("sampling").index(0).stream();
         let device = model.device().clone();
         device.scope(|| {
             let mut logits = self.read_prompt(model, prompt)?;
             loop {
                 if not_finite(&logits).is_some() {
-                    let cause = model.why_not_finite(&[prompt, &ids].concat())?;
+                    let cause = model.why_not_finite(&[prompt, &answer.ids].concat())?;
                     return Err(GenerateError::NotFinite { prompt: 0, cause });
                 }
-                let token = choose(&logits, settings.sampling, &mut stream);
-                if settings.stop_ids.contains(&token) {
-                    let stop = Stop::Token(token);
-                    return Ok(Completion { ids, stop });
-                }
-                ids.push(token);
-                let stop = match () {
-                    _ if ids.len() >= settings.max_new_tokens => Some(Stop::Length),
-                    _ if ids.len() >= limit => Some(Stop::Context),
-                    _ => None,
-                };
-                let goes_on = say(token);
+                let (token, stop) = answer.take(&logits, settings);
+                let goes_on = token.is_none_or(&mut say);
                 if let Some(stop) = stop.or((!goes_on).then_some(Stop::Caller)) {
-                    return Ok(Completion { ids, stop });
+                    return Ok(answer.ended(stop));
                 }
-                logits = self.read(model, &[token], true)?;
-                self.ids.push(token);
+                logits = self.read(model, token.as_slice(), true)?;
+                self.ids.extend(token);
             }
         })
     }
